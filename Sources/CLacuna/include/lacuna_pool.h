@@ -1,0 +1,16 @@
+// The thread pool that every parallel loop in Lacuna runs on.
+#ifndef LACUNA_POOL_H
+#define LACUNA_POOL_H
+
+// Calls body(context, item) once for every item in 0..<items, on the calling thread and the pool's workers, and
+// returns when all calls have finished. Items are claimed one at a time, so they may be of unequal cost. A call from
+// inside a body, or while another thread is using the pool, runs serially in the caller. Completion counts items, not
+// threads: a worker that the operating system has not scheduled is never waited for.
+void lk_pool_run(long items, void (*body)(void *context, long item), void *context);
+
+// Number of threads a loop may use, the caller included. The default is the number of processors this process may
+// run on.
+int lk_pool_threads(void);
+void lk_pool_set_threads(int threads);
+
+#endif

@@ -1,0 +1,36 @@
+import CLacuna
+
+/// Parallel loops on the package's one thread pool.
+///
+/// How work is cut into items never depends on the number of threads, so neither do results.
+public enum Parallel {
+    /// Number of threads a loop may use, the caller included. Settable at any time between loops.
+    public static var threads: Int {
+        get { Int(lk_pool_threads()) }
+        set { lk_pool_set_threads(Int32(clamping: newValue)) }
+    }
+
+    /// Calls `body` once for each of `0..<items`, in no particular order, and returns when all have finished.
+    ///
+    /// Items are claimed one by one: make each worth at least 10 microseconds. A nested call runs serially.
+    public static func forEach(_ items: Int, _ body: (Int) -> Void) {
+        if items <= 1 {
+            if items == 1 { body(0) }
+            return
+        }
+        withoutActuallyEscaping(body) { escapable in
+            var box = escapable
+            withUnsafeMutablePointer(to: &box) { pointer in
+                lk_pool_run(
+                    items, { context, item in context!.assumingMemoryBound(to: ((Int) -> Void).self).pointee(item) },
+                    pointer)
+            }
+        }
+    }
+
+    /// Cuts `0..<count` into ranges of `grain` (the last may be shorter) and calls `body` for each.
+    public static func forRanges(_ count: Int, grain: Int, _ body: (Range<Int>) -> Void) {
+        let grain = max(grain, 1)
+        forEach((count + grain - 1) / grain) { item in body(item * grain..<min((item + 1) * grain, count)) }
+    }
+}

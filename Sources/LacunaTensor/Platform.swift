@@ -1,0 +1,34 @@
+// The platform's C library under one name, so that no other file needs conditional imports for a logarithm.
+#if canImport(Darwin)
+    import Darwin
+#elseif canImport(Musl)
+    import Musl
+#else
+    import Glibc
+#endif
+
+@inlinable public func logarithm(_ x: Double) -> Double { log(x) }
+@inlinable public func exponential(_ x: Double) -> Double { exp(x) }
+@inlinable public func power(_ x: Double, _ y: Double) -> Double { pow(x, y) }
+@inlinable public func sine(_ x: Double) -> Double { sin(x) }
+@inlinable public func cosine(_ x: Double) -> Double { cos(x) }
+@inlinable public func arcCosine(_ x: Double) -> Double { acos(x) }
+
+/// Seconds on a clock that never goes backwards.
+public func monotonicSeconds() -> Double {
+    var time = timespec()
+    clock_gettime(CLOCK_MONOTONIC, &time)
+    return Double(time.tv_sec) + Double(time.tv_nsec) * 1e-9
+}
+
+/// The largest resident memory of this process so far, in bytes.
+public func peakResidentBytes() -> Int {
+    var usage = rusage()
+    #if os(Linux)
+        getrusage(__rusage_who_t(RUSAGE_SELF.rawValue), &usage)
+        return usage.ru_maxrss * 1024
+    #else
+        getrusage(RUSAGE_SELF, &usage)
+        return usage.ru_maxrss
+    #endif
+}
