@@ -106,26 +106,29 @@ void reference_split_even_odd(const float *x, long n, float *split) {
   for (long c = 0; c < padded; c++) split[c / 32 * 32 + c % 2 * 16 + c % 32 / 2] = c < n ? x[c] : 0;
 }
 
-static void quantize(const float *x, long n, long group, int8_t *q, float *scale, int32_t *sum) {
-  for (long g = 0; g * group < n; g++) {
-    float largest = 0;
-    for (long c = g * group; c < (g + 1) * group && c < n; c++) largest = fmaxf(largest, fabsf(x[c]));
-    float inverse = largest < 0x1p-120f ? 0 : 127 / largest;
-    scale[g] = largest < 0x1p-120f ? 0 : largest / 127;
-    sum[g] = 0;
-    for (long c = g * group; c < (g + 1) * group; c++) {
-      q[c] = (int8_t)(c < n ? lrintf(x[c] * inverse) : 0);
-      sum[g] += q[c];
-    }
+// Quantises entries first..<first + group and returns the sum of the bytes.
+static int quantize_group(const float *x, long n, long first, long group, int8_t *q, float *scale) {
+  float largest = 0;
+  for (long c = first; c < first + group && c < n; c++) largest = fmaxf(largest, fabsf(x[c]));
+  float inverse = largest < 0x1p-120f ? 0 : 127 / largest;
+  *scale = largest < 0x1p-120f ? 0 : largest / 127;
+  int sum = 0;
+  for (long c = first; c < first + group; c++) {
+    q[c] = (int8_t)(c < n ? lrintf(x[c] * inverse) : 0);
+    sum += q[c];
   }
+  return sum;
 }
 
-void reference_quantize_x64(const float *x, long n, int8_t *q, float *scale, int32_t *sum) {
-  quantize(x, n, 64, q, scale, sum);
+void reference_quantize_x64(const float *x, long n, int8_t *q, float *scale, int32_t *offset) {
+  for (long g = 0; g * 64 < n; g++) offset[g] = -128 * quantize_group(x, n, g * 64, 64, q, scale + g);
 }
 
-void reference_quantize_x32(const float *x, long n, int8_t *q, float *scale, int32_t *sum) {
-  quantize(x, n, 32, q, scale, sum);
+void reference_quantize_x32(const float *x, long n, int8_t *q, float *scale, float *total) {
+  for (long g = 0; g * 32 < n; g++) {
+    int sum = quantize_group(x, n, g * 32, 32, q, scale + g);
+    total[g] = scale[g] * (float)sum;
+  }
 }
 
 // MARK: Layers of a decoder
