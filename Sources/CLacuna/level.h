@@ -5,6 +5,10 @@
 #define PASTE(name, suffix) PASTE_(name, suffix)
 #define K(name) PASTE(name, SUFFIX)  // the name at this level
 
+#include "kernels_csr.h"
+#include "kernels_bsr.h"
+#include "kernels_spmm.h"
+
 static const lk_table K(table) = {
     .dot_f32 = reference_dot_f32,
     .axpy_f32 = reference_axpy_f32,
@@ -58,6 +62,7 @@ static const lk_table K(table) = {
     .decode_bitmask_i4 = reference_decode_bitmask_i4,
     .skip_rows_f32 = reference_skip_rows_f32,
     .skip_rows_bf16 = reference_skip_rows_bf16,
+    LEVEL_SPARSE_ENTRIES,
 };
 
 #undef K

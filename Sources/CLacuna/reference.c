@@ -1,6 +1,7 @@
 #include "reference.h"
 
 #include "blocks.h"
+#include "reference_sparse.h"
 
 #include <math.h>
 #include <string.h>
@@ -447,6 +448,7 @@ static const lk_table table = {
     .decode_bitmask_i4 = reference_decode_bitmask_i4,
     .skip_rows_f32 = reference_skip_rows_f32,
     .skip_rows_bf16 = reference_skip_rows_bf16,
+    REFERENCE_SPARSE_ENTRIES,
 };
 
 const lk_table *lk_reference(void) { return &table; }

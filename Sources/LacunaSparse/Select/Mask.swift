@@ -59,10 +59,19 @@ public struct Mask: Equatable, Sendable {
     }
 
     /// A mask that keeps what is not 0 in `matrix` [rows, columns]. NaN is kept.
+    @_specialize(where Scalar == Float)
     public init<Scalar: TensorScalar>(nonzerosOf matrix: Tensor<Scalar>) {
-        let columns = matrix.columns
-        self = matrix.withPointer { p in
-            Mask(rows: matrix.rows, columns: columns) { p[$0 * columns + $1] != 0 }
+        self.init(rows: matrix.rows, columns: matrix.columns)
+        let (rows, columns, wordsPerRow) = (rows, columns, wordsPerRow)
+        matrix.withPointer { p in
+            words.withUnsafeMutableBufferPointer { words in
+                guard let words = words.baseAddress else { return }
+                for row in 0..<rows {
+                    for column in 0..<columns where p[row * columns + column] != 0 {
+                        words[row * wordsPerRow + column / 64] |= 1 << UInt64(column % 64)
+                    }
+                }
+            }
         }
     }
 

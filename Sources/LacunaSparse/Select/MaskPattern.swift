@@ -8,7 +8,7 @@ extension Mask {
     public func satisfies(_ pattern: Pattern) -> Bool {
         switch pattern {
         case .unstructured: return true
-        case .nm(let n, let m, let axis): return (largestGroup(m: m, axis: axis)) <= n
+        case .nm(let n, let m, let axis): return groups(of: m, along: axis, keepAtMost: n)
         case .block, .rows, .columns:
             let grid = UnitGrid(rows: rows, columns: columns, pattern: pattern)
             return self == grid.expanded(corners(grid))
@@ -26,12 +26,15 @@ extension Mask {
         if kept == rows * columns { return nil }
         for pattern in [Pattern.rows, .columns] where satisfies(pattern) { return pattern }
         for pattern in Mask.blockCandidates where fits(pattern) && satisfies(pattern) { return pattern }
+        let density = Double(kept) / Double(rows * columns)
         for axis in Pattern.Axis.allCases {
             let length = axis == .input ? columns : rows
-            for m in [4, 2, 8, 16, 32] where length >= m {
-                let n = largestGroup(m: m, axis: axis)
-                let allowed = Double(n) / Double(m) * Double(rows * columns)
-                if n > 0 && n < m && Double(kept) >= 0.98 * allowed { return .nm(n: n, m: m, axis: axis) }
+            for m in [4, 2, 8, 16, 32] where length >= m && kept > 0 {
+                // The one n that would hold this many and not many more.
+                let n = Int((density * Double(m)).rounded(.up))
+                if n < m && density >= 0.98 * Double(n) / Double(m) && groups(of: m, along: axis, keepAtMost: n) {
+                    return .nm(n: n, m: m, axis: axis)
+                }
             }
         }
         let counts = keptCounts
@@ -55,29 +58,29 @@ extension Mask {
         Mask(rows: grid.gridRows, columns: grid.gridColumns) { self[$0 * grid.unitRows, $1 * grid.unitColumns] }
     }
 
-    /// The largest number kept by a group of `m` consecutive entries along an axis.
-    private func largestGroup(m: Int, axis: Pattern.Axis) -> Int {
-        var largest = 0
-        switch axis {
-        case .input:
-            for row in 0..<rows {
-                var (group, kept) = (0, 0)
+    /// Whether every group of `m` consecutive entries along an axis keeps at most `n`.
+    private func groups(of m: Int, along axis: Pattern.Axis, keepAtMost n: Int) -> Bool {
+        // Kept entries of the group of each column; of the current group alone if groups run along the row.
+        var kept = [Int](repeating: 0, count: axis == .input ? 1 : columns)
+        for row in 0..<rows {
+            var largest = 0
+            switch axis {
+            case .input:
+                var group = -1
                 forEachKeptColumn(row: row) { column in
-                    if column / m != group { (group, kept) = (column / m, 0) }
-                    kept += 1
-                    largest = max(largest, kept)
+                    if column / m != group { (group, kept[0]) = (column / m, 0) }
+                    kept[0] += 1
+                    largest = max(largest, kept[0])
                 }
-            }
-        case .output:
-            var kept = [Int](repeating: 0, count: columns)
-            for row in 0..<rows {
+            case .output:
                 if row % m == 0 { for column in 0..<columns { kept[column] = 0 } }
                 forEachKeptColumn(row: row) { column in
                     kept[column] += 1
                     largest = max(largest, kept[column])
                 }
             }
+            if largest > n { return false }
         }
-        return largest
+        return true
     }
 }
