@@ -1,7 +1,9 @@
 import LacunaSparse
 import LacunaTensor
+
 enum Product {
-    static func gemm(_ w: any WeightMatrix, _ x: UnsafePointer<Float>, count: Int, into y: UnsafeMutablePointer<Float>) {
+    static func gemm(_ w: any WeightMatrix, _ x: UnsafePointer<Float>, count: Int, into y: UnsafeMutablePointer<Float>)
+    {
         w.multiply(matrix: x, count: count, into: y, leadingY: w.rows)
     }
     static func gemv(_ m: [(any WeightMatrix, UnsafeMutablePointer<Float>)], x: UnsafePointer<Float>) {

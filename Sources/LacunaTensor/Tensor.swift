@@ -128,3 +128,11 @@ extension Tensor: Equatable {
             && (a.buffer === b.buffer || a.buffer.elements.elementsEqual(b.buffer.elements))
     }
 }
+
+extension Tensor: CustomStringConvertible {
+    /// The shape, and the elements of small tensors.
+    public var description: String {
+        let first = buffer.elements.prefix(16).map { "\($0)" }.joined(separator: ", ")
+        return "Tensor\(shape) [\(first)\(count > 16 ? ", …" : "")]"
+    }
+}

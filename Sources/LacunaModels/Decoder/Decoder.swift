@@ -50,7 +50,9 @@ public struct Decoder: Sendable {
         let (vocabulary, width) = (configuration.vocabularySize, configuration.hiddenSize)
         try require("model.embed_tokens.weight", [embedding.rows, embedding.columns], [vocabulary, width])
         try require("model.norm.weight", finalNorm.shape, [width])
-        if let untiedHead { try require("lm_head.weight", [untiedHead.rows, untiedHead.columns], [vocabulary, width]) }
+        if let untiedHead {
+            try require("lm_head.weight", [untiedHead.rows, untiedHead.columns], [vocabulary, width])
+        }
         if (untiedHead == nil) != configuration.tiedEmbeddings {
             throw LacunaError.malformed(
                 file: file, location: "lm_head.weight",
@@ -142,7 +144,9 @@ public struct Decoder: Sendable {
     public func logits(_ hidden: Tensor<Float>, rows: Range<Int>) -> Tensor<Float> {
         var result = Tensor<Float>(uninitialized: [rows.count, configuration.vocabularySize])
         hidden.withPointer { hidden in
-            result.withMutablePointer { logits(hidden + rows.lowerBound * finalNorm.count, count: rows.count, into: $0) }
+            result.withMutablePointer {
+                logits(hidden + rows.lowerBound * finalNorm.count, count: rows.count, into: $0)
+            }
         }
         return result
     }

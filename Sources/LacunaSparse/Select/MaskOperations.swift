@@ -1,5 +1,9 @@
 import LacunaTensor
 
+extension Mask: CustomStringConvertible {
+    public var description: String { "mask of \(rows) x \(columns), \(keptCount) kept" }
+}
+
 extension Mask {
     private func combined(with other: Mask, _ operation: (UInt64, UInt64) -> UInt64) -> Mask {
         precondition(

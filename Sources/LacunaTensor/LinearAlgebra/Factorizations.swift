@@ -1,5 +1,7 @@
 extension Tensor {
     /// LAPACK may loop or crash on numbers that are not finite.
+    @_specialize(where Scalar == Float)
+    @_specialize(where Scalar == Double)
     private func requireFinite(_ operation: String, lowerTriangle: Bool = false) throws {
         let (m, n) = (rows, columns)
         let finite = withPointer { p in
@@ -27,6 +29,8 @@ extension Tensor {
     /// The lower triangular `L` with `L Lᵀ = self`. Only the lower triangle is read; the upper one of the result is 0.
     ///
     /// - Throws: ``LacunaError/numerical(operation:reason:)`` if the matrix is not positive definite.
+    @_specialize(where Scalar == Float)
+    @_specialize(where Scalar == Double)
     public func cholesky() throws -> Tensor {
         try requireSquare("cholesky")
         LinearAlgebra.prepare()
@@ -48,6 +52,8 @@ extension Tensor {
     /// The inverse of a symmetric positive definite matrix whose lower Cholesky factor this is.
     ///
     /// - Throws: ``LacunaError/numerical(operation:reason:)`` if a pivot is 0.
+    @_specialize(where Scalar == Float)
+    @_specialize(where Scalar == Double)
     public func inverseFromCholesky() throws -> Tensor {
         try requireSquare("inverse")
         LinearAlgebra.prepare()
@@ -81,6 +87,8 @@ extension Tensor {
     /// The thin QR factorisation: `q` [m, k] with orthonormal columns and upper triangular `r` [k, n], k = min(m, n).
     ///
     /// - Throws: ``LacunaError/numerical(operation:reason:)`` if the matrix is not finite.
+    @_specialize(where Scalar == Float)
+    @_specialize(where Scalar == Double)
     public func qr() throws -> (q: Tensor, r: Tensor) {
         try requireFinite("qr")
         LinearAlgebra.prepare()
