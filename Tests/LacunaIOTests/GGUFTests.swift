@@ -51,7 +51,7 @@ import Testing
     @Test func rawBlocksStayAccessible() throws {
         let file = try GGUFFile(fixture("gguf/types.gguf"))
         let info = try file.info("blocks.Q4_1")
-        #expect(info.type == .block(.q4_1))
+        #expect(info.type == .block(.q41))
         #expect(info.shape == [3, 512])
         #expect(try file.bytes(of: "blocks.Q4_1").count == 3 * 512 / 32 * 20)
         #expect(failure { try file.info("nothing") } == .missingTensor(file: file.path, name: "nothing"))

@@ -60,3 +60,18 @@ func survives(_ context: @autoclosure () -> String, _ body: () throws -> Void) {
 }
 
 func littleEndian<T: FixedWidthInteger>(_ value: T) -> [UInt8] { withUnsafeBytes(of: value.littleEndian) { Array($0) } }
+
+/// The model that the larger checks need, if this machine has it: in `$LACUNA_SMOLLM2`, or where `lacuna data` keeps it.
+func smolLM2Path() -> String? {
+    let environment = ProcessInfo.processInfo.environment
+    if let path = environment["LACUNA_SMOLLM2"] { return path }
+    let root =
+        environment["LACUNA_CACHE"] ?? environment["XDG_CACHE_HOME"].map { $0 + "/lacuna" }
+        ?? environment["HOME"].map { $0 + "/.cache/lacuna" }
+    guard let root, let entries = try? FileSystem.list(root) else { return nil }
+    for entry in entries {
+        let path = "\(root)/\(entry)/SmolLM2-135M-Instruct.Q4_1.gguf"
+        if FileSystem.exists(path) { return path }
+    }
+    return nil
+}

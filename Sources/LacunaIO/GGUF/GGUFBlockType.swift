@@ -2,34 +2,34 @@ import LacunaTensor
 
 /// The block-quantised types of GGUF files that Lacuna reads. The raw value is the format's own name.
 public enum GGUFBlockType: String, Hashable, Sendable, CaseIterable {
-    case q4_0 = "Q4_0"
-    case q4_1 = "Q4_1"
-    case q5_0 = "Q5_0"
-    case q5_1 = "Q5_1"
-    case q8_0 = "Q8_0"
-    case q4_K = "Q4_K"
-    case q5_K = "Q5_K"
-    case q6_K = "Q6_K"
+    case q40 = "Q4_0"
+    case q41 = "Q4_1"
+    case q50 = "Q5_0"
+    case q51 = "Q5_1"
+    case q80 = "Q8_0"
+    case q4K = "Q4_K"
+    case q5K = "Q5_K"
+    case q6K = "Q6_K"
 
     /// Numbers in one block.
     public var elements: Int {
         switch self {
-        case .q4_0, .q4_1, .q5_0, .q5_1, .q8_0: 32
-        case .q4_K, .q5_K, .q6_K: 256
+        case .q40, .q41, .q50, .q51, .q80: 32
+        case .q4K, .q5K, .q6K: 256
         }
     }
 
     /// Bytes of one block.
     public var bytes: Int {
         switch self {
-        case .q4_0: 18
-        case .q4_1: 20
-        case .q5_0: 22
-        case .q5_1: 24
-        case .q8_0: 34
-        case .q4_K: 144
-        case .q5_K: 176
-        case .q6_K: 210
+        case .q40: 18
+        case .q41: 20
+        case .q50: 22
+        case .q51: 24
+        case .q80: 34
+        case .q4K: 144
+        case .q5K: 176
+        case .q6K: 210
         }
     }
 
@@ -41,14 +41,14 @@ public enum GGUFBlockType: String, Hashable, Sendable, CaseIterable {
     public func dequantize(_ source: UnsafeRawPointer, blocks: Int, into target: UnsafeMutablePointer<Float>) {
         let decode: (GGUFBlock, UnsafeMutablePointer<Float>) -> Void
         switch self {
-        case .q4_0: decode = { $0.decodeQ4_0(into: $1) }
-        case .q4_1: decode = { $0.decodeQ4_1(into: $1) }
-        case .q5_0: decode = { $0.decodeQ5_0(into: $1) }
-        case .q5_1: decode = { $0.decodeQ5_1(into: $1) }
-        case .q8_0: decode = { $0.decodeQ8_0(into: $1) }
-        case .q4_K: decode = { $0.decodeQ4_K(into: $1) }
-        case .q5_K: decode = { $0.decodeQ5_K(into: $1) }
-        case .q6_K: decode = { $0.decodeQ6_K(into: $1) }
+        case .q40: decode = { $0.decodeQ40(into: $1) }
+        case .q41: decode = { $0.decodeQ41(into: $1) }
+        case .q50: decode = { $0.decodeQ50(into: $1) }
+        case .q51: decode = { $0.decodeQ51(into: $1) }
+        case .q80: decode = { $0.decodeQ80(into: $1) }
+        case .q4K: decode = { $0.decodeQ4K(into: $1) }
+        case .q5K: decode = { $0.decodeQ5K(into: $1) }
+        case .q6K: decode = { $0.decodeQ6K(into: $1) }
         }
         for block in 0..<blocks {
             decode(GGUFBlock(address: source + block * bytes), target + block * elements)
@@ -67,7 +67,7 @@ private struct GGUFBlock {
     }
 
     /// Scale; 16 bytes, each with element `j` in its low and `j + 16` in its high nibble, offset by 8.
-    func decodeQ4_0(into y: UnsafeMutablePointer<Float>) {
+    func decodeQ40(into y: UnsafeMutablePointer<Float>) {
         let scale = half(0)
         for j in 0..<16 {
             let pair = byte(2 + j)
@@ -77,7 +77,7 @@ private struct GGUFBlock {
     }
 
     /// Scale, minimum; nibbles as in Q4_0, not offset.
-    func decodeQ4_1(into y: UnsafeMutablePointer<Float>) {
+    func decodeQ41(into y: UnsafeMutablePointer<Float>) {
         let scale = half(0)
         let minimum = half(2)
         for j in 0..<16 {
@@ -88,7 +88,7 @@ private struct GGUFBlock {
     }
 
     /// Scale; 32 fifth bits; nibbles as in Q4_0; offset by 16.
-    func decodeQ5_0(into y: UnsafeMutablePointer<Float>) {
+    func decodeQ50(into y: UnsafeMutablePointer<Float>) {
         let scale = half(0)
         let high = address.loadUnaligned(fromByteOffset: 2, as: UInt32.self).littleEndian
         for j in 0..<16 {
@@ -101,7 +101,7 @@ private struct GGUFBlock {
     }
 
     /// Scale, minimum; 32 fifth bits; nibbles as in Q4_0.
-    func decodeQ5_1(into y: UnsafeMutablePointer<Float>) {
+    func decodeQ51(into y: UnsafeMutablePointer<Float>) {
         let scale = half(0)
         let minimum = half(2)
         let high = address.loadUnaligned(fromByteOffset: 4, as: UInt32.self).littleEndian
@@ -113,7 +113,7 @@ private struct GGUFBlock {
     }
 
     /// Scale; 32 signed bytes.
-    func decodeQ8_0(into y: UnsafeMutablePointer<Float>) {
+    func decodeQ80(into y: UnsafeMutablePointer<Float>) {
         let scale = half(0)
         for j in 0..<32 { y[j] = Float(Int8(bitPattern: byte(2 + j))) * scale }
     }
@@ -128,7 +128,7 @@ private struct GGUFBlock {
     }
 
     /// Scale and minimum of the scales; 8 scales and minima; 128 bytes of nibbles, 32 elements low, the next 32 high.
-    func decodeQ4_K(into y: UnsafeMutablePointer<Float>) {
+    func decodeQ4K(into y: UnsafeMutablePointer<Float>) {
         let (scale, minimum) = (half(0), half(2))
         for pair in 0..<4 {
             let (s0, m0) = scaleAndMinimum(2 * pair, at: 4)
@@ -143,7 +143,7 @@ private struct GGUFBlock {
     }
 
     /// As Q4_K, with the fifth bits of all sub-blocks in 32 bytes before the nibbles.
-    func decodeQ5_K(into y: UnsafeMutablePointer<Float>) {
+    func decodeQ5K(into y: UnsafeMutablePointer<Float>) {
         let (scale, minimum) = (half(0), half(2))
         for pair in 0..<4 {
             let (s0, m0) = scaleAndMinimum(2 * pair, at: 4)
@@ -159,7 +159,7 @@ private struct GGUFBlock {
     }
 
     /// 128 bytes of low nibbles, 64 bytes of high bit pairs, 16 signed scales, their scale; offset by 32.
-    func decodeQ6_K(into y: UnsafeMutablePointer<Float>) {
+    func decodeQ6K(into y: UnsafeMutablePointer<Float>) {
         let scale = half(208)
         for part in 0..<2 {
             let (low, high, scales) = (64 * part, 128 + 32 * part, 192 + 8 * part)

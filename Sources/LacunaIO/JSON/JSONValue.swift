@@ -75,7 +75,7 @@ public struct JSONObject: Sendable {
 
     public private(set) var members: [Member] = []
     /// Positions by key, once there are more members than a linear search is good for.
-    private var positions: [String: Int] = [:]
+    private var positions: [ExactString: Int] = [:]
     private static let linearLimit = 16
 
     public init() {}
@@ -84,7 +84,9 @@ public struct JSONObject: Sendable {
     public var keys: [String] { members.map(\.key) }
 
     private func position(_ key: String) -> Int? {
-        members.count <= Self.linearLimit ? members.firstIndex { $0.key == key } : positions[key]
+        members.count <= Self.linearLimit
+            ? members.firstIndex { $0.key.utf8.elementsEqual(key.utf8) }
+            : positions[ExactString(key)]
     }
 
     /// Setting nil removes the member; setting an absent key appends one.
@@ -109,7 +111,7 @@ public struct JSONObject: Sendable {
 
     private mutating func indexAll() {
         positions.reserveCapacity(members.count)
-        for (index, member) in members.enumerated() { positions[member.key] = index }
+        for (index, member) in members.enumerated() { positions[ExactString(member.key)] = index }
     }
 
     /// Appends a member; false if the key is taken.
@@ -118,7 +120,7 @@ public struct JSONObject: Sendable {
             if position(key) != nil { return false }
         } else {
             if members.count == Self.linearLimit { indexAll() }
-            if positions.updateValue(members.count, forKey: key) != nil { return false }
+            if positions.updateValue(members.count, forKey: ExactString(key)) != nil { return false }
         }
         members.append(Member(key: key, value: value))
         return true
