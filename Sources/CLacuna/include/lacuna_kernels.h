@@ -1,0 +1,212 @@
+// The arithmetic that Lacuna spends its time in, as tables of functions: one table for each level of vector
+// instructions, and one of plain scalar loops that the others are tested against.
+//
+// Every kernel is serial; callers cut the work into ranges of rows. Kernels neither allocate nor keep state.
+//
+// What callers guarantee:
+// - pointers need only the alignment of their elements (blocks of GGUF files not even that);
+// - arrays of weights, masks and values have 64 readable bytes beyond their end;
+// - input vectors have zeros after their last entry, up to a multiple of 64 entries.
+//
+// Types: bf16 and f16 travel as uint16_t. "i8" are signed bytes with one f32 scale a row. "i4" are signed nibbles
+// (two's complement, the earlier value in the low half of a byte) with one bf16 scale for every 64 columns of a row.
+#ifndef LACUNA_KERNELS_H
+#define LACUNA_KERNELS_H
+
+#include <stdint.h>
+
+// MARK: Operands
+
+// An input vector in every form that some kernel reads; forms that no kernel of the call reads may be null.
+typedef struct lk_input {
+  const float *x;          // the entries
+  const float *split;      // of every 32 entries the 16 even ones, then the 16 odd ones (`split_even_odd`)
+  const int8_t *q64;       // signed bytes with one scale for every 64 entries (`quantize_x64`)
+  const float *scale64;
+  const int32_t *offset64; // -128 times the sum of the bytes of every group
+  const int8_t *q32;       // the same in groups of 32 (`quantize_x32`)
+  const float *scale32;
+  const float *total32;    // scale times the sum of the bytes of every group
+} lk_input;
+
+// A matrix of which every entry is stored, rows one after the other:
+//   f32, bf16, f16       `columns` values a row
+//   i8                   `columns` bytes a row; scales: float [rows]
+//   i4                   32 bytes for every 64 columns begun; scales: bf16 [rows, columns / 64 rounded up]
+//   q8_0, q4_0, q4_1     the blocks of a GGUF file, 32 columns each; scales are part of the blocks
+typedef struct lk_dense {
+  const void *values;
+  const void *scales;
+  long columns;
+} lk_dense;
+
+// A matrix that stores one bit for every entry, and the entries whose bit is set, in order.
+typedef struct lk_bitmask {
+  const uint64_t *mask;       // [rows, columns / 64 rounded up]; bit c % 64 of word c / 64 is column c
+  const void *values;         // f32, bf16, i8: one after the other; i4: the nibbles of each mask word start a new byte
+  const void *scales;         // i8: float [rows]; i4: bf16 [rows, columns / 64 rounded up]
+  const uint32_t *row_start;  // where each row begins in `values`, in values (i4: bytes); rows + 1 entries; or null:
+  long row_stride;            // every row holds this many values (i4: bytes), as in N:M patterns
+  long columns;
+} lk_bitmask;
+
+// A matrix that stores the column of every kept value. Columns ascend within a row.
+typedef struct lk_csr {
+  const uint32_t *row_start;  // where each row begins, in values; rows + 1 entries
+  const void *column;         // uint16_t, or uint32_t if `wide`
+  const void *values;         // f32, bf16, i8: one after the other; i4: nibbles, without gaps
+  const void *scales;         // i8: float [rows]; i4: bf16 [rows, columns / 64 rounded up]
+  long columns;
+  long wide;
+} lk_csr;
+
+// A matrix that stores dense blocks, row-major inside, and the block column of each. The last block row and the last
+// block column may reach beyond the matrix; what is stored there is 0.
+typedef struct lk_bsr {
+  const uint32_t *row_start;     // where each block row begins, in blocks; block rows + 1 entries
+  const uint32_t *block_column;  // ascending within a block row
+  const void *values;            // f32, bf16, i8: one after the other; i4: the nibbles of each block start a new byte
+  const void *scales;            // i8: float [rows]; i4: bf16 [rows, columns / 64 rounded up]
+  long columns;
+  long block_rows, block_columns;  // 1...LK_BLOCK_ROWS rows
+} lk_bsr;
+
+enum { LK_BLOCK_ROWS = 256 };
+
+// out[i] = Σ_c W[r0 + i, c] x[c] for rows r0..<r1.
+typedef void lk_gemv_dense(const lk_dense *w, const lk_input *x, long r0, long r1, float *out);
+typedef void lk_gemv_bitmask(const lk_bitmask *w, const lk_input *x, long r0, long r1, float *out);
+typedef void lk_gemv_csr(const lk_csr *w, const lk_input *x, long r0, long r1, float *out);
+typedef void lk_gemv_bsr(const lk_bsr *w, const lk_input *x, long r0, long r1, float *out);
+
+// Rows r0..<r1 as floats, `columns` apart.
+typedef void lk_decode_dense(const lk_dense *w, long r0, long r1, float *out);
+typedef void lk_decode_bitmask(const lk_bitmask *w, long r0, long r1, float *out);
+typedef void lk_decode_csr(const lk_csr *w, long r0, long r1, float *out);
+typedef void lk_decode_bsr(const lk_bsr *w, long r0, long r1, float *out);
+
+// Many vectors at once. A panel holds `width` of them (16, 32 or 64), entry by entry: panel[c * width + t] is entry c
+// of vector t. tile[(r - r0) * width + t] = Σ_c W[r, c] panel[c * width + t] for rows r0..<r1. Panels and tiles are
+// aligned to 64 bytes.
+typedef void lk_panel_bitmask(const lk_bitmask *w, const float *panel, long width, long r0, long r1, float *tile);
+typedef void lk_panel_csr(const lk_csr *w, const float *panel, long width, long r0, long r1, float *tile);
+typedef void lk_panel_bsr(const lk_bsr *w, const float *panel, long width, long r0, long r1, float *tile);
+
+// Numbers in ascending order have keys in ascending order: as floats are ordered, with -0 equal to 0, NaNs of positive
+// sign after infinity and of negative sign before -infinity.
+static inline uint32_t lk_key(float x) {
+  uint32_t bits;
+  __builtin_memcpy(&bits, &x, 4);
+  return bits == 0x80000000u ? 0x80000000u : bits & 0x80000000u ? ~bits : bits | 0x80000000u;
+}
+static inline float lk_key_value(uint32_t key) {
+  uint32_t bits = key & 0x80000000u ? key & 0x7FFFFFFFu : ~key;
+  float x;
+  __builtin_memcpy(&x, &bits, 4);
+  return x;
+}
+
+// MARK: The table
+
+typedef struct lk_table {
+  // Vectors
+  float (*dot_f32)(const float *a, const float *b, long n);
+  void (*axpy_f32)(float a, const float *x, float *y, long n);                  // y += a x
+  void (*scale_add_f32)(float a, const float *x, float b, float *y, long n);    // y = a x + b y
+  float (*sum_f32)(const float *x, long n);
+  float (*max_f32)(const float *x, long n);     // -infinity for n = 0; NaNs are passed over
+  long (*argmax_f32)(const float *x, long n);   // the first of equals; -1 if no entry is a number
+
+  // Conversions, rounding to nearest, ties to even; NaN stays NaN
+  void (*f32_to_bf16)(const float *x, uint16_t *out, long n);
+  void (*bf16_to_f32)(const uint16_t *x, float *out, long n);
+  void (*f32_to_f16)(const float *x, uint16_t *out, long n);
+  void (*f16_to_f32)(const uint16_t *x, float *out, long n);
+
+  // Forms of an input vector of n entries; the outputs are written up to the next multiple of 64 entries (32 for
+  // quantize_x32). A group's scale is its largest magnitude / 127; a group of magnitudes below 2^-120 becomes zeros.
+  void (*split_even_odd)(const float *x, long n, float *split);
+  void (*quantize_x64)(const float *x, long n, int8_t *q, float *scale, int32_t *offset);
+  void (*quantize_x32)(const float *x, long n, int8_t *q, float *scale, float *total);
+
+  // Layers of a decoder
+  void (*rmsnorm)(const float *x, const float *weight, float epsilon, long n, float *out);
+  void (*softmax)(float *x, long n);                                            // in place
+  void (*silu_mul)(const float *gate, const float *up, float *out, long n);     // silu(gate) * up
+  // Rotates `pairs` pairs in place by angles given as cosines and sines [pairs]: pair i is (2i, 2i + 1), or
+  // (i, i + pairs).
+  void (*rope_interleaved)(float *x, const float *cosines, const float *sines, long pairs);
+  void (*rope_halves)(float *x, const float *cosines, const float *sines, long pairs);
+  // scores[t] = scale * (query · keys[t]); keys are `stride` floats apart.
+  void (*attention_scores)(
+      const float *query, const float *keys, long stride, long count, long dimensions, float scale, float *scores);
+  // out = Σ_t weights[t] values[t]; values are `stride` floats apart.
+  void (*attention_mix)(
+      const float *weights, const float *values, long stride, long count, long dimensions, float *out);
+
+  // Calibration: adds the sums and the sums of squares of each column of x [count, columns] (rows `stride` apart).
+  void (*accumulate_sums)(const float *x, long count, long columns, long stride, double *sums);
+  void (*accumulate_squares)(const float *x, long count, long columns, long stride, double *sums);
+
+  // Selection, by the order of `lk_key`.
+  // One step of a radix selection, for shift 21, 10 or 0: of the keys that agree with `prefix` above the digit, counts
+  // the digits: counts[key >> shift & mask] += 1. A digit has 11 bits (10 at shift 0), so counts has 2048 entries.
+  void (*count_keys)(const float *x, long n, int shift, uint32_t prefix, uint64_t *counts);
+  // The k-th largest, 1 <= k <= n, and how many numbers are greater than it and equal to it.
+  float (*kth_largest)(const float *x, long n, long k, long *greater, long *equal);
+  // Bit i of `words` (n / 64 rounded up, unused bits 0) is set where x[i] is greater than the threshold, or equal to it
+  // and at least `skipped` equal ones came before. Returns how many equal ones there are.
+  long (*mask_above)(const float *x, long n, float threshold, long skipped, uint64_t *words);
+  // Sets the bits of the k largest; of equals those at higher indices win. 0 <= k <= n.
+  void (*mask_largest)(const float *x, long n, long k, uint64_t *words);
+
+  // Dense products with one vector. They read, of the input: x (f32, bf16, f16), q64 (i8, i4), q32 (q8_0, q4_0, q4_1).
+  lk_gemv_dense *gemv_f32, *gemv_bf16, *gemv_f16, *gemv_i8, *gemv_i4, *gemv_q8_0, *gemv_q4_0, *gemv_q4_1;
+  lk_decode_dense *decode_f32, *decode_bf16, *decode_f16, *decode_i8, *decode_i4, *decode_q8_0, *decode_q4_0,
+      *decode_q4_1;
+
+  // Products with bitmask and N:M matrices. They read, of the input: x (f32), x and split (bf16), q64 (i8, i4).
+  lk_gemv_bitmask *gemv_bitmask_f32, *gemv_bitmask_bf16, *gemv_bitmask_i8, *gemv_bitmask_i4;
+  lk_decode_bitmask *decode_bitmask_f32, *decode_bitmask_bf16, *decode_bitmask_i8, *decode_bitmask_i4;
+
+  // Products that skip rows: y[c - c0] += Σ_i h[kept[i]] W[kept[i], c] for columns c0..<c1, W row-major.
+  void (*skip_rows_f32)(
+      const float *w, long columns, const uint32_t *kept, long count, const float *h, long c0, long c1, float *y);
+  void (*skip_rows_bf16)(
+      const uint16_t *w, long columns, const uint32_t *kept, long count, const float *h, long c0, long c1, float *y);
+
+  // CSR, BSR, and products with many vectors. They read, of the input: x.
+  lk_gemv_csr *gemv_csr_f32, *gemv_csr_bf16, *gemv_csr_i8, *gemv_csr_i4;
+  lk_decode_csr *decode_csr_f32, *decode_csr_bf16, *decode_csr_i8, *decode_csr_i4;
+  lk_gemv_bsr *gemv_bsr_f32, *gemv_bsr_bf16, *gemv_bsr_i8, *gemv_bsr_i4;
+  lk_decode_bsr *decode_bsr_f32, *decode_bsr_bf16, *decode_bsr_i8, *decode_bsr_i4;
+
+  // The first `count` <= width of the vectors of a panel are rows of x, `stride` apart; the others are zeros.
+  void (*pack_panel)(const float *x, long stride, long count, long columns, long width, float *panel);
+  // y[t * stride + r] = tile[r * width + t] for t < count.
+  void (*unpack_panel)(const float *tile, long width, long rows, long count, float *y, long stride);
+  lk_panel_bitmask *panel_bitmask_f32, *panel_bitmask_bf16, *panel_bitmask_i8;
+  lk_panel_csr *panel_csr_f32, *panel_csr_bf16, *panel_csr_i8;
+  lk_panel_bsr *panel_bsr_f32, *panel_bsr_bf16, *panel_bsr_i8;
+} lk_table;
+
+// MARK: Choosing a table
+
+enum { LK_PORTABLE = 0, LK_AVX2 = 1, LK_AVX512 = 2, LK_AVX512_VNNI = 3, LK_LEVELS = 4 };
+
+// The kernels of one level: portable (SSE2 or NEON), AVX2 (x86-64-v3), AVX-512 (x86-64-v4), and AVX-512 with VBMI,
+// VBMI2, VNNI and BITALG (Ice Lake, Zen 4 and later). Null if this processor lacks the instructions.
+const lk_table *lk_level(int level);
+
+// "portable", "avx2", "avx512", "avx512vnni".
+const char *lk_level_name(int level);
+
+// The level that `lk_best` uses: the highest this processor has, unless the environment variable LACUNA_SIMD names a
+// lower one. It is read once.
+int lk_best_level(void);
+const lk_table *lk_best(void);
+
+// Scalar loops, sums in double precision: what every level is tested against.
+const lk_table *lk_reference(void);
+
+#endif
