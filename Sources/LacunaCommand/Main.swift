@@ -62,5 +62,5 @@ struct LacunaCommand: ParsableCommand {
             input file; 130 cancelled.
             """,
         version: "0.1.0",
-        subcommands: [InspectCommand.self, DataCommand.self])
+        subcommands: [InspectCommand.self, DataCommand.self, MethodsCommand.self, ReproduceCommand.self])
 }

@@ -171,7 +171,24 @@ import Testing
                 284,
             ])
         #expect(tokenizer.decode(ids) == text)
+        #expect(tokenizer.encode(Self.reef) == Self.reefTokens)
         let valid = try FileSystem.readText(repositoryFile("Data/wikitext-2/valid.txt"))
         #expect(tokenizer.encode(valid).count == 273_868)
     }
+
+    private static let reef = """
+        The Great Barrier Reef is the world's largest coral reef system, composed of over 2,900 individual \
+        reefs and 900 islands stretching for over 2,300 kilometres. The reef is located in the Coral Sea, \
+        off the coast of Queensland, Australia. It can be seen from outer space and is the world's biggest \
+        single structure made by living organisms. This reef structure is composed of and built by billions \
+        of tiny organisms, known as coral polyps.
+        """
+
+    private static let reefTokens = [
+        504, 3756, 32424, 24260, 314, 260, 905, 506, 3995, 12536, 10815, 817, 28, 8168, 282, 690, 216, 34, 28, 41,
+        32, 32, 1212, 16854, 284, 216, 41, 32, 32, 8588, 14320, 327, 690, 216, 34, 28, 35, 32, 32, 18541, 30, 378,
+        10815, 314, 3807, 281, 260, 31068, 6427, 28, 767, 260, 4051, 282, 20892, 28, 4617, 30, 657, 416, 325, 2269,
+        429, 8379, 1898, 284, 314, 260, 905, 506, 7415, 2244, 2678, 1135, 411, 2242, 6896, 30, 669, 10815, 2678,
+        314, 8168, 282, 284, 2837, 411, 14897, 282, 5383, 6896, 28, 1343, 347, 12536, 34995, 30,
+    ]
 }

@@ -149,7 +149,8 @@ struct LineChart: Sendable {
     }
 
     private func draw(mark label: String, index: Int, at point: (x: Double, y: Double)) -> String {
-        let flips = point.x > width * 0.7
+        // Curves rise to the right: upper left of a point there is room.
+        let flips = point.x > width * 0.25
         return """
             <g class="\(colour(index))"><circle class="mark" cx="\(number(point.x))" cy="\(number(point.y))" r="8"/>\
             <text class="halo" x="\(number(point.x + (flips ? -12 : 12)))" y="\(number(point.y - 10))" \

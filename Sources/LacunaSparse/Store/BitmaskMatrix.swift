@@ -18,7 +18,7 @@ public final class BitmaskMatrix: WeightMatrix, PanelMatrix {
         rows = mask.rows
         columns = mask.columns
         format = StorageFormat(.bitmask, values)
-        storage = try BitmaskStorage(weight, mask: mask, values: values, withoutOffsets: false)
+        storage = try BitmaskStorage(weight, kept: mask, stored: mask, values: values, withoutOffsets: false)
     }
 
     /// The entries that are stored.

@@ -25,9 +25,11 @@ final class BitmaskStorage: @unchecked Sendable {
             UnsafePointer<lk_bitmask>?, UnsafePointer<Float>?, Int, Int, Int, UnsafeMutablePointer<Float>?
         ) -> Void
 
-    /// Keeps the entries of `weight` that are in `mask`. Offsets of rows are left out where all rows are equally long
-    /// and `withoutOffsets` is set.
-    init(_ weight: Tensor<Float>, mask: Mask, values type: ValueType, withoutOffsets: Bool) throws {
+    /// Stores the entries set in `mask`: those of `weight` that are in `kept`, zeros for the others. Offsets of rows are
+    /// left out where all rows are equally long and `withoutOffsets` is set.
+    init(
+        _ weight: Tensor<Float>, kept: Mask, stored mask: Mask, values type: ValueType, withoutOffsets: Bool
+    ) throws {
         let (rows, columns) = (mask.rows, mask.columns)
         // In slots; the nibbles of each mask word start a new byte.
         var starts = [0]
@@ -70,7 +72,7 @@ final class BitmaskStorage: @unchecked Sendable {
             (gemv, decoder, panel) = (k.gemv_bitmask_i4, k.decode_bitmask_i4, nil)
             inputEncoding = .int8Groups64
         }
-        values.fill(from: weight, mask: mask) { r, coder in
+        values.fill(from: weight, mask: kept) { r, coder in
             var slot = starts[r]
             var word = 0
             mask.forEachKept(row: r) { c in

@@ -28,7 +28,7 @@ public final class NMMatrix: WeightMatrix, PanelMatrix {
         columns = mask.columns
         format = StorageFormat(.nm(n: n, m: m), values)
         storage = try BitmaskStorage(
-            weight, mask: NMMatrix.filled(mask, n: n, m: m), values: values, withoutOffsets: true)
+            weight, kept: mask, stored: NMMatrix.filled(mask, n: n, m: m), values: values, withoutOffsets: true)
     }
 
     /// The mask with every group filled up to `n` entries.

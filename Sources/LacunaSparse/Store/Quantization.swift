@@ -11,13 +11,12 @@ public enum Quantization {
         var largest: Float = 0
         for i in 0..<count { largest = max(largest, abs(x[i])) }
         let scale = largest / 127
-        // Multiplying by the inverse may overflow for magnitudes near the smallest floats: those become zeros.
-        let inverse = 1 / scale
-        if !inverse.isFinite {
+        // Scales below the normal numbers are too coarse to count in: such rows become zeros.
+        if scale < .leastNormalMagnitude {
             codes.update(repeating: 0, count: count)
             return 0
         }
-        for i in 0..<count { codes[i] = Int8(max(-127, min(127, (x[i] * inverse).rounded(.toNearestOrEven)))) }
+        for i in 0..<count { codes[i] = Int8(max(-127, min(127, (x[i] / scale).rounded(.toNearestOrEven)))) }
         return scale
     }
 
@@ -29,7 +28,7 @@ public enum Quantization {
         var extreme: Float = 0
         for i in 0..<count where abs(x[i]) > abs(extreme) { extreme = x[i] }
         let candidates = (BFloat16(extreme / -8), BFloat16(abs(extreme) / 7))
-        if !(1 / candidates.0.float).isFinite || !candidates.1.float.isFinite {
+        if abs(candidates.0.float) < .leastNormalMagnitude {
             codes.update(repeating: 0, count: count)
             return BFloat16(0)
         }
@@ -37,8 +36,7 @@ public enum Quantization {
             error(of: x, count: count, scale: candidates.0.float), error(of: x, count: count, scale: candidates.1.float)
         )
         let scale = errors.0 < errors.1 ? candidates.0 : candidates.1
-        let inverse = 1 / scale.float
-        for i in 0..<count { codes[i] = Int8(nibble(x[i] * inverse)) }
+        for i in 0..<count { codes[i] = Int8(nibble(x[i] / scale.float)) }
         return scale
     }
 
@@ -46,10 +44,9 @@ public enum Quantization {
     private static func nibble(_ x: Float) -> Float { max(-8, min(7, x.rounded(.toNearestOrEven))) }
 
     private static func error(of x: UnsafePointer<Float>, count: Int, scale: Float) -> Float {
-        let inverse = 1 / scale
         var sum: Float = 0
         for i in 0..<count {
-            let difference = x[i] - scale * nibble(x[i] * inverse)
+            let difference = x[i] - scale * nibble(x[i] / scale)
             sum += difference * difference
         }
         return sum

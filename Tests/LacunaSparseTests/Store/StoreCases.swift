@@ -76,7 +76,7 @@ enum StoreCases {
             case .bf16: for i in row { result[i] = nearestBFloat16(result[i]) }
             case .int8:
                 let scale = result[row].map(abs).max().map { $0 / 127 } ?? 0
-                for i in row where scale > 0 { result[i] = (result[i] / scale).rounded() * scale }
+                for i in row where scale > 0 { result[i] = (result[i] / scale).rounded(.toNearestOrEven) * scale }
             case .int4:
                 for start in stride(from: row.lowerBound, to: row.upperBound, by: 64) {
                     let group = start..<min(start + 64, row.upperBound)
@@ -99,7 +99,7 @@ enum StoreCases {
         guard let extreme = group.max(by: { abs($0) < abs($1) }), extreme != 0 else { return group.map { _ in 0 } }
         func attempt(_ exact: Float) -> (values: [Float], error: Float) {
             let scale = nearestBFloat16(exact)
-            let values = group.map { max(-8, min(7, ($0 * (1 / scale)).rounded(.toNearestOrEven))) * scale }
+            let values = group.map { max(-8, min(7, ($0 / scale).rounded(.toNearestOrEven))) * scale }
             return (values, zip(group, values).reduce(0) { $0 + ($1.0 - $1.1) * ($1.0 - $1.1) })
         }
         let (a, b) = (attempt(extreme / -8), attempt(abs(extreme) / 7))
