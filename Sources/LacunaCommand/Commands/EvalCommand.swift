@@ -32,7 +32,8 @@ struct EvalCommand: ParsableCommand {
     @Option(help: ArgumentHelp("Tokens of a window.", valueName: "n"))
     var window = 512
 
-    @Option(help: ArgumentHelp("Tokens from one window's beginning to the next; the window by default.", valueName: "n"))
+    @Option(
+        help: ArgumentHelp("Tokens from one window's beginning to the next; the window by default.", valueName: "n"))
     var stride: Int?
 
     @Option(help: ArgumentHelp("Exit with 1 if the (first) model's perplexity is above this.", valueName: "perplexity"))

@@ -72,7 +72,8 @@ struct PruneCommand: ParsableCommand {
         ).pruner()
         // What can be wrong with the command line is found out before minutes of work.
         if pruner.method.requirement != .none && calibration.calibration == nil {
-            throw ValidationError("the method \(method) looks at activations: give a text with --calibration")
+            throw LacunaError.invalidArgument(
+                "--calibration", reason: "the method \(method) looks at activations and needs a text")
         }
         try OutputPlace.check(output, overwriting: force)
         let progress = options.begin()
@@ -129,7 +130,8 @@ struct PruningResult {
                 + "in \(report.layers.count) matrices",
         ])
         facts.append([
-            "those matrices", "\(Quantities.bytes(report.bytes.before)) before, \(Quantities.bytes(report.bytes.after)) now",
+            "those matrices",
+            "\(Quantities.bytes(report.bytes.before)) before, \(Quantities.bytes(report.bytes.after)) now",
         ])
         facts.append([
             "bytes a token",

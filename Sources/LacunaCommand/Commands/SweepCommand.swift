@@ -70,10 +70,10 @@ struct SweepCommand: ParsableCommand {
         let methods = try methods.split(separator: ",").map {
             try PruningMethods.named(String($0), seed: calibration.seed)
         }
-        if methods.isEmpty { throw ValidationError("--methods names none") }
+        if methods.isEmpty { throw LacunaError.invalidArgument("--methods", reason: "names none") }
         if let method = methods.first(where: { $0.requirement != .none }), calibration.calibration == nil {
-            throw ValidationError(
-                "the method \(method.card.name) looks at activations: give a text with --calibration")
+            throw LacunaError.invalidArgument(
+                "--calibration", reason: "the method \(method.card.name) looks at activations and needs a text")
         }
         for file in [report, svg].compactMap({ $0 }) { try OutputPlace.check(file: file, overwriting: force) }
 
@@ -100,7 +100,8 @@ struct SweepCommand: ParsableCommand {
     static func fractions(_ list: String) throws -> [Double] {
         let values = try list.split(separator: ",").map { item in
             guard let value = Double(item), value >= 0, value < 1 else {
-                throw ValidationError("--sparsities: '\(item)' is no fraction of at least 0 and below 1")
+                throw LacunaError.invalidArgument(
+                    "--sparsities", reason: "'\(item)' is no fraction of at least 0 and below 1")
             }
             return value
         }
