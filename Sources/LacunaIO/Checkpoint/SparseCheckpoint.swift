@@ -331,11 +331,12 @@ public final class SparseCheckpoint: Sendable {
         let (rows, columns) = (weight.rows, weight.columns)
         let (scales, groups) = try scales(name, rows: rows)
         guard rows * columns > 0 else { return }
-        // A last group may be shorter; the package, too, counts groups by rounding up.
-        let size = groups == 0 ? 0 : (columns + groups - 1) / groups
-        guard size > 0, (columns + size - 1) / size == groups else {
+        // Groups of 64 may end with a shorter one; others have to divide the row.
+        let isOwn = groups == (columns + Quantization.int4Group - 1) / Quantization.int4Group
+        guard groups > 0, isOwn || columns % groups == 0 else {
             throw malformed(name, "\(groups) scales a row do not divide \(columns) columns")
         }
+        let size = groups == 1 ? columns : isOwn ? Quantization.int4Group : columns / groups
         scales.withPointer { scales in
             weight.withMutablePointer { target in
                 for row in 0..<rows {
