@@ -10,6 +10,7 @@
 
 #include "blocks.h"
 #include "reference.h"
+#include "spread.h"
 
 #include <math.h>
 #include <stdatomic.h>
