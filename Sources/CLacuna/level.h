@@ -11,6 +11,9 @@
 #include "kernels_dense.h"
 #include "kernels_quantized.h"
 #include "kernels_bitmask.h"
+#include "kernels_csr.h"
+#include "kernels_bsr.h"
+#include "kernels_spmm.h"
 
 static const lk_table K(table) = {
     .dot_f32 = K(dot_f32),
@@ -65,6 +68,7 @@ static const lk_table K(table) = {
     .decode_bitmask_i4 = K(decode_bitmask_i4),
     .skip_rows_f32 = K(skip_rows_f32),
     .skip_rows_bf16 = K(skip_rows_bf16),
+    LEVEL_SPARSE_ENTRIES,
 };
 
 #undef K

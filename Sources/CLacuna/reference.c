@@ -1,6 +1,7 @@
 #include "reference.h"
 
 #include "blocks.h"
+#include "reference_sparse.h"
 
 #include <math.h>
 #include <string.h>
@@ -120,8 +121,8 @@ static int quantize_group(const float *x, long n, long first, long group, int8_t
   return sum;
 }
 
-void reference_quantize_x64(const float *x, long n, int8_t *q, float *scale, int32_t *offset) {
-  for (long g = 0; g * 64 < n; g++) offset[g] = -128 * quantize_group(x, n, g * 64, 64, q, scale + g);
+void reference_quantize_x64(const float *x, long n, int8_t *q, float *scale) {
+  for (long g = 0; g * 64 < n; g++) quantize_group(x, n, g * 64, 64, q, scale + g);
 }
 
 void reference_quantize_x32(const float *x, long n, int8_t *q, float *scale, float *total) {
@@ -447,6 +448,7 @@ static const lk_table table = {
     .decode_bitmask_i4 = reference_decode_bitmask_i4,
     .skip_rows_f32 = reference_skip_rows_f32,
     .skip_rows_bf16 = reference_skip_rows_bf16,
+    REFERENCE_SPARSE_ENTRIES,
 };
 
 const lk_table *lk_reference(void) { return &table; }

@@ -10,6 +10,7 @@
 
 #include "blocks.h"
 #include "reference.h"
+#include "reference_sparse.h"
 #include "spread.h"
 
 #include <math.h>

@@ -23,7 +23,6 @@ typedef struct lk_input {
   const float *split;      // of every 32 entries the 16 even ones, then the 16 odd ones (`split_even_odd`)
   const int8_t *q64;       // signed bytes with one scale for every 64 entries (`quantize_x64`)
   const float *scale64;
-  const int32_t *offset64; // -128 times the sum of the bytes of every group
   const int8_t *q32;       // the same in groups of 32 (`quantize_x32`)
   const float *scale32;
   const float *total32;    // scale times the sum of the bytes of every group
@@ -50,13 +49,47 @@ typedef struct lk_bitmask {
   long columns;
 } lk_bitmask;
 
+// A matrix that stores the column of every kept value. Columns ascend within a row.
+typedef struct lk_csr {
+  const uint32_t *row_start;  // where each row begins, in values; rows + 1 entries
+  const void *column;         // uint16_t, or uint32_t if `wide`
+  const void *values;         // f32, bf16, i8: one after the other; i4: nibbles, without gaps
+  const void *scales;         // i8: float [rows]; i4: bf16 [rows, columns / 64 rounded up]
+  long columns;
+  long wide;
+} lk_csr;
+
+// A matrix that stores dense blocks, row-major inside, and the block column of each. The last block row and the last
+// block column may reach beyond the matrix; what is stored there is 0.
+typedef struct lk_bsr {
+  const uint32_t *row_start;     // where each block row begins, in blocks; block rows + 1 entries
+  const uint32_t *block_column;  // ascending within a block row
+  const void *values;            // f32, bf16, i8: one after the other; i4: the nibbles of each block start a new byte
+  const void *scales;            // i8: float [rows]; i4: bf16 [rows, columns / 64 rounded up]
+  long columns;
+  long block_rows, block_columns;  // 1...LK_BLOCK_ROWS rows
+} lk_bsr;
+
+enum { LK_BLOCK_ROWS = 256 };
+
 // out[i] = Σ_c W[r0 + i, c] x[c] for rows r0..<r1.
 typedef void lk_gemv_dense(const lk_dense *w, const lk_input *x, long r0, long r1, float *out);
 typedef void lk_gemv_bitmask(const lk_bitmask *w, const lk_input *x, long r0, long r1, float *out);
+typedef void lk_gemv_csr(const lk_csr *w, const lk_input *x, long r0, long r1, float *out);
+typedef void lk_gemv_bsr(const lk_bsr *w, const lk_input *x, long r0, long r1, float *out);
 
 // Rows r0..<r1 as floats, `columns` apart.
 typedef void lk_decode_dense(const lk_dense *w, long r0, long r1, float *out);
 typedef void lk_decode_bitmask(const lk_bitmask *w, long r0, long r1, float *out);
+typedef void lk_decode_csr(const lk_csr *w, long r0, long r1, float *out);
+typedef void lk_decode_bsr(const lk_bsr *w, long r0, long r1, float *out);
+
+// Many vectors at once. A panel holds `width` of them (16, 32 or 64), entry by entry: panel[c * width + t] is entry c
+// of vector t. tile[(r - r0) * width + t] = Σ_c W[r, c] panel[c * width + t] for rows r0..<r1. Panels and tiles are
+// aligned to 64 bytes.
+typedef void lk_panel_bitmask(const lk_bitmask *w, const float *panel, long width, long r0, long r1, float *tile);
+typedef void lk_panel_csr(const lk_csr *w, const float *panel, long width, long r0, long r1, float *tile);
+typedef void lk_panel_bsr(const lk_bsr *w, const float *panel, long width, long r0, long r1, float *tile);
 
 // Numbers in ascending order have keys in ascending order: as floats are ordered, with -0 equal to 0, NaNs of positive
 // sign after infinity and of negative sign before -infinity.
@@ -92,7 +125,7 @@ typedef struct lk_table {
   // Forms of an input vector of n entries; the outputs are written up to the next multiple of 64 entries (32 for
   // quantize_x32). A group's scale is its largest magnitude / 127; a group of magnitudes below 2^-120 becomes zeros.
   void (*split_even_odd)(const float *x, long n, float *split);
-  void (*quantize_x64)(const float *x, long n, int8_t *q, float *scale, int32_t *offset);
+  void (*quantize_x64)(const float *x, long n, int8_t *q, float *scale);
   void (*quantize_x32)(const float *x, long n, int8_t *q, float *scale, float *total);
 
   // Layers of a decoder
@@ -141,7 +174,19 @@ typedef struct lk_table {
   void (*skip_rows_bf16)(
       const uint16_t *w, long columns, const uint32_t *kept, long count, const float *h, long c0, long c1, float *y);
 
-  // CSR, BSR, and products with many vectors
+  // CSR, BSR, and products with many vectors. They read, of the input: x.
+  lk_gemv_csr *gemv_csr_f32, *gemv_csr_bf16, *gemv_csr_i8, *gemv_csr_i4;
+  lk_decode_csr *decode_csr_f32, *decode_csr_bf16, *decode_csr_i8, *decode_csr_i4;
+  lk_gemv_bsr *gemv_bsr_f32, *gemv_bsr_bf16, *gemv_bsr_i8, *gemv_bsr_i4;
+  lk_decode_bsr *decode_bsr_f32, *decode_bsr_bf16, *decode_bsr_i8, *decode_bsr_i4;
+
+  // The first `count` <= width of the vectors of a panel are rows of x, `stride` apart; the others are zeros.
+  void (*pack_panel)(const float *x, long stride, long count, long columns, long width, float *panel);
+  // y[t * stride + r] = tile[r * width + t] for t < count.
+  void (*unpack_panel)(const float *tile, long width, long rows, long count, float *y, long stride);
+  lk_panel_bitmask *panel_bitmask_f32, *panel_bitmask_bf16, *panel_bitmask_i8;
+  lk_panel_csr *panel_csr_f32, *panel_csr_bf16, *panel_csr_i8;
+  lk_panel_bsr *panel_bsr_f32, *panel_bsr_bf16, *panel_bsr_i8;
 } lk_table;
 
 // MARK: Choosing a table

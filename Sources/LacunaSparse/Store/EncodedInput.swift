@@ -1,22 +1,80 @@
+import CLacuna
 import LacunaTensor
 
-/// The form in which a format's kernels read their input vector.
-public enum InputEncoding: Sendable, Hashable {
+/// The forms in which kernels read their input vector.
+public struct InputEncoding: OptionSet, Sendable, Hashable {
+    public let rawValue: Int
+    public init(rawValue: Int) { self.rawValue = rawValue }
+
     /// Plain floats.
-    case float
-    /// Signed bytes with one float scale for every 64 (or 32) consecutive entries: what integer kernels multiply.
-    case int8(group: Int)
+    public static let float = InputEncoding(rawValue: 1)
+    /// Floats with even and odd entries apart: what meets pairs of bf16 values.
+    public static let split = InputEncoding(rawValue: 2)
+    /// Signed bytes with one float scale for every 64 consecutive entries: what integer kernels multiply.
+    public static let int8Groups64 = InputEncoding(rawValue: 4)
+    /// The same with groups of 32, as the blocks of GGUF files have.
+    public static let int8Groups32 = InputEncoding(rawValue: 8)
 }
 
 /// An input vector in every form that some matrix asked for, made once and shared by all products with it.
+///
+/// The object is meant to be reused: ``encode(_:count:encodings:)`` allocates only when a vector is longer than all
+/// before it. It may be read from several threads at once, but not while it is being encoded.
 public final class EncodedInput: @unchecked Sendable {
-    public let count: Int
-    /// The entries, followed by zeros up to a multiple of 64.
-    public let floats: Buffer<Float>
+    /// Entries of the vector.
+    public private(set) var count = 0
+    /// What kernels read.
+    let kernelInput: UnsafeMutablePointer<lk_input>
 
-    public init(_ x: UnsafePointer<Float>, count: Int, encodings: Set<InputEncoding>) {
+    private var capacity = 0
+    private var floats = Buffer<Float>(uninitialized: 0)
+    private var bytes = Buffer<Int8>(uninitialized: 0)
+
+    public init() {
+        kernelInput = .allocate(capacity: 1)
+        kernelInput.initialize(to: lk_input())
+    }
+
+    /// `x` [count] in the given forms.
+    public convenience init(_ x: UnsafePointer<Float>, count: Int, encodings: InputEncoding) {
+        self.init()
+        encode(x, count: count, encodings: encodings)
+    }
+
+    deinit { kernelInput.deallocate() }
+
+    /// Replaces the vector by `x` [count]. Forms other than those asked for are undefined, except for the floats.
+    public func encode(_ x: UnsafePointer<Float>, count: Int, encodings: InputEncoding) {
         self.count = count
-        floats = Buffer(repeating: 0, count: (count + 63) / 64 * 64)
-        floats.pointer.update(from: x, count: count)
+        let padded = (count + 63) / 64 * 64
+        if padded > capacity || capacity == 0 { grow(to: max(padded, 64)) }
+        let form = kernelInput.pointee
+        let entries = UnsafeMutablePointer(mutating: form.x!)
+        entries.update(from: x, count: count)
+        (entries + count).update(repeating: 0, count: padded - count)
+        if encodings.contains(.split) {
+            Kernels.best.split_even_odd(entries, count, UnsafeMutablePointer(mutating: form.split))
+        }
+        if encodings.contains(.int8Groups64) {
+            Kernels.best.quantize_x64(
+                entries, count, UnsafeMutablePointer(mutating: form.q64), UnsafeMutablePointer(mutating: form.scale64))
+        }
+        if encodings.contains(.int8Groups32) {
+            Kernels.best.quantize_x32(
+                entries, count, UnsafeMutablePointer(mutating: form.q32), UnsafeMutablePointer(mutating: form.scale32),
+                UnsafeMutablePointer(mutating: form.total32))
+        }
+    }
+
+    /// `capacity` is a multiple of 64.
+    private func grow(to capacity: Int) {
+        self.capacity = capacity
+        let groups = (capacity / 64 + 15) / 16 * 16  // every array starts on its own cache line
+        floats = Buffer(uninitialized: 2 * capacity + 5 * groups)
+        bytes = Buffer(uninitialized: 2 * capacity)
+        let scales = UnsafePointer(floats.pointer + 2 * capacity)
+        kernelInput.pointee = lk_input(
+            x: floats.pointer, split: floats.pointer + capacity, q64: bytes.pointer, scale64: scales,
+            q32: bytes.pointer + capacity, scale32: scales + groups, total32: scales + 3 * groups)
     }
 }

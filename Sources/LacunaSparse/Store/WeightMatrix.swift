@@ -14,8 +14,10 @@ public protocol WeightMatrix: Sendable {
     var storedCount: Int { get }
     /// Everything a product with one vector reads: values, scales, positions, offsets.
     var byteCount: Int { get }
-    /// The form in which `multiply` wants its input vector.
+    /// The forms of its input vector that `multiply` reads.
     var inputEncoding: InputEncoding { get }
+    /// Products are cut into ranges of rows that start at multiples of this.
+    var rowGranularity: Int { get }
 
     /// `output[i] = Σ_c W[rows.lowerBound + i, c] x[c]`.
     func multiply(_ input: EncodedInput, rows: Range<Int>, into output: UnsafeMutablePointer<Float>)
@@ -23,8 +25,8 @@ public protocol WeightMatrix: Sendable {
     /// Writes rows `rows` as dense floats, row-major, `columns` apart.
     func decode(rows: Range<Int>, into output: UnsafeMutablePointer<Float>)
 
-    /// `Y[n, rows] = X[n, columns] Wᵀ` for many vectors at once, on the thread pool. The default decodes tiles of rows
-    /// and multiplies them densely; formats with a faster way of their own override it.
+    /// `Y[n, rows] = X[n, columns] Wᵀ` for many vectors at once, on the thread pool; rows of `y` are `leadingY` apart.
+    /// The default is ``Product/gemm(_:x:count:leadingY:)``.
     func multiply(
         matrix x: UnsafePointer<Float>, count n: Int, into y: UnsafeMutablePointer<Float>, leadingY: Int)
 }
@@ -42,8 +44,11 @@ extension WeightMatrix {
         return result
     }
 
-    /// Fraction of entries not stored.
+    /// Fraction of entries not stored. Explicit zeros count as stored.
     public var sparsity: Double {
-        rows * columns == 0 ? 0 : 1 - Double(storedCount) / Double(rows * columns)
+        // Blocks that reach beyond the matrix may store more than it has.
+        rows * columns == 0 ? 0 : max(0, 1 - Double(storedCount) / Double(rows * columns))
     }
+
+    public var rowGranularity: Int { 16 }
 }

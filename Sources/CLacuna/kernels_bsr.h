@@ -1,0 +1,110 @@
+// Products of BSR matrices with one vector. Included by level.h once for each level.
+//
+// A block is read as one long vector, in pieces of LANES values: piece k covers values k LANES, ... of the block, and
+// the matching entries of x are either consecutive (blocks at least as wide as a vector) or the few entries of the
+// block repeated (narrower ones). Up to four pieces at a time keep their sums in registers along the block row. Blocks
+// of other shapes, and nibbles, take the scalar way.
+
+typedef float K(block_vector) __attribute__((vector_size(VECTOR_BYTES)));
+typedef float K(block_floats) __attribute__((vector_size(VECTOR_BYTES), aligned(4)));
+typedef uint32_t K(block_words) __attribute__((vector_size(VECTOR_BYTES)));
+typedef uint16_t K(block_halves) __attribute__((vector_size(VECTOR_BYTES / 2), aligned(2)));
+typedef int8_t K(block_bytes) __attribute__((vector_size(VECTOR_BYTES / 4), aligned(1)));
+typedef float K(block_four) __attribute__((vector_size(16), aligned(4)));
+typedef float K(block_eight) __attribute__((vector_size(32), aligned(4)));
+#define VECTOR K(block_vector)
+#define LANES (VECTOR_BYTES / 4)
+#define INLINE static inline __attribute__((always_inline))
+
+#define WIDEN_f32(p) ((VECTOR) * (const K(block_floats) *)(p))
+#define WIDEN_bf16(p) ((VECTOR)(__builtin_convertvector(*(const K(block_halves) *)(p), K(block_words)) << 16))
+#define WIDEN_i8(p) __builtin_convertvector(*(const K(block_bytes) *)(p), VECTOR)
+
+// The entries of x that meet one piece: `narrow` is the width of a block that is narrower than a vector, else 0.
+INLINE VECTOR K(block_input)(const float *x, const int narrow) {
+#if VECTOR_BYTES == 64
+  if (narrow == 4) {
+    K(block_four) v = *(const K(block_four) *)x;
+    return __builtin_shufflevector(v, v, 0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3);
+  }
+  if (narrow == 8) {
+    K(block_eight) v = *(const K(block_eight) *)x;
+    return __builtin_shufflevector(v, v, 0, 1, 2, 3, 4, 5, 6, 7, 0, 1, 2, 3, 4, 5, 6, 7);
+  }
+#elif VECTOR_BYTES == 32
+  if (narrow == 4) {
+    K(block_four) v = *(const K(block_four) *)x;
+    return __builtin_shufflevector(v, v, 0, 1, 2, 3, 0, 1, 2, 3);
+  }
+#endif
+  (void)narrow;
+  return (VECTOR) * (const K(block_floats) *)x;
+}
+
+#define GEMV_BSR(format, T)                                                                                        \
+  /* Adds pieces first..<first + count of block row i to its `sums` [block rows]. */                               \
+  INLINE void K(bsr_pieces_##format)(                                                                              \
+      const lk_bsr *w, const float *x, long i, long first, const int count, const int narrow, float *sums) {       \
+    const long width = w->block_columns, size = w->block_rows * width;                                             \
+    VECTOR sum[4] = {{0}, {0}, {0}, {0}};                                                                          \
+    for (long b = w->row_start[i]; b < (long)w->row_start[i + 1]; b++) {                                           \
+      const T *v = (const T *)w->values + b * size + first * LANES;                                                \
+      const float *entry = x + (long)w->block_column[b] * width;                                                   \
+      for (int k = 0; k < count; k++)                                                                              \
+        sum[k] += WIDEN_##format(v + k * LANES) *                                                                  \
+                  K(block_input)(entry + (narrow ? 0 : (first + k) * LANES % width), narrow);                      \
+    }                                                                                                              \
+    for (int k = 0; k < count; k++) {                                                                              \
+      const long start = (first + k) * LANES;                                                                      \
+      if (narrow) {                                                                                                \
+        for (int lane = 0; lane < LANES; lane++) sums[(start + lane) / narrow] += sum[k][lane];                    \
+      } else {                                                                                                     \
+        float total = 0;                                                                                           \
+        for (int lane = 0; lane < LANES; lane++) total += sum[k][lane];                                            \
+        sums[start / width] += total;                                                                              \
+      }                                                                                                            \
+    }                                                                                                              \
+  }                                                                                                                \
+  INLINE void K(bsr_row_##format)(const lk_bsr *w, const float *x, long i, const int narrow, float *sums) {        \
+    const long pieces = w->block_rows * w->block_columns / LANES;                                                  \
+    long k = 0;                                                                                                    \
+    for (; k + 4 <= pieces; k += 4) K(bsr_pieces_##format)(w, x, i, k, 4, narrow, sums);                           \
+    for (; k + 2 <= pieces; k += 2) K(bsr_pieces_##format)(w, x, i, k, 2, narrow, sums);                           \
+    for (; k < pieces; k++) K(bsr_pieces_##format)(w, x, i, k, 1, narrow, sums);                                   \
+  }                                                                                                                \
+  static void K(gemv_bsr_##format)(const lk_bsr *w, const lk_input *input, long r0, long r1, float *out) {         \
+    const long height = w->block_rows, width = w->block_columns;                                                   \
+    const int wide = width % LANES == 0;                                                                           \
+    const int repeats = height * width % LANES == 0 && ((width == 4 && LANES > 4) || (width == 8 && LANES > 8));   \
+    if ((!wide && !repeats) || w->columns % width != 0) {                                                          \
+      reference_gemv_bsr_##format(w, input, r0, r1, out);                                                          \
+      return;                                                                                                      \
+    }                                                                                                              \
+    for (long i = r0 / height; i * height < r1; i++) {                                                             \
+      float sums[LK_BLOCK_ROWS] = {0};                                                                             \
+      if (wide) K(bsr_row_##format)(w, input->x, i, 0, sums);                                                      \
+      else if (width == 4) K(bsr_row_##format)(w, input->x, i, 4, sums);                                           \
+      else K(bsr_row_##format)(w, input->x, i, 8, sums);                                                           \
+      for (long r = i * height > r0 ? i * height : r0; r < r1 && r < (i + 1) * height; r++)                        \
+        out[r - r0] = sums[r - i * height] * FACTOR_##format(w, r);                                                \
+    }                                                                                                              \
+  }
+
+#define FACTOR_f32(w, r) 1.0f
+#define FACTOR_bf16(w, r) 1.0f
+#define FACTOR_i8(w, r) (((const float *)(w)->scales)[r])
+
+GEMV_BSR(f32, float)
+GEMV_BSR(bf16, uint16_t)
+GEMV_BSR(i8, int8_t)
+
+#undef GEMV_BSR
+#undef FACTOR_f32
+#undef FACTOR_bf16
+#undef FACTOR_i8
+#undef WIDEN_f32
+#undef WIDEN_bf16
+#undef WIDEN_i8
+#undef INLINE
+#undef LANES
+#undef VECTOR

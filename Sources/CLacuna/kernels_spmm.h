@@ -1,0 +1,283 @@
+// Products of sparse matrices with panels of many vectors. Included by level.h once for each level.
+//
+// A panel is walked in bands of columns that fit in the first-level cache (32 KiB); for each band every row of a block
+// of rows adds its share to its sums in the tile, a few kilobytes each in the second-level cache. Where a row had got
+// to in its values is remembered from band to band. A kept value costs one broadcast and `width` fused multiply-adds.
+
+typedef float K(panel_vector) __attribute__((vector_size(VECTOR_BYTES)));
+typedef float K(panel_unaligned) __attribute__((vector_size(VECTOR_BYTES), aligned(4)));
+typedef uint32_t K(panel_words) __attribute__((vector_size(VECTOR_BYTES)));
+#define VECTOR K(panel_vector)
+#define LANES (VECTOR_BYTES / 4)
+#define LOAD(p) (*(const VECTOR *)(p))
+#define LOAD_ANY(p) ((VECTOR) * (const K(panel_unaligned) *)(p))
+#define INLINE static inline __attribute__((always_inline))
+
+enum { K(BAND_BYTES) = 32768, K(BLOCK_ROWS) = 512 };
+
+// The value at p, as something that multiplies a vector. A bf16 is the upper half of a float: the word that starts at
+// it, shifted up, is that float, and one instruction loads a word into every lane.
+#define SPREAD_f32(p) (*(p))
+#define SPREAD_bf16(p) ((VECTOR)(((K(panel_words)){0} + *(const lk_any_u32 *)(p)) << 16))
+#define SPREAD_i8(p) ((float)*(p))
+
+// MARK: Panels
+
+#if VECTOR_BYTES == 64
+#define ZIP_LOW(a, b) __builtin_shufflevector(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23)
+#define ZIP_HIGH(a, b) __builtin_shufflevector(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31)
+#elif VECTOR_BYTES == 32
+#define ZIP_LOW(a, b) __builtin_shufflevector(a, b, 0, 8, 1, 9, 2, 10, 3, 11)
+#define ZIP_HIGH(a, b) __builtin_shufflevector(a, b, 4, 12, 5, 13, 6, 14, 7, 15)
+#else
+#define ZIP_LOW(a, b) __builtin_shufflevector(a, b, 0, 4, 1, 5)
+#define ZIP_HIGH(a, b) __builtin_shufflevector(a, b, 2, 6, 3, 7)
+#endif
+
+// Transposes a square of LANES × LANES: interleaving the upper with the lower half of the rows, log2(LANES) times.
+INLINE void K(transpose_square)(VECTOR *rows) {
+  VECTOR other[LANES];
+  for (int width = 1; width < LANES; width *= 2) {
+    for (int i = 0; i < LANES / 2; i++) {
+      other[2 * i] = ZIP_LOW(rows[i], rows[i + LANES / 2]);
+      other[2 * i + 1] = ZIP_HIGH(rows[i], rows[i + LANES / 2]);
+    }
+    for (int i = 0; i < LANES; i++) rows[i] = other[i];
+  }
+}
+
+// target[j * target_stride + i] = source[i * source_stride + j] for i < m, j < n.
+static void K(transpose)(
+    const float *source, long source_stride, long m, long n, float *target, long target_stride) {
+  long i = 0;
+  for (; i + LANES <= m; i += LANES) {
+    long j = 0;
+    for (; j + LANES <= n; j += LANES) {
+      VECTOR rows[LANES];
+      for (int k = 0; k < LANES; k++) rows[k] = LOAD_ANY(source + (i + k) * source_stride + j);
+      K(transpose_square)(rows);
+      for (int k = 0; k < LANES; k++) *(K(panel_unaligned) *)(target + (j + k) * target_stride + i) = rows[k];
+    }
+    for (; j < n; j++)
+      for (int k = 0; k < LANES; k++) target[j * target_stride + i + k] = source[(i + k) * source_stride + j];
+  }
+  for (; i < m; i++)
+    for (long j = 0; j < n; j++) target[j * target_stride + i] = source[i * source_stride + j];
+}
+
+static void K(pack_panel)(const float *x, long stride, long count, long columns, long width, float *panel) {
+  if (count < width) memset(panel, 0, (size_t)(columns * width) * sizeof(float));
+  K(transpose)(x, stride, count, columns, panel, width);
+}
+
+static void K(unpack_panel)(const float *tile, long width, long rows, long count, float *y, long stride) {
+  K(transpose)(tile, width, rows, count, y, stride);
+}
+
+INLINE void K(scale_tile)(const float *scales, long width, long rows, float *tile) {
+  for (long r = 0; r < rows; r++)
+    for (long t = 0; t < width; t += LANES) *(VECTOR *)(tile + r * width + t) = LOAD(tile + r * width + t) * scales[r];
+}
+
+#define SCALE_f32(w, width, r0, r1, tile) ((void)0)
+#define SCALE_bf16(w, width, r0, r1, tile) ((void)0)
+#define SCALE_i8(w, width, r0, r1, tile) \
+  K(scale_tile)((const float *)(w)->scales + (r0), width, (r1) - (r0), tile)
+
+// Calls block(…, width, vectors in a pass, …) with both known to the compiler, for blocks of rows of limited number.
+#define BY_WIDTH(block, w, panel, width, r0, r1, tile)                                                   \
+  for (long first = r0; first < (r1); first += K(BLOCK_ROWS)) {                                          \
+    long last = first + K(BLOCK_ROWS) < (r1) ? first + K(BLOCK_ROWS) : (r1);                             \
+    float *sums = (tile) + (first - (r0)) * (width);                                                     \
+    if ((width) == 64) block(w, panel, 64, 64 / LANES < 8 ? 64 / LANES : 8, first, last, sums);          \
+    else if ((width) == 32) block(w, panel, 32, 32 / LANES < 8 ? 32 / LANES : 8, first, last, sums);     \
+    else block(w, panel, 16, 16 / LANES < 8 ? 16 / LANES : 8, first, last, sums);                        \
+  }
+
+// MARK: Bitmask and N:M
+
+#define PANEL_BITMASK(format, T)                                                                                   \
+  INLINE void K(bitmask_block_##format)(                                                                           \
+      const lk_bitmask *w, const float *panel, const long width, const int vectors, long r0, long r1,              \
+      float *tile) {                                                                                               \
+    const long words = (w->columns + 63) / 64, band = K(BAND_BYTES) / (4 * 64) / width;                            \
+    const T *at[K(BLOCK_ROWS)];                                                                                    \
+    for (long r = r0; r < r1; r++)                                                                                 \
+      at[r - r0] = (const T *)w->values + (w->row_start ? (long)w->row_start[r] : r * w->row_stride);              \
+    if (words == 0) memset(tile, 0, (size_t)((r1 - r0) * width) * sizeof(float));                                  \
+    for (long word = 0; word < words; word += band) {                                                              \
+      const long end = word + band < words ? word + band : words;                                                  \
+      for (long r = r0; r < r1; r++) {                                                                             \
+        const uint64_t *mask = w->mask + r * words;                                                                \
+        const T *v = at[r - r0];                                                                                   \
+        for (long t = 0; t < width; t += vectors * LANES) {                                                        \
+          float *sums = tile + (r - r0) * width + t;                                                               \
+          VECTOR sum[8];                                                                                           \
+          for (int u = 0; u < vectors; u++) sum[u] = word == 0 ? (VECTOR){0} : LOAD(sums + u * LANES);             \
+          v = at[r - r0];                                                                                          \
+          const float *x = panel + word * 64 * width + t;                                                          \
+          for (long i = word; i < end; i++, x += 64 * width)                                                       \
+            for (uint64_t bits = mask[i]; bits; bits &= bits - 1, v++) {                                           \
+              const float *entry = x + __builtin_ctzll(bits) * width;                                              \
+              for (int u = 0; u < vectors; u++) sum[u] += SPREAD_##format(v) * LOAD(entry + u * LANES);            \
+            }                                                                                                      \
+          for (int u = 0; u < vectors; u++) *(VECTOR *)(sums + u * LANES) = sum[u];                                \
+        }                                                                                                          \
+        at[r - r0] = v;                                                                                            \
+        __builtin_prefetch((const char *)v + 60, 0, 2);                                                            \
+        __builtin_prefetch((const char *)v + 124, 0, 2);                                                           \
+      }                                                                                                            \
+    }                                                                                                              \
+    SCALE_##format(w, width, r0, r1, tile);                                                                        \
+  }                                                                                                                \
+  static void K(panel_bitmask_##format)(                                                                           \
+      const lk_bitmask *w, const float *panel, long width, long r0, long r1, float *tile) {                        \
+    BY_WIDTH(K(bitmask_block_##format), w, panel, width, r0, r1, tile)                                             \
+  }
+
+PANEL_BITMASK(f32, float)
+PANEL_BITMASK(bf16, uint16_t)
+PANEL_BITMASK(i8, int8_t)
+
+// MARK: CSR
+
+#define PANEL_CSR(format, T, wide, C)                                                                              \
+  INLINE void K(csr_block_##format##wide)(                                                                         \
+      const lk_csr *w, const float *panel, const long width, const int vectors, long r0, long r1, float *tile) {   \
+    const long band = K(BAND_BYTES) / 4 / width;                                                                   \
+    const T *values = (const T *)w->values;                                                                        \
+    const C *column = (const C *)w->column;                                                                        \
+    long at[K(BLOCK_ROWS)];                                                                                        \
+    for (long r = r0; r < r1; r++) at[r - r0] = w->row_start[r];                                                   \
+    if (w->columns == 0) memset(tile, 0, (size_t)((r1 - r0) * width) * sizeof(float));                             \
+    for (long c0 = 0; c0 < w->columns; c0 += band) {                                                               \
+      for (long r = r0; r < r1; r++) {                                                                             \
+        const long end = w->row_start[r + 1];                                                                      \
+        long j = at[r - r0];                                                                                       \
+        for (long t = 0; t < width; t += vectors * LANES) {                                                        \
+          float *sums = tile + (r - r0) * width + t;                                                               \
+          VECTOR sum[8];                                                                                           \
+          for (int u = 0; u < vectors; u++) sum[u] = c0 == 0 ? (VECTOR){0} : LOAD(sums + u * LANES);               \
+          for (j = at[r - r0]; j < end && (long)column[j] < c0 + band; j++) {                                      \
+            const float *entry = panel + (long)column[j] * width + t;                                              \
+            for (int u = 0; u < vectors; u++) sum[u] += SPREAD_##format(values + j) * LOAD(entry + u * LANES);     \
+          }                                                                                                        \
+          for (int u = 0; u < vectors; u++) *(VECTOR *)(sums + u * LANES) = sum[u];                                \
+        }                                                                                                          \
+        at[r - r0] = j;                                                                                            \
+        __builtin_prefetch((const char *)(values + j) + 60, 0, 2);                                                 \
+        __builtin_prefetch((const char *)(column + j) + 60, 0, 2);                                                 \
+      }                                                                                                            \
+    }                                                                                                              \
+    SCALE_##format(w, width, r0, r1, tile);                                                                        \
+  }
+
+#define PANEL_CSR_BOTH(format, T)                                                                                  \
+  PANEL_CSR(format, T, _u16, uint16_t)                                                                             \
+  PANEL_CSR(format, T, _u32, uint32_t)                                                                             \
+  static void K(panel_csr_##format)(                                                                               \
+      const lk_csr *w, const float *panel, long width, long r0, long r1, float *tile) {                            \
+    if (w->wide) {                                                                                                 \
+      BY_WIDTH(K(csr_block_##format##_u32), w, panel, width, r0, r1, tile)                                         \
+    } else {                                                                                                       \
+      BY_WIDTH(K(csr_block_##format##_u16), w, panel, width, r0, r1, tile)                                         \
+    }                                                                                                              \
+  }
+
+PANEL_CSR_BOTH(f32, float)
+PANEL_CSR_BOTH(bf16, uint16_t)
+PANEL_CSR_BOTH(i8, int8_t)
+
+// MARK: BSR
+
+// Adds to the sums of `rows` (1...4) consecutive rows of a block row what its blocks `from`..<`to` give, for `vectors`
+// vectors of the panel. `value` points at the first of these rows in block 0.
+#define BSR_STRIP(format, T)                                                                                       \
+  INLINE void K(bsr_strip_##format)(                                                                               \
+      const lk_bsr *w, const T *value, const float *panel, const long width, const int vectors, const int rows,    \
+      long from, long to, int fresh, float *sums) {                                                                \
+    VECTOR sum[4][4];                                                                                              \
+    for (int i = 0; i < rows; i++)                                                                                 \
+      for (int u = 0; u < vectors; u++)                                                                            \
+        sum[i][u] = fresh ? (VECTOR){0} : LOAD(sums + i * width + u * LANES);                                      \
+    const long size = w->block_rows * w->block_columns;                                                            \
+    for (long b = from; b < to; b++) {                                                                             \
+      const long c0 = (long)w->block_column[b] * w->block_columns;                                                 \
+      const long n = c0 + w->block_columns <= w->columns ? w->block_columns : w->columns - c0;                     \
+      const T *v = value + b * size;                                                                               \
+      const float *entry = panel + c0 * width;                                                                     \
+      for (long j = 0; j < n; j++, v++, entry += width)                                                            \
+        for (int i = 0; i < rows; i++)                                                                             \
+          for (int u = 0; u < vectors; u++)                                                                        \
+            sum[i][u] += SPREAD_##format(v + i * w->block_columns) * LOAD(entry + u * LANES);                      \
+    }                                                                                                              \
+    for (int i = 0; i < rows; i++)                                                                                 \
+      for (int u = 0; u < vectors; u++) *(VECTOR *)(sums + i * width + u * LANES) = sum[i][u];                     \
+  }
+
+#define PANEL_BSR(format, T)                                                                                       \
+  BSR_STRIP(format, T)                                                                                             \
+  INLINE void K(bsr_block_##format)(                                                                               \
+      const lk_bsr *w, const float *panel, const long width, const int vectors, long r0, long r1, float *tile) {   \
+    const long band = K(BAND_BYTES) / 4 / width, height = w->block_rows;                                           \
+    const long first = r0 / height, last = (r1 + height - 1) / height;                                             \
+    uint32_t at[K(BLOCK_ROWS) + 1];                                                                                \
+    for (long i = first; i < last; i++) at[i - first] = w->row_start[i];                                           \
+    if (w->columns == 0) memset(tile, 0, (size_t)((r1 - r0) * width) * sizeof(float));                             \
+    for (long c0 = 0; c0 < w->columns; c0 += band) {                                                               \
+      for (long i = first; i < last; i++) {                                                                        \
+        const long from = at[i - first], stop = w->row_start[i + 1];                                               \
+        long to = from;                                                                                            \
+        while (to < stop && (long)w->block_column[to] * w->block_columns < c0 + band) to++;                        \
+        at[i - first] = (uint32_t)to;                                                                              \
+        const long low = i * height > r0 ? i * height : r0, high = (i + 1) * height < r1 ? (i + 1) * height : r1;  \
+        for (long r = low; r < high;) {                                                                            \
+          const T *value = (const T *)w->values + (r - i * height) * w->block_columns;                             \
+          const int rows = high - r >= 4 ? 4 : high - r >= 2 ? 2 : 1;                                              \
+          for (long t = 0; t < width; t += vectors * LANES) {                                                      \
+            float *sums = tile + (r - r0) * width + t;                                                             \
+            if (rows == 4) K(bsr_strip_##format)(w, value, panel + t, width, vectors, 4, from, to, c0 == 0, sums); \
+            else if (rows == 2)                                                                                    \
+              K(bsr_strip_##format)(w, value, panel + t, width, vectors, 2, from, to, c0 == 0, sums);              \
+            else K(bsr_strip_##format)(w, value, panel + t, width, vectors, 1, from, to, c0 == 0, sums);           \
+          }                                                                                                        \
+          r += rows;                                                                                               \
+        }                                                                                                          \
+      }                                                                                                            \
+    }                                                                                                              \
+    SCALE_##format(w, width, r0, r1, tile);                                                                        \
+  }                                                                                                                \
+  static void K(panel_bsr_##format)(                                                                               \
+      const lk_bsr *w, const float *panel, long width, long r0, long r1, float *tile) {                            \
+    for (long first = r0; first < r1; first += K(BLOCK_ROWS)) {                                                    \
+      long last = first + K(BLOCK_ROWS) < r1 ? first + K(BLOCK_ROWS) : r1;                                         \
+      float *sums = tile + (first - r0) * width;                                                                   \
+      if (width == 64) K(bsr_block_##format)(w, panel, 64, VECTOR_BYTES == 64 ? 4 : 2, first, last, sums);         \
+      else if (width == 32) K(bsr_block_##format)(w, panel, 32, 2, first, last, sums);                             \
+      else K(bsr_block_##format)(w, panel, 16, VECTOR_BYTES == 64 ? 1 : 2, first, last, sums);                     \
+    }                                                                                                              \
+  }
+
+PANEL_BSR(f32, float)
+PANEL_BSR(bf16, uint16_t)
+PANEL_BSR(i8, int8_t)
+
+#undef PANEL_BSR
+#undef BSR_STRIP
+#undef PANEL_CSR_BOTH
+#undef PANEL_CSR
+#undef PANEL_BITMASK
+#undef BY_WIDTH
+#undef SCALE_f32
+#undef SCALE_bf16
+#undef SCALE_i8
+#undef ZIP_LOW
+#undef ZIP_HIGH
+#undef SPREAD_f32
+#undef SPREAD_bf16
+#undef SPREAD_i8
+#undef INLINE
+#undef LOAD_ANY
+#undef LOAD
+#undef LANES
+#undef VECTOR

@@ -1,0 +1,130 @@
+import CLacuna
+import LacunaTensor
+
+/// Products with many vectors, each in the fastest of three ways: one vector at a time, sparse by panels of vectors, or
+/// densely after decoding.
+enum MatrixProduct {
+    typealias Operand = (matrix: any WeightMatrix, y: UnsafeMutablePointer<Float>, leadingY: Int)
+
+    /// Up to this many vectors are multiplied one at a time, a range of rows after the other: the stored bytes are read
+    /// from memory once.
+    static let fewVectors = 4
+
+    static func run(_ operands: [Operand], x: UnsafePointer<Float>, count n: Int) {
+        guard let columns = operands.first?.matrix.columns, n > 0 else { return }
+        precondition(operands.allSatisfy { $0.matrix.columns == columns }, "matrices differ in their columns")
+        if n <= fewVectors { return oneByOne(operands, x: x, count: n, columns: columns) }
+        var sparse: [(any PanelMatrix, UnsafeMutablePointer<Float>, Int)] = []
+        for (matrix, y, leadingY) in operands {
+            if let panelled = matrix as? any PanelMatrix, isSparseFaster(panelled) {
+                sparse.append((panelled, y, leadingY))
+            } else {
+                decoded(matrix, x: x, count: n, into: y, leadingY: leadingY)
+            }
+        }
+        if !sparse.isEmpty { byPanels(sparse, x: x, count: n, columns: columns) }
+    }
+
+    // MARK: One vector at a time
+
+    private static func oneByOne(_ operands: [Operand], x: UnsafePointer<Float>, count n: Int, columns: Int) {
+        let encodings = operands.reduce(into: InputEncoding()) { $0.formUnion($1.matrix.inputEncoding) }
+        let inputs = (0..<n).map { EncodedInput(x + $0 * columns, count: columns, encodings: encodings) }
+        for (matrix, y, leadingY) in operands {
+            let isSmall = matrix.byteCount * n < Product.serialBytes
+            let cut = isSmall ? RowCut(rows: matrix.rows) : RowCut(matrix, bytes: Product.itemBytes)
+            Parallel.forEach(cut.items) { item in
+                let rows = cut.range(item)
+                for (t, input) in inputs.enumerated() {
+                    matrix.multiply(input, rows: rows, into: y + t * leadingY + rows.lowerBound)
+                }
+            }
+        }
+    }
+
+    // MARK: Decoding
+
+    /// Bytes of decoded rows that are multiplied at a time.
+    static let decodedBytes = 1 << 20
+
+    private static func decoded(
+        _ matrix: any WeightMatrix, x: UnsafePointer<Float>, count n: Int, into y: UnsafeMutablePointer<Float>,
+        leadingY: Int
+    ) {
+        let columns = matrix.columns
+        if columns == 0 {
+            for t in 0..<n { (y + t * leadingY).update(repeating: 0, count: matrix.rows) }
+            return
+        }
+        if let floats = (matrix as? DenseMatrix)?.floats {
+            return LinearAlgebra.parallelGemm(
+                m: n, n: matrix.rows, k: columns, x, leadingA: columns, floats, leadingB: columns, transposedB: true,
+                into: y, leadingC: leadingY)
+        }
+        let unit = matrix.rowGranularity
+        let grain = max(64, decodedBytes / (4 * columns)) / unit * unit
+        Parallel.forRanges(matrix.rows, grain: max(grain, unit)) { rows in
+            let tile = Scratch.current.tile(count: rows.count * columns)
+            matrix.decode(rows: rows, into: tile)
+            LinearAlgebra.gemm(
+                m: n, n: rows.count, k: columns, x, leadingA: columns, tile, leadingB: columns, transposedB: true,
+                into: y + rows.lowerBound, leadingC: leadingY)
+        }
+    }
+
+    // MARK: Panels
+
+    /// The largest density at which the sparse kernel beats decoding and BLAS.
+    static func densityLimit(_ layout: StorageLayout) -> Double {
+        switch layout {
+        case .csr: 0.5
+        case .bsr: 0.9
+        default: 0.6
+        }
+    }
+
+    static func isSparseFaster(_ matrix: any PanelMatrix) -> Bool {
+        matrix.hasPanelKernel && 1 - matrix.sparsity <= densityLimit(matrix.format.layout)
+    }
+
+    /// Vectors that are brought into panels at a time.
+    private static let panelledVectors = 512
+
+    private static func byPanels(
+        _ operands: [(any PanelMatrix, UnsafeMutablePointer<Float>, Int)], x: UnsafePointer<Float>, count n: Int,
+        columns: Int
+    ) {
+        for first in stride(from: 0, to: n, by: panelledVectors) {
+            let plan = PanelPlan(count: min(panelledVectors, n - first), columns: columns)
+            let panels = Scratch.current.panels(count: plan.size)
+            pack(x + first * columns, plan, into: panels)
+            for (matrix, y, leadingY) in operands {
+                let start = y + first * leadingY
+                let cut = RowCut(rows: matrix.rows, unit: matrix.rowGranularity, items: 8, limit: 512)
+                Parallel.forEach(cut.items) { item in
+                    let rows = cut.range(item)
+                    let tile = Scratch.current.tile(count: rows.count * PanelPlan.width)
+                    for p in 0..<plan.panels {
+                        let (t, used, width) = plan.panel(p)
+                        matrix.multiply(panel: panels + plan.offset(p), width: width, rows: rows, into: tile)
+                        Kernels.best.unpack_panel(
+                            tile, width, rows.count, used, start + t * leadingY + rows.lowerBound, leadingY)
+                    }
+                }
+            }
+        }
+    }
+
+    /// Transposes the vectors of `x` into the panels of a plan.
+    private static func pack(_ x: UnsafePointer<Float>, _ plan: PanelPlan, into panels: UnsafeMutablePointer<Float>) {
+        let band = 256
+        let bands = (plan.columns + band - 1) / band
+        Parallel.forEach(plan.panels * bands) { item in
+            let (first, used, width) = plan.panel(item / bands)
+            let c = item % bands * band
+            Kernels.best.pack_panel(
+                x + first * plan.columns + c, plan.columns, used, min(band, plan.columns - c), width,
+                panels + plan.offset(item / bands) + c * width)
+        }
+    }
+}

@@ -1,0 +1,50 @@
+import LacunaTensor
+
+#if canImport(Darwin)
+    import Darwin
+#elseif canImport(Musl)
+    import Musl
+#else
+    import Glibc
+#endif
+
+/// Working memory that a thread keeps from one product to the next, so that products in steady state do not allocate.
+final class Scratch {
+    /// The encoded input of the product that this thread started.
+    let input = EncodedInput()
+    private var panels = Buffer<Float>(uninitialized: 0)
+    private var tile = Buffer<Float>(uninitialized: 0)
+
+    /// Memory for the inputs of a product, shared with the threads that work on it.
+    func panels(count: Int) -> UnsafeMutablePointer<Float> {
+        if panels.count < count { panels = Buffer(uninitialized: count) }
+        return panels.pointer
+    }
+
+    /// Memory for one item of work on this thread.
+    func tile(count: Int) -> UnsafeMutablePointer<Float> {
+        if tile.count < count { tile = Buffer(uninitialized: count) }
+        return tile.pointer
+    }
+
+    private static let key: pthread_key_t = {
+        var key = pthread_key_t()
+        let error = pthread_key_create(&key) { object in
+            #if canImport(Darwin)
+                Unmanaged<Scratch>.fromOpaque(object).release()
+            #else
+                if let object { Unmanaged<Scratch>.fromOpaque(object).release() }
+            #endif
+        }
+        precondition(error == 0, "this process has used up its thread-specific keys")
+        return key
+    }()
+
+    /// The calling thread's.
+    static var current: Scratch {
+        if let object = pthread_getspecific(key) { return Unmanaged<Scratch>.fromOpaque(object).takeUnretainedValue() }
+        let scratch = Scratch()
+        pthread_setspecific(key, Unmanaged.passRetained(scratch).toOpaque())
+        return scratch
+    }
+}

@@ -1,0 +1,90 @@
+import CLacuna
+import LacunaTensor
+
+/// Compressed sparse rows: every kept value and its column.
+///
+/// Columns take 16 bits while the matrix has at most 65,536 of them, else 32.
+public final class CSRMatrix: WeightMatrix, PanelMatrix, @unchecked Sendable {
+    public let rows: Int
+    public let columns: Int
+    public let format: StorageFormat
+    public let storedCount: Int
+    public let byteCount: Int
+    public var inputEncoding: InputEncoding { .float }
+    private let values: StoredValues
+    private let rowStart: Buffer<UInt32>
+    private let narrow: Buffer<UInt16>
+    private let wide: Buffer<UInt32>
+    private let kernel: lk_csr
+    private let gemv: Gemv
+    private let decoder: Decoder
+    private let panel: Panel?
+
+    typealias Gemv =
+        @convention(c) (
+            UnsafePointer<lk_csr>?, UnsafePointer<lk_input>?, Int, Int, UnsafeMutablePointer<Float>?
+        ) -> Void
+    typealias Decoder = @convention(c) (UnsafePointer<lk_csr>?, Int, Int, UnsafeMutablePointer<Float>?) -> Void
+    typealias Panel =
+        @convention(c) (
+            UnsafePointer<lk_csr>?, UnsafePointer<Float>?, Int, Int, Int, UnsafeMutablePointer<Float>?
+        ) -> Void
+
+    /// Keeps the entries of `weight` [rows, columns] that are in `mask`, rounded to `values`.
+    /// - Throws: As ``BitmaskMatrix/init(_:mask:values:)``.
+    public init(_ weight: Tensor<Float>, mask: Mask, values type: ValueType) throws {
+        try WeightStore.check(weight, mask: mask, values: type)
+        rows = mask.rows
+        columns = mask.columns
+        format = StorageFormat(.csr, type)
+        let count = mask.keptCount
+        guard count <= UInt32.max && columns <= UInt32.max else {
+            throw LacunaError.unsupported(file: nil, what: "a CSR matrix of more than 2^32 - 1 stored values")
+        }
+        storedCount = count
+        rowStart = Buffer(uninitialized: mask.rows + 1)
+        rowStart.pointer[0] = 0
+        for r in 0..<mask.rows { rowStart.pointer[r + 1] = rowStart.pointer[r] + UInt32(mask.keptCount(row: r)) }
+        let isWide = mask.columns > 65_536
+        narrow = Buffer(uninitialized: isWide ? 0 : count)
+        wide = Buffer(uninitialized: isWide ? count : 0)
+        values = StoredValues(type, slots: count, rows: mask.rows, columns: mask.columns)
+        byteCount = values.byteCount + rowStart.byteCount + narrow.byteCount + wide.byteCount
+        kernel = lk_csr(
+            row_start: rowStart.pointer,
+            column: isWide ? UnsafeRawPointer(wide.pointer) : UnsafeRawPointer(narrow.pointer),
+            values: values.bytes.pointer, scales: values.scales, columns: mask.columns, wide: isWide ? 1 : 0)
+        let k = Kernels.best
+        switch type {
+        case .f32: (gemv, decoder, panel) = (k.gemv_csr_f32, k.decode_csr_f32, k.panel_csr_f32)
+        case .bf16: (gemv, decoder, panel) = (k.gemv_csr_bf16, k.decode_csr_bf16, k.panel_csr_bf16)
+        case .int8: (gemv, decoder, panel) = (k.gemv_csr_i8, k.decode_csr_i8, k.panel_csr_i8)
+        case .int4: (gemv, decoder, panel) = (k.gemv_csr_i4, k.decode_csr_i4, nil)
+        }
+        // Neighbouring rows may share a byte of nibbles.
+        values.fill(from: weight, mask: mask, serially: type == .int4) { r, coder in
+            var slot = Int(rowStart.pointer[r])
+            mask.forEachKept(row: r) { c in
+                coder.store(column: c, slot: slot)
+                if isWide { wide.pointer[slot] = UInt32(c) } else { narrow.pointer[slot] = UInt16(c) }
+                slot += 1
+            }
+        }
+    }
+
+    public func multiply(_ input: EncodedInput, rows: Range<Int>, into output: UnsafeMutablePointer<Float>) {
+        withUnsafePointer(to: kernel) { gemv($0, input.kernelInput, rows.lowerBound, rows.upperBound, output) }
+    }
+
+    public func decode(rows: Range<Int>, into output: UnsafeMutablePointer<Float>) {
+        withUnsafePointer(to: kernel) { decoder($0, rows.lowerBound, rows.upperBound, output) }
+    }
+
+    var hasPanelKernel: Bool { panel != nil }
+
+    func multiply(
+        panel x: UnsafePointer<Float>, width: Int, rows: Range<Int>, into tile: UnsafeMutablePointer<Float>
+    ) {
+        withUnsafePointer(to: kernel) { panel!($0, x, width, rows.lowerBound, rows.upperBound, tile) }
+    }
+}

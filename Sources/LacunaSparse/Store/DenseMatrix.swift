@@ -1,0 +1,72 @@
+import CLacuna
+import LacunaTensor
+
+/// A matrix of which every entry is stored, as f32, bf16, int8 or int4.
+public final class DenseMatrix: WeightMatrix, @unchecked Sendable {
+    public let rows: Int
+    public let columns: Int
+    public let format: StorageFormat
+    public let storedCount: Int
+    public let byteCount: Int
+    public let inputEncoding: InputEncoding
+    private let values: StoredValues
+    private let kernel: lk_dense
+    private let gemv: Gemv
+    private let decoder: Decoder
+
+    typealias Gemv =
+        @convention(c) (
+            UnsafePointer<lk_dense>?, UnsafePointer<lk_input>?, Int, Int, UnsafeMutablePointer<Float>?
+        ) -> Void
+    typealias Decoder = @convention(c) (UnsafePointer<lk_dense>?, Int, Int, UnsafeMutablePointer<Float>?) -> Void
+
+    /// Stores `weight` [rows, columns], rounded to `values`; entries not in `mask` become 0.
+    /// - Throws: `LacunaError.invalidArgument` for other ranks or a mask of another shape, `LacunaError.numerical` if
+    ///   entries that are to become integers are not finite.
+    public convenience init(_ weight: Tensor<Float>, mask: Mask? = nil, values type: ValueType) throws {
+        try WeightStore.check(weight, mask: mask, values: type)
+        let (rows, columns) = (weight.rows, weight.columns)
+        let width = type == .int4 ? (columns + 63) / 64 * 64 : columns
+        let values = StoredValues(type, slots: rows * width, rows: rows, columns: columns)
+        values.fill(from: weight, mask: mask ?? Mask(rows: rows, columns: columns, keepingAll: true)) { r, coder in
+            for c in 0..<columns { coder.store(column: c, slot: r * width + c) }
+        }
+        self.init(values, rows: rows, columns: columns)
+    }
+
+    /// Copies `bits` [rows, columns], the upper halves of floats, as they are.
+    public convenience init(bf16 bits: UnsafePointer<UInt16>, rows: Int, columns: Int) {
+        let values = StoredValues(.bf16, slots: rows * columns, rows: rows, columns: columns)
+        UnsafeMutableRawPointer(values.bytes.pointer).copyMemory(from: bits, byteCount: 2 * rows * columns)
+        self.init(values, rows: rows, columns: columns)
+    }
+
+    private init(_ values: StoredValues, rows: Int, columns: Int) {
+        self.rows = rows
+        self.columns = columns
+        self.values = values
+        format = StorageFormat(.dense, values.type)
+        storedCount = rows * columns
+        byteCount = values.byteCount
+        kernel = lk_dense(values: values.bytes.pointer, scales: values.scales, columns: columns)
+        switch values.type {
+        case .f32: (gemv, decoder, inputEncoding) = (Kernels.best.gemv_f32, Kernels.best.decode_f32, .float)
+        case .bf16: (gemv, decoder, inputEncoding) = (Kernels.best.gemv_bf16, Kernels.best.decode_bf16, .float)
+        case .int8: (gemv, decoder, inputEncoding) = (Kernels.best.gemv_i8, Kernels.best.decode_i8, .int8Groups64)
+        case .int4: (gemv, decoder, inputEncoding) = (Kernels.best.gemv_i4, Kernels.best.decode_i4, .int8Groups64)
+        }
+    }
+
+    public func multiply(_ input: EncodedInput, rows: Range<Int>, into output: UnsafeMutablePointer<Float>) {
+        withUnsafePointer(to: kernel) { gemv($0, input.kernelInput, rows.lowerBound, rows.upperBound, output) }
+    }
+
+    public func decode(rows: Range<Int>, into output: UnsafeMutablePointer<Float>) {
+        withUnsafePointer(to: kernel) { decoder($0, rows.lowerBound, rows.upperBound, output) }
+    }
+
+    /// The floats themselves, if they are stored as such.
+    var floats: UnsafePointer<Float>? {
+        format.values == .f32 ? kernel.values.assumingMemoryBound(to: Float.self) : nil
+    }
+}
