@@ -94,13 +94,63 @@ INLINE void K(scale_tile)(const float *scales, long width, long rows, float *til
     else block(w, panel, 16, 16 / LANES < 8 ? 16 / LANES : 8, first, last, sums);                        \
   }
 
+// Narrow panels have few sums, and one entry's additions would wait for those of the entry before: as many entries as
+// give 4 vectors of sums are added to separate ones.
+#define STREAMS(vectors) ((vectors) >= 4 ? 1 : 4 / (vectors))
+
+#define LOAD_SUMS(sums, fresh)                                                                                     \
+  VECTOR sum[8];                                                                                                   \
+  for (int u = 0; u < vectors; u++) sum[u] = (fresh) ? (VECTOR){0} : LOAD((sums) + u * LANES);                     \
+  for (int u = vectors; u < vectors * streams; u++) sum[u] = (VECTOR){0};
+
+#define STORE_SUMS(sums)                                                                                           \
+  for (int u = 0; u < vectors; u++) {                                                                              \
+    for (int s = 1; s < streams; s++) sum[u] += sum[s * vectors + u];                                              \
+    *(VECTOR *)((sums) + u * LANES) = sum[u];                                                                      \
+  }
+
 // MARK: Bitmask and N:M
+
+// Narrow panels take the positions of a band's bits from a list. The branch that ends a loop over the few bits of a word
+// is mispredicted nearly always; where entries are cheap, that costs more than the list, which needs no such branch. In
+// a panel of 64 vectors the additions in flight hide it.
+#define LISTS (LEVEL >= LK_AVX2)
+
+// Writes the positions of the bits set in `words` (1...4) words to `index`, which has room for 64 more than there are,
+// and returns their number.
+INLINE long K(positions)(const uint64_t *mask, long words, uint8_t *index) {
+  uint8_t *end = index;
+#if LEVEL >= LK_AVX512_VNNI
+  __m512i places = _mm512_set_epi8(
+      63, 62, 61, 60, 59, 58, 57, 56, 55, 54, 53, 52, 51, 50, 49, 48, 47, 46, 45, 44, 43, 42, 41, 40, 39, 38, 37, 36,
+      35, 34, 33, 32, 31, 30, 29, 28, 27, 26, 25, 24, 23, 22, 21, 20, 19, 18, 17, 16, 15, 14, 13, 12, 11, 10, 9, 8, 7,
+      6, 5, 4, 3, 2, 1, 0);
+  for (long i = 0; i < words; i++) {
+    _mm512_storeu_si512(end, _mm512_maskz_compress_epi8(mask[i], places));
+    end += __builtin_popcountll(mask[i]);
+    places = _mm512_add_epi8(places, _mm512_set1_epi8(64));
+  }
+#elif LEVEL >= LK_AVX2
+  uint64_t places = 0x0706050403020100;
+  for (long i = 0; i < words; i++)
+    for (int shift = 0; shift < 64; shift += 8, places += 0x0808080808080808) {
+      const uint64_t bits = mask[i] >> shift & 255;
+      *(lk_any_u64 *)end = _pext_u64(places, _pdep_u64(bits, 0x0101010101010101) * 255);
+      end += __builtin_popcountll(bits);
+    }
+#else
+  for (long i = 0; i < words; i++)
+    for (uint64_t bits = mask[i]; bits; bits &= bits - 1) *end++ = (uint8_t)(i * 64 + __builtin_ctzll(bits));
+#endif
+  return end - index;
+}
 
 #define PANEL_BITMASK(format, T)                                                                                   \
   INLINE void K(bitmask_block_##format)(                                                                           \
       const lk_bitmask *w, const float *panel, const long width, const int vectors, long r0, long r1,              \
       float *tile) {                                                                                               \
-    const long words = (w->columns + 63) / 64, band = K(BAND_BYTES) / (4 * 64) / width;                            \
+    const long words = (w->columns + 63) / 64, band = 128 / width < 4 ? 128 / width : 4;                           \
+    const int streams = STREAMS(vectors), lists = LISTS && width < 64;                                             \
     const T *at[K(BLOCK_ROWS)];                                                                                    \
     for (long r = r0; r < r1; r++)                                                                                 \
       at[r - r0] = (const T *)w->values + (w->row_start ? (long)w->row_start[r] : r * w->row_stride);              \
@@ -108,20 +158,31 @@ INLINE void K(scale_tile)(const float *scales, long width, long rows, float *til
     for (long word = 0; word < words; word += band) {                                                              \
       const long end = word + band < words ? word + band : words;                                                  \
       for (long r = r0; r < r1; r++) {                                                                             \
-        const uint64_t *mask = w->mask + r * words;                                                                \
         const T *v = at[r - r0];                                                                                   \
+        uint8_t index[4 * 64 + 64];                                                                                \
+        const long n = lists ? K(positions)(w->mask + r * words + word, end - word, index) : 0;                    \
         for (long t = 0; t < width; t += vectors * LANES) {                                                        \
           float *sums = tile + (r - r0) * width + t;                                                               \
-          VECTOR sum[8];                                                                                           \
-          for (int u = 0; u < vectors; u++) sum[u] = word == 0 ? (VECTOR){0} : LOAD(sums + u * LANES);             \
-          v = at[r - r0];                                                                                          \
+          LOAD_SUMS(sums, word == 0)                                                                               \
           const float *x = panel + word * 64 * width + t;                                                          \
-          for (long i = word; i < end; i++, x += 64 * width)                                                       \
-            for (uint64_t bits = mask[i]; bits; bits &= bits - 1, v++) {                                           \
-              const float *entry = x + __builtin_ctzll(bits) * width;                                              \
-              for (int u = 0; u < vectors; u++) sum[u] += SPREAD_##format(v) * LOAD(entry + u * LANES);            \
-            }                                                                                                      \
-          for (int u = 0; u < vectors; u++) *(VECTOR *)(sums + u * LANES) = sum[u];                                \
+          v = at[r - r0];                                                                                          \
+          if (lists) {                                                                                             \
+            long j = 0;                                                                                            \
+            for (; j + streams <= n; j += streams, v += streams)                                                   \
+              for (int s = 0; s < streams; s++)                                                                    \
+                for (int u = 0; u < vectors; u++)                                                                  \
+                  sum[s * vectors + u] += SPREAD_##format(v + s) * LOAD(x + index[j + s] * width + u * LANES);     \
+            for (; j < n; j++, v++)                                                                                \
+              for (int u = 0; u < vectors; u++)                                                                    \
+                sum[u] += SPREAD_##format(v) * LOAD(x + index[j] * width + u * LANES);                             \
+          } else {                                                                                                 \
+            for (long i = word; i < end; i++, x += 64 * width)                                                     \
+              for (uint64_t bits = w->mask[r * words + i]; bits; bits &= bits - 1, v++) {                          \
+                const float *entry = x + __builtin_ctzll(bits) * width;                                            \
+                for (int u = 0; u < vectors; u++) sum[u] += SPREAD_##format(v) * LOAD(entry + u * LANES);          \
+              }                                                                                                    \
+          }                                                                                                        \
+          STORE_SUMS(sums)                                                                                         \
         }                                                                                                          \
         at[r - r0] = v;                                                                                            \
         __builtin_prefetch((const char *)v + 60, 0, 2);                                                            \
@@ -145,6 +206,7 @@ PANEL_BITMASK(i8, int8_t)
   INLINE void K(csr_block_##format##wide)(                                                                         \
       const lk_csr *w, const float *panel, const long width, const int vectors, long r0, long r1, float *tile) {   \
     const long band = K(BAND_BYTES) / 4 / width;                                                                   \
+    const int streams = STREAMS(vectors);                                                                          \
     const T *values = (const T *)w->values;                                                                        \
     const C *column = (const C *)w->column;                                                                        \
     long at[K(BLOCK_ROWS)];                                                                                        \
@@ -156,13 +218,20 @@ PANEL_BITMASK(i8, int8_t)
         long j = at[r - r0];                                                                                       \
         for (long t = 0; t < width; t += vectors * LANES) {                                                        \
           float *sums = tile + (r - r0) * width + t;                                                               \
-          VECTOR sum[8];                                                                                           \
-          for (int u = 0; u < vectors; u++) sum[u] = c0 == 0 ? (VECTOR){0} : LOAD(sums + u * LANES);               \
-          for (j = at[r - r0]; j < end && (long)column[j] < c0 + band; j++) {                                      \
+          LOAD_SUMS(sums, c0 == 0)                                                                                 \
+          j = at[r - r0];                                                                                          \
+          if (streams > 1)                                                                                         \
+            for (; j + streams <= end && (long)column[j + streams - 1] < c0 + band; j += streams)                  \
+              for (int s = 0; s < streams; s++) {                                                                  \
+                const float *entry = panel + (long)column[j + s] * width + t;                                      \
+                for (int u = 0; u < vectors; u++)                                                                  \
+                  sum[s * vectors + u] += SPREAD_##format(values + j + s) * LOAD(entry + u * LANES);               \
+              }                                                                                                    \
+          for (; j < end && (long)column[j] < c0 + band; j++) {                                                    \
             const float *entry = panel + (long)column[j] * width + t;                                              \
             for (int u = 0; u < vectors; u++) sum[u] += SPREAD_##format(values + j) * LOAD(entry + u * LANES);     \
           }                                                                                                        \
-          for (int u = 0; u < vectors; u++) *(VECTOR *)(sums + u * LANES) = sum[u];                                \
+          STORE_SUMS(sums)                                                                                         \
         }                                                                                                          \
         at[r - r0] = j;                                                                                            \
         __builtin_prefetch((const char *)(values + j) + 60, 0, 2);                                                 \
@@ -267,6 +336,10 @@ PANEL_BSR(i8, int8_t)
 #undef PANEL_CSR_BOTH
 #undef PANEL_CSR
 #undef PANEL_BITMASK
+#undef LISTS
+#undef STORE_SUMS
+#undef LOAD_SUMS
+#undef STREAMS
 #undef BY_WIDTH
 #undef SCALE_f32
 #undef SCALE_bf16
