@@ -4,21 +4,15 @@
 // of rows adds its share to its sums in the tile, a few kilobytes each in the second-level cache. Where a row had got
 // to in its values is remembered from band to band. A kept value costs one broadcast and `width` fused multiply-adds.
 
-typedef float K(panel_vector) __attribute__((vector_size(VECTOR_BYTES)));
-typedef float K(panel_unaligned) __attribute__((vector_size(VECTOR_BYTES), aligned(4)));
-typedef uint32_t K(panel_words) __attribute__((vector_size(VECTOR_BYTES)));
-#define VECTOR K(panel_vector)
-#define LANES (VECTOR_BYTES / 4)
-#define LOAD(p) (*(const VECTOR *)(p))
-#define LOAD_ANY(p) ((VECTOR) * (const K(panel_unaligned) *)(p))
-#define INLINE static inline __attribute__((always_inline))
+// Panels and tiles are aligned, which older instructions can use.
+#define LOAD(p) (*(const VF *)(p))
 
 enum { K(BAND_BYTES) = 32768, K(BLOCK_ROWS) = 512 };
 
 // The value at p, as something that multiplies a vector. A bf16 is the upper half of a float: the word that starts at
 // it, shifted up, is that float, and one instruction loads a word into every lane.
 #define SPREAD_f32(p) (*(p))
-#define SPREAD_bf16(p) ((VECTOR)(((K(panel_words)){0} + *(const lk_any_u32 *)(p)) << 16))
+#define SPREAD_bf16(p) ((VF)(((VU){0} + *(const lk_any_u32 *)(p)) << 16))
 #define SPREAD_i8(p) ((float)*(p))
 
 // MARK: Panels
@@ -35,8 +29,8 @@ enum { K(BAND_BYTES) = 32768, K(BLOCK_ROWS) = 512 };
 #endif
 
 // Transposes a square of LANES × LANES: interleaving the upper with the lower half of the rows, log2(LANES) times.
-INLINE void K(transpose_square)(VECTOR *rows) {
-  VECTOR other[LANES];
+INLINE void K(transpose_square)(VF *rows) {
+  VF other[LANES];
   for (int width = 1; width < LANES; width *= 2) {
     for (int i = 0; i < LANES / 2; i++) {
       other[2 * i] = ZIP_LOW(rows[i], rows[i + LANES / 2]);
@@ -53,10 +47,10 @@ static void K(transpose)(
   for (; i + LANES <= m; i += LANES) {
     long j = 0;
     for (; j + LANES <= n; j += LANES) {
-      VECTOR rows[LANES];
-      for (int k = 0; k < LANES; k++) rows[k] = LOAD_ANY(source + (i + k) * source_stride + j);
+      VF rows[LANES];
+      for (int k = 0; k < LANES; k++) rows[k] = K(load)(source + (i + k) * source_stride + j);
       K(transpose_square)(rows);
-      for (int k = 0; k < LANES; k++) *(K(panel_unaligned) *)(target + (j + k) * target_stride + i) = rows[k];
+      for (int k = 0; k < LANES; k++) K(store)(target + (j + k) * target_stride + i, rows[k]);
     }
     for (; j < n; j++)
       for (int k = 0; k < LANES; k++) target[j * target_stride + i + k] = source[(i + k) * source_stride + j];
@@ -76,22 +70,22 @@ static void K(unpack_panel)(const float *tile, long width, long rows, long count
 
 INLINE void K(scale_tile)(const float *scales, long width, long rows, float *tile) {
   for (long r = 0; r < rows; r++)
-    for (long t = 0; t < width; t += LANES) *(VECTOR *)(tile + r * width + t) = LOAD(tile + r * width + t) * scales[r];
+    for (long t = 0; t < width; t += LANES) *(VF *)(tile + r * width + t) = LOAD(tile + r * width + t) * scales[r];
 }
 
 #define SCALE_f32(w, width, r0, r1, tile) ((void)0)
 #define SCALE_bf16(w, width, r0, r1, tile) ((void)0)
-#define SCALE_i8(w, width, r0, r1, tile) \
+#define SCALE_i8(w, width, r0, r1, tile)                                                                           \
   K(scale_tile)((const float *)(w)->scales + (r0), width, (r1) - (r0), tile)
 
 // Calls block(…, width, vectors in a pass, …) with both known to the compiler, for blocks of rows of limited number.
-#define BY_WIDTH(block, w, panel, width, r0, r1, tile)                                                   \
-  for (long first = r0; first < (r1); first += K(BLOCK_ROWS)) {                                          \
-    long last = first + K(BLOCK_ROWS) < (r1) ? first + K(BLOCK_ROWS) : (r1);                             \
-    float *sums = (tile) + (first - (r0)) * (width);                                                     \
-    if ((width) == 64) block(w, panel, 64, 64 / LANES < 8 ? 64 / LANES : 8, first, last, sums);          \
-    else if ((width) == 32) block(w, panel, 32, 32 / LANES < 8 ? 32 / LANES : 8, first, last, sums);     \
-    else block(w, panel, 16, 16 / LANES < 8 ? 16 / LANES : 8, first, last, sums);                        \
+#define BY_WIDTH(block, w, panel, width, r0, r1, tile)                                                             \
+  for (long first = r0; first < (r1); first += K(BLOCK_ROWS)) {                                                    \
+    long last = first + K(BLOCK_ROWS) < (r1) ? first + K(BLOCK_ROWS) : (r1);                                       \
+    float *sums = (tile) + (first - (r0)) * (width);                                                               \
+    if ((width) == 64) block(w, panel, 64, 64 / LANES < 8 ? 64 / LANES : 8, first, last, sums);                    \
+    else if ((width) == 32) block(w, panel, 32, 32 / LANES < 8 ? 32 / LANES : 8, first, last, sums);               \
+    else block(w, panel, 16, 16 / LANES < 8 ? 16 / LANES : 8, first, last, sums);                                  \
   }
 
 // Narrow panels have few sums, and one entry's additions would wait for those of the entry before: as many entries as
@@ -99,14 +93,14 @@ INLINE void K(scale_tile)(const float *scales, long width, long rows, float *til
 #define STREAMS(vectors) ((vectors) >= 4 ? 1 : 4 / (vectors))
 
 #define LOAD_SUMS(sums, fresh)                                                                                     \
-  VECTOR sum[8];                                                                                                   \
-  for (int u = 0; u < vectors; u++) sum[u] = (fresh) ? (VECTOR){0} : LOAD((sums) + u * LANES);                     \
-  for (int u = vectors; u < vectors * streams; u++) sum[u] = (VECTOR){0};
+  VF sum[8];                                                                                                       \
+  for (int u = 0; u < vectors; u++) sum[u] = (fresh) ? (VF){0} : LOAD((sums) + u * LANES);                         \
+  for (int u = vectors; u < vectors * streams; u++) sum[u] = (VF){0};
 
 #define STORE_SUMS(sums)                                                                                           \
   for (int u = 0; u < vectors; u++) {                                                                              \
     for (int s = 1; s < streams; s++) sum[u] += sum[s * vectors + u];                                              \
-    *(VECTOR *)((sums) + u * LANES) = sum[u];                                                                      \
+    *(VF *)((sums) + u * LANES) = sum[u];                                                                          \
   }
 
 // MARK: Bitmask and N:M
@@ -265,10 +259,10 @@ PANEL_CSR_BOTH(i8, int8_t)
   INLINE void K(bsr_strip_##format)(                                                                               \
       const lk_bsr *w, const T *value, const float *panel, const long width, const int vectors, const int rows,    \
       long from, long to, int fresh, float *sums) {                                                                \
-    VECTOR sum[4][4];                                                                                              \
+    VF sum[4][4];                                                                                                  \
     for (int i = 0; i < rows; i++)                                                                                 \
       for (int u = 0; u < vectors; u++)                                                                            \
-        sum[i][u] = fresh ? (VECTOR){0} : LOAD(sums + i * width + u * LANES);                                      \
+        sum[i][u] = fresh ? (VF){0} : LOAD(sums + i * width + u * LANES);                                          \
     const long size = w->block_rows * w->block_columns;                                                            \
     for (long b = from; b < to; b++) {                                                                             \
       const long c0 = (long)w->block_column[b] * w->block_columns;                                                 \
@@ -281,7 +275,7 @@ PANEL_CSR_BOTH(i8, int8_t)
             sum[i][u] += SPREAD_##format(v + i * w->block_columns) * LOAD(entry + u * LANES);                      \
     }                                                                                                              \
     for (int i = 0; i < rows; i++)                                                                                 \
-      for (int u = 0; u < vectors; u++) *(VECTOR *)(sums + i * width + u * LANES) = sum[i][u];                     \
+      for (int u = 0; u < vectors; u++) *(VF *)(sums + i * width + u * LANES) = sum[i][u];                         \
   }
 
 #define PANEL_BSR(format, T)                                                                                       \
@@ -349,8 +343,4 @@ PANEL_BSR(i8, int8_t)
 #undef SPREAD_f32
 #undef SPREAD_bf16
 #undef SPREAD_i8
-#undef INLINE
-#undef LOAD_ANY
 #undef LOAD
-#undef LANES
-#undef VECTOR
