@@ -31,12 +31,12 @@ def main() -> None:
     for entry in (entry for array in arrays(sys.stdin.read()) for entry in array):
         build, processor = entry["build_commit"], entry["cpu_info"]
         phase = "decode" if entry["n_gen"] else "prefill"
-        # "llama 135M F32" and the like
-        values = entry["model_type"].split(" ", 2)[-1].removesuffix(" - Medium").lower()
+        # "llama ?B all F32", "llama 256M BF16", "llama ?B Q4_1"
+        values = entry["model_type"].split()[-1].lower()
         samples = sorted(entry["samples_ts"])
         row = {
             "peer": "llama.cpp",
-            "values": values.split()[0],
+            "values": values,
             "phase": phase,
             "threads": entry["n_threads"],
             "tokensPerSecond": samples[len(samples) // 2],

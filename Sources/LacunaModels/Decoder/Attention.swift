@@ -35,9 +35,7 @@ public struct Attention: Sendable {
         let keys = Buffer<Float>(uninitialized: count * keyWidth)
         let values = Buffer<Float>(uninitialized: count * keyWidth)
         try observe?([.query, .key, .value], x, count)
-        query(x, count: count, into: queries.pointer)
-        key(x, count: count, into: keys.pointer)
-        value(x, count: count, into: values.pointer)
+        Linear.multiply([(query, queries.pointer), (key, keys.pointer), (value, values.pointer)], x, count: count)
         Parallel.forRanges(count, grain: 32) { rows in
             for i in rows {
                 let angles = run.angles.pointer + i % run.sequenceLength * headSize
@@ -51,7 +49,7 @@ public struct Attention: Sendable {
         }
         attend(queries.pointer, keys.pointer, values.pointer, count: count, run: run, into: mixed.pointer)
         try observe?([.output], mixed.pointer, count)
-        output(mixed.pointer, count: count, into: result)
+        Linear.multiply([(output, result)], mixed.pointer, count: count)
     }
 
     private func attend(

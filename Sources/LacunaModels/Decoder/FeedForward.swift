@@ -25,11 +25,10 @@ public struct FeedForward: Sendable {
         let gated = Buffer<Float>(uninitialized: count * width)
         let upper = Buffer<Float>(uninitialized: count * width)
         try observe?([.gate, .up], x, count)
-        gate(x, count: count, into: gated.pointer)
-        up(x, count: count, into: upper.pointer)
+        Linear.multiply([(gate, gated.pointer), (up, upper.pointer)], x, count: count)
         VectorMath.gatedSiluParallel(gated.pointer, upper.pointer, into: gated.pointer, count: count * width)
         try observe?([.down], gated.pointer, count)
-        down(gated.pointer, count: count, into: output)
+        Linear.multiply([(down, output)], gated.pointer, count: count)
     }
 
     /// The output for one vector.

@@ -16,10 +16,14 @@ public struct Linear: Sendable {
     public var outputs: Int { weight.rows }
     public var inputs: Int { weight.columns }
 
-    /// `y[i] = W x[i] + b` for `count` rows of `x`.
-    func callAsFunction(_ x: UnsafePointer<Float>, count: Int, into y: UnsafeMutablePointer<Float>) {
-        Product.gemm(weight, x, count: count, into: y)
-        for i in 0..<(bias == nil ? 0 : count) { addBias(y + i * outputs) }
+    /// `y[i] = W x[i] + b` for `count` rows of `x`, which all the layers read.
+    static func multiply(
+        _ layers: [(Linear, UnsafeMutablePointer<Float>)], _ x: UnsafePointer<Float>, count: Int
+    ) {
+        Product.gemm(layers.map { ($0.weight, $1) }, x: x, count: count)
+        for (layer, y) in layers where layer.bias != nil {
+            for i in 0..<count { layer.addBias(y + i * layer.outputs) }
+        }
     }
 
     /// Adds the bias, if there is one, to one output vector.
