@@ -174,15 +174,18 @@ public final class SparseCheckpoint: Sendable {
     }
 
     private func rank2(_ info: TensorInfo) throws -> [Int] {
-        guard info.shape.count == 2 else { throw malformed(info.name, "shape \(info.shape) is not a matrix") }
+        guard info.shape.count == 2, info.count > 0 else {
+            throw malformed(info.name, "shape \(info.shape) is not a matrix with any entries")
+        }
         return info.shape
     }
 
     private func storedShape(_ name: String) throws -> [Int] {
         let shape = try source.integers(name)
-        guard shape.count == 2, shape.allSatisfy({ $0 >= 0 }),
+        // Without entries, the file's size would not bound the other dimension.
+        guard shape.count == 2, shape.allSatisfy({ $0 > 0 }),
             TensorInfo.byteCount(shape: shape, type: .scalar(.f32)) != nil
-        else { throw malformed(name, "\(shape) is not the shape of a matrix") }
+        else { throw malformed(name, "\(shape) is not the shape of a matrix with any entries") }
         return shape
     }
 
