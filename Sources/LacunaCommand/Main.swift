@@ -63,7 +63,8 @@ struct LacunaCommand: ParsableCommand {
             """,
         version: "0.1.0",
         subcommands: [
-            PruneCommand.self, EvalCommand.self, InspectCommand.self, SweepCommand.self, DataCommand.self,
-            MethodsCommand.self, ReproduceCommand.self,
+            PruneCommand.self, EvalCommand.self, RunCommand.self, InspectCommand.self, SweepCommand.self,
+            DataCommand.self,
+            MethodsCommand.self, ReproduceCommand.self, DemoCommand.self,
         ])
 }

@@ -85,7 +85,7 @@ struct PruneCommand: ParsableCommand {
         try decoder.save(to: output, tokenizer: loaded.tokenizer, overwrite: force)
         progress.clear()
         let result = PruningResult(
-            report: report, source: loaded, size: ModelSize(decoder), output: output,
+            report: report, values: weights, source: loaded, size: ModelSize(decoder), output: output,
             diskBytes: try FileSystem.size(output))
         printResult(json: form.json, result.json, text: result.text(details: details))
     }
@@ -112,10 +112,24 @@ struct LayoutArgument: ExpressibleByArgument {
 /// What a pruning run has to say.
 struct PruningResult {
     let report: PruningReport
+    let values: ValueType
     let source: LoadedModel
     let size: ModelSize
     let output: String
     let diskBytes: Int
+
+    /// What the same matrices would take unpruned in the same type: the fair comparison if the source is quantised.
+    private var denseBytes: Int {
+        report.layers.reduce(0) { sum, layer in
+            let count = layer.rows * layer.columns
+            return switch values {
+            case .f32: sum + 4 * count
+            case .bf16: sum + 2 * count
+            case .int8: sum + count + 4 * layer.rows
+            case .int4: sum + count / 2 + 2 * layer.rows * ((layer.columns + 63) / 64)
+            }
+        }
+    }
 
     private var before: ModelSize { ModelSize(source.decoder) }
 
@@ -131,7 +145,8 @@ struct PruningResult {
         ])
         facts.append([
             "those matrices",
-            "\(Quantities.bytes(report.bytes.before)) before, \(Quantities.bytes(report.bytes.after)) now",
+            "\(Quantities.bytes(denseBytes)) dense in \(values), \(Quantities.bytes(report.bytes.after)) now "
+                + "(\(Quantities.bytes(report.bytes.before)) in \(source.name))",
         ])
         facts.append([
             "bytes a token",

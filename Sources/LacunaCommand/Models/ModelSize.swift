@@ -1,28 +1,23 @@
 import LacunaModels
-import LacunaSparse
 
 /// How much of a decoder is stored, and how much of that one token touches.
 struct ModelSize {
-    /// Numbers that the blocks' linear layers would hold if they were dense.
-    let linearCount: Int
-    /// Numbers that they do hold.
-    let storedCount: Int
+    /// Fraction of the linear layers' weights that are not stored.
+    let sparsity: Double
     /// Bytes of the blocks' linear layers.
     let linearBytes: Int
     /// Bytes of the output head, which every token reads whole.
     let headBytes: Int
+    /// Bytes that decoding one token reads.
+    let bytesPerToken: Int
 
     init(_ decoder: Decoder) {
         let matrices = decoder.linearNames.map { decoder[linear: $0] }
-        linearCount = matrices.reduce(0) { $0 + $1.rows * $1.columns }
-        storedCount = matrices.reduce(0) { $0 + $1.storedCount }
-        linearBytes = matrices.reduce(0) { $0 + $1.byteCount }
-        headBytes = decoder.head.byteCount
+        let total = matrices.reduce(0) { $0 + $1.rows * $1.columns }
+        let stored = matrices.reduce(0) { $0 + $1.storedCount }
+        sparsity = total == 0 ? 0 : 1 - Double(stored) / Double(total)
+        linearBytes = decoder.linearBytes
+        headBytes = decoder.headBytes
+        bytesPerToken = decoder.bytesTouchedPerToken()
     }
-
-    /// Fraction of the linear layers' numbers that are not stored.
-    var sparsity: Double { linearCount == 0 ? 0 : 1 - Double(storedCount) / Double(linearCount) }
-
-    /// Bytes of weights that decoding one token reads. (The norms, some kilobytes, are left out.)
-    var bytesPerToken: Int { linearBytes + headBytes }
 }
