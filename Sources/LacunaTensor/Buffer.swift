@@ -31,7 +31,8 @@ public final class Buffer<Element: BitwiseCopyable>: @unchecked Sendable {
             fatalError("out of memory: \(total) bytes")
         }
         #if os(Linux)
-            if huge { madvise(raw, total, 14 /* MADV_HUGEPAGE */) }
+            let adviseHugePages: Int32 = 14  // MADV_HUGEPAGE, which Glibc's module does not export
+            if huge { madvise(raw, total, adviseHugePages) }
         #endif
         memset(raw + size, 0, min(Self.slack, total - size))
         pointer = raw.bindMemory(to: Element.self, capacity: count)
@@ -58,7 +59,11 @@ public final class Buffer<Element: BitwiseCopyable>: @unchecked Sendable {
     /// Bytes of the elements, the slack not counted.
     public var byteCount: Int { count * MemoryLayout<Element>.stride }
 
+    /// The elements in place. Only valid while something else holds the buffer: never take them of a temporary.
     public var elements: UnsafeMutableBufferPointer<Element> { .init(start: pointer, count: count) }
+
+    /// A copy of the elements.
+    public var array: [Element] { withExtendedLifetime(self) { Array(elements) } }
 
     public func copy() -> Buffer { Buffer(copying: pointer, count: count) }
 }

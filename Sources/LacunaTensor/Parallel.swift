@@ -30,7 +30,11 @@ public enum Parallel {
 
     /// Cuts `0..<count` into ranges of `grain` (the last may be shorter) and calls `body` for each.
     public static func forRanges(_ count: Int, grain: Int, _ body: (Range<Int>) -> Void) {
-        let grain = max(grain, 1)
-        forEach((count + grain - 1) / grain) { item in body(item * grain..<min((item + 1) * grain, count)) }
+        if count <= 0 { return }
+        let grain = min(max(grain, 1), count)
+        forEach((count - 1) / grain + 1) { item in
+            let start = item * grain
+            body(start..<start + min(grain, count - start))
+        }
     }
 }

@@ -47,6 +47,8 @@ public struct SeededGenerator: RandomNumberGenerator, Sendable {
 
 extension Tensor {
     /// Independent normal numbers with the given mean and standard deviation.
+    @_specialize(where Scalar == Float)
+    @_specialize(where Scalar == Double)
     public init(
         normal shape: [Int], mean: Scalar = 0, standardDeviation: Scalar = 1,
         using generator: inout SeededGenerator
@@ -58,13 +60,22 @@ extension Tensor {
         }
     }
 
-    /// Independent numbers uniform in `range`.
+    /// Independent numbers uniform in `range`, its upper bound excluded.
+    @_specialize(where Scalar == Float)
+    @_specialize(where Scalar == Double)
     public init(uniform shape: [Int], in range: Range<Scalar> = 0..<1, using generator: inout SeededGenerator) {
         self.init(uninitialized: shape)
         let n = count
         let width = range.upperBound - range.lowerBound
+        // As many random bits as the significand holds: rounding from more could reach 1. The sum below may still round
+        // up to the bound when the range is far from 0.
+        let bits = UInt64(Scalar.significandBitCount + 1)
+        let unit = 1 / Scalar(UInt64(1) << bits)
+        let last = max(range.lowerBound, range.upperBound.nextDown)
         withMutablePointer { p in
-            for i in 0..<n { p[i] = range.lowerBound + width * Scalar(generator.uniform()) }
+            for i in 0..<n {
+                p[i] = min(range.lowerBound + width * (Scalar(generator.next() >> (64 - bits)) * unit), last)
+            }
         }
     }
 }

@@ -22,7 +22,9 @@ public struct Tensor<Scalar: TensorScalar>: Sendable {
     public init(zeros shape: [Int]) { self.init(repeating: 0, shape: shape) }
 
     public init(_ elements: some Collection<Scalar>, shape: [Int]) {
-        precondition(elements.count == shape.reduce(1, *), "\(elements.count) elements do not fill shape \(shape)")
+        precondition(
+            shape.allSatisfy { $0 >= 0 } && elements.count == shape.reduce(1, *),
+            "\(elements.count) elements do not fill shape \(shape)")
         self.shape = shape
         buffer = Buffer(elements)
     }
@@ -54,11 +56,12 @@ public struct Tensor<Scalar: TensorScalar>: Sendable {
     }
 
     /// The elements in row-major order.
-    public var scalars: [Scalar] { Array(buffer.elements) }
+    public var scalars: [Scalar] { buffer.array }
 
     /// The same elements under another shape of the same size. Shares storage.
     public func reshaped(_ shape: [Int]) -> Tensor {
-        precondition(shape.reduce(1, *) == count, "cannot reshape \(self.shape) to \(shape)")
+        precondition(
+            shape.allSatisfy { $0 >= 0 } && shape.reduce(1, *) == count, "cannot reshape \(self.shape) to \(shape)")
         var result = self
         result.shape = shape
         return result
@@ -95,6 +98,8 @@ public struct Tensor<Scalar: TensorScalar>: Sendable {
     }
 
     /// The transpose of a matrix.
+    @_specialize(where Scalar == Float)
+    @_specialize(where Scalar == Double)
     public func transposed() -> Tensor {
         let (m, n) = (rows, columns)
         var result = Tensor(uninitialized: [n, m])
@@ -102,10 +107,12 @@ public struct Tensor<Scalar: TensorScalar>: Sendable {
             result.withMutablePointer { target in
                 // Tiles keep both the reads and the writes inside a few cache lines.
                 let tile = 32
-                for i0 in stride(from: 0, to: m, by: tile) {
-                    for j0 in stride(from: 0, to: n, by: tile) {
-                        for i in i0..<min(i0 + tile, m) {
-                            for j in j0..<min(j0 + tile, n) { target[j * m + i] = source[i * n + j] }
+                Parallel.forRanges(n, grain: max(tile, (1 << 16) / max(m, 1) / tile * tile)) { range in
+                    for i0 in stride(from: 0, to: m, by: tile) {
+                        for j0 in stride(from: range.lowerBound, to: range.upperBound, by: tile) {
+                            for i in i0..<min(i0 + tile, m) {
+                                for j in j0..<min(j0 + tile, range.upperBound) { target[j * m + i] = source[i * n + j] }
+                            }
                         }
                     }
                 }
@@ -119,5 +126,13 @@ extension Tensor: Equatable {
     public static func == (a: Tensor, b: Tensor) -> Bool {
         a.shape == b.shape
             && (a.buffer === b.buffer || a.buffer.elements.elementsEqual(b.buffer.elements))
+    }
+}
+
+extension Tensor: CustomStringConvertible {
+    /// The shape, and the elements of small tensors.
+    public var description: String {
+        let first = buffer.elements.prefix(16).map { "\($0)" }.joined(separator: ", ")
+        return "Tensor\(shape) [\(first)\(count > 16 ? ", …" : "")]"
     }
 }

@@ -17,18 +17,22 @@ public protocol TensorScalar: BinaryFloatingPoint, BitwiseCopyable, Sendable {
     static func _potri(_ n: Int, _ a: UnsafeMutablePointer<Self>) -> Int
     static func _geqrf(
         _ m: Int, _ n: Int, _ a: UnsafeMutablePointer<Self>, _ tau: UnsafeMutablePointer<Self>,
-        _ work: UnsafeMutablePointer<Self>, _ workCount: Int) -> Int
+        _ work: UnsafeMutablePointer<Self>, _ workCount: Int
+    ) -> Int
     static func _orgqr(
         _ m: Int, _ n: Int, _ k: Int, _ a: UnsafeMutablePointer<Self>, _ tau: UnsafePointer<Self>,
-        _ work: UnsafeMutablePointer<Self>, _ workCount: Int) -> Int
+        _ work: UnsafeMutablePointer<Self>, _ workCount: Int
+    ) -> Int
     static func _gesdd(
         _ m: Int, _ n: Int, _ a: UnsafeMutablePointer<Self>, _ s: UnsafeMutablePointer<Self>,
         _ u: UnsafeMutablePointer<Self>, _ vt: UnsafeMutablePointer<Self>, _ work: UnsafeMutablePointer<Self>,
-        _ workCount: Int, _ integers: UnsafeMutablePointer<Int32>) -> Int
+        _ workCount: Int, _ integers: UnsafeMutablePointer<Int32>
+    ) -> Int
     static func _syevd(
         _ n: Int, _ a: UnsafeMutablePointer<Self>, _ w: UnsafeMutablePointer<Self>,
         _ work: UnsafeMutablePointer<Self>, _ workCount: Int, _ integers: UnsafeMutablePointer<Int32>,
-        _ integerCount: Int) -> Int
+        _ integerCount: Int
+    ) -> Int
 }
 
 extension Float: TensorScalar {

@@ -1,11 +1,23 @@
 extension Tensor {
-    private func requireFinite(_ operation: String) throws {
-        let n = count
+    /// LAPACK may loop or crash on numbers that are not finite.
+    @_specialize(where Scalar == Float)
+    @_specialize(where Scalar == Double)
+    private func requireFinite(_ operation: String, lowerTriangle: Bool = false) throws {
+        let (m, n) = (rows, columns)
         let finite = withPointer { p in
-            for i in 0..<n where !p[i].isFinite { return false }
+            for i in 0..<m {
+                for j in 0..<(lowerTriangle ? i + 1 : n) where !p[i * n + j].isFinite { return false }
+            }
             return true
         }
         if !finite { throw LacunaError.numerical(operation: operation, reason: "the matrix is not finite") }
+    }
+
+    /// LAPACK counts in 32 bits, work space included.
+    private func requireWork(_ count: Int, _ operation: String) throws {
+        if count > Int(Int32.max) {
+            throw LacunaError.unsupported(file: nil, what: "\(operation) of a matrix of shape \(shape)")
+        }
     }
 
     private func requireSquare(_ operation: String) throws {
@@ -17,23 +29,31 @@ extension Tensor {
     /// The lower triangular `L` with `L Lᵀ = self`. Only the lower triangle is read; the upper one of the result is 0.
     ///
     /// - Throws: ``LacunaError/numerical(operation:reason:)`` if the matrix is not positive definite.
+    @_specialize(where Scalar == Float)
+    @_specialize(where Scalar == Double)
     public func cholesky() throws -> Tensor {
         try requireSquare("cholesky")
         LinearAlgebra.prepare()
         var result = self
         let n = rows
-        let info = result.withMutablePointer { a in
+        let failure: Int? = result.withMutablePointer { a in
             for i in 0..<n { for j in i + 1..<max(n, i + 1) { a[i * n + j] = 0 } }
-            return Scalar._potrf(n, a)
+            let info = Scalar._potrf(n, a)
+            // NaN passes the library's test of the pivots.
+            return info != 0 ? info : (0..<n).first { !a[$0 * n + $0].isFinite }.map { $0 + 1 }
         }
-        if info != 0 {
+        if let failure {
             throw LacunaError.numerical(
-                operation: "cholesky", reason: "the leading minor of order \(info) is not positive definite")
+                operation: "cholesky", reason: "the leading minor of order \(failure) is not positive definite")
         }
         return result
     }
 
     /// The inverse of a symmetric positive definite matrix whose lower Cholesky factor this is.
+    ///
+    /// - Throws: ``LacunaError/numerical(operation:reason:)`` if a pivot is 0.
+    @_specialize(where Scalar == Float)
+    @_specialize(where Scalar == Double)
     public func inverseFromCholesky() throws -> Tensor {
         try requireSquare("inverse")
         LinearAlgebra.prepare()
@@ -48,12 +68,14 @@ extension Tensor {
         return result
     }
 
-    /// Solves `op(L) X = B` for triangular `self`.
+    /// Solves `op(L) X = B` for triangular `self` [m, m] and `b` [m, n]. The other triangle is not read. A pivot of 0
+    /// gives infinite or undefined results.
     public func solveTriangular(_ b: Tensor, lower: Bool = true, transposed: Bool = false) -> Tensor {
         precondition(rows == columns && b.rows == rows)
         LinearAlgebra.prepare()
         var result = b
         let (m, n) = (b.rows, b.columns)
+        if m == 0 || n == 0 { return result }
         withPointer { l in
             result.withMutablePointer {
                 Scalar._trsm(lower: lower, transposed: transposed, m, n, l, m, $0, n)
@@ -63,6 +85,10 @@ extension Tensor {
     }
 
     /// The thin QR factorisation: `q` [m, k] with orthonormal columns and upper triangular `r` [k, n], k = min(m, n).
+    ///
+    /// - Throws: ``LacunaError/numerical(operation:reason:)`` if the matrix is not finite.
+    @_specialize(where Scalar == Float)
+    @_specialize(where Scalar == Double)
     public func qr() throws -> (q: Tensor, r: Tensor) {
         try requireFinite("qr")
         LinearAlgebra.prepare()
@@ -88,6 +114,8 @@ extension Tensor {
     /// The thin singular value decomposition `self = u diag(s) vᵀ`, singular values in descending order.
     ///
     /// - Returns: `u` [m, k], `s` [k] and `vTransposed` [k, n] with k = min(m, n).
+    /// - Throws: ``LacunaError/numerical(operation:reason:)`` if the matrix is not finite or there is no convergence;
+    ///   ``LacunaError/unsupported(file:what:)`` for sizes beyond the library's 32-bit counts (k of about 23,000).
     public func svd() throws -> (u: Tensor, s: [Scalar], vTransposed: Tensor) {
         try requireFinite("svd")
         LinearAlgebra.prepare()
@@ -95,11 +123,13 @@ extension Tensor {
         let (m, n) = (columns, rows)
         let k = min(m, n)
         if k == 0 { return (Tensor(zeros: [n, 0]), [], Tensor(zeros: [0, m])) }
+        let workCount = 4 * k * k + 7 * k + 64 * (max(m, n) + k)
+        try requireWork(max(workCount, m, n), "svd")
         var a = self
         var u = Tensor(uninitialized: [k, m])
         var vt = Tensor(uninitialized: [n, k])
         let s = Buffer<Scalar>(uninitialized: k)
-        let work = Buffer<Scalar>(uninitialized: 4 * k * k + 7 * k + 64 * (max(m, n) + k))
+        let work = Buffer<Scalar>(uninitialized: workCount)
         let integers = Buffer<Int32>(uninitialized: 8 * k)
         let info = a.withMutablePointer { a in
             u.withMutablePointer { u in
@@ -109,24 +139,29 @@ extension Tensor {
             }
         }
         if info != 0 { throw LacunaError.numerical(operation: "svd", reason: "no convergence (\(info))") }
-        return (vt, Array(s.elements), u)
+        return (vt, s.array, u)
     }
 
     /// Eigenvalues in ascending order and the matching orthonormal eigenvectors, one per row, of a symmetric matrix.
     /// Only the lower triangle is read.
+    ///
+    /// - Throws: As ``svd()`` (sizes up to about 32,000), and ``LacunaError/invalidArgument(_:reason:)`` if not square.
     public func symmetricEigen() throws -> (values: [Scalar], vectors: Tensor) {
         try requireSquare("symmetricEigen")
+        try requireFinite("symmetricEigen", lowerTriangle: true)
         LinearAlgebra.prepare()
         let n = rows
         if n == 0 { return ([], self) }
+        let workCount = 1 + 6 * n + 2 * n * n
+        try requireWork(workCount, "symmetricEigen")
         var a = self
         let values = Buffer<Scalar>(uninitialized: n)
-        let work = Buffer<Scalar>(uninitialized: 1 + 6 * n + 2 * n * n)
+        let work = Buffer<Scalar>(uninitialized: workCount)
         let integers = Buffer<Int32>(uninitialized: 3 + 5 * n)
         let info = a.withMutablePointer {
             Scalar._syevd(n, $0, values.pointer, work.pointer, work.count, integers.pointer, integers.count)
         }
         if info != 0 { throw LacunaError.numerical(operation: "symmetricEigen", reason: "no convergence (\(info))") }
-        return (Array(values.elements), a)
+        return (values.array, a)
     }
 }

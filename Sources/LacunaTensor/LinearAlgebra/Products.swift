@@ -8,14 +8,14 @@ public enum LinearAlgebra {
     @inline(__always) static func prepare() { _ = initialized }
 
     /// The dense library and the processor type it chose, for reports and benchmarks.
-    public static var libraryDescription: String {
+    public static let libraryDescription: String = {
         prepare()
         return String(cString: la_description())
-    }
+    }()
 
     /// `C = alpha op(A) op(B) + beta C` on row-major storage with leading dimensions, on the calling thread.
     ///
-    /// `op(A)` is [m, k], `op(B)` is [k, n], `C` is [m, n].
+    /// `op(A)` is [m, k], `op(B)` is [k, n], `C` is [m, n]. With `beta` 0 what was in `C` does not matter.
     @inlinable
     public static func gemm<S: TensorScalar>(
         m: Int, n: Int, k: Int, alpha: S = 1, _ a: UnsafePointer<S>, leadingA: Int, transposedA: Bool = false,
@@ -23,6 +23,11 @@ public enum LinearAlgebra {
         into c: UnsafeMutablePointer<S>, leadingC: Int
     ) {
         if m == 0 || n == 0 { return }
+        if k == 0 {
+            // BLAS libraries disagree on leading dimensions of 0.
+            for i in 0..<m { for j in 0..<n { c[i * leadingC + j] = beta == 0 ? 0 : beta * c[i * leadingC + j] } }
+            return
+        }
         prepareBLAS()
         S._gemm(transposedA, transposedB, m, n, k, alpha, a, leadingA, b, leadingB, beta, c, leadingC)
     }
@@ -70,6 +75,7 @@ public enum LinearAlgebra {
     public static func accumulateGram<S: TensorScalar>(
         _ a: UnsafePointer<S>, rows k: Int, columns n: Int, into c: UnsafeMutablePointer<S>
     ) {
+        if k == 0 { return }
         prepare()
         let block = 192
         let blocks = (n + block - 1) / block
@@ -100,7 +106,6 @@ extension Tensor {
         let (k2, n) = otherTransposed ? (other.columns, other.rows) : (other.rows, other.columns)
         precondition(k == k2, "cannot multiply \(shape) by \(other.shape)")
         var result = Tensor(uninitialized: [m, n])
-        if k == 0 { return Tensor(zeros: [m, n]) }
         let (lda, ldb) = (columns, other.columns)
         withPointer { a in
             other.withPointer { b in

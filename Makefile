@@ -1,0 +1,71 @@
+# make demo | test | bench | lint | format | docs | clean
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+
+# Some build machines pin OpenBLAS to an older processor's kernels with these; it then runs at half its speed.
+unexport OPENBLAS_CORETYPE
+unexport OPENBLAS_L2_SIZE
+
+LACUNA := .build/release/lacuna
+SOURCES := Package.swift $(wildcard Sources Tests Examples Benchmarks/Package.swift Benchmarks/Sources Benchmarks/Tests)
+
+.PHONY: demo test bench lint format docs build clean requirements requirements-demo
+
+# Prunes SmolLM2-135M to 50 %, compares it with the dense model, and writes report.html.
+demo: requirements-demo build
+	$(LACUNA) demo --report report.html
+
+test: requirements
+	swift build --build-tests
+	swift test --skip-build
+
+bench: requirements
+	swift run -c release --package-path Benchmarks lacuna-bench
+
+lint:
+	swift format lint --strict --parallel --recursive $(SOURCES)
+
+format:
+	swift format format --in-place --parallel --recursive $(SOURCES)
+
+build: requirements
+	swift build -c release --product lacuna
+
+clean:
+	swift package clean
+	rm -rf report.html demo
+
+# Everything below runs apt-get only where something is missing. On macOS, Accelerate stands in for OpenBLAS.
+requirements:
+	@command -v swift >/dev/null || { echo "make: Swift 6.1 or newer is needed (swift is not in PATH)" >&2; exit 1; }
+	@if [ "$$(uname)" != Darwin ] && ! pkg-config --exists openblas 2>/dev/null; then \
+	    $(call install,pkg-config libopenblas-dev); \
+	fi
+
+requirements-demo: requirements
+	@if ! python3 -m pip --version >/dev/null 2>&1; then $(call install,python3-pip); fi
+
+define install
+if ! command -v apt-get >/dev/null; then \
+    echo "make: install these with this system's package manager, then try again: $(1)" >&2; exit 1; \
+fi; \
+if [ "$$(id -u)" = 0 ]; then as_root=; \
+elif command -v sudo >/dev/null; then as_root=sudo; \
+else echo "make: apt-get install $(1) is needed, and you are not root" >&2; exit 1; fi; \
+echo "make: installing $(1)"; \
+$$as_root apt-get update -qq && DEBIAN_FRONTEND=noninteractive $$as_root apt-get install -y -qq $(1) >/dev/null
+endef
+
+# One static site for every module that has a DocC catalog, in .build/docs.
+docs: requirements
+	rm -rf .build/docs .build/symbol-graphs
+	mkdir -p .build/docs .build/symbol-graphs
+	swift build -Xswiftc -emit-symbol-graph -Xswiftc -emit-symbol-graph-dir -Xswiftc .build/symbol-graphs
+	for catalog in Sources/*/*.docc; do \
+	    module=$$(basename $$(dirname $$catalog)); \
+	    mkdir -p .build/symbol-graphs/only/$$module; \
+	    cp .build/symbol-graphs/$$module*.symbols.json .build/symbol-graphs/only/$$module/; \
+	    docc convert $$catalog --additional-symbol-graph-dir .build/symbol-graphs/only/$$module \
+	        --output-path .build/docs/$$module; \
+	done
+	@echo "docs: .build/docs"

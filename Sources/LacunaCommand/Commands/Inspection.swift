@@ -1,0 +1,118 @@
+import LacunaIO
+import LacunaSparse
+import LacunaTensor
+
+/// What a model's files hold, tensor by tensor.
+struct Inspection {
+    struct Item {
+        let name: String
+        let shape: [Int]
+        let type: String
+        /// Fraction of zeros; nil for what is no number to be pruned, such as integers.
+        let sparsity: Double?
+        /// How the zeros lie; nil where there are next to none.
+        let pattern: String?
+        let bytes: Int
+
+        var count: Int { shape.reduce(1, *) }
+    }
+
+    /// Below this fraction, zeros are chance.
+    private static let noticeableSparsity = 0.02
+
+    let path: String
+    let items: [Item]
+
+    init(_ path: String, filter: String, progress: (any ProgressReporter)?) throws {
+        self.path = path
+        let source = try openTensors(path)
+        let chosen = source.tensors.filter { filter.isEmpty || $0.name.contains(filter) }
+        items = try chosen.enumerated().map { index, info in
+            try progress.report("inspect", index, of: chosen.count, info.name)
+            return try Self.item(info, in: source)
+        }
+    }
+
+    private static func item(_ info: TensorInfo, in source: any TensorSource) throws -> Item {
+        var sparsity: Double?
+        var pattern: String?
+        if info.isFloating && info.count > 0 {
+            let tensor = try source.float(info.name)
+            let mask = Mask(nonzerosOf: tensor.reshaped(asMatrix: info.shape))
+            sparsity = mask.sparsity
+            if mask.sparsity >= noticeableSparsity && info.shape.count == 2 {
+                pattern = mask.detectedPattern()?.description
+            }
+        }
+        return Item(
+            name: info.name, shape: info.shape, type: info.type.description, sparsity: sparsity, pattern: pattern,
+            bytes: info.byteRange.count)
+    }
+
+    var table: Table {
+        Table(
+            [.left("tensor"), .left("shape"), .left("type"), .right("sparsity"), .left("pattern"), .right("bytes")],
+            rows: items.map { item in
+                [
+                    item.name, item.shape.map(String.init).joined(separator: " × "), item.type,
+                    item.sparsity.map { Quantities.percent($0) } ?? "", item.pattern ?? "",
+                    Quantities.grouped(item.bytes),
+                ]
+            })
+    }
+
+    /// One row for each type, and one for all.
+    var totals: Table {
+        var table = Table([
+            .left("type"), .right("tensors"), .right("numbers"), .right("sparsity"), .right("bytes"), .right("share"),
+        ])
+        let all = items.reduce(0) { $0 + $1.bytes }
+        func append(_ name: String, _ items: [Item]) {
+            let bytes = items.reduce(0) { $0 + $1.bytes }
+            let floating = items.filter { $0.sparsity != nil }
+            let count = floating.reduce(0) { $0 + $1.count }
+            let zeros = floating.reduce(0.0) { $0 + $1.sparsity! * Double($1.count) }
+            table.append([
+                name, String(items.count), Quantities.grouped(items.reduce(0) { $0 + $1.count }),
+                count > 0 ? Quantities.percent(zeros / Double(count)) : "", Quantities.grouped(bytes),
+                all > 0 ? Quantities.percent(Double(bytes) / Double(all)) : "",
+            ])
+        }
+        let types = Dictionary(grouping: items, by: \.type)
+        for (type, items) in types.sorted(by: { $0.key < $1.key }) { append(type, items) }
+        if types.count != 1 { append("all", items) }
+        return table
+    }
+
+    var json: JSONValue {
+        [
+            "path": .string(path),
+            "tensors": .array(
+                items.map { item in
+                    [
+                        "name": .string(item.name), "shape": .array(item.shape.map { JSONValue($0) }),
+                        "type": .string(item.type), "sparsity": item.sparsity.map { .number($0) } ?? .null,
+                        "pattern": item.pattern.map { .string($0) } ?? .null, "bytes": JSONValue(item.bytes),
+                    ]
+                }),
+            "bytes": JSONValue(items.reduce(0) { $0 + $1.bytes }),
+        ]
+    }
+}
+
+extension TensorInfo {
+    fileprivate var isFloating: Bool {
+        switch type {
+        case .block: true
+        case .scalar(let type): [.f64, .f32, .f16, .bf16].contains(type)
+        }
+    }
+}
+
+extension Tensor {
+    /// All but the last dimension become rows.
+    fileprivate func reshaped(asMatrix shape: [Int]) -> Tensor {
+        let columns = shape.last ?? 1
+        return reshaped([columns == 0 ? 0 : count / columns, columns])
+    }
+}

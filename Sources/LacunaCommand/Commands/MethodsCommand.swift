@@ -1,0 +1,44 @@
+import ArgumentParser
+import LacunaIO
+import LacunaPrune
+
+struct MethodsCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "methods",
+        abstract: "Lists every pruning method: name, family, what it composes, paper.",
+        discussion: """
+            Examples:
+              lacuna methods
+              lacuna methods --json
+
+            NAME+dsnot refines the masks of another method, for example magnitude+dsnot.
+            """)
+
+    @OptionGroup var output: JSONOption
+
+    func run() {
+        let cards = PruningMethods.all.map(\.card)
+        printResult(
+            json: output.json, .array(cards.map(Self.json)), text: cards.map(Self.paragraph).joined(separator: "\n\n"))
+    }
+
+    /// A paragraph each: the lines of a table would be wider than any terminal.
+    private static func paragraph(_ card: MethodCard) -> String {
+        var lines = ["\(Console.output.styled(card.name, .bold)): \(card.family.rawValue)"]
+        lines.append("    composes  \(card.composition.joined(separator: " + "))")
+        if let paper = card.paper {
+            lines += ["    paper     \(paper.title)", "              \(paper.authors), arXiv:\(paper.arXiv)"]
+        }
+        return lines.joined(separator: "\n")
+    }
+
+    private static func json(_ card: MethodCard) -> JSONValue {
+        [
+            "name": .string(card.name), "family": .string(card.family.rawValue),
+            "composes": .array(card.composition.map { .string($0) }),
+            "paper": card.paper.map {
+                ["authors": .string($0.authors), "title": .string($0.title), "arXiv": .string($0.arXiv)]
+            } ?? .null,
+        ]
+    }
+}

@@ -1,0 +1,119 @@
+import LacunaTensor
+
+/// Runs another program to its end.
+struct ChildProcess {
+    struct Outcome {
+        /// The exit code, or 128 + the number of the signal that ended it.
+        let status: Int32
+        let output: String
+        let errorOutput: String
+    }
+
+    var executable: String
+    var arguments: [String] = []
+    /// Variables in addition to those of this process.
+    var environment: [String: String] = [:]
+    var directory: String?
+
+    /// The first file called `name` that may be executed in the directories of `searchPath` (as in `PATH`).
+    static func find(_ name: String, in searchPath: String) -> String? {
+        if name.contains("/") { return access(name, X_OK) == 0 ? name : nil }
+        for folder in searchPath.split(separator: ":") {
+            let candidate = "\(folder)/\(name)"
+            if access(candidate, X_OK) == 0 { return candidate }
+        }
+        return nil
+    }
+
+    /// - Parameters:
+    ///   - started: Called once with the child's number.
+    ///   - whileRunning: Called about ten times a second; what it throws ends the child and is passed on.
+    func run(started: (pid_t) -> Void = { _ in }, whileRunning: () throws -> Void = {}) throws -> Outcome {
+        let output = try Capture()
+        let errorOutput = try Capture()
+        let child = try spawn(output: output.descriptor, error: errorOutput.descriptor)
+        started(child)
+        var status: Int32 = 0
+        while true {
+            let result = waitpid(child, &status, WNOHANG)
+            if result == child { break }
+            if result < 0 && errno != EINTR {
+                throw LacunaError.file(path: executable, reason: "lost track of the process")
+            }
+            do {
+                try whileRunning()
+            } catch {
+                kill(child, SIGTERM)
+                waitpid(child, &status, 0)
+                throw error
+            }
+            usleep(100_000)
+        }
+        let signal = status & 0x7F
+        return Outcome(
+            status: signal == 0 ? (status >> 8) & 0xFF : 128 + signal,
+            output: output.text(), errorOutput: errorOutput.text())
+    }
+
+    /// A nameless file that collects what a child writes; unlike a pipe it never fills up.
+    private final class Capture {
+        let descriptor: Int32
+
+        init() throws {
+            let folder = ProcessInfo.processInfo.environment["TMPDIR"] ?? "/tmp"
+            var template = Array("\(folder)/lacuna-capture.XXXXXX".utf8CString)
+            descriptor = mkstemp(&template)
+            guard descriptor >= 0 else {
+                throw LacunaError.file(path: folder, reason: String(cString: strerror(errno)))
+            }
+            unlink(template)
+            _ = fcntl(descriptor, F_SETFD, FD_CLOEXEC)
+        }
+
+        deinit { close(descriptor) }
+
+        func text() -> String {
+            var bytes = [UInt8](repeating: 0, count: max(0, Int(lseek(descriptor, 0, SEEK_END))))
+            let count = bytes.withUnsafeMutableBytes { pread(descriptor, $0.baseAddress, $0.count, 0) }
+            return String(decoding: bytes.prefix(max(0, count)), as: UTF8.self)
+        }
+    }
+
+    private func spawn(output: Int32, error: Int32) throws -> pid_t {
+        #if canImport(Darwin)
+            var actions: posix_spawn_file_actions_t?
+            var attributes: posix_spawnattr_t?
+        #else
+            var actions = posix_spawn_file_actions_t()
+            var attributes = posix_spawnattr_t()
+        #endif
+        posix_spawn_file_actions_init(&actions)
+        posix_spawnattr_init(&attributes)
+        defer {
+            posix_spawn_file_actions_destroy(&actions)
+            posix_spawnattr_destroy(&attributes)
+        }
+        posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0)
+        posix_spawn_file_actions_adddup2(&actions, output, 1)
+        posix_spawn_file_actions_adddup2(&actions, error, 2)
+        // A child inherits the blocked signals of the thread that starts it, and some threads block all of them.
+        var none = sigset_t()
+        sigemptyset(&none)
+        posix_spawnattr_setsigmask(&attributes, &none)
+        posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETSIGMASK))
+
+        let variables = ProcessInfo.processInfo.environment.merging(environment) { _, new in new }
+        var line = [executable] + arguments
+        // glibc hides its spawn action for this from Swift; the shell is a portable detour.
+        if let directory { line = ["/bin/sh", "-c", "cd \"$1\" && shift && exec \"$@\"", "sh", directory] + line }
+        var argv = line.map { strdup($0) } + [nil]
+        var envp = variables.map { strdup("\($0.key)=\($0.value)") } + [nil]
+        defer { for pointer in argv + envp { free(pointer) } }
+        var child = pid_t()
+        let code = posix_spawn(&child, line[0], &actions, &attributes, &argv, &envp)
+        guard code == 0 else {
+            throw LacunaError.file(path: executable, reason: String(cString: strerror(code)))
+        }
+        return child
+    }
+}

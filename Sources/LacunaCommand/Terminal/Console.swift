@@ -1,0 +1,61 @@
+/// One of the two output streams: results go to `output`, news and errors to `error`.
+struct Console: Sendable {
+    static let output = Console(descriptor: 1)
+    static let error = Console(descriptor: 2)
+
+    enum Style: String, Sendable {
+        case bold = "1"
+        case dim = "2"
+        case red = "31"
+        case green = "32"
+        case yellow = "33"
+    }
+
+    let descriptor: Int32
+    let isTerminal: Bool
+    /// Colours are for terminals, and not for those who set `NO_COLOR` or use a dumb one.
+    let usesColour: Bool
+
+    init(
+        descriptor: Int32, environment: [String: String] = ProcessInfo.processInfo.environment, isTerminal: Bool? = nil
+    ) {
+        self.descriptor = descriptor
+        self.isTerminal = isTerminal ?? (isatty(descriptor) == 1)
+        let refused = !(environment["NO_COLOR"] ?? "").isEmpty || environment["TERM"] == "dumb"
+        usesColour = self.isTerminal && !refused
+    }
+
+    /// Columns of the terminal; 100 where there is none.
+    var width: Int {
+        var size = winsize()
+        guard isTerminal, ioctl(descriptor, UInt(TIOCGWINSZ), &size) == 0, size.ws_col > 0 else { return 100 }
+        return Int(size.ws_col)
+    }
+
+    func styled(_ text: String, _ style: Style) -> String {
+        usesColour ? "\u{1B}[\(style.rawValue)m\(text)\u{1B}[0m" : text
+    }
+
+    /// Writes at once, without a buffer.
+    func write(_ text: String) {
+        var text = text
+        text.withUTF8 { bytes in
+            var rest = bytes[...]
+            while !rest.isEmpty {
+                let count = systemWrite(descriptor, rest.withUnsafeBytes(\.baseAddress)!, rest.count)
+                if count < 0 {
+                    if errno == EINTR || errno == EAGAIN { continue }
+                    return
+                }
+                rest = rest.dropFirst(count)
+            }
+        }
+    }
+
+    func print(_ text: String = "") { write(text + "\n") }
+}
+
+// The member of the same name hides the C function inside `Console`.
+private func systemWrite(_ descriptor: Int32, _ bytes: UnsafeRawPointer, _ count: Int) -> Int {
+    write(descriptor, bytes, count)
+}

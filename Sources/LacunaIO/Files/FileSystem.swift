@@ -1,0 +1,103 @@
+import LacunaTensor
+
+/// What Lacuna asks of the file system. Every failure is a ``LacunaError/file(path:reason:)``.
+public enum FileSystem {
+    public static func exists(_ path: String) -> Bool { SystemCall.kind(path) != .missing }
+
+    public static func isDirectory(_ path: String) -> Bool { SystemCall.kind(path) == .directory }
+
+    /// Names (not paths) of the entries of a directory, sorted, without "." and "..".
+    public static func list(_ directory: String) throws -> [String] { try SystemCall.list(directory) }
+
+    /// Size of a file in bytes, or of all files below a directory.
+    public static func size(_ path: String) throws -> Int {
+        if isDirectory(path) {
+            return try list(path).reduce(0) { try $0 + size(join(path, $1)) }
+        }
+        let descriptor = try SystemCall.openForReading(path)
+        defer { SystemCall.closeFile(descriptor) }
+        return try SystemCall.status(descriptor, path: path).size
+    }
+
+    /// The whole content of a file, a pipe or a device.
+    ///
+    /// - Parameter limit: More bytes than this are an error.
+    public static func readBytes(_ path: String, limit: Int = 1 << 31) throws -> [UInt8] {
+        let descriptor = try SystemCall.openForReading(path)
+        defer { SystemCall.closeFile(descriptor) }
+        let status = try SystemCall.status(descriptor, path: path)
+        guard status.kind != .directory else { throw LacunaError.file(path: path, reason: "is a directory") }
+        var result: [UInt8] = []
+        result.reserveCapacity(min(status.size, limit))
+        let piece = UnsafeMutableRawBufferPointer.allocate(byteCount: 1 << 18, alignment: 64)
+        defer { piece.deallocate() }
+        while true {
+            let count = try SystemCall.readSome(descriptor, into: piece, path: path)
+            if count == 0 { return result }
+            guard result.count + count <= limit else {
+                throw LacunaError.file(path: path, reason: "is larger than \(limit) bytes")
+            }
+            result.append(contentsOf: piece[..<count])
+        }
+    }
+
+    /// The whole content of a text file.
+    ///
+    /// - Throws: ``LacunaError/malformed(file:location:reason:)`` at the first byte that is not UTF-8.
+    public static func readText(_ path: String, limit: Int = 1 << 31) throws -> String {
+        let bytes = try readBytes(path, limit: limit)
+        if let offset = bytes.withUnsafeBytes({ UTF8Validation.firstInvalidByte($0) }) {
+            throw LacunaError.malformed(file: path, location: "byte \(offset)", reason: "is not UTF-8 text")
+        }
+        return String(decoding: bytes, as: UTF8.self)
+    }
+
+    /// Makes a directory and those above it, as far as they are missing.
+    public static func createDirectory(_ path: String) throws {
+        if path.isEmpty || isDirectory(path) { return }
+        try createDirectory(directory(of: path))
+        do {
+            try SystemCall.makeDirectory(path)
+        } catch {
+            // Somebody else may have made it in the meantime.
+            if !isDirectory(path) { throw error }
+        }
+    }
+
+    /// Removes a file, or a directory with everything below it. Symbolic links are removed, not followed. Nothing
+    /// happens if there is nothing.
+    public static func remove(_ path: String) throws {
+        if isDirectory(path) && !SystemCall.isSymbolicLink(path) {
+            for name in try list(path) { try remove(join(path, name)) }
+            try SystemCall.removeEmptyDirectory(path)
+        } else {
+            try SystemCall.removeFile(path)
+        }
+    }
+
+    /// `directory/name`.
+    public static func join(_ directory: String, _ name: String) -> String {
+        directory.isEmpty ? name : directory.hasSuffix("/") ? directory + name : directory + "/" + name
+    }
+
+    /// Everything before the last slash; "" for a bare name, "/" at the root.
+    public static func directory(of path: String) -> String {
+        let trimmed = trimmingTrailingSlashes(path)
+        guard let slash = trimmed.utf8.lastIndex(of: UInt8(ascii: "/")) else { return "" }
+        let head = trimmed[..<slash]
+        return head.isEmpty ? "/" : String(head)
+    }
+
+    /// Everything after the last slash.
+    public static func name(of path: String) -> String {
+        let trimmed = trimmingTrailingSlashes(path)
+        guard let slash = trimmed.utf8.lastIndex(of: UInt8(ascii: "/")) else { return trimmed }
+        return String(trimmed[trimmed.utf8.index(after: slash)...])
+    }
+
+    static func trimmingTrailingSlashes(_ path: String) -> String {
+        var trimmed = path[...]
+        while trimmed.utf8.count > 1 && trimmed.hasSuffix("/") { trimmed.removeLast() }
+        return String(trimmed)
+    }
+}

@@ -1,0 +1,36 @@
+import LacunaTensor
+
+/// A file's bytes, read from disk when they are first touched and shared between processes.
+///
+/// The mapping lasts as long as the object. A file that another program shortens while it is mapped makes reads fail
+/// with a bus error, as with every memory-mapped file: replace files by renaming, as ``AtomicFile`` does.
+public final class MappedFile: @unchecked Sendable {
+    public let path: String
+    /// The whole content. Valid while this object lives.
+    public let bytes: UnsafeRawBufferPointer
+
+    /// - Throws: ``LacunaError/file(path:reason:)`` if `path` is missing, unreadable, a directory, or not a plain file.
+    public init(_ path: String) throws {
+        self.path = path
+        let descriptor = try SystemCall.openForReading(path)
+        defer { SystemCall.closeFile(descriptor) }
+        let status = try SystemCall.status(descriptor, path: path)
+        switch status.kind {
+        case .file: break
+        case .directory: throw LacunaError.file(path: path, reason: "is a directory, a file is needed")
+        default: throw LacunaError.file(path: path, reason: "is not a plain file, and cannot be memory-mapped")
+        }
+        // An empty mapping is an error to the system, but an empty file is none to us: parsers say what is missing.
+        bytes =
+            status.size == 0
+            ? UnsafeRawBufferPointer(start: nil, count: 0)
+            : UnsafeRawBufferPointer(
+                start: try SystemCall.map(descriptor, count: status.size, path: path), count: status.size)
+    }
+
+    deinit {
+        if let address = bytes.baseAddress { SystemCall.unmap(address, count: bytes.count) }
+    }
+
+    public var count: Int { bytes.count }
+}

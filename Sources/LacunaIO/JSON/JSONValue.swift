@@ -1,0 +1,137 @@
+/// A JSON document in memory. Objects keep the order of their keys; integers that fit `Int64` stay integers.
+public enum JSONValue: Hashable, Sendable {
+    case null
+    case bool(Bool)
+    case integer(Int64)
+    case number(Double)
+    case string(String)
+    case array([JSONValue])
+    case object(JSONObject)
+
+    /// The member of an object; nil for an absent key and for everything that is not an object.
+    public subscript(key: String) -> JSONValue? {
+        if case .object(let object) = self { object[key] } else { nil }
+    }
+
+    public var isNull: Bool { self == .null }
+    public var boolValue: Bool? { if case .bool(let value) = self { value } else { nil } }
+    public var stringValue: String? { if case .string(let value) = self { value } else { nil } }
+    public var arrayValue: [JSONValue]? { if case .array(let value) = self { value } else { nil } }
+    public var objectValue: JSONObject? { if case .object(let value) = self { value } else { nil } }
+
+    /// A whole number, also when it is written with a fraction of zero, such as `1e3`.
+    public var intValue: Int? {
+        switch self {
+        case .integer(let value): Int(exactly: value)
+        case .number(let value): Int(exactly: value)
+        default: nil
+        }
+    }
+
+    public var doubleValue: Double? {
+        switch self {
+        case .integer(let value): Double(value)
+        case .number(let value): value
+        default: nil
+        }
+    }
+
+    /// What kind of value this is, for error messages.
+    public var kind: String {
+        switch self {
+        case .null: "null"
+        case .bool: "a boolean"
+        case .integer, .number: "a number"
+        case .string: "a string"
+        case .array: "an array"
+        case .object: "an object"
+        }
+    }
+}
+
+extension JSONValue: ExpressibleByStringLiteral, ExpressibleByBooleanLiteral, ExpressibleByIntegerLiteral,
+    ExpressibleByFloatLiteral, ExpressibleByNilLiteral, ExpressibleByArrayLiteral, ExpressibleByDictionaryLiteral
+{
+    public init(stringLiteral value: String) { self = .string(value) }
+    public init(booleanLiteral value: Bool) { self = .bool(value) }
+    public init(integerLiteral value: Int64) { self = .integer(value) }
+    public init(floatLiteral value: Double) { self = .number(value) }
+    public init(nilLiteral: ()) { self = .null }
+    public init(arrayLiteral elements: JSONValue...) { self = .array(elements) }
+    public init(dictionaryLiteral elements: (String, JSONValue)...) {
+        var object = JSONObject()
+        for (key, value) in elements { object[key] = value }
+        self = .object(object)
+    }
+    public init(_ value: Int) { self = .integer(Int64(value)) }
+}
+
+/// The members of a JSON object, in order. Keys are unique.
+public struct JSONObject: Sendable {
+    public struct Member: Hashable, Sendable {
+        public var key: String
+        public var value: JSONValue
+    }
+
+    public private(set) var members: [Member] = []
+    /// Positions by key, once there are more members than a linear search is good for.
+    private var positions: [ExactString: Int] = [:]
+    private static let linearLimit = 16
+
+    public init() {}
+
+    public var count: Int { members.count }
+    public var keys: [String] { members.map(\.key) }
+
+    private func position(_ key: String) -> Int? {
+        members.count <= Self.linearLimit
+            ? members.firstIndex { $0.key.utf8.elementsEqual(key.utf8) }
+            : positions[ExactString(key)]
+    }
+
+    /// Setting nil removes the member; setting an absent key appends one.
+    public subscript(key: String) -> JSONValue? {
+        get { position(key).map { members[$0].value } }
+        set {
+            guard let newValue else { return remove(key) }
+            if let position = position(key) {
+                members[position].value = newValue
+            } else {
+                _ = append(key, newValue)
+            }
+        }
+    }
+
+    private mutating func remove(_ key: String) {
+        guard let position = position(key) else { return }
+        members.remove(at: position)
+        positions = [:]
+        if members.count > Self.linearLimit { indexAll() }
+    }
+
+    private mutating func indexAll() {
+        positions.reserveCapacity(members.count)
+        for (index, member) in members.enumerated() { positions[ExactString(member.key)] = index }
+    }
+
+    /// Appends a member; false if the key is taken.
+    mutating func append(_ key: String, _ value: JSONValue) -> Bool {
+        if members.count < Self.linearLimit {
+            if position(key) != nil { return false }
+        } else {
+            if members.count == Self.linearLimit { indexAll() }
+            if positions.updateValue(members.count, forKey: ExactString(key)) != nil { return false }
+        }
+        members.append(Member(key: key, value: value))
+        return true
+    }
+}
+
+extension JSONObject: Hashable {
+    public static func == (a: JSONObject, b: JSONObject) -> Bool { a.members == b.members }
+    public func hash(into hasher: inout Hasher) { hasher.combine(members) }
+}
+
+extension JSONObject: Sequence {
+    public func makeIterator() -> Array<Member>.Iterator { members.makeIterator() }
+}

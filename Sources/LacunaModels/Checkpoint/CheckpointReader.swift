@@ -1,0 +1,130 @@
+import LacunaIO
+import LacunaSparse
+import LacunaTensor
+
+/// Reads the parts of a decoder from a file by their Hugging Face names, whatever the file calls them.
+struct CheckpointReader {
+    let source: any TensorSource
+    /// A GGUF file, with its own names and, for llama models, its own order of query and key rows.
+    private let isGGUF: Bool
+    private let hasInterleavedHeads: Bool
+    let headSize: Int
+
+    init(_ source: any TensorSource, configuration: DecoderConfiguration) {
+        self.source = source
+        isGGUF = source is GGUFFile
+        // Writers of llama GGUF files reorder query and key rows for rotation in neighbouring pairs. Putting them back
+        // when loading lets one kind of rotation serve all models; it moves whole rows, so quantised blocks survive.
+        hasInterleavedHeads = isGGUF && configuration.architecture == .llama
+        headSize = configuration.headSize
+    }
+
+    // MARK: Names
+
+    private static let namesInGGUF: [String: String] = [
+        "model.embed_tokens": "token_embd", "model.norm": "output_norm", "lm_head": "output",
+    ]
+    private static let partsInGGUF: [String: String] = [
+        "self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v",
+        "self_attn.o_proj": "attn_output", "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up",
+        "mlp.down_proj": "ffn_down", "input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm",
+    ]
+
+    /// The file's name for a tensor.
+    func fileName(_ name: String) -> String {
+        guard isGGUF, let dot = name.lastIndex(of: ".") else { return name }
+        let (stem, suffix) = (String(name[..<dot]), name[dot...])
+        if let known = Self.namesInGGUF[stem] { return known + suffix }
+        // model.layers.<n>.<part>
+        let pieces = stem.split(separator: ".", maxSplits: 3)
+        guard pieces.count == 4, let part = Self.partsInGGUF[String(pieces[3])] else { return name }
+        return "blk.\(pieces[2]).\(part)\(suffix)"
+    }
+
+    func contains(_ name: String) -> Bool { source.contains(fileName(name)) }
+
+    // MARK: Parts
+
+    /// A vector of floats.
+    func vector(_ name: String, count: Int, rotated: Bool = false) throws -> Tensor<Float> {
+        let values = try source.float(fileName(name), shape: [count])
+        guard rotated && hasInterleavedHeads else { return values }
+        return separatingPairs(values.reshaped([count, 1])).reshaped([count])
+    }
+
+    /// A matrix in the wanted form.
+    ///
+    /// - Parameter rotated: Whether its rows are entries of queries or keys.
+    func matrix(
+        _ name: String, rows: Int, columns: Int, rotated: Bool = false, as precision: WeightPrecision
+    ) throws -> any WeightMatrix {
+        let name = fileName(name)
+        let info = try source.info(name)
+        try info.require(shape: [rows, columns])
+        let reorders = rotated && hasInterleavedHeads
+        if precision == .stored || precision.valueType == .bf16 {
+            if let matrix = try unconverted(info, rows: rows, columns: columns, reorders: reorders, precision) {
+                return matrix
+            }
+        }
+        var weight = try source.float(name)
+        if reorders { weight = separatingPairs(weight) }
+        return try WeightStore.make(weight, layout: .dense, values: precision.valueType ?? .f32)
+    }
+
+    /// The matrix in the file's own bytes, if there are products for them; bf16 is also what `precision` may ask for.
+    private func unconverted(
+        _ info: TensorInfo, rows: Int, columns: Int, reorders: Bool, _ precision: WeightPrecision
+    ) throws -> (any WeightMatrix)? {
+        let bytes = try source.bytes(of: info.name)
+        let ordered = reorders ? separatingPairs(bytes, rows: rows) : nil
+        return try withExtendedLifetime((source, ordered)) {
+            let bytes = ordered.map { UnsafeRawBufferPointer($0.elements) } ?? bytes
+            switch info.type {
+            case .block(let type) where precision == .stored && GGUFMatrix.blockBytes(type.rawValue) != nil:
+                return try GGUFMatrix(type.rawValue, bytes: bytes, rows: rows, columns: columns)
+            case .scalar(.bf16):
+                // Bytes in a file are not aligned to anything.
+                let aligned = Buffer<UInt16>(uninitialized: rows * columns)
+                UnsafeMutableRawBufferPointer(aligned.elements).copyMemory(from: bytes)
+                return DenseMatrix(bf16: aligned.pointer, rows: rows, columns: columns)
+            default: return nil
+            }
+        }
+    }
+
+    // MARK: Order of rows
+
+    /// Where row `row` of a head-wise halved order is found in the order with neighbouring pairs.
+    private func sourceRow(_ row: Int) -> Int {
+        let (head, entry) = (row / headSize, row % headSize)
+        let (half, pair) = (entry / (headSize / 2), entry % (headSize / 2))
+        return head * headSize + 2 * pair + half
+    }
+
+    /// The rows with the first entries of all pairs of a head before the second ones.
+    private func separatingPairs(_ bytes: UnsafeRawBufferPointer, rows: Int) -> Buffer<UInt8> {
+        let size = bytes.count / rows
+        let result = Buffer<UInt8>(uninitialized: bytes.count)
+        let target = UnsafeMutableRawBufferPointer(result.elements)
+        for row in 0..<rows {
+            let start = sourceRow(row) * size
+            UnsafeMutableRawBufferPointer(rebasing: target[row * size..<(row + 1) * size]).copyMemory(
+                from: UnsafeRawBufferPointer(rebasing: bytes[start..<start + size]))
+        }
+        return result
+    }
+
+    private func separatingPairs(_ matrix: Tensor<Float>) -> Tensor<Float> {
+        var result = Tensor<Float>(uninitialized: matrix.shape)
+        let (rows, columns) = (matrix.rows, matrix.columns)
+        matrix.withPointer { source in
+            result.withMutablePointer { target in
+                for row in 0..<rows {
+                    (target + row * columns).update(from: source + sourceRow(row) * columns, count: columns)
+                }
+            }
+        }
+        return result
+    }
+}

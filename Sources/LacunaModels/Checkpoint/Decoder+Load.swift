@@ -1,0 +1,87 @@
+import LacunaIO
+import LacunaSparse
+import LacunaTensor
+
+extension Decoder {
+    /// Loads a decoder from a `.gguf` file, a directory of Hugging Face transformers (`config.json`, safetensors in one
+    /// file or several), or a directory that ``save(to:tokenizer:overwrite:)`` wrote.
+    ///
+    /// - Parameters:
+    ///   - weights: The form of the blocks' linear layers. Sparse layers stay sparse in any form.
+    ///   - embedding: The form of the embedding table and the head; nil for that of the linear layers, except that int8
+    ///     takes the place of int4, whose error the head turns into wrong words. A tied head is the largest matrix that
+    ///     small models read for every token.
+    /// - Throws: ``LacunaError`` naming the file and the tensor: absent or unreadable files, an architecture that is not
+    ///   supported, tensors that are missing or have another shape than the configuration says.
+    public static func load(
+        _ path: String, weights: WeightPrecision = .stored, embedding: WeightPrecision? = nil,
+        progress: (any ProgressReporter)? = nil
+    ) throws -> Decoder {
+        let source = try openTensors(path)
+        let configuration: DecoderConfiguration
+        if let file = source as? GGUFFile {
+            configuration = try DecoderConfiguration(file)
+        } else if FileSystem.isDirectory(path) {
+            configuration = try DecoderConfiguration(contentsOf: FileSystem.join(path, "config.json"))
+        } else {
+            throw LacunaError.unsupported(
+                file: path, what: "a model in a single safetensors file: give its directory, with config.json")
+        }
+        return try Decoder(
+            source, configuration: configuration, weights: weights,
+            embedding: embedding ?? (weights == .int4 ? .int8 : weights), progress: progress)
+    }
+
+    init(
+        _ source: any TensorSource, configuration: DecoderConfiguration, weights: WeightPrecision,
+        embedding: WeightPrecision, progress: (any ProgressReporter)?
+    ) throws {
+        let reader = CheckpointReader(source, configuration: configuration)
+        let (vocabulary, width) = (configuration.vocabularySize, configuration.hiddenSize)
+        var blocks: [DecoderBlock] = []
+        for layer in 0..<configuration.layerCount {
+            blocks.append(try DecoderBlock(reader, configuration: configuration, layer: layer, weights: weights))
+            try progress.report("loading", layer + 1, of: configuration.layerCount)
+        }
+        var head: (any WeightMatrix)?
+        if !configuration.tiedEmbeddings {
+            head = try reader.matrix("lm_head.weight", rows: vocabulary, columns: width, as: embedding)
+        }
+        try self.init(
+            configuration: configuration,
+            embedding: reader.matrix("model.embed_tokens.weight", rows: vocabulary, columns: width, as: embedding),
+            blocks: blocks,
+            finalNorm: reader.vector("model.norm.weight", count: width),
+            untiedHead: head,
+            file: source.path)
+    }
+}
+
+extension DecoderBlock {
+    init(
+        _ reader: CheckpointReader, configuration: DecoderConfiguration, layer: Int, weights: WeightPrecision
+    ) throws {
+        func linear(_ role: LinearRole) throws -> Linear {
+            let shape = configuration.shape(of: role, layer: layer)
+            let rotated = role == .query || role == .key
+            let biasName = role.biasName(layer: layer)
+            let isNeeded = configuration.attentionBias && (rotated || role == .value)
+            return Linear(
+                try reader.matrix(
+                    role.weightName(layer: layer), rows: shape[0], columns: shape[1], rotated: rotated, as: weights),
+                bias: isNeeded || reader.contains(biasName)
+                    ? try reader.vector(biasName, count: shape[0], rotated: rotated) : nil)
+        }
+        func norm(_ name: String) throws -> Tensor<Float> {
+            try reader.vector("model.layers.\(layer).\(name).weight", count: configuration.hiddenSize)
+        }
+        self.init(
+            attentionNorm: try norm("input_layernorm"),
+            attention: Attention(
+                query: try linear(.query), key: try linear(.key), value: try linear(.value),
+                output: try linear(.output), configuration: configuration),
+            feedForwardNorm: try norm("post_attention_layernorm"),
+            feedForward: FeedForward(gate: try linear(.gate), up: try linear(.up), down: try linear(.down)),
+            normEpsilon: configuration.normEpsilon)
+    }
+}

@@ -1,0 +1,44 @@
+import LacunaSparse
+
+/// What a method is, for listings and for people who look for one.
+public struct MethodCard: Sendable, Hashable {
+    public struct Paper: Sendable, Hashable {
+        public var authors: String
+        public var title: String
+        /// arXiv identifier, such as `2306.11695`.
+        public var arXiv: String
+
+        public init(authors: String, title: String, arXiv: String) {
+            self.authors = authors
+            self.title = title
+            self.arXiv = arXiv
+        }
+    }
+
+    /// Where a method belongs among its kin.
+    public enum Family: String, Sendable, Hashable, CaseIterable {
+        /// Chooses a mask; kept weights stay as they are.
+        case maskOnly = "one-shot mask"
+        /// Chooses a mask and corrects the kept weights for what was removed.
+        case compensating = "one-shot with weight update"
+        /// Exchanges entries of another method's mask.
+        case refining = "mask refinement"
+        /// Removes neurons, so that matrices really become smaller.
+        case structured = "structured"
+    }
+
+    /// The name that a user types: lower case, no spaces.
+    public var name: String
+    public var family: Family
+    /// Nil for baselines older than their papers.
+    public var paper: Paper?
+    /// The shared pieces that the method is made of, in the order score, select, learn.
+    public var composition: [String]
+
+    public init(name: String, family: Family, paper: Paper? = nil, composition: [String]) {
+        self.name = name
+        self.family = family
+        self.paper = paper
+        self.composition = composition
+    }
+}

@@ -1,0 +1,21 @@
+import Lacuna
+
+/// Every reproduction, by name and by number.
+public enum Reproductions {
+    /// All of them, in order of paper number.
+    public static let all: [any Reproduction] = [
+        DSnoTReproduction(), EssentialSparsityReproduction(), CFSPReproduction(),
+    ].sorted { $0.paper < $1.paper }
+
+    /// Finds a reproduction by short name (in any case) or by paper number.
+    ///
+    /// - Throws: ``LacunaError/invalidArgument(_:reason:)`` with the names there are.
+    public static func find(_ name: String) throws -> any Reproduction {
+        let wanted = name.lowercased()
+        if let found = all.first(where: { $0.shortName.lowercased() == wanted || String($0.paper) == wanted }) {
+            return found
+        }
+        let names = all.map { "\($0.shortName) (\($0.paper))" }.joined(separator: ", ")
+        throw LacunaError.invalidArgument("name", reason: "there is no reproduction '\(name)'; there are \(names)")
+    }
+}

@@ -1,0 +1,24 @@
+import LacunaTensor
+
+/// A number drawn uniformly from [0, 1) for every weight: the baseline that every other score has to beat.
+///
+/// The weights' values are not looked at. The same seed, stream and shape give the same scores.
+public struct RandomScore: ImportanceScore {
+    public var seed: UInt64
+    /// Separates the layers of a model: two layers of one shape with the same seed and stream get the same scores.
+    public var stream: UInt64
+
+    public init(seed: UInt64, stream: UInt64 = 0) {
+        self.seed = seed
+        self.stream = stream
+    }
+
+    public var name: String { "random" }
+    public var requirement: InputRequirement { .none }
+
+    public func scores(weight: Tensor<Float>, statistics: InputStatistics?) throws -> Tensor<Float> {
+        try requireMatrix(weight)
+        var generator = SeededGenerator(seed: seed, stream: stream)
+        return Tensor(uniform: weight.shape, using: &generator)
+    }
+}

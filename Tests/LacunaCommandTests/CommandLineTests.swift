@@ -1,0 +1,77 @@
+import LacunaIO
+import LacunaTensor
+import Testing
+
+@testable import LacunaCommand
+
+/// The built program, run as a user runs it.
+@Suite struct CommandLineTests {
+    static let executable: String? = {
+        // The test bundle and the program are built into the same directory.
+        for argument in CommandLine.arguments {
+            var folder = FileSystem.directory(of: argument)
+            while folder.count > 1 {
+                let candidate = FileSystem.join(folder, "lacuna")
+                if access(candidate, X_OK) == 0 && !FileSystem.isDirectory(candidate) { return candidate }
+                folder = FileSystem.directory(of: folder)
+            }
+        }
+        return nil
+    }()
+
+    private func lacuna(_ arguments: String..., environment: [String: String] = [:]) throws -> ChildProcess.Outcome {
+        let executable = try #require(Self.executable, "the program is not beside the tests")
+        var process = ChildProcess(executable: executable, arguments: arguments)
+        process.environment = environment
+        return try process.run()
+    }
+
+    @Test func helpGoesToOutputAndSucceeds() throws {
+        let outcome = try lacuna("--help")
+        #expect(outcome.status == 0 && outcome.errorOutput.isEmpty)
+        for verb in ["data"] { #expect(outcome.output.contains("  \(verb) ")) }
+        #expect(outcome.output.split(separator: "\n").allSatisfy { $0.count <= 100 })
+    }
+
+    @Test(arguments: [["frobnicate"], ["data", "--frobnicate"], ["data"], ["data", "--list", "smollm2"]])
+    func badUsageIsTwo(_ arguments: [String]) throws {
+        let executable = try #require(Self.executable)
+        let outcome = try ChildProcess(executable: executable, arguments: arguments).run()
+        #expect(outcome.status == 2 && outcome.output.isEmpty)
+        #expect(outcome.errorOutput.hasPrefix("lacuna: error: "))
+        #expect(outcome.errorOutput.contains("Usage: lacuna"))
+    }
+
+    @Test func unknownNameOfTheCatalogue() throws {
+        let outcome = try lacuna("data", "nope")
+        #expect(outcome.status == 2)
+        #expect(outcome.errorOutput.contains("lacuna: error: nope: is not in the catalogue, which has smollm2"))
+    }
+
+    @Test func catalogueAsJSON() throws {
+        let outcome = try lacuna("data", "--list", "--json", environment: ["LACUNA_CACHE": "/nowhere"])
+        #expect(outcome.status == 0)
+        let entries = try #require(try JSONValue(parsing: outcome.output).arrayValue)
+        #expect(entries.count == Catalogue.entries.count)
+        #expect(entries.allSatisfy { $0["cached"]?.boolValue == false })
+    }
+
+    @Test func interruptionEndsWith130AndLeavesNothing() throws {
+        let bench = try DataFetcherTests.Bench(script: "exec sleep 30")
+        let executable = try #require(Self.executable)
+        let process = ChildProcess(
+            executable: executable, arguments: ["data", "smollm2"],
+            environment: ["LACUNA_CACHE": bench.root + "/cache", "PATH": bench.root + "/bin:/usr/bin:/bin"])
+        var child = pid_t()
+        var ticks = 0
+        let outcome = try process.run(
+            started: { child = $0 },
+            whileRunning: {
+                ticks += 1
+                if ticks == 8 { kill(child, SIGINT) }
+            })
+        #expect(outcome.status == 130)
+        #expect(outcome.errorOutput.contains("lacuna: cancelled"))
+        #expect(bench.cacheContent == [])
+    }
+}

@@ -1,0 +1,126 @@
+import LacunaIO
+import LacunaTensor
+import Testing
+
+@Suite struct JSONTests {
+    @Test func valuesOfEveryKind() throws {
+        let text = #" {"a": [1, -2.5e3, true, false, null], "b": {"c": "d"}, "e": [], "f": {}} "#
+        let value = try JSONValue(parsing: text)
+        #expect(value["a"] == [1, -2500.0, true, false, nil])
+        #expect(value["b"]?["c"]?.stringValue == "d")
+        #expect(value["e"] == [])
+        #expect(value.objectValue?.keys == ["a", "b", "e", "f"])
+        #expect(value["z"] == nil)
+        #expect(value.serialized() == #"{"a":[1,-2500.0,true,false,null],"b":{"c":"d"},"e":[],"f":{}}"#)
+        #expect(try JSONValue(parsing: value.serialized(.pretty)) == value)
+    }
+
+    @Test func prettyText() throws {
+        let value: JSONValue = ["a": [1, 2], "b": [], "c": ["d": "e"]]
+        #expect(
+            value.serialized(.pretty) == """
+                {
+                  "a": [
+                    1,
+                    2
+                  ],
+                  "b": [],
+                  "c": {
+                    "d": "e"
+                  }
+                }
+
+                """)
+    }
+
+    @Test(arguments: [
+        ("9223372036854775807", JSONValue.integer(.max)), ("-9223372036854775808", .integer(.min)),
+        ("9223372036854775808", .number(0x1p63)), ("0", .integer(0)), ("-0", .number(-0.0)), ("0.1", .number(0.1)),
+        ("1e-5", .number(1e-5)), ("5e-324", .number(.leastNonzeroMagnitude)),
+        ("1.7976931348623157E+308", .number(.greatestFiniteMagnitude)),
+    ])
+    func numbersAreExact(text: String, expected: JSONValue) throws {
+        let value = try JSONValue(parsing: text)
+        #expect(value == expected)
+        #expect(value.doubleValue?.sign == expected.doubleValue?.sign)
+        #expect(try JSONValue(parsing: value.serialized()) == value)
+    }
+
+    @Test func escapes() throws {
+        let value = try JSONValue(parsing: #""\"\\\/\b\f\n\r\tA\u00e9\u4e16\ud83c\udf0d é世🌍""#)
+        #expect(value.stringValue == "\"\\/\u{8}\u{c}\n\r\tAé世🌍 é世🌍")
+        #expect(try JSONValue(parsing: value.serialized()) == value)
+        let controls = JSONValue.string(String(String.UnicodeScalarView((0..<0x20).map { Unicode.Scalar($0)! })))
+        #expect(try JSONValue(parsing: controls.serialized()) == controls)
+    }
+
+    @Test(arguments: [
+        "", " ", "{", "[", "[1,]", "[1 2]", "{\"a\"}", "{\"a\":}", "{\"a\":1,}", "{a:1}", "{1:2}", "tru", "nulll", "01",
+        "1.", ".5", "-", "+1", "1e", "1e+", "1e999", "\"", "\"\\", "\"\\x\"", "\"\\u12\"", "\"\\u12g4\"", "\"\\ud800\"",
+        "\"\\ud800\\u0041\"", "\"\\udc00\"", "\"\n\"", "[1]]", "1 2", "NaN", "Infinity", "'a'", "{\"a\":1,\"a\":2}",
+        "\u{feff}1",
+    ])
+    func malformedTextIsRefused(text: String) {
+        guard case .malformed("x.json", let location, _) = failure({ try JSONValue(parsing: text, file: "x.json") })
+        else {
+            Issue.record("accepted or mistyped: \(text)")
+            return
+        }
+        #expect(location.hasPrefix("byte "))
+    }
+
+    @Test func errorsSayWhere() {
+        #expect(
+            failure { try JSONValue(parsing: "{\n\"a\": 1,\n\"b\": x}", file: "x.json") }
+                == .malformed(file: "x.json", location: "byte 15, line 3", reason: "a value is expected"))
+    }
+
+    @Test func invalidUTF8IsRefused() {
+        for bytes: [UInt8] in [
+            [0x80], [0xC0, 0x80], [0xED, 0xA0, 0x80], [0xF4, 0x90, 0x80, 0x80], [0xE4, 0xB8], [0xFF],
+        ] {
+            let text = [UInt8(ascii: "\"")] + bytes + [UInt8(ascii: "\"")]
+            text.withUnsafeBytes { text in
+                #expect(
+                    failure { try JSONValue(parsing: text, file: "x") }
+                        == .malformed(file: "x", location: "byte 1, line 1", reason: "invalid UTF-8"))
+            }
+        }
+    }
+
+    @Test func depthIsLimited() throws {
+        let deep = String(repeating: "[", count: 100_000)
+        #expect(failure { try JSONValue(parsing: deep) } != nil)
+        let allowed = String(repeating: "[", count: 128) + String(repeating: "]", count: 128)
+        _ = try JSONValue(parsing: allowed)
+        #expect(failure { try JSONValue(parsing: "[" + allowed + "]") } != nil)
+        #expect(failure { try JSONValue(parsing: String(repeating: "{\"a\":", count: 100_000)) } != nil)
+    }
+
+    @Test func largeObjectsFindTheirKeysAndRefuseDuplicates() throws {
+        let members = (0..<1000).map { "\"k\($0)\":\($0)" }
+        let value = try JSONValue(parsing: "{" + members.joined(separator: ",") + "}")
+        for i in 0..<1000 { #expect(value["k\(i)"]?.intValue == i) }
+        #expect(failure { try JSONValue(parsing: "{" + (members + ["\"k7\":1"]).joined(separator: ",") + "}") } != nil)
+        var object = value.objectValue!
+        object["k500"] = nil
+        object["new"] = 1
+        #expect(object["k500"] == nil && object["k999"] == 999 && object["new"] == 1 && object.count == 1000)
+    }
+
+    @Test func fieldsNameWhatIsWrong() throws {
+        let text = #"{"n": 3, "x": 1.5, "s": "t", "l": [1, 2], "o": {"b": true, "z": null}, "mixed": [1, "2"]}"#
+        let fields = try JSONFields(JSONValue(parsing: text), file: "c.json")
+        #expect(try fields.integer("n") == 3 && fields.number("x") == 1.5 && fields.string("s") == "t")
+        #expect(try fields.integers("l") == [1, 2] && fields.integer("absent", default: 9) == 9)
+        #expect(try fields.fields("o").bool("b", default: false) && fields.fields("o").optionalInteger("z") == nil)
+        #expect(
+            failure { try fields.integer("x") }
+                == .malformed(file: "c.json", location: "x", reason: "expected an integer, found a number"))
+        #expect(
+            failure { try fields.fields("o").integer("q") }
+                == .malformed(file: "c.json", location: "o.q", reason: "is missing"))
+        #expect(failure { try fields.integers("mixed") } != nil)
+        #expect(failure { try JSONFields(JSONValue.array([]), file: "c.json") } != nil)
+    }
+}

@@ -1,0 +1,46 @@
+import Lacuna
+import Testing
+
+@testable import LacunaReproduce
+
+@Suite struct HarnessTests {
+    @Test func aVerdictFollowsFromItsChecks() {
+        func verdict(_ checks: [Check]) -> Verdict { Outcome(setting: "", measurements: [], checks: checks).verdict }
+        let good = Check("a", 1, .less, 2)
+        let bad = Check("b", 1, .greater, 2)
+        #expect(verdict([good, good]) == .reproduced)
+        #expect(verdict([good, bad, bad]) == .partially(holding: 1, of: 3))
+        #expect(verdict([bad]) == .notReproduced)
+        #expect(verdict([]) == .notReproduced)
+        #expect(verdict([good, bad]).description == "partially reproduced (1 of 2 checks hold)")
+    }
+
+    @Test func checksCompareAsTheySay() {
+        #expect(Check("", 1, .atMost, 1).holds && Check("", 1, .atLeast, 1).holds)
+        #expect(!Check("", 1, .less, 1).holds && !Check("", 1, .greater, 1).holds)
+        for relation in [Check.Relation.less, .atMost, .greater, .atLeast] {
+            #expect(!Check("", .nan, relation, 1).holds && !Check("", 1, relation, .nan).holds)
+        }
+    }
+
+    @Test func reproductionsAreFoundByNameAndNumber() throws {
+        #expect(try Reproductions.find("dsnot").paper == 23)
+        #expect(try Reproductions.find("64").shortName == "EssentialSparsity")
+        #expect(Set(Reproductions.all.map(\.paper)).count == Reproductions.all.count)
+        #expect(Set(Reproductions.all.map { $0.shortName.lowercased() }).count == Reproductions.all.count)
+        #expect(Reproductions.all.map(\.paper) == Reproductions.all.map(\.paper).sorted())
+        for name in ["", "DSno", "0"] { #expect(throws: LacunaError.self) { try Reproductions.find(name) } }
+    }
+
+    @Test func cancellingStopsARun() {
+        final class Stop: ProgressReporter {
+            func update(task: String, completed: Int, total: Int, detail: String) {}
+            var isCancelled: Bool { true }
+        }
+        for reproduction in Reproductions.all {
+            #expect(throws: LacunaError.cancelled) {
+                try reproduction.run(ReproductionContext(quick: true, progress: Stop()))
+            }
+        }
+    }
+}

@@ -1,0 +1,22 @@
+import Lacuna
+import Testing
+
+@testable import LacunaReproduce
+
+/// The claims hold here, and not for one lucky seed only.
+@Suite struct ReproductionTests {
+    @Test(arguments: ["DSnoT", "EssentialSparsity", "CFSP"], [UInt64(0), 7])
+    func isReproduced(name: String, seed: UInt64) throws {
+        let outcome = try Reproductions.find(name).run(ReproductionContext(seed: seed, quick: true))
+        #expect(outcome.verdict == .reproduced, "\(outcome.checks.filter { !$0.holds })")
+        #expect(!outcome.measurements.isEmpty && !outcome.setting.isEmpty)
+    }
+
+    @Test func aSeedDecidesEverything() throws {
+        func run(_ seed: UInt64) throws -> Outcome {
+            try CFSPReproduction().run(ReproductionContext(seed: seed, quick: true))
+        }
+        #expect(try run(1) == run(1))
+        #expect(try run(1) != run(2))
+    }
+}
