@@ -192,7 +192,11 @@ typedef struct lk_table {
 
 // MARK: Choosing a table
 
-enum { LK_PORTABLE = 0, LK_AVX2 = 1, LK_AVX512 = 2, LK_AVX512_VNNI = 3, LK_LEVELS = 4 };
+#define LK_PORTABLE 0
+#define LK_AVX2 1
+#define LK_AVX512 2
+#define LK_AVX512_VNNI 3
+#define LK_LEVELS 4
 
 // The kernels of one level: portable (SSE2 or NEON), AVX2 (x86-64-v3), AVX-512 (x86-64-v4), and AVX-512 with VBMI,
 // VBMI2, VNNI and BITALG (Ice Lake, Zen 4 and later). Null if this processor lacks the instructions.
