@@ -7,6 +7,7 @@
 #include <string.h>
 
 typedef uint32_t lk_any_u32 __attribute__((aligned(1)));
+typedef uint64_t lk_any_u64 __attribute__((aligned(1)));
 
 static inline float sparse_bf16(uint16_t x) {
   uint32_t bits = (uint32_t)x << 16;

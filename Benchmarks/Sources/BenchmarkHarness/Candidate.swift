@@ -1,0 +1,38 @@
+/// What one call of a candidate has to do at the least: what its time is judged by.
+public struct Work: Sendable, Codable, Equatable {
+    /// Bytes that must come from memory.
+    public var bytes: Double
+    /// Floating-point operations, a multiplication and an addition counted as two.
+    public var operations: Double
+    /// Tokens that come out.
+    public var tokens: Double
+
+    public init(bytes: Double = 0, operations: Double = 0, tokens: Double = 0) {
+        self.bytes = bytes
+        self.operations = operations
+        self.tokens = tokens
+    }
+}
+
+/// One of several ways to do the same thing, to be timed against the others.
+public struct Candidate {
+    public let name: String
+    public let work: Work
+    /// Does the work once. The argument counts the calls, so that data can be rotated.
+    let run: (Int) -> Void
+
+    public init(_ name: String, work: Work, run: @escaping (Int) -> Void) {
+        self.name = name
+        self.work = work
+        self.run = run
+    }
+
+    /// A candidate that works on each of `copies` in turn. If together they are larger than the caches, every call
+    /// finds its data in memory only.
+    ///
+    /// - Precondition: There is at least one copy.
+    public init<Data>(_ name: String, work: Work, rotating copies: [Data], run: @escaping (Data) -> Void) {
+        precondition(!copies.isEmpty)
+        self.init(name, work: work) { call in run(copies[call % copies.count]) }
+    }
+}

@@ -1,0 +1,31 @@
+import CBenchmark
+import LacunaTensor
+
+/// A plain loop that reads memory once, on all threads of the pool: the most that a program bound by memory can reach.
+public final class ReadLoop: Sendable {
+    private let words: Buffer<UInt64>
+    private let bytesPerCall: Int
+
+    /// - Parameter coldBytes: More than all caches hold.
+    public init(coldBytes: Int) {
+        bytesPerCall = max(1 << 20, min(coldBytes / 4, 64 << 20)) / itemBytes * itemBytes
+        words = Buffer(repeating: 1, count: max(1, coldBytes / bytesPerCall) * bytesPerCall / 8)
+    }
+
+    /// Reads a part of the buffer a call, the parts in turn.
+    public var candidate: Candidate {
+        Candidate("plain read loop", work: Work(bytes: Double(bytesPerCall))) { [self] call in
+            let parts = words.count * 8 / bytesPerCall
+            let start = UnsafePointer(words.pointer) + call % parts * (bytesPerCall / 8)
+            let sums = Buffer<UInt64>(uninitialized: bytesPerCall / itemBytes)
+            Parallel.forEach(sums.count) { item in
+                sums.pointer[item] = lb_sum(start + item * (itemBytes / 8), itemBytes / 8)
+            }
+            // Also keeps the compiler from dropping the loop.
+            precondition(sums.elements.reduce(0, &+) == UInt64(bytesPerCall / 8))
+        }
+    }
+}
+
+/// What one item of the parallel loop reads.
+private let itemBytes = 1 << 20
