@@ -4,7 +4,9 @@
 // the product goes as if the row were dense. Loads reach beyond the word's values, into those of later words.
 
 // Where row r's values begin, in values (i4: bytes).
-INLINE long K(row_start)(const lk_bitmask *w, long r) { return w->row_start ? (long)w->row_start[r] : r * w->row_stride; }
+INLINE long K(row_start)(const lk_bitmask *w, long r) {
+  return w->row_start ? (long)w->row_start[r] : r * w->row_stride;
+}
 
 INLINE void K(prefetch_kept)(const void *values, const uint64_t *mask) {
   __builtin_prefetch((const char *)values + 1536);
@@ -30,13 +32,13 @@ SPREAD(spread_f32, float, uint16_t, "kmovw", "vexpandps")
 SPREAD(spread_bf16, uint16_t, uint32_t, "kmovd", "vpexpandw")
 SPREAD(spread_i8, int8_t, uint64_t, "kmovq", "vpexpandb")
 
+// Nibbles with their bias of 8, which absent entries get as well.
 INLINE __m512i K(spread_nibbles)(const uint8_t *kept, const uint64_t *mask) {
-  __m512i wide = _mm512_cvtepu8_epi16(K(load32)(kept));
-  __m512i v = _mm512_and_si512(_mm512_or_si512(wide, _mm512_slli_epi16(wide, 4)), _mm512_set1_epi8(15));
+  __m512i v = K(unpack_biased)(kept), spread = _mm512_set1_epi8(8);
   __mmask64 k;
   __asm__("kmovq %1, %0" : "=Yk"(k) : "m"(*mask));
-  __asm__("vpexpandb %0, %0%{%1%}%{z%}" : "+v"(v) : "Yk"(k));
-  return v;
+  __asm__("vpexpandb %1, %0%{%2%}" : "+v"(spread) : "v"(v), "Yk"(k));
+  return spread;
 }
 #endif
 #undef SPREAD
@@ -45,19 +47,27 @@ INLINE __m512i K(spread_nibbles)(const uint8_t *kept, const uint64_t *mask) {
 // cost more than those of the weights.
 enum { K(together) = 4 };
 
+enum { K(distance) = 3072 };  // how far ahead values are asked for, in bytes
+
+// Asks for the values of the four words, or so, that lie `distance` ahead, and once in eight words for their masks.
+INLINE void K(fetch_bytes)(const void *kept, const uint64_t *mask, long word, int lines) {
+  for (int i = 0; i < lines; i++) __builtin_prefetch((const char *)kept + K(distance) + 64 * i);
+  if (word % 8 == 0) __builtin_prefetch((const char *)mask + 1024);
+}
+
 // A product by groups of rows. The rows of a group come from the four quarters of the range, so that weights arrive in
 // four long streams.
-#define BY_ROW_GROUPS(name)                                                                               \
-  static void K(name)(const lk_bitmask *w, const lk_input *x, long r0, long r1, float *out) {             \
-    long part = (r1 - r0) / K(together);                                                                  \
-    for (long i = 0; i < part; i++) {                                                                     \
-      long rows[K(together)];                                                                             \
-      float results[K(together)];                                                                         \
-      for (int j = 0; j < K(together); j++) rows[j] = r0 + j * part + i;                                  \
-      K(name##_rows)(w, x, rows, K(together), results);                                                   \
-      for (int j = 0; j < K(together); j++) out[j * part + i] = results[j];                               \
-    }                                                                                                     \
-    for (long r = r0 + K(together) * part; r < r1; r++) K(name##_rows)(w, x, &r, 1, out + (r - r0));      \
+#define BY_ROW_GROUPS(name)                                                                           \
+  static void K(name)(const lk_bitmask *w, const lk_input *x, long r0, long r1, float *out) {         \
+    long part = (r1 - r0) / K(together);                                                              \
+    for (long i = 0; i < part; i++) {                                                                 \
+      long rows[K(together)];                                                                         \
+      float results[K(together)];                                                                     \
+      for (int j = 0; j < K(together); j++) rows[j] = r0 + j * part + i;                              \
+      K(name##_rows)(w, x, rows, K(together), results);                                               \
+      for (int j = 0; j < K(together); j++) out[j * part + i] = results[j];                           \
+    }                                                                                                 \
+    for (long r = r0 + K(together) * part; r < r1; r++) K(name##_rows)(w, x, &r, 1, out + (r - r0));  \
   }
 
 INLINE void K(gemv_bitmask_f32_rows)(
@@ -73,7 +83,7 @@ INLINE void K(gemv_bitmask_f32_rows)(
   for (long i = 0; i < words * 4; i += 2) {
     __m512 first = _mm512_loadu_ps(x + i * 16), second = _mm512_loadu_ps(x + i * 16 + 16);
     for (int j = 0; j < count; j++) {
-      __builtin_prefetch((const char *)kept[j] + 3072);
+      __builtin_prefetch((const char *)kept[j] + K(distance));
       __m512 low = (__m512)K(spread_f32)(kept[j], mask[j] + i);
       kept[j] += __builtin_popcount(mask[j][i]);
       __m512 high = (__m512)K(spread_f32)(kept[j], mask[j] + i + 1);
@@ -128,24 +138,22 @@ INLINE void K(gemv_bitmask_bf16_rows)(
     mask[j] = (const uint32_t *)(w->mask + rows[j] * words);
   }
   // A pair of bf16 in 32 bits: the even column below, the odd one above. `split` has the inputs in that order.
-  for (long i = 0; i < words * 2; i++) {
-    __m512 even = _mm512_loadu_ps(x + i * 32), odd = _mm512_loadu_ps(x + i * 32 + 16);
+  for (long i = 0; i < words * 2; i += 2) {
+    __m512 in[4];
+    for (int u = 0; u < 4; u++) in[u] = _mm512_loadu_ps(x + i * 32 + u * 16);
     for (int j = 0; j < count; j++) {
-      if (i % 2 == 0) __builtin_prefetch((const char *)kept[j] + 3072);
-      __m512i pairs = K(spread_bf16)(kept[j], mask[j] + i);
-      kept[j] += __builtin_popcount(mask[j][i]);
-      sum[j][0] += _mm512_castsi512_ps(_mm512_slli_epi32(pairs, 16)) * even;
-      sum[j][1] += _mm512_castsi512_ps(_mm512_and_si512(pairs, upper)) * odd;
+      __builtin_prefetch((const char *)kept[j] + K(distance));
+      for (int u = 0; u < 2; u++) {
+        __m512i pairs = K(spread_bf16)(kept[j], mask[j] + i + u);
+        kept[j] += __builtin_popcount(mask[j][i + u]);
+        sum[j][0] += _mm512_castsi512_ps(_mm512_slli_epi32(pairs, 16)) * in[2 * u];
+        sum[j][1] += _mm512_castsi512_ps(_mm512_and_si512(pairs, upper)) * in[2 * u + 1];
+      }
     }
   }
   for (int j = 0; j < count; j++) results[j] = _mm512_reduce_add_ps(sum[j][0] + sum[j][1]);
 }
 BY_ROW_GROUPS(gemv_bitmask_bf16)
-
-// Products of one group of 64 columns, bytes already spread; `start` are the sums for the bias.
-INLINE __m512 K(multiply_spread)(__m512i spread, __m512i bias, __m512i start, __m512i q) {
-  return _mm512_cvtepi32_ps(_mm512_dpbusd_epi32(start, _mm512_xor_si512(spread, bias), q));
-}
 
 INLINE void K(gemv_bitmask_i8_rows)(
     const lk_bitmask *w, const lk_input *input, const long *rows, const int count, float *results) {
@@ -159,12 +167,14 @@ INLINE void K(gemv_bitmask_i8_rows)(
     mask[j] = w->mask + rows[j] * words;
   }
   for (long i = 0; i < words; i++) {
+    if (i % 4 == 0)
+      for (int j = 0; j < count; j++) K(fetch_bytes)(kept[j], mask[j] + i, i, 3);
     __m512i q = _mm512_loadu_si512(x + i * 64), start = K(bias_sums)(128, q);
     for (int j = 0; j < count; j++) {
-      __builtin_prefetch((const char *)kept[j] + 3072);
       __m512i spread = K(spread_i8)(kept[j], mask[j] + i);
       kept[j] += __builtin_popcountll(mask[j][i]);
-      sum[j] += K(multiply_spread)(spread, _mm512_set1_epi8(-128), start, q) * scale[i];
+      __m512i shifted = _mm512_xor_si512(spread, _mm512_set1_epi8(-128));
+      sum[j] += _mm512_cvtepi32_ps(_mm512_dpbusd_epi32(start, shifted, q)) * scale[i];
     }
   }
   for (int j = 0; j < count; j++)
@@ -186,18 +196,21 @@ INLINE void K(gemv_bitmask_i4_rows)(
     mask[j] = w->mask + rows[j] * words;
   }
   for (long first = 0; first < words; first += 16) {
+    for (int j = 0; j < count; j++) __builtin_prefetch(scales[j] + first + 128);
     // The scales of 16 groups at once.
     long last = first + 16 < words ? first + 16 : words;
     float scale[K(together)][16];
+    long n = last - first;
     for (int j = 0; j < count; j++)
-      K(store)(scale[j], K(load_scales)(scales[j] + first, last - first) * K(load_part)(input->scale64 + first, last - first));
+      K(store)(scale[j], K(load_scales)(scales[j] + first, n) * K(load_part)(input->scale64 + first, n));
     for (long i = first; i < last; i++) {
+      if (i % 4 == 0)
+        for (int j = 0; j < count; j++) K(fetch_bytes)(kept[j], mask[j] + i, i, 2);
       __m512i q = _mm512_loadu_si512(x + i * 64), start = K(bias_sums)(8, q);
       for (int j = 0; j < count; j++) {
-        __builtin_prefetch((const char *)kept[j] + 3072);
         __m512i spread = K(spread_nibbles)(kept[j], mask[j] + i);
         kept[j] += (__builtin_popcountll(mask[j][i]) + 1) / 2;
-        sum[j] += K(multiply_spread)(spread, _mm512_set1_epi8(8), start, q) * scale[j][i - first];
+        sum[j] += _mm512_cvtepi32_ps(_mm512_dpbusd_epi32(start, spread, q)) * scale[j][i - first];
       }
     }
   }
@@ -416,3 +429,4 @@ static void K(decode_bitmask_i4)(const lk_bitmask *w, long r0, long r1, float *o
   }
 }
 #undef SPREAD_WORD
+#undef BY_ROW_GROUPS

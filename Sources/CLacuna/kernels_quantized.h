@@ -46,6 +46,14 @@ INLINE __m512i K(bias_sums)(int bias, __m512i q) {
   __m512i zero = _mm512_setzero_si512();
   return _mm512_sub_epi32(zero, _mm512_dpbusd_epi32(zero, _mm512_set1_epi8((char)bias), q));
 }
+
+// 64 signed nibbles as bytes, 8 added to each.
+INLINE __m512i K(unpack_biased)(const uint8_t *p) {
+  // Byte i of 8 takes the 8 bits that begin at bit 4 i.
+  __m512i starts = _mm512_set1_epi64(0x1C1814100C080400);
+  __m512i bytes = _mm512_multishift_epi64_epi8(starts, _mm512_cvtepu32_epi64(K(load32)(p)));
+  return _mm512_xor_si512(_mm512_and_si512(bytes, _mm512_set1_epi8(15)), _mm512_set1_epi8(8));
+}
 #endif
 
 // The sums of one group of 64 columns of signed bytes.
@@ -69,10 +77,7 @@ INLINE VF K(group_i8)(const int8_t *w, const int8_t *q) {
 INLINE VF K(group_i4)(const uint8_t *w, const int8_t *q) {
 #if LEVEL >= LK_AVX512_VNNI
   __m512i input = _mm512_loadu_si512(q);
-  __m512i wide = _mm512_cvtepu8_epi16(K(load32)(w));
-  __m512i bytes = _mm512_and_si512(_mm512_or_si512(wide, _mm512_slli_epi16(wide, 4)), _mm512_set1_epi8(15));
-  __m512i shifted = _mm512_xor_si512(bytes, _mm512_set1_epi8(8));
-  return _mm512_cvtepi32_ps(_mm512_dpbusd_epi32(K(bias_sums)(8, input), shifted, input));
+  return _mm512_cvtepi32_ps(_mm512_dpbusd_epi32(K(bias_sums)(8, input), K(unpack_biased)(w), input));
 #else
   __m256i eight = _mm256_set1_epi8(8);
   __m256i sum = _mm256_setzero_si256();

@@ -4,7 +4,7 @@ import Testing
 
 /// Products with, and decoding of, dense matrices in every format, against double precision arithmetic.
 @Suite struct DenseKernelTests {
-    enum Format: CaseIterable { case f32, bf16, f16, i8, i4, q8_0, q4_0, q4_1 }
+    enum Format: CaseIterable { case f32, bf16, f16, i8, i4, q80, q40, q41 }
 
     /// Random stored bytes of a format, at an address as badly aligned as the format allows.
     struct Stored {
@@ -30,14 +30,14 @@ import Testing
             case .i4:
                 raw = (0..<rows * groups * 32).map { _ in UInt8(truncatingIfNeeded: random.next()) }
                 scaleBytes = put(random.normals(rows * groups).map { BFloat16($0).bits })
-            case .q8_0:
+            case .q80:
                 raw = (0..<blocks).flatMap { _ in
                     put(halves([Float(random.normal())]))
                         + (0..<32).map { _ in UInt8(truncatingIfNeeded: random.next()) }
                 }
-            case .q4_0, .q4_1:
+            case .q40, .q41:
                 raw = (0..<blocks).flatMap { _ in
-                    put(halves(random.normals(format == .q4_0 ? 1 : 2)))
+                    put(halves(random.normals(format == .q40 ? 1 : 2)))
                         + (0..<16).map { _ in UInt8(truncatingIfNeeded: random.next()) }
                 }
             }
@@ -56,9 +56,9 @@ import Testing
         case .f16: k.gemv_f16
         case .i8: k.gemv_i8
         case .i4: k.gemv_i4
-        case .q8_0: k.gemv_q8_0
-        case .q4_0: k.gemv_q4_0
-        case .q4_1: k.gemv_q4_1
+        case .q80: k.gemv_q8_0
+        case .q40: k.gemv_q4_0
+        case .q41: k.gemv_q4_1
         }
     }
 
@@ -71,15 +71,15 @@ import Testing
         case .f16: k.decode_f16
         case .i8: k.decode_i8
         case .i4: k.decode_i4
-        case .q8_0: k.decode_q8_0
-        case .q4_0: k.decode_q4_0
-        case .q4_1: k.decode_q4_1
+        case .q80: k.decode_q8_0
+        case .q40: k.decode_q4_0
+        case .q41: k.decode_q4_1
         }
     }
 
     @Test(arguments: supportedLevels, Format.allCases) func agreesWithTheReference(level: Int32, format: Format) {
         let k = kernels(level)
-        let blocked = [.q8_0, .q4_0, .q4_1].contains(format)
+        let blocked = [.q80, .q40, .q41].contains(format)
         var random = SeededGenerator(seed: 1, stream: UInt64(level))
         for columns in blocked ? [32, 64, 96, 160, 576] : awkwardLengths {
             let rows = 7
