@@ -3,25 +3,18 @@
 // A block is read as one long vector, in pieces of LANES values: piece k covers values k LANES, ... of the block, and
 // the matching entries of x are either consecutive (blocks at least as wide as a vector) or the few entries of the
 // block repeated (narrower ones). Up to four pieces at a time keep their sums in registers along the block row. Blocks
-// of other shapes, and nibbles, take the scalar way.
+// of other shapes take the scalar way.
 
-typedef float K(block_vector) __attribute__((vector_size(VECTOR_BYTES)));
-typedef float K(block_floats) __attribute__((vector_size(VECTOR_BYTES), aligned(4)));
-typedef uint32_t K(block_words) __attribute__((vector_size(VECTOR_BYTES)));
-typedef uint16_t K(block_halves) __attribute__((vector_size(VECTOR_BYTES / 2), aligned(2)));
-typedef int8_t K(block_bytes) __attribute__((vector_size(VECTOR_BYTES / 4), aligned(1)));
-typedef float K(block_four) __attribute__((vector_size(16), aligned(4)));
-typedef float K(block_eight) __attribute__((vector_size(32), aligned(4)));
-#define VECTOR K(block_vector)
-#define LANES (VECTOR_BYTES / 4)
-#define INLINE static inline __attribute__((always_inline))
+typedef int8_t K(block_bytes) __attribute__((vector_size(LANES), aligned(1), may_alias));
+typedef float K(block_four) __attribute__((vector_size(16), aligned(4), may_alias));
+typedef float K(block_eight) __attribute__((vector_size(32), aligned(4), may_alias));
 
-#define WIDEN_f32(p) ((VECTOR) * (const K(block_floats) *)(p))
-#define WIDEN_bf16(p) ((VECTOR)(__builtin_convertvector(*(const K(block_halves) *)(p), K(block_words)) << 16))
-#define WIDEN_i8(p) __builtin_convertvector(*(const K(block_bytes) *)(p), VECTOR)
+#define WIDEN_f32(p) K(load)(p)
+#define WIDEN_bf16(p) K(load_bf16)(p)
+#define WIDEN_i8(p) __builtin_convertvector(*(const K(block_bytes) *)(p), VF)
 
 // The entries of x that meet one piece: `narrow` is the width of a block that is narrower than a vector, else 0.
-INLINE VECTOR K(block_input)(const float *x, const int narrow) {
+INLINE VF K(block_input)(const float *x, const int narrow) {
 #if VECTOR_BYTES == 64
   if (narrow == 4) {
     K(block_four) v = *(const K(block_four) *)x;
@@ -38,7 +31,7 @@ INLINE VECTOR K(block_input)(const float *x, const int narrow) {
   }
 #endif
   (void)narrow;
-  return (VECTOR) * (const K(block_floats) *)x;
+  return K(load)(x);
 }
 
 #define GEMV_BSR(format, T)                                                                                        \
@@ -46,7 +39,7 @@ INLINE VECTOR K(block_input)(const float *x, const int narrow) {
   INLINE void K(bsr_pieces_##format)(                                                                              \
       const lk_bsr *w, const float *x, long i, long first, const int count, const int narrow, float *sums) {       \
     const long width = w->block_columns, size = w->block_rows * width;                                             \
-    VECTOR sum[4] = {{0}, {0}, {0}, {0}};                                                                          \
+    VF sum[4] = {{0}, {0}, {0}, {0}};                                                                              \
     for (long b = w->row_start[i]; b < (long)w->row_start[i + 1]; b++) {                                           \
       const T *v = (const T *)w->values + b * size + first * LANES;                                                \
       const float *entry = x + (long)w->block_column[b] * width;                                                   \
@@ -59,9 +52,7 @@ INLINE VECTOR K(block_input)(const float *x, const int narrow) {
       if (narrow) {                                                                                                \
         for (int lane = 0; lane < LANES; lane++) sums[(start + lane) / narrow] += sum[k][lane];                    \
       } else {                                                                                                     \
-        float total = 0;                                                                                           \
-        for (int lane = 0; lane < LANES; lane++) total += sum[k][lane];                                            \
-        sums[start / width] += total;                                                                              \
+        sums[start / width] += K(sum_lanes)(sum[k]);                                                               \
       }                                                                                                            \
     }                                                                                                              \
   }                                                                                                                \
@@ -98,6 +89,32 @@ GEMV_BSR(f32, float)
 GEMV_BSR(bf16, uint16_t)
 GEMV_BSR(i8, int8_t)
 
+// Blocks that lie within one group of 64 columns have one scale a row; both nibbles of a byte belong to the same row.
+static void K(gemv_bsr_i4)(const lk_bsr *w, const lk_input *input, long r0, long r1, float *out) {
+  const long height = w->block_rows, width = w->block_columns, groups = (w->columns + 63) / 64;
+  if (width % 2 != 0 || 64 % width != 0 || w->columns % width != 0) {
+    reference_gemv_bsr_i4(w, input, r0, r1, out);
+    return;
+  }
+  for (long r = r0; r < r1; r++) {
+    const uint16_t *scale = (const uint16_t *)w->scales + r * groups;
+    const uint8_t *row = (const uint8_t *)w->values + r % height * width / 2;
+    float sum = 0;
+    for (long b = w->row_start[r / height]; b < (long)w->row_start[r / height + 1]; b++) {
+      const long c0 = (long)w->block_column[b] * width;
+      const uint8_t *bytes = row + b * height * width / 2;
+      const float *x = input->x + c0;
+      float even = 0, odd = 0;
+      for (long k = 0; k < width / 2; k++) {
+        even += (float)((int8_t)(bytes[k] << 4) >> 4) * x[2 * k];
+        odd += (float)((int8_t)bytes[k] >> 4) * x[2 * k + 1];
+      }
+      sum += sparse_bf16(scale[c0 / 64]) * (even + odd);
+    }
+    out[r - r0] = sum;
+  }
+}
+
 #undef GEMV_BSR
 #undef FACTOR_f32
 #undef FACTOR_bf16
@@ -105,6 +122,3 @@ GEMV_BSR(i8, int8_t)
 #undef WIDEN_f32
 #undef WIDEN_bf16
 #undef WIDEN_i8
-#undef INLINE
-#undef LANES
-#undef VECTOR

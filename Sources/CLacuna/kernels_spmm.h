@@ -4,21 +4,15 @@
 // of rows adds its share to its sums in the tile, a few kilobytes each in the second-level cache. Where a row had got
 // to in its values is remembered from band to band. A kept value costs one broadcast and `width` fused multiply-adds.
 
-typedef float K(panel_vector) __attribute__((vector_size(VECTOR_BYTES)));
-typedef float K(panel_unaligned) __attribute__((vector_size(VECTOR_BYTES), aligned(4)));
-typedef uint32_t K(panel_words) __attribute__((vector_size(VECTOR_BYTES)));
-#define VECTOR K(panel_vector)
-#define LANES (VECTOR_BYTES / 4)
-#define LOAD(p) (*(const VECTOR *)(p))
-#define LOAD_ANY(p) ((VECTOR) * (const K(panel_unaligned) *)(p))
-#define INLINE static inline __attribute__((always_inline))
+// Panels and tiles are aligned, which older instructions can use.
+#define LOAD(p) (*(const VF *)(p))
 
 enum { K(BAND_BYTES) = 32768, K(BLOCK_ROWS) = 512 };
 
 // The value at p, as something that multiplies a vector. A bf16 is the upper half of a float: the word that starts at
 // it, shifted up, is that float, and one instruction loads a word into every lane.
 #define SPREAD_f32(p) (*(p))
-#define SPREAD_bf16(p) ((VECTOR)(((K(panel_words)){0} + *(const lk_any_u32 *)(p)) << 16))
+#define SPREAD_bf16(p) ((VF)(((VU){0} + *(const lk_any_u32 *)(p)) << 16))
 #define SPREAD_i8(p) ((float)*(p))
 
 // MARK: Panels
@@ -35,8 +29,8 @@ enum { K(BAND_BYTES) = 32768, K(BLOCK_ROWS) = 512 };
 #endif
 
 // Transposes a square of LANES × LANES: interleaving the upper with the lower half of the rows, log2(LANES) times.
-INLINE void K(transpose_square)(VECTOR *rows) {
-  VECTOR other[LANES];
+INLINE void K(transpose_square)(VF *rows) {
+  VF other[LANES];
   for (int width = 1; width < LANES; width *= 2) {
     for (int i = 0; i < LANES / 2; i++) {
       other[2 * i] = ZIP_LOW(rows[i], rows[i + LANES / 2]);
@@ -53,10 +47,10 @@ static void K(transpose)(
   for (; i + LANES <= m; i += LANES) {
     long j = 0;
     for (; j + LANES <= n; j += LANES) {
-      VECTOR rows[LANES];
-      for (int k = 0; k < LANES; k++) rows[k] = LOAD_ANY(source + (i + k) * source_stride + j);
+      VF rows[LANES];
+      for (int k = 0; k < LANES; k++) rows[k] = K(load)(source + (i + k) * source_stride + j);
       K(transpose_square)(rows);
-      for (int k = 0; k < LANES; k++) *(K(panel_unaligned) *)(target + (j + k) * target_stride + i) = rows[k];
+      for (int k = 0; k < LANES; k++) K(store)(target + (j + k) * target_stride + i, rows[k]);
     }
     for (; j < n; j++)
       for (int k = 0; k < LANES; k++) target[j * target_stride + i + k] = source[(i + k) * source_stride + j];
@@ -76,31 +70,81 @@ static void K(unpack_panel)(const float *tile, long width, long rows, long count
 
 INLINE void K(scale_tile)(const float *scales, long width, long rows, float *tile) {
   for (long r = 0; r < rows; r++)
-    for (long t = 0; t < width; t += LANES) *(VECTOR *)(tile + r * width + t) = LOAD(tile + r * width + t) * scales[r];
+    for (long t = 0; t < width; t += LANES) *(VF *)(tile + r * width + t) = LOAD(tile + r * width + t) * scales[r];
 }
 
 #define SCALE_f32(w, width, r0, r1, tile) ((void)0)
 #define SCALE_bf16(w, width, r0, r1, tile) ((void)0)
-#define SCALE_i8(w, width, r0, r1, tile) \
+#define SCALE_i8(w, width, r0, r1, tile)                                                                           \
   K(scale_tile)((const float *)(w)->scales + (r0), width, (r1) - (r0), tile)
 
 // Calls block(…, width, vectors in a pass, …) with both known to the compiler, for blocks of rows of limited number.
-#define BY_WIDTH(block, w, panel, width, r0, r1, tile)                                                   \
-  for (long first = r0; first < (r1); first += K(BLOCK_ROWS)) {                                          \
-    long last = first + K(BLOCK_ROWS) < (r1) ? first + K(BLOCK_ROWS) : (r1);                             \
-    float *sums = (tile) + (first - (r0)) * (width);                                                     \
-    if ((width) == 64) block(w, panel, 64, 64 / LANES < 8 ? 64 / LANES : 8, first, last, sums);          \
-    else if ((width) == 32) block(w, panel, 32, 32 / LANES < 8 ? 32 / LANES : 8, first, last, sums);     \
-    else block(w, panel, 16, 16 / LANES < 8 ? 16 / LANES : 8, first, last, sums);                        \
+#define BY_WIDTH(block, w, panel, width, r0, r1, tile)                                                             \
+  for (long first = r0; first < (r1); first += K(BLOCK_ROWS)) {                                                    \
+    long last = first + K(BLOCK_ROWS) < (r1) ? first + K(BLOCK_ROWS) : (r1);                                       \
+    float *sums = (tile) + (first - (r0)) * (width);                                                               \
+    if ((width) == 64) block(w, panel, 64, 64 / LANES < 8 ? 64 / LANES : 8, first, last, sums);                    \
+    else if ((width) == 32) block(w, panel, 32, 32 / LANES < 8 ? 32 / LANES : 8, first, last, sums);               \
+    else block(w, panel, 16, 16 / LANES < 8 ? 16 / LANES : 8, first, last, sums);                                  \
+  }
+
+// Narrow panels have few sums, and one entry's additions would wait for those of the entry before: as many entries as
+// give 4 vectors of sums are added to separate ones.
+#define STREAMS(vectors) ((vectors) >= 4 ? 1 : 4 / (vectors))
+
+#define LOAD_SUMS(sums, fresh)                                                                                     \
+  VF sum[8];                                                                                                       \
+  for (int u = 0; u < vectors; u++) sum[u] = (fresh) ? (VF){0} : LOAD((sums) + u * LANES);                         \
+  for (int u = vectors; u < vectors * streams; u++) sum[u] = (VF){0};
+
+#define STORE_SUMS(sums)                                                                                           \
+  for (int u = 0; u < vectors; u++) {                                                                              \
+    for (int s = 1; s < streams; s++) sum[u] += sum[s * vectors + u];                                              \
+    *(VF *)((sums) + u * LANES) = sum[u];                                                                          \
   }
 
 // MARK: Bitmask and N:M
+
+// Narrow panels take the positions of a band's bits from a list. The branch that ends a loop over the few bits of a word
+// is mispredicted nearly always; where entries are cheap, that costs more than the list, which needs no such branch. In
+// a panel of 64 vectors the additions in flight hide it.
+#define LISTS (LEVEL >= LK_AVX2)
+
+// Writes the positions of the bits set in `words` (1...4) words to `index`, which has room for 64 more than there are,
+// and returns their number.
+INLINE long K(positions)(const uint64_t *mask, long words, uint8_t *index) {
+  uint8_t *end = index;
+#if LEVEL >= LK_AVX512_VNNI
+  __m512i places = _mm512_set_epi8(
+      63, 62, 61, 60, 59, 58, 57, 56, 55, 54, 53, 52, 51, 50, 49, 48, 47, 46, 45, 44, 43, 42, 41, 40, 39, 38, 37, 36,
+      35, 34, 33, 32, 31, 30, 29, 28, 27, 26, 25, 24, 23, 22, 21, 20, 19, 18, 17, 16, 15, 14, 13, 12, 11, 10, 9, 8, 7,
+      6, 5, 4, 3, 2, 1, 0);
+  for (long i = 0; i < words; i++) {
+    _mm512_storeu_si512(end, _mm512_maskz_compress_epi8(mask[i], places));
+    end += __builtin_popcountll(mask[i]);
+    places = _mm512_add_epi8(places, _mm512_set1_epi8(64));
+  }
+#elif LEVEL >= LK_AVX2
+  uint64_t places = 0x0706050403020100;
+  for (long i = 0; i < words; i++)
+    for (int shift = 0; shift < 64; shift += 8, places += 0x0808080808080808) {
+      const uint64_t bits = mask[i] >> shift & 255;
+      *(lk_any_u64 *)end = _pext_u64(places, _pdep_u64(bits, 0x0101010101010101) * 255);
+      end += __builtin_popcountll(bits);
+    }
+#else
+  for (long i = 0; i < words; i++)
+    for (uint64_t bits = mask[i]; bits; bits &= bits - 1) *end++ = (uint8_t)(i * 64 + __builtin_ctzll(bits));
+#endif
+  return end - index;
+}
 
 #define PANEL_BITMASK(format, T)                                                                                   \
   INLINE void K(bitmask_block_##format)(                                                                           \
       const lk_bitmask *w, const float *panel, const long width, const int vectors, long r0, long r1,              \
       float *tile) {                                                                                               \
-    const long words = (w->columns + 63) / 64, band = K(BAND_BYTES) / (4 * 64) / width;                            \
+    const long words = (w->columns + 63) / 64, band = 128 / width < 4 ? 128 / width : 4;                           \
+    const int streams = STREAMS(vectors), lists = LISTS && width < 64;                                             \
     const T *at[K(BLOCK_ROWS)];                                                                                    \
     for (long r = r0; r < r1; r++)                                                                                 \
       at[r - r0] = (const T *)w->values + (w->row_start ? (long)w->row_start[r] : r * w->row_stride);              \
@@ -108,20 +152,31 @@ INLINE void K(scale_tile)(const float *scales, long width, long rows, float *til
     for (long word = 0; word < words; word += band) {                                                              \
       const long end = word + band < words ? word + band : words;                                                  \
       for (long r = r0; r < r1; r++) {                                                                             \
-        const uint64_t *mask = w->mask + r * words;                                                                \
         const T *v = at[r - r0];                                                                                   \
+        uint8_t index[4 * 64 + 64];                                                                                \
+        const long n = lists ? K(positions)(w->mask + r * words + word, end - word, index) : 0;                    \
         for (long t = 0; t < width; t += vectors * LANES) {                                                        \
           float *sums = tile + (r - r0) * width + t;                                                               \
-          VECTOR sum[8];                                                                                           \
-          for (int u = 0; u < vectors; u++) sum[u] = word == 0 ? (VECTOR){0} : LOAD(sums + u * LANES);             \
-          v = at[r - r0];                                                                                          \
+          LOAD_SUMS(sums, word == 0)                                                                               \
           const float *x = panel + word * 64 * width + t;                                                          \
-          for (long i = word; i < end; i++, x += 64 * width)                                                       \
-            for (uint64_t bits = mask[i]; bits; bits &= bits - 1, v++) {                                           \
-              const float *entry = x + __builtin_ctzll(bits) * width;                                              \
-              for (int u = 0; u < vectors; u++) sum[u] += SPREAD_##format(v) * LOAD(entry + u * LANES);            \
-            }                                                                                                      \
-          for (int u = 0; u < vectors; u++) *(VECTOR *)(sums + u * LANES) = sum[u];                                \
+          v = at[r - r0];                                                                                          \
+          if (lists) {                                                                                             \
+            long j = 0;                                                                                            \
+            for (; j + streams <= n; j += streams, v += streams)                                                   \
+              for (int s = 0; s < streams; s++)                                                                    \
+                for (int u = 0; u < vectors; u++)                                                                  \
+                  sum[s * vectors + u] += SPREAD_##format(v + s) * LOAD(x + index[j + s] * width + u * LANES);     \
+            for (; j < n; j++, v++)                                                                                \
+              for (int u = 0; u < vectors; u++)                                                                    \
+                sum[u] += SPREAD_##format(v) * LOAD(x + index[j] * width + u * LANES);                             \
+          } else {                                                                                                 \
+            for (long i = word; i < end; i++, x += 64 * width)                                                     \
+              for (uint64_t bits = w->mask[r * words + i]; bits; bits &= bits - 1, v++) {                          \
+                const float *entry = x + __builtin_ctzll(bits) * width;                                            \
+                for (int u = 0; u < vectors; u++) sum[u] += SPREAD_##format(v) * LOAD(entry + u * LANES);          \
+              }                                                                                                    \
+          }                                                                                                        \
+          STORE_SUMS(sums)                                                                                         \
         }                                                                                                          \
         at[r - r0] = v;                                                                                            \
         __builtin_prefetch((const char *)v + 60, 0, 2);                                                            \
@@ -145,6 +200,7 @@ PANEL_BITMASK(i8, int8_t)
   INLINE void K(csr_block_##format##wide)(                                                                         \
       const lk_csr *w, const float *panel, const long width, const int vectors, long r0, long r1, float *tile) {   \
     const long band = K(BAND_BYTES) / 4 / width;                                                                   \
+    const int streams = STREAMS(vectors);                                                                          \
     const T *values = (const T *)w->values;                                                                        \
     const C *column = (const C *)w->column;                                                                        \
     long at[K(BLOCK_ROWS)];                                                                                        \
@@ -156,13 +212,20 @@ PANEL_BITMASK(i8, int8_t)
         long j = at[r - r0];                                                                                       \
         for (long t = 0; t < width; t += vectors * LANES) {                                                        \
           float *sums = tile + (r - r0) * width + t;                                                               \
-          VECTOR sum[8];                                                                                           \
-          for (int u = 0; u < vectors; u++) sum[u] = c0 == 0 ? (VECTOR){0} : LOAD(sums + u * LANES);               \
-          for (j = at[r - r0]; j < end && (long)column[j] < c0 + band; j++) {                                      \
+          LOAD_SUMS(sums, c0 == 0)                                                                                 \
+          j = at[r - r0];                                                                                          \
+          if (streams > 1)                                                                                         \
+            for (; j + streams <= end && (long)column[j + streams - 1] < c0 + band; j += streams)                  \
+              for (int s = 0; s < streams; s++) {                                                                  \
+                const float *entry = panel + (long)column[j + s] * width + t;                                      \
+                for (int u = 0; u < vectors; u++)                                                                  \
+                  sum[s * vectors + u] += SPREAD_##format(values + j + s) * LOAD(entry + u * LANES);               \
+              }                                                                                                    \
+          for (; j < end && (long)column[j] < c0 + band; j++) {                                                    \
             const float *entry = panel + (long)column[j] * width + t;                                              \
             for (int u = 0; u < vectors; u++) sum[u] += SPREAD_##format(values + j) * LOAD(entry + u * LANES);     \
           }                                                                                                        \
-          for (int u = 0; u < vectors; u++) *(VECTOR *)(sums + u * LANES) = sum[u];                                \
+          STORE_SUMS(sums)                                                                                         \
         }                                                                                                          \
         at[r - r0] = j;                                                                                            \
         __builtin_prefetch((const char *)(values + j) + 60, 0, 2);                                                 \
@@ -196,10 +259,10 @@ PANEL_CSR_BOTH(i8, int8_t)
   INLINE void K(bsr_strip_##format)(                                                                               \
       const lk_bsr *w, const T *value, const float *panel, const long width, const int vectors, const int rows,    \
       long from, long to, int fresh, float *sums) {                                                                \
-    VECTOR sum[4][4];                                                                                              \
+    VF sum[4][4];                                                                                                  \
     for (int i = 0; i < rows; i++)                                                                                 \
       for (int u = 0; u < vectors; u++)                                                                            \
-        sum[i][u] = fresh ? (VECTOR){0} : LOAD(sums + i * width + u * LANES);                                      \
+        sum[i][u] = fresh ? (VF){0} : LOAD(sums + i * width + u * LANES);                                          \
     const long size = w->block_rows * w->block_columns;                                                            \
     for (long b = from; b < to; b++) {                                                                             \
       const long c0 = (long)w->block_column[b] * w->block_columns;                                                 \
@@ -212,7 +275,7 @@ PANEL_CSR_BOTH(i8, int8_t)
             sum[i][u] += SPREAD_##format(v + i * w->block_columns) * LOAD(entry + u * LANES);                      \
     }                                                                                                              \
     for (int i = 0; i < rows; i++)                                                                                 \
-      for (int u = 0; u < vectors; u++) *(VECTOR *)(sums + i * width + u * LANES) = sum[i][u];                     \
+      for (int u = 0; u < vectors; u++) *(VF *)(sums + i * width + u * LANES) = sum[i][u];                         \
   }
 
 #define PANEL_BSR(format, T)                                                                                       \
@@ -267,6 +330,10 @@ PANEL_BSR(i8, int8_t)
 #undef PANEL_CSR_BOTH
 #undef PANEL_CSR
 #undef PANEL_BITMASK
+#undef LISTS
+#undef STORE_SUMS
+#undef LOAD_SUMS
+#undef STREAMS
 #undef BY_WIDTH
 #undef SCALE_f32
 #undef SCALE_bf16
@@ -276,8 +343,4 @@ PANEL_BSR(i8, int8_t)
 #undef SPREAD_f32
 #undef SPREAD_bf16
 #undef SPREAD_i8
-#undef INLINE
-#undef LOAD_ANY
 #undef LOAD
-#undef LANES
-#undef VECTOR

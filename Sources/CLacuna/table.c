@@ -11,6 +11,7 @@
 #include "blocks.h"
 #include "reference.h"
 #include "reference_sparse.h"
+#include "spread.h"
 
 #include <math.h>
 #include <stdatomic.h>

@@ -62,5 +62,9 @@ struct LacunaCommand: ParsableCommand {
             input file; 130 cancelled.
             """,
         version: "0.1.0",
-        subcommands: [InspectCommand.self, DataCommand.self, MethodsCommand.self, ReproduceCommand.self])
+        subcommands: [
+            PruneCommand.self, EvalCommand.self, RunCommand.self, InspectCommand.self, SweepCommand.self,
+            DataCommand.self,
+            MethodsCommand.self, ReproduceCommand.self, DemoCommand.self,
+        ])
 }

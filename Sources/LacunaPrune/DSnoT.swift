@@ -87,7 +87,8 @@ public struct DSnoT: MaskRefiner {
         if weight.shape != [mask.rows, columns] || statistics.columns != columns {
             throw LacunaError.invalidArgument(
                 "weight",
-                reason: "a mask of \(mask.rows) x \(columns) and \(statistics.columns) inputs for shape \(weight.shape)")
+                reason: "a mask of \(mask.rows) x \(columns) and \(statistics.columns) inputs for shape \(weight.shape)"
+            )
         }
         let preference = statistics.variances.map { Float(power(Double($0), -varianceExponent)) }
         let row = RowRefinement(

@@ -59,7 +59,8 @@ public struct SparseGPT: LayerwisePruning {
             try requireSupport(request.pattern)
             if weight.rank != 2 || weight.columns != statistics.columns {
                 throw LacunaError.invalidArgument(
-                    "statistics", reason: "\(statistics.columns) inputs were seen, the weight is of shape \(weight.shape)")
+                    "statistics",
+                    reason: "\(statistics.columns) inputs were seen, the weight is of shape \(weight.shape)")
             }
         }
         let factor = try InverseFactor(statistics, damping: damping)

@@ -46,13 +46,24 @@ import Testing
 
     @Test func endIsSaidOnceAndATaskMayStartOver() {
         let (display, recorder) = make(terminal: false)
+        display.update(task: "a", completed: 0, total: 1, detail: "")
+        recorder.advance(to: 4)
         for _ in 0..<3 { display.update(task: "a", completed: 1, total: 1, detail: "") }
-        #expect(recorder.texts.count == 1)
+        #expect(recorder.texts == ["a: done in 4.0 s\n"])
         recorder.advance(to: 50)
         display.update(task: "a", completed: 0, total: 1, detail: "")
         recorder.advance(to: 52)
         display.update(task: "a", completed: 1, total: 1, detail: "")
         #expect(recorder.texts.last == "a: done in 2.0 s\n")
+    }
+
+    @Test(arguments: [true, false]) func shortTasksLeaveNoTrace(_ terminal: Bool) {
+        let (display, recorder) = make(terminal: terminal)
+        display.update(task: "a", completed: 0, total: 2, detail: "")
+        recorder.advance(to: 0.5)
+        display.update(task: "a", completed: 2, total: 2, detail: "")
+        #expect(!recorder.texts.joined().contains("done"))
+        if terminal { #expect(recorder.texts.last == "\r\u{1B}[K") }
     }
 
     @Test func quietSaysNothing() {

@@ -16,9 +16,11 @@ final class Scratch {
 
     func file(_ name: String) -> String { FileSystem.join(path, name) }
 
-    /// Writes a file and returns its path.
+    /// Writes a file and returns its path. Does not wait for the disk, as `AtomicFile` would.
     func write(_ bytes: some Collection<UInt8>, to name: String) throws -> String {
-        try AtomicFile.write(bytes, to: file(name))
+        // Some file systems flush a file that is cut to nothing and written again; a new one is left in memory.
+        try FileSystem.remove(file(name))
+        try Data(bytes).write(to: URL(fileURLWithPath: file(name)))
         return file(name)
     }
 }

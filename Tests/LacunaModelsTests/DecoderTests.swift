@@ -103,10 +103,11 @@ struct DecoderTests {
         #expect(relativeError(hidden, try decoder.hiddenStates(tokens, sequenceLength: 3)) < 1e-6)
         let prefix = "model.layers.2."
         #expect(
-            seen.suffix(4).map(\.names) == [
-                ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"], ["self_attn.o_proj"],
-                ["mlp.gate_proj", "mlp.up_proj"], ["mlp.down_proj"],
-            ].map { $0.map { prefix + $0 + ".weight" } })
+            seen.suffix(4).map(\.names)
+                == [
+                    ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"], ["self_attn.o_proj"],
+                    ["mlp.gate_proj", "mlp.up_proj"], ["mlp.down_proj"],
+                ].map { $0.map { prefix + $0 + ".weight" } })
         #expect(seen.count == 12 && seen.allSatisfy { $0.count == 6 })
     }
 

@@ -103,7 +103,9 @@ import Testing
     @Test func badInputsAreRefused() throws {
         #expect(throws: LacunaError.self) { try AngularBudget().keptFractions(importance: [0.1], ratio: 1) }
         #expect(throws: LacunaError.self) { try AngularBudget().keptFractions(importance: [.nan], ratio: 0.5) }
-        #expect(throws: LacunaError.self) { try CFSP(multiple: 0).keptCounts(importance: [0], widths: [4], sparsity: 0) }
+        #expect(throws: LacunaError.self) {
+            try CFSP(multiple: 0).keptCounts(importance: [0], widths: [4], sparsity: 0)
+        }
         #expect(throws: LacunaError.self) { try CFSP().neuronScores(block(), norms: [1, 2]) }
         let part = try block()
         #expect(throws: LacunaError.self) { try FeedForwardWeights(gate: part.gate, up: part.up, down: part.up) }

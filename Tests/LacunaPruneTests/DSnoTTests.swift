@@ -96,7 +96,9 @@ import Testing
         let layer = LayerFixture()
         #expect(throws: LacunaError.self) { try RefinedPruning(SparseGPT(), then: DSnoT()) }
         #expect(throws: LacunaError.self) { try layer.pruned(RefinedPruning.dsnot, .rows, 0.5) }
-        #expect(throws: LacunaError.self) { try layer.pruned(RefinedPruning.dsnot, .nm(n: 2, m: 4, axis: .output), nil) }
+        #expect(throws: LacunaError.self) {
+            try layer.pruned(RefinedPruning.dsnot, .nm(n: 2, m: 4, axis: .output), nil)
+        }
         let mask = Mask(rows: 24, columns: 40, keepingAll: true)
         #expect(throws: LacunaError.self) {
             try DSnoT().refine(mask, weight: layer.weight, statistics: nil, pattern: .unstructured(.row))

@@ -23,7 +23,6 @@ typedef struct lk_input {
   const float *split;      // of every 32 entries the 16 even ones, then the 16 odd ones (`split_even_odd`)
   const int8_t *q64;       // signed bytes with one scale for every 64 entries (`quantize_x64`)
   const float *scale64;
-  const int32_t *offset64; // -128 times the sum of the bytes of every group
   const int8_t *q32;       // the same in groups of 32 (`quantize_x32`)
   const float *scale32;
   const float *total32;    // scale times the sum of the bytes of every group
@@ -126,7 +125,7 @@ typedef struct lk_table {
   // Forms of an input vector of n entries; the outputs are written up to the next multiple of 64 entries (32 for
   // quantize_x32). A group's scale is its largest magnitude / 127; a group of magnitudes below 2^-120 becomes zeros.
   void (*split_even_odd)(const float *x, long n, float *split);
-  void (*quantize_x64)(const float *x, long n, int8_t *q, float *scale, int32_t *offset);
+  void (*quantize_x64)(const float *x, long n, int8_t *q, float *scale);
   void (*quantize_x32)(const float *x, long n, int8_t *q, float *scale, float *total);
 
   // Layers of a decoder
@@ -192,7 +191,11 @@ typedef struct lk_table {
 
 // MARK: Choosing a table
 
-enum { LK_PORTABLE = 0, LK_AVX2 = 1, LK_AVX512 = 2, LK_AVX512_VNNI = 3, LK_LEVELS = 4 };
+#define LK_PORTABLE 0
+#define LK_AVX2 1
+#define LK_AVX512 2
+#define LK_AVX512_VNNI 3
+#define LK_LEVELS 4
 
 // The kernels of one level: portable (SSE2 or NEON), AVX2 (x86-64-v3), AVX-512 (x86-64-v4), and AVX-512 with VBMI,
 // VBMI2, VNNI and BITALG (Ice Lake, Zen 4 and later). Null if this processor lacks the instructions.

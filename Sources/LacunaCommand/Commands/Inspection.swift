@@ -26,27 +26,58 @@ struct Inspection {
     init(_ path: String, filter: String, progress: (any ProgressReporter)?) throws {
         self.path = path
         let source = try openTensors(path)
-        let chosen = source.tensors.filter { filter.isEmpty || $0.name.contains(filter) }
-        items = try chosen.enumerated().map { index, info in
-            try progress.report("inspect", index, of: chosen.count, info.name)
-            return try Self.item(info, in: source)
+        let configuration = FileSystem.join(path, "config.json")
+        let compressed = try SparseCheckpoint(
+            source, configuration: FileSystem.exists(configuration) ? JSONFields(contentsOf: configuration) : nil)
+        let parts = Self.parts(of: compressed)
+        let plain = source.tensors.filter { parts.owner[$0.name] == nil }.map(\.name)
+        let chosen = (compressed.names + plain).filter { filter.isEmpty || $0.contains(filter) }
+        items = try chosen.enumerated().map { index, name in
+            try progress.report("inspect", index, of: chosen.count, name)
+            return try parts.bytes[name].map { try Self.item(name, in: compressed, bytes: $0) }
+                ?? Self.item(source.info(name), in: source)
         }
     }
 
-    private static func item(_ info: TensorInfo, in source: any TensorSource) throws -> Item {
-        var sparsity: Double?
-        var pattern: String?
-        if info.isFloating && info.count > 0 {
-            let tensor = try source.float(info.name)
-            let mask = Mask(nonzerosOf: tensor.reshaped(asMatrix: info.shape))
-            sparsity = mask.sparsity
-            if mask.sparsity >= noticeableSparsity && info.shape.count == 2 {
-                pattern = mask.detectedPattern()?.description
+    /// The tensors of the file that make up each compressed weight.
+    private static func parts(of checkpoint: SparseCheckpoint) -> (owner: [String: String], bytes: [String: Int]) {
+        let suffixes = [
+            "weight", "compressed", "compressed_int4", "bitmask", "row_offsets", "shape", "weight_packed",
+            "weight_scale", "weight_shape", "gguf_blocks",
+        ]
+        var owner: [String: String] = [:]
+        var bytes: [String: Int] = [:]
+        for name in checkpoint.names {
+            let stem = name.dropLast("weight".count)
+            for suffix in suffixes {
+                guard let part = checkpoint.source.find(stem + suffix) else { continue }
+                owner[part.name] = name
+                bytes[name, default: 0] += part.byteRange.count
             }
         }
+        return (owner, bytes)
+    }
+
+    /// A weight that several tensors of the file make up.
+    private static func item(_ name: String, in checkpoint: SparseCheckpoint, bytes: Int) throws -> Item {
+        let mask = Mask(nonzerosOf: try checkpoint.float(name))
         return Item(
-            name: info.name, shape: info.shape, type: info.type.description, sparsity: sparsity, pattern: pattern,
-            bytes: info.byteRange.count)
+            name: name, shape: [mask.rows, mask.columns], type: try checkpoint.format(of: name).description,
+            sparsity: mask.sparsity, pattern: pattern(mask), bytes: bytes)
+    }
+
+    private static func item(_ info: TensorInfo, in source: any TensorSource) throws -> Item {
+        var mask: Mask?
+        if info.isFloating && info.count > 0 {
+            mask = Mask(nonzerosOf: try source.float(info.name).reshaped(asMatrix: info.shape))
+        }
+        return Item(
+            name: info.name, shape: info.shape, type: info.type.description, sparsity: mask?.sparsity,
+            pattern: info.shape.count == 2 ? mask.flatMap(pattern) : nil, bytes: info.byteRange.count)
+    }
+
+    private static func pattern(_ mask: Mask) -> String? {
+        mask.sparsity >= noticeableSparsity ? mask.detectedPattern()?.description : nil
     }
 
     var table: Table {

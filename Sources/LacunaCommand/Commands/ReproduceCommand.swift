@@ -116,12 +116,18 @@ struct ReproductionReport {
 
     private var measurements: [Measurement] { (try? result.get())?.measurements ?? [] }
 
-    /// Verdict, claim and measurements in one line.
+    /// How many measurements fit into a line that is to be read.
+    private static let shownMeasurements = 3
+
+    /// Verdict, claim and the first measurements in one line.
     func line(_ console: Console) -> String {
-        let measured = measurements.map(Self.describe).joined(separator: "; ")
+        var measured = measurements.prefix(Self.shownMeasurements).map(Self.describe)
+        let rest = measurements.count - measured.count
+        if rest > 0 { measured.append("\(rest) more with --details") }
         return "[\(reproduction.paper)] \(reproduction.shortName): "
             + console.styled(verdict, isReproduced ? .green : .red)
-            + " in \(Quantities.duration(seconds)). Claim: \(reproduction.claim) Measured: \(measured)."
+            + " in \(Quantities.duration(seconds)). Claim: \(reproduction.claim) "
+            + "Measured: \(measured.joined(separator: "; "))."
     }
 
     private static func describe(_ measurement: Measurement) -> String {
@@ -137,6 +143,7 @@ struct ReproductionReport {
     var details: String {
         guard case .success(let outcome) = result else { return "" }
         var lines = ["setting: \(outcome.setting)"]
+        lines += outcome.measurements.map { "· " + Self.describe($0) }
         for check in outcome.checks {
             lines.append(
                 "\(check.holds ? "✓" : "✗") \(check.statement): \(Quantities.significant(check.left)) "

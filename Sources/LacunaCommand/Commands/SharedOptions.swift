@@ -1,5 +1,6 @@
 import ArgumentParser
 import LacunaIO
+import LacunaModels
 import LacunaTensor
 
 /// What every command that computes takes.
@@ -31,3 +32,16 @@ struct JSONOption: ParsableArguments {
 func printResult(json: Bool, _ value: @autoclosure () -> JSONValue, text: @autoclosure () -> String) {
     Console.output.print(json ? value().serialized(.pretty) : text())
 }
+
+/// In which form weights are kept in memory while they run.
+struct PrecisionOptions: ParsableArguments {
+    @Option(help: ArgumentHelp("Weights of the layers: stored, f32, bf16, int8 or int4.", valueName: "type"))
+    var weights: WeightPrecision = .stored
+
+    @Option(
+        help: ArgumentHelp(
+            "Weights of embedding and output head; as the layers' by default, int8 for int4.", valueName: "type"))
+    var head: WeightPrecision?
+}
+
+extension WeightPrecision: ExpressibleByArgument {}

@@ -13,6 +13,7 @@ struct HTMLReport: Sendable {
     mutating func paragraph(_ text: String) { sections.append("<p>\(Markup.escaped(text))</p>") }
     mutating func table(_ table: Table) { sections.append(table.html()) }
     mutating func chart(_ chart: LineChart) { sections.append("<figure>\(chart.svg())</figure>") }
+    mutating func chart(_ chart: BarChart) { sections.append("<figure>\(chart.svg())</figure>") }
 
     /// What a model wrote, with the text that it was given set apart.
     mutating func quotation(label: String, prompt: String, continuation: String) {

@@ -30,12 +30,6 @@ struct LineChart: Sendable {
     var width = 760.0
     var height = 420.0
 
-    /// Colours that are told apart also by the colour-blind (Okabe and Ito), with a darker and a lighter form each.
-    private static let palette: [(light: String, dark: String)] = [
-        ("#0072b2", "#56b4e9"), ("#d55e00", "#ff8c42"), ("#008a64", "#2fd3a3"), ("#a8518a", "#e39ac4"),
-        ("#8a6d00", "#f0e442"), ("#5b5b5b", "#b8b8b8"),
-    ]
-
     /// A complete SVG document, which is also valid inside a page.
     func svg() -> String {
         // What an axis cannot show (not finite, not positive on a logarithmic one) is left out.
@@ -86,29 +80,7 @@ struct LineChart: Sendable {
     // MARK: - Parts
 
     private func document(body: String) -> String {
-        let colours = Self.palette.indices.map { ".chart .c\($0){--c:\(Self.palette[$0].light)}" }.joined()
-        let darkColours = Self.palette.indices.map { ".chart .c\($0){--c:\(Self.palette[$0].dark)}" }.joined()
-        return """
-            <svg xmlns="http://www.w3.org/2000/svg" class="chart" role="img" viewBox="0 0 \(number(width)) \
-            \(number(height))" width="\(number(width))" height="\(number(height))">
-            <title>\(Markup.escaped(title))</title>
-            <style>
-            .chart{--ink:#1f2328;--soft:#656d76;--grid:#e3e6ea;--paper:#ffffff;font:13px system-ui,sans-serif;\
-            max-width:100%;height:auto}
-            \(colours)
-            @media (prefers-color-scheme:dark){.chart{--ink:#e6edf3;--soft:#9198a1;--grid:#30363d;--paper:#0d1117}\
-            \(darkColours)}
-            .chart text{fill:var(--ink)}.chart .soft{fill:var(--soft)}.chart .grid{stroke:var(--grid)}
-            .chart .axis{stroke:var(--soft)}.chart .line{fill:none;stroke:var(--c);stroke-width:2.2;\
-            stroke-linejoin:round}
-            .chart .reference{stroke-dasharray:6 5}.chart .dot{fill:var(--c)}
-            .chart .mark{fill:none;stroke:var(--c);stroke-width:2.2}
-            .chart .halo{paint-order:stroke;stroke:var(--paper);stroke-width:4px;stroke-linejoin:round}
-            </style>
-            <rect width="100%" height="100%" fill="var(--paper)"/>
-            <text x="\(number(plotArea.left))" y="24" font-size="15" font-weight="600">\(Markup.escaped(title))</text>
-            \(body)</svg>
-            """
+        SVG.document(title: title, titleLeft: plotArea.left, width: width, height: height, body: body)
     }
 
     private func grid(_ xTicks: AxisTicks, _ yTicks: AxisTicks) -> String {
@@ -173,7 +145,7 @@ struct LineChart: Sendable {
         return body
     }
 
-    private func colour(_ index: Int) -> String { "c\(index % Self.palette.count)" }
+    private func colour(_ index: Int) -> String { SVG.colour(index) }
 
     private func line(_ style: String, _ x1: Double, _ y1: Double, _ x2: Double, _ y2: Double) -> String {
         "<line class=\"\(style)\" x1=\"\(number(x1))\" y1=\"\(number(y1))\" x2=\"\(number(x2))\" y2=\"\(number(y2))\"/>\n"
@@ -185,5 +157,5 @@ struct LineChart: Sendable {
             + "\(Markup.escaped(content))</text>\n"
     }
 
-    private func number(_ value: Double) -> String { Quantities.fixed(value, value == value.rounded() ? 0 : 1) }
+    private func number(_ value: Double) -> String { SVG.number(value) }
 }

@@ -8,6 +8,7 @@ import LacunaTensor
 /// and fetching them with `sigwait` would not do: OpenBLAS starts threads before `main`, and those do not block them.)
 enum Interruption {
     private static let requested = Locked(false)
+    private static let idle = Locked(false)
     private static let gracePeriod: Int32 = 3000
     nonisolated(unsafe) private static var wakeUp: (read: Int32, write: Int32) = (-1, -1)
 
@@ -16,6 +17,13 @@ enum Interruption {
     /// Throws ``LacunaError/cancelled`` if the user asked to stop.
     static func check() throws {
         if isRequested { throw LacunaError.cancelled }
+    }
+
+    /// Runs `body`, which only waits for somebody: an interruption meanwhile ends the process at once.
+    static func whileIdle<Result>(_ body: () -> Result) -> Result {
+        idle.withLock { $0 = true }
+        defer { idle.withLock { $0 = false } }
+        return body()
     }
 
     /// Call once, at the start of the program.
@@ -50,9 +58,13 @@ enum Interruption {
     private static func watch() {
         let number = nextSignal()
         requested.withLock { $0 = true }
-        Console.error.write("\nlacuna: stopping (once more to stop at once)\n")
-        var next = pollfd(fd: wakeUp.read, events: Int16(POLLIN), revents: 0)
-        _ = poll(&next, 1, gracePeriod)
+        if idle.withLock({ $0 }) {
+            Console.error.write("\n")
+        } else {
+            Console.error.write("\nlacuna: stopping (once more to stop at once)\n")
+            var next = pollfd(fd: wakeUp.read, events: Int16(POLLIN), revents: 0)
+            _ = poll(&next, 1, gracePeriod)
+        }
         TemporaryFiles.removeAll()
         _exit(128 + number)
     }

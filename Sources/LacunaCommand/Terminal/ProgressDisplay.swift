@@ -15,6 +15,8 @@ final class ProgressDisplay: ProgressReporter {
     /// A bar changes at most ten times a second, lines come at most every few seconds.
     static let barInterval = 0.1
     static let lineInterval = 5.0
+    /// Shorter tasks leave no trace.
+    static let noticeableSeconds = 1.0
 
     private let console: Console
     private let now: @Sendable () -> Double
@@ -51,6 +53,11 @@ final class ProgressDisplay: ProgressReporter {
             guard isDone || time - wait >= interval else { return nil }
             state.lastDrawn = isDone ? -Double.infinity : time
             let elapsed = time - state.starts[task]!
+            if isDone && elapsed < Self.noticeableSeconds {
+                // Not worth a line that stays.
+                defer { state.barIsShown = false }
+                return state.barIsShown ? "\r\u{1B}[K" : nil
+            }
             if console.isTerminal {
                 state.barIsShown = !isDone
                 let line =

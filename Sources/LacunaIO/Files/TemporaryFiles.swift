@@ -52,7 +52,10 @@ public enum TemporaryFiles {
     /// Removes everything unfinished. For a program that is about to end.
     public static func removeAll() {
         lock.withLock {
-            for path in paths { try? FileSystem.remove(path) }
+            // Other threads may still be adding files to a directory while it is emptied.
+            for path in paths {
+                for _ in 0..<3 where FileSystem.exists(path) { try? FileSystem.remove(path) }
+            }
             paths = []
         }
     }

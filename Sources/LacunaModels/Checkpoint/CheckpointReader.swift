@@ -5,13 +5,17 @@ import LacunaTensor
 /// Reads the parts of a decoder from a file by their Hugging Face names, whatever the file calls them.
 struct CheckpointReader {
     let source: any TensorSource
+    /// The weights that are stored compressed; of files by Lacuna or with `compressed-tensors`.
+    private let compressed: SparseCheckpoint
     /// A GGUF file, with its own names and, for llama models, its own order of query and key rows.
     private let isGGUF: Bool
     private let hasInterleavedHeads: Bool
     let headSize: Int
 
-    init(_ source: any TensorSource, configuration: DecoderConfiguration) {
+    /// - Parameter fields: The content of `config.json`, if there is one.
+    init(_ source: any TensorSource, configuration: DecoderConfiguration, fields: JSONFields?) throws {
         self.source = source
+        compressed = try SparseCheckpoint(source, configuration: fields)
         isGGUF = source is GGUFFile
         // Writers of llama GGUF files reorder query and key rows for rotation in neighbouring pairs. Putting them back
         // when loading lets one kind of rotation serve all models; it moves whole rows, so quantised blocks survive.
@@ -58,6 +62,14 @@ struct CheckpointReader {
     func matrix(
         _ name: String, rows: Int, columns: Int, rotated: Bool = false, as precision: WeightPrecision
     ) throws -> any WeightMatrix {
+        if compressed.contains(name) {
+            let shape = try compressed.shape(of: name)
+            guard shape == [rows, columns] else {
+                throw LacunaError.tensorMismatch(
+                    file: source.path, name: name, expected: "[\(rows), \(columns)]", found: "\(shape)")
+            }
+            return try compressed.matrix(name, values: precision.valueType)
+        }
         let name = fileName(name)
         let info = try source.info(name)
         try info.require(shape: [rows, columns])

@@ -19,24 +19,27 @@ extension Decoder {
     ) throws -> Decoder {
         let source = try openTensors(path)
         let configuration: DecoderConfiguration
+        var fields: JSONFields?
         if let file = source as? GGUFFile {
             configuration = try DecoderConfiguration(file)
         } else if FileSystem.isDirectory(path) {
-            configuration = try DecoderConfiguration(contentsOf: FileSystem.join(path, "config.json"))
+            let read = try JSONFields(contentsOf: FileSystem.join(path, "config.json"))
+            configuration = try DecoderConfiguration(read)
+            fields = read
         } else {
             throw LacunaError.unsupported(
                 file: path, what: "a model in a single safetensors file: give its directory, with config.json")
         }
         return try Decoder(
-            source, configuration: configuration, weights: weights,
+            source, configuration: configuration, fields: fields, weights: weights,
             embedding: embedding ?? (weights == .int4 ? .int8 : weights), progress: progress)
     }
 
     init(
-        _ source: any TensorSource, configuration: DecoderConfiguration, weights: WeightPrecision,
-        embedding: WeightPrecision, progress: (any ProgressReporter)?
+        _ source: any TensorSource, configuration: DecoderConfiguration, fields: JSONFields?,
+        weights: WeightPrecision, embedding: WeightPrecision, progress: (any ProgressReporter)?
     ) throws {
-        let reader = CheckpointReader(source, configuration: configuration)
+        let reader = try CheckpointReader(source, configuration: configuration, fields: fields)
         let (vocabulary, width) = (configuration.vocabularySize, configuration.hiddenSize)
         var blocks: [DecoderBlock] = []
         for layer in 0..<configuration.layerCount {

@@ -63,7 +63,6 @@ public struct FeedForwardWeights: Sendable, Equatable {
     }
 }
 
-
 /// A method that removes neurons of the feed-forward parts, from what one dense pass has seen.
 public protocol FeedForwardPruning: PruningMethod {
     /// How many neurons every block keeps.

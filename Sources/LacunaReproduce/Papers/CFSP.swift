@@ -82,9 +82,11 @@ struct CFSPReproduction: Reproduction {
             }
         }
         measurements.append(
-            Measurement("largest relative deviation of the published score from the activation norm", measured: deviation))
+            Measurement(
+                "largest relative deviation of the published score from the activation norm", measured: deviation))
         return Outcome(
-            setting: "mean of \(stacks) stacks of 8 residual gated blocks (width 48, 160 neurons each, planted scales); "
+            setting:
+                "mean of \(stacks) stacks of 8 residual gated blocks (width 48, 160 neurons each, planted scales); "
                 + "1024 vectors to calibrate, 1024 others to judge; no recovery training",
             measurements: measurements, checks: checks,
             notes: [

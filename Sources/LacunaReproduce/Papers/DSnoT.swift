@@ -65,7 +65,8 @@ struct DSnoTReproduction: Reproduction {
         }
         checks.append(Check("rows whose budget changed", Double(brokenRows), .atMost, 0))
         return Outcome(
-            setting: "mean of \(layers) synthetic layers, 256 inputs with correlations and means, 128 outputs, Student-t "
+            setting:
+                "mean of \(layers) synthetic layers, 256 inputs with correlations and means, 128 outputs, Student-t "
                 + "weights; 2048 tokens to calibrate, 2048 others to judge; threshold 0.001 a token, sign test on",
             measurements: measurements, checks: checks, notes: notes)
     }

@@ -73,7 +73,8 @@ struct EssentialSparsityReproduction: Reproduction {
                 baselineName: "random mask"))
         rows.append(Measurement("knee of the curve", measured: knee))
         for (pattern, accuracy) in zip(Self.groups, patterned) {
-            rows.append(Measurement("accuracy at \(pattern)", measured: accuracy, baseline: dense, baselineName: "dense"))
+            rows.append(
+                Measurement("accuracy at \(pattern)", measured: accuracy, baseline: dense, baselineName: "dense"))
         }
         return Outcome(
             setting: "mean of \(networks) networks 64-256-256-10 trained on ten classes of noisy blobs; one-shot, "

@@ -60,6 +60,9 @@ public final class GGUFMatrix: WeightMatrix, @unchecked Sendable {
         }
     }
 
+    /// The blocks, as they were in the file. Valid while the matrix lives.
+    public var bytes: UnsafeRawBufferPointer { UnsafeRawBufferPointer(blocks.elements) }
+
     public func multiply(_ input: EncodedInput, rows: Range<Int>, into output: UnsafeMutablePointer<Float>) {
         withUnsafePointer(to: kernel) { gemv($0, input.kernelInput, rows.lowerBound, rows.upperBound, output) }
     }

@@ -17,7 +17,7 @@ enum StoreCases {
         .dense, .masked, .bitmask, .nm(n: 2, m: 4), .nm(n: 3, m: 7), .nm(n: 1, m: 16), .csr, .bsr(rows: 4, columns: 4),
         .bsr(rows: 1, columns: 16), .bsr(rows: 8, columns: 8), .bsr(rows: 16, columns: 32), .bsr(rows: 3, columns: 5),
     ]
-    static let shapes = [(0, 64), (5, 0), (1, 1), (3, 63), (33, 64), (17, 200), (70, 320), (130, 577)]
+    static let shapes = [(0, 64), (5, 0), (1, 1), (3, 63), (33, 64), (17, 200), (34, 577)]
 
     static let grid = layouts.flatMap { layout in
         ValueType.allCases.flatMap { values in
@@ -122,18 +122,16 @@ enum StoreCases {
         encoding.contains(.int8Groups64) ? 64 : encoding.contains(.int8Groups32) ? 32 : nil
     }
 
-    /// `Σ_c w[r, c] x[c]` for every row, and `Σ_c |w[r, c] x[c]|`: what rounding errors are measured by.
+    /// `Σ_c w[r, c] x[c]` for every row, and `Σ_c |w[r, c] x[c]|`: what rounding errors are measured by. In f64.
     static func product(_ w: [Float], rows: Int, x: [Float]) -> (sums: [Double], magnitudes: [Double]) {
-        var sums = [Double](repeating: 0, count: rows)
-        var magnitudes = sums
-        for r in 0..<rows {
-            for c in 0..<x.count {
-                let term = Double(w[r * x.count + c]) * Double(x[c])
-                sums[r] += term
-                magnitudes[r] += abs(term)
-            }
-        }
-        return (sums, magnitudes)
+        let vector = Tensor(x.map { Double($0) }, shape: [1, x.count])
+        let matrix = Tensor(w.map { Double($0) }, shape: [rows, x.count])
+        let magnitudes = Tensor(w.map { Double(abs($0)) }, shape: [rows, x.count])
+        let entries = Tensor(x.map { Double(abs($0)) }, shape: [1, x.count])
+        return (
+            vector.multiplied(by: matrix, otherTransposed: true).scalars,
+            entries.multiplied(by: magnitudes, otherTransposed: true).scalars
+        )
     }
 
     /// Whether `y` [rows] is what the reference says, to within the rounding of f32 sums.

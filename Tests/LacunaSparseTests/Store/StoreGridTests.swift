@@ -66,7 +66,7 @@ import Testing
             }
             // A few vectors are multiplied as single ones are.
             let group = n <= 4 ? StoreCases.group(stored.inputEncoding) : nil
-            for t in n > 8 ? [0, 15, 16, 31, 32, 63, n - 1] : Array(0..<n) {
+            for t in n > 8 ? [0, 16, 63, n - 1] : [0, n - 1] {
                 let entries = Array(x[t * square.columns..<(t + 1) * square.columns])
                 let seen = StoreCases.roundedInput(entries, group: group)
                 let expected = StoreCases.product(dense, rows: square.rows, x: seen)

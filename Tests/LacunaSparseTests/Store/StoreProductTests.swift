@@ -22,7 +22,7 @@ import Testing
     }
 
     @Test func thousandsOfRowsGiveTheSameBitsAtAnyNumberOfThreads() throws {
-        let (rows, columns) = (1200, 260)
+        let (rows, columns) = (700, 260)
         let x = StoreCases.vector(70 * columns, seed: 5)
         for stored in try stores(rows: rows, columns: columns) {
             let results = [1, 2, 3].map { threads in

@@ -1,0 +1,93 @@
+// Products of a dense floating-point matrix with one vector, and products that skip rows.
+//
+// One row at a time: rows of equal, even length lie at addresses that compete for the same cache lines, and one
+// stream already draws the memory's full bandwidth. Software prefetching carries it over page boundaries, where the
+// processor's own stops.
+
+enum { K(dense_prefetch) = 2048 };  // bytes ahead
+
+#define DENSE_GEMV(format, type)                                                                              \
+  static void K(gemv_##format)(const lk_dense *w, const lk_input *input, long r0, long r1, float *out) {      \
+    long n = w->columns;                                                                                      \
+    const float *x = input->x;                                                                                \
+    for (long r = r0; r < r1; r++) {                                                                          \
+      const type *row = (const type *)w->values + r * n;                                                      \
+      VF sum[4] = {0};                                                                                        \
+      long c = 0;                                                                                             \
+      for (; c + 4 * LANES <= n; c += 4 * LANES) {                                                            \
+        for (size_t line = 0; line < 4 * LANES * sizeof(type); line += 64)                                    \
+          __builtin_prefetch((const char *)(row + c) + K(dense_prefetch) + line);                             \
+        for (int u = 0; u < 4; u++) sum[u] += K(load_##format)(row + c + u * LANES) * K(load)(x + c + u * LANES); \
+      }                                                                                                       \
+      for (; c + LANES <= n; c += LANES) sum[0] += K(load_##format)(row + c) * K(load)(x + c);                \
+      if (c < n) sum[1] += K(load_##format##_part)(row + c, n - c) * K(load)(x + c);                          \
+      out[r - r0] = K(sum_lanes)((sum[0] + sum[1]) + (sum[2] + sum[3]));                                      \
+    }                                                                                                         \
+  }
+
+INLINE VF K(load_f32)(const float *p) { return K(load)(p); }
+INLINE VF K(load_f32_part)(const float *p, long n) { return K(load_part)(p, n); }
+
+DENSE_GEMV(f32, float)
+DENSE_GEMV(bf16, uint16_t)
+DENSE_GEMV(f16, uint16_t)
+#undef DENSE_GEMV
+
+static void K(decode_f32)(const lk_dense *w, long r0, long r1, float *out) {
+  memcpy(out, (const float *)w->values + r0 * w->columns, (size_t)((r1 - r0) * w->columns) * 4);
+}
+
+static void K(decode_bf16)(const lk_dense *w, long r0, long r1, float *out) {
+  K(bf16_to_f32)((const uint16_t *)w->values + r0 * w->columns, out, (r1 - r0) * w->columns);
+}
+
+static void K(decode_f16)(const lk_dense *w, long r0, long r1, float *out) {
+  K(f16_to_f32)((const uint16_t *)w->values + r0 * w->columns, out, (r1 - r0) * w->columns);
+}
+
+// MARK: Products that skip rows
+
+// Four kept rows are walked together, as each is a short stream that memory answers slowly, while the next four are
+// fetched: a line of each for every line read.
+#define SKIP_ROWS(format, type)                                                                                     \
+  static void K(skip_rows_##format)(                                                                                \
+      const type *w, long columns, const uint32_t *kept, long count, const float *h, long c0, long c1, float *y) {  \
+    enum { line = 64 / sizeof(type) };                                                                              \
+    long n = c1 - c0, i = 0;                                                                                        \
+    for (; i + 4 <= count; i += 4) {                                                                                \
+      const type *row[4], *next[4];                                                                                 \
+      float a[4];                                                                                                   \
+      for (int u = 0; u < 4; u++) {                                                                                 \
+        row[u] = w + (long)kept[i + u] * columns + c0;                                                              \
+        next[u] = i + 4 + u < count ? w + (long)kept[i + 4 + u] * columns + c0 : row[u];                            \
+        a[u] = h[kept[i + u]];                                                                                      \
+      }                                                                                                             \
+      long c = 0;                                                                                                   \
+      for (; c + line <= n; c += line) {                                                                            \
+        for (int u = 0; u < 4; u++) __builtin_prefetch(next[u] + c);                                                \
+        for (long d = c; d < c + line; d += LANES)                                                                  \
+          K(store)(y + d, K(load)(y + d) + (a[0] * K(load_##format)(row[0] + d) + a[1] * K(load_##format)(row[1] + d)) \
+                              + (a[2] * K(load_##format)(row[2] + d) + a[3] * K(load_##format)(row[3] + d)));       \
+      }                                                                                                             \
+      for (; c < n; c += LANES) {                                                                                   \
+        long m = n - c < LANES ? n - c : LANES;                                                                     \
+        VF sum = {0};                                                                                               \
+        for (int u = 0; u < 4; u++)                                                                                 \
+          sum += a[u] * (m == LANES ? K(load_##format)(row[u] + c) : K(load_##format##_part)(row[u] + c, m));       \
+        if (m == LANES) K(store)(y + c, K(load)(y + c) + sum);                                                      \
+        else K(store_part)(y + c, K(load_part)(y + c, m) + sum, m);                                                 \
+      }                                                                                                             \
+    }                                                                                                               \
+    for (; i < count; i++) {                                                                                        \
+      const type *row = w + (long)kept[i] * columns + c0;                                                           \
+      float a = h[kept[i]];                                                                                         \
+      long c = 0;                                                                                                   \
+      for (; c + LANES <= n; c += LANES) K(store)(y + c, K(load)(y + c) + a * K(load_##format)(row + c));           \
+      if (c < n)                                                                                                    \
+        K(store_part)(y + c, K(load_part)(y + c, n - c) + a * K(load_##format##_part)(row + c, n - c), n - c);      \
+    }                                                                                                               \
+  }
+
+SKIP_ROWS(f32, float)
+SKIP_ROWS(bf16, uint16_t)
+#undef SKIP_ROWS

@@ -1,0 +1,29 @@
+import ArgumentParser
+import LacunaIO
+import LacunaPrune
+import LacunaTensor
+
+/// On which text methods watch a model's activations.
+struct CalibrationOptions: ParsableArguments {
+    @Option(
+        help: ArgumentHelp(
+            "A text, UTF-8, for methods that look at activations; best of the kind that the model is for.",
+            valueName: "file"))
+    var calibration: String?
+
+    @Option(help: ArgumentHelp("Sequences drawn from the calibration text.", valueName: "n"))
+    var sequences = CalibrationSet.defaultSequences
+
+    @Option(help: ArgumentHelp("Tokens of each of them.", valueName: "n"))
+    var sequenceLength = CalibrationSet.defaultLength
+
+    @Option(help: ArgumentHelp("Changes every random choice: the sequences drawn, random masks.", valueName: "n"))
+    var seed: UInt64 = 0
+
+    func set(_ tokenizer: Tokenizer) throws -> CalibrationSet? {
+        try calibration.map {
+            try CalibrationSet(
+                file: $0, tokenizer: tokenizer, sequences: sequences, length: sequenceLength, seed: seed)
+        }
+    }
+}

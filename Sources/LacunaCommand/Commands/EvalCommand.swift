@@ -1,0 +1,113 @@
+import ArgumentParser
+import LacunaIO
+import LacunaModels
+import LacunaTensor
+
+struct EvalCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "eval",
+        abstract: "Measures the perplexity of a model on a text, alone or next to another model.",
+        discussion: """
+            Examples:
+              lacuna eval smollm2 --text Data/wikitext-2/test.txt --tokens 8192
+              lacuna eval sparse-model --text test.txt --compare smollm2
+              lacuna eval sparse-model --text test.txt --stride 256 --at-most 60
+
+            The text is read in windows; a stride below the window gives every token at least (window - stride) tokens \\
+            of context and takes longer. The first token of a text is never scored.
+            """)
+
+    @Argument(help: "A model file or directory, or a catalogue name.")
+    var model: ModelArgument
+
+    @Option(help: ArgumentHelp("The text, UTF-8.", valueName: "file"))
+    var text: String
+
+    @Option(help: ArgumentHelp("A second model, evaluated on the same text.", valueName: "model"))
+    var compare: ModelArgument?
+
+    @Option(help: ArgumentHelp("Only so many tokens from the beginning of the text.", valueName: "n"))
+    var tokens: Int?
+
+    @Option(help: ArgumentHelp("Tokens of a window.", valueName: "n"))
+    var window = 512
+
+    @Option(
+        help: ArgumentHelp("Tokens from one window's beginning to the next; the window by default.", valueName: "n"))
+    var stride: Int?
+
+    @Option(help: ArgumentHelp("Exit with 1 if the (first) model's perplexity is above this.", valueName: "perplexity"))
+    var atMost: Double?
+
+    @OptionGroup var precision: PrecisionOptions
+    @OptionGroup var output: JSONOption
+    @OptionGroup var options: RunOptions
+
+    func validate() throws {
+        if let tokens, tokens < 2 { throw ValidationError("--tokens must be at least 2, but is \(tokens)") }
+    }
+
+    func run() throws {
+        let progress = options.begin()
+        defer { progress.clear() }
+        let results = try ([model] + (compare.map { [$0] } ?? [])).map { model in
+            let loaded = try LoadedModel(
+                model, weights: precision.weights, head: precision.head, progress: progress)
+            let slice = try TextSlice(text, limit: tokens, tokenizer: loaded.tokenizer)
+            return Evaluation(
+                model: loaded.name, text: slice, size: ModelSize(loaded.decoder),
+                perplexity: try Perplexity.measure(
+                    loaded.decoder, tokens: slice.tokens, window: window, stride: stride, progress: progress))
+        }
+        progress.clear()
+        printResult(json: output.json, .array(results.map(\.json)), text: Self.text(results))
+        if let atMost, !(results[0].perplexity.value <= atMost) {
+            throw CommandFailure(
+                .failure,
+                "perplexity \(Quantities.fixed(results[0].perplexity.value, 3)) is above the bar of \(atMost)")
+        }
+    }
+
+    private static func text(_ results: [Evaluation]) -> String {
+        var table = Table([
+            .left("model"), .right("sparsity"), .right("bytes a token"), .right("perplexity"), .right("loss"),
+            .right("tokens scored"), .right("seconds"), .right("tokens/s"),
+        ])
+        for result in results { table.append(result.row) }
+        var text = "\(results[0].text.description)\n\n\(table.text(console: .output))"
+        if results.count == 2 {
+            let ratio = results[0].perplexity.value / results[1].perplexity.value
+            let difference = results[0].perplexity.loss - results[1].perplexity.loss
+            text += "\n\nperplexity of \(results[0].model) / \(results[1].model): \(Quantities.fixed(ratio, 4)); "
+            text += "loss difference \(Quantities.fixed(difference, 4)) a token"
+        }
+        return text
+    }
+}
+
+/// One model's result on one text.
+struct Evaluation {
+    let model: String
+    let text: TextSlice
+    let size: ModelSize
+    let perplexity: Perplexity
+
+    private var speed: Double { Double(perplexity.tokens) / perplexity.seconds }
+
+    var row: [String] {
+        [
+            model, Quantities.percent(size.sparsity), Quantities.bytes(size.bytesPerToken),
+            Quantities.fixed(perplexity.value, 3), Quantities.fixed(perplexity.loss, 4),
+            Quantities.grouped(perplexity.tokens), Quantities.fixed(perplexity.seconds, 1), Quantities.fixed(speed, 0),
+        ]
+    }
+
+    var json: JSONValue {
+        [
+            "model": .string(model), "text": .string(text.file), "tokens": JSONValue(text.tokens.count),
+            "tokensScored": JSONValue(perplexity.tokens), "perplexity": .number(perplexity.value),
+            "loss": .number(perplexity.loss), "seconds": .number(perplexity.seconds),
+            "sparsity": .number(size.sparsity), "bytesPerToken": JSONValue(size.bytesPerToken),
+        ]
+    }
+}

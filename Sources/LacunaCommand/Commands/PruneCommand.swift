@@ -1,0 +1,212 @@
+import ArgumentParser
+import LacunaIO
+import LacunaModels
+import LacunaPrune
+import LacunaSparse
+import LacunaTensor
+
+struct PruneCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "prune",
+        abstract: "Removes weights from a model and writes the smaller, faster one.",
+        discussion: """
+            Examples:
+              lacuna prune smollm2 --calibration text.txt --output sparse
+              lacuna prune smollm2 --method sparsegpt --pattern 2:4 \\
+                --calibration text.txt --output sparse-24
+              lacuna prune smollm2 --method magnitude --sparsity 0.3 \\
+                --weights int8 --head int8 --output small
+              lacuna prune smollm2 --method cfsp --sparsity 0.3 \\
+                --calibration text.txt --output narrow
+
+            Patterns: unstructured[:row|:layer|:global], n:m such as 2:4, block:RxC, rows, columns. 'lacuna methods' \\
+            lists the methods. Embedding, norms and head are never pruned; --head can round embedding and head.
+            """)
+
+    @Argument(help: "A model file or directory, or a catalogue name.")
+    var model: ModelArgument
+
+    @Option(help: ArgumentHelp("How weights are chosen.", valueName: "name"))
+    var method = "wanda"
+
+    @Option(help: ArgumentHelp("Which weights may go together; the method's own by default.", valueName: "pattern"))
+    var pattern: String?
+
+    @Option(help: ArgumentHelp("Fraction removed; 0.5, or what the pattern fixes, by default.", valueName: "fraction"))
+    var sparsity: Double?
+
+    @Option(help: "How the sparsity is shared out among layers: uniform, erk or global.")
+    var budget = PruningPlan.Budget.uniform
+
+    @OptionGroup var calibration: CalibrationOptions
+
+    @Option(help: ArgumentHelp("Where the new model goes.", valueName: "directory"))
+    var output: String
+
+    @Flag(help: "Replace a model that is there already.")
+    var force = false
+
+    @Option(help: ArgumentHelp("Values of the pruned weights: f32, bf16, int8 or int4.", valueName: "type"))
+    var weights = ValueType.bf16
+
+    @Option(
+        help: ArgumentHelp("Embedding and output head: stored, f32, bf16, int8 or int4.", valueName: "type"))
+    var head = WeightPrecision.stored
+
+    @Option(
+        help: ArgumentHelp(
+            "Storage of the pruned weights: dense, bitmask, csr, bsr4x4, 2:4 …; what suits the pattern by default.",
+            valueName: "layout"))
+    var layout: LayoutArgument?
+
+    @Flag(help: "Show every matrix.")
+    var details = false
+
+    @OptionGroup var form: JSONOption
+    @OptionGroup var options: RunOptions
+
+    func run() throws {
+        let pruner = try PruningPlan(
+            method: method, pattern: pattern, sparsity: sparsity, budget: budget, layout: layout?.layout,
+            values: weights, seed: calibration.seed
+        ).pruner()
+        // What can be wrong with the command line is found out before minutes of work.
+        if pruner.method.requirement != .none && calibration.calibration == nil {
+            throw LacunaError.invalidArgument(
+                "--calibration", reason: "the method \(method) looks at activations and needs a text")
+        }
+        try OutputPlace.check(output, overwriting: force)
+        let progress = options.begin()
+        defer { progress.clear() }
+        let loaded = try LoadedModel(model, head: head, progress: progress)
+        let (decoder, report) = try pruner.prune(
+            loaded.decoder, calibration: try calibration.set(loaded.tokenizer), progress: progress)
+        try Interruption.check()
+        try decoder.save(to: output, tokenizer: loaded.tokenizer, overwrite: force)
+        progress.clear()
+        let result = PruningResult(
+            report: report, values: weights, source: loaded, size: ModelSize(decoder), output: output,
+            diskBytes: try FileSystem.size(output))
+        printResult(json: form.json, result.json, text: result.text(details: details))
+    }
+}
+
+extension ValueType: ExpressibleByArgument {}
+extension PruningPlan.Budget: ExpressibleByArgument {}
+
+/// A storage layout by the name that `lacuna inspect` gives it.
+struct LayoutArgument: ExpressibleByArgument {
+    let layout: StorageLayout
+
+    init?(argument: String) {
+        if argument == "dense" {
+            layout = .dense
+        } else if let format = StorageFormat(description: "\(argument)-f32") {
+            layout = format.layout
+        } else {
+            return nil
+        }
+    }
+}
+
+/// What a pruning run has to say.
+struct PruningResult {
+    let report: PruningReport
+    let values: ValueType
+    let source: LoadedModel
+    let size: ModelSize
+    let output: String
+    let diskBytes: Int
+
+    /// What the same matrices would take unpruned in the same type: the fair comparison if the source is quantised.
+    private var denseBytes: Int {
+        report.layers.reduce(0) { sum, layer in
+            let count = layer.rows * layer.columns
+            return switch values {
+            case .f32: sum + 4 * count
+            case .bf16: sum + 2 * count
+            case .int8: sum + count + 4 * layer.rows
+            case .int4: sum + count / 2 + 2 * layer.rows * ((layer.columns + 63) / 64)
+            }
+        }
+    }
+
+    private var before: ModelSize { ModelSize(source.decoder) }
+
+    func text(details: Bool) -> String {
+        let total = report.layers.reduce(0) { $0 + $1.rows * $1.columns }
+        var facts = Table([.left("pruned"), .left(source.name)])
+        facts.append(["method", report.method])
+        facts.append(["pattern", report.pattern.description])
+        facts.append([
+            "removed",
+            "\(Quantities.percent(report.sparsity, 2)) of \(Quantities.grouped(total)) weights "
+                + "in \(report.layers.count) matrices",
+        ])
+        facts.append([
+            "those matrices",
+            "\(Quantities.bytes(denseBytes)) dense in \(values), \(Quantities.bytes(report.bytes.after)) now "
+                + "(\(Quantities.bytes(report.bytes.before)) in \(source.name))",
+        ])
+        facts.append([
+            "bytes a token",
+            "\(Quantities.bytes(before.bytesPerToken)) before, \(Quantities.bytes(size.bytesPerToken)) now, "
+                + "\(Quantities.bytes(size.headBytes)) of it the output head",
+        ])
+        facts.append([
+            "on disk", "\(Quantities.bytes(source.diskBytes)) before, \(Quantities.bytes(diskBytes)) now",
+        ])
+        if report.calibrationTokens > 0 {
+            facts.append(["calibration", "\(Quantities.grouped(report.calibrationTokens)) tokens"])
+        }
+        facts.append([
+            "took",
+            "\(Quantities.duration(report.seconds)), \(Quantities.bytes(report.peakBytes)) of memory at the most",
+        ])
+        facts.append(["written to", output])
+        return (details ? [layers.text(console: .output)] : []).appending(facts.text(console: .output))
+            .joined(separator: "\n\n")
+    }
+
+    private var layers: Table {
+        Table(
+            [
+                .left("matrix"), .left("shape"), .right("sparsity"), .left("stored as"), .right("bytes before"),
+                .right("bytes now"), .right("output error"),
+            ],
+            rows: report.layers.map { layer in
+                [
+                    layer.name, "\(layer.rows) × \(layer.columns)", Quantities.percent(layer.sparsity),
+                    layer.format.description, Quantities.grouped(layer.bytesBefore),
+                    Quantities.grouped(layer.bytesAfter), layer.outputError.map { Quantities.percent($0, 2) } ?? "",
+                ]
+            })
+    }
+
+    var json: JSONValue {
+        [
+            "model": .string(source.name), "output": .string(output), "method": .string(report.method),
+            "pattern": .string(report.pattern.description), "sparsity": .number(report.sparsity),
+            "calibrationTokens": JSONValue(report.calibrationTokens), "seconds": .number(report.seconds),
+            "estimatedBytes": JSONValue(report.estimatedBytes), "peakBytes": JSONValue(report.peakBytes),
+            "diskBytes": ["before": JSONValue(source.diskBytes), "after": JSONValue(diskBytes)],
+            "bytesPerToken": [
+                "before": JSONValue(before.bytesPerToken), "after": JSONValue(size.bytesPerToken),
+                "head": JSONValue(size.headBytes),
+            ],
+            "layers": .array(
+                report.layers.map { layer in
+                    [
+                        "name": .string(layer.name), "rows": JSONValue(layer.rows), "columns": JSONValue(layer.columns),
+                        "sparsity": .number(layer.sparsity), "format": .string(layer.format.description),
+                        "bytesBefore": JSONValue(layer.bytesBefore), "bytesAfter": JSONValue(layer.bytesAfter),
+                        "outputError": layer.outputError.map { .number($0) } ?? .null,
+                    ]
+                }),
+        ]
+    }
+}
+
+extension Array {
+    fileprivate func appending(_ element: Element) -> Array { self + [element] }
+}

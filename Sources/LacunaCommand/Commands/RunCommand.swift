@@ -1,0 +1,224 @@
+import ArgumentParser
+import LacunaIO
+import LacunaInfer
+import LacunaModels
+import LacunaTensor
+
+struct RunCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "run",
+        abstract: "Generates text: continues a prompt, or holds a conversation.",
+        discussion: """
+            Examples:
+              lacuna run smollm2 --prompt "The capital of France is" --max-tokens 30
+              lacuna run sparse-model --chat
+              lacuna run sparse-model --chat --prompt "Why is the sky blue?"
+              lacuna run sparse-model --prompt - --temperature 0.8 --top-p 0.95 --seed 7 < draft.txt
+
+            Greedy unless --temperature is above 0. The text goes to the output stream, the speed to the error stream.
+            """)
+
+    @Argument(help: "A model file or directory, or a catalogue name.")
+    var model: ModelArgument
+
+    @Option(
+        help: ArgumentHelp(
+            "The text to continue, or the question with --chat; - reads it from the input.",
+            valueName: "text"))
+    var prompt: String?
+
+    @Flag(help: "A conversation in the model's own form; without --prompt, line by line until the input ends.")
+    var chat = false
+
+    @Option(help: ArgumentHelp("With --chat: what the model is told to be.", valueName: "text"))
+    var system: String?
+
+    @Option(help: ArgumentHelp("Tokens to write at most.", valueName: "n"))
+    var maxTokens = 256
+
+    @Option(help: ArgumentHelp("0 takes the most probable token; 1 is the model's own distribution.", valueName: "t"))
+    var temperature = 0.0
+
+    @Option(help: ArgumentHelp("Draw from the k most probable tokens only.", valueName: "k"))
+    var topK: Int?
+
+    @Option(help: ArgumentHelp("Draw from the most probable tokens of this total probability only.", valueName: "p"))
+    var topP = 1.0
+
+    @Option(help: ArgumentHelp("Changes every random choice.", valueName: "n"))
+    var seed: UInt64 = 0
+
+    @Option(help: ArgumentHelp("With --chat: tokens of the conversation to remember.", valueName: "n"))
+    var context: Int?
+
+    @OptionGroup var precision: PrecisionOptions
+    @OptionGroup var form: JSONOption
+    @OptionGroup var options: RunOptions
+
+    func validate() throws {
+        if prompt == nil && !chat { throw ValidationError("give a --prompt, or --chat") }
+        if system != nil && !chat { throw ValidationError("--system needs --chat") }
+        if form.json && prompt == nil { throw ValidationError("--json needs a --prompt") }
+    }
+
+    func run() throws {
+        let progress = options.begin()
+        defer { progress.clear() }
+        let prompt = try prompt.map { try $0 == "-" ? Self.readInput() : $0 }
+        let loaded = try LoadedModel(
+            model, weights: precision.weights, head: precision.head, progress: progress)
+        progress.clear()
+        let generator = Generator(loaded.decoder, tokenizer: loaded.tokenizer)
+        guard let prompt else { return try Conversation(generator, self).hold() }
+        let tokens =
+            chat
+            ? try ChatTemplate(loaded.tokenizer).encode(messages(prompt), with: loaded.tokenizer)
+            : loaded.tokenizer.encode(prompt)
+        var text = StreamingText(loaded.tokenizer, echo: !form.json)
+        let result = try generator.generate(tokens, generation) { text.receive($0) }
+        text.finish()
+        try Interruption.check()
+        if form.json {
+            Console.output.print(json(prompt, text.text, tokens: tokens, result).serialized(.pretty))
+        } else {
+            report(result)
+        }
+    }
+
+    /// What the generator is asked for.
+    var generation: Generator.Options {
+        Generator.Options(
+            maximumTokens: maxTokens,
+            sampling: .init(temperature: temperature, topK: topK, topP: topP, seed: seed))
+    }
+
+    func messages(_ question: String) -> [ChatTemplate.Message] {
+        (system.map { [.init(.system, $0)] } ?? []) + [.init(.user, question)]
+    }
+
+    /// The speed, for people who watch.
+    func report(_ result: Generation) {
+        if options.quiet { return }
+        func rate(_ rate: Generation.Rate) -> String {
+            "\(rate.tokens) tokens at \(Quantities.fixed(rate.tokensPerSecond, 1)) tokens/s"
+        }
+        let line =
+            "[prompt: \(rate(result.prefill)); text: \(rate(result.decode)), "
+            + "\(Quantities.bytes(result.bytesPerToken)) a token]"
+        Console.error.print(Console.error.styled(line, .dim))
+    }
+
+    private static func readInput() throws -> String {
+        let text = try FileSystem.readText("/dev/stdin")
+        return text.hasSuffix("\n") ? String(text.dropLast()) : text
+    }
+
+    private func json(_ prompt: String, _ text: String, tokens: [Int], _ result: Generation) -> JSONValue {
+        func rate(_ rate: Generation.Rate) -> JSONValue {
+            [
+                "tokens": JSONValue(rate.tokens), "seconds": .number(rate.seconds),
+                "tokensPerSecond": .number(rate.tokensPerSecond),
+            ]
+        }
+        let reason =
+            switch result.reason {
+            case .length: "length"
+            case .endToken: "end"
+            case .contextFull: "context"
+            case .stopped: "stopped"
+            }
+        return [
+            "prompt": .string(prompt), "text": .string(text), "promptTokens": .array(tokens.map { JSONValue($0) }),
+            "tokens": .array(result.tokens.map { JSONValue($0) }), "ended": .string(reason),
+            "prefill": rate(result.prefill), "decode": rate(result.decode),
+            "bytesPerToken": JSONValue(result.bytesPerToken),
+        ]
+    }
+}
+
+/// Tokens on their way to the output stream, as whole characters.
+struct StreamingText {
+    private var decoder: StreamingDecoder
+    private let echo: Bool
+    private(set) var text = ""
+
+    init(_ tokenizer: Tokenizer, echo: Bool) {
+        decoder = StreamingDecoder(tokenizer)
+        self.echo = echo
+    }
+
+    /// Whether to go on.
+    mutating func receive(_ token: Int) -> Bool {
+        append(decoder.append(token))
+        return !Interruption.isRequested
+    }
+
+    mutating func finish() {
+        append(decoder.finish())
+        if echo { Console.output.print() }
+    }
+
+    private mutating func append(_ piece: String) {
+        text += piece
+        if echo && !piece.isEmpty { Console.output.write(piece) }
+    }
+}
+
+/// `lacuna run --chat`: question and answer in turn, all of it remembered as far as the context reaches.
+struct Conversation {
+    private static let defaultContext = 4096
+
+    private let generator: Generator
+    private let tokenizer: Tokenizer
+    private let template: ChatTemplate
+    private let command: RunCommand
+    private let session: DecodingSession
+
+    init(_ generator: Generator, _ command: RunCommand) throws {
+        guard let tokenizer = generator.tokenizer else {
+            throw LacunaError.invalidArgument("tokenizer", reason: "is needed for a conversation")
+        }
+        self.generator = generator
+        self.tokenizer = tokenizer
+        self.command = command
+        template = try ChatTemplate(tokenizer)
+        let limit = generator.decoder.configuration.maximumPositions
+        session = try DecodingSession(
+            generator.decoder, context: command.context ?? min(limit, Self.defaultContext))
+    }
+
+    func hold() throws {
+        let isInteractive = isatty(0) == 1 && Console.output.isTerminal
+        if isInteractive { Console.error.print("Ctrl-D ends the conversation.") }
+        while true {
+            if isInteractive { Console.output.write(Console.output.styled("> ", .bold)) }
+            guard let line = Interruption.whileIdle({ readLine() }) else { break }
+            if line.allSatisfy(\.isWhitespace) { continue }
+            try answer(line)
+        }
+        if isInteractive { Console.output.print() }
+    }
+
+    private func answer(_ question: String) throws {
+        var prompt: [Int]
+        if session.cache.count == 0 {
+            prompt = template.encode(command.messages(question), with: tokenizer)
+        } else {
+            // The end of the last answer was chosen, but not read.
+            prompt = template.endOfTurn(tokenizer).map { [$0] } ?? []
+            prompt += template.encode([.init(.user, question)], with: tokenizer, continuing: true)
+        }
+        if session.cache.count + prompt.count >= session.cache.capacity && session.cache.count > 0 {
+            Console.error.print("[the conversation is longer than --context: it starts anew]")
+            session.reset()
+            return try answer(question)
+        }
+        var text = StreamingText(tokenizer, echo: true)
+        var options = command.generation
+        if let end = template.endOfTurn(tokenizer) { options.stopTokens.insert(end) }
+        let result = try generator.generate(prompt, in: session, options) { text.receive($0) }
+        text.finish()
+        try Interruption.check()
+        command.report(result)
+    }
+}

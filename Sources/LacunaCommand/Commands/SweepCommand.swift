@@ -1,0 +1,194 @@
+import ArgumentParser
+import LacunaIO
+import LacunaModels
+import LacunaPrune
+import LacunaSparse
+import LacunaTensor
+
+struct SweepCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "sweep",
+        abstract: "Prunes a model to growing sparsity by several methods: perplexities, a plot, the knee.",
+        discussion: """
+            Examples:
+              lacuna sweep smollm2 --text test.txt --tokens 2048
+              lacuna sweep smollm2 --methods magnitude,wanda,sparsegpt \\
+                --sparsities 0.2,0.4,0.5,0.6,0.7 --text test.txt --tokens 4096 \\
+                --calibration valid.txt --report sweep.html --svg sweep.svg
+
+            Every model is pruned anew from the original. The essential sparsity is the largest one up to which the \\
+            perplexity has not risen by more than the tolerance; the knee is where its logarithm bends most. \\
+            (Jaiswal and others, The Emergence of Essential Sparsity, arXiv:2306.03805.)
+            """)
+
+    @Argument(help: "A model file or directory, or a catalogue name.")
+    var model: ModelArgument
+
+    @Option(help: ArgumentHelp("Methods, separated by commas.", valueName: "names"))
+    var methods = "magnitude"
+
+    @Option(help: ArgumentHelp("Fractions removed, separated by commas; 0 is always measured.", valueName: "list"))
+    var sparsities = "0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8"
+
+    @Option(
+        help: "Which weights compete: row, layer or global (one threshold for all layers, where the method can).")
+    var scope = Pattern.Scope.layer
+
+    @Option(help: ArgumentHelp("The text to be predicted, UTF-8.", valueName: "file"))
+    var text: String
+
+    @Option(help: ArgumentHelp("Only so many tokens from the beginning of the text.", valueName: "n"))
+    var tokens = 4096
+
+    @Option(help: ArgumentHelp("Tokens of a window.", valueName: "n"))
+    var window = 512
+
+    @OptionGroup var calibration: CalibrationOptions
+
+    @Option(help: ArgumentHelp("Rise of the perplexity that still counts as none.", valueName: "fraction"))
+    var tolerance = 0.05
+
+    @Option(help: ArgumentHelp("Write a page with table and plot.", valueName: "file.html"))
+    var report: String?
+
+    @Option(help: ArgumentHelp("Write the plot.", valueName: "file.svg"))
+    var svg: String?
+
+    @Flag(help: "Replace files that are there already.")
+    var force = false
+
+    @OptionGroup var form: JSONOption
+    @OptionGroup var options: RunOptions
+
+    func validate() throws {
+        if tokens < 2 { throw ValidationError("--tokens must be at least 2, but is \(tokens)") }
+        if tolerance < 0 { throw ValidationError("--tolerance must not be negative") }
+    }
+
+    func run() throws {
+        let sparsities = try Self.fractions(sparsities)
+        let methods = try methods.split(separator: ",").map {
+            try PruningMethods.named(String($0), seed: calibration.seed)
+        }
+        if methods.isEmpty { throw LacunaError.invalidArgument("--methods", reason: "names none") }
+        if let method = methods.first(where: { $0.requirement != .none }), calibration.calibration == nil {
+            throw LacunaError.invalidArgument(
+                "--calibration", reason: "the method \(method.card.name) looks at activations and needs a text")
+        }
+        for file in [report, svg].compactMap({ $0 }) { try OutputPlace.check(file: file, overwriting: force) }
+
+        let progress = options.begin()
+        defer { progress.clear() }
+        let loaded = try LoadedModel(model, progress: progress)
+        let slice = try TextSlice(text, limit: tokens, tokenizer: loaded.tokenizer)
+        let set = try calibration.set(loaded.tokenizer)
+        let sweep = SparsitySweep(sparsities: sparsities, scope: scope)
+        let curves = try methods.map {
+            try sweep.run(
+                loaded.decoder, method: $0, text: slice.tokens, window: window, calibration: set,
+                progress: progress)
+        }
+        progress.clear()
+        let result = SweepResult(
+            model: loaded.name, text: slice.description, scope: scope, tolerance: tolerance, curves: curves)
+        printResult(json: form.json, result.json, text: result.summary(console: .output))
+        if let svg { try AtomicFile.write(result.chart.svg() + "\n", to: svg) }
+        if let report { try AtomicFile.write(result.report.html(), to: report) }
+    }
+
+    /// Sorted, with 0.
+    static func fractions(_ list: String) throws -> [Double] {
+        let values = try list.split(separator: ",").map { item in
+            guard let value = Double(item), value >= 0, value < 1 else {
+                throw LacunaError.invalidArgument(
+                    "--sparsities", reason: "'\(item)' is no fraction of at least 0 and below 1")
+            }
+            return value
+        }
+        return Set(values + [0]).sorted()
+    }
+}
+
+extension Pattern.Scope: ExpressibleByArgument {}
+
+/// Curves of several methods over the same sparsities, and how they are shown.
+struct SweepResult {
+    let model: String
+    let text: String
+    let scope: Pattern.Scope
+    let tolerance: Double
+    let curves: [SparsityCurve]
+
+    private var dense: Double? { curves.first?.points.first { $0.sparsity == 0 }?.value }
+
+    /// A row for each sparsity, a column for each method.
+    var table: Table {
+        var table = Table([.right("sparsity")] + curves.map { .right($0.method) })
+        for (index, point) in (curves.first?.points ?? []).enumerated() {
+            table.append(
+                [Quantities.percent(point.sparsity, 0)] + curves.map { Self.perplexity($0.points[index].value) })
+        }
+        table.append(
+            ["essential"]
+                + curves.map { curve in
+                    curve.essentialSparsity(tolerance: tolerance).map { Quantities.percent($0, 0) } ?? "-"
+                })
+        table.append(["knee"] + curves.map { $0.knee.map { Quantities.percent($0.sparsity, 0) } ?? "-" })
+        return table
+    }
+
+    private static func perplexity(_ value: Double) -> String {
+        value < 10_000 ? Quantities.fixed(value, 2) : Quantities.significant(value, 3)
+    }
+
+    var explanation: String {
+        "Perplexity of \(model) on \(text). Weights compete within each \(scope == .global ? "model" : scope.rawValue) "
+            + "where the method allows it. Essential: the largest sparsity up to which the perplexity rises by at most "
+            + "\(Quantities.percent(tolerance)). Knee: where its logarithm bends most."
+    }
+
+    func summary(console: Console) -> String { "\(explanation)\n\n\(table.text(console: console))" }
+
+    var chart: LineChart {
+        var series = curves.map { curve in
+            LineChart.Series(
+                name: curve.method, points: curve.points.map { .init($0.sparsity, $0.value) },
+                mark: curve.knee.map {
+                    (.init($0.sparsity, $0.value), "knee \(Quantities.percent($0.sparsity, 0))")
+                })
+        }
+        if let dense, let last = curves.first?.points.last?.sparsity {
+            series.append(
+                .init(name: "dense", points: [.init(0, dense), .init(last, dense)], isReference: true))
+        }
+        return LineChart(
+            title: "Perplexity of \(model) against sparsity", x: .init(title: "sparsity (fraction of weights removed)"),
+            y: .init(title: "perplexity (logarithmic)", scale: .logarithmic), series: series)
+    }
+
+    var report: HTMLReport {
+        var report = HTMLReport(title: "How far can \(model) be pruned?", lead: explanation)
+        report.chart(chart)
+        report.table(table)
+        return report
+    }
+
+    var json: JSONValue {
+        [
+            "model": .string(model), "text": .string(text), "scope": .string(scope.rawValue),
+            "tolerance": .number(tolerance),
+            "curves": .array(
+                curves.map { curve in
+                    [
+                        "method": .string(curve.method),
+                        "points": .array(
+                            curve.points.map {
+                                ["sparsity": .number($0.sparsity), "perplexity": .number($0.value)]
+                            }),
+                        "essentialSparsity": curve.essentialSparsity(tolerance: tolerance).map { .number($0) } ?? .null,
+                        "knee": curve.knee.map { .number($0.sparsity) } ?? .null,
+                    ]
+                }),
+        ]
+    }
+}

@@ -1,0 +1,351 @@
+import LacunaSparse
+import LacunaTensor
+
+/// The weights of a checkpoint that are stored compressed: sparse, quantised, or both, by the conventions of the
+/// `compressed-tensors` package or by Lacuna's own (``CheckpointWriter`` lists them).
+///
+/// Weights are asked for by their dense names, such as `model.layers.0.mlp.up_proj.weight`.
+public final class SparseCheckpoint: Sendable {
+    public let source: any TensorSource
+    /// What Lacuna wrote into `config.json`; empty for checkpoints by other programs.
+    private let formats: [String: StorageFormat]
+
+    /// - Parameters:
+    ///   - source: The tensors, from ``openTensors(_:)``.
+    ///   - configuration: The content of `config.json`, if there is one.
+    /// - Throws: ``LacunaError/malformed(file:location:reason:)`` and ``LacunaError/unsupported(file:what:)`` for a section
+    ///   `lacuna` that is broken or of a later version.
+    public init(_ source: any TensorSource, configuration: JSONFields? = nil) throws {
+        self.source = source
+        guard let section = try configuration?.optionalFields("lacuna") else {
+            formats = [:]
+            return
+        }
+        let version = try section.integer("version")
+        guard version == CompressionSummary.version else {
+            throw LacunaError.unsupported(file: section.file, what: "version \(version) of Lacuna's checkpoints")
+        }
+        let weights = try section.fields("weights")
+        var formats: [String: StorageFormat] = [:]
+        for member in weights.object {
+            let text = try weights.string(member.key)
+            guard let format = StorageFormat(description: text) else {
+                throw weights.failure(member.key, "unknown storage format '\(text)'")
+            }
+            formats[member.key] = format
+        }
+        self.formats = formats
+    }
+
+    /// Opens a model's directory.
+    public convenience init(directory: String) throws {
+        let configuration = FileSystem.join(directory, "config.json")
+        try self.init(
+            openTensors(directory),
+            configuration: FileSystem.exists(configuration) ? JSONFields(contentsOf: configuration) : nil)
+    }
+
+    private enum Encoding {
+        case bitmask, bitmaskInt4, int8, packedInt4, blocks
+    }
+
+    private func prefix(_ name: String) -> String? {
+        name.hasSuffix(".weight") ? String(name.dropLast(".weight".count)) : nil
+    }
+
+    private func encoding(_ name: String) -> Encoding? {
+        guard let prefix = prefix(name) else { return nil }
+        if source.contains("\(prefix).compressed") { return .bitmask }
+        if source.contains("\(prefix).compressed_int4") { return .bitmaskInt4 }
+        if source.contains("\(prefix).weight_packed") { return .packedInt4 }
+        if source.contains("\(prefix).gguf_blocks") { return .blocks }
+        if source.find(name)?.type == .scalar(.i8), source.contains("\(prefix).weight_scale") { return .int8 }
+        return nil
+    }
+
+    /// Whether `name` is stored compressed. Plain tensors are read from ``source``.
+    public func contains(_ name: String) -> Bool { encoding(name) != nil }
+
+    /// Dense names of all compressed weights, in the order of the file.
+    public var names: [String] {
+        source.tensors.compactMap { tensor in
+            for suffix in [".compressed", ".compressed_int4", ".weight_packed", ".gguf_blocks", ".weight"]
+            where tensor.name.hasSuffix(suffix) {
+                let name = String(tensor.name.dropLast(suffix.count)) + ".weight"
+                return contains(name) ? name : nil
+            }
+            return nil
+        }
+    }
+
+    /// [rows, columns] of a compressed weight.
+    ///
+    /// - Throws: ``LacunaError/missingTensor(file:name:)`` if it is not stored compressed;
+    ///   ``LacunaError/malformed(file:location:reason:)``.
+    public func shape(of name: String) throws -> [Int] {
+        guard let encoding = encoding(name), let prefix = prefix(name) else {
+            throw LacunaError.missingTensor(file: source.path, name: name)
+        }
+        switch encoding {
+        case .int8: return try rank2(source.info(name))
+        case .bitmask, .bitmaskInt4: return try storedShape("\(prefix).shape")
+        case .packedInt4: return try storedShape("\(prefix).weight_shape")
+        case .blocks:
+            let (type, size) = try blockType(name)
+            let stored = try rank2(source.info("\(prefix).gguf_blocks"))
+            guard stored[1] % size == 0 else {
+                throw malformed("\(prefix).gguf_blocks", "rows of \(stored[1]) bytes are not made of \(type) blocks")
+            }
+            return [stored[0], stored[1] / size * GGUFMatrix.blockColumns]
+        }
+    }
+
+    /// How the weight is meant to be stored in memory.
+    public func format(of name: String) throws -> StorageFormat {
+        if let format = formats[name] { return format }
+        guard let encoding = encoding(name), let prefix = prefix(name) else {
+            throw LacunaError.missingTensor(file: source.path, name: name)
+        }
+        switch encoding {
+        case .bitmask:
+            let values = try valueType("\(prefix).compressed")
+            // The package's 2:4 layout is the one without row offsets.
+            return StorageFormat(source.contains("\(prefix).row_offsets") ? .bitmask : .nm(n: 2, m: 4), values)
+        case .bitmaskInt4: return StorageFormat(.bitmask, .int4)
+        case .int8: return StorageFormat(.dense, .int8)
+        case .packedInt4: return StorageFormat(.dense, .int4)
+        case .blocks: throw malformed("\(prefix).gguf_blocks", "config.json does not say of which type the blocks are")
+        }
+    }
+
+    /// The weight as a dense tensor [rows, columns], all that is stored multiplied out.
+    public func float(_ name: String) throws -> Tensor<Float> { try decompressed(name).weight }
+
+    /// The weight in the form in which it was saved.
+    ///
+    /// - Parameter values: Another type for its values; nil for that of the file.
+    /// - Throws: ``LacunaError/malformed(file:location:reason:)`` naming the tensor; ``LacunaError/unsupported(file:what:)``
+    ///   if the file's integers are not those that Lacuna would round to (scales chosen by another rule), so that keeping
+    ///   their type would change the weights: name a type in `values` then.
+    public func matrix(_ name: String, values: ValueType? = nil) throws -> any WeightMatrix {
+        let format = try format(of: name)
+        if case .gguf(let type) = format.layout, values == nil, let prefix = prefix(name) {
+            let shape = try shape(of: name)
+            return try withExtendedLifetime(source) {
+                try GGUFMatrix(
+                    type, bytes: source.bytes(of: "\(prefix).gguf_blocks"), rows: shape[0], columns: shape[1])
+            }
+        }
+        let (weight, mask) = try decompressed(name)
+        var layout = format.layout
+        if case .gguf = layout { layout = .dense }
+        let matrix: any WeightMatrix
+        do {
+            matrix = try WeightStore.make(weight, mask: mask, layout: layout, values: values ?? format.values)
+        } catch LacunaError.invalidArgument(_, let reason) {
+            throw malformed(name, reason)
+        } catch LacunaError.numerical(_, let reason) {
+            throw malformed(name, reason)
+        }
+        if values == nil && formats[name] == nil && (format.values == .int8 || format.values == .int4) {
+            try requireSame(matrix, weight, name)
+        }
+        return matrix
+    }
+
+    private func requireSame(_ matrix: any WeightMatrix, _ weight: Tensor<Float>, _ name: String) throws {
+        let found = matrix.densified()
+        let isSame = weight.withPointer { a in
+            found.withPointer { b in (0..<weight.count).allSatisfy { abs(a[$0] - b[$0]) <= 1e-6 * abs(a[$0]) } }
+        }
+        guard isSame else {
+            throw LacunaError.unsupported(
+                file: source.path,
+                what:
+                    "keeping '\(name)' in \(matrix.format.values), whose scales follow another rule: choose f32 or bf16"
+            )
+        }
+    }
+
+    // MARK: Checks
+
+    private func malformed(_ name: String, _ reason: String) -> LacunaError {
+        .malformed(file: source.path, location: name, reason: reason)
+    }
+
+    private func rank2(_ info: TensorInfo) throws -> [Int] {
+        guard info.shape.count == 2, info.count > 0 else {
+            throw malformed(info.name, "shape \(info.shape) is not a matrix with any entries")
+        }
+        return info.shape
+    }
+
+    private func storedShape(_ name: String) throws -> [Int] {
+        let shape = try source.integers(name)
+        // Without entries, the file's size would not bound the other dimension.
+        guard shape.count == 2, shape.allSatisfy({ $0 > 0 }),
+            TensorInfo.byteCount(shape: shape, type: .scalar(.f32)) != nil
+        else { throw malformed(name, "\(shape) is not the shape of a matrix with any entries") }
+        return shape
+    }
+
+    private func valueType(_ name: String) throws -> ValueType {
+        let info = try source.info(name)
+        switch info.type {
+        // Half precision has no store of its own; floats hold it exactly.
+        case .scalar(.f32), .scalar(.f16): return .f32
+        case .scalar(.bf16): return .bf16
+        case .scalar(.i8): return .int8
+        default:
+            throw LacunaError.tensorMismatch(
+                file: info.file, name: name, expected: "f32, f16, bf16 or i8", found: info.type.description)
+        }
+    }
+
+    private func blockType(_ name: String) throws -> (String, size: Int) {
+        guard case .gguf(let type) = try format(of: name).layout, let size = GGUFMatrix.blockBytes(type) else {
+            throw malformed(name, "config.json does not say of which type the blocks are")
+        }
+        return (type, size)
+    }
+
+    /// One scale for each of `groups` stretches of a row: [rows, groups], or [rows] for one.
+    private func scales(_ name: String, rows: Int) throws -> (values: Tensor<Float>, groups: Int) {
+        let info = try source.info(name)
+        guard info.shape.first == rows, info.shape.count <= 2 else {
+            throw LacunaError.tensorMismatch(
+                file: info.file, name: name, expected: "[\(rows), groups]", found: "\(info.shape)")
+        }
+        return (try source.float(name), info.shape.count == 2 ? info.shape[1] : 1)
+    }
+
+    // MARK: Decompression
+
+    private func decompressed(_ name: String) throws -> (weight: Tensor<Float>, mask: Mask?) {
+        guard let encoding = encoding(name), let prefix = prefix(name) else {
+            throw LacunaError.missingTensor(file: source.path, name: name)
+        }
+        let shape = try shape(of: name)
+        switch encoding {
+        case .bitmask, .bitmaskInt4:
+            let mask = try mask(prefix, shape)
+            return (try scatter(prefix, mask, isInt4: encoding == .bitmaskInt4), mask)
+        case .int8:
+            var weight = try source.float(name)
+            try scale(&weight, "\(prefix).weight_scale")
+            return (weight, nil)
+        case .packedInt4: return (try unpacked(prefix, shape), nil)
+        case .blocks:
+            let (type, _) = try blockType(name)
+            let bytes = try source.bytes(of: "\(prefix).gguf_blocks")
+            let block = StoredType.block(GGUFBlockType(rawValue: type)!)
+            return (withExtendedLifetime(source) { TensorConversion.float(bytes, type: block, shape: shape) }, nil)
+        }
+    }
+
+    private func mask(_ prefix: String, _ shape: [Int]) throws -> Mask {
+        let info = try source.info("\(prefix).bitmask")
+        try info.require(shape: [shape[0], CompressedWeight.maskRowBytes(columns: shape[1])])
+        try info.require(type: .u8)
+        let bytes = try source.bytes(of: info.name)
+        let mask = withExtendedLifetime(source) {
+            CompressedWeight.mask(bytes: bytes, rows: shape[0], columns: shape[1])
+        }
+        guard let mask else { throw malformed(info.name, "bits beyond column \(shape[1]) are set") }
+        if source.contains("\(prefix).row_offsets") {
+            let offsets = try source.integers("\(prefix).row_offsets")
+            guard offsets.count == shape[0] else {
+                throw malformed("\(prefix).row_offsets", "\(offsets.count) offsets for \(shape[0]) rows")
+            }
+            var expected = 0
+            for row in 0..<shape[0] {
+                guard offsets[row] == expected else {
+                    throw malformed(
+                        "\(prefix).row_offsets", "row \(row) begins at \(offsets[row]), by the bitmask at \(expected)")
+                }
+                expected += mask.keptCount(row: row)
+            }
+        }
+        return mask
+    }
+
+    /// Puts the kept values in their places.
+    private func scatter(_ prefix: String, _ mask: Mask, isInt4: Bool) throws -> Tensor<Float> {
+        let name = isInt4 ? "\(prefix).compressed_int4" : "\(prefix).compressed"
+        let kept = mask.keptCount
+        let info = try source.info(name)
+        guard info.count == (isInt4 ? (kept + 1) / 2 : kept) else {
+            throw malformed(name, "\(info.count) values, but the bitmask keeps \(kept) entries")
+        }
+        if isInt4 { try info.require(type: .u8) } else { _ = try valueType(name) }
+        let bytes = try source.bytes(of: name)
+        let values = isInt4 ? nil : try source.float(name)
+        var weight = Tensor<Float>(zeros: [mask.rows, mask.columns])
+        let columns = mask.columns
+        withExtendedLifetime((source, values)) {
+            let floats = values?.withPointer { $0 }
+            weight.withMutablePointer { target in
+                var next = 0
+                for row in 0..<mask.rows {
+                    CompressedWeight.forEachKept(mask, row: row) { c in
+                        if let floats {
+                            target[row * columns + c] = floats[next]
+                        } else {
+                            // Sign extension of four bits.
+                            let nibble = bytes[next / 2] >> UInt8(next % 2 * 4) & 15
+                            target[row * columns + c] = Float(Int(nibble ^ 8) - 8)
+                        }
+                        next += 1
+                    }
+                }
+            }
+        }
+        if isInt4 || info.type == .scalar(.i8) { try scale(&weight, "\(prefix).weight_scale") }
+        return weight
+    }
+
+    private func unpacked(_ prefix: String, _ shape: [Int]) throws -> Tensor<Float> {
+        let width = (shape[1] + 7) / 8
+        let info = try source.info("\(prefix).weight_packed")
+        try info.require(shape: [shape[0], width])
+        try info.require(type: .i32)
+        guard !source.contains("\(prefix).weight_zero_point"), !source.contains("\(prefix).weight_g_idx") else {
+            throw LacunaError.unsupported(
+                file: source.path, what: "'\(prefix)': packed weights with zero points or reordered groups")
+        }
+        let bytes = try source.bytes(of: info.name)
+        var weight = Tensor<Float>(uninitialized: shape)
+        withExtendedLifetime(source) {
+            weight.withMutablePointer { target in
+                for row in 0..<shape[0] {
+                    guard let base = bytes.baseAddress else { return }
+                    for c in 0..<shape[1] {
+                        target[row * shape[1] + c] = Float(PackedNibbles.code(base + row * width * 4, c))
+                    }
+                }
+            }
+        }
+        try scale(&weight, "\(prefix).weight_scale")
+        return weight
+    }
+
+    /// Multiplies every row by its scales.
+    private func scale(_ weight: inout Tensor<Float>, _ name: String) throws {
+        let (rows, columns) = (weight.rows, weight.columns)
+        let (scales, groups) = try scales(name, rows: rows)
+        guard rows * columns > 0 else { return }
+        // Groups of 64 may end with a shorter one; others have to divide the row.
+        let isOwn = groups == (columns + Quantization.int4Group - 1) / Quantization.int4Group
+        guard groups > 0, isOwn || columns % groups == 0 else {
+            throw malformed(name, "\(groups) scales a row do not divide \(columns) columns")
+        }
+        let size = groups == 1 ? columns : isOwn ? Quantization.int4Group : columns / groups
+        scales.withPointer { scales in
+            weight.withMutablePointer { target in
+                for row in 0..<rows {
+                    for c in 0..<columns { target[row * columns + c] *= scales[row * groups + c / size] }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,62 @@
+import LacunaModels
+import LacunaTensor
+
+/// How fast a decoder reads prompts and writes tokens: medians over repetitions.
+public struct Throughput: Sendable, Equatable {
+    /// Tokens of the prompt.
+    public var prefillTokens: Int
+    /// Tokens written after it.
+    public var decodeTokens: Int
+    public var prefillTokensPerSecond: Double
+    public var decodeTokensPerSecond: Double
+    /// Bytes that decoding one token reads: weights, and keys and values at the middle of the measured positions.
+    public var bytesPerToken: Int
+
+    /// Bytes a second that decoding moves.
+    public var decodeBytesPerSecond: Double { decodeTokensPerSecond * Double(bytesPerToken) }
+
+    /// Measures on arbitrary tokens, whose choice does not influence the time.
+    ///
+    /// - Parameters:
+    ///   - prefill: Tokens of the prompt, at least 2.
+    ///   - decode: Tokens to write, at least 1.
+    ///   - repetitions: Of which the median is taken, after one that is not counted.
+    /// - Throws: ``LacunaError/invalidArgument(_:reason:)`` for numbers out of range or more tokens than the model has
+    ///   positions; ``LacunaError/cancelled``.
+    public static func measure(
+        _ decoder: Decoder, prefill: Int = 128, decode: Int = 64, repetitions: Int = 3,
+        progress: (any ProgressReporter)? = nil
+    ) throws -> Throughput {
+        guard prefill >= 2 && decode >= 1 && repetitions >= 1 else {
+            throw LacunaError.invalidArgument(
+                "throughput", reason: "\(prefill) + \(decode) tokens, \(repetitions) times: too few to measure")
+        }
+        let session = try DecodingSession(decoder, context: prefill + decode)
+        let vocabulary = decoder.configuration.vocabularySize
+        let prompt = (0..<prefill).map { ($0 * 7919 + 1) % vocabulary }
+        var (prefillSeconds, decodeSeconds): ([Double], [Double]) = ([], [])
+        for repetition in 0...repetitions {
+            session.reset()
+            let start = monotonicSeconds()
+            try session.prefill(prompt)
+            let middle = monotonicSeconds()
+            for i in 0..<decode { try session.decode((i * 104_729 + 3) % vocabulary) }
+            if repetition > 0 {
+                prefillSeconds.append(middle - start)
+                decodeSeconds.append(monotonicSeconds() - middle)
+            }
+            try progress.report("throughput", repetition + 1, of: repetitions + 1)
+        }
+        return Throughput(
+            prefillTokens: prefill, decodeTokens: decode,
+            prefillTokensPerSecond: Double(prefill) / median(prefillSeconds),
+            decodeTokensPerSecond: Double(decode) / median(decodeSeconds),
+            bytesPerToken: decoder.bytesTouchedPerToken(position: prefill + decode / 2))
+    }
+
+    private static func median(_ values: [Double]) -> Double {
+        let sorted = values.sorted()
+        let middle = sorted.count / 2
+        return sorted.count % 2 == 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2
+    }
+}

@@ -1,0 +1,133 @@
+import LacunaModels
+import LacunaSparse
+import LacunaTensor
+
+extension Pruner {
+    /// Prunes layer by layer, with or without calibration.
+    func pruneLayers(
+        _ decoder: inout Decoder, _ method: any LayerwisePruning, _ calibration: CalibrationSet?,
+        _ progress: (any ProgressReporter)?
+    ) throws -> [PruningReport.Layer] {
+        let requests = try requests(decoder)
+        guard let calibration else {
+            var layers: [PruningReport.Layer] = []
+            for (index, name) in decoder.linearNames.enumerated() {
+                try progress.report("pruning", index, of: requests.count, name)
+                layers += try prune(&decoder, [name], method, nil, requests)
+            }
+            return layers
+        }
+        var stream = try CalibrationStream(decoder, calibration, batchTokens: batchTokens)
+        let blocks = decoder.blocks.count
+        // A block costs two passes, and its pruning about as much again; the last need not move on.
+        let unitsPerBlock = 2 * stream.batchCount + 1
+        var done = 0
+        func step(_ layer: Int) throws {
+            done += 1
+            try progress.report("pruning", done, of: blocks * unitsPerBlock, "block \(layer + 1) of \(blocks)")
+        }
+        var layers: [PruningReport.Layer] = []
+        for layer in 0..<blocks {
+            var statistics = try observe(decoder, layer, stream) { try step(layer) }
+            for (index, roles) in LinearRole.groups.enumerated() {
+                let names = roles.map { $0.weightName(layer: layer) }
+                layers += try prune(&decoder, names, method, statistics[index], requests)
+                statistics[index] = InputStatistics(columns: 0)
+            }
+            try step(layer)
+            if layer + 1 < blocks { try stream.advance(decoder, layer: layer) { _, _ in try step(layer) } }
+        }
+        return layers
+    }
+
+    /// Statistics of the inputs of a block's layers, one for each of ``LinearRole/groups``.
+    private func observe(
+        _ decoder: Decoder, _ layer: Int, _ stream: CalibrationStream, step: () throws -> Void
+    ) throws -> [InputStatistics] {
+        var statistics = LinearRole.groups.map { roles in
+            InputStatistics(
+                columns: decoder[linear: roles[0].weightName(layer: layer)].columns,
+                gram: method.requirement == .gram || measuresError)
+        }
+        var places: [String: Int] = [:]
+        for (index, roles) in LinearRole.groups.enumerated() { places[roles[0].weightName(layer: layer)] = index }
+        try stream.observe(decoder, layer: layer, step: step) { names, inputs, count in
+            if let place = places[names[0]] { statistics[place].accumulate(inputs, count: count) }
+        }
+        return statistics
+    }
+
+    /// Prunes and stores layers that read the same input.
+    private func prune(
+        _ decoder: inout Decoder, _ names: [String], _ method: any LayerwisePruning, _ statistics: InputStatistics?,
+        _ requests: [String: PruningRequest]
+    ) throws -> [PruningReport.Layer] {
+        let begin = monotonicSeconds()
+        var weights = names.map { decoder[linear: $0].densified() }
+        let usesGram = statistics?.hasGram ?? false
+        let originals = usesGram ? weights : []
+        let masks = try method.prune(group: &weights, statistics: statistics, requests: names.map { requests[$0]! })
+        let gram = usesGram ? try statistics?.gram() : nil
+        var layers: [PruningReport.Layer] = []
+        for (index, name) in names.enumerated() {
+            var layer = try store(&decoder, name, weights[index], masks[index])
+            if let gram {
+                layer.outputError = OutputError.relative(
+                    original: originals[index], pruned: decoder[linear: name].densified(), gram: gram)
+            }
+            layers.append(layer)
+        }
+        let seconds = (monotonicSeconds() - begin) / Double(names.count)
+        for index in layers.indices { layers[index].seconds = seconds }
+        return layers
+    }
+
+    /// Replaces a layer's matrix.
+    private func store(
+        _ decoder: inout Decoder, _ name: String, _ weight: Tensor<Float>, _ mask: Mask
+    ) throws -> PruningReport.Layer {
+        let before = decoder[linear: name].byteCount
+        let matrix = try WeightStore.make(
+            weight, mask: mask, layout: storage.layout(for: pattern, mask), values: storage.values)
+        decoder[linear: name] = matrix
+        return PruningReport.Layer(
+            name: name, rows: mask.rows, columns: mask.columns, sparsity: mask.sparsity, format: matrix.format,
+            bytesBefore: before, bytesAfter: matrix.byteCount, outputError: nil, seconds: 0)
+    }
+
+    /// Prunes all layers under one threshold. Needs the scores of all at once, so only methods without calibration can.
+    func pruneGlobally(
+        _ decoder: inout Decoder, _ method: any LayerwisePruning, _ progress: (any ProgressReporter)?
+    ) throws -> [PruningReport.Layer] {
+        guard let method = method as? any ScoredPruning, method.requirement == .none else {
+            throw LacunaError.unsupported(
+                file: nil,
+                what: "one threshold over all layers with the method \(method.card.name), which sees them in turn")
+        }
+        let sparsity: Double
+        switch budget {
+        case .global(let value), .uniform(let value): sparsity = value
+        case .perLayer, .erdosRenyiKernel, nil:
+            throw LacunaError.invalidArgument("budget", reason: "\(pattern) takes one sparsity for all layers")
+        }
+        let names = decoder.linearNames
+        var scores: [String: Tensor<Float>] = [:]
+        for (index, name) in names.enumerated() {
+            try progress.report("scoring", index, of: names.count, name)
+            scores[name] = try method.score(layer: index).scores(
+                weight: decoder[linear: name].densified(), statistics: nil)
+        }
+        let masks = try SparsityBudget.global(sparsity).masks(scores: scores, pattern: pattern)
+        scores = [:]
+        var layers: [PruningReport.Layer] = []
+        for (index, name) in names.enumerated() {
+            try progress.report("pruning", index, of: names.count, name)
+            let begin = monotonicSeconds()
+            let weight = masks[name]!.applied(to: decoder[linear: name].densified())
+            var layer = try store(&decoder, name, weight, masks[name]!)
+            layer.seconds = monotonicSeconds() - begin
+            layers.append(layer)
+        }
+        return layers
+    }
+}

@@ -1,0 +1,93 @@
+import LacunaModels
+import LacunaSparse
+import LacunaTensor
+
+extension Pruner {
+    /// Removes feed-forward neurons after one pass of the dense model.
+    func slice(
+        _ decoder: inout Decoder, _ method: any FeedForwardPruning, _ calibration: CalibrationSet,
+        _ progress: (any ProgressReporter)?
+    ) throws -> [PruningReport.Layer] {
+        guard case .uniform(let sparsity) = budget else {
+            throw LacunaError.invalidArgument(
+                "budget", reason: "the method \(method.card.name) shares out one sparsity among the blocks by itself")
+        }
+        let blocks = decoder.blocks.count
+        var stream = try CalibrationStream(decoder, calibration, batchTokens: batchTokens)
+        let batches = stream.batchCount
+        var importance: [Double] = []
+        var norms: [[Float]] = []
+        for layer in 0..<blocks {
+            let down = LinearRole.down.weightName(layer: layer)
+            var activations = InputStatistics(columns: decoder[linear: down].columns)
+            var angles = 0.0
+            var done = 0
+            try stream.advance(
+                decoder, layer: layer,
+                observer: { names, inputs, count in
+                    if names.contains(down) { activations.accumulate(inputs, count: count) }
+                },
+                step: { input, output in
+                    angles += Self.sumOfAngles(input, output)
+                    done += 1
+                    try progress.report(
+                        "observing", layer * batches + done, of: blocks * batches,
+                        "block \(layer + 1) of \(blocks)")
+                })
+            importance.append(angles / Double(max(activations.tokens, 1)))
+            norms.append(activations.norms)
+        }
+        let counts = try method.keptCounts(importance: importance, widths: norms.map(\.count), sparsity: sparsity)
+        var layers: [PruningReport.Layer] = []
+        for layer in 0..<blocks {
+            try progress.report("slicing", layer, of: blocks)
+            layers += try slice(&decoder, layer, method, norms: norms[layer], count: counts[layer])
+        }
+        return layers
+    }
+
+    private static func sumOfAngles(_ input: Tensor<Float>, _ output: Tensor<Float>) -> Double {
+        let (n, width) = (input.rows, input.columns)
+        return input.withPointer { a in
+            output.withPointer { b in
+                (0..<n).reduce(0.0) { $0 + AngularBudget.angle(a + $1 * width, b + $1 * width, count: width) }
+            }
+        }
+    }
+
+    private func slice(
+        _ decoder: inout Decoder, _ layer: Int, _ method: any FeedForwardPruning, norms: [Float], count: Int
+    ) throws -> [PruningReport.Layer] {
+        let begin = monotonicSeconds()
+        let block = decoder.blocks[layer]
+        let whole = try FeedForwardWeights(
+            gate: block.feedForward.gate.weight.densified(), up: block.feedForward.up.weight.densified(),
+            down: block.feedForward.down.weight.densified())
+        let kept = try method.keptNeurons(whole, norms: norms, count: count)
+        let part = whole.keeping(kept)
+        var replacement = block.feedForward
+        var layers: [PruningReport.Layer] = []
+        let matrices: [(LinearRole, Tensor<Float>, WritableKeyPath<FeedForward, Linear>)] = [
+            (.gate, part.gate, \.gate), (.up, part.up, \.up), (.down, part.down, \.down),
+        ]
+        for (role, weight, path) in matrices {
+            let before = block.feedForward[keyPath: path].weight
+            let matrix = try WeightStore.make(weight, mask: nil, layout: .dense, values: storage.values)
+            // Biases belong to outputs: those of gate and up go with their neurons.
+            let bias = block.feedForward[keyPath: path].bias.map { role == .down ? $0 : Self.entries($0, kept) }
+            replacement[keyPath: path] = Linear(matrix, bias: bias)
+            layers.append(
+                PruningReport.Layer(
+                    name: role.weightName(layer: layer), rows: before.rows, columns: before.columns,
+                    sparsity: 1 - Double(kept.count) / Double(max(whole.neurons, 1)), format: matrix.format,
+                    bytesBefore: before.byteCount, bytesAfter: matrix.byteCount, outputError: nil, seconds: 0))
+        }
+        try decoder.replaceFeedForward(layer: layer, with: replacement)
+        for index in layers.indices { layers[index].seconds = (monotonicSeconds() - begin) / 3 }
+        return layers
+    }
+
+    private static func entries(_ vector: Tensor<Float>, _ kept: [Int]) -> Tensor<Float> {
+        vector.withPointer { p in Tensor(kept.map { p[$0] }) }
+    }
+}

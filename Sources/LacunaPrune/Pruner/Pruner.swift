@@ -1,0 +1,112 @@
+import LacunaModels
+import LacunaSparse
+import LacunaTensor
+
+/// Prunes the linear layers of a decoder: embeddings, norms and the output head stay as they are.
+///
+/// Methods that look at inputs see the calibration text block by block. All sequences stand in front of a block; it runs
+/// once so that its layers' inputs are observed; its layers are pruned and stored; it runs again, pruned, to move the
+/// sequences behind it. So every layer is pruned for the inputs that it will really get from the pruned, rounded layers
+/// before it, and memory holds the hidden states of one place in the model, never those of all.
+///
+/// Methods that need no inputs go from matrix to matrix. Structured methods (``FeedForwardPruning``) observe the dense
+/// model in one pass and then slice.
+///
+///     let method = try PruningMethods.named("wanda")
+///     let pruner = Pruner(method, pattern: .nm(n: 2, m: 4))
+///     let (pruned, report) = try pruner.prune(decoder, calibration: CalibrationSet(text: tokens))
+public struct Pruner: Sendable {
+    public var method: any PruningMethod
+    public var pattern: Pattern
+    /// How sparsity is shared out among layers; nil only for patterns that fix it.
+    public var budget: SparsityBudget?
+    public var storage: PrunedStorage
+    /// Collects Gram matrices even for methods that do not need them, so that the report can tell output errors.
+    public var measuresError: Bool
+    /// Calibration tokens that go through a block at once, rounded to whole sequences. Bounds the memory of activations.
+    public var batchTokens: Int
+
+    public init(
+        _ method: any PruningMethod, pattern: Pattern, budget: SparsityBudget? = nil,
+        storage: PrunedStorage = PrunedStorage(), measuresError: Bool = false, batchTokens: Int = 4096
+    ) {
+        self.method = method
+        self.pattern = pattern
+        self.budget = budget
+        self.storage = storage
+        self.measuresError = measuresError
+        self.batchTokens = batchTokens
+    }
+
+    /// A copy of `decoder` with pruned layers, and what was done. The original is left as it is.
+    ///
+    /// For structured methods the sparsity is that of the feed-forward neurons, the budget must be uniform, the pattern is
+    /// not looked at, and sliced matrices are stored dense.
+    ///
+    /// - Parameter calibration: Needed unless the method's requirement is none.
+    /// - Throws: ``LacunaError/unsupported(file:what:)`` for a pattern or budget that the method cannot do,
+    ///   ``LacunaError/invalidArgument(_:reason:)`` for bad numbers or missing calibration,
+    ///   ``LacunaError/numerical(operation:reason:)`` from methods, ``LacunaError/cancelled``.
+    public func prune(
+        _ decoder: Decoder, calibration: CalibrationSet? = nil, progress: (any ProgressReporter)? = nil
+    ) throws -> (decoder: Decoder, report: PruningReport) {
+        let begin = monotonicSeconds()
+        if batchTokens < 1 { throw LacunaError.invalidArgument("batch", reason: "must be positive") }
+        try pattern.validate()
+        let needsCalibration = method.requirement != .none
+        if needsCalibration && calibration == nil {
+            throw LacunaError.invalidArgument("calibration", reason: "the method \(method.card.name) needs a text")
+        }
+        let seen = needsCalibration ? calibration : nil
+        let estimate = memoryEstimate(decoder, calibrationTokens: seen?.tokens.count ?? 0).total
+
+        var result = decoder
+        let layers: [PruningReport.Layer]
+        switch method {
+        case let method as any FeedForwardPruning:
+            layers = try slice(&result, method, seen!, progress)
+        case let method as any LayerwisePruning:
+            try method.requireSupport(pattern)
+            layers =
+                isGlobal
+                ? try pruneGlobally(&result, method, progress)
+                : try pruneLayers(&result, method, seen, progress)
+        default:
+            throw LacunaError.unsupported(file: nil, what: "the kind of method that \(method.card.name) is")
+        }
+        let report = PruningReport(
+            method: method.card.name, pattern: pattern, layers: layers, calibrationTokens: seen?.tokens.count ?? 0,
+            seconds: monotonicSeconds() - begin, estimatedBytes: estimate, peakBytes: peakResidentBytes())
+        return (result, report)
+    }
+
+    /// Whether the entries of all layers compete with each other.
+    var isGlobal: Bool {
+        if case .global = budget { return true }
+        return pattern == .unstructured(.global)
+    }
+
+    /// The sparsity over all layers, as far as it is known beforehand.
+    var nominalSparsity: Double {
+        switch budget {
+        case .uniform(let sparsity), .erdosRenyiKernel(let sparsity), .global(let sparsity): sparsity
+        case .perLayer(let sparsities): sparsities.values.reduce(0, +) / Double(max(sparsities.count, 1))
+        case nil: pattern.impliedSparsity ?? 0
+        }
+    }
+
+    /// The request for every layer, in the order of ``Decoder/linearNames``.
+    func requests(_ decoder: Decoder) throws -> [String: PruningRequest] {
+        let names = decoder.linearNames
+        let layers = names.map { name -> SparsityBudget.Layer in
+            let matrix = decoder[linear: name]
+            return (name, [matrix.rows, matrix.columns])
+        }
+        let sparsities = try budget?.allocate(layers: layers)
+        var requests: [String: PruningRequest] = [:]
+        for (index, name) in names.enumerated() {
+            requests[name] = PruningRequest(pattern, sparsity: sparsities?[name], layer: index)
+        }
+        return requests
+    }
+}

@@ -1,0 +1,135 @@
+import LacunaIO
+import LacunaModels
+import LacunaSparse
+import LacunaTensor
+import Testing
+
+struct CheckpointTests {
+    /// Calls `body` with the path of a directory that does not exist yet, and removes it afterwards.
+    private func withDirectory(_ body: (String) throws -> Void) throws {
+        let path = "/tmp/lacuna-models-\(UInt64.random(in: 0...UInt64.max))"
+        defer { try? FileSystem.remove(path) }
+        try body(path)
+    }
+
+    private func pruned(_ decoder: Decoder, _ layout: StorageLayout, _ values: ValueType) throws -> Decoder {
+        try decoder.sparsified { name, matrix in
+            let weight = matrix.densified()
+            let pattern: Pattern = layout == .nm(n: 2, m: 4) ? .nm(n: 2, m: 4) : .unstructured(.layer)
+            let scores = Tensor(weight.scalars.map(abs), shape: weight.shape)
+            let mask = layout == .dense ? nil : try Selection.mask(scores: scores, pattern: pattern, sparsity: 0.5)
+            return try WeightStore.make(weight, mask: mask, layout: layout, values: values)
+        }
+    }
+
+    @Test(arguments: [
+        StorageFormat(.dense, .f32), .init(.dense, .bf16), .init(.dense, .int8), .init(.dense, .int4),
+        .init(.bitmask, .f32), .init(.bitmask, .bf16), .init(.bitmask, .int8), .init(.bitmask, .int4),
+        .init(.nm(n: 2, m: 4), .bf16), .init(.csr, .f32), .init(.bsr(rows: 4, columns: 4), .bf16),
+    ])
+    func savedDecodersComeBackAsTheyWere(_ format: StorageFormat) throws {
+        let original = try pruned(makeDecoder(seed: 1, tied: false, bias: true), format.layout, format.values)
+        let tokens = [1, 4, 9, 16, 25, 36]
+        try withDirectory { path in
+            try original.save(to: path)
+            let loaded = try Decoder.load(path)
+            #expect(loaded.configuration == original.configuration)
+            #expect(loaded.footprints == original.footprints)
+            #expect(try loaded.logits(tokens) == original.logits(tokens))
+            // Other value types keep the zeros.
+            let floats = try Decoder.load(path, weights: .f32)
+            #expect(floats.footprints.allSatisfy { $0.format.values == .f32 })
+            #expect(abs(floats.linearSparsity - original.linearSparsity) < 1e-9)
+        }
+    }
+
+    @Test func widthsThatDifferSurvive() throws {
+        let original = try makeDecoder(seed: 2, intermediateSizes: [12, 40, 8])
+        try withDirectory { path in
+            try original.save(to: path)
+            #expect(try Decoder.load(path).configuration.intermediateSizes == [12, 40, 8])
+        }
+    }
+
+    @Test func anExistingDirectoryIsLeftAlone() throws {
+        let decoder = try makeDecoder(seed: 3)
+        try withDirectory { path in
+            try decoder.save(to: path)
+            #expect(throws: LacunaError.self) { try decoder.save(to: path) }
+            try decoder.save(to: path, overwrite: true)
+            #expect(try Decoder.load(path).footprints == decoder.footprints)
+        }
+    }
+
+    @Test func nothingAppearsWhenSavingIsCancelled() throws {
+        final class Stop: ProgressReporter {
+            func update(task: String, completed: Int, total: Int, detail: String) {}
+            var isCancelled: Bool { true }
+        }
+        let decoder = try makeDecoder(seed: 4)
+        try withDirectory { path in
+            #expect(throws: LacunaError.cancelled) { try decoder.save(to: path, progress: Stop()) }
+            #expect(!FileSystem.exists(path))
+        }
+    }
+
+    @Test func interleavedRotationCannotBeSaved() throws {
+        let decoder = try makeDecoder(seed: 5, rotary: .init(layout: .interleaved))
+        try withDirectory { path in
+            #expect(throws: LacunaError.self) { try decoder.save(to: path) }
+            #expect(!FileSystem.exists(path))
+        }
+    }
+
+    @Test(arguments: [WeightPrecision.bf16, .int8, .int4])
+    func reducedPrecisionStaysNear(_ precision: WeightPrecision) throws {
+        let fixture = Fixture(name: "llama3.gguf", expectedIn: "llama3")
+        let (tokens, logits) = try fixture.expected()
+        let decoder = try Decoder.load(fixture.path, weights: precision)
+        let error = relativeError(try decoder.logits(tokens), logits)
+        let limit: [WeightPrecision: Float] = [.bf16: 0.02, .int8: 0.1, .int4: 0.8]
+        #expect(error > 1e-5 && error < limit[precision]!, "\(error)")
+        #expect(decoder.blocks[0].attention.query.weight.format == StorageFormat(.dense, precision.valueType!))
+        // The head is too important for four bits.
+        #expect(decoder.head.format.values == (precision == .int4 ? .int8 : precision.valueType!))
+    }
+
+    @Test func storedTypesStay() throws {
+        let decoder = try Decoder.load(Fixture.directory + "/qwen2")
+        #expect(decoder.footprints.allSatisfy { $0.format == StorageFormat(.dense, .bf16) })
+        #expect(decoder.blocks[0].attention.key.bias != nil && decoder.blocks[0].attention.output.bias == nil)
+    }
+
+    @Test func brokenModelsAreRefusedByName() throws {
+        let decoder = try makeDecoder(seed: 6)
+        /// Saves the decoder under another configuration.
+        func loadAfter(_ change: (inout JSONObject) -> Void) throws -> Decoder {
+            var result: Decoder?
+            try withDirectory { path in
+                try decoder.save(to: path)
+                let file = FileSystem.join(path, "config.json")
+                var object = try JSONFields(contentsOf: file).object
+                change(&object)
+                try AtomicFile.write(JSONValue.object(object).serialized(), to: file)
+                result = try Decoder.load(path)
+            }
+            return result!
+        }
+        _ = try loadAfter { _ in }
+        let changes: [(key: String, value: JSONValue)] = [
+            ("model_type", "gpt2"), ("hidden_act", "gelu"), ("hidden_size", 25), ("num_hidden_layers", 4),
+            ("num_hidden_layers", 0), ("num_hidden_layers", JSONValue(Int.max)), ("num_attention_heads", 5),
+            ("num_key_value_heads", 0), ("num_key_value_heads", 4), ("head_dim", 9), ("vocab_size", 51),
+            ("vocab_size", JSONValue(Int.max)), ("intermediate_sizes", [20, 33]), ("intermediate_sizes", [20, 33, 21]),
+            ("tie_word_embeddings", false), ("rms_norm_eps", -1), ("hidden_size", "24"), ("eos_token_id", 50),
+            ("rope_parameters", ["rope_type": "yarn", "factor": 2]), ("rope_parameters", ["rope_type": "llama3"]),
+            ("rope_parameters", ["rope_theta": 0]), ("max_position_embeddings", 0), ("partial_rotary_factor", 0.5),
+            ("attention_bias", true),
+        ]
+        for change in changes {
+            #expect(throws: LacunaError.self, "\(change)") { try loadAfter { $0[change.key] = change.value } }
+        }
+        #expect(throws: LacunaError.self) { try Decoder.load("/nowhere/at/all") }
+        #expect(throws: LacunaError.self) { try Decoder.load(Fixture.directory + "/llama-tied/model.safetensors") }
+    }
+}

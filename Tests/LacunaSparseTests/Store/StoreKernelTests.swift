@@ -1,0 +1,227 @@
+import CLacuna
+import LacunaTensor
+import Testing
+
+/// CSR, BSR and panel kernels of every level this processor has, against the scalar ones.
+@Suite struct StoreKernelTests {
+    static let levels = (0..<Int32(LK_LEVELS)).filter { lk_level($0) != nil }
+    /// Rows and columns: tails of vectors, of mask words and of bands; more rows than a block of them.
+    static let shapes = [(1, 1), (7, 64), (40, 129), (520, 70), (33, 700), (5, 0)]
+
+    /// The same random positions as a bitmask, as CSR and as BSR, and values of every type for them.
+    struct Operands {
+        let rows: Int
+        let columns: Int
+        var starts: [UInt32] = [0]
+        var words: [UInt64]
+        var narrow: [UInt16] = []
+        var wide: [UInt32] = []
+        let floats: [Float]
+        let halves: [UInt16]
+        let bytes: [Int8]
+        let rowScales: [Float]
+        let groupScales: [UInt16]
+
+        init(_ rows: Int, _ columns: Int, blockRows: Int = 1, blockColumns: Int = 1) {
+            (self.rows, self.columns) = (rows, columns)
+            var generator = SeededGenerator(seed: UInt64(rows), stream: UInt64(columns * 100 + blockColumns))
+            let perRow = (columns + 63) / 64
+            words = [UInt64](repeating: 0, count: rows * perRow + 8)
+            let blocksAcross = (columns + blockColumns - 1) / blockColumns
+            for r in 0..<(rows + blockRows - 1) / blockRows {
+                let density = [0.0, 0.2, 0.5, 1.0][r % 4]
+                for c in 0..<blocksAcross where generator.uniform() < density {
+                    narrow.append(UInt16(c))
+                    wide.append(UInt32(c))
+                    if blockRows == 1 { words[r * perRow + c / 64] |= 1 << UInt64(c % 64) }
+                }
+                starts.append(UInt32(narrow.count))
+            }
+            let count = (narrow.count + 1) * blockRows * blockColumns + 64
+            floats = (0..<count).map { i in i % 50 == 7 ? Float(bitPattern: 77) : Float(generator.normal()) }
+            halves = floats.map { BFloat16($0).bits }
+            bytes = (0..<count).map { _ in Int8(truncatingIfNeeded: generator.next()) }
+            rowScales = (0..<rows).map { _ in Float(generator.uniform()) * 0.01 }
+            groupScales = (0..<rows * perRow + 1).map { _ in BFloat16(Float(generator.uniform())).bits }
+        }
+
+        /// The values and scales of one of four types.
+        func withValues<R>(_ type: Int, _ body: (UnsafeRawPointer, UnsafeRawPointer) -> R) -> R {
+            rowScales.withUnsafeBytes { rowScales in
+                groupScales.withUnsafeBytes { groupScales in
+                    let empty = UnsafeRawPointer(bitPattern: 64)!
+                    let scales = (type == 3 ? groupScales.baseAddress : rowScales.baseAddress) ?? empty
+                    switch type {
+                    case 0: return floats.withUnsafeBytes { body($0.baseAddress!, scales) }
+                    case 1: return halves.withUnsafeBytes { body($0.baseAddress!, scales) }
+                    default: return bytes.withUnsafeBytes { body($0.baseAddress!, scales) }
+                    }
+                }
+            }
+        }
+    }
+
+    static func agree(_ a: UnsafeMutablePointer<Float>, _ b: UnsafeMutablePointer<Float>, _ count: Int) -> Bool {
+        for i in 0..<count where !(abs(a[i] - b[i]) <= 2e-4 + 1e-4 * abs(b[i])) { return false }
+        return true
+    }
+
+    static func random(_ count: Int, seed: UInt64) -> Buffer<Float> {
+        var generator = SeededGenerator(seed: seed)
+        return Buffer((0..<count).map { _ in Float(generator.normal()) * 0.1 })
+    }
+
+    @Test(arguments: levels, shapes)
+    func csr(level: Int32, shape: (Int, Int)) {
+        let (rows, columns) = shape
+        let operands = Operands(rows, columns)
+        let (table, reference) = (lk_level(level)!.pointee, lk_reference()!.pointee)
+        let x = Self.random((columns + 63) / 64 * 64, seed: 1)
+        let panel = Self.random(columns * 64, seed: 2)
+        var input = lk_input()
+        input.x = UnsafePointer(x.pointer)
+        let single = [
+            (table.gemv_csr_f32, reference.gemv_csr_f32), (table.gemv_csr_bf16, reference.gemv_csr_bf16),
+            (table.gemv_csr_i8, reference.gemv_csr_i8), (table.gemv_csr_i4, reference.gemv_csr_i4),
+        ]
+        let many = [
+            (table.panel_csr_f32, reference.panel_csr_f32), (table.panel_csr_bf16, reference.panel_csr_bf16),
+            (table.panel_csr_i8, reference.panel_csr_i8),
+        ]
+        for wide in [false, true] {
+            for type in 0..<4 {
+                operands.withValues(type) { values, scales in
+                    operands.starts.withUnsafeBufferPointer { starts in
+                        operands.narrow.withUnsafeBytes { narrow in
+                            operands.wide.withUnsafeBytes { wideColumns in
+                                var w = lk_csr(
+                                    row_start: starts.baseAddress,
+                                    column: wide ? wideColumns.baseAddress : narrow.baseAddress, values: values,
+                                    scales: scales, columns: columns, wide: wide ? 1 : 0)
+                                let (a, b) = (
+                                    Buffer<Float>(repeating: .nan, count: rows * 64), Self.random(rows * 64, seed: 3)
+                                )
+                                for first in Set([0, rows / 3]) {
+                                    single[type].0!(&w, &input, first, rows, a.pointer)
+                                    single[type].1!(&w, &input, first, rows, b.pointer)
+                                    #expect(Self.agree(a.pointer, b.pointer, rows - first), "vector, type \(type)")
+                                    for width in [16, 32, 64] where type < 3 {
+                                        many[type].0!(&w, panel.pointer, width, first, rows, a.pointer)
+                                        many[type].1!(&w, panel.pointer, width, first, rows, b.pointer)
+                                        #expect(
+                                            Self.agree(a.pointer, b.pointer, (rows - first) * width),
+                                            "panel \(width), type \(type)")
+                                    }
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    @Test(arguments: levels, shapes)
+    func bitmaskPanels(level: Int32, shape: (Int, Int)) {
+        let (rows, columns) = shape
+        let operands = Operands(rows, columns)
+        let (table, reference) = (lk_level(level)!.pointee, lk_reference()!.pointee)
+        let panel = Self.random(columns * 64, seed: 2)
+        let many = [
+            (table.panel_bitmask_f32, reference.panel_bitmask_f32),
+            (table.panel_bitmask_bf16, reference.panel_bitmask_bf16),
+            (table.panel_bitmask_i8, reference.panel_bitmask_i8),
+        ]
+        for type in 0..<3 {
+            operands.withValues(type) { values, scales in
+                operands.starts.withUnsafeBufferPointer { starts in
+                    operands.words.withUnsafeBufferPointer { words in
+                        var w = lk_bitmask(
+                            mask: words.baseAddress, values: values, scales: scales, row_start: starts.baseAddress,
+                            row_stride: 0, columns: columns)
+                        let (a, b) = (Buffer<Float>(repeating: .nan, count: rows * 64), Self.random(rows * 64, seed: 3))
+                        for first in Set([0, rows / 3]) {
+                            for width in [16, 32, 64] {
+                                many[type].0!(&w, panel.pointer, width, first, rows, a.pointer)
+                                many[type].1!(&w, panel.pointer, width, first, rows, b.pointer)
+                                #expect(
+                                    Self.agree(a.pointer, b.pointer, (rows - first) * width), "\(width), type \(type)")
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    @Test(arguments: levels, [(1, 1), (4, 4), (2, 8), (8, 8), (1, 16), (16, 16), (5, 32), (3, 5), (40, 16), (6, 4)])
+    func bsr(level: Int32, block: (Int, Int)) {
+        let (table, reference) = (lk_level(level)!.pointee, lk_reference()!.pointee)
+        let single = [
+            (table.gemv_bsr_f32, reference.gemv_bsr_f32), (table.gemv_bsr_bf16, reference.gemv_bsr_bf16),
+            (table.gemv_bsr_i8, reference.gemv_bsr_i8), (table.gemv_bsr_i4, reference.gemv_bsr_i4),
+        ]
+        let many = [
+            (table.panel_bsr_f32, reference.panel_bsr_f32), (table.panel_bsr_bf16, reference.panel_bsr_bf16),
+            (table.panel_bsr_i8, reference.panel_bsr_i8),
+        ]
+        // Whole blocks, blocks that reach beyond the matrix, more rows than a block of them.
+        for (rows, columns) in [(block.0 * 5, block.1 * 9), (block.0 * 2 + 1, block.1 * 30 + 1), (515, 40)] {
+            let operands = Operands(rows, columns, blockRows: block.0, blockColumns: block.1)
+            let x = Self.random((columns + 63) / 64 * 64, seed: 1)
+            let panel = Self.random(columns * 64, seed: 2)
+            var input = lk_input()
+            input.x = UnsafePointer(x.pointer)
+            for type in 0..<4 {
+                operands.withValues(type) { values, scales in
+                    operands.starts.withUnsafeBufferPointer { starts in
+                        operands.wide.withUnsafeBufferPointer { blocks in
+                            var w = lk_bsr(
+                                row_start: starts.baseAddress, block_column: blocks.baseAddress, values: values,
+                                scales: scales, columns: columns, block_rows: block.0, block_columns: block.1)
+                            let (a, b) = (
+                                Buffer<Float>(repeating: .nan, count: rows * 64), Self.random(rows * 64, seed: 3)
+                            )
+                            for first in Set([0, rows / 3]) {
+                                single[type].0!(&w, &input, first, rows, a.pointer)
+                                single[type].1!(&w, &input, first, rows, b.pointer)
+                                #expect(Self.agree(a.pointer, b.pointer, rows - first), "vector, type \(type)")
+                                for width in [16, 32, 64] where type < 3 {
+                                    many[type].0!(&w, panel.pointer, width, first, rows, a.pointer)
+                                    many[type].1!(&w, panel.pointer, width, first, rows, b.pointer)
+                                    #expect(
+                                        Self.agree(a.pointer, b.pointer, (rows - first) * width),
+                                        "panel \(width), type \(type)")
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    @Test(arguments: levels)
+    func panelsAreTransposes(level: Int32) {
+        let table = lk_level(level)!.pointee
+        for (count, columns, width) in [(64, 64, 64), (1, 5, 16), (16, 33, 16), (31, 70, 32), (40, 129, 64)] {
+            let x = Self.random(count * (columns + 3), seed: 4)
+            let panel = Buffer<Float>(repeating: .nan, count: columns * width)
+            table.pack_panel(x.pointer, columns + 3, count, columns, width, panel.pointer)
+            for c in 0..<columns {
+                for t in 0..<width {
+                    let expected = t < count ? x.pointer[t * (columns + 3) + c] : 0
+                    if panel.pointer[c * width + t] != expected { Issue.record("entry \(c) of vector \(t)") }
+                }
+            }
+            let back = Buffer<Float>(repeating: -1, count: count * (columns + 2))
+            table.unpack_panel(panel.pointer, width, columns, count, back.pointer, columns + 2)
+            for t in 0..<count {
+                for c in 0..<columns + 2 {
+                    let expected = c < columns ? x.pointer[t * (columns + 3) + c] : -1
+                    if back.pointer[t * (columns + 2) + c] != expected { Issue.record("vector \(t), row \(c)") }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,221 @@
+import CLacuna
+import LacunaTensor
+import Testing
+
+/// Vector arithmetic, conversions and decoder layers of every level against the scalar reference.
+@Suite struct ElementwiseKernelTests {
+    @Test(arguments: supportedLevels) func vectors(level: Int32) {
+        let k = kernels(level)
+        var random = SeededGenerator(seed: 1, stream: UInt64(level))
+        for n in [0] + awkwardLengths {
+            let a = random.awkwardFloats(n + 1)
+            let b = random.awkwardFloats(n + 1)
+            a.withUnsafeBufferPointer { a in
+                b.withUnsafeBufferPointer { b in
+                    // From the second element: addresses that are no multiple of a vector.
+                    let (p, q) = (a.baseAddress! + 1, b.baseAddress! + 1)
+                    let bound = (0..<n).reduce(Float(1e-37)) { $0 + (p[$1] * q[$1]).magnitude * 1e-6 }
+                    #expect((k.dot_f32(p, q, n) - reference.dot_f32(p, q, n)).magnitude <= bound)
+                    let magnitude = (0..<n).reduce(Float(1e-37)) { $0 + p[$1].magnitude * 1e-6 }
+                    #expect((k.sum_f32(p, n) - reference.sum_f32(p, n)).magnitude <= magnitude)
+                    #expect(k.max_f32(p, n) == (0..<n).map { p[$0] }.max() ?? -.infinity)
+                    #expect(k.argmax_f32(p, n) == reference.argmax_f32(p, n))
+                    var mine = Array(b)
+                    var expected = mine
+                    k.axpy_f32(0.3, p, &mine, n)
+                    reference.axpy_f32(0.3, p, &expected, n)
+                    #expect((0...n).allSatisfy { isClose(mine[$0], expected[$0], relative: 1e-5, absolute: 1e-4) })
+                    #expect(mine[n] == b[n], "axpy wrote beyond its end")
+                    k.scale_add_f32(0.3, p, -2, &mine, n)
+                    reference.scale_add_f32(0.3, p, -2, &expected, n)
+                    #expect((0...n).allSatisfy { isClose(mine[$0], expected[$0], relative: 1e-5, absolute: 1e-3) })
+                    #expect(mine[n] == b[n], "scale_add wrote beyond its end")
+                }
+            }
+        }
+    }
+
+    @Test(arguments: supportedLevels) func extremesAndNaN(level: Int32) {
+        let k = kernels(level)
+        for n in awkwardLengths {
+            var x = [Float](repeating: -5, count: n)
+            x[n / 2] = .nan
+            x[n - 1] = n == 1 ? .nan : -1
+            #expect(k.max_f32(x, n) == (n < 2 ? -.infinity : -1))
+            #expect(k.argmax_f32(x, n) == (n < 2 ? -1 : n - 1))
+        }
+        #expect(k.argmax_f32([3, 7, 7, 1], 4) == 1, "the first of equals")
+    }
+
+    @Test(arguments: supportedLevels) func conversionsAgreeBitForBit(level: Int32) {
+        let k = kernels(level)
+        var random = SeededGenerator(seed: 2, stream: UInt64(level))
+        // Random bit patterns reach every exponent, infinities and NaNs; the others are ties and borders of f16.
+        var x = (0..<20_000).map { _ in Float(bitPattern: UInt32(truncatingIfNeeded: random.next())) }
+        x += (0..<20_000).map { _ in Float(bitPattern: 0x3000_0000 + UInt32(random.next() % 0x2000_0000) & ~0xFFF) }
+        x += [0, -0.0, 65504, 65519.996, 65520, -65520, 0x1p-24, 0x1p-25, 0x1.8p-25, 0x1.ffep-15, .infinity, .nan]
+        var mine = [UInt16](repeating: 0, count: x.count)
+        k.f32_to_bf16(x, &mine, x.count)
+        #expect(zip(mine, x).allSatisfy { $0 == BFloat16($1).bits })
+        k.f32_to_f16(x, &mine, x.count)
+        var expected = mine
+        reference.f32_to_f16(x, &expected, x.count)
+        #expect(mine == expected)
+
+        let all = (0..<65536).map { UInt16($0) }
+        var wide = [Float](repeating: 0, count: 65536)
+        k.bf16_to_f32(all, &wide, 65536)
+        #expect(zip(wide, all).allSatisfy { $0.bitPattern == UInt32($1) << 16 })
+        k.f16_to_f32(all, &wide, 65536)
+        #expect(zip(wide, all).allSatisfy { $0 == Half(bits: $1).float || ($0.isNaN && Half(bits: $1).float.isNaN) })
+        // There and back again.
+        var back = all
+        k.f32_to_f16(wide, &back, 65536)
+        #expect(zip(back, all).allSatisfy { $0 == $1 || Half(bits: $1).float.isNaN })
+        for n in awkwardLengths {
+            var guarded = [Float](repeating: 9, count: n + 1)
+            k.f16_to_f32(Array(all[15000..<15000 + n]), &guarded, n)
+            #expect((0..<n).allSatisfy { guarded[$0] == Half(bits: all[15000 + $0]).float } && guarded[n] == 9)
+            k.bf16_to_f32(Array(all[15000..<15000 + n]), &guarded, n)
+            #expect((0..<n).allSatisfy { guarded[$0] == BFloat16(bits: all[15000 + $0]).float } && guarded[n] == 9)
+        }
+    }
+
+    @Test(arguments: supportedLevels) func inputForms(level: Int32) {
+        let k = kernels(level)
+        var random = SeededGenerator(seed: 3, stream: UInt64(level))
+        for n in awkwardLengths {
+            var values = random.awkwardFloats(n)
+            if n > 64 { for i in 0..<64 { values[i] = 0x1p-130 } }
+            let expected = KernelInput(values)
+            let padded = (n + 63) / 64 * 64
+            var split = [Float](repeating: 9, count: padded)
+            k.split_even_odd(expected.x.pointer, n, &split)
+            #expect(split == Array(expected.split.elements))
+            var (q, scale) = ([Int8](repeating: 9, count: padded), [Float](repeating: 9, count: padded / 32))
+            k.quantize_x64(values, n, &q, &scale)
+            #expect(q == Array(expected.q64.elements))
+            #expect(Array(scale[..<(padded / 64)]) == Array(expected.scale64.elements))
+            var total = [Float](repeating: 9, count: padded / 32)
+            k.quantize_x32(values, n, &q, &scale, &total)
+            let groups = (n + 31) / 32
+            #expect(Array(q[..<(groups * 32)]) == Array(expected.q32.elements.prefix(groups * 32)))
+            #expect(Array(scale[..<groups]) == Array(expected.scale32.elements.prefix(groups)))
+            #expect(Array(total[..<groups]) == Array(expected.total32.elements.prefix(groups)))
+        }
+    }
+
+    @Test func quantisedInputIsWithinHalfAStep() {
+        var random = SeededGenerator(seed: 4)
+        let input = KernelInput(random.awkwardFloats(640))
+        for c in 0..<640 {
+            let step = input.scale64.pointer[c / 64]
+            #expect((input.x.pointer[c] - step * Float(input.q64.pointer[c])).magnitude <= step * 0.5001)
+        }
+        #expect(input.values(.groups32).count == 640)
+    }
+
+    @Test(arguments: supportedLevels) func layers(level: Int32) {
+        let k = kernels(level)
+        var random = SeededGenerator(seed: 5, stream: UInt64(level))
+        for n in awkwardLengths {
+            let x = random.normals(n).map { $0 * 8 }
+            let other = random.normals(n)
+            var mine = [Float](repeating: 9, count: n + 1)
+            var expected = mine
+            k.rmsnorm(x, other, 1e-5, n, &mine)
+            reference.rmsnorm(x, other, 1e-5, n, &expected)
+            #expect(zip(mine, expected).allSatisfy { isClose($0, $1, relative: 1e-5) })
+
+            k.silu_mul(x, other, &mine, n)
+            reference.silu_mul(x, other, &expected, n)
+            #expect(zip(mine, expected).allSatisfy { isClose($0, $1) })
+
+            mine = x + [9]
+            expected = x + [9]
+            k.softmax(&mine, n)
+            reference.softmax(&expected, n)
+            #expect(zip(mine, expected).allSatisfy { isClose($0, $1, relative: 3e-6) })
+        }
+    }
+
+    @Test(arguments: supportedLevels) func exponentialOverItsWholeRange(level: Int32) {
+        let k = kernels(level)
+        // softmax of (0, -x) is exp(-x) / (1 + exp(-x)). Below exp(-87) it may be 0.
+        var worst = 0.0
+        for step in 0..<3000 {
+            let x = Float(step) * 0.05
+            var pair: [Float] = [0, -x]
+            k.softmax(&pair, 2)
+            let expected = 1 / (1 + exponential(Double(x)))
+            worst = max(worst, ((Double(pair[1]) - expected).magnitude - 2e-38) / expected)
+        }
+        #expect(worst <= 3e-7)
+        var huge: [Float] = [-.infinity, 3e38, -3e38]
+        k.softmax(&huge, 3)
+        #expect(huge == [0, 1, 0])
+        var out: [Float] = [0, 0, 0]
+        k.silu_mul([-200, 200, 0], [1, 1, 1], &out, 3)
+        #expect(out[0].magnitude < 1e-30 && out[1] == 200 && out[2] == 0)
+    }
+
+    @Test(arguments: supportedLevels) func rotations(level: Int32) {
+        let k = kernels(level)
+        var random = SeededGenerator(seed: 6, stream: UInt64(level))
+        for pairs in [1, 3, 8, 16, 20, 32, 64] {
+            let x = random.normals(2 * pairs)
+            let angles = (0..<pairs).map { _ in random.uniform() * 6 }
+            let (c, s) = (angles.map { Float(cosine($0)) }, angles.map { Float(sine($0)) })
+            var (mine, expected) = (x, x)
+            k.rope_interleaved(&mine, c, s, pairs)
+            reference.rope_interleaved(&expected, c, s, pairs)
+            #expect(zip(mine, expected).allSatisfy { isClose($0, $1, relative: 1e-5, absolute: 1e-6) })
+            (mine, expected) = (x, x)
+            k.rope_halves(&mine, c, s, pairs)
+            reference.rope_halves(&expected, c, s, pairs)
+            #expect(zip(mine, expected).allSatisfy { isClose($0, $1, relative: 1e-5, absolute: 1e-6) })
+        }
+        var unit: [Float] = [1, 0]
+        k.rope_halves(&unit, [0], [1], 1)
+        #expect(unit == [0, 1], "a quarter turn, counterclockwise")
+    }
+
+    @Test(arguments: supportedLevels) func attention(level: Int32) {
+        let k = kernels(level)
+        var random = SeededGenerator(seed: 7, stream: UInt64(level))
+        for (count, dimensions, stride) in [
+            (1, 64, 64), (3, 64, 192), (9, 64, 64), (5, 128, 200), (6, 20, 33), (4, 7, 7), (11, 80, 81),
+        ] {
+            let query = random.normals(dimensions)
+            let cache = random.normals(count * stride + stride)
+            var mine = [Float](repeating: 9, count: count + 1)
+            var expected = mine
+            k.attention_scores(query, cache, stride, count, dimensions, 0.125, &mine)
+            reference.attention_scores(query, cache, stride, count, dimensions, 0.125, &expected)
+            #expect(zip(mine, expected).allSatisfy { isClose($0, $1, relative: 1e-5, absolute: 1e-5) })
+            let weights = (0..<count).map { _ in Float(random.uniform()) }
+            mine = [Float](repeating: 9, count: dimensions + 1)
+            expected = mine
+            k.attention_mix(weights, cache, stride, count, dimensions, &mine)
+            reference.attention_mix(weights, cache, stride, count, dimensions, &expected)
+            #expect(zip(mine, expected).allSatisfy { isClose($0, $1, relative: 1e-5, absolute: 1e-5) })
+        }
+    }
+
+    @Test(arguments: supportedLevels) func calibrationSums(level: Int32) {
+        let k = kernels(level)
+        var random = SeededGenerator(seed: 8, stream: UInt64(level))
+        for columns in awkwardLengths {
+            let stride = columns + 3
+            let x = random.normals(5 * stride)
+            var mine = [Double](repeating: 0.5, count: columns + 1)
+            var expected = mine
+            k.accumulate_squares(x, 5, columns, stride, &mine)
+            reference.accumulate_squares(x, 5, columns, stride, &expected)
+            #expect(zip(mine, expected).allSatisfy { ($0 - $1).magnitude < 1e-13 * $1.magnitude + 1e-14 })
+            k.accumulate_sums(x, 5, columns, stride, &mine)
+            reference.accumulate_sums(x, 5, columns, stride, &expected)
+            #expect(zip(mine, expected).allSatisfy { ($0 - $1).magnitude < 1e-13 * $1.magnitude + 1e-13 })
+        }
+    }
+}
