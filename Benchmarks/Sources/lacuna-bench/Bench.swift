@@ -6,7 +6,7 @@ import LacunaTensor
 @main
 struct Bench: ParsableCommand {
     enum Suite: String, ExpressibleByArgument, CaseIterable {
-        case kernels, decode
+        case kernels
     }
 
     static let configuration = CommandConfiguration(
@@ -19,16 +19,12 @@ struct Bench: ParsableCommand {
 
     @Argument(help: "What to measure; everything if none is named.")
     var suites: [Suite] = []
-    @Option(help: "The language model: a .gguf file.")
-    var model: String?
     @Option(help: "Numbers of threads to measure with. (default: 1 and all)")
     var threads: String?
     @Option(help: "Seed of the random weights.")
     var seed: UInt64 = 1
     @Flag(help: "Few repetitions: for trying things out, not for publication.")
     var quick = false
-    @Option(help: "Results of a peer, as Scripts/peers.sh writes them.")
-    var peers: [String] = []
     @Option(help: "Where to write the results as JSON.")
     var json: String?
     @Option(help: "Where to write the document with all tables.")
@@ -37,7 +33,7 @@ struct Bench: ParsableCommand {
     func run() throws {
         CleanEnvironment.restartIfPinned()
         let settings = Settings(
-            machine: Machine(), threads: try threadCounts(), seed: seed, quick: quick, model: model)
+            machine: Machine(), threads: try threadCounts(), seed: seed, quick: quick)
         let weights = RandomWeights(seed: seed)
         var report = Report(machine: settings.machine)
         for suite in suites.isEmpty ? Suite.allCases : suites {
@@ -45,11 +41,14 @@ struct Bench: ParsableCommand {
             case .kernels:
                 report.sections += try VectorSuite(settings: settings, weights: weights).sections()
                 report.sections += try MatrixSuite(settings: settings, weights: weights).sections()
-            case .decode:
-                break
             }
         }
         print(report.text)
+        if let markdown {
+            let introduction = "Written by `lacuna-bench`; every ratio is a median over paired rounds."
+            let document = report.markdown(title: "Performance", introduction: introduction)
+            try document.write(toFile: markdown, atomically: true, encoding: .utf8)
+        }
         if let json { try report.json().write(to: URL(fileURLWithPath: json)) }
     }
 

@@ -10,8 +10,6 @@ struct Settings {
     var seed: UInt64
     /// Fewer rounds: for trying things out, not for publication.
     var quick: Bool
-    /// The language model; nil if none is at hand.
-    var model: String?
 
     func timer(rounds: Int, turnSeconds: Double = 0.002, beforeTurn: (() -> Void)? = nil) -> PairedTimer {
         PairedTimer(rounds: quick ? max(2, rounds / 5) : rounds, turnSeconds: turnSeconds, beforeTurn: beforeTurn)
