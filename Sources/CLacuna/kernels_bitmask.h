@@ -142,7 +142,7 @@ INLINE void K(gemv_bitmask_bf16_rows)(
 }
 BY_ROW_GROUPS(gemv_bitmask_bf16)
 
-// Products of one group of 64 columns, bytes already spread: Σ (w + bias) q - bias Σ q, exactly.
+// Products of one group of 64 columns, bytes already spread; `start` are the sums for the bias.
 INLINE __m512 K(multiply_spread)(__m512i spread, __m512i bias, __m512i start, __m512i q) {
   return _mm512_cvtepi32_ps(_mm512_dpbusd_epi32(start, _mm512_xor_si512(spread, bias), q));
 }
@@ -152,7 +152,6 @@ INLINE void K(gemv_bitmask_i8_rows)(
   long words = (w->columns + 63) / 64;
   const int8_t *x = input->q64, *kept[K(together)];
   const float *scale = input->scale64;
-  const int32_t *offset = input->offset64;
   const uint64_t *mask[K(together)];
   __m512 sum[K(together)] = {0};
   for (int j = 0; j < count; j++) {
@@ -160,7 +159,7 @@ INLINE void K(gemv_bitmask_i8_rows)(
     mask[j] = w->mask + rows[j] * words;
   }
   for (long i = 0; i < words; i++) {
-    __m512i q = _mm512_loadu_si512(x + i * 64), start = _mm512_zextsi128_si512(_mm_loadu_si32(offset + i));
+    __m512i q = _mm512_loadu_si512(x + i * 64), start = K(bias_sums)(128, q);
     for (int j = 0; j < count; j++) {
       __builtin_prefetch((const char *)kept[j] + 3072);
       __m512i spread = K(spread_i8)(kept[j], mask[j] + i);
@@ -193,8 +192,7 @@ INLINE void K(gemv_bitmask_i4_rows)(
     for (int j = 0; j < count; j++)
       K(store)(scale[j], K(load_scales)(scales[j] + first, last - first) * K(load_part)(input->scale64 + first, last - first));
     for (long i = first; i < last; i++) {
-      __m512i q = _mm512_loadu_si512(x + i * 64);
-      __m512i start = _mm512_srai_epi32(_mm512_zextsi128_si512(_mm_loadu_si32(input->offset64 + i)), 4);
+      __m512i q = _mm512_loadu_si512(x + i * 64), start = K(bias_sums)(8, q);
       for (int j = 0; j < count; j++) {
         __builtin_prefetch((const char *)kept[j] + 3072);
         __m512i spread = K(spread_nibbles)(kept[j], mask[j] + i);

@@ -3,7 +3,7 @@
 // A block is read as one long vector, in pieces of LANES values: piece k covers values k LANES, ... of the block, and
 // the matching entries of x are either consecutive (blocks at least as wide as a vector) or the few entries of the
 // block repeated (narrower ones). Up to four pieces at a time keep their sums in registers along the block row. Blocks
-// of other shapes, and nibbles, take the scalar way.
+// of other shapes take the scalar way.
 
 typedef int8_t K(block_bytes) __attribute__((vector_size(LANES), aligned(1), may_alias));
 typedef float K(block_four) __attribute__((vector_size(16), aligned(4), may_alias));
@@ -88,6 +88,32 @@ INLINE VF K(block_input)(const float *x, const int narrow) {
 GEMV_BSR(f32, float)
 GEMV_BSR(bf16, uint16_t)
 GEMV_BSR(i8, int8_t)
+
+// Blocks that lie within one group of 64 columns have one scale a row; both nibbles of a byte belong to the same row.
+static void K(gemv_bsr_i4)(const lk_bsr *w, const lk_input *input, long r0, long r1, float *out) {
+  const long height = w->block_rows, width = w->block_columns, groups = (w->columns + 63) / 64;
+  if (width % 2 != 0 || 64 % width != 0 || w->columns % width != 0) {
+    reference_gemv_bsr_i4(w, input, r0, r1, out);
+    return;
+  }
+  for (long r = r0; r < r1; r++) {
+    const uint16_t *scale = (const uint16_t *)w->scales + r * groups;
+    const uint8_t *row = (const uint8_t *)w->values + r % height * width / 2;
+    float sum = 0;
+    for (long b = w->row_start[r / height]; b < (long)w->row_start[r / height + 1]; b++) {
+      const long c0 = (long)w->block_column[b] * width;
+      const uint8_t *bytes = row + b * height * width / 2;
+      const float *x = input->x + c0;
+      float even = 0, odd = 0;
+      for (long k = 0; k < width / 2; k++) {
+        even += (float)((int8_t)(bytes[k] << 4) >> 4) * x[2 * k];
+        odd += (float)((int8_t)bytes[k] >> 4) * x[2 * k + 1];
+      }
+      sum += sparse_bf16(scale[c0 / 64]) * (even + odd);
+    }
+    out[r - r0] = sum;
+  }
+}
 
 #undef GEMV_BSR
 #undef FACTOR_f32

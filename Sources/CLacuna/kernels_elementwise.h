@@ -135,8 +135,8 @@ INLINE int K(quantize_part)(const float *x, long n, long group, int8_t *q, float
   return K(quantize_group)(whole, group, q, scale);
 }
 
-static void K(quantize_x64)(const float *x, long n, int8_t *q, float *scale, int32_t *offset) {
-  for (long c = 0; c < n; c += 64) offset[c / 64] = -128 * K(quantize_part)(x + c, n - c, 64, q + c, scale + c / 64);
+static void K(quantize_x64)(const float *x, long n, int8_t *q, float *scale) {
+  for (long c = 0; c < n; c += 64) K(quantize_part)(x + c, n - c, 64, q + c, scale + c / 64);
 }
 
 static void K(quantize_x32)(const float *x, long n, int8_t *q, float *scale, float *total) {

@@ -39,14 +39,22 @@ INLINE __m256i K(unpack_halves)(const uint8_t *p) {
   return _mm256_and_si256(spread, _mm256_set1_epi8(15));
 }
 
-// The sums of one group of 64 columns of signed bytes.
-INLINE VF K(group_i8)(const int8_t *w, const int8_t *q, const int32_t *offset) {
 #if LEVEL >= LK_AVX512_VNNI
-  __m512i sum = _mm512_zextsi128_si512(_mm_loadu_si32(offset));  // Σ (w + 128) q - 128 Σ q
+// The multiplying instruction takes bytes w without sign, so it is given w + bias, and sums that start from
+// -bias Σ q, lane by lane.
+INLINE __m512i K(bias_sums)(int bias, __m512i q) {
+  __m512i zero = _mm512_setzero_si512();
+  return _mm512_sub_epi32(zero, _mm512_dpbusd_epi32(zero, _mm512_set1_epi8((char)bias), q));
+}
+#endif
+
+// The sums of one group of 64 columns of signed bytes.
+INLINE VF K(group_i8)(const int8_t *w, const int8_t *q) {
+#if LEVEL >= LK_AVX512_VNNI
+  __m512i input = _mm512_loadu_si512(q);
   __m512i shifted = _mm512_xor_si512(_mm512_loadu_si512(w), _mm512_set1_epi8(-128));
-  return _mm512_cvtepi32_ps(_mm512_dpbusd_epi32(sum, shifted, _mm512_loadu_si512(q)));
+  return _mm512_cvtepi32_ps(_mm512_dpbusd_epi32(K(bias_sums)(128, input), shifted, input));
 #else
-  (void)offset;
   __m256i sum = _mm256_add_epi32(K(multiply_signed)(K(load32)(w), K(load32)(q)),
                                  K(multiply_signed)(K(load32)(w + 32), K(load32)(q + 32)));
 #if LEVEL == LK_AVX512
@@ -58,18 +66,21 @@ INLINE VF K(group_i8)(const int8_t *w, const int8_t *q, const int32_t *offset) {
 }
 
 // The sums of one group of 64 columns of nibbles.
-INLINE VF K(group_i4)(const uint8_t *w, const int8_t *q, const int32_t *offset) {
+INLINE VF K(group_i4)(const uint8_t *w, const int8_t *q) {
 #if LEVEL >= LK_AVX512_VNNI
-  __m512i sum = _mm512_srai_epi32(_mm512_zextsi128_si512(_mm_loadu_si32(offset)), 4);  // -8 Σ q
+  __m512i input = _mm512_loadu_si512(q);
   __m512i wide = _mm512_cvtepu8_epi16(K(load32)(w));
   __m512i bytes = _mm512_and_si512(_mm512_or_si512(wide, _mm512_slli_epi16(wide, 4)), _mm512_set1_epi8(15));
   __m512i shifted = _mm512_xor_si512(bytes, _mm512_set1_epi8(8));
-  return _mm512_cvtepi32_ps(_mm512_dpbusd_epi32(sum, shifted, _mm512_loadu_si512(q)));
+  return _mm512_cvtepi32_ps(_mm512_dpbusd_epi32(K(bias_sums)(8, input), shifted, input));
 #else
   __m256i eight = _mm256_set1_epi8(8);
-  __m256i low = _mm256_xor_si256(K(unpack_pairs)(w), eight), high = _mm256_xor_si256(K(unpack_pairs)(w + 16), eight);
-  __m256i sum = _mm256_add_epi32(K(multiply_unsigned)(low, K(load32)(q)), K(multiply_unsigned)(high, K(load32)(q + 32)));
-  sum = _mm256_add_epi32(sum, _mm256_srai_epi32(_mm256_zextsi128_si256(_mm_loadu_si32(offset)), 4));
+  __m256i sum = _mm256_setzero_si256();
+  for (int u = 0; u < 2; u++) {
+    __m256i input = K(load32)(q + 32 * u), shifted = _mm256_xor_si256(K(unpack_pairs)(w + 16 * u), eight);
+    __m256i products = _mm256_sub_epi16(_mm256_maddubs_epi16(shifted, input), _mm256_maddubs_epi16(eight, input));
+    sum = _mm256_add_epi32(sum, _mm256_madd_epi16(products, _mm256_set1_epi16(1)));
+  }
 #if LEVEL == LK_AVX512
   return _mm512_zextps256_ps512(_mm256_cvtepi32_ps(sum));
 #else
@@ -89,13 +100,13 @@ static void K(gemv_i8)(const lk_dense *w, const lk_input *x, long r0, long r1, f
     for (; g + 2 <= whole; g += 2)
       for (int u = 0; u < 2; u++) {
         K(prefetch)(row + (g + u) * 64);
-        sum[u] += K(group_i8)(row + (g + u) * 64, x->q64 + (g + u) * 64, x->offset64 + g + u) * x->scale64[g + u];
+        sum[u] += K(group_i8)(row + (g + u) * 64, x->q64 + (g + u) * 64) * x->scale64[g + u];
       }
     for (; g * 64 < n; g++) {
       int8_t last[64] = {0};
       const int8_t *group = row + g * 64;
       if (g == whole) group = memcpy(last, group, (size_t)(n - g * 64));
-      sum[0] += K(group_i8)(group, x->q64 + g * 64, x->offset64 + g) * x->scale64[g];
+      sum[0] += K(group_i8)(group, x->q64 + g * 64) * x->scale64[g];
     }
     out[r - r0] = ((const float *)w->scales)[r] * K(sum_lanes)(sum[0] + sum[1]);
   }
@@ -111,11 +122,11 @@ static void K(gemv_i4)(const lk_dense *w, const lk_input *x, long r0, long r1, f
     for (; g + 2 <= groups; g += 2) {
       K(prefetch)(row + g * 32);
       for (int u = 0; u < 2; u++)
-        sum[u] += K(group_i4)(row + (g + u) * 32, x->q64 + (g + u) * 64, x->offset64 + g + u) *
+        sum[u] += K(group_i4)(row + (g + u) * 32, x->q64 + (g + u) * 64) *
                   (K(bf16_value)(scales[g + u]) * x->scale64[g + u]);
     }
     if (g < groups)
-      sum[0] += K(group_i4)(row + g * 32, x->q64 + g * 64, x->offset64 + g) *
+      sum[0] += K(group_i4)(row + g * 32, x->q64 + g * 64) *
                 (K(bf16_value)(scales[g]) * x->scale64[g]);
     out[r - r0] = K(sum_lanes)(sum[0] + sum[1]);
   }

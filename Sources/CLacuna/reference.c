@@ -121,8 +121,8 @@ static int quantize_group(const float *x, long n, long first, long group, int8_t
   return sum;
 }
 
-void reference_quantize_x64(const float *x, long n, int8_t *q, float *scale, int32_t *offset) {
-  for (long g = 0; g * 64 < n; g++) offset[g] = -128 * quantize_group(x, n, g * 64, 64, q, scale + g);
+void reference_quantize_x64(const float *x, long n, int8_t *q, float *scale) {
+  for (long g = 0; g * 64 < n; g++) quantize_group(x, n, g * 64, 64, q, scale + g);
 }
 
 void reference_quantize_x32(const float *x, long n, int8_t *q, float *scale, float *total) {

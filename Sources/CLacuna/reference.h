@@ -19,7 +19,7 @@ void reference_bf16_to_f32(const uint16_t *x, float *out, long n);
 void reference_f32_to_f16(const float *x, uint16_t *out, long n);
 void reference_f16_to_f32(const uint16_t *x, float *out, long n);
 void reference_split_even_odd(const float *x, long n, float *split);
-void reference_quantize_x64(const float *x, long n, int8_t *q, float *scale, int32_t *offset);
+void reference_quantize_x64(const float *x, long n, int8_t *q, float *scale);
 void reference_quantize_x32(const float *x, long n, int8_t *q, float *scale, float *total);
 void reference_rmsnorm(const float *x, const float *weight, float epsilon, long n, float *out);
 void reference_softmax(float *x, long n);

@@ -55,7 +55,7 @@ void reference_unpack_panel(const float *tile, long width, long rows, long count
   .gemv_csr_i4 = K(gemv_csr_i4), .decode_csr_f32 = reference_decode_csr_f32,                                   \
   .decode_csr_bf16 = reference_decode_csr_bf16, .decode_csr_i8 = reference_decode_csr_i8,                      \
   .decode_csr_i4 = reference_decode_csr_i4, .gemv_bsr_f32 = K(gemv_bsr_f32),                                   \
-  .gemv_bsr_bf16 = K(gemv_bsr_bf16), .gemv_bsr_i8 = K(gemv_bsr_i8), .gemv_bsr_i4 = reference_gemv_bsr_i4,      \
+  .gemv_bsr_bf16 = K(gemv_bsr_bf16), .gemv_bsr_i8 = K(gemv_bsr_i8), .gemv_bsr_i4 = K(gemv_bsr_i4),              \
   .decode_bsr_f32 = reference_decode_bsr_f32, .decode_bsr_bf16 = reference_decode_bsr_bf16,                    \
   .decode_bsr_i8 = reference_decode_bsr_i8, .decode_bsr_i4 = reference_decode_bsr_i4,                          \
   .pack_panel = K(pack_panel), .unpack_panel = K(unpack_panel), .panel_bitmask_f32 = K(panel_bitmask_f32),     \

@@ -5,7 +5,7 @@
 #define VF K(vf)
 #define VI K(vi)
 #define VU K(vu)
-#define INLINE static inline __attribute__((always_inline, unused))
+#define INLINE static inline __attribute__((always_inline))
 
 typedef float VF __attribute__((vector_size(VECTOR_BYTES)));
 typedef int32_t VI __attribute__((vector_size(VECTOR_BYTES)));

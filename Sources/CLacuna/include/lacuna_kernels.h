@@ -23,7 +23,6 @@ typedef struct lk_input {
   const float *split;      // of every 32 entries the 16 even ones, then the 16 odd ones (`split_even_odd`)
   const int8_t *q64;       // signed bytes with one scale for every 64 entries (`quantize_x64`)
   const float *scale64;
-  const int32_t *offset64; // -128 times the sum of the bytes of every group
   const int8_t *q32;       // the same in groups of 32 (`quantize_x32`)
   const float *scale32;
   const float *total32;    // scale times the sum of the bytes of every group
@@ -126,7 +125,7 @@ typedef struct lk_table {
   // Forms of an input vector of n entries; the outputs are written up to the next multiple of 64 entries (32 for
   // quantize_x32). A group's scale is its largest magnitude / 127; a group of magnitudes below 2^-120 becomes zeros.
   void (*split_even_odd)(const float *x, long n, float *split);
-  void (*quantize_x64)(const float *x, long n, int8_t *q, float *scale, int32_t *offset);
+  void (*quantize_x64)(const float *x, long n, int8_t *q, float *scale);
   void (*quantize_x32)(const float *x, long n, int8_t *q, float *scale, float *total);
 
   // Layers of a decoder

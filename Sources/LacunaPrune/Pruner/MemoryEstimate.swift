@@ -32,7 +32,8 @@ extension Pruner {
             + matrices.reduce(0) { $0 + $1.byteCount }
         let entries = matrices.reduce(0) { $0 + $1.rows * $1.columns }
         let bits = [ValueType.f32: 32, .bf16: 16, .int8: 8, .int4: 5][storage.values] ?? 32
-        estimate.result = Int(Double(entries * bits / 8) * (1 - min(1, max(0, nominalSparsity)))) + entries / 8
+        let skipped = storage.layout == .dense || storage.layout == .masked ? 0 : min(1, max(0, nominalSparsity))
+        estimate.result = Int(Double(entries * bits / 8) * (1 - skipped)) + entries / 8
 
         let largest = configuration.intermediateSizes.max() ?? 0
         let widths = [configuration.hiddenSize, configuration.queryWidth, configuration.hiddenSize, largest]

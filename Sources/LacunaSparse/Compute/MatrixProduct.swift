@@ -44,8 +44,9 @@ enum MatrixProduct {
 
     // MARK: Decoding
 
-    /// Bytes of decoded rows that are multiplied at a time.
-    static let decodedBytes = 1 << 20
+    /// Bytes of decoded rows that are multiplied at a time. BLAS brings the vectors into a form of its own once for each
+    /// tile: with small tiles that costs more than it saves that they stay in the second-level cache.
+    static let decodedBytes = 4 << 20
 
     private static func decoded(
         _ matrix: any WeightMatrix, x: UnsafePointer<Float>, count n: Int, into y: UnsafeMutablePointer<Float>,
@@ -61,9 +62,10 @@ enum MatrixProduct {
                 m: n, n: matrix.rows, k: columns, x, leadingA: columns, floats, leadingB: columns, transposedB: true,
                 into: y, leadingC: leadingY)
         }
-        let unit = matrix.rowGranularity
-        let grain = max(64, decodedBytes / (4 * columns)) / unit * unit
-        Parallel.forRanges(matrix.rows, grain: max(grain, unit)) { rows in
+        let limit = max(64, decodedBytes / (4 * columns))
+        let cut = RowCut(rows: matrix.rows, unit: matrix.rowGranularity, items: 4, limit: limit)
+        Parallel.forEach(cut.items) { item in
+            let rows = cut.range(item)
             let tile = Scratch.current.tile(count: rows.count * columns)
             matrix.decode(rows: rows, into: tile)
             LinearAlgebra.gemm(

@@ -29,7 +29,6 @@ public final class EncodedInput: @unchecked Sendable {
     private var capacity = 0
     private var floats = Buffer<Float>(uninitialized: 0)
     private var bytes = Buffer<Int8>(uninitialized: 0)
-    private var sums = Buffer<Int32>(uninitialized: 0)
 
     public init() {
         kernelInput = .allocate(capacity: 1)
@@ -58,8 +57,7 @@ public final class EncodedInput: @unchecked Sendable {
         }
         if encodings.contains(.int8Groups64) {
             Kernels.best.quantize_x64(
-                entries, count, UnsafeMutablePointer(mutating: form.q64), UnsafeMutablePointer(mutating: form.scale64),
-                UnsafeMutablePointer(mutating: form.offset64))
+                entries, count, UnsafeMutablePointer(mutating: form.q64), UnsafeMutablePointer(mutating: form.scale64))
         }
         if encodings.contains(.int8Groups32) {
             Kernels.best.quantize_x32(
@@ -74,11 +72,9 @@ public final class EncodedInput: @unchecked Sendable {
         let groups = (capacity / 64 + 15) / 16 * 16  // every array starts on its own cache line
         floats = Buffer(uninitialized: 2 * capacity + 5 * groups)
         bytes = Buffer(uninitialized: 2 * capacity)
-        sums = Buffer(uninitialized: groups)
         let scales = UnsafePointer(floats.pointer + 2 * capacity)
         kernelInput.pointee = lk_input(
             x: floats.pointer, split: floats.pointer + capacity, q64: bytes.pointer, scale64: scales,
-            offset64: sums.pointer, q32: bytes.pointer + capacity, scale32: scales + groups,
-            total32: scales + 3 * groups)
+            q32: bytes.pointer + capacity, scale32: scales + groups, total32: scales + 3 * groups)
     }
 }

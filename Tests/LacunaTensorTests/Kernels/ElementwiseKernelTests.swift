@@ -93,9 +93,8 @@ import Testing
             k.split_even_odd(expected.x.pointer, n, &split)
             #expect(split == Array(expected.split.elements))
             var (q, scale) = ([Int8](repeating: 9, count: padded), [Float](repeating: 9, count: padded / 32))
-            var offset = [Int32](repeating: 9, count: padded / 64)
-            k.quantize_x64(values, n, &q, &scale, &offset)
-            #expect(q == Array(expected.q64.elements) && offset == Array(expected.offset64.elements))
+            k.quantize_x64(values, n, &q, &scale)
+            #expect(q == Array(expected.q64.elements))
             #expect(Array(scale[..<(padded / 64)]) == Array(expected.scale64.elements))
             var total = [Float](repeating: 9, count: padded / 32)
             k.quantize_x32(values, n, &q, &scale, &total)
@@ -142,14 +141,16 @@ import Testing
 
     @Test(arguments: supportedLevels) func exponentialOverItsWholeRange(level: Int32) {
         let k = kernels(level)
-        // softmax of (0, -x) is exp(-x) / (1 + exp(-x)).
+        // softmax of (0, -x) is exp(-x) / (1 + exp(-x)). Below exp(-87) it may be 0.
+        var worst = 0.0
         for step in 0..<3000 {
             let x = Float(step) * 0.05
             var pair: [Float] = [0, -x]
             k.softmax(&pair, 2)
             let expected = 1 / (1 + exponential(Double(x)))
-            #expect((Double(pair[1]) - expected).magnitude <= 3e-7 * expected + 1.2e-38)
+            worst = max(worst, ((Double(pair[1]) - expected).magnitude - 2e-38) / expected)
         }
+        #expect(worst <= 3e-7)
         var huge: [Float] = [-.infinity, 3e38, -3e38]
         k.softmax(&huge, 3)
         #expect(huge == [0, 1, 0])

@@ -33,7 +33,6 @@ extension SeededGenerator {
 final class KernelInput {
     let x, split, scale64, scale32, total32: Buffer<Float>
     let q64, q32: Buffer<Int8>
-    let offset64: Buffer<Int32>
     let count: Int
 
     init(_ values: [Float]) {
@@ -44,18 +43,17 @@ final class KernelInput {
         q64 = Buffer(repeating: 0, count: padded)
         q32 = Buffer(repeating: 0, count: padded)
         scale64 = Buffer(repeating: 0, count: padded / 64)
-        offset64 = Buffer(repeating: 0, count: padded / 64)
         scale32 = Buffer(repeating: 0, count: padded / 32)
         total32 = Buffer(repeating: 0, count: padded / 32)
         reference.split_even_odd(x.pointer, count, split.pointer)
-        reference.quantize_x64(x.pointer, count, q64.pointer, scale64.pointer, offset64.pointer)
+        reference.quantize_x64(x.pointer, count, q64.pointer, scale64.pointer)
         reference.quantize_x32(x.pointer, count, q32.pointer, scale32.pointer, total32.pointer)
     }
 
     var input: lk_input {
         lk_input(
             x: x.pointer, split: split.pointer, q64: q64.pointer, scale64: scale64.pointer,
-            offset64: offset64.pointer, q32: q32.pointer, scale32: scale32.pointer, total32: total32.pointer)
+            q32: q32.pointer, scale32: scale32.pointer, total32: total32.pointer)
     }
 
     enum Form { case floats, groups64, groups32 }
