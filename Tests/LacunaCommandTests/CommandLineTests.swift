@@ -29,7 +29,9 @@ import Testing
     @Test func helpGoesToOutputAndSucceeds() throws {
         let outcome = try lacuna("--help")
         #expect(outcome.status == 0 && outcome.errorOutput.isEmpty)
-        for verb in ["data"] { #expect(outcome.output.contains("  \(verb) ")) }
+        for verb in ["prune", "eval", "run", "inspect", "sweep", "data", "methods", "reproduce", "demo"] {
+            #expect(outcome.output.contains("  \(verb) "))
+        }
         #expect(outcome.output.split(separator: "\n").allSatisfy { $0.count <= 100 })
     }
 
@@ -40,6 +42,30 @@ import Testing
         #expect(outcome.status == 2 && outcome.output.isEmpty)
         #expect(outcome.errorOutput.hasPrefix("lacuna: error: "))
         #expect(outcome.errorOutput.contains("Usage: lacuna"))
+    }
+
+    @Test(arguments: ["prune", "eval", "run", "inspect", "sweep", "data", "methods", "reproduce", "demo"])
+    func everyVerbExplainsItself(_ verb: String) throws {
+        let outcome = try lacuna(verb, "--help")
+        #expect(outcome.status == 0)
+        #expect(outcome.output.contains("Example") && outcome.output.contains("  lacuna \(verb)"))
+    }
+
+    @Test func methodsAreListed() throws {
+        let outcome = try lacuna("methods", "--json")
+        let names = try #require(try JSONValue(parsing: outcome.output).arrayValue).compactMap {
+            $0["name"]?.stringValue
+        }
+        for name in ["magnitude", "wanda", "sparsegpt", "dsnot", "cfsp", "random"] { #expect(names.contains(name)) }
+    }
+
+    @Test func reproductionsAreListedAndRun() throws {
+        let list = try #require(try JSONValue(parsing: lacuna("reproduce", "--list", "--json").output).arrayValue)
+        #expect(list.allSatisfy { $0["paper"]?.intValue != nil && $0["claim"]?.stringValue?.isEmpty == false })
+        let outcome = try lacuna("reproduce", "23", "--quick", "--quiet")
+        #expect(outcome.status == 0)
+        #expect(outcome.output.split(separator: "\n").count == 1)
+        #expect(outcome.output.hasPrefix("[23] DSnoT: reproduced in "))
     }
 
     @Test func unknownNameOfTheCatalogue() throws {

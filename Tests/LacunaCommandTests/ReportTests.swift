@@ -41,6 +41,22 @@ import Testing
         try expectWellFormed(chart.svg())
     }
 
+    @Test func barsAreInProportion() throws {
+        let bars = BarChart(
+            title: "t",
+            bars: [
+                .init(name: "a", value: 200, label: "x"), .init(name: "b", value: 50, label: "y", group: 1),
+                .init(name: "c", value: .nan, label: "z"),
+            ])
+        let svg = bars.svg()
+        try expectWellFormed(svg)
+        let widths = svg.components(separatedBy: "<rect class=\"bar").dropFirst().compactMap { part -> Double? in
+            part.components(separatedBy: " width=\"")[1].split(separator: "\"").first.flatMap { Double($0) }
+        }
+        #expect(widths.count == 3)
+        #expect(abs(widths[0] / widths[1] - 4) < 0.01 && widths[2] == 0)
+    }
+
     @Test func pointsAreInsideTheAxes() {
         let ticks = AxisTicks(covering: 29.6...4000, scale: .logarithmic)
         #expect(ticks.values == [20, 50, 100, 200, 500, 1000, 2000, 5000])
@@ -52,7 +68,7 @@ import Testing
         (0.0...1.0, 6, ["0", "0.2", "0.4", "0.6", "0.8", "1"]),
         (0.1...0.35, 6, ["0.1", "0.15", "0.2", "0.25", "0.3", "0.35"]),
         (-3.0...17.0, 6, ["-5", "0", "5", "10", "15", "20"]),
-        (1e6...5e6, 5, ["1000000", "2000000", "3000000", "4000000", "5000000"]),
+        (1e6...5e6, 5, ["10⁶", "2·10⁶", "3·10⁶", "4·10⁶", "5·10⁶"]),
     ])
     func linearTicksAreRound(_ range: ClosedRange<Double>, _ count: Int, _ expected: [String]) {
         #expect(AxisTicks(covering: range, scale: .linear, count: count).values.map(AxisTicks.label) == expected)
@@ -68,7 +84,8 @@ import Testing
         report.paragraph(Self.hostile)
         report.code(Self.hostile)
         report.facts([(Self.hostile, Self.hostile)])
-        report.quotation(label: Self.hostile, prompt: Self.hostile, continuation: Self.hostile)
+        report.quotations(prompt: Self.hostile, [(Self.hostile, Self.hostile)])
+        report.chart(BarChart(title: Self.hostile, bars: [.init(name: Self.hostile, value: 1, label: Self.hostile)]))
         report.table(Table([.left(Self.hostile)], rows: [[Self.hostile]]))
         report.chart(chart())
         let html = report.html()

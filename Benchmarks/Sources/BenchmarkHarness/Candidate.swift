@@ -18,21 +18,12 @@ public struct Work: Sendable, Codable, Equatable {
 public struct Candidate {
     public let name: String
     public let work: Work
-    /// Does the work once. The argument counts the calls, so that data can be rotated.
+    /// Does the work once. The argument counts the calls, for work that is not the same each time.
     let run: (Int) -> Void
 
     public init(_ name: String, work: Work, run: @escaping (Int) -> Void) {
         self.name = name
         self.work = work
         self.run = run
-    }
-
-    /// A candidate that works on each of `copies` in turn. If together they are larger than the caches, every call
-    /// finds its data in memory only.
-    ///
-    /// - Precondition: There is at least one copy.
-    public init<Data>(_ name: String, work: Work, rotating copies: [Data], run: @escaping (Data) -> Void) {
-        precondition(!copies.isEmpty)
-        self.init(name, work: work) { call in run(copies[call % copies.count]) }
     }
 }

@@ -23,7 +23,7 @@ public struct Machine: Sendable, Codable {
     }
 
     /// Data of this size, read in turn, is not found in any cache.
-    public var coldBytes: Int { min(max(4 * cacheBytes, 96 << 20), 1 << 30) }
+    public var coldBytes: Int { min(max(3 * cacheBytes, 64 << 20), 1 << 30) }
 
     private static func processorName() -> String? {
         #if os(macOS)

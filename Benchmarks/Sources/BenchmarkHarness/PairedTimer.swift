@@ -5,19 +5,25 @@ import LacunaTensor
 /// In every round each candidate has one turn, in the given order in even rounds and backwards in odd ones, so that
 /// drift of the machine meets all alike and no candidate always follows the same other. A turn is as many calls as take
 /// `turnSeconds`.
-public struct PairedTimer: Sendable {
+///
+/// With turns of one call and a `beforeTurn` that reads something else, every call finds its data in memory only.
+public struct PairedTimer {
     /// Rounds, an even number so that both orders count equally.
     public let rounds: Int
-    /// What a turn takes at least.
+    /// What a turn takes at least; 0 for turns of one call.
     public let turnSeconds: Double
+    /// Runs before every turn and is not timed.
+    let beforeTurn: (() -> Void)?
     /// Seconds on a clock that never goes backwards.
     let clock: @Sendable () -> Double
 
     public init(
-        rounds: Int, turnSeconds: Double = 0.002, clock: @escaping @Sendable () -> Double = { monotonicSeconds() }
+        rounds: Int, turnSeconds: Double = 0.002, beforeTurn: (() -> Void)? = nil,
+        clock: @escaping @Sendable () -> Double = { monotonicSeconds() }
     ) {
         self.rounds = max(2, (rounds + 1) / 2 * 2)
         self.turnSeconds = turnSeconds
+        self.beforeTurn = beforeTurn
         self.clock = clock
     }
 
@@ -25,6 +31,7 @@ public struct PairedTimer: Sendable {
     public func measure(_ candidates: [Candidate]) -> [Measurement] {
         var calls = [Int](repeating: 0, count: candidates.count)
         func seconds(_ index: Int, calls count: Int) -> Double {
+            beforeTurn?()
             let first = calls[index]
             let start = clock()
             for call in first..<first + count { candidates[index].run(call) }

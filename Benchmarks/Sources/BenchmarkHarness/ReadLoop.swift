@@ -14,16 +14,24 @@ public final class ReadLoop: Sendable {
 
     /// Reads a part of the buffer a call, the parts in turn.
     public var candidate: Candidate {
-        Candidate("plain read loop", work: Work(bytes: Double(bytesPerCall))) { [self] call in
-            let parts = words.count * 8 / bytesPerCall
-            let start = UnsafePointer(words.pointer) + call % parts * (bytesPerCall / 8)
-            let sums = Buffer<UInt64>(uninitialized: bytesPerCall / itemBytes)
-            Parallel.forEach(sums.count) { item in
-                sums.pointer[item] = lb_sum(start + item * (itemBytes / 8), itemBytes / 8)
-            }
-            // Also keeps the compiler from dropping the loop.
-            precondition(sums.elements.reduce(0, &+) == UInt64(bytesPerCall / 8))
+        let bytes = bytesPerCall
+        let parts = words.count * 8 / bytes
+        return Candidate("plain read loop", work: Work(bytes: Double(bytes))) { [self] call in
+            read(bytes: bytes, at: call % parts * bytes)
         }
+    }
+
+    /// Reads the whole buffer, after which the caches hold nothing else.
+    public func evict() { read(bytes: words.count * 8, at: 0) }
+
+    private func read(bytes: Int, at offset: Int) {
+        let start = UnsafePointer(words.pointer) + offset / 8
+        let sums = Buffer<UInt64>(uninitialized: bytes / itemBytes)
+        Parallel.forEach(sums.count) { item in
+            sums.pointer[item] = lb_sum(start + item * (itemBytes / 8), itemBytes / 8)
+        }
+        // Every word is 1. The check also keeps the compiler from dropping the loop.
+        precondition(sums.elements.reduce(0, &+) == UInt64(bytes / 8))
     }
 }
 

@@ -37,9 +37,11 @@ private final class Simulation: Sendable {
     #expect(measured[0].seconds == [0.25, 0.25])
 }
 
-@Test func dataRotates() {
-    let seen = Mutex<[Int]>([])
-    let candidate = Candidate("r", work: Work(), rotating: [10, 20, 30]) { value in seen.withLock { $0.append(value) } }
-    for call in 0..<4 { candidate.run(call) }
-    #expect(seen.withLock { $0 } == [10, 20, 30, 10])
+@Test func somethingElseRunsBeforeEveryTurn() {
+    let simulation = Simulation()
+    let flush = simulation.candidate("flush", seconds: 100)
+    let timer = PairedTimer(rounds: 2, turnSeconds: 0, beforeTurn: { flush.run(0) }) { simulation.time }
+    let measured = timer.measure([simulation.candidate("a", seconds: 1)])
+    #expect(simulation.log == ["flush", "a", "flush", "a", "flush", "a", "flush", "a"])
+    #expect(measured[0].seconds == [1, 1])
 }

@@ -180,7 +180,8 @@ struct DemoStory {
     }
 
     private static func oneLine(_ text: String) -> String {
-        text.split(whereSeparator: \.isNewline).joined(separator: " ⏎ ")
+        let lines = text.split(whereSeparator: \.isNewline).map { $0.drop(while: \.isWhitespace) }
+        return lines.joined(separator: " ⏎ ")
     }
 
     var page: HTMLReport {
@@ -201,9 +202,7 @@ struct DemoStory {
                 "Tokens written a second", \.decode, label: { "\(Quantities.fixed($0.decode, 1)) tokens/s" }))
         page.heading("What they write")
         for (index, prompt) in prompts.enumerated() {
-            for (row, texts) in zip(rows, texts) {
-                page.quotation(label: row.name, prompt: prompt, continuation: texts[index])
-            }
+            page.quotations(prompt: prompt, zip(rows, texts).map { ($0.name, Self.oneLine($1[index])) })
         }
         page.heading("Setting")
         page.facts(facts)

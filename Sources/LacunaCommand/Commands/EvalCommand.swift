@@ -29,8 +29,8 @@ struct EvalCommand: ParsableCommand {
     @Option(help: ArgumentHelp("Only so many tokens from the beginning of the text.", valueName: "n"))
     var tokens: Int?
 
-    @Option(help: ArgumentHelp("Tokens of a window.", valueName: "n"))
-    var window = 512
+    @Option(help: ArgumentHelp("Tokens of a window; 512, or what the model can take, by default.", valueName: "n"))
+    var window: Int?
 
     @Option(
         help: ArgumentHelp("Tokens from one window's beginning to the next; the window by default.", valueName: "n"))
@@ -57,7 +57,8 @@ struct EvalCommand: ParsableCommand {
             return Evaluation(
                 model: loaded.name, text: slice, size: ModelSize(loaded.decoder),
                 perplexity: try Perplexity.measure(
-                    loaded.decoder, tokens: slice.tokens, window: window, stride: stride, progress: progress))
+                    loaded.decoder, tokens: slice.tokens, window: window ?? loaded.defaultWindow, stride: stride,
+                    progress: progress))
         }
         progress.clear()
         printResult(json: output.json, .array(results.map(\.json)), text: Self.text(results))

@@ -60,10 +60,29 @@ struct Inspection {
 
     /// A weight that several tensors of the file make up.
     private static func item(_ name: String, in checkpoint: SparseCheckpoint, bytes: Int) throws -> Item {
-        let mask = Mask(nonzerosOf: try checkpoint.float(name))
+        let format = try checkpoint.format(of: name)
+        let mask = try kept(name, in: checkpoint)
+        let known: Pattern? =
+            switch format.layout {
+            case .nm(let n, let m): .nm(n: n, m: m)
+            case .bsr(let rows, let columns): .block(rows: rows, columns: columns)
+            default: nil
+            }
         return Item(
-            name: name, shape: [mask.rows, mask.columns], type: try checkpoint.format(of: name).description,
-            sparsity: mask.sparsity, pattern: pattern(mask), bytes: bytes)
+            name: name, shape: [mask.rows, mask.columns], type: format.description, sparsity: mask.sparsity,
+            pattern: known?.description ?? pattern(mask), bytes: bytes)
+    }
+
+    /// The entries that are stored; where the form does not say, those that are not 0. (Rounding to integers makes
+    /// further zeros, which would hide the pattern.)
+    private static func kept(_ name: String, in checkpoint: SparseCheckpoint) throws -> Mask {
+        switch try? checkpoint.matrix(name) {
+        case let matrix as BitmaskMatrix: matrix.mask
+        case let matrix as NMMatrix: matrix.mask
+        case let matrix?: Mask(nonzerosOf: matrix.densified())
+        // A foreign checkpoint that no store holds exactly can still be looked at.
+        case nil: Mask(nonzerosOf: try checkpoint.float(name))
+        }
     }
 
     private static func item(_ info: TensorInfo, in source: any TensorSource) throws -> Item {

@@ -40,8 +40,8 @@ struct SweepCommand: ParsableCommand {
     @Option(help: ArgumentHelp("Only so many tokens from the beginning of the text.", valueName: "n"))
     var tokens = 4096
 
-    @Option(help: ArgumentHelp("Tokens of a window.", valueName: "n"))
-    var window = 512
+    @Option(help: ArgumentHelp("Tokens of a window; 512, or what the model can take, by default.", valueName: "n"))
+    var window: Int?
 
     @OptionGroup var calibration: CalibrationOptions
 
@@ -85,7 +85,8 @@ struct SweepCommand: ParsableCommand {
         let sweep = SparsitySweep(sparsities: sparsities, scope: scope)
         let curves = try methods.map {
             try sweep.run(
-                loaded.decoder, method: $0, text: slice.tokens, window: window, calibration: set,
+                loaded.decoder, method: $0, text: slice.tokens, window: window ?? loaded.defaultWindow,
+                calibration: set,
                 progress: progress)
         }
         progress.clear()
@@ -138,7 +139,7 @@ struct SweepResult {
     }
 
     private static func perplexity(_ value: Double) -> String {
-        value < 10_000 ? Quantities.fixed(value, 2) : Quantities.significant(value, 3)
+        value < 1000 ? Quantities.fixed(value, 2) : value < 1e15 ? Quantities.grouped(Int(value)) : "\(value)"
     }
 
     var explanation: String {

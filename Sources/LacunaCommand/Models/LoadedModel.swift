@@ -26,4 +26,7 @@ struct LoadedModel {
         decoder = try Decoder.load(path, weights: weights, embedding: head, progress: progress)
         diskBytes = try FileSystem.size(path)
     }
+
+    /// Tokens of a window when a text is scored and the user does not say.
+    var defaultWindow: Int { min(512, decoder.configuration.maximumPositions) }
 }

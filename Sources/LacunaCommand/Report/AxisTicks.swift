@@ -56,13 +56,25 @@ struct AxisTicks: Equatable {
         }
     }
 
+    /// Large round numbers become powers of ten: 2·10⁶.
     static func label(_ value: Double) -> String {
         // Steps come with rounding errors: 0.30000000000000004.
-        let text = abs(value) < 1e-12 ? "0" : Quantities.significant(value, 6)
+        if abs(value) < 1e-12 { return "0" }
+        if abs(value) >= 1e5, let power = powerOfTen(value) { return power }
+        let text = Quantities.significant(value, 6)
         guard text.contains(".") && !text.contains("e") else { return text }
         var trimmed = text
         while trimmed.last == "0" { trimmed.removeLast() }
         if trimmed.last == "." { trimmed.removeLast() }
         return trimmed
+    }
+
+    private static func powerOfTen(_ value: Double) -> String? {
+        let exponent = Int((logarithm(abs(value)) / logarithm(10) + 1e-9).rounded(.down))
+        let factor = value / power(10, Double(exponent))
+        guard abs(factor - factor.rounded()) < 1e-6 else { return nil }
+        let digits = Array("⁰¹²³⁴⁵⁶⁷⁸⁹")
+        let raised = String(String(exponent).compactMap { $0.wholeNumberValue.map { digits[$0] } })
+        return factor.rounded() == 1 ? "10\(raised)" : "\(Int(factor.rounded()))·10\(raised)"
     }
 }

@@ -15,12 +15,17 @@ struct HTMLReport: Sendable {
     mutating func chart(_ chart: LineChart) { sections.append("<figure>\(chart.svg())</figure>") }
     mutating func chart(_ chart: BarChart) { sections.append("<figure>\(chart.svg())</figure>") }
 
-    /// What a model wrote, with the text that it was given set apart.
-    mutating func quotation(label: String, prompt: String, continuation: String) {
+    /// What several models wrote after the same prompt.
+    mutating func quotations(prompt: String, _ continuations: [(label: String, text: String)]) {
+        let items = continuations.map { item in
+            "<dt>\(Markup.escaped(item.label))</dt><dd>\(Markup.escaped(item.text))</dd>"
+        }
         sections.append(
             """
-            <blockquote><p class="label">\(Markup.escaped(label))</p>\
-            <p><span class="prompt">\(Markup.escaped(prompt))</span>\(Markup.escaped(continuation))</p></blockquote>
+            <blockquote><p class="prompt">\(Markup.escaped(prompt)) …</p>
+            <dl>
+            \(items.joined(separator: "\n"))
+            </dl></blockquote>
             """)
     }
 
@@ -63,14 +68,14 @@ struct HTMLReport: Sendable {
         *{box-sizing:border-box}
         body{margin:0;background:var(--paper);color:var(--ink);font:16px/1.55 system-ui,-apple-system,"Segoe UI",\
         Roboto,"Helvetica Neue",sans-serif}
-        main{max-width:1060px;margin:0 auto;padding:40px 24px 80px}
+        main{max-width:1140px;margin:0 auto;padding:40px 24px 80px}
         h1{font-size:1.9rem;line-height:1.2;margin:0 0 .4em}
         h2{font-size:1.25rem;margin:2.2em 0 .7em;padding-bottom:.25em;border-bottom:1px solid var(--rule)}
         p{max-width:72ch;margin:.7em 0}
         .lead{color:var(--soft);font-size:1.08rem}
         .wide{overflow-x:auto}
-        table{border-collapse:collapse;font-size:.92rem;font-variant-numeric:tabular-nums}
-        th,td{padding:.42em .8em;border-bottom:1px solid var(--rule);text-align:left;white-space:nowrap}
+        table{border-collapse:collapse;font-size:.88rem;font-variant-numeric:tabular-nums}
+        th,td{padding:.42em .65em;border-bottom:1px solid var(--rule);text-align:left;white-space:nowrap}
         th{color:var(--soft);font-weight:600;background:var(--tint)}
         .number{text-align:right}
         tbody tr:hover{background:var(--tint)}
@@ -79,9 +84,9 @@ struct HTMLReport: Sendable {
         dt{color:var(--soft)}
         dd{margin:0}
         blockquote{margin:1em 0;padding:.6em 1.1em;border-left:3px solid var(--rule);background:var(--tint)}
-        .label{color:var(--soft);font-size:.85rem;margin:0}
-        .prompt{font-weight:600}
-        blockquote p{white-space:pre-wrap;overflow-wrap:anywhere}
+        .prompt{font-weight:600;margin:.3em 0}
+        blockquote dl{margin:.4em 0}
+        blockquote dd{max-width:76ch;overflow-wrap:anywhere}
         pre{background:var(--tint);padding:.9em 1.1em;overflow-x:auto;font-size:.88rem}
         """
 }

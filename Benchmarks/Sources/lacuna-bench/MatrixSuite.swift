@@ -1,0 +1,64 @@
+import BenchmarkHarness
+import LacunaSparse
+import LacunaTensor
+
+/// Products of stored matrices with many vectors: what reading a prompt consists of.
+struct MatrixSuite {
+    let settings: Settings
+    let weights: RandomWeights
+    let count = 128
+
+    func sections() throws -> [Section] { try [Shapes.square, .smolLM2].map(section) }
+
+    private func section(_ shapes: Shapes) throws -> Section {
+        settings.announce("matrices: \(shapes.name)")
+        let operations = 2 * Double(shapes.weightCount) * Double(count)
+        return Section(
+            "Products with \(count) vectors, \(shapes.name)",
+            explanation: """
+                Reading a prompt of \(count) tokens. The baseline is the fastest of three ways to ask the BLAS library \
+                for the dense f32 product (\(Format.significant(operations / 1e9)) GFLOP), chosen for each number of \
+                threads. *GFLOP/s* counts the dense product's operations, done or skipped. *allowed* is what skipping \
+                every removed weight would give at the dense product's rate, `1 / (1 - sparsity)`.
+                """,
+            columns: [.threads, .seconds, .spread, .operations, .expected, .measured, .share],
+            rows: try rows(shapes, work: Work(operations: operations)))
+    }
+
+    private func rows(_ shapes: Shapes, work: Work) throws -> [Row] {
+        let dense = DenseProducts(shapes, weights: weights, count: count).candidates(work: work)
+        var storages: [Storage] = []
+        for values in [ValueType.f32, .bf16] {
+            storages.append(.dense(values))
+            storages += [0.5, 0.8, 0.9].map { .bitmask(values, $0) }
+        }
+        storages += [.nm(.f32, 2, 4), .bsr(.f32, side: 4, 0.8), .bsr(.f32, side: 16, 0.8)]
+        storages += [.bitmask(.int8, 0.8), .csr(.f32, 0.9)]
+        let candidates = try storages.map { storage in
+            let stored = try StoredShapes(shapes, storage, weights: weights, count: count)
+            stored.multiplyMatrix()
+            try stored.verify()
+            return Candidate(storage.name, work: work) { _ in stored.multiplyMatrix() }
+        }
+        return settings.forEachThreadCount { threads in
+            let measured = settings.timer(rounds: 12).measure(dense + candidates)
+            guard let baseline = measured.prefix(dense.count).min(by: { $0.median < $1.median }) else { return [] }
+            return [Row(baseline, threads: threads)]
+                + zip(storages, measured.dropFirst(dense.count)).map { storage, measurement in
+                    var row = Row(measurement, threads: threads)
+                    row.compare(measurement, with: baseline, allowed: 1 / (1 - storage.sparsity))
+                    row.bars = bars(storage)
+                    return row
+                }
+        }
+    }
+
+    private func bars(_ storage: Storage) -> [Bar] {
+        guard storage.layout == .bitmask, storage.values != .int8 else { return [] }
+        switch storage.sparsity {
+        case 0.8: return [.atLeast(.measured, 1)]
+        case 0.9: return [.atLeast(.measured, 2)]
+        default: return []
+        }
+    }
+}
