@@ -57,7 +57,7 @@ enum MatrixProduct {
             for t in 0..<n { (y + t * leadingY).update(repeating: 0, count: matrix.rows) }
             return
         }
-        if let floats = (matrix as? DenseMatrix)?.floats {
+        if let floats = (matrix as? DenseMatrix)?.floats ?? (matrix as? MaskedMatrix)?.floats {
             return LinearAlgebra.parallelGemm(
                 m: n, n: matrix.rows, k: columns, x, leadingA: columns, floats, leadingB: columns, transposedB: true,
                 into: y, leadingC: leadingY)

@@ -29,9 +29,6 @@ public final class MaskedMatrix: WeightMatrix, Sendable {
         dense.decode(rows: rows, into: output)
     }
 
-    public func multiply(
-        matrix x: UnsafePointer<Float>, count n: Int, into y: UnsafeMutablePointer<Float>, leadingY: Int
-    ) {
-        dense.multiply(matrix: x, count: n, into: y, leadingY: leadingY)
-    }
+    /// The floats themselves, if they are stored as such.
+    var floats: UnsafePointer<Float>? { dense.floats }
 }
