@@ -27,31 +27,49 @@ public struct Throughput: Sendable, Equatable {
         _ decoder: Decoder, prefill: Int = 128, decode: Int = 64, repetitions: Int = 3,
         progress: (any ProgressReporter)? = nil
     ) throws -> Throughput {
+        try measure(
+            [decoder], prefill: prefill, decode: decode, repetitions: repetitions, progress: progress)[0]
+    }
+
+    /// Measures several decoders in turn, repetition by repetition, so that what else the machine does meanwhile hits all
+    /// of them alike and ratios between them can be trusted.
+    ///
+    /// - Returns: One result for each decoder.
+    /// - Throws: As for one.
+    public static func measure(
+        _ decoders: [Decoder], prefill: Int = 128, decode: Int = 64, repetitions: Int = 3,
+        progress: (any ProgressReporter)? = nil
+    ) throws -> [Throughput] {
         guard prefill >= 2 && decode >= 1 && repetitions >= 1 else {
             throw LacunaError.invalidArgument(
                 "throughput", reason: "\(prefill) + \(decode) tokens, \(repetitions) times: too few to measure")
         }
-        let session = try DecodingSession(decoder, context: prefill + decode)
-        let vocabulary = decoder.configuration.vocabularySize
-        let prompt = (0..<prefill).map { ($0 * 7919 + 1) % vocabulary }
-        var (prefillSeconds, decodeSeconds): ([Double], [Double]) = ([], [])
+        let sessions = try decoders.map { try DecodingSession($0, context: prefill + decode) }
+        var seconds = decoders.map { _ in (prefill: [Double](), decode: [Double]()) }
         for repetition in 0...repetitions {
-            session.reset()
-            let start = monotonicSeconds()
-            try session.prefill(prompt)
-            let middle = monotonicSeconds()
-            for i in 0..<decode { try session.decode((i * 104_729 + 3) % vocabulary) }
-            if repetition > 0 {
-                prefillSeconds.append(middle - start)
-                decodeSeconds.append(monotonicSeconds() - middle)
+            for (index, session) in sessions.enumerated() {
+                let vocabulary = session.decoder.configuration.vocabularySize
+                let prompt = (0..<prefill).map { ($0 * 7919 + 1) % vocabulary }
+                session.reset()
+                let start = monotonicSeconds()
+                try session.prefill(prompt)
+                let middle = monotonicSeconds()
+                for i in 0..<decode { try session.decode((i * 104_729 + 3) % vocabulary) }
+                if repetition > 0 {
+                    seconds[index].prefill.append(middle - start)
+                    seconds[index].decode.append(monotonicSeconds() - middle)
+                }
+                try progress.report(
+                    "throughput", repetition * sessions.count + index + 1, of: (repetitions + 1) * sessions.count)
             }
-            try progress.report("throughput", repetition + 1, of: repetitions + 1)
         }
-        return Throughput(
-            prefillTokens: prefill, decodeTokens: decode,
-            prefillTokensPerSecond: Double(prefill) / median(prefillSeconds),
-            decodeTokensPerSecond: Double(decode) / median(decodeSeconds),
-            bytesPerToken: decoder.bytesTouchedPerToken(position: prefill + decode / 2))
+        return zip(decoders, seconds).map { decoder, seconds in
+            Throughput(
+                prefillTokens: prefill, decodeTokens: decode,
+                prefillTokensPerSecond: Double(prefill) / median(seconds.prefill),
+                decodeTokensPerSecond: Double(decode) / median(seconds.decode),
+                bytesPerToken: decoder.bytesTouchedPerToken(position: prefill + decode / 2))
+        }
     }
 
     private static func median(_ values: [Double]) -> Double {

