@@ -20,7 +20,7 @@ test: requirements
 	swift test --skip-build
 
 bench: requirements
-	swift run -c release --package-path Benchmarks lacuna-bench
+	swift run -c release --package-path Benchmarks lacuna-bench --markdown docs/Performance.md
 
 lint:
 	swift format lint --strict --parallel --recursive $(SOURCES)

@@ -20,7 +20,8 @@ extension Report {
         parts.append(summary)
         if !missed.isEmpty {
             parts.append(
-                "Missed:\n" + missed.map { "- \($0.section): \($0.row): \($0.bar.description)" }.joined(separator: "\n"))
+                "Missed:\n" + missed.map { "- \($0.section): \($0.row): \($0.bar.description)" }.joined(separator: "\n")
+            )
         }
         return (parts + sections.map(\.markdown)).joined(separator: "\n\n") + "\n"
     }
