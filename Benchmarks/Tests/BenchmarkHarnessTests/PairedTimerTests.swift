@@ -40,7 +40,7 @@ private final class Simulation: Sendable {
 @Test func somethingElseRunsBeforeEveryTurn() {
     let simulation = Simulation()
     let flush = simulation.candidate("flush", seconds: 100)
-    let timer = PairedTimer(rounds: 2, turnSeconds: 0, beforeTurn: { flush.run(0) }) { simulation.time }
+    let timer = PairedTimer(rounds: 2, turnSeconds: 0, beforeTurn: { flush.run(0) }, clock: { simulation.time })
     let measured = timer.measure([simulation.candidate("a", seconds: 1)])
     #expect(simulation.log == ["flush", "a", "flush", "a", "flush", "a", "flush", "a"])
     #expect(measured[0].seconds == [1, 1])
