@@ -14,7 +14,7 @@ struct DemoCommand: ParsableCommand {
             Example:
               lacuna demo --report report.html
 
-            Fetches the model if need be, prunes it by Wanda, evaluates and runs it dense and sparse, in bf16 and in \\
+            Fetches the model if need be, prunes it by Wanda, evaluates and runs it dense and sparse, in bf16 and in \
             four bits, prints one table and writes a page.
             """)
 

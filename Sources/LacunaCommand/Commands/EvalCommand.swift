@@ -13,7 +13,7 @@ struct EvalCommand: ParsableCommand {
               lacuna eval sparse-model --text test.txt --compare smollm2
               lacuna eval sparse-model --text test.txt --stride 256 --at-most 60
 
-            The text is read in windows; a stride below the window gives every token at least (window - stride) tokens \\
+            The text is read in windows; a stride below the window gives every token at least (window - stride) tokens \
             of context and takes longer. The first token of a text is never scored.
             """)
 

@@ -19,7 +19,7 @@ struct PruneCommand: ParsableCommand {
               lacuna prune smollm2 --method cfsp --sparsity 0.3 \\
                 --calibration text.txt --output narrow
 
-            Patterns: unstructured[:row|:layer|:global], n:m such as 2:4, block:RxC, rows, columns. 'lacuna methods' \\
+            Patterns: unstructured[:row|:layer|:global], n:m such as 2:4, block:RxC, rows, columns. 'lacuna methods' \
             lists the methods. Embedding, norms and head are never pruned; --head can round embedding and head.
             """)
 

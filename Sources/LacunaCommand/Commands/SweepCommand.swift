@@ -16,8 +16,8 @@ struct SweepCommand: ParsableCommand {
                 --sparsities 0.2,0.4,0.5,0.6,0.7 --text test.txt --tokens 4096 \\
                 --calibration valid.txt --report sweep.html --svg sweep.svg
 
-            Every model is pruned anew from the original. The essential sparsity is the largest one up to which the \\
-            perplexity has not risen by more than the tolerance; the knee is where its logarithm bends most. \\
+            Every model is pruned anew from the original. The essential sparsity is the largest one up to which the \
+            perplexity has not risen by more than the tolerance; the knee is where its logarithm bends most. \
             (Jaiswal and others, The Emergence of Essential Sparsity, arXiv:2306.03805.)
             """)
 
