@@ -91,6 +91,42 @@ typedef void lk_panel_bitmask(const lk_bitmask *w, const float *panel, long widt
 typedef void lk_panel_csr(const lk_csr *w, const float *panel, long width, long r0, long r1, float *tile);
 typedef void lk_panel_bsr(const lk_bsr *w, const float *panel, long width, long r0, long r1, float *tile);
 
+// MARK: Products with many vectors, for training
+
+// The entries of one row within one band of columns.
+typedef struct lk_segment {
+  uint32_t start;  // the first of them, in values
+  uint16_t row;    // from the first row of the block
+  uint16_t count;  // at least 1
+} lk_segment;
+
+// A CSR matrix cut into blocks of consecutive rows and bands of `band_columns` columns, at most 65,535 of either.
+typedef struct lk_segmented {
+  const void *values;           // f32, f64 or bf16, in CSR order
+  const void *column;           // uint16_t, or uint32_t if `wide`
+  long wide;
+  const lk_segment *segments;   // block by block, band by band, by ascending count; 16 more beyond the last are readable
+  const uint32_t *first;        // [blocks * bands + 1]: the first segment of block b and band k is first[b * bands + k]
+  const uint32_t *block_start;  // [blocks + 1]: the first row of each block
+  long blocks, bands, band_columns;
+} lk_segmented;
+
+// Panels have any number of vectors that fills whole SIMD vectors (multiples of 64 bytes) and are aligned to 64 bytes.
+//
+// product:    tile[r - block_start[block], t] += Σ_c W[r, c] panel[c, t] for the rows r of a block
+// transposed: tile[c - band * band_columns, t] += Σ_r W[r, c] panel[r, t] for the columns c of a band
+typedef void lk_segments_f32(const lk_segmented *w, long part, const float *panel, long width, float *tile);
+typedef void lk_segments_f64(const lk_segmented *w, long part, const double *panel, long width, double *tile);
+
+// values[j] = (add ? values[j] : 0) + Σ_t a[r, t] b[column[j], t] for the entries j of rows r0..<r1 of a CSR pattern; a
+// and b are panels of `width` vectors.
+typedef void lk_sampled_f32(
+    const uint32_t *row_start, const uint32_t *column, long r0, long r1, const float *a, const float *b, long width,
+    int add, float *values);
+typedef void lk_sampled_f64(
+    const uint32_t *row_start, const uint32_t *column, long r0, long r1, const double *a, const double *b, long width,
+    int add, double *values);
+
 // Numbers in ascending order have keys in ascending order: as floats are ordered, with -0 equal to 0, NaNs of positive
 // sign after infinity and of negative sign before -infinity.
 static inline uint32_t lk_key(float x) {
@@ -187,6 +223,24 @@ typedef struct lk_table {
   lk_panel_bitmask *panel_bitmask_f32, *panel_bitmask_bf16, *panel_bitmask_i8;
   lk_panel_csr *panel_csr_f32, *panel_csr_bf16, *panel_csr_i8;
   lk_panel_bsr *panel_bsr_f32, *panel_bsr_bf16, *panel_bsr_i8;
+
+  // CSR matrices in segments.
+  lk_segments_f32 *product_segments_f32, *product_segments_bf16, *transposed_segments_f32;
+  lk_segments_f64 *product_segments_f64, *transposed_segments_f64;
+  lk_sampled_f32 *sampled_f32;
+  lk_sampled_f64 *sampled_f64;
+
+  // target[j * target_stride + i] = alpha source[i * source_stride + j] + beta target[…] for i < m, j < n. With beta 0
+  // what `target` held does not matter.
+  void (*transpose_add_f32)(
+      const float *source, long source_stride, long m, long n, float alpha, float beta, float *target,
+      long target_stride);
+  void (*transpose_add_f64)(
+      const double *source, long source_stride, long m, long n, double alpha, double beta, double *target,
+      long target_stride);
+  // y = alpha x + beta y; with beta 0 what y held does not matter.
+  void (*combine_f32)(float alpha, const float *x, float beta, float *y, long n);
+  void (*combine_f64)(double alpha, const double *x, double beta, double *y, long n);
 } lk_table;
 
 // MARK: Choosing a table

@@ -1,0 +1,73 @@
+#include "reference_training.h"
+
+#include "reference_sparse.h"
+
+#define VALUE_f32(p, j) (((const float *)(p))[j])
+#define VALUE_f64(p, j) (((const double *)(p))[j])
+#define VALUE_bf16(p, j) sparse_bf16(((const uint16_t *)(p))[j])
+
+static long segmented_column(const lk_segmented *w, long j) {
+  return w->wide ? (long)((const uint32_t *)w->column)[j] : (long)((const uint16_t *)w->column)[j];
+}
+
+// Sums in double precision within a segment.
+#define PRODUCT(format, R)                                                                                     \
+  void reference_product_segments_##format(                                                                    \
+      const lk_segmented *w, long block, const R *panel, long width, R *tile) {                                \
+    for (uint32_t i = w->first[block * w->bands]; i < w->first[(block + 1) * w->bands]; i++) {                 \
+      const lk_segment s = w->segments[i];                                                                     \
+      for (long t = 0; t < width; t++) {                                                                       \
+        double sum = tile[s.row * width + t];                                                                  \
+        for (long j = s.start; j < (long)s.start + s.count; j++)                                               \
+          sum += (double)VALUE_##format(w->values, j) * panel[segmented_column(w, j) * width + t];             \
+        tile[s.row * width + t] = (R)sum;                                                                      \
+      }                                                                                                        \
+    }                                                                                                          \
+  }
+
+PRODUCT(f32, float)
+PRODUCT(f64, double)
+PRODUCT(bf16, float)
+
+#define TRANSPOSED(format, R)                                                                                  \
+  void reference_transposed_segments_##format(                                                                 \
+      const lk_segmented *w, long band, const R *panel, long width, R *tile) {                                 \
+    for (long block = 0; block < w->blocks; block++)                                                           \
+      for (uint32_t i = w->first[block * w->bands + band]; i < w->first[block * w->bands + band + 1]; i++) {   \
+        const lk_segment s = w->segments[i];                                                                   \
+        const R *x = panel + ((long)w->block_start[block] + s.row) * width;                                    \
+        for (long j = s.start; j < (long)s.start + s.count; j++) {                                             \
+          R *sums = tile + (segmented_column(w, j) - band * w->band_columns) * width;                          \
+          for (long t = 0; t < width; t++) sums[t] = (R)(sums[t] + (double)VALUE_##format(w->values, j) * x[t]); \
+        }                                                                                                      \
+      }                                                                                                        \
+  }
+
+TRANSPOSED(f32, float)
+TRANSPOSED(f64, double)
+
+#define OTHERS(real, R)                                                                                        \
+  void reference_sampled_##real(                                                                               \
+      const uint32_t *row_start, const uint32_t *column, long r0, long r1, const R *a, const R *b, long width, \
+      int add, R *values) {                                                                                    \
+    for (long r = r0; r < r1; r++)                                                                             \
+      for (long j = row_start[r]; j < (long)row_start[r + 1]; j++) {                                           \
+        double sum = add ? values[j] : 0;                                                                      \
+        for (long t = 0; t < width; t++) sum += (double)a[r * width + t] * b[column[j] * width + t];           \
+        values[j] = (R)sum;                                                                                    \
+      }                                                                                                        \
+  }                                                                                                            \
+  void reference_transpose_add_##real(                                                                         \
+      const R *source, long source_stride, long m, long n, R alpha, R beta, R *target, long target_stride) {   \
+    for (long i = 0; i < m; i++)                                                                               \
+      for (long j = 0; j < n; j++) {                                                                           \
+        R *p = target + j * target_stride + i;                                                                 \
+        *p = alpha * source[i * source_stride + j] + (beta == 0 ? 0 : beta * *p);                              \
+      }                                                                                                        \
+  }                                                                                                            \
+  void reference_combine_##real(R alpha, const R *x, R beta, R *y, long n) {                                   \
+    for (long i = 0; i < n; i++) y[i] = alpha * x[i] + (beta == 0 ? 0 : beta * y[i]);                          \
+  }
+
+OTHERS(f32, float)
+OTHERS(f64, double)
