@@ -9,6 +9,9 @@
 
 #include <math.h>
 #include <string.h>
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
 
 #define PASTE_(name, suffix) name##suffix
 #define PASTE(name, suffix) PASTE_(name, suffix)
@@ -27,7 +30,9 @@
 
 #pragma clang attribute push(__attribute__((target("arch=x86-64-v4,no-prefer-256-bit"))), apply_to = function)
 #define SUFFIX _f32_avx512
+#define HAS_COMPRESSION 1
 #include "training_level.h"
+#undef HAS_COMPRESSION
 #pragma clang attribute pop
 #endif
 #undef T

@@ -4,6 +4,7 @@
 
 #include "training_elementwise.h"
 #include "training_rows.h"
+#include "training_sparse.h"
 #include "training_normalization.h"
 #include "training_images.h"
 #include "training_optimizers.h"
@@ -49,6 +50,10 @@ static const lk_training K(training) = {
     .permute = K(permute),
     .unpermute = K(unpermute),
     .rotate = K(rotate),
+    .expand = K(expand),
+    .compress = K(compress),
+    .scatter_add = K(scatter_add),
+    .gather = K(gather),
     .unfold = K(unfold),
     .fold_add = K(fold_add),
     .depthwise = K(depthwise),

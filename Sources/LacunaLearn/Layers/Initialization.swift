@@ -16,7 +16,8 @@ public enum Initialization: Sendable, Hashable {
         case .uniform:
             let bound = 1 / Float(max(fanIn, 1)).squareRoot()
             return Tensor(uniform: shape, in: -bound..<bound, using: &generator)
-        case .he: return Tensor(normal: shape, standardDeviation: (2 / Float(max(fanIn, 1))).squareRoot(), using: &generator)
+        case .he:
+            return Tensor(normal: shape, standardDeviation: (2 / Float(max(fanIn, 1))).squareRoot(), using: &generator)
         case .normal(let deviation): return Tensor(normal: shape, standardDeviation: deviation, using: &generator)
         case .zeros: return Tensor(zeros: shape)
         }

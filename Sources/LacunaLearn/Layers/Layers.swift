@@ -36,7 +36,8 @@ public final class Embedding: Module {
     public init(
         count: Int, dimensions: Int, initialization: Initialization = .normal(1), using generator: inout SeededGenerator
     ) {
-        weight = Parameter(initialization.tensor([count, dimensions], fanIn: dimensions, using: &generator), decays: false)
+        weight = Parameter(
+            initialization.tensor([count, dimensions], fanIn: dimensions, using: &generator), decays: false)
     }
 
     /// Vectors [indices, dimensions].

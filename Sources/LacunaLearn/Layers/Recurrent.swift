@@ -11,7 +11,8 @@ public final class RNNCell: Module {
         using generator: inout SeededGenerator
     ) {
         input = Linear(inputDimensions: inputDimensions, outputDimensions: hiddenDimensions, using: &generator)
-        hidden = Linear(inputDimensions: hiddenDimensions, outputDimensions: hiddenDimensions, bias: false, using: &generator)
+        hidden = Linear(
+            inputDimensions: hiddenDimensions, outputDimensions: hiddenDimensions, bias: false, using: &generator)
         self.activation = activation
     }
 
@@ -55,7 +56,8 @@ public final class LSTMCell: Module {
 
     public init(inputDimensions: Int, hiddenDimensions: Int, using generator: inout SeededGenerator) {
         input = Linear(inputDimensions: inputDimensions, outputDimensions: 4 * hiddenDimensions, using: &generator)
-        hidden = Linear(inputDimensions: hiddenDimensions, outputDimensions: 4 * hiddenDimensions, bias: false, using: &generator)
+        hidden = Linear(
+            inputDimensions: hiddenDimensions, outputDimensions: 4 * hiddenDimensions, bias: false, using: &generator)
     }
 
     public typealias State = (hidden: Variable<Float>, cell: Variable<Float>)

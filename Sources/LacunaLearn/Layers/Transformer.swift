@@ -72,7 +72,8 @@ public final class FeedForward: UnaryLayer {
     public let activation: Activation
 
     public init(
-        dimensions: Int, hiddenDimensions: Int, activation: Activation = .gelu, initialization: Initialization = .uniform,
+        dimensions: Int, hiddenDimensions: Int, activation: Activation = .gelu,
+        initialization: Initialization = .uniform,
         using generator: inout SeededGenerator
     ) {
         up = Linear(
@@ -104,10 +105,12 @@ public final class TransformerBlock: Module {
             using: &generator)
         feedForwardNorm = LayerNorm(dimensions: dimensions)
         feedForward = FeedForward(
-            dimensions: dimensions, hiddenDimensions: hiddenDimensions, initialization: initialization, using: &generator)
+            dimensions: dimensions, hiddenDimensions: hiddenDimensions, initialization: initialization,
+            using: &generator)
     }
 
-    public func callAsFunction(_ x: Variable<Float>, batch: Int, isCausal: Bool, dropout: Double = 0) -> Variable<Float> {
+    public func callAsFunction(_ x: Variable<Float>, batch: Int, isCausal: Bool, dropout: Double = 0) -> Variable<Float>
+    {
         let y = x + attention(attentionNorm(x), batch: batch, isCausal: isCausal).dropout(dropout)
         return y + feedForward(feedForwardNorm(y)).dropout(dropout)
     }

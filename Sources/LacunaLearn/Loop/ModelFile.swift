@@ -23,7 +23,8 @@ public enum ModelFile {
             try write(name, parameter.buffer, parameter.shape)
             if let mask = parameter.mask {
                 try writer.write(
-                    name + "#mask", type: .u8, shape: parameter.shape, values: mask.elements.map { $0 != 0 ? 1 : 0 as UInt8 })
+                    name + "#mask", type: .u8, shape: parameter.shape,
+                    values: mask.elements.map { $0 != 0 ? 1 : 0 as UInt8 })
             }
             if slots {
                 for slot in parameter.slots.keys.sorted() {

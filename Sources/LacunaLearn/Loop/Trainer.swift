@@ -171,15 +171,16 @@ public final class Trainer<Source: BatchSource> {
                 try log?.append(metrics)
             }
             let isDone = isLast || report.stoppedEarly != nil
-            let isInterrupted = run.step == stopAfter || (progress?.isCancelled ?? false)
+            progress?.update(
+                task: "training", completed: run.step, total: plan.steps, detail: "loss \(Self.short(value))")
+            let isCancelled = progress?.isCancelled ?? false
+            let isInterrupted = isCancelled || run.step == stopAfter
             if let directory,
                 isInterrupted || isDone || (plan.checkpointEvery > 0 && run.step % plan.checkpointEvery == 0)
             {
                 try saveCheckpoint(to: directory)
             }
-            progress?.update(
-                task: "training", completed: run.step, total: plan.steps, detail: "loss \(Self.short(value))")
-            if progress?.isCancelled ?? false, !isDone { throw LacunaError.cancelled }
+            if isCancelled && !isDone { throw LacunaError.cancelled }
             if isInterrupted && !isDone { return report }
         }
         for hook in hooks { try hook.end(run) }

@@ -16,7 +16,8 @@ public final class MLP: UnaryLayer {
         for (inputs, outputs) in zip(widths, widths.dropFirst()) {
             layers.append(
                 Linear(
-                    inputDimensions: inputs, outputDimensions: outputs, initialization: initialization, using: &generator))
+                    inputDimensions: inputs, outputDimensions: outputs, initialization: initialization,
+                    using: &generator))
         }
         self.layers = layers
         self.activation = activation
@@ -48,7 +49,8 @@ public final class ConvNet: UnaryLayer {
         for count in channels {
             convolutions.append(
                 Conv2d(
-                    inputChannels: from, outputChannels: count, kernelSize: 3, sliding: Sliding(padding: 1), bias: false,
+                    inputChannels: from, outputChannels: count, kernelSize: 3, sliding: Sliding(padding: 1),
+                    bias: false,
                     initialization: .he, using: &generator))
             from = count
         }

@@ -41,7 +41,8 @@ extension Variable {
     public func convolved(
         _ kernel: Variable, bias: Variable? = nil, sliding: Sliding = Sliding(), groups: Int = 1
     ) -> Variable {
-        precondition(shape.count == 4 && kernel.shape.count == 4, "convolution needs images and kernels of 4 dimensions")
+        precondition(
+            shape.count == 4 && kernel.shape.count == 4, "convolution needs images and kernels of 4 dimensions")
         precondition(
             groups > 0 && kernel.shape[1] * groups == shape[1] && kernel.shape[0] % groups == 0,
             "a kernel \(kernel.shape) in \(groups) groups for images \(shape)")
@@ -57,7 +58,8 @@ extension Variable {
         let length = shape[2] * shape[3]
         for plane in 0..<shape[0] * shape[1] {
             Scalar.kernels.pointee.affine(
-                1, pointer + plane * length, Double(bias.pointer[plane % shape[1]]), pointer + plane * length, length, 0)
+                1, pointer + plane * length, Double(bias.pointer[plane % shape[1]]), pointer + plane * length, length, 0
+            )
         }
     }
 

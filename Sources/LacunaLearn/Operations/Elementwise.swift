@@ -166,7 +166,10 @@ extension Variable {
         spread(count, grain: 1 << 14) { k.pointee.swiglu(a + $0, b + $0, target + $0, $1) }
         tape.record(y) { [self] dy in
             let unused = needsGradient && up.needsGradient ? nil : tape.pool.take(count)
-            func run(_ dgate: UnsafeMutablePointer<Scalar>, _ addGate: Int32, _ dup: UnsafeMutablePointer<Scalar>, _ addUp: Int32) {
+            func run(
+                _ dgate: UnsafeMutablePointer<Scalar>, _ addGate: Int32, _ dup: UnsafeMutablePointer<Scalar>,
+                _ addUp: Int32
+            ) {
                 spread(count, grain: 1 << 14) {
                     k.pointee.swiglu_backward(
                         pointer + $0, up.pointer + $0, dy + $0, dgate + $0, dup + $0, $1, addGate, addUp)

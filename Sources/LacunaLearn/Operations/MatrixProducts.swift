@@ -38,7 +38,8 @@ extension Variable {
 
     /// The products of matrices `self` [b, m, k] and `other` [b, k, n], or [b, n, k] if `otherTransposed`, one by one.
     public func batchMultiplied(by other: Variable, otherTransposed: Bool = false) -> Variable {
-        precondition(shape.count == 3 && other.shape.count == 3 && shape[0] == other.shape[0], "not batches of matrices")
+        precondition(
+            shape.count == 3 && other.shape.count == 3 && shape[0] == other.shape[0], "not batches of matrices")
         let (b, m, k) = (shape[0], shape[1], shape[2])
         let (n, inner) = otherTransposed ? (other.shape[1], other.shape[2]) : (other.shape[2], other.shape[1])
         precondition(k == inner, "cannot multiply \(shape) by \(other.shape)")
@@ -85,7 +86,8 @@ extension Variable {
     ///   instead. The weight's own gradient is not affected.
     public func linear(_ weight: Variable, bias: Variable? = nil, backward: Variable? = nil) -> Variable {
         precondition(weight.shape.count == 2 && columns == weight.shape[1], "a weight \(weight.shape) for \(shape)")
-        precondition(bias == nil || bias!.count == weight.shape[0], "a bias \(bias!.shape) for a weight \(weight.shape)")
+        precondition(
+            bias == nil || bias!.count == weight.shape[0], "a bias \(bias!.shape) for a weight \(weight.shape)")
         precondition(backward == nil || backward!.shape == weight.shape, "weights of different shapes")
         let (m, n, k) = (rows, weight.shape[0], weight.shape[1])
         let y = tape.output(shape.dropLast() + [n], self, weight, bias)

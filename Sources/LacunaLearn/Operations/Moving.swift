@@ -70,7 +70,9 @@ extension Variable {
         let (rows, width) = (parts[0].rows, parts.reduce(0) { $0 + $1.columns })
         return joined(parts, Array(parts[0].shape.dropLast()) + [width]) { part, offset in
             ([rows, part.columns], [width, 1], offset)
-        } advance: { $0.columns }
+        } advance: {
+            $0.columns
+        }
     }
 
     /// Variables one after the other along the first dimension.
@@ -81,7 +83,9 @@ extension Variable {
             "parts of different shapes")
         return joined(parts, [parts.reduce(0) { $0 + $1.shape[0] }] + parts[0].shape.dropFirst()) { part, offset in
             ([part.shape[0], width], [width, 1], offset)
-        } advance: { $0.count }
+        } advance: {
+            $0.count
+        }
     }
 
     private static func joined(

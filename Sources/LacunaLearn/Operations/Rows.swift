@@ -135,7 +135,9 @@ extension Variable {
         spreadRows(r, c, grain: 1 << 14) { k.pointee.softmax(source + $0 * c, target + $0 * c, $1, c) }
         tape.record(y) { [self, unowned y] dy in
             accumulate { dx, add in
-                spreadRows(r, c) { k.pointee.softmax_backward(y.pointer + $0 * c, dy + $0 * c, dx + $0 * c, $1, c, add) }
+                spreadRows(r, c) {
+                    k.pointee.softmax_backward(y.pointer + $0 * c, dy + $0 * c, dx + $0 * c, $1, c, add)
+                }
             }
         }
         return y

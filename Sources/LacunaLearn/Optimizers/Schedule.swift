@@ -40,7 +40,7 @@ public indirect enum Schedule: Sendable, Hashable {
         case .constant(let value): return value
         case .linear(let a, let b, let steps): return a + (b - a) * progress(steps)
         case .cosine(let a, let b, let steps):
-            let wave = cosine(Double.pi * progress(steps))
+            let wave = LacunaTensor.cosine(Double.pi * progress(steps))
             return b + (a - b) * 0.5 * (1 + wave)
         case .exponential(let a, let b, let steps): return a * power(b / a, progress(steps))
         case .cubic(let a, let b, let steps):

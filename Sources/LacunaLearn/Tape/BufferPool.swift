@@ -60,4 +60,9 @@ final class Storage<Scalar: LearningScalar> {
     }
 
     deinit { pool?.give(buffer) }
+
+    /// The memory itself if it holds exactly `count` numbers, else a copy of that size.
+    func buffer(of count: Int) -> Buffer<Scalar> {
+        buffer.count == count ? buffer : Buffer(copying: pointer, count: count)
+    }
 }

@@ -1,9 +1,10 @@
 import CLacuna
+import LacunaSparse
 import LacunaTensor
 
 /// The element types that can be trained: `Float`, in which networks are trained, and `Double`, in which gradients are
 /// checked.
-public protocol LearningScalar: TensorScalar {
+public protocol LearningScalar: SparseScalar {
     /// The kernels of training for this type and processor.
     static var kernels: UnsafePointer<lk_training> { get }
     /// Sets the bits of the `k` largest of `n` numbers in `words` (n / 64 rounded up); of equals later ones win.
