@@ -7,6 +7,7 @@ import LacunaTensor
 struct Bench: ParsableCommand {
     enum Suite: String, ExpressibleByArgument, CaseIterable {
         case kernels
+        case training
     }
 
     static let configuration = CommandConfiguration(
@@ -14,6 +15,7 @@ struct Bench: ParsableCommand {
         discussion: """
             lacuna-bench                          everything, with a table on the terminal
             lacuna-bench kernels --threads 1      stored matrices times vectors, one thread
+            lacuna-bench training                 training steps, dense and with sparse weights
             lacuna-bench --markdown docs/Performance.md --json bench.json
             """)
 
@@ -41,6 +43,8 @@ struct Bench: ParsableCommand {
             case .kernels:
                 report.sections += try VectorSuite(settings: settings, weights: weights).sections()
                 report.sections += try MatrixSuite(settings: settings, weights: weights).sections()
+            case .training:
+                report.sections += try TrainingSuite(settings: settings).sections()
             }
         }
         print(report.text)

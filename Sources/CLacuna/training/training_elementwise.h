@@ -19,15 +19,15 @@ INLINE float K(exponential)(float x) {
 #define LOG logf
 #define LOG1P log1pf
 #define ERF erff
-#define SQRT __builtin_sqrtf
-#define ABS __builtin_fabsf
+#define SQRT __builtin_elementwise_sqrt
+#define ABS __builtin_elementwise_abs
 #else
 INLINE double K(exponential)(double x) { return exp(x); }
 #define LOG log
 #define LOG1P log1p
 #define ERF erf
-#define SQRT __builtin_sqrt
-#define ABS __builtin_fabs
+#define SQRT __builtin_elementwise_sqrt
+#define ABS __builtin_elementwise_abs
 #endif
 
 INLINE T K(sigmoid_of)(T x) { return (T)1 / ((T)1 + K(exponential)(-x)); }

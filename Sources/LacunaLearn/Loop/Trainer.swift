@@ -274,6 +274,8 @@ public final class Trainer<Source: BatchSource> {
         let states = try fields.array("hooks")
         guard states.count == hooks.count else { throw bad("the state of \(states.count) hooks, not \(hooks.count)") }
         guard let best = Double(try fields.string("best")) else { throw bad("'best' is not a number") }
+        // Brings every layer into the storage that the run trains it in.
+        for hook in hooks { try hook.begin(run) }
         try ModelFile.load(run.model, from: file)
         run.step = step
         run.optimizer.steps = try fields.integer("optimizer_steps")

@@ -31,7 +31,8 @@ public final class TrainingRun {
 ///
 /// All methods have defaults that do nothing.
 public protocol TrainingHook: AnyObject {
-    /// Before the first step. Not called when a run is resumed: what it did to parameters is in the checkpoint.
+    /// Before the first step, and before a resumed run reads its checkpoint, which then replaces parameters, masks and
+    /// positions: the place to change the storage of layers.
     func begin(_ run: TrainingRun) throws
     /// At the start of a process's work on a run, first or resumed, after ``begin(_:)`` or ``restore(_:)``: the place to
     /// attach views to layers.
