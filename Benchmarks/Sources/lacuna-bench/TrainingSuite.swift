@@ -15,7 +15,9 @@ struct TrainingSuite {
         let (mlp, gpt) = (MLPStep(widths: [784, 512, 512, 10]), GPTStep())
         let candidates = [
             Candidate("MLP 784-512-512-10, batch 64", work: Work(operations: mlp.operations)) { _ in mlp.step() },
-            Candidate("GPT of 4 layers, d 128, 8 x 128 tokens", work: Work(operations: gpt.operations)) { _ in gpt.step() },
+            Candidate("GPT of 4 layers, d 128, 8 x 128 tokens", work: Work(operations: gpt.operations)) { _ in
+                gpt.step()
+            },
         ]
         return Section(
             "Training steps, dense",

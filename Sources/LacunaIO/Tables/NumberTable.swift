@@ -25,9 +25,8 @@ public struct NumberTable: Sendable {
         var columns = 0
         var number = 0
         var separator: Character = ","
-        for line in text.split(separator: "\n", omittingEmptySubsequences: false) {
+        for line in text.split(omittingEmptySubsequences: false, whereSeparator: \.isNewline) {
             number += 1
-            let line = line.hasSuffix("\r") ? line.dropLast() : line
             if line.allSatisfy(\.isWhitespace) { continue }
             if columns == 0 { separator = [",", ";", "\t"].first { line.contains($0) } ?? "," }
             let fields = line.split(separator: separator, omittingEmptySubsequences: false).map(Self.trimmed)
@@ -39,7 +38,9 @@ public struct NumberTable: Sendable {
                     continue
                 }
             }
-            func bad(_ reason: String) -> LacunaError { .malformed(file: file, location: "line \(number)", reason: reason) }
+            func bad(_ reason: String) -> LacunaError {
+                .malformed(file: file, location: "line \(number)", reason: reason)
+            }
             guard fields.count == columns else { throw bad("\(fields.count) fields, expected \(columns)") }
             for (field, value) in zip(fields, parsed) {
                 guard let value, value.isFinite else { throw bad("'\(field)' is not a number") }

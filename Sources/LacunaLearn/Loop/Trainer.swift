@@ -128,13 +128,14 @@ public final class Trainer<Source: BatchSource> {
         if let directory { try FileSystem.createDirectory(directory) }
         let log = try directory.map { try MetricsLog($0, upTo: run.step) }
         let begin = monotonicSeconds()
-        let parameters = run.model.parameters
         var report = TrainingReport()
         if !hasBegun {
             for hook in hooks { try hook.begin(run) }
             hasBegun = true
         }
         for hook in hooks { try hook.attach(run) }
+        // Hooks may have given layers other storage, which is other parameters.
+        let parameters = run.model.parameters
         let loader = Prefetcher(source, first: run.step * plan.accumulation)
         defer { loader.stop() }
         var recent = (sum: 0.0, count: 0)
@@ -206,9 +207,9 @@ public final class Trainer<Source: BatchSource> {
         guard total.isFinite else {
             throw LacunaError.numerical(operation: "training", reason: "the loss is \(total) at step \(run.step)")
         }
+        run.optimizer.learningRate = plan.learningRate(run.step)
         for hook in hooks { try hook.gradientsReady(run) }
         let norm = plan.clipNorm.map { clipGradients(parameters, norm: $0) }
-        run.optimizer.learningRate = plan.learningRate(run.step)
         run.optimizer.step(parameters, rowSparse: plan.rowSparse)
         for hook in hooks { try hook.afterStep(run) }
         average?.update(parameters)

@@ -63,7 +63,8 @@ public final class DropAndGrow: TrainingMethod {
         try require((0...1).contains(settings.end), "end", "\(settings.end) is not in 0...1")
         try require(settings.growthDeviation >= 0, "growth_deviation", "is negative")
         try require(
-            settings.storage == .masked || settings.storage == .csr, "storage", "patterns move in masked and csr weights")
+            settings.storage == .masked || settings.storage == .csr, "storage",
+            "patterns move in masked and csr weights")
         self.settings = settings
     }
 
@@ -80,7 +81,10 @@ public final class DropAndGrow: TrainingMethod {
                 : .init(
                     authors: "Utku Evci, Trevor Gale, Jacob Menick, Pablo Samuel Castro, Erich Elsen",
                     title: "Rigging the Lottery: Making All Tickets Winners", arXiv: "1911.11134"),
-            composition: ["|w| drops, \(isRandom ? "chance" : "|gradient|") grows", "exact exchange by layer", "every \(settings.interval) steps"])
+            composition: [
+                "|w| drops, \(isRandom ? "chance" : "|gradient|") grows", "exact exchange by layer",
+                "every \(settings.interval) steps",
+            ])
     }
 
     public func begin(_ run: TrainingRun) throws {
@@ -171,9 +175,11 @@ public final class DropAndGrow: TrainingMethod {
     /// Indices of the `count` smallest numbers; of equals the first. Ascending. NaN counts as largest.
     static func smallest(_ count: Int, of numbers: [Float]) -> [Int] {
         let numbers = numbers.contains(where: \.isNaN) ? numbers.map { $0.isNaN ? .infinity : $0 } : numbers
-        guard count > 0, let line = numbers.withUnsafeBufferPointer({
-            RankThreshold(smallest: count, of: $0.baseAddress!, count: $0.count)
-        }) else { return [] }
+        guard count > 0,
+            let line = numbers.withUnsafeBufferPointer({
+                RankThreshold(smallest: count, of: $0.baseAddress!, count: $0.count)
+            })
+        else { return [] }
         var ties = line.ties
         return numbers.indices.filter {
             if numbers[$0] < line.value { return true }

@@ -56,7 +56,8 @@ struct SparseLayerState {
     /// - Throws: `LacunaError.unsupported` for storage that has no pattern to change.
     init(_ name: String, _ layer: Linear) throws {
         guard layer.weight is CSRWeight || layer.dense != nil else {
-            throw LacunaError.unsupported(file: nil, what: "changing the pattern of \(layer.weight.storage) weights ('\(name)')")
+            throw LacunaError.unsupported(
+                file: nil, what: "changing the pattern of \(layer.weight.storage) weights ('\(name)')")
         }
         self.layer = layer
         self.name = name
