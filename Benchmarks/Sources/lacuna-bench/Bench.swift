@@ -1,19 +1,20 @@
 import ArgumentParser
 import BenchmarkHarness
 import Foundation
+import LacunaSparse
 import LacunaTensor
 
 @main
 struct Bench: ParsableCommand {
     enum Suite: String, ExpressibleByArgument, CaseIterable {
-        case kernels
+        case vectors, matrices
     }
 
     static let configuration = CommandConfiguration(
         commandName: "lacuna-bench", abstract: "Measures Lacuna, dense against sparse, and against its peers.",
         discussion: """
-            lacuna-bench                          everything, with a table on the terminal
-            lacuna-bench kernels --threads 1      stored matrices times vectors, one thread
+            lacuna-bench                                        everything, with a table on the terminal
+            lacuna-bench vectors --values bf16 --threads 1      stored matrices times one vector
             lacuna-bench --markdown docs/Performance.md --json bench.json
             """)
 
@@ -21,6 +22,10 @@ struct Bench: ParsableCommand {
     var suites: [Suite] = []
     @Option(help: "Numbers of threads to measure with. (default: 1 and all)")
     var threads: String?
+    @Option(help: "Only value types with these names, such as bf16,int8. (default: all)")
+    var values: String?
+    @Option(help: "Only shapes whose name contains this, such as SmolLM2. (default: all)")
+    var shapes: String?
     @Option(help: "Seed of the random weights.")
     var seed: UInt64 = 1
     @Flag(help: "Few repetitions: for trying things out, not for publication.")
@@ -33,13 +38,15 @@ struct Bench: ParsableCommand {
     func run() throws {
         CleanEnvironment.restartIfPinned()
         let settings = Settings(
-            machine: Machine(), threads: try threadCounts(), seed: seed, quick: quick)
+            machine: Machine(), threads: try threadCounts(), seed: seed, quick: quick, values: try valueTypes(),
+            shapes: shapes)
         let weights = RandomWeights(seed: seed)
         var report = Report(machine: settings.machine)
         for suite in suites.isEmpty ? Suite.allCases : suites {
             switch suite {
-            case .kernels:
+            case .vectors:
                 report.sections += try VectorSuite(settings: settings, weights: weights).sections()
+            case .matrices:
                 report.sections += try MatrixSuite(settings: settings, weights: weights).sections()
             }
         }
@@ -50,6 +57,16 @@ struct Bench: ParsableCommand {
             try document.write(toFile: markdown, atomically: true, encoding: .utf8)
         }
         if let json { try report.json().write(to: URL(fileURLWithPath: json)) }
+    }
+
+    private func valueTypes() throws -> [ValueType] {
+        guard let values else { return ValueType.allCases }
+        return try values.split(separator: ",").map { name in
+            guard let type = ValueType(rawValue: String(name)) else {
+                throw ValidationError("--values: \(name) is none of \(ValueType.allCases)")
+            }
+            return type
+        }
     }
 
     private func threadCounts() throws -> [Int] {

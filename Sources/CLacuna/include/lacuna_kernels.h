@@ -20,7 +20,9 @@
 // An input vector in every form that some kernel reads; forms that no kernel of the call reads may be null.
 typedef struct lk_input {
   const float *x;          // the entries
-  const float *split;      // of every 32 entries the 16 even ones, then the 16 odd ones (`split_even_odd`)
+  const uint16_t *bf16;    // the entries as bf16
+  const float *rounded;    // the same as floats
+  const float *split;      // of every 32 of these the 16 even ones, then the 16 odd ones (`split_even_odd`)
   const int8_t *q64;       // signed bytes with one scale for every 64 entries (`quantize_x64`)
   const float *scale64;
   const int8_t *q32;       // the same in groups of 32 (`quantize_x32`)
@@ -159,12 +161,14 @@ typedef struct lk_table {
   // Sets the bits of the k largest; of equals those at higher indices win. 0 <= k <= n.
   void (*mask_largest)(const float *x, long n, long k, uint64_t *words);
 
-  // Dense products with one vector. They read, of the input: x (f32, bf16, f16), q64 (i8, i4), q32 (q8_0, q4_0, q4_1).
+  // Dense products with one vector. They read, of the input: x (f32, f16), bf16 or rounded (bf16), q64 (i8, i4), q32
+  // (q8_0, q4_0, q4_1). Products of bf16 count subnormal numbers as zeros at the levels that multiply them as such.
   lk_gemv_dense *gemv_f32, *gemv_bf16, *gemv_f16, *gemv_i8, *gemv_i4, *gemv_q8_0, *gemv_q4_0, *gemv_q4_1;
   lk_decode_dense *decode_f32, *decode_bf16, *decode_f16, *decode_i8, *decode_i4, *decode_q8_0, *decode_q4_0,
       *decode_q4_1;
 
-  // Products with bitmask and N:M matrices. They read, of the input: x (f32), x and split (bf16), q64 (i8, i4).
+  // Products with bitmask and N:M matrices. They read, of the input: x (f32), bf16, rounded or split
+  // (bf16), q64 (i8, i4).
   lk_gemv_bitmask *gemv_bitmask_f32, *gemv_bitmask_bf16, *gemv_bitmask_i8, *gemv_bitmask_i4;
   lk_decode_bitmask *decode_bitmask_f32, *decode_bitmask_bf16, *decode_bitmask_i8, *decode_bitmask_i4;
 
@@ -195,13 +199,15 @@ typedef struct lk_table {
 #define LK_AVX2 1
 #define LK_AVX512 2
 #define LK_AVX512_VNNI 3
-#define LK_LEVELS 4
+#define LK_AVX512_BF16 4
+#define LK_LEVELS 5
 
 // The kernels of one level: portable (SSE2 or NEON), AVX2 (x86-64-v3), AVX-512 (x86-64-v4), and AVX-512 with VBMI,
-// VBMI2, VNNI and BITALG (Ice Lake, Zen 4 and later). Null if this processor lacks the instructions.
+// VBMI2, VNNI and BITALG (Ice Lake and later), and these with BF16 (Zen 4, Sapphire Rapids and later). Null if this
+// processor lacks the instructions.
 const lk_table *lk_level(int level);
 
-// "portable", "avx2", "avx512", "avx512vnni".
+// "portable", "avx2", "avx512", "avx512vnni", "avx512bf16".
 const char *lk_level_name(int level);
 
 // The level that `lk_best` uses: the highest this processor has, unless the environment variable LACUNA_SIMD names a

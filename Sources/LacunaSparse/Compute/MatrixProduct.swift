@@ -31,8 +31,8 @@ enum MatrixProduct {
         let encodings = operands.reduce(into: InputEncoding()) { $0.formUnion($1.matrix.inputEncoding) }
         let inputs = (0..<n).map { EncodedInput(x + $0 * columns, count: columns, encodings: encodings) }
         for (matrix, y, leadingY) in operands {
-            let isSmall = matrix.byteCount * n < Product.serialBytes
-            let cut = isSmall ? RowCut(rows: matrix.rows) : RowCut(matrix, bytes: Product.itemBytes)
+            let isSmall = matrix.byteCount * n < Product.serialCost
+            let cut = isSmall ? RowCut(rows: matrix.rows) : RowCut(matrix, bytes: Product.itemCost)
             Parallel.forEach(cut.items) { item in
                 let rows = cut.range(item)
                 for (t, input) in inputs.enumerated() {

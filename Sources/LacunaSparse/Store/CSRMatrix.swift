@@ -42,12 +42,12 @@ public final class CSRMatrix: WeightMatrix, PanelMatrix, @unchecked Sendable {
             throw LacunaError.unsupported(file: nil, what: "a CSR matrix of more than 2^32 - 1 stored values")
         }
         storedCount = count
-        rowStart = Buffer(uninitialized: mask.rows + 1)
+        rowStart = Buffer(uninitialized: mask.rows + 1, lasting: true)
         rowStart.pointer[0] = 0
         for r in 0..<mask.rows { rowStart.pointer[r + 1] = rowStart.pointer[r] + UInt32(mask.keptCount(row: r)) }
         let isWide = mask.columns > 65_536
-        narrow = Buffer(uninitialized: isWide ? 0 : count)
-        wide = Buffer(uninitialized: isWide ? count : 0)
+        narrow = Buffer(uninitialized: isWide ? 0 : count, lasting: true)
+        wide = Buffer(uninitialized: isWide ? count : 0, lasting: true)
         values = StoredValues(type, slots: count, rows: mask.rows, columns: mask.columns)
         byteCount = values.byteCount + rowStart.byteCount + narrow.byteCount + wide.byteCount
         kernel = lk_csr(

@@ -83,7 +83,7 @@ import Testing
             let stored = try DenseMatrix(StoreCases.make(square).0, values: .int8)
             let x = StoreCases.vector(columns, seed: 8)
             var (reused, fresh) = ([Float](repeating: 0, count: 9), [Float](repeating: 0, count: 9))
-            input.encode(x, count: columns, encodings: [.float, .split, .int8Groups64, .int8Groups32])
+            input.encode(x, count: columns, encodings: [.float, .bf16, .int8Groups64, .int8Groups32])
             stored.multiply(input, rows: 0..<9, into: &reused)
             stored.multiply(
                 EncodedInput(x, count: columns, encodings: .int8Groups64), rows: 0..<9, into: &fresh)
