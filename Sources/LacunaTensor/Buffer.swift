@@ -27,10 +27,10 @@ public final class Buffer<Element: BitwiseCopyable>: @unchecked Sendable {
         precondition(count >= 0)
         let size = count * MemoryLayout<Element>.stride
         let raw: UnsafeMutableRawPointer
-        if size >= HugePages.size / 2 {
-            (raw, block) = (HugePages.allocate(size + Self.slack), nil)
-        } else if lasting {
+        if lasting && size + Self.slack <= HugePages.Block.largestPart {
             (raw, block) = HugePages.share(size + Self.slack)
+        } else if size >= HugePages.size / 2 {
+            (raw, block) = (HugePages.allocate(size + Self.slack), nil)
         } else {
             (raw, block) = (HugePages.allocate(size + Self.slack, alignment: 64), nil)
         }

@@ -13,7 +13,9 @@ enum HugePages {
 
     /// Memory that several buffers share, freed with the last of them.
     final class Block: @unchecked Sendable {
-        static let size = 4 * HugePages.size
+        static let size = 16 * HugePages.size
+        /// What is larger gets memory of its own.
+        static let largestPart = 2 * HugePages.size
         private let start: UnsafeMutableRawPointer
         private var used = 0
 
@@ -31,9 +33,9 @@ enum HugePages {
 
     private static let current = Locked<Block?>(nil)
 
-    /// `bytes` of a block, at most half of it.
+    /// `bytes` of a block, at most ``Block/largestPart``.
     static func share(_ bytes: Int) -> (UnsafeMutableRawPointer, Block) {
-        precondition(bytes <= Block.size / 2)
+        precondition(bytes <= Block.largestPart)
         return current.withLock { current in
             if let block = current, let part = block.take(bytes) { return (part, block) }
             let block = Block()

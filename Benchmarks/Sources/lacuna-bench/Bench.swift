@@ -7,7 +7,7 @@ import LacunaTensor
 @main
 struct Bench: ParsableCommand {
     enum Suite: String, ExpressibleByArgument, CaseIterable {
-        case vectors, matrices
+        case vectors, matrices, decode
     }
 
     static let configuration = CommandConfiguration(
@@ -30,6 +30,8 @@ struct Bench: ParsableCommand {
     var seed: UInt64 = 1
     @Flag(help: "Few repetitions: for trying things out, not for publication.")
     var quick = false
+    @Option(help: "What Scripts/peers.sh wrote: llama.cpp's speeds on this machine.")
+    var peers: String?
     @Option(help: "Where to write the results as JSON.")
     var json: String?
     @Option(help: "Where to write the document with all tables.")
@@ -48,6 +50,9 @@ struct Bench: ParsableCommand {
                 report.sections += try VectorSuite(settings: settings, weights: weights).sections()
             case .matrices:
                 report.sections += try MatrixSuite(settings: settings, weights: weights).sections()
+            case .decode:
+                let peer = try peers.map(PeerResults.init(contentsOf:))
+                report.sections += try DecodeSuite(settings: settings, weights: weights, peer: peer).sections()
             }
         }
         print(report.text)
