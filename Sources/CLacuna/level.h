@@ -16,6 +16,7 @@
 #include "kernels_spmm.h"
 #include "kernels_segments.h"
 #include "kernels_sddmm.h"
+#include "kernels_blocks.h"
 #include "kernels_transpose.h"
 
 static const lk_table K(table) = {
@@ -75,6 +76,10 @@ static const lk_table K(table) = {
     LEVEL_TRAINING_ENTRIES,
 };
 
+#undef PAIR_LOW_f32
+#undef PAIR_HIGH_f32
+#undef PAIR_LOW_f64
+#undef PAIR_HIGH_f64
 #undef FREE_f32
 #undef FREE_f64
 #undef AT_f32

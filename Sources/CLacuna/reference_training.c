@@ -71,3 +71,43 @@ TRANSPOSED(f64, double)
 
 OTHERS(f32, float)
 OTHERS(f64, double)
+
+// Calls `body` for every stored entry (r, c) of block rows first..<last that lies within the matrix; `at` is its index.
+#define EACH_ENTRY(w, rows, first, last, body)                                                                 \
+  for (long i = first; i < last; i++)                                                                          \
+    for (long b = (w)->row_start[i]; b < (long)(w)->row_start[i + 1]; b++)                                     \
+      for (long k = 0; k < (w)->block_rows; k++)                                                               \
+        for (long j = 0; j < (w)->block_columns; j++) {                                                        \
+          const long r = i * (w)->block_rows + k, c = (long)(w)->block_column[b] * (w)->block_columns + j;     \
+          const long at = (b * (w)->block_rows + k) * (w)->block_columns + j;                                  \
+          if (r < (rows) && c < (w)->columns) body                                                             \
+        }
+
+void reference_product_blocks_f32(
+    const lk_bsr *w, long rows, long first, long last, const float *panel, long width, float *tile) {
+  const float *values = (const float *)w->values;
+  EACH_ENTRY(w, rows, first, last, {
+    float *sums = tile + (r - first * w->block_rows) * width;
+    for (long t = 0; t < width; t++) sums[t] = (float)(sums[t] + (double)values[at] * panel[c * width + t]);
+  })
+}
+
+void reference_transposed_blocks_f32(
+    const lk_bsr *w, long rows, long first, long last, const float *panel, long width, float *tile) {
+  const float *values = (const float *)w->values;
+  EACH_ENTRY(w, rows, 0, (rows + w->block_rows - 1) / w->block_rows, {
+    float *sums = tile + (c - first * w->block_columns) * width;
+    if ((long)w->block_column[b] >= first && (long)w->block_column[b] < last)
+      for (long t = 0; t < width; t++) sums[t] = (float)(sums[t] + (double)values[at] * panel[r * width + t]);
+  })
+}
+
+void reference_sampled_blocks_f32(
+    const lk_bsr *w, long rows, long first, long last, const float *a, const float *b_panel, long width, int add,
+    float *values) {
+  EACH_ENTRY(w, rows, first, last, {
+    double sum = add ? values[at] : 0;
+    for (long t = 0; t < width; t++) sum += (double)a[r * width + t] * b_panel[c * width + t];
+    values[at] = (float)sum;
+  })
+}

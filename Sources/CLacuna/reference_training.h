@@ -8,6 +8,8 @@ lk_segments_f32 reference_product_segments_f32, reference_product_segments_bf16,
 lk_segments_f64 reference_product_segments_f64, reference_transposed_segments_f64;
 lk_sampled_f32 reference_sampled_f32;
 lk_sampled_f64 reference_sampled_f64;
+lk_blocks_f32 reference_product_blocks_f32, reference_transposed_blocks_f32;
+lk_sampled_blocks_f32 reference_sampled_blocks_f32;
 void reference_transpose_add_f32(
     const float *source, long source_stride, long m, long n, float alpha, float beta, float *target,
     long target_stride);
@@ -21,7 +23,9 @@ void reference_combine_f64(double alpha, const double *x, double beta, double *y
   .product_segments_f32 = N(product_segments_f32), .product_segments_bf16 = N(product_segments_bf16),          \
   .product_segments_f64 = N(product_segments_f64), .transposed_segments_f32 = N(transposed_segments_f32),      \
   .transposed_segments_f64 = N(transposed_segments_f64), .sampled_f32 = N(sampled_f32),                        \
-  .sampled_f64 = N(sampled_f64), .transpose_add_f32 = N(transpose_add_f32),                                    \
+  .sampled_f64 = N(sampled_f64), .product_blocks_f32 = N(product_blocks_f32),                                  \
+  .transposed_blocks_f32 = N(transposed_blocks_f32), .sampled_blocks_f32 = N(sampled_blocks_f32),              \
+  .transpose_add_f32 = N(transpose_add_f32),                                    \
   .transpose_add_f64 = N(transpose_add_f64), .combine_f32 = N(combine_f32), .combine_f64 = N(combine_f64)
 
 // The parts of a table of scalar functions and of a level's table that belong to this file.

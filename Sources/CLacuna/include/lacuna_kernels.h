@@ -127,6 +127,17 @@ typedef void lk_sampled_f64(
     const uint32_t *row_start, const uint32_t *column, long r0, long r1, const double *a, const double *b, long width,
     int add, double *values);
 
+// The same for BSR matrices of floats with `rows` rows; the scales and the type of their values are not used.
+//
+// product:    tile[r - first * block_rows, t] += Σ_c W[r, c] panel[c, t] for block rows first..<last
+// transposed: tile[c - first * block_columns, t] += Σ_r W[r, c] panel[r, t] for block columns first..<last
+// sampled:    values of block rows first..<last, except for those that lie beyond the matrix
+typedef void lk_blocks_f32(
+    const lk_bsr *w, long rows, long first, long last, const float *panel, long width, float *tile);
+typedef void lk_sampled_blocks_f32(
+    const lk_bsr *w, long rows, long first, long last, const float *a, const float *b, long width, int add,
+    float *values);
+
 // Numbers in ascending order have keys in ascending order: as floats are ordered, with -0 equal to 0, NaNs of positive
 // sign after infinity and of negative sign before -infinity.
 static inline uint32_t lk_key(float x) {
@@ -229,6 +240,8 @@ typedef struct lk_table {
   lk_segments_f64 *product_segments_f64, *transposed_segments_f64;
   lk_sampled_f32 *sampled_f32;
   lk_sampled_f64 *sampled_f64;
+  lk_blocks_f32 *product_blocks_f32, *transposed_blocks_f32;
+  lk_sampled_blocks_f32 *sampled_blocks_f32;
 
   // target[j * target_stride + i] = alpha source[i * source_stride + j] + beta target[…] for i < m, j < n. With beta 0
   // what `target` held does not matter.
