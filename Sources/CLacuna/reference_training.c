@@ -4,6 +4,7 @@
 
 #define VALUE_f32(p, j) (((const float *)(p))[j])
 #define VALUE_f64(p, j) (((const double *)(p))[j])
+#define VALUE_i8(p, j) (((const int8_t *)(p))[j])
 #define VALUE_bf16(p, j) sparse_bf16(((const uint16_t *)(p))[j])
 
 static long segmented_column(const lk_segmented *w, long j) {
@@ -28,6 +29,17 @@ static long segmented_column(const lk_segmented *w, long j) {
 PRODUCT(f32, float)
 PRODUCT(f64, double)
 PRODUCT(bf16, float)
+PRODUCT(i8, float)
+
+void reference_gemv_csr_f64(
+    const uint32_t *row_start, const uint32_t *column, const double *values, const double *x, long r0, long r1,
+    double *out) {
+  for (long r = r0; r < r1; r++) {
+    double sum = 0;
+    for (long j = row_start[r]; j < (long)row_start[r + 1]; j++) sum += values[j] * x[column[j]];
+    out[r - r0] = sum;
+  }
+}
 
 #define TRANSPOSED(format, R)                                                                                  \
   void reference_transposed_segments_##format(                                                                 \

@@ -4,10 +4,12 @@
 
 #include "lacuna_kernels.h"
 
-lk_segments_f32 reference_product_segments_f32, reference_product_segments_bf16, reference_transposed_segments_f32;
+lk_segments_f32 reference_product_segments_f32, reference_product_segments_bf16, reference_product_segments_i8,
+    reference_transposed_segments_f32;
 lk_segments_f64 reference_product_segments_f64, reference_transposed_segments_f64;
 lk_sampled_f32 reference_sampled_f32;
 lk_sampled_f64 reference_sampled_f64;
+lk_gemv_csr_f64 reference_gemv_csr_f64;
 lk_blocks_f32 reference_product_blocks_f32, reference_transposed_blocks_f32;
 lk_sampled_blocks_f32 reference_sampled_blocks_f32;
 void reference_transpose_add_f32(
@@ -20,6 +22,7 @@ void reference_combine_f32(float alpha, const float *x, float beta, float *y, lo
 void reference_combine_f64(double alpha, const double *x, double beta, double *y, long n);
 
 #define TRAINING_ENTRIES(N)                                                                                    \
+  .gemv_csr_f64 = N(gemv_csr_f64), .product_segments_i8 = N(product_segments_i8),                              \
   .product_segments_f32 = N(product_segments_f32), .product_segments_bf16 = N(product_segments_bf16),          \
   .product_segments_f64 = N(product_segments_f64), .transposed_segments_f32 = N(transposed_segments_f32),      \
   .transposed_segments_f64 = N(transposed_segments_f64), .sampled_f32 = N(sampled_f32),                        \

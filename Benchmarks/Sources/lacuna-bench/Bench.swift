@@ -6,7 +6,7 @@ import LacunaTensor
 @main
 struct Bench: ParsableCommand {
     enum Suite: String, ExpressibleByArgument, CaseIterable {
-        case kernels
+        case kernels, training
     }
 
     static let configuration = CommandConfiguration(
@@ -38,6 +38,8 @@ struct Bench: ParsableCommand {
         var report = Report(machine: settings.machine)
         for suite in suites.isEmpty ? Suite.allCases : suites {
             switch suite {
+            case .training:
+                report.sections += try TrainingSuite(settings: settings, weights: weights).sections()
             case .kernels:
                 report.sections += try VectorSuite(settings: settings, weights: weights).sections()
                 report.sections += try MatrixSuite(settings: settings, weights: weights).sections()

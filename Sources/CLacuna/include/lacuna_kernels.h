@@ -88,7 +88,6 @@ typedef void lk_decode_bsr(const lk_bsr *w, long r0, long r1, float *out);
 // of vector t. tile[(r - r0) * width + t] = Σ_c W[r, c] panel[c * width + t] for rows r0..<r1. Panels and tiles are
 // aligned to 64 bytes.
 typedef void lk_panel_bitmask(const lk_bitmask *w, const float *panel, long width, long r0, long r1, float *tile);
-typedef void lk_panel_csr(const lk_csr *w, const float *panel, long width, long r0, long r1, float *tile);
 typedef void lk_panel_bsr(const lk_bsr *w, const float *panel, long width, long r0, long r1, float *tile);
 
 // MARK: Products with many vectors, for training
@@ -102,7 +101,7 @@ typedef struct lk_segment {
 
 // A CSR matrix cut into blocks of consecutive rows and bands of `band_columns` columns, at most 65,535 of either.
 typedef struct lk_segmented {
-  const void *values;           // f32, f64 or bf16, in CSR order
+  const void *values;           // f32, f64, bf16 or i8 (scales are for the caller to apply), in CSR order
   const void *column;           // uint16_t, or uint32_t if `wide`
   long wide;
   const lk_segment *segments;   // block by block, band by band, by ascending count; 16 more beyond the last are readable
@@ -127,7 +126,12 @@ typedef void lk_sampled_f64(
     const uint32_t *row_start, const uint32_t *column, long r0, long r1, const double *a, const double *b, long width,
     int add, double *values);
 
-// The same for BSR matrices of floats with `rows` rows; the scales and the type of their values are not used.
+// out[i] = Σ_c W[r0 + i, c] x[c] for rows r0..<r1.
+typedef void lk_gemv_csr_f64(
+    const uint32_t *row_start, const uint32_t *column, const double *values, const double *x, long r0, long r1,
+    double *out);
+
+// The products above, for BSR matrices of floats with `rows` rows; the scales and the type of their values are not used.
 //
 // product:    tile[r - first * block_rows, t] += Σ_c W[r, c] panel[c, t] for block rows first..<last
 // transposed: tile[c - first * block_columns, t] += Σ_r W[r, c] panel[r, t] for block columns first..<last
@@ -232,11 +236,11 @@ typedef struct lk_table {
   // y[t * stride + r] = tile[r * width + t] for t < count.
   void (*unpack_panel)(const float *tile, long width, long rows, long count, float *y, long stride);
   lk_panel_bitmask *panel_bitmask_f32, *panel_bitmask_bf16, *panel_bitmask_i8;
-  lk_panel_csr *panel_csr_f32, *panel_csr_bf16, *panel_csr_i8;
   lk_panel_bsr *panel_bsr_f32, *panel_bsr_bf16, *panel_bsr_i8;
 
   // CSR matrices in segments.
-  lk_segments_f32 *product_segments_f32, *product_segments_bf16, *transposed_segments_f32;
+  lk_gemv_csr_f64 *gemv_csr_f64;
+  lk_segments_f32 *product_segments_f32, *product_segments_bf16, *product_segments_i8, *transposed_segments_f32;
   lk_segments_f64 *product_segments_f64, *transposed_segments_f64;
   lk_sampled_f32 *sampled_f32;
   lk_sampled_f64 *sampled_f64;

@@ -71,10 +71,18 @@ public enum Product {
 /// A matrix cut into ranges of rows that take about equally many bytes.
 struct RowCut {
     let rows: Int
+    /// Rows of a range; values of one if the ranges are cut by values.
     let grain: Int
+    /// Where rows begin among the values, if the ranges are cut by these.
+    private var offsets: UnsafePointer<UInt32>?
 
     init(_ matrix: any WeightMatrix, bytes: Int) {
         rows = matrix.rows
+        if let uneven = matrix as? any UnevenRows, uneven.storedCount > 0 {
+            grain = max(1, bytes * uneven.storedCount / max(uneven.byteCount, 1))
+            offsets = uneven.rowOffsets
+            return
+        }
         let unit = matrix.rowGranularity
         let wanted = bytes * rows / max(matrix.byteCount, 1)
         grain = max((wanted + unit - 1) / unit * unit, unit)
@@ -92,8 +100,30 @@ struct RowCut {
         grain = max(rows, 1)
     }
 
-    var items: Int { (rows + grain - 1) / grain }
-    func range(_ item: Int) -> Range<Int> { item * grain..<min((item + 1) * grain, rows) }
+    var items: Int { ((offsets.map { Int($0[rows]) } ?? rows) + grain - 1) / grain }
+
+    func range(_ item: Int) -> Range<Int> {
+        guard let offsets else { return item * grain..<min((item + 1) * grain, rows) }
+        // A row belongs to the range in which it begins; those that begin after the last value to the last one.
+        let first = firstRow(at: item * grain, offsets)
+        return first..<(item + 1 == items ? rows : firstRow(at: (item + 1) * grain, offsets))
+    }
+
+    /// The first row that begins at `value` or after it.
+    private func firstRow(at value: Int, _ offsets: UnsafePointer<UInt32>) -> Int {
+        var (low, high) = (0, rows)
+        while low < high {
+            let middle = (low + high) / 2
+            if Int(offsets[middle]) < value { low = middle + 1 } else { high = middle }
+        }
+        return low
+    }
+}
+
+/// A matrix whose rows may differ much in the number of their values: work is cut by values.
+protocol UnevenRows: WeightMatrix {
+    /// [rows + 1]
+    var rowOffsets: UnsafePointer<UInt32> { get }
 }
 
 extension WeightMatrix {

@@ -10,6 +10,9 @@ public protocol SparseScalar: TensorScalar {
     /// Panels are as wide as a multiple of this: 64 bytes.
     static var _panelUnit: Int { get }
 
+    static func _gemv(
+        _ rowOffsets: UnsafePointer<UInt32>, _ columns: UnsafePointer<UInt32>, _ values: UnsafePointer<Self>,
+        _ x: UnsafePointer<Self>, _ rows: Range<Int>, columns count: Int, _ y: UnsafeMutablePointer<Self>)
     static func _product(
         _ w: UnsafeRawPointer, _ block: Int, _ panel: UnsafePointer<Self>, _ width: Int,
         _ tile: UnsafeMutablePointer<Self>)
@@ -30,6 +33,17 @@ public protocol SparseScalar: TensorScalar {
 extension Float: SparseScalar {
     public static var _panelWidth: Int { 64 }
     public static var _panelUnit: Int { 16 }
+
+    public static func _gemv(
+        _ rowOffsets: UnsafePointer<UInt32>, _ columns: UnsafePointer<UInt32>, _ values: UnsafePointer<Float>,
+        _ x: UnsafePointer<Float>, _ rows: Range<Int>, columns count: Int, _ y: UnsafeMutablePointer<Float>
+    ) {
+        var w = lk_csr(
+            row_start: rowOffsets, column: columns, values: values, scales: nil, columns: count, wide: 1)
+        var input = lk_input()
+        input.x = x
+        Kernels.best.gemv_csr_f32(&w, &input, rows.lowerBound, rows.upperBound, y)
+    }
 
     public static func _product(
         _ w: UnsafeRawPointer, _ block: Int, _ panel: UnsafePointer<Float>, _ width: Int,
@@ -67,6 +81,13 @@ extension Float: SparseScalar {
 extension Double: SparseScalar {
     public static var _panelWidth: Int { 32 }
     public static var _panelUnit: Int { 8 }
+
+    public static func _gemv(
+        _ rowOffsets: UnsafePointer<UInt32>, _ columns: UnsafePointer<UInt32>, _ values: UnsafePointer<Double>,
+        _ x: UnsafePointer<Double>, _ rows: Range<Int>, columns count: Int, _ y: UnsafeMutablePointer<Double>
+    ) {
+        Kernels.best.gemv_csr_f64(rowOffsets, columns, values, x, rows.lowerBound, rows.upperBound, y)
+    }
 
     public static func _product(
         _ w: UnsafeRawPointer, _ block: Int, _ panel: UnsafePointer<Double>, _ width: Int,
