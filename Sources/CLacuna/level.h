@@ -18,6 +18,7 @@
 #include "kernels_sddmm.h"
 #include "kernels_blocks.h"
 #include "kernels_transpose.h"
+#include "kernels_spgemm.h"
 
 static const lk_table K(table) = {
     .dot_f32 = K(dot_f32),

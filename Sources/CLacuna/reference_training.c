@@ -2,6 +2,8 @@
 
 #include "reference_sparse.h"
 
+#include <math.h>
+
 #define VALUE_f32(p, j) (((const float *)(p))[j])
 #define VALUE_f64(p, j) (((const double *)(p))[j])
 #define VALUE_i8(p, j) (((const int8_t *)(p))[j])
@@ -123,3 +125,64 @@ void reference_sampled_blocks_f32(
     values[at] = (float)sum;
   })
 }
+
+// For each column, whether any term falls on it, and its sum: no accumulator at all.
+static int has_column(const lk_spgemm *m, long k, uint32_t column, long *at) {
+  for (long j = m->b_start[k]; j < (long)m->b_start[k + 1]; j++)
+    if (m->b_column[j] == column) {
+      *at = j;
+      return 1;
+    }
+  return 0;
+}
+
+void reference_spgemm_count(
+    const lk_spgemm *m, const uint64_t *operations, long r0, long r1, const lk_spgemm_work *work, uint32_t *counts) {
+  (void)operations;
+  (void)work;
+  for (long r = r0; r < r1; r++) {
+    counts[r] = 0;
+    for (uint32_t c = 0; c < m->columns; c++) {
+      long at, i = m->a_start[r];
+      while (i < (long)m->a_start[r + 1] && !has_column(m, m->a_column[i], c, &at)) i++;
+      counts[r] += i < (long)m->a_start[r + 1];
+    }
+  }
+}
+
+#define SPGEMM(name, R, zero, TIMES, PLUS)                                                                     \
+  void reference_spgemm_##name(                                                                                \
+      const lk_spgemm *m, const R *a, const R *b, const uint64_t *operations, long r0, long r1,                \
+      const lk_spgemm_work *work, const uint32_t *c_start, uint32_t *c_column, R *c) {                         \
+    (void)operations;                                                                                          \
+    (void)work;                                                                                                \
+    for (long r = r0; r < r1; r++) {                                                                           \
+      long n = c_start[r];                                                                                     \
+      for (uint32_t column = 0; column < m->columns; column++) {                                               \
+        int found = 0;                                                                                         \
+        R sum = zero;                                                                                          \
+        for (long at, i = m->a_start[r]; i < (long)m->a_start[r + 1]; i++)                                     \
+          if (has_column(m, m->a_column[i], column, &at)) {                                                    \
+            const R term = TIMES(a[i], b[at]);                                                                 \
+            sum = PLUS(sum, term);                                                                             \
+            found = 1;                                                                                         \
+          }                                                                                                    \
+        if (found) {                                                                                           \
+          c_column[n] = column;                                                                                \
+          c[n++] = sum;                                                                                        \
+        }                                                                                                      \
+      }                                                                                                        \
+    }                                                                                                          \
+  }
+
+#define TIMES_NUMBERS(x, y) ((x) * (y))
+#define PLUS_NUMBERS(x, y) ((x) + (y))
+#define SMALLER(x, y) ((y) < (x) ? (y) : (x))
+#define BOTH(x, y) ((uint8_t)((x) & (y)))
+#define EITHER(x, y) ((uint8_t)((x) | (y)))
+
+SPGEMM(f32, float, 0, TIMES_NUMBERS, PLUS_NUMBERS)
+SPGEMM(f64, double, 0, TIMES_NUMBERS, PLUS_NUMBERS)
+SPGEMM(min_plus_f32, float, INFINITY, PLUS_NUMBERS, SMALLER)
+SPGEMM(min_plus_f64, double, INFINITY, PLUS_NUMBERS, SMALLER)
+SPGEMM(boolean, uint8_t, 0, BOTH, EITHER)

@@ -9,6 +9,10 @@ lk_segments_f32 reference_product_segments_f32, reference_product_segments_bf16,
 lk_segments_f64 reference_product_segments_f64, reference_transposed_segments_f64;
 lk_sampled_f32 reference_sampled_f32;
 lk_sampled_f64 reference_sampled_f64;
+lk_spgemm_count reference_spgemm_count;
+lk_spgemm_f32 reference_spgemm_f32, reference_spgemm_min_plus_f32;
+lk_spgemm_f64 reference_spgemm_f64, reference_spgemm_min_plus_f64;
+lk_spgemm_u8 reference_spgemm_boolean;
 lk_gemv_csr_f64 reference_gemv_csr_f64;
 lk_blocks_f32 reference_product_blocks_f32, reference_transposed_blocks_f32;
 lk_sampled_blocks_f32 reference_sampled_blocks_f32;
@@ -22,6 +26,9 @@ void reference_combine_f32(float alpha, const float *x, float beta, float *y, lo
 void reference_combine_f64(double alpha, const double *x, double beta, double *y, long n);
 
 #define TRAINING_ENTRIES(N)                                                                                    \
+  .spgemm_count = N(spgemm_count), .spgemm_f32 = N(spgemm_f32), .spgemm_min_plus_f32 = N(spgemm_min_plus_f32), \
+  .spgemm_f64 = N(spgemm_f64), .spgemm_min_plus_f64 = N(spgemm_min_plus_f64),                                  \
+  .spgemm_boolean = N(spgemm_boolean),                                                                         \
   .gemv_csr_f64 = N(gemv_csr_f64), .product_segments_i8 = N(product_segments_i8),                              \
   .product_segments_f32 = N(product_segments_f32), .product_segments_bf16 = N(product_segments_bf16),          \
   .product_segments_f64 = N(product_segments_f64), .transposed_segments_f32 = N(transposed_segments_f32),      \

@@ -1,12 +1,13 @@
 import ArgumentParser
 import BenchmarkHarness
+import CBenchmark
 import Foundation
 import LacunaTensor
 
 @main
 struct Bench: ParsableCommand {
     enum Suite: String, ExpressibleByArgument, CaseIterable {
-        case kernels, training
+        case kernels, training, sparse
     }
 
     static let configuration = CommandConfiguration(
@@ -25,6 +26,8 @@ struct Bench: ParsableCommand {
     var seed: UInt64 = 1
     @Flag(help: "Few repetitions: for trying things out, not for publication.")
     var quick = false
+    @Option(help: "Path of libmkl_rt (`pip install mkl` brings one): measures sparse products against it.")
+    var mkl: String?
     @Option(help: "Where to write the results as JSON.")
     var json: String?
     @Option(help: "Where to write the document with all tables.")
@@ -38,6 +41,8 @@ struct Bench: ParsableCommand {
         var report = Report(machine: settings.machine)
         for suite in suites.isEmpty ? Suite.allCases : suites {
             switch suite {
+            case .sparse:
+                report.sections += try SparseSuite(settings: settings, weights: weights, mkl: try openMKL()).sections()
             case .training:
                 report.sections += try TrainingSuite(settings: settings, weights: weights).sections()
             case .kernels:
@@ -52,6 +57,12 @@ struct Bench: ParsableCommand {
             try document.write(toFile: markdown, atomically: true, encoding: .utf8)
         }
         if let json { try report.json().write(to: URL(fileURLWithPath: json)) }
+    }
+
+    private func openMKL() throws -> Bool {
+        guard let mkl else { return false }
+        guard mkl_open(mkl) == 1 else { throw ValidationError("--mkl: \(mkl) is not a usable libmkl_rt") }
+        return true
     }
 
     private func threadCounts() throws -> [Int] {

@@ -142,6 +142,42 @@ typedef void lk_sampled_blocks_f32(
     const lk_bsr *w, long rows, long first, long last, const float *a, const float *b, long width, int add,
     float *values);
 
+// MARK: Products of two sparse matrices
+
+// The patterns of A [rows, inner] and B [inner, columns] in CSR, columns ascending within a row.
+typedef struct lk_spgemm {
+  const uint32_t *a_start, *a_column, *b_start, *b_column;
+  long columns;
+} lk_spgemm;
+
+// What one thread works in, and leaves as it was.
+typedef struct lk_spgemm_work {
+  uint64_t *bits;    // [columns / 64, rounded up to 8 words]: zeros
+  void *sums;        // [columns]: the semiring's zero; not read for counting
+  uint32_t *keys;    // zeros; a power of two, at least 16, that is twice the operations (or the columns, if that is less) of
+                     // any row with more than two entries of A that is not dense
+  void *table;       // as many values
+  uint32_t *list;    // [columns + 64]
+  long value_bytes;  // of one value: a row is dense if it has more than columns / 16 operations, or columns *
+                     // value_bytes is at most 512 KiB
+} lk_spgemm_work;
+
+// counts[r]: entries of row r of A B, for rows r0..<r1. operations[r] is the sum of the lengths of the rows of B that row
+// r of A names.
+typedef void lk_spgemm_count(
+    const lk_spgemm *m, const uint64_t *operations, long r0, long r1, const lk_spgemm_work *work, uint32_t *counts);
+// Rows r0..<r1 of A B, columns ascending, from c_start[r] on. Entries whose terms cancel are kept. Sums run in the order
+// of A's columns.
+typedef void lk_spgemm_f32(
+    const lk_spgemm *m, const float *a, const float *b, const uint64_t *operations, long r0, long r1,
+    const lk_spgemm_work *work, const uint32_t *c_start, uint32_t *c_column, float *c);
+typedef void lk_spgemm_f64(
+    const lk_spgemm *m, const double *a, const double *b, const uint64_t *operations, long r0, long r1,
+    const lk_spgemm_work *work, const uint32_t *c_start, uint32_t *c_column, double *c);
+typedef void lk_spgemm_u8(
+    const lk_spgemm *m, const uint8_t *a, const uint8_t *b, const uint64_t *operations, long r0, long r1,
+    const lk_spgemm_work *work, const uint32_t *c_start, uint32_t *c_column, uint8_t *c);
+
 // Numbers in ascending order have keys in ascending order: as floats are ordered, with -0 equal to 0, NaNs of positive
 // sign after infinity and of negative sign before -infinity.
 static inline uint32_t lk_key(float x) {
@@ -246,6 +282,12 @@ typedef struct lk_table {
   lk_sampled_f64 *sampled_f64;
   lk_blocks_f32 *product_blocks_f32, *transposed_blocks_f32;
   lk_sampled_blocks_f32 *sampled_blocks_f32;
+
+  // Sparse times sparse: (+, ×), (min, +), and (or, and) on 0 and 1.
+  lk_spgemm_count *spgemm_count;
+  lk_spgemm_f32 *spgemm_f32, *spgemm_min_plus_f32;
+  lk_spgemm_f64 *spgemm_f64, *spgemm_min_plus_f64;
+  lk_spgemm_u8 *spgemm_boolean;
 
   // target[j * target_stride + i] = alpha source[i * source_stride + j] + beta target[…] for i < m, j < n. With beta 0
   // what `target` held does not matter.

@@ -129,7 +129,8 @@ private var reference: lk_table { lk_reference().pointee }
             }
             reference.gemv_csr_f64(offsets, indices, values, x, 0, w.rows, b.pointer)
         }
-        reference.gemv_csr_f64(offsets, indices, w.values.map(\.magnitude), x.map(\.magnitude), 0, w.rows, sizes.pointer)
+        reference.gemv_csr_f64(
+            offsets, indices, w.values.map(\.magnitude), x.map(\.magnitude), 0, w.rows, sizes.pointer)
         let close = (0..<w.rows).allSatisfy { agree(a.pointer[$0], b.pointer[$0], magnitude: sizes.pointer[$0]) }
         #expect(close)
     }

@@ -26,6 +26,13 @@ public protocol SparseScalar: TensorScalar {
     static func _transpose(
         _ source: UnsafePointer<Self>, _ sourceStride: Int, _ m: Int, _ n: Int, _ alpha: Self, _ beta: Self,
         _ target: UnsafeMutablePointer<Self>, _ targetStride: Int)
+    static func _spgemm(
+        _ semiring: Semiring
+    ) -> (
+        UnsafePointer<lk_spgemm>?, UnsafePointer<Self>?, UnsafePointer<Self>?, UnsafePointer<UInt64>?, Int, Int,
+        UnsafePointer<lk_spgemm_work>?, UnsafePointer<UInt32>?, UnsafeMutablePointer<UInt32>?,
+        UnsafeMutablePointer<Self>?
+    ) -> Void
     static func _combine(
         _ alpha: Self, _ x: UnsafePointer<Self>, _ beta: Self, _ y: UnsafeMutablePointer<Self>, _ count: Int)
 }
@@ -71,6 +78,18 @@ extension Float: SparseScalar {
     ) {
         Kernels.best.transpose_add_f32(source, sourceStride, m, n, alpha, beta, target, targetStride)
     }
+    public static func _spgemm(
+        _ semiring: Semiring
+    ) -> (
+        UnsafePointer<lk_spgemm>?, UnsafePointer<Float>?, UnsafePointer<Float>?, UnsafePointer<UInt64>?, Int, Int,
+        UnsafePointer<lk_spgemm_work>?, UnsafePointer<UInt32>?, UnsafeMutablePointer<UInt32>?,
+        UnsafeMutablePointer<Float>?
+    ) -> Void {
+        switch semiring {
+        case .plusTimes: Kernels.best.spgemm_f32
+        case .minPlus: Kernels.best.spgemm_min_plus_f32
+        }
+    }
     public static func _combine(
         _ alpha: Float, _ x: UnsafePointer<Float>, _ beta: Float, _ y: UnsafeMutablePointer<Float>, _ count: Int
     ) {
@@ -114,6 +133,18 @@ extension Double: SparseScalar {
         _ target: UnsafeMutablePointer<Double>, _ targetStride: Int
     ) {
         Kernels.best.transpose_add_f64(source, sourceStride, m, n, alpha, beta, target, targetStride)
+    }
+    public static func _spgemm(
+        _ semiring: Semiring
+    ) -> (
+        UnsafePointer<lk_spgemm>?, UnsafePointer<Double>?, UnsafePointer<Double>?, UnsafePointer<UInt64>?, Int, Int,
+        UnsafePointer<lk_spgemm_work>?, UnsafePointer<UInt32>?, UnsafeMutablePointer<UInt32>?,
+        UnsafeMutablePointer<Double>?
+    ) -> Void {
+        switch semiring {
+        case .plusTimes: Kernels.best.spgemm_f64
+        case .minPlus: Kernels.best.spgemm_min_plus_f64
+        }
     }
     public static func _combine(
         _ alpha: Double, _ x: UnsafePointer<Double>, _ beta: Double, _ y: UnsafeMutablePointer<Double>, _ count: Int
