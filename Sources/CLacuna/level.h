@@ -14,6 +14,11 @@
 #include "kernels_csr.h"
 #include "kernels_bsr.h"
 #include "kernels_spmm.h"
+#include "kernels_segments.h"
+#include "kernels_sddmm.h"
+#include "kernels_blocks.h"
+#include "kernels_transpose.h"
+#include "kernels_spgemm.h"
 
 static const lk_table K(table) = {
     .dot_f32 = K(dot_f32),
@@ -69,8 +74,21 @@ static const lk_table K(table) = {
     .skip_rows_f32 = K(skip_rows_f32),
     .skip_rows_bf16 = K(skip_rows_bf16),
     LEVEL_SPARSE_ENTRIES,
+    LEVEL_TRAINING_ENTRIES,
 };
 
+#undef PAIR_LOW_f32
+#undef PAIR_HIGH_f32
+#undef PAIR_LOW_f64
+#undef PAIR_HIGH_f64
+#undef FREE_f32
+#undef FREE_f64
+#undef AT_f32
+#undef AT_f64
+#undef LANES_f32
+#undef LANES_f64
+#undef VECTOR_f32
+#undef VECTOR_f64
 #undef K
 #undef PASTE
 #undef PASTE_

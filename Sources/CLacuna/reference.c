@@ -2,6 +2,7 @@
 
 #include "blocks.h"
 #include "reference_sparse.h"
+#include "reference_training.h"
 
 #include <math.h>
 #include <string.h>
@@ -450,6 +451,7 @@ static const lk_table table = {
     .skip_rows_f32 = reference_skip_rows_f32,
     .skip_rows_bf16 = reference_skip_rows_bf16,
     REFERENCE_SPARSE_ENTRIES,
+    REFERENCE_TRAINING_ENTRIES,
 };
 
 const lk_table *lk_reference(void) { return &table; }

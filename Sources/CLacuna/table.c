@@ -11,6 +11,7 @@
 #include "blocks.h"
 #include "reference.h"
 #include "reference_sparse.h"
+#include "reference_training.h"
 #include "spread.h"
 
 #include <math.h>

@@ -29,3 +29,20 @@ public final class Locked<Value>: @unchecked Sendable {
         return try body(&value)
     }
 }
+
+/// A value that is made when it is first asked for, from whatever thread that is.
+public final class Lazily<Value: Sendable>: Sendable {
+    private let made = Locked<Value?>(nil)
+
+    public init() {}
+
+    /// The value; the first call makes it, and others wait meanwhile.
+    public func value(_ make: () -> Value) -> Value {
+        made.withLock { made in
+            if let made { return made }
+            let value = make()
+            made = value
+            return value
+        }
+    }
+}

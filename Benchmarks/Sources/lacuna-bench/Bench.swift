@@ -1,5 +1,6 @@
 import ArgumentParser
 import BenchmarkHarness
+import CBenchmark
 import Foundation
 import LacunaSparse
 import LacunaTensor
@@ -7,7 +8,7 @@ import LacunaTensor
 @main
 struct Bench: ParsableCommand {
     enum Suite: String, ExpressibleByArgument, CaseIterable {
-        case vectors, matrices, decode
+        case vectors, matrices, decode, training, sparse
     }
 
     static let configuration = CommandConfiguration(
@@ -32,6 +33,8 @@ struct Bench: ParsableCommand {
     var quick = false
     @Option(help: "What Scripts/peers.sh wrote: llama.cpp's speeds on this machine.")
     var peers: String?
+    @Option(help: "Path of libmkl_rt (`pip install mkl` brings one): measures sparse products against it.")
+    var mkl: String?
     @Option(help: "Where to write the results as JSON.")
     var json: String?
     @Option(help: "Where to write the document with all tables.")
@@ -46,6 +49,10 @@ struct Bench: ParsableCommand {
         var report = Report(machine: settings.machine)
         for suite in suites.isEmpty ? Suite.allCases : suites {
             switch suite {
+            case .sparse:
+                report.sections += try SparseSuite(settings: settings, weights: weights, mkl: try openMKL()).sections()
+            case .training:
+                report.sections += try TrainingSuite(settings: settings, weights: weights).sections()
             case .vectors:
                 report.sections += try VectorSuite(settings: settings, weights: weights).sections()
             case .matrices:
@@ -72,6 +79,12 @@ struct Bench: ParsableCommand {
             }
             return type
         }
+    }
+
+    private func openMKL() throws -> Bool {
+        guard let mkl else { return false }
+        guard mkl_open(mkl) == 1 else { throw ValidationError("--mkl: \(mkl) is not a usable libmkl_rt") }
+        return true
     }
 
     private func threadCounts() throws -> [Int] {

@@ -90,8 +90,95 @@ typedef void lk_decode_bsr(const lk_bsr *w, long r0, long r1, float *out);
 // of vector t. tile[(r - r0) * width + t] = Σ_c W[r, c] panel[c * width + t] for rows r0..<r1. Panels and tiles are
 // aligned to 64 bytes.
 typedef void lk_panel_bitmask(const lk_bitmask *w, const float *panel, long width, long r0, long r1, float *tile);
-typedef void lk_panel_csr(const lk_csr *w, const float *panel, long width, long r0, long r1, float *tile);
 typedef void lk_panel_bsr(const lk_bsr *w, const float *panel, long width, long r0, long r1, float *tile);
+
+// MARK: Products with many vectors, for training
+
+// The entries of one row within one band of columns.
+typedef struct lk_segment {
+  uint32_t start;  // the first of them, in values
+  uint16_t row;    // from the first row of the block
+  uint16_t count;  // at least 1
+} lk_segment;
+
+// A CSR matrix cut into blocks of consecutive rows and bands of `band_columns` columns, at most 65,535 of either.
+typedef struct lk_segmented {
+  const void *values;           // f32, f64, bf16 or i8 (scales are for the caller to apply), in CSR order
+  const void *column;           // uint16_t, or uint32_t if `wide`
+  long wide;
+  const lk_segment *segments;   // block by block, band by band, by ascending count; 16 more beyond the last are readable
+  const uint32_t *first;        // [blocks * bands + 1]: the first segment of block b and band k is first[b * bands + k]
+  const uint32_t *block_start;  // [blocks + 1]: the first row of each block
+  long blocks, bands, band_columns;
+} lk_segmented;
+
+// Panels have any number of vectors that fills whole SIMD vectors (multiples of 64 bytes) and are aligned to 64 bytes.
+//
+// product:    tile[r - block_start[block], t] += Σ_c W[r, c] panel[c, t] for the rows r of a block
+// transposed: tile[c - band * band_columns, t] += Σ_r W[r, c] panel[r, t] for the columns c of a band
+typedef void lk_segments_f32(const lk_segmented *w, long part, const float *panel, long width, float *tile);
+typedef void lk_segments_f64(const lk_segmented *w, long part, const double *panel, long width, double *tile);
+
+// values[j] = (add ? values[j] : 0) + Σ_t a[r, t] b[column[j], t] for the entries j of rows r0..<r1 of a CSR pattern; a
+// and b are panels of `width` vectors.
+typedef void lk_sampled_f32(
+    const uint32_t *row_start, const uint32_t *column, long r0, long r1, const float *a, const float *b, long width,
+    int add, float *values);
+typedef void lk_sampled_f64(
+    const uint32_t *row_start, const uint32_t *column, long r0, long r1, const double *a, const double *b, long width,
+    int add, double *values);
+
+// out[i] = Σ_c W[r0 + i, c] x[c] for rows r0..<r1.
+typedef void lk_gemv_csr_f64(
+    const uint32_t *row_start, const uint32_t *column, const double *values, const double *x, long r0, long r1,
+    double *out);
+
+// The products above, for BSR matrices of floats with `rows` rows; the scales and the type of their values are not used.
+//
+// product:    tile[r - first * block_rows, t] += Σ_c W[r, c] panel[c, t] for block rows first..<last
+// transposed: tile[c - first * block_columns, t] += Σ_r W[r, c] panel[r, t] for block columns first..<last
+// sampled:    values of block rows first..<last, except for those that lie beyond the matrix
+typedef void lk_blocks_f32(
+    const lk_bsr *w, long rows, long first, long last, const float *panel, long width, float *tile);
+typedef void lk_sampled_blocks_f32(
+    const lk_bsr *w, long rows, long first, long last, const float *a, const float *b, long width, int add,
+    float *values);
+
+// MARK: Products of two sparse matrices
+
+// The patterns of A [rows, inner] and B [inner, columns] in CSR, columns ascending within a row.
+typedef struct lk_spgemm {
+  const uint32_t *a_start, *a_column, *b_start, *b_column;
+  long columns;
+} lk_spgemm;
+
+// What one thread works in, and leaves as it was.
+typedef struct lk_spgemm_work {
+  uint64_t *bits;    // [columns / 64, rounded up to 8 words]: zeros
+  void *sums;        // [columns]: the semiring's zero; not read for counting
+  uint32_t *keys;    // zeros; a power of two, at least 16, that is twice the operations (or the columns, if that is less) of
+                     // any row with more than two entries of A that is not dense
+  void *table;       // as many values
+  uint32_t *list;    // [columns + 64]
+  long value_bytes;  // of one value: a row is dense if it has more than columns / 16 operations, or columns *
+                     // value_bytes is at most 512 KiB
+} lk_spgemm_work;
+
+// counts[r]: entries of row r of A B, for rows r0..<r1. operations[r] is the sum of the lengths of the rows of B that row
+// r of A names.
+typedef void lk_spgemm_count(
+    const lk_spgemm *m, const uint64_t *operations, long r0, long r1, const lk_spgemm_work *work, uint32_t *counts);
+// Rows r0..<r1 of A B, columns ascending, from c_start[r] on. Entries whose terms cancel are kept. Sums run in the order
+// of A's columns.
+typedef void lk_spgemm_f32(
+    const lk_spgemm *m, const float *a, const float *b, const uint64_t *operations, long r0, long r1,
+    const lk_spgemm_work *work, const uint32_t *c_start, uint32_t *c_column, float *c);
+typedef void lk_spgemm_f64(
+    const lk_spgemm *m, const double *a, const double *b, const uint64_t *operations, long r0, long r1,
+    const lk_spgemm_work *work, const uint32_t *c_start, uint32_t *c_column, double *c);
+typedef void lk_spgemm_u8(
+    const lk_spgemm *m, const uint8_t *a, const uint8_t *b, const uint64_t *operations, long r0, long r1,
+    const lk_spgemm_work *work, const uint32_t *c_start, uint32_t *c_column, uint8_t *c);
 
 // Numbers in ascending order have keys in ascending order: as floats are ordered, with -0 equal to 0, NaNs of positive
 // sign after infinity and of negative sign before -infinity.
@@ -189,8 +276,34 @@ typedef struct lk_table {
   // y[t * stride + r] = tile[r * width + t] for t < count.
   void (*unpack_panel)(const float *tile, long width, long rows, long count, float *y, long stride);
   lk_panel_bitmask *panel_bitmask_f32, *panel_bitmask_bf16, *panel_bitmask_i8;
-  lk_panel_csr *panel_csr_f32, *panel_csr_bf16, *panel_csr_i8;
   lk_panel_bsr *panel_bsr_f32, *panel_bsr_bf16, *panel_bsr_i8;
+
+  // CSR matrices in segments.
+  lk_gemv_csr_f64 *gemv_csr_f64;
+  lk_segments_f32 *product_segments_f32, *product_segments_bf16, *product_segments_i8, *transposed_segments_f32;
+  lk_segments_f64 *product_segments_f64, *transposed_segments_f64;
+  lk_sampled_f32 *sampled_f32;
+  lk_sampled_f64 *sampled_f64;
+  lk_blocks_f32 *product_blocks_f32, *transposed_blocks_f32;
+  lk_sampled_blocks_f32 *sampled_blocks_f32;
+
+  // Sparse times sparse: (+, ×), (min, +), and (or, and) on 0 and 1.
+  lk_spgemm_count *spgemm_count;
+  lk_spgemm_f32 *spgemm_f32, *spgemm_min_plus_f32;
+  lk_spgemm_f64 *spgemm_f64, *spgemm_min_plus_f64;
+  lk_spgemm_u8 *spgemm_boolean;
+
+  // target[j * target_stride + i] = alpha source[i * source_stride + j] + beta target[…] for i < m, j < n. With beta 0
+  // what `target` held does not matter.
+  void (*transpose_add_f32)(
+      const float *source, long source_stride, long m, long n, float alpha, float beta, float *target,
+      long target_stride);
+  void (*transpose_add_f64)(
+      const double *source, long source_stride, long m, long n, double alpha, double beta, double *target,
+      long target_stride);
+  // y = alpha x + beta y; with beta 0 what y held does not matter.
+  void (*combine_f32)(float alpha, const float *x, float beta, float *y, long n);
+  void (*combine_f64)(double alpha, const double *x, double beta, double *y, long n);
 } lk_table;
 
 // MARK: Choosing a table

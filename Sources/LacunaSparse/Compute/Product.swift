@@ -41,10 +41,7 @@ public enum Product {
             for (matrix, output) in matrices {
                 let end = start + gemvCost(matrix)
                 func row(at position: Int) -> Int {
-                    if position <= start { return 0 }
-                    if position >= end { return matrix.rows }
-                    let unit = matrix.rowGranularity
-                    return (position - start) * matrix.rows / (end - start) / unit * unit
+                    RowCut.row(of: matrix, at: max(position - start, 0), outOf: end - start)
                 }
                 let rows = row(at: part.lowerBound)..<row(at: part.upperBound)
                 if !rows.isEmpty { matrix.multiply(input, rows: rows, into: output + rows.lowerBound) }
@@ -81,10 +78,18 @@ public enum Product {
 /// A matrix cut into ranges of rows that take about equally many bytes.
 struct RowCut {
     let rows: Int
+    /// Rows of a range; values of one if the ranges are cut by values.
     let grain: Int
+    /// Where rows begin among the values, if the ranges are cut by these.
+    private var offsets: UnsafePointer<UInt32>?
 
     init(_ matrix: any WeightMatrix, bytes: Int) {
         rows = matrix.rows
+        if let uneven = matrix as? any UnevenRows, uneven.storedCount > 0 {
+            grain = max(1, bytes * uneven.storedCount / max(uneven.byteCount, 1))
+            offsets = uneven.rowOffsets
+            return
+        }
         let unit = matrix.rowGranularity
         let wanted = bytes * rows / max(matrix.byteCount, 1)
         grain = max((wanted + unit - 1) / unit * unit, unit)
@@ -102,8 +107,41 @@ struct RowCut {
         grain = max(rows, 1)
     }
 
-    var items: Int { (rows + grain - 1) / grain }
-    func range(_ item: Int) -> Range<Int> { item * grain..<min((item + 1) * grain, rows) }
+    var items: Int { ((offsets.map { Int($0[rows]) } ?? rows) + grain - 1) / grain }
+
+    func range(_ item: Int) -> Range<Int> {
+        guard let offsets else { return item * grain..<min((item + 1) * grain, rows) }
+        // A row belongs to the range in which it begins; those that begin after the last value to the last one.
+        func row(_ item: Int) -> Int { item == items ? rows : Self.firstRow(at: item * grain, offsets, rows: rows) }
+        return row(item)..<row(item + 1)
+    }
+
+    /// The row that begins about `part` of the `whole` way through a matrix.
+    static func row(of matrix: any WeightMatrix, at part: Int, outOf whole: Int) -> Int {
+        if part == 0 { return 0 }
+        if part >= whole { return matrix.rows }
+        if let uneven = matrix as? any UnevenRows {
+            return firstRow(at: uneven.storedCount * part / whole, uneven.rowOffsets, rows: matrix.rows)
+        }
+        let unit = matrix.rowGranularity
+        return part * matrix.rows / whole / unit * unit
+    }
+
+    /// The first row that begins at `value` or after it.
+    private static func firstRow(at value: Int, _ offsets: UnsafePointer<UInt32>, rows: Int) -> Int {
+        var (low, high) = (0, rows)
+        while low < high {
+            let middle = (low + high) / 2
+            if Int(offsets[middle]) < value { low = middle + 1 } else { high = middle }
+        }
+        return low
+    }
+}
+
+/// A matrix whose rows may differ much in the number of their values: work is cut by values.
+protocol UnevenRows: WeightMatrix {
+    /// [rows + 1]
+    var rowOffsets: UnsafePointer<UInt32> { get }
 }
 
 extension WeightMatrix {

@@ -21,6 +21,18 @@ final class Scratch {
         return panels.pointer
     }
 
+    /// The same for values of another type; there is only one such memory.
+    func panels<Scalar: BitwiseCopyable>(_: Scalar.Type, count: Int) -> UnsafeMutablePointer<Scalar> {
+        UnsafeMutableRawPointer(panels(count: count * MemoryLayout<Scalar>.stride / 4))
+            .assumingMemoryBound(to: Scalar.self)
+    }
+
+    /// As ``panels(_:count:)``, for one item of work on this thread.
+    func tile<Scalar: BitwiseCopyable>(_: Scalar.Type, count: Int) -> UnsafeMutablePointer<Scalar> {
+        UnsafeMutableRawPointer(tile(count: count * MemoryLayout<Scalar>.stride / 4))
+            .assumingMemoryBound(to: Scalar.self)
+    }
+
     /// Memory for one item of work on this thread.
     func tile(count: Int) -> UnsafeMutablePointer<Float> {
         if tile.count < count { tile = Buffer(uninitialized: count) }

@@ -110,7 +110,8 @@ public final class BSRMatrix: WeightMatrix, PanelMatrix, @unchecked Sendable {
     var hasPanelKernel: Bool { panel != nil }
 
     func multiply(
-        panel x: UnsafePointer<Float>, width: Int, rows: Range<Int>, into tile: UnsafeMutablePointer<Float>
+        panel x: UnsafePointer<Float>, width: Int, block: Int, rows: Range<Int>,
+        into tile: UnsafeMutablePointer<Float>
     ) {
         withUnsafePointer(to: kernel) { panel!($0, x, width, rows.lowerBound, rows.upperBound, tile) }
     }

@@ -1,6 +1,7 @@
-import LacunaSparse
 import LacunaTensor
 import Testing
+
+@testable import LacunaSparse
 
 /// Several matrices at once, thread counts, and the sizes that stores report.
 @Suite(.serialized) struct StoreProductTests {
@@ -146,6 +147,16 @@ import Testing
             Product.gemm(stored, x, count: 20, into: &many)
             #expect(StoreCases.agrees(many[0..<3], StoreCases.product(dense, rows: 3, x: Array(x[0..<columns]))))
             #expect(stored.byteCount >= 4 * 4 + 4 * 4)
+        }
+    }
+
+    /// Ranges of rows are cut by values: each row is in exactly one, whatever the rows hold.
+    @Test(arguments: [1, 7, 64, 100_000]) func cutsByValuesCoverEveryRow(bytes: Int) throws {
+        for full in [[Int](), [0], [30], [3, 4, 29]] {
+            let mask = Mask(rows: 31, columns: 200) { r, c in full.contains(r) || (r % 5 == 2 && c == r) }
+            let csr = try CSRMatrix(Tensor<Float>(repeating: 1, shape: [31, 200]), mask: mask, values: .f32)
+            let cut = RowCut(csr, bytes: bytes)
+            #expect((0..<cut.items).flatMap { Array(cut.range($0)) } == Array(0..<31))
         }
     }
 }

@@ -1,0 +1,82 @@
+// Sampled dense-dense products: entries of A Bᵀ at the positions of a sparse pattern. Included by level.h once for each
+// level, after kernels_segments.h.
+//
+// LANES entries of a row at a time: each is a vector of partial sums, and log2(LANES) rounds of interleaving and adding
+// turn the LANES vectors into one that holds their totals in order.
+
+#if VECTOR_BYTES == 64
+#define PAIR_LOW_f64(a, b) __builtin_shufflevector(a, b, 0, 8, 1, 9, 2, 10, 3, 11)
+#define PAIR_HIGH_f64(a, b) __builtin_shufflevector(a, b, 4, 12, 5, 13, 6, 14, 7, 15)
+#define PAIR_LOW_f32(a, b) __builtin_shufflevector(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23)
+#define PAIR_HIGH_f32(a, b) __builtin_shufflevector(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31)
+#elif VECTOR_BYTES == 32
+#define PAIR_LOW_f64(a, b) __builtin_shufflevector(a, b, 0, 4, 1, 5)
+#define PAIR_HIGH_f64(a, b) __builtin_shufflevector(a, b, 2, 6, 3, 7)
+#define PAIR_LOW_f32(a, b) __builtin_shufflevector(a, b, 0, 8, 1, 9, 2, 10, 3, 11)
+#define PAIR_HIGH_f32(a, b) __builtin_shufflevector(a, b, 4, 12, 5, 13, 6, 14, 7, 15)
+#else
+#define PAIR_LOW_f64(a, b) __builtin_shufflevector(a, b, 0, 2)
+#define PAIR_HIGH_f64(a, b) __builtin_shufflevector(a, b, 1, 3)
+#define PAIR_LOW_f32(a, b) __builtin_shufflevector(a, b, 0, 4, 1, 5)
+#define PAIR_HIGH_f32(a, b) __builtin_shufflevector(a, b, 2, 6, 3, 7)
+#endif
+
+#define SAMPLED(real, R)                                                                                           \
+  /* The inner products of `x` (`vectors` vectors, held in registers) with `count` (LANES, or 1) panel rows. */    \
+  INLINE VECTOR_##real K(sampled_group_##real)(                                                                    \
+      const VECTOR_##real *x, const uint32_t *column, const R *panel, const long width, const int vectors) {       \
+    VECTOR_##real sum[LANES_##real];                                                                               \
+    for (int i = 0; i < LANES_##real; i++) {                                                                       \
+      const R *entry = panel + (long)column[i] * width;                                                            \
+      sum[i] = x[0] * AT_##real(entry);                                                                            \
+      for (int u = 1; u < vectors; u++) sum[i] += x[u] * AT_##real(entry + u * LANES_##real);                      \
+    }                                                                                                              \
+    for (int half = LANES_##real / 2; half >= 1; half /= 2)                                                        \
+      for (int i = 0; i < half; i++)                                                                               \
+        sum[i] = PAIR_LOW_##real(sum[i], sum[i + half]) + PAIR_HIGH_##real(sum[i], sum[i + half]);                 \
+    return sum[0];                                                                                                 \
+  }                                                                                                                \
+  INLINE void K(sampled_strip_##real)(                                                                             \
+      const uint32_t *row_start, const uint32_t *column, long r0, long r1, const R *a, const R *b,                 \
+      const long width, const int vectors, const int add, R *values) {                                             \
+    for (long r = r0; r < r1; r++) {                                                                               \
+      VECTOR_##real x[4];                                                                                          \
+      for (int u = 0; u < vectors; u++) x[u] = AT_##real(a + r * width + u * LANES_##real);                        \
+      long j = row_start[r];                                                                                       \
+      const long end = row_start[r + 1];                                                                           \
+      for (; j + LANES_##real <= end; j += LANES_##real) {                                                         \
+        VECTOR_##real sum = K(sampled_group_##real)(x, column + j, b, width, vectors);                             \
+        if (add) sum += *(const K(sampled_memory_##real) *)(values + j);                                           \
+        *(K(sampled_memory_##real) *)(values + j) = sum;                                                           \
+      }                                                                                                            \
+      if (j < end) {                                                                                               \
+        /* The rest repeats its last column. */                                                                    \
+        uint32_t columns[LANES_##real];                                                                            \
+        R sums[LANES_##real];                                                                                      \
+        for (int i = 0; i < LANES_##real; i++) columns[i] = column[j + i < end ? j + i : end - 1];                 \
+        VECTOR_##real sum = K(sampled_group_##real)(x, columns, b, width, vectors);                                \
+        memcpy(sums, &sum, sizeof sums);                                                                           \
+        for (long i = j; i < end; i++) values[i] = add ? values[i] + sums[i - j] : sums[i - j];                    \
+      }                                                                                                            \
+    }                                                                                                              \
+  }                                                                                                                \
+  static void K(sampled_##real)(                                                                                   \
+      const uint32_t *row_start, const uint32_t *column, long r0, long r1, const R *a, const R *b, long width,     \
+      int add, R *values) {                                                                                        \
+    const long n = LANES_##real;                                                                                   \
+    long t = 0;                                                                                                    \
+    for (; t + 4 * n <= width; t += 4 * n)                                                                         \
+      K(sampled_strip_##real)(row_start, column, r0, r1, a + t, b + t, width, 4, add || t > 0, values);            \
+    for (; t + 2 * n <= width; t += 2 * n)                                                                         \
+      K(sampled_strip_##real)(row_start, column, r0, r1, a + t, b + t, width, 2, add || t > 0, values);            \
+    for (; t < width; t += n)                                                                                      \
+      K(sampled_strip_##real)(row_start, column, r0, r1, a + t, b + t, width, 1, add || t > 0, values);            \
+  }
+
+typedef float K(sampled_memory_f32) __attribute__((vector_size(VECTOR_BYTES), aligned(4), may_alias));
+typedef double K(sampled_memory_f64) __attribute__((vector_size(VECTOR_BYTES), aligned(8), may_alias));
+
+SAMPLED(f32, float)
+SAMPLED(f64, double)
+
+#undef SAMPLED

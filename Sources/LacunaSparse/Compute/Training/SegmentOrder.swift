@@ -1,0 +1,132 @@
+import CLacuna
+import LacunaTensor
+
+/// The order in which kernels visit the entries of a CSR matrix: blocks of rows × bands of columns, and within these the
+/// rows by the number of their entries (`kernels_segments.h` says why).
+///
+/// Blocks are cut by entries, not by rows, so that they cost about the same; the cut depends on the pattern alone.
+final class SegmentOrder: @unchecked Sendable {
+    let segments: Buffer<lk_segment>
+    let first: Buffer<UInt32>
+    /// The first row of each block, and the number of rows.
+    let blockStart: Buffer<UInt32>
+    let bandColumns: Int
+    let bands: Int
+    var blocks: Int { blockStart.count - 1 }
+
+    /// Rows of a block at most. Their sums take this times 256 bytes of the second-level cache.
+    static let blockRows = 512
+
+    /// What a kernel reads beyond the last segment.
+    private static let slack = 16
+
+    /// Columns of a band. With 64 vectors 128 columns fill the first-level cache, but a row should have a dozen entries in
+    /// a band to be worth fetching its sums; the second-level cache is the next best.
+    static func bandColumns(columns: Int, density: Double) -> Int {
+        let wanted = density >= 0.08 ? 128 : density >= 0.03 ? 256 : density >= 0.01 ? 512 : 1024
+        // Bands are what transposed products share out among threads.
+        return max(min(wanted, (columns / 8 + 63) / 64 * 64), 64)
+    }
+
+    convenience init(_ pattern: CSRPattern) {
+        self.init(
+            rows: pattern.rows, columns: pattern.columns, rowOffsets: pattern.rowOffsets.pointer,
+            columnIndices: pattern.columnIndices.pointer)
+    }
+
+    /// - Parameters:
+    ///   - offsets: Where each row begins, [rows + 1].
+    ///   - indices: The column of every entry, ascending within a row.
+    @_specialize(where Index == UInt16)
+    @_specialize(where Index == UInt32)
+    init<Index: FixedWidthInteger & UnsignedInteger>(
+        rows: Int, columns: Int, rowOffsets offsets: UnsafePointer<UInt32>, columnIndices indices: UnsafePointer<Index>
+    ) {
+        let count = Int(offsets[rows])
+        let density = rows * columns == 0 ? 0 : Double(count) / Double(rows * columns)
+        bandColumns = SegmentOrder.bandColumns(columns: columns, density: density)
+        bands = max((columns + bandColumns - 1) / bandColumns, 1)
+
+        let share = max(count / 16, 8192)
+        var starts: [UInt32] = [0]
+        for r in 0..<rows {
+            let start = Int(starts.last!)
+            if r > start && (r - start == SegmentOrder.blockRows || Int(offsets[r + 1] - offsets[start]) > share) {
+                starts.append(UInt32(r))
+            }
+        }
+        if rows > 0 { starts.append(UInt32(rows)) }
+        blockStart = Buffer(starts)
+
+        let blocks = starts.count - 1
+        let bandColumns = bandColumns
+        let bands = bands
+        first = Buffer(repeating: 0, count: blocks * bands + 1)
+        // How many segments each part has, then where each part begins, then the segments.
+        let counts = first.pointer
+        Parallel.forRanges(blocks, grain: 1) { range in
+            for block in range {
+                for r in Int(starts[block])..<Int(starts[block + 1]) {
+                    var previous = -1
+                    for j in Int(offsets[r])..<Int(offsets[r + 1]) {
+                        let band = Int(indices[j]) / bandColumns
+                        if band != previous { counts[block * bands + band + 1] += 1 }
+                        previous = band
+                    }
+                }
+            }
+        }
+        for i in 0..<blocks * bands { counts[i + 1] += counts[i] }
+        let total = Int(counts[blocks * bands])
+        segments = Buffer(repeating: lk_segment(), count: total + SegmentOrder.slack)
+        let segments = segments.pointer
+        Parallel.forRanges(blocks, grain: 1) { range in
+            var at = [Int](repeating: 0, count: SegmentOrder.blockRows)
+            var unsorted = [lk_segment](repeating: lk_segment(), count: SegmentOrder.blockRows)
+            var places = [Int](repeating: 0, count: bandColumns + 2)
+            for block in range {
+                let (low, high) = (Int(starts[block]), Int(starts[block + 1]))
+                for r in low..<high { at[r - low] = Int(offsets[r]) }
+                for band in 0..<bands {
+                    let limit = min((band + 1) * bandColumns, columns)
+                    for i in places.indices { places[i] = 0 }
+                    var found = 0
+                    for r in low..<high {
+                        let start = at[r - low]
+                        var j = start
+                        let end = Int(offsets[r + 1])
+                        while j < end && Int(indices[j]) < limit { j += 1 }
+                        if j > start {
+                            unsorted[found] = lk_segment(
+                                start: UInt32(start), row: UInt16(r - low), count: UInt16(j - start))
+                            found += 1
+                            places[j - start + 1] += 1
+                        }
+                        at[r - low] = j
+                    }
+                    for i in 1..<places.count { places[i] += places[i - 1] }
+                    let target = segments + Int(counts[block * bands + band])
+                    for i in 0..<found {
+                        let n = Int(unsorted[i].count)
+                        target[places[n]] = unsorted[i]
+                        places[n] += 1
+                    }
+                }
+            }
+        }
+    }
+
+    var byteCount: Int { segments.byteCount + first.byteCount + blockStart.byteCount }
+
+    func rows(block: Int) -> Range<Int> { Int(blockStart.pointer[block])..<Int(blockStart.pointer[block + 1]) }
+    func columns(band: Int, of columns: Int) -> Range<Int> {
+        band * bandColumns..<min((band + 1) * bandColumns, columns)
+    }
+
+    /// What kernels take.
+    func kernel(values: UnsafeRawPointer, column: UnsafeRawPointer, wide: Bool) -> lk_segmented {
+        lk_segmented(
+            values: values, column: column, wide: wide ? 1 : 0, segments: segments.pointer, first: first.pointer,
+            block_start: blockStart.pointer, blocks: blocks, bands: bands, band_columns: bandColumns)
+    }
+}
