@@ -7,6 +7,7 @@ import LacunaTensor
 struct Bench: ParsableCommand {
     enum Suite: String, ExpressibleByArgument, CaseIterable {
         case kernels
+        case regress
     }
 
     static let configuration = CommandConfiguration(
@@ -14,6 +15,7 @@ struct Bench: ParsableCommand {
         discussion: """
             lacuna-bench                          everything, with a table on the terminal
             lacuna-bench kernels --threads 1      stored matrices times vectors, one thread
+            lacuna-bench regress --problems DIR   lasso fits, beside the peers that Scripts/peers_regress.py timed
             lacuna-bench --markdown docs/Performance.md --json bench.json
             """)
 
@@ -21,6 +23,8 @@ struct Bench: ParsableCommand {
     var suites: [Suite] = []
     @Option(help: "Numbers of threads to measure with. (default: 1 and all)")
     var threads: String?
+    @Option(help: "The folder of Scripts/peers_regress.py; without it, the suite regress is left out.")
+    var problems: String?
     @Option(help: "Seed of the random weights.")
     var seed: UInt64 = 1
     @Flag(help: "Few repetitions: for trying things out, not for publication.")
@@ -41,6 +45,12 @@ struct Bench: ParsableCommand {
             case .kernels:
                 report.sections += try VectorSuite(settings: settings, weights: weights).sections()
                 report.sections += try MatrixSuite(settings: settings, weights: weights).sections()
+            case .regress:
+                if let problems {
+                    report.sections += try RegressSuite(settings: settings, folder: problems).sections()
+                } else if !suites.isEmpty {
+                    throw ValidationError("the suite regress needs --problems DIR")
+                }
             }
         }
         print(report.text)
