@@ -45,9 +45,9 @@ def make(folder):
     n, p = 20000, 50000
     s = sparse.random(n, p, density=1e-3, format="csc", random_state=1, data_rvs=rng.standard_normal)
     beta = np.zeros(p)
-    beta[rng.choice(p, 100, replace=False)] = rng.choice([-1.0, 1.0], 100)
+    beta[rng.choice(p, 100, replace=False)] = rng.standard_normal(100)
     eta = s @ beta
-    y = eta + rng.standard_normal(n) * np.linalg.norm(eta) / np.sqrt(n) / 3
+    y = eta + rng.standard_normal(n) * np.linalg.norm(eta) / np.sqrt(n) / 6
     s.indptr.astype(np.int64).tofile(folder / "sparse.start")
     s.indices.astype(np.uint32).tofile(folder / "sparse.index")
     s.data.tofile(folder / "sparse.values")

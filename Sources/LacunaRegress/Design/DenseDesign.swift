@@ -85,6 +85,10 @@ public struct DenseDesign: Design, @unchecked Sendable {
         }
     }
 
+    public func correlation(_ j: Int, with v: UnsafePointer<Double>) -> Double {
+        kernels.dot_f64(values + j * rows, v, rows) * (inverseScales?[j] ?? 1)
+    }
+
     public func add(_ a: Double, column j: Int, to v: UnsafeMutablePointer<Double>) {
         kernels.axpy_f64(a * (inverseScales?[j] ?? 1), values + j * rows, v, rows)
     }

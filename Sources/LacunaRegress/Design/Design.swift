@@ -22,6 +22,8 @@ public protocol Design: Sendable {
     /// - Complexity: O(stored entries of those columns).
     func correlations(
         _ columns: [UInt32]?, with v: UnsafePointer<Double>, into out: UnsafeMutablePointer<Double>)
+    /// `x_j · v`.
+    func correlation(_ j: Int, with v: UnsafePointer<Double>) -> Double
     /// `v += a x_j`.
     func add(_ a: Double, column j: Int, to v: UnsafeMutablePointer<Double>)
     /// `out[j] = Σ_i w_i x_ij²`.
@@ -38,13 +40,6 @@ public protocol Design: Sendable {
 }
 
 extension Design {
-    /// `x_j · v`.
-    public func correlation(_ j: Int, with v: UnsafePointer<Double>) -> Double {
-        var result = 0.0
-        correlations([UInt32(j)], with: v, into: &result)
-        return result
-    }
-
     /// `out = X β` for the columns where `β` [columns] is not 0.
     public func product(_ beta: UnsafePointer<Double>, into out: UnsafeMutablePointer<Double>) {
         out.update(repeating: 0, count: rows)

@@ -118,6 +118,12 @@ public struct SparseDesign: Design, @unchecked Sendable {
         }
     }
 
+    public func correlation(_ j: Int, with v: UnsafePointer<Double>) -> Double {
+        let (first, count) = range(j)
+        return kernels.sparse_dot_f64(values.pointer + first, index.pointer + first, count, v)
+            * (inverseScales?[j] ?? 1)
+    }
+
     public func add(_ a: Double, column j: Int, to v: UnsafeMutablePointer<Double>) {
         let (first, count) = range(j)
         kernels.sparse_axpy_f64(

@@ -98,6 +98,11 @@ final class NewtonSession<P: SeparablePenalty> {
         work = Buffer(uninitialized: 2 * n)
         gradient = Buffer(uninitialized: p)
         place = [Int32](repeating: -1, count: p)
+        let weights = problem.datafit.weights
+        let perColumn = (problem.design as? SparseDesign).map { $0.count / max($0.columns, 1) } ?? .max
+        usesResiduals =
+            problem.penalty.isConvex && problem.datafit.isQuadratic && perColumn < 128
+            && weights.allSatisfy { $0 == weights[0] }
         intercepts = [0]
         if hasIntercept {
             datafit.refineIntercepts(&intercepts, eta: eta.pointer, work: work.pointer, maximumSteps: 100)
@@ -131,15 +136,23 @@ final class NewtonSession<P: SeparablePenalty> {
     /// `Σ_i w_i (x_ij - m_j)²`, or without means where there is no intercept.
     private var norms: Buffer<Double> {
         if let knownNorms { return knownNorms }
-        let result = Buffer<Double>(uninitialized: p)
-        design.squaredNorms(weights: datafit.weights, into: result.pointer)
-        if hasIntercept {
-            let means = design.means(weights: datafit.weights)
-            for j in 0..<p { result.pointer[j] = max(0, result.pointer[j] - means[j] * means[j]) }
-        }
+        if !hasIntercept { return rawNorms }
+        let result = rawNorms.copy()
+        let means = design.means(weights: datafit.weights)
+        for j in 0..<p { result.pointer[j] = max(0, result.pointer[j] - means[j] * means[j]) }
         knownNorms = result
         return result
     }
+
+    /// `Σ_i w_i x_ij²`.
+    private lazy var rawNorms: Buffer<Double> = {
+        let result = Buffer<Double>(uninitialized: p)
+        design.squaredNorms(weights: datafit.weights, into: result.pointer)
+        return result
+    }()
+
+    /// Whether a column's rows are so few that a Gram matrix is a detour.
+    private let usesResiduals: Bool
 
     // MARK: Solving
 
@@ -291,13 +304,17 @@ final class NewtonSession<P: SeparablePenalty> {
             model.compact(keep)
             for (k, j) in model.columns.enumerated() { place[Int(j)] = Int32(k) }
         }
-        if datafit.isQuadratic {
+        if usesResiduals || !datafit.isQuadratic {
+            if usesResiduals && columns.count > 2 * (support + violators.count) + 256 {
+                for j in columns { place[Int(j)] = -1 }
+                columns = columns.filter { b[Int($0)] != 0 }
+            }
+            columns = (usesResiduals ? columns : model.columns) + violators
+            for (k, j) in columns.enumerated() { place[Int(j)] = Int32(k) }
+        } else {
             model.append(
                 violators, of: design, curvature: datafit.weights, total: 1, centered: hasIntercept)
             for (k, j) in model.columns.enumerated() { place[Int(j)] = Int32(k) }
-        } else {
-            columns = model.columns + violators
-            for (k, j) in columns.enumerated() { place[Int(j)] = Int32(k) }
         }
     }
 
@@ -305,8 +322,69 @@ final class NewtonSession<P: SeparablePenalty> {
     private var columns: [UInt32] = []
 
     private func descend(_ penalty: P, tolerance: Double) {
-        datafit.isQuadratic
-            ? descendQuadratic(penalty, tolerance: tolerance) : descendGeneral(penalty, tolerance: tolerance)
+        if !datafit.isQuadratic {
+            descendGeneral(penalty, tolerance: tolerance)
+        } else if usesResiduals {
+            descendResiduals(penalty, tolerance: tolerance)
+        } else {
+            descendQuadratic(penalty, tolerance: tolerance)
+        }
+    }
+
+    /// Coordinate descent on the rows instead of a Gram matrix, for columns so short that touching their rows costs less
+    /// than a row of the matrix. Ends with extrapolated steps like ``CoordinateDescent``.
+    private func descendResiduals(_ penalty: P, tolerance: Double) {
+        let (b, r, norms) = (beta.pointer, slope.pointer, rawNorms.pointer)
+        let weight = datafit.weights[0]
+        var anderson = AndersonAcceleration()
+        datafit.gradient(eta.pointer, into: r)
+        for _ in 0..<2000 {
+            var worst = 0.0
+            for column in columns {
+                let j = Int(column)
+                let curvature = norms[j]
+                if curvature < 1e-290 { continue }
+                let g = design.correlation(j, with: r)
+                let old = b[j]
+                if old == 0 && penalty.distance(0, gradient: g, lipschitz: curvature, j) == 0 { continue }
+                worst = max(worst, penalty.distance(old, gradient: g, lipschitz: curvature, j))
+                let new = penalty.proximal(old - g / curvature, step: 1 / curvature, j)
+                if new == old { continue }
+                b[j] = new
+                design.add((new - old) * weight, column: j, to: r)
+            }
+            if hasIntercept {
+                var total = 0.0
+                for i in 0..<n { total += r[i] }
+                for i in 0..<n { r[i] -= total * weight }
+                worst = max(worst, abs(total))
+            }
+            if worst <= tolerance { break }
+            let iterate = columns.map { b[Int($0)] }
+            if let better = anderson.extrapolated(after: iterate) {
+                func objective() -> Double {
+                    intercepts[0] = 0
+                    updateEta()
+                    if hasIntercept {
+                        datafit.refineIntercepts(
+                            &intercepts, eta: eta.pointer, work: work.pointer, maximumSteps: 1)
+                    }
+                    var sum = datafit.value(eta.pointer)
+                    for column in columns where b[Int(column)] != 0 {
+                        sum += penalty.value(b[Int(column)], Int(column))
+                    }
+                    return sum
+                }
+                let before = objective()
+                for (column, value) in zip(columns, better) { b[Int(column)] = value }
+                if !(objective() < before) {
+                    for (column, value) in zip(columns, iterate) { b[Int(column)] = value }
+                    _ = objective()
+                }
+                datafit.gradient(eta.pointer, into: r)
+            }
+        }
+        finishQuadratic()
     }
 
     private func descendQuadratic(_ penalty: P, tolerance: Double) {
@@ -315,7 +393,11 @@ final class NewtonSession<P: SeparablePenalty> {
         var g = model.columns.map { gradient.pointer[Int($0)] }
         model.minimize(penalty, &z, gradient: &g, tolerance: tolerance)
         for k in 0..<w { beta.pointer[Int(model.columns[k])] = z[k] }
-        // Afresh, so that rounding does not add up.
+        finishQuadratic()
+    }
+
+    /// Predictors afresh, so that rounding does not add up, and the intercept that suits them.
+    private func finishQuadratic() {
         intercepts[0] = 0
         updateEta()
         if hasIntercept {
