@@ -19,6 +19,7 @@
 #include "kernels_blocks.h"
 #include "kernels_transpose.h"
 #include "kernels_spgemm.h"
+#include "kernels_columns.h"
 
 static const lk_table K(table) = {
     .dot_f32 = K(dot_f32),
@@ -75,6 +76,14 @@ static const lk_table K(table) = {
     .skip_rows_bf16 = K(skip_rows_bf16),
     LEVEL_SPARSE_ENTRIES,
     LEVEL_TRAINING_ENTRIES,
+    .dot_f64 = K(dot_f64),
+    .axpy_f64 = K(axpy_f64),
+    .weighted_squares_f64 = K(weighted_squares_f64),
+    .dots_f64 = K(dots_f64),
+    .sparse_dot_f64 = K(sparse_dot_f64),
+    .sparse_axpy_f64 = K(sparse_axpy_f64),
+    .sparse_weighted_squares_f64 = K(sparse_weighted_squares_f64),
+    .sparse_dots_f64 = K(sparse_dots_f64),
 };
 
 #undef PAIR_LOW_f32

@@ -1,6 +1,7 @@
 #include "reference.h"
 
 #include "blocks.h"
+#include "reference_columns.h"
 #include "reference_sparse.h"
 #include "reference_training.h"
 
@@ -452,6 +453,7 @@ static const lk_table table = {
     .skip_rows_bf16 = reference_skip_rows_bf16,
     REFERENCE_SPARSE_ENTRIES,
     REFERENCE_TRAINING_ENTRIES,
+    REFERENCE_COLUMNS_ENTRIES,
 };
 
 const lk_table *lk_reference(void) { return &table; }

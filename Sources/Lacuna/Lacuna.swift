@@ -3,5 +3,6 @@
 @_exported import LacunaInfer
 @_exported import LacunaModels
 @_exported import LacunaPrune
+@_exported import LacunaRegress
 @_exported import LacunaSparse
 @_exported import LacunaTensor

@@ -8,7 +8,7 @@ import LacunaTensor
 @main
 struct Bench: ParsableCommand {
     enum Suite: String, ExpressibleByArgument, CaseIterable {
-        case vectors, matrices, decode, training, sparse
+        case vectors, matrices, decode, training, sparse, regress
     }
 
     static let configuration = CommandConfiguration(
@@ -16,6 +16,7 @@ struct Bench: ParsableCommand {
         discussion: """
             lacuna-bench                                        everything, with a table on the terminal
             lacuna-bench vectors --values bf16 --threads 1      stored matrices times one vector
+            lacuna-bench regress --problems DIR                 lasso fits, beside what Scripts/peers_regress.py timed
             lacuna-bench --markdown docs/Performance.md --json bench.json
             """)
 
@@ -27,6 +28,8 @@ struct Bench: ParsableCommand {
     var values: String?
     @Option(help: "Only shapes whose name contains this, such as SmolLM2. (default: all)")
     var shapes: String?
+    @Option(help: "The folder of Scripts/peers_regress.py; without it, the suite regress is left out.")
+    var problems: String?
     @Option(help: "Seed of the random weights.")
     var seed: UInt64 = 1
     @Flag(help: "Few repetitions: for trying things out, not for publication.")
@@ -60,6 +63,12 @@ struct Bench: ParsableCommand {
             case .decode:
                 let peer = try peers.map(PeerResults.init(contentsOf:))
                 report.sections += try DecodeSuite(settings: settings, weights: weights, peer: peer).sections()
+            case .regress:
+                if let problems {
+                    report.sections += try RegressSuite(settings: settings, folder: problems).sections()
+                } else if !suites.isEmpty {
+                    throw ValidationError("the suite regress needs --problems DIR")
+                }
             }
         }
         print(report.text)

@@ -304,6 +304,19 @@ typedef struct lk_table {
   // y = alpha x + beta y; with beta 0 what y held does not matter.
   void (*combine_f32)(float alpha, const float *x, float beta, float *y, long n);
   void (*combine_f64)(double alpha, const double *x, double beta, double *y, long n);
+  // Columns in double precision. Dense columns are `stride` apart; sparse column j has values and ascending row numbers
+  // start[j]..<start[j + 1]. Where `columns` is null, it stands for 0..<count.
+  double (*dot_f64)(const double *a, const double *b, long n);
+  void (*axpy_f64)(double a, const double *x, double *y, long n);                         // y += a x
+  double (*weighted_squares_f64)(const double *x, const double *w, long n);               // Σ w x²
+  void (*dots_f64)(                                                                       // out[k] = X[:, columns[k]] · v
+      const double *x, long stride, const uint32_t *columns, long count, const double *v, long n, double *out);
+  double (*sparse_dot_f64)(const double *values, const uint32_t *rows, long count, const double *v);
+  void (*sparse_axpy_f64)(double a, const double *values, const uint32_t *rows, long count, double *y);
+  double (*sparse_weighted_squares_f64)(const double *values, const uint32_t *rows, long count, const double *w);
+  void (*sparse_dots_f64)(
+      const double *values, const uint32_t *rows, const uint64_t *start, const uint32_t *columns, long count,
+      const double *v, double *out);
 } lk_table;
 
 // MARK: Choosing a table
