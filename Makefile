@@ -1,4 +1,4 @@
-# make demo | test | bench | lint | format | docs | clean
+# make demo | test | examples | bench | lint | format | docs | clean
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 
@@ -9,7 +9,7 @@ unexport OPENBLAS_L2_SIZE
 LACUNA := .build/release/lacuna
 SOURCES := Package.swift $(wildcard Sources Tests Examples Benchmarks/Package.swift Benchmarks/Sources Benchmarks/Tests)
 
-.PHONY: demo test bench lint format docs build clean requirements requirements-demo
+.PHONY: demo test examples bench lint format docs build clean requirements requirements-demo
 
 # Prunes SmolLM2-135M to 50 %, compares it with the dense model, and writes report.html.
 demo: requirements-demo build
@@ -19,8 +19,12 @@ test: requirements
 	swift build --build-tests
 	swift test --skip-build
 
+# The programs of Examples/ are what a user's package looks like: they have to go on compiling.
+examples: requirements
+	swift build --package-path Examples
+
 bench: requirements
-	swift run -c release --package-path Benchmarks lacuna-bench --markdown docs/Performance.md
+	swift run -c release --package-path Benchmarks lacuna-bench --markdown docs/Performance.md $(if $(PEERS),--peers $(PEERS))
 
 lint:
 	swift format lint --strict --parallel --recursive $(SOURCES)
@@ -55,6 +59,10 @@ else echo "make: apt-get install $(1) is needed, and you are not root" >&2; exit
 echo "make: installing $(1)"; \
 $$as_root apt-get update -qq && DEBIAN_FRONTEND=noninteractive $$as_root apt-get install -y -qq $(1) >/dev/null
 endef
+
+# llama.cpp's speeds for the same shapes: builds it the first time. Then `make bench PEERS=peers.json`.
+peers.json: build
+	Scripts/peers.sh "$$($(LACUNA) data smollm2 | sed "s/^[^:]*: //")" $@
 
 # One static site for every module that has a DocC catalog, in .build/docs.
 docs: requirements

@@ -20,6 +20,7 @@ let package = Package(
         .library(name: "LacunaModels", targets: ["LacunaModels"]),
         .library(name: "LacunaPrune", targets: ["LacunaPrune"]),
         .library(name: "LacunaInfer", targets: ["LacunaInfer"]),
+        .library(name: "LacunaRegress", targets: ["LacunaRegress"]),
         .executable(name: "lacuna", targets: ["LacunaCommand"]),
     ],
     dependencies: [
@@ -52,9 +53,13 @@ let package = Package(
             name: "LacunaInfer", dependencies: ["LacunaTensor", "LacunaSparse", "LacunaIO", "LacunaModels"],
             swiftSettings: hotSettings),
         .target(
+            name: "LacunaRegress", dependencies: ["CLacuna", "LacunaTensor", "LacunaSparse", "LacunaIO"],
+            swiftSettings: hotSettings),
+        .target(
             name: "Lacuna",
             dependencies: [
                 "LacunaTensor", "LacunaSparse", "LacunaIO", "LacunaLearn", "LacunaModels", "LacunaPrune", "LacunaInfer",
+                "LacunaRegress",
             ]),
         .target(name: "LacunaReproduce", dependencies: ["Lacuna"], swiftSettings: hotSettings),
         .executableTarget(
@@ -69,6 +74,8 @@ let package = Package(
         .testTarget(name: "LacunaModelsTests", dependencies: ["LacunaModels"], resources: [.copy("Fixtures")]),
         .testTarget(name: "LacunaPruneTests", dependencies: ["LacunaPrune"]),
         .testTarget(name: "LacunaInferTests", dependencies: ["LacunaInfer"]),
+        .testTarget(
+            name: "LacunaRegressTests", dependencies: ["LacunaRegress"], resources: [.copy("Fixtures")]),
         .testTarget(name: "LacunaReproduceTests", dependencies: ["LacunaReproduce"]),
         .testTarget(name: "LacunaCommandTests", dependencies: ["LacunaCommand"]),
     ]

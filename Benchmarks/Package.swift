@@ -17,7 +17,7 @@ let package = Package(
         .executableTarget(
             name: "lacuna-bench",
             dependencies: [
-                "BenchmarkHarness", .product(name: "Lacuna", package: "lacuna"),
+                "BenchmarkHarness", "CBenchmark", .product(name: "Lacuna", package: "lacuna"),
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ]),
         .testTarget(name: "BenchmarkHarnessTests", dependencies: ["BenchmarkHarness"]),

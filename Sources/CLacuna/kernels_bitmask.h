@@ -45,7 +45,7 @@ INLINE __m512i K(spread_nibbles)(const uint8_t *kept, const uint64_t *mask) {
 
 // How many rows a call of the `_rows` functions walks together: they share the loads of the input, which otherwise
 // cost more than those of the weights.
-enum { K(together) = 4 };
+enum { K(together) = 3 };
 
 enum { K(distance) = 3072 };  // how far ahead values are asked for, in bytes
 
@@ -55,8 +55,8 @@ INLINE void K(fetch_bytes)(const void *kept, const uint64_t *mask, long word, in
   if (word % 8 == 0) __builtin_prefetch((const char *)mask + 1024);
 }
 
-// A product by groups of rows. The rows of a group come from the four quarters of the range, so that weights arrive in
-// four long streams.
+// A product by groups of rows. The rows of a group come from the three thirds of the range, so that weights arrive in
+// three long streams; four, a power of two apart as a rule, compete for the same cache lines.
 #define BY_ROW_GROUPS(name)                                                                           \
   static void K(name)(const lk_bitmask *w, const lk_input *x, long r0, long r1, float *out) {         \
     long part = (r1 - r0) / K(together);                                                              \
@@ -123,7 +123,36 @@ static void K(gemv_bitmask_f32)(const lk_bitmask *w, const lk_input *input, long
 
 #endif
 
-#if LEVEL >= LK_AVX512_VNNI
+#if LEVEL >= LK_AVX512_BF16
+
+INLINE void K(gemv_bitmask_bf16_rows)(
+    const lk_bitmask *w, const lk_input *input, const long *rows, const int count, float *results) {
+  long words = (w->columns + 63) / 64;
+  const uint16_t *x = input->bf16, *kept[K(together)];
+  const uint64_t *mask[K(together)];
+  __m512 sum[K(together)][2] = {0};
+  for (int j = 0; j < count; j++) {
+    kept[j] = (const uint16_t *)w->values + K(row_start)(w, rows[j]);
+    mask[j] = w->mask + rows[j] * words;
+  }
+  for (long i = 0; i < words; i++) {
+    __m512bh first = (__m512bh)_mm512_loadu_si512(x + i * 64), second = (__m512bh)_mm512_loadu_si512(x + i * 64 + 32);
+    for (int j = 0; j < count; j++) {
+      __builtin_prefetch((const char *)kept[j] + K(distance));
+      const uint32_t *half = (const uint32_t *)(mask[j] + i);
+      // Both counts come from one load: loads, of which those of values cross cache lines, are what there are most of.
+      uint64_t bits = mask[j][i];
+      const uint16_t *upper = kept[j] + __builtin_popcount((uint32_t)bits);
+      sum[j][0] = _mm512_dpbf16_ps(sum[j][0], (__m512bh)K(spread_bf16)(kept[j], half), first);
+      sum[j][1] = _mm512_dpbf16_ps(sum[j][1], (__m512bh)K(spread_bf16)(upper, half + 1), second);
+      kept[j] += __builtin_popcountll(bits);
+    }
+  }
+  for (int j = 0; j < count; j++) results[j] = _mm512_reduce_add_ps(sum[j][0] + sum[j][1]);
+}
+BY_ROW_GROUPS(gemv_bitmask_bf16)
+
+#elif LEVEL >= LK_AVX512_VNNI
 
 INLINE void K(gemv_bitmask_bf16_rows)(
     const lk_bitmask *w, const lk_input *input, const long *rows, const int count, float *results) {
@@ -154,6 +183,10 @@ INLINE void K(gemv_bitmask_bf16_rows)(
   for (int j = 0; j < count; j++) results[j] = _mm512_reduce_add_ps(sum[j][0] + sum[j][1]);
 }
 BY_ROW_GROUPS(gemv_bitmask_bf16)
+
+#endif
+
+#if LEVEL >= LK_AVX512_VNNI
 
 INLINE void K(gemv_bitmask_i8_rows)(
     const lk_bitmask *w, const lk_input *input, const long *rows, const int count, float *results) {
@@ -235,7 +268,7 @@ static void K(gemv_bitmask_bf16)(const lk_bitmask *w, const lk_input *input, lon
                                           _mm_loadu_si128((const __m128i *)spread_words[part]));
         kept += __builtin_popcount(part);
         __m256i wide = _mm256_slli_epi32(_mm256_cvtepu16_epi32(spread), 16);
-        sum[u & 3] += _mm256_castsi256_ps(wide) * _mm256_loadu_ps(input->x + i * 64 + u * 8);
+        sum[u & 3] += _mm256_castsi256_ps(wide) * _mm256_loadu_ps(input->rounded + i * 64 + u * 8);
       }
     }
     out[r - r0] = K(sum8)((sum[0] + sum[1]) + (sum[2] + sum[3]));
@@ -303,14 +336,14 @@ static void K(gemv_bitmask_i4)(const lk_bitmask *w, const lk_input *x, long r0, 
 
 #else  // portable: one kept value after the other, in two alternating sums
 
-#define BITMASK_FLOAT(format, type, value)                                                                         \
+#define BITMASK_FLOAT(format, type, value, input_form)                                                                         \
   static void K(gemv_bitmask_##format)(const lk_bitmask *w, const lk_input *input, long r0, long r1, float *out) { \
     long words = (w->columns + 63) / 64;                                                                           \
     for (long r = r0; r < r1; r++) {                                                                               \
       const type *kept = (const type *)w->values + K(row_start)(w, r);                                             \
       float even = 0, odd = 0;                                                                                     \
       for (long i = 0; i < words; i++) {                                                                           \
-        const float *x = input->x + i * 64;                                                                        \
+        const float *x = input->input_form + i * 64;                                                               \
         uint64_t bits = w->mask[r * words + i];                                                                    \
         while (bits) {                                                                                             \
           even += value(*kept++) * x[__builtin_ctzll(bits)];                                                       \
@@ -324,8 +357,8 @@ static void K(gemv_bitmask_i4)(const lk_bitmask *w, const lk_input *x, long r0, 
     }                                                                                                              \
   }
 
-BITMASK_FLOAT(f32, float, )
-BITMASK_FLOAT(bf16, uint16_t, K(bf16_value))
+BITMASK_FLOAT(f32, float, , x)
+BITMASK_FLOAT(bf16, uint16_t, K(bf16_value), rounded)
 #undef BITMASK_FLOAT
 
 static void K(gemv_bitmask_i8)(const lk_bitmask *w, const lk_input *x, long r0, long r1, float *out) {

@@ -1,6 +1,8 @@
 // Products of CSR matrices with one vector. Included by level.h once for each level.
 //
-// Scalar loads: gathers are no faster on processors that have them, and four sums hide the latency of the additions.
+// Gathers are no faster than scalar loads on processors that have them. What bounds scalar loops is the number of loads,
+// three an entry. With AVX2, eight entries take one load of values, two of columns, and eight broadcasts of inputs, which
+// are blended together two by two, three times: blends run on more ports than shuffles do.
 
 #define NO_GATHER _Pragma("clang loop vectorize(disable) interleave(disable)")
 
@@ -14,6 +16,65 @@
 #define FACTOR_bf16(w, r) 1.0f
 #define FACTOR_i8(w, r) (((const float *)(w)->scales)[r])
 #define FACTOR_i4(w, r) 1.0f
+
+#if LEVEL >= LK_AVX2
+typedef float K(eight) __attribute__((vector_size(32)));
+typedef double K(four) __attribute__((vector_size(32)));
+typedef uint32_t K(eight_words) __attribute__((vector_size(32)));
+typedef float K(eight_memory) __attribute__((vector_size(32), aligned(4), may_alias));
+typedef double K(four_memory) __attribute__((vector_size(32), aligned(8), may_alias));
+typedef uint16_t K(eight_halves) __attribute__((vector_size(16), aligned(2), may_alias));
+typedef int8_t K(eight_bytes) __attribute__((vector_size(8), aligned(1), may_alias));
+
+// The entries of x at four columns, as lanes 0...3 and again 4...7.
+INLINE K(eight) K(four_inputs)(const float *x, uint64_t a, uint64_t b, uint64_t c, uint64_t d) {
+  const K(eight) low = (K(eight))_mm256_blend_ps(_mm256_broadcast_ss(x + a), _mm256_broadcast_ss(x + b), 0xAA);
+  const K(eight) high = (K(eight))_mm256_blend_ps(_mm256_broadcast_ss(x + c), _mm256_broadcast_ss(x + d), 0xAA);
+  return (K(eight))_mm256_blend_ps((__m256)low, (__m256)high, 0xCC);
+}
+INLINE K(eight) K(inputs_u16)(const float *x, const uint16_t *column) {
+  uint64_t a, b;
+  memcpy(&a, column, 8);
+  memcpy(&b, column + 4, 8);
+  return (K(eight))_mm256_blend_ps(
+      (__m256)K(four_inputs)(x, a & 65535, a >> 16 & 65535, a >> 32 & 65535, a >> 48),
+      (__m256)K(four_inputs)(x, b & 65535, b >> 16 & 65535, b >> 32 & 65535, b >> 48), 0xF0);
+}
+INLINE K(eight) K(inputs_u32)(const float *x, const uint32_t *c) {
+  return (K(eight))_mm256_blend_ps(
+      (__m256)K(four_inputs)(x, c[0], c[1], c[2], c[3]), (__m256)K(four_inputs)(x, c[4], c[5], c[6], c[7]), 0xF0);
+}
+INLINE K(four) K(four_doubles)(const double *x, uint64_t a, uint64_t b, uint64_t c, uint64_t d) {
+  const __m256d low = _mm256_blend_pd(_mm256_broadcast_sd(x + a), _mm256_broadcast_sd(x + b), 0xA);
+  const __m256d high = _mm256_blend_pd(_mm256_broadcast_sd(x + c), _mm256_broadcast_sd(x + d), 0xA);
+  return (K(four))_mm256_blend_pd(low, high, 0xC);
+}
+#define EIGHT_f32(p) (*(const K(eight_memory) *)(p))
+#define EIGHT_bf16(p) ((K(eight))(__builtin_convertvector(*(const K(eight_halves) *)(p), K(eight_words)) << 16))
+#define EIGHT_i8(p) __builtin_convertvector(*(const K(eight_bytes) *)(p), K(eight))
+
+#define GEMV_CSR_WIDE(format, V, C, suffix)                                                                \
+  const C *column = (const C *)w->column;                                                                  \
+  const V *values = (const V *)w->values;                                                                  \
+  for (long r = r0; r < r1; r++) {                                                                         \
+    long j = w->row_start[r];                                                                              \
+    const long end = w->row_start[r + 1];                                                                  \
+    K(eight) s0 = {0}, s1 = {0};                                                                           \
+    for (; j + 16 <= end; j += 16) {                                                                       \
+      s0 += EIGHT_##format(values + j) * K(inputs##suffix)(x, column + j);                                 \
+      s1 += EIGHT_##format(values + j + 8) * K(inputs##suffix)(x, column + j + 8);                         \
+    }                                                                                                      \
+    if (j + 8 <= end) {                                                                                    \
+      s0 += EIGHT_##format(values + j) * K(inputs##suffix)(x, column + j);                                 \
+      j += 8;                                                                                              \
+    }                                                                                                      \
+    float sum = 0;                                                                                         \
+    NO_GATHER for (; j < end; j++) sum += VALUE_##format(w, r, j, column[j]) * x[column[j]];               \
+    s0 += s1;                                                                                              \
+    for (int i = 0; i < 8; i++) sum += s0[i];                                                              \
+    out[r - r0] = sum * FACTOR_##format(w, r);                                                             \
+  }
+#endif
 
 #define GEMV_CSR_ROWS(format, C)                                                                           \
   const C *column = (const C *)w->column;                                                                  \
@@ -40,10 +101,60 @@
     }                                                                                                      \
   }
 
+#if LEVEL >= LK_AVX2
+#define GEMV_CSR_BLENDED(format, V)                                                                        \
+  static void K(gemv_csr_##format)(const lk_csr *w, const lk_input *input, long r0, long r1, float *out) { \
+    const float *x = input->x;                                                                             \
+    if (w->wide) {                                                                                         \
+      GEMV_CSR_WIDE(format, V, uint32_t, _u32)                                                             \
+    } else {                                                                                               \
+      GEMV_CSR_WIDE(format, V, uint16_t, _u16)                                                             \
+    }                                                                                                      \
+  }
+GEMV_CSR_BLENDED(f32, float)
+GEMV_CSR_BLENDED(bf16, uint16_t)
+GEMV_CSR_BLENDED(i8, int8_t)
+#undef GEMV_CSR_BLENDED
+#undef GEMV_CSR_WIDE
+#undef EIGHT_f32
+#undef EIGHT_bf16
+#undef EIGHT_i8
+#else
 GEMV_CSR(f32)
 GEMV_CSR(bf16)
 GEMV_CSR(i8)
+#endif
 GEMV_CSR(i4)
+
+// 32-bit columns only.
+static void K(gemv_csr_f64)(
+    const uint32_t *row_start, const uint32_t *column, const double *values, const double *x, long r0, long r1,
+    double *out) {
+  for (long r = r0; r < r1; r++) {
+    long j = row_start[r];
+    const long end = row_start[r + 1];
+    double sum = 0;
+#if LEVEL >= LK_AVX2
+    K(four) s0 = {0}, s1 = {0};
+    for (; j + 8 <= end; j += 8) {
+      const uint32_t *c = column + j;
+      s0 += *(const K(four_memory) *)(values + j) * K(four_doubles)(x, c[0], c[1], c[2], c[3]);
+      s1 += *(const K(four_memory) *)(values + j + 4) * K(four_doubles)(x, c[4], c[5], c[6], c[7]);
+    }
+    s0 += s1;
+    for (int i = 0; i < 4; i++) sum += s0[i];
+#else
+    double s0 = 0, s1 = 0;
+    NO_GATHER for (; j + 2 <= end; j += 2) {
+      s0 += values[j] * x[column[j]];
+      s1 += values[j + 1] * x[column[j + 1]];
+    }
+    sum = s0 + s1;
+#endif
+    NO_GATHER for (; j < end; j++) sum += values[j] * x[column[j]];
+    out[r - r0] = sum;
+  }
+}
 
 #undef GEMV_CSR
 #undef GEMV_CSR_ROWS

@@ -6,10 +6,10 @@
 
 enum { K(dense_prefetch) = 2048 };  // bytes ahead
 
-#define DENSE_GEMV(format, type)                                                                              \
+#define DENSE_GEMV(format, type, input_form)                                                                  \
   static void K(gemv_##format)(const lk_dense *w, const lk_input *input, long r0, long r1, float *out) {      \
     long n = w->columns;                                                                                      \
-    const float *x = input->x;                                                                                \
+    const float *x = input->input_form;                                                                       \
     for (long r = r0; r < r1; r++) {                                                                          \
       const type *row = (const type *)w->values + r * n;                                                      \
       VF sum[4] = {0};                                                                                        \
@@ -28,9 +28,36 @@ enum { K(dense_prefetch) = 2048 };  // bytes ahead
 INLINE VF K(load_f32)(const float *p) { return K(load)(p); }
 INLINE VF K(load_f32_part)(const float *p, long n) { return K(load_part)(p, n); }
 
-DENSE_GEMV(f32, float)
-DENSE_GEMV(bf16, uint16_t)
-DENSE_GEMV(f16, uint16_t)
+DENSE_GEMV(f32, float, x)
+DENSE_GEMV(f16, uint16_t, x)
+
+#if LEVEL >= LK_AVX512_BF16
+
+static void K(gemv_bf16)(const lk_dense *w, const lk_input *input, long r0, long r1, float *out) {
+  long n = w->columns;
+  const uint16_t *x = input->bf16;
+  for (long r = r0; r < r1; r++) {
+    const uint16_t *row = (const uint16_t *)w->values + r * n;
+    __m512 sum[4] = {0};
+    long c = 0;
+    for (; c + 128 <= n; c += 128)
+      for (int u = 0; u < 4; u++) {
+        __builtin_prefetch((const char *)(row + c + 32 * u) + K(dense_prefetch));
+        sum[u] = _mm512_dpbf16_ps(
+            sum[u], (__m512bh)_mm512_loadu_si512(row + c + 32 * u), (__m512bh)_mm512_loadu_si512(x + c + 32 * u));
+      }
+    for (int u = 0; c < n; c += 32, u++) {
+      __mmask32 inside = n - c < 32 ? (1u << (n - c)) - 1 : ~0u;
+      __m512i weights = _mm512_maskz_loadu_epi16(inside, row + c);
+      sum[u] = _mm512_dpbf16_ps(sum[u], (__m512bh)weights, (__m512bh)_mm512_loadu_si512(x + c));
+    }
+    out[r - r0] = _mm512_reduce_add_ps((sum[0] + sum[1]) + (sum[2] + sum[3]));
+  }
+}
+
+#else
+DENSE_GEMV(bf16, uint16_t, rounded)
+#endif
 #undef DENSE_GEMV
 
 static void K(decode_f32)(const lk_dense *w, long r0, long r1, float *out) {

@@ -80,7 +80,3 @@ SAMPLED(f32, float)
 SAMPLED(f64, double)
 
 #undef SAMPLED
-#undef PAIR_LOW_f32
-#undef PAIR_HIGH_f32
-#undef PAIR_LOW_f64
-#undef PAIR_HIGH_f64

@@ -19,6 +19,7 @@ typedef double K(aligned_f64) __attribute__((vector_size(VECTOR_BYTES), may_alia
 // The value at p, as something that multiplies a vector.
 #define VALUE_f32(p) (*(p))
 #define VALUE_f64(p) (*(p))
+#define VALUE_i8(p) ((float)*(p))
 #define VALUE_bf16(p) ((VF)(((VU){0} + *(const lk_any_u32 *)(p)) << 16))
 
 // tile[row] += Σ_c W[row, c] panel[c] for the rows of one block and `vectors` vectors of every panel row. `streams`
@@ -133,6 +134,7 @@ typedef double K(aligned_f64) __attribute__((vector_size(VECTOR_BYTES), may_alia
 SEGMENTS(f32, float, f32, float)
 SEGMENTS(f64, double, f64, double)
 SEGMENTS(bf16, uint16_t, f32, float)
+SEGMENTS(i8, int8_t, f32, float)
 SEGMENTS_TRANSPOSED(f32, float, f32, float)
 SEGMENTS_TRANSPOSED(f64, double, f64, double)
 
@@ -143,3 +145,4 @@ SEGMENTS_TRANSPOSED(f64, double, f64, double)
 #undef VALUE_f32
 #undef VALUE_f64
 #undef VALUE_bf16
+#undef VALUE_i8

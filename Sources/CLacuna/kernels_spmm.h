@@ -194,63 +194,6 @@ PANEL_BITMASK(f32, float)
 PANEL_BITMASK(bf16, uint16_t)
 PANEL_BITMASK(i8, int8_t)
 
-// MARK: CSR
-
-#define PANEL_CSR(format, T, wide, C)                                                                              \
-  INLINE void K(csr_block_##format##wide)(                                                                         \
-      const lk_csr *w, const float *panel, const long width, const int vectors, long r0, long r1, float *tile) {   \
-    const long band = K(BAND_BYTES) / 4 / width;                                                                   \
-    const int streams = STREAMS(vectors);                                                                          \
-    const T *values = (const T *)w->values;                                                                        \
-    const C *column = (const C *)w->column;                                                                        \
-    long at[K(BLOCK_ROWS)];                                                                                        \
-    for (long r = r0; r < r1; r++) at[r - r0] = w->row_start[r];                                                   \
-    if (w->columns == 0) memset(tile, 0, (size_t)((r1 - r0) * width) * sizeof(float));                             \
-    for (long c0 = 0; c0 < w->columns; c0 += band) {                                                               \
-      for (long r = r0; r < r1; r++) {                                                                             \
-        const long end = w->row_start[r + 1];                                                                      \
-        long j = at[r - r0];                                                                                       \
-        for (long t = 0; t < width; t += vectors * LANES) {                                                        \
-          float *sums = tile + (r - r0) * width + t;                                                               \
-          LOAD_SUMS(sums, c0 == 0)                                                                                 \
-          j = at[r - r0];                                                                                          \
-          if (streams > 1)                                                                                         \
-            for (; j + streams <= end && (long)column[j + streams - 1] < c0 + band; j += streams)                  \
-              for (int s = 0; s < streams; s++) {                                                                  \
-                const float *entry = panel + (long)column[j + s] * width + t;                                      \
-                for (int u = 0; u < vectors; u++)                                                                  \
-                  sum[s * vectors + u] += SPREAD_##format(values + j + s) * LOAD(entry + u * LANES);               \
-              }                                                                                                    \
-          for (; j < end && (long)column[j] < c0 + band; j++) {                                                    \
-            const float *entry = panel + (long)column[j] * width + t;                                              \
-            for (int u = 0; u < vectors; u++) sum[u] += SPREAD_##format(values + j) * LOAD(entry + u * LANES);     \
-          }                                                                                                        \
-          STORE_SUMS(sums)                                                                                         \
-        }                                                                                                          \
-        at[r - r0] = j;                                                                                            \
-        __builtin_prefetch((const char *)(values + j) + 60, 0, 2);                                                 \
-        __builtin_prefetch((const char *)(column + j) + 60, 0, 2);                                                 \
-      }                                                                                                            \
-    }                                                                                                              \
-    SCALE_##format(w, width, r0, r1, tile);                                                                        \
-  }
-
-#define PANEL_CSR_BOTH(format, T)                                                                                  \
-  PANEL_CSR(format, T, _u16, uint16_t)                                                                             \
-  PANEL_CSR(format, T, _u32, uint32_t)                                                                             \
-  static void K(panel_csr_##format)(                                                                               \
-      const lk_csr *w, const float *panel, long width, long r0, long r1, float *tile) {                            \
-    if (w->wide) {                                                                                                 \
-      BY_WIDTH(K(csr_block_##format##_u32), w, panel, width, r0, r1, tile)                                         \
-    } else {                                                                                                       \
-      BY_WIDTH(K(csr_block_##format##_u16), w, panel, width, r0, r1, tile)                                         \
-    }                                                                                                              \
-  }
-
-PANEL_CSR_BOTH(f32, float)
-PANEL_CSR_BOTH(bf16, uint16_t)
-PANEL_CSR_BOTH(i8, int8_t)
-
 // MARK: BSR
 
 // Adds to the sums of `rows` (1...4) consecutive rows of a block row what its blocks `from`..<`to` give, for `vectors`
@@ -327,8 +270,6 @@ PANEL_BSR(i8, int8_t)
 
 #undef PANEL_BSR
 #undef BSR_STRIP
-#undef PANEL_CSR_BOTH
-#undef PANEL_CSR
 #undef PANEL_BITMASK
 #undef LISTS
 #undef STORE_SUMS

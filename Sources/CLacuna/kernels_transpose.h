@@ -1,16 +1,5 @@
 // Panels of either type of number, and transposes that scale and add. Included by level.h once for each level, after
-// kernels_spmm.h, of which the floats take the transposition.
-
-#if VECTOR_BYTES == 64
-#define PAIR_LOW(a, b) __builtin_shufflevector(a, b, 0, 8, 1, 9, 2, 10, 3, 11)
-#define PAIR_HIGH(a, b) __builtin_shufflevector(a, b, 4, 12, 5, 13, 6, 14, 7, 15)
-#elif VECTOR_BYTES == 32
-#define PAIR_LOW(a, b) __builtin_shufflevector(a, b, 0, 4, 1, 5)
-#define PAIR_HIGH(a, b) __builtin_shufflevector(a, b, 2, 6, 3, 7)
-#else
-#define PAIR_LOW(a, b) __builtin_shufflevector(a, b, 0, 2)
-#define PAIR_HIGH(a, b) __builtin_shufflevector(a, b, 1, 3)
-#endif
+// kernels_spmm.h, of which the floats take the transposition, and kernels_sddmm.h.
 
 // As transpose_square of kernels_spmm.h.
 INLINE void K(transpose_square_f32)(VF *rows) { K(transpose_square)(rows); }
@@ -18,8 +7,8 @@ INLINE void K(transpose_square_f64)(K(vd) *rows) {
   K(vd) other[LANES / 2];
   for (int width = 1; width < LANES / 2; width *= 2) {
     for (int i = 0; i < LANES / 4; i++) {
-      other[2 * i] = PAIR_LOW(rows[i], rows[i + LANES / 4]);
-      other[2 * i + 1] = PAIR_HIGH(rows[i], rows[i + LANES / 4]);
+      other[2 * i] = PAIR_LOW_f64(rows[i], rows[i + LANES / 4]);
+      other[2 * i + 1] = PAIR_HIGH_f64(rows[i], rows[i + LANES / 4]);
     }
     for (int i = 0; i < LANES / 2; i++) rows[i] = other[i];
   }
@@ -74,5 +63,3 @@ TRANSPOSE(f32, float)
 TRANSPOSE(f64, double)
 
 #undef TRANSPOSE
-#undef PAIR_LOW
-#undef PAIR_HIGH

@@ -16,7 +16,10 @@
 #include "kernels_spmm.h"
 #include "kernels_segments.h"
 #include "kernels_sddmm.h"
+#include "kernels_blocks.h"
 #include "kernels_transpose.h"
+#include "kernels_spgemm.h"
+#include "kernels_columns.h"
 
 static const lk_table K(table) = {
     .dot_f32 = K(dot_f32),
@@ -73,8 +76,20 @@ static const lk_table K(table) = {
     .skip_rows_bf16 = K(skip_rows_bf16),
     LEVEL_SPARSE_ENTRIES,
     LEVEL_TRAINING_ENTRIES,
+    .dot_f64 = K(dot_f64),
+    .axpy_f64 = K(axpy_f64),
+    .weighted_squares_f64 = K(weighted_squares_f64),
+    .dots_f64 = K(dots_f64),
+    .sparse_dot_f64 = K(sparse_dot_f64),
+    .sparse_axpy_f64 = K(sparse_axpy_f64),
+    .sparse_weighted_squares_f64 = K(sparse_weighted_squares_f64),
+    .sparse_dots_f64 = K(sparse_dots_f64),
 };
 
+#undef PAIR_LOW_f32
+#undef PAIR_HIGH_f32
+#undef PAIR_LOW_f64
+#undef PAIR_HIGH_f64
 #undef FREE_f32
 #undef FREE_f64
 #undef AT_f32

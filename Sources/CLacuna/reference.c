@@ -1,6 +1,7 @@
 #include "reference.h"
 
 #include "blocks.h"
+#include "reference_columns.h"
 #include "reference_sparse.h"
 #include "reference_training.h"
 
@@ -287,6 +288,7 @@ static float value_q4_1(const lk_dense *w, long r, long c) {
 }
 
 static float input_x(const lk_input *x, long c) { return x->x[c]; }
+static float input_bf16(const lk_input *x, long c) { return bf16_value(x->bf16[c]); }
 static float input_q64(const lk_input *x, long c) { return x->scale64[c / 64] * x->q64[c]; }
 static float input_q32(const lk_input *x, long c) { return x->scale32[c / 32] * x->q32[c]; }
 
@@ -304,7 +306,7 @@ static float input_q32(const lk_input *x, long c) { return x->scale32[c / 32] * 
   }
 
 DENSE(f32, input_x)
-DENSE(bf16, input_x)
+DENSE(bf16, input_bf16)
 DENSE(f16, input_x)
 DENSE(i8, input_q64)
 DENSE(i4, input_q64)
@@ -370,7 +372,7 @@ static float multiply_row(
   }
 
 BITMASK(f32, 1, input_x)
-BITMASK(bf16, 1, input_x)
+BITMASK(bf16, 1, input_bf16)
 BITMASK(i8, 1, input_q64)
 BITMASK(i4, 2, input_q64)
 
@@ -451,6 +453,7 @@ static const lk_table table = {
     .skip_rows_bf16 = reference_skip_rows_bf16,
     REFERENCE_SPARSE_ENTRIES,
     REFERENCE_TRAINING_ENTRIES,
+    REFERENCE_COLUMNS_ENTRIES,
 };
 
 const lk_table *lk_reference(void) { return &table; }

@@ -139,17 +139,6 @@ static float bitmask_i8(const lk_bitmask *w, long r, long position) {
       }                                                                                                          \
     }                                                                                                            \
   }                                                                                                              \
-  void reference_panel_csr_##format(                                                                             \
-      const lk_csr *w, const float *panel, long width, long r0, long r1, float *tile) {                          \
-    for (long r = r0; r < r1; r++) {                                                                             \
-      for (long t = 0; t < width; t++) {                                                                         \
-        double sum = 0;                                                                                          \
-        for (long j = w->row_start[r]; j < (long)w->row_start[r + 1]; j++)                                       \
-          sum += (double)csr_##format(w, r, j) * panel[csr_column(w, j) * width + t];                            \
-        tile[(r - r0) * width + t] = (float)sum;                                                                 \
-      }                                                                                                          \
-    }                                                                                                            \
-  }                                                                                                              \
   void reference_panel_bsr_##format(                                                                             \
       const lk_bsr *w, const float *panel, long width, long r0, long r1, float *tile) {                          \
     for (long r = r0; r < r1; r++) {                                                                             \

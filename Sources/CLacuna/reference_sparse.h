@@ -27,7 +27,6 @@ lk_decode_csr reference_decode_csr_f32, reference_decode_csr_bf16, reference_dec
 lk_gemv_bsr reference_gemv_bsr_f32, reference_gemv_bsr_bf16, reference_gemv_bsr_i8, reference_gemv_bsr_i4;
 lk_decode_bsr reference_decode_bsr_f32, reference_decode_bsr_bf16, reference_decode_bsr_i8, reference_decode_bsr_i4;
 lk_panel_bitmask reference_panel_bitmask_f32, reference_panel_bitmask_bf16, reference_panel_bitmask_i8;
-lk_panel_csr reference_panel_csr_f32, reference_panel_csr_bf16, reference_panel_csr_i8;
 lk_panel_bsr reference_panel_bsr_f32, reference_panel_bsr_bf16, reference_panel_bsr_i8;
 void reference_pack_panel(const float *x, long stride, long count, long columns, long width, float *panel);
 void reference_unpack_panel(const float *tile, long width, long rows, long count, float *y, long stride);
@@ -44,8 +43,7 @@ void reference_unpack_panel(const float *tile, long width, long rows, long count
   .decode_bsr_i8 = reference_decode_bsr_i8, .decode_bsr_i4 = reference_decode_bsr_i4,                          \
   .pack_panel = reference_pack_panel, .unpack_panel = reference_unpack_panel,                                  \
   .panel_bitmask_f32 = reference_panel_bitmask_f32, .panel_bitmask_bf16 = reference_panel_bitmask_bf16,        \
-  .panel_bitmask_i8 = reference_panel_bitmask_i8, .panel_csr_f32 = reference_panel_csr_f32,                    \
-  .panel_csr_bf16 = reference_panel_csr_bf16, .panel_csr_i8 = reference_panel_csr_i8,                          \
+  .panel_bitmask_i8 = reference_panel_bitmask_i8,                                                              \
   .panel_bsr_f32 = reference_panel_bsr_f32, .panel_bsr_bf16 = reference_panel_bsr_bf16,                        \
   .panel_bsr_i8 = reference_panel_bsr_i8
 
@@ -60,7 +58,6 @@ void reference_unpack_panel(const float *tile, long width, long rows, long count
   .decode_bsr_i8 = reference_decode_bsr_i8, .decode_bsr_i4 = reference_decode_bsr_i4,                          \
   .pack_panel = K(pack_panel), .unpack_panel = K(unpack_panel), .panel_bitmask_f32 = K(panel_bitmask_f32),     \
   .panel_bitmask_bf16 = K(panel_bitmask_bf16), .panel_bitmask_i8 = K(panel_bitmask_i8),                        \
-  .panel_csr_f32 = K(panel_csr_f32), .panel_csr_bf16 = K(panel_csr_bf16), .panel_csr_i8 = K(panel_csr_i8),     \
   .panel_bsr_f32 = K(panel_bsr_f32), .panel_bsr_bf16 = K(panel_bsr_bf16), .panel_bsr_i8 = K(panel_bsr_i8)
 
 #endif

@@ -2,8 +2,11 @@
 
 #include "reference_sparse.h"
 
+#include <math.h>
+
 #define VALUE_f32(p, j) (((const float *)(p))[j])
 #define VALUE_f64(p, j) (((const double *)(p))[j])
+#define VALUE_i8(p, j) (((const int8_t *)(p))[j])
 #define VALUE_bf16(p, j) sparse_bf16(((const uint16_t *)(p))[j])
 
 static long segmented_column(const lk_segmented *w, long j) {
@@ -28,6 +31,17 @@ static long segmented_column(const lk_segmented *w, long j) {
 PRODUCT(f32, float)
 PRODUCT(f64, double)
 PRODUCT(bf16, float)
+PRODUCT(i8, float)
+
+void reference_gemv_csr_f64(
+    const uint32_t *row_start, const uint32_t *column, const double *values, const double *x, long r0, long r1,
+    double *out) {
+  for (long r = r0; r < r1; r++) {
+    double sum = 0;
+    for (long j = row_start[r]; j < (long)row_start[r + 1]; j++) sum += values[j] * x[column[j]];
+    out[r - r0] = sum;
+  }
+}
 
 #define TRANSPOSED(format, R)                                                                                  \
   void reference_transposed_segments_##format(                                                                 \
@@ -71,3 +85,104 @@ TRANSPOSED(f64, double)
 
 OTHERS(f32, float)
 OTHERS(f64, double)
+
+// Calls `body` for every stored entry (r, c) of block rows first..<last that lies within the matrix; `at` is its index.
+#define EACH_ENTRY(w, rows, first, last, body)                                                                 \
+  for (long i = first; i < last; i++)                                                                          \
+    for (long b = (w)->row_start[i]; b < (long)(w)->row_start[i + 1]; b++)                                     \
+      for (long k = 0; k < (w)->block_rows; k++)                                                               \
+        for (long j = 0; j < (w)->block_columns; j++) {                                                        \
+          const long r = i * (w)->block_rows + k, c = (long)(w)->block_column[b] * (w)->block_columns + j;     \
+          const long at = (b * (w)->block_rows + k) * (w)->block_columns + j;                                  \
+          if (r < (rows) && c < (w)->columns) body                                                             \
+        }
+
+void reference_product_blocks_f32(
+    const lk_bsr *w, long rows, long first, long last, const float *panel, long width, float *tile) {
+  const float *values = (const float *)w->values;
+  EACH_ENTRY(w, rows, first, last, {
+    float *sums = tile + (r - first * w->block_rows) * width;
+    for (long t = 0; t < width; t++) sums[t] = (float)(sums[t] + (double)values[at] * panel[c * width + t]);
+  })
+}
+
+void reference_transposed_blocks_f32(
+    const lk_bsr *w, long rows, long first, long last, const float *panel, long width, float *tile) {
+  const float *values = (const float *)w->values;
+  EACH_ENTRY(w, rows, 0, (rows + w->block_rows - 1) / w->block_rows, {
+    float *sums = tile + (c - first * w->block_columns) * width;
+    if ((long)w->block_column[b] >= first && (long)w->block_column[b] < last)
+      for (long t = 0; t < width; t++) sums[t] = (float)(sums[t] + (double)values[at] * panel[r * width + t]);
+  })
+}
+
+void reference_sampled_blocks_f32(
+    const lk_bsr *w, long rows, long first, long last, const float *a, const float *b_panel, long width, int add,
+    float *values) {
+  EACH_ENTRY(w, rows, first, last, {
+    double sum = add ? values[at] : 0;
+    for (long t = 0; t < width; t++) sum += (double)a[r * width + t] * b_panel[c * width + t];
+    values[at] = (float)sum;
+  })
+}
+
+// For each column, whether any term falls on it, and its sum: no accumulator at all.
+static int has_column(const lk_spgemm *m, long k, uint32_t column, long *at) {
+  for (long j = m->b_start[k]; j < (long)m->b_start[k + 1]; j++)
+    if (m->b_column[j] == column) {
+      *at = j;
+      return 1;
+    }
+  return 0;
+}
+
+void reference_spgemm_count(
+    const lk_spgemm *m, const uint64_t *operations, long r0, long r1, const lk_spgemm_work *work, uint32_t *counts) {
+  (void)operations;
+  (void)work;
+  for (long r = r0; r < r1; r++) {
+    counts[r] = 0;
+    for (uint32_t c = 0; c < m->columns; c++) {
+      long at, i = m->a_start[r];
+      while (i < (long)m->a_start[r + 1] && !has_column(m, m->a_column[i], c, &at)) i++;
+      counts[r] += i < (long)m->a_start[r + 1];
+    }
+  }
+}
+
+#define SPGEMM(name, R, zero, TIMES, PLUS)                                                                     \
+  void reference_spgemm_##name(                                                                                \
+      const lk_spgemm *m, const R *a, const R *b, const uint64_t *operations, long r0, long r1,                \
+      const lk_spgemm_work *work, const uint32_t *c_start, uint32_t *c_column, R *c) {                         \
+    (void)operations;                                                                                          \
+    (void)work;                                                                                                \
+    for (long r = r0; r < r1; r++) {                                                                           \
+      long n = c_start[r];                                                                                     \
+      for (uint32_t column = 0; column < m->columns; column++) {                                               \
+        int found = 0;                                                                                         \
+        R sum = zero;                                                                                          \
+        for (long at, i = m->a_start[r]; i < (long)m->a_start[r + 1]; i++)                                     \
+          if (has_column(m, m->a_column[i], column, &at)) {                                                    \
+            const R term = TIMES(a[i], b[at]);                                                                 \
+            sum = PLUS(sum, term);                                                                             \
+            found = 1;                                                                                         \
+          }                                                                                                    \
+        if (found) {                                                                                           \
+          c_column[n] = column;                                                                                \
+          c[n++] = sum;                                                                                        \
+        }                                                                                                      \
+      }                                                                                                        \
+    }                                                                                                          \
+  }
+
+#define TIMES_NUMBERS(x, y) ((x) * (y))
+#define PLUS_NUMBERS(x, y) ((x) + (y))
+#define SMALLER(x, y) ((y) < (x) ? (y) : (x))
+#define BOTH(x, y) ((uint8_t)((x) & (y)))
+#define EITHER(x, y) ((uint8_t)((x) | (y)))
+
+SPGEMM(f32, float, 0, TIMES_NUMBERS, PLUS_NUMBERS)
+SPGEMM(f64, double, 0, TIMES_NUMBERS, PLUS_NUMBERS)
+SPGEMM(min_plus_f32, float, INFINITY, PLUS_NUMBERS, SMALLER)
+SPGEMM(min_plus_f64, double, INFINITY, PLUS_NUMBERS, SMALLER)
+SPGEMM(boolean, uint8_t, 0, BOTH, EITHER)

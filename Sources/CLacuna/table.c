@@ -53,6 +53,13 @@
 #include "level.h"
 #pragma clang attribute pop
 
+#pragma clang attribute push(__attribute__((target(ICE_LAKE ",avx512bf16"))), apply_to = function)
+#define LEVEL LK_AVX512_BF16
+#define SUFFIX _avx512bf16
+#define VECTOR_BYTES 64
+#include "level.h"
+#pragma clang attribute pop
+
 #endif
 
 const lk_table *lk_level(int level) {
@@ -65,11 +72,12 @@ const lk_table *lk_level(int level) {
   if (level == LK_AVX2 && v3) return &table_avx2;
   if (level == LK_AVX512 && v4) return &table_avx512;
   if (level == LK_AVX512_VNNI && ice_lake) return &table_avx512vnni;
+  if (level == LK_AVX512_BF16 && ice_lake && __builtin_cpu_supports("avx512bf16")) return &table_avx512bf16;
 #endif
   return level == LK_PORTABLE ? &table_portable : 0;
 }
 
-static const char *const names[LK_LEVELS] = {"portable", "avx2", "avx512", "avx512vnni"};
+static const char *const names[LK_LEVELS] = {"portable", "avx2", "avx512", "avx512vnni", "avx512bf16"};
 
 const char *lk_level_name(int level) { return level >= 0 && level < LK_LEVELS ? names[level] : 0; }
 
@@ -82,7 +90,7 @@ int lk_best_level(void) {
   if (wish && *wish) {
     for (limit = 0; limit < LK_LEVELS && strcmp(wish, names[limit]) != 0;) limit++;
     if (limit == LK_LEVELS) {
-      fprintf(stderr, "LACUNA_SIMD=%s is none of portable, avx2, avx512, avx512vnni: ignored\n", wish);
+      fprintf(stderr, "LACUNA_SIMD=%s is none of portable, avx2, avx512, avx512vnni, avx512bf16: ignored\n", wish);
       limit = LK_LEVELS - 1;
     } else if (!lk_level(limit)) {
       fprintf(stderr, "LACUNA_SIMD=%s: this processor lacks the instructions; using the next lower level\n", wish);

@@ -4,5 +4,6 @@
 @_exported import LacunaLearn
 @_exported import LacunaModels
 @_exported import LacunaPrune
+@_exported import LacunaRegress
 @_exported import LacunaSparse
 @_exported import LacunaTensor

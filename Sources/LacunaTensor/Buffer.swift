@@ -9,43 +9,43 @@
 /// A fixed-size block of memory aligned to 64 bytes, freed with its last reference.
 ///
 /// Buffers carry 64 readable bytes beyond their last element, so that vector kernels may load whole vectors at a tail.
-/// Buffers of 1 MiB and more ask for huge pages. A buffer is `Sendable` by convention: it is written before it is
+/// Buffers of 1 MiB and more ask for huge pages; smaller ones share them if they are `lasting`. A buffer is `Sendable` by convention: it is written before it is
 /// shared, or through the unique owner (`Tensor`) afterwards.
 public final class Buffer<Element: BitwiseCopyable>: @unchecked Sendable {
     public let pointer: UnsafeMutablePointer<Element>
     public let count: Int
+    /// What the memory is a part of, if it is shared.
+    private let block: HugePages.Block?
 
     /// Number of readable bytes beyond the last element.
     public static var slack: Int { 64 }
 
     /// Allocates `count` elements. The content is undefined, except for the slack, which is zero.
-    public init(uninitialized count: Int) {
+    /// - Parameter lasting: Whether the buffer will be kept as long as the lasting ones made before and after it, as the
+    ///   weights of a model are: their memory is given back when the last of them is freed.
+    public init(uninitialized count: Int, lasting: Bool = false) {
         precondition(count >= 0)
         let size = count * MemoryLayout<Element>.stride
-        let huge = size >= 1 << 20
-        let alignment = huge ? 1 << 21 : 64
-        let total = (size + Self.slack + alignment - 1) / alignment * alignment
-        var raw: UnsafeMutableRawPointer?
-        // Exhausted memory is not a condition that a caller could handle: sizes from files are checked when read.
-        guard posix_memalign(&raw, alignment, total) == 0, let raw else {
-            fatalError("out of memory: \(total) bytes")
+        let raw: UnsafeMutableRawPointer
+        if lasting && size + Self.slack <= HugePages.Block.largestPart {
+            (raw, block) = HugePages.share(size + Self.slack)
+        } else if size >= HugePages.size / 2 {
+            (raw, block) = (HugePages.allocate(size + Self.slack), nil)
+        } else {
+            (raw, block) = (HugePages.allocate(size + Self.slack, alignment: 64), nil)
         }
-        #if os(Linux)
-            let adviseHugePages: Int32 = 14  // MADV_HUGEPAGE, which Glibc's module does not export
-            if huge { madvise(raw, total, adviseHugePages) }
-        #endif
-        memset(raw + size, 0, min(Self.slack, total - size))
+        memset(raw + size, 0, Self.slack)
         pointer = raw.bindMemory(to: Element.self, capacity: count)
         self.count = count
     }
 
-    public convenience init(repeating value: Element, count: Int) {
-        self.init(uninitialized: count)
+    public convenience init(repeating value: Element, count: Int, lasting: Bool = false) {
+        self.init(uninitialized: count, lasting: lasting)
         pointer.update(repeating: value, count: count)
     }
 
-    public convenience init(_ elements: some Collection<Element>) {
-        self.init(uninitialized: elements.count)
+    public convenience init(_ elements: some Collection<Element>, lasting: Bool = false) {
+        self.init(uninitialized: elements.count, lasting: lasting)
         _ = UnsafeMutableBufferPointer(start: pointer, count: count).initialize(from: elements)
     }
 
@@ -54,7 +54,7 @@ public final class Buffer<Element: BitwiseCopyable>: @unchecked Sendable {
         pointer.update(from: source, count: count)
     }
 
-    deinit { free(pointer) }
+    deinit { if block == nil { free(pointer) } }
 
     /// Bytes of the elements, the slack not counted.
     public var byteCount: Int { count * MemoryLayout<Element>.stride }

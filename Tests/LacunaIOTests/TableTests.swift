@@ -2,108 +2,199 @@ import LacunaIO
 import LacunaTensor
 import Testing
 
+/// Tables as NumPy, SciPy, scikit-learn and pandas write them, and files that are wrong.
 @Suite struct TableTests {
-    /// A gzip file of Python's `gzip.compress(b"hello hello hello, " * 40, mtime=0)`: dynamic or fixed codes with copies.
-    private static let compressed: [UInt8] = [
-        31, 139, 8, 0, 0, 0, 0, 0, 2, 3, 203, 72, 205, 201, 201, 87, 200, 64, 144, 58, 200, 156, 81,
-        161, 81, 161, 225, 41, 4, 0, 187, 46, 159, 136, 248, 2, 0, 0,
-    ]
-    private static let text = String(repeating: "hello hello hello, ", count: 40)
+    private func table(_ name: String) throws -> String { try fixture("tables/\(name)") }
+    private static func value(_ i: Int, _ j: Int) -> Double { Double(3 * i - 2 * j) / 4 }
+    private static let columnMajor = (0..<20).map { value($0 % 5, $0 / 5) }
 
-    @Test func gzip() throws {
-        #expect(try Gzip.decompressed(Self.compressed, file: "x") == Array(Self.text.utf8))
-        #expect(try Gzip.decompressed(Self.compressed + Self.compressed, file: "x").count == 2 * Self.text.utf8.count)
-        #expect(try Gzip.decompressed([1, 2, 3], file: "x") == [1, 2, 3])
-        #expect(throws: LacunaError.self) { try Gzip.decompressed(Self.compressed, file: "x", limit: 100) }
-        // A stored block, as RFC 1951 has it.
-        let stored: [UInt8] = [
-            0x1F, 0x8B, 8, 0, 0, 0, 0, 0, 0, 3, 1, 2, 0, 0xFD, 0xFF, 104, 105, 0xAC, 0x2A, 0x93, 0xD8, 2, 0, 0, 0,
-        ]
-        #expect(try Gzip.decompressed(stored, file: "x") == [104, 105])
+    private static func dense(_ sparse: SparseColumns) -> [Double] {
+        var result = [Double](repeating: 0, count: sparse.rows * sparse.columns)
+        for j in 0..<sparse.columns {
+            for k in sparse.start[j]..<sparse.start[j + 1] {
+                result[j * sparse.rows + Int(sparse.index[k])] = sparse.values[k]
+            }
+        }
+        return result
     }
 
-    /// Damage anywhere gives an error or the right content, never a crash.
-    @Test func damagedGzip() {
-        for i in Self.compressed.indices {
-            for change in [1, 0x80, 0xFF] as [UInt8] {
-                var bytes = Self.compressed
-                bytes[i] ^= change
-                if let result = try? Gzip.decompressed(bytes, file: "x") {
-                    #expect(result == Array(Self.text.utf8) || i < 2 || result == bytes)
+    @Test(arguments: ["rows", "columns", "single", "big-endian"]) func arrays(_ name: String) throws {
+        let array = try NumPyArray(contentsOf: table("\(name).npy"))
+        #expect(array.shape == [5, 4] && array.columnMajor == Self.columnMajor)
+        #expect(array.isColumnMajor == (name == "columns"))
+        #expect((array.doublesOffset != nil) == (name == "columns"))
+    }
+
+    @Test func otherArrays() throws {
+        for name in ["integers", "small"] {
+            let array = try NumPyArray(contentsOf: table("\(name).npy"))
+            #expect(array.columnMajor == Self.columnMajor.map { 4 * $0 })
+        }
+        let vector = try NumPyArray(contentsOf: table("vector.npy"))
+        #expect(vector.shape == [5] && vector.columns == 1 && vector.columnMajor == (0..<5).map { Self.value($0, 1) })
+        for name in ["cube.npy", "complex.npy"] {
+            guard case .unsupported? = failure({ try NumPyArray(contentsOf: table(name)) }) else {
+                Issue.record("\(name) is not refused as unsupported")
+                continue
+            }
+        }
+    }
+
+    @Test func archives() throws {
+        let archive = try NumPyArchive(contentsOf: table("both.npz"))
+        #expect(Set(archive.arrays.keys) == ["X", "y"])
+        #expect(archive.arrays["X"]?.columnMajor == Self.columnMajor)
+        #expect(archive.arrays["y"]?.columnMajor == [1, -1, 1, 1, -1])
+        let refusal = failure { try NumPyArchive(contentsOf: table("compressed.npz")) }
+        #expect(refusal?.description.contains("numpy.savez") == true)
+    }
+
+    @Test func matrixMarket() throws {
+        let sparse = try MatrixMarketFile(contentsOf: table("sparse.mtx"))
+        guard case .sparse(let columns) = sparse.content else {
+            Issue.record("not sparse")
+            return
+        }
+        #expect(sparse.rows == 5 && sparse.columns == 4 && Self.dense(columns) == Self.columnMajor)
+        #expect(columns.values.allSatisfy { $0 != 0 })
+        #expect(try MatrixMarketFile(contentsOf: table("dense.mtx")).content == .dense(Self.columnMajor))
+        let expected = (0..<16).map { Self.value($0 % 4, $0 / 4) + Self.value($0 / 4, $0 % 4) }
+        guard case .sparse(let symmetric) = try MatrixMarketFile(contentsOf: table("symmetric.mtx")).content else {
+            Issue.record("not sparse")
+            return
+        }
+        #expect(Self.dense(symmetric) == expected)
+        #expect(try MatrixMarketFile(contentsOf: table("symmetric-dense.mtx")).content == .dense(expected))
+        let scratch = try Scratch()
+        let pattern = try scratch.write(
+            "%%MatrixMarket matrix coordinate pattern general\n% c\n2 3 2\n2 1\n1 3\n".utf8, to: "p.mtx")
+        guard case .sparse(let ones) = try MatrixMarketFile(contentsOf: pattern).content else { return }
+        #expect(Self.dense(ones) == [0, 1, 0, 0, 1, 0])
+        let skew = try scratch.write(
+            "%%MatrixMarket matrix array real skew-symmetric\n3 3\n1\n2\n3\n".utf8, to: "s.mtx")
+        #expect(try MatrixMarketFile(contentsOf: skew).content == .dense([0, 1, 2, -1, 0, 3, -2, -3, 0]))
+    }
+
+    @Test func svmlight() throws {
+        for (name, zero) in [("one.svm", false), ("zero.svm", true)] {
+            let file = try SvmlightFile(contentsOf: table(name))
+            #expect(file.labels == [1, -1, 1, 1, -1] && file.isZeroBased == zero)
+            #expect(Self.dense(file.features) == Self.columnMajor)
+        }
+        let scratch = try Scratch()
+        let path = try scratch.write("# nothing\n\n2.5 qid:3 1:1e2 7:-1 # c 9:9\r\n-1\n".utf8, to: "x")
+        let file = try SvmlightFile(contentsOf: path)
+        #expect(file.labels == [2.5, -1] && file.features.columns == 7)
+        #expect(file.features.values == [100, -1] && file.features.index == [0, 0])
+    }
+
+    @Test func csv() throws {
+        let file = try CSVTable(contentsOf: table("table.csv"))
+        #expect(file.rows == 5 && file.columns.map(\.name) == ["a", "b, c", "say \"d\"", "e\nf", "kind", "gap"])
+        for j in 0..<4 { #expect(file.columns[j].values == .numbers((0..<5).map { Self.value($0, j) })) }
+        #expect(file["kind"]?.values == .text(["x", "y", "", "x", "z,z"]) && file["kind"]?.missing == [2])
+        #expect(file["gap"]?.missing == [1] && file["nothing"] == nil)
+        let scratch = try Scratch()
+        let path = try scratch.write(
+            "\u{FEFF}a;b;c\r\n1; NA ;\"x\"\"y\r\nz\"\r\n2.5e3;?;\r\n\r\n-1;null;w".utf8, to: "t.csv")
+        let other = try CSVTable(contentsOf: path)
+        #expect(other.rows == 3 && other["a"]?.values == .numbers([1, 2500, -1]))
+        #expect(other["b"]?.missing == [0, 1, 2])
+        #expect(other["c"]?.values == .text(["x\"y\r\nz", "", "w"]))
+        let tabs = try CSVTable(contentsOf: scratch.write("x\ty\n1\t2,5\n".utf8, to: "t.tsv"))
+        #expect(tabs["y"]?.values == .text(["2,5"]))
+    }
+
+    @Test(arguments: [
+        ("", "empty"), ("a,b\n1,2\n3\n", "line 3"), ("a,b\n1,\"2\n3,4\n", "line 2"), ("a,a\n1,2\n", "two columns"),
+        ("a,\n1,2\n", "no name"), ("a,b\n1,2,3\n", "3 fields"),
+    ]) func brokenCSV(text: String, word: String) throws {
+        let scratch = try Scratch()
+        let path = try scratch.write(text.utf8, to: "t.csv")
+        let error = failure { try CSVTable(contentsOf: path) }
+        #expect(
+            error?.description.contains("t.csv") == true && error?.description.contains(word) == true,
+            "\(String(describing: error))")
+    }
+
+    @Test(arguments: [
+        ("1 2:x", "line 1"), ("1 2:3\none 1:1", "line 2"), ("1 3:1 2:1", "ascend"), ("1 2:1 2:1", "ascend"),
+        ("1 -1:1", "index:value"), ("1 99999999999:1", "limit"), ("", "no rows"), ("nan 1:1", "label"),
+        ("1 1:inf", "index:value"), ("1 1", "index:value"),
+    ]) func brokenSvmlight(text: String, word: String) throws {
+        let scratch = try Scratch()
+        let path = try scratch.write(text.utf8, to: "t.svm")
+        let error = failure { try SvmlightFile(contentsOf: path) }
+        #expect(
+            error?.description.contains("t.svm") == true && error?.description.contains(word) == true,
+            "\(String(describing: error))")
+    }
+
+    @Test(arguments: [
+        ("", "MatrixMarket"), ("%%MatrixMarket matrix coordinate real general\n", "sizes"),
+        ("%%MatrixMarket matrix coordinate real general\n2 2\n", "sizes"),
+        ("%%MatrixMarket matrix coordinate real general\n2 2 2\n1 1 1\n", "1 entries are missing"),
+        ("%%MatrixMarket matrix coordinate real general\n2 2 1\n3 1 1\n", "line 3"),
+        ("%%MatrixMarket matrix coordinate real general\n2 2 1\n1 0 1\n", "line 3"),
+        ("%%MatrixMarket matrix coordinate real general\n2 2 1\n1 1 1\n2 2 1\n", "more entries"),
+        ("%%MatrixMarket matrix coordinate real general\n2 2 1\n1 1 x\n", "finite"),
+        ("%%MatrixMarket matrix coordinate real general\n99999999999 1 1\n1 1 1\n", "sizes"),
+        ("%%MatrixMarket matrix coordinate real general\n2000000000 2000000000 1\n1 1 1\n", "limit"),
+        ("%%MatrixMarket matrix coordinate real symmetric\n2 3 0\n", "symmetric"),
+        ("%%MatrixMarket matrix coordinate complex general\n1 1 1\n1 1 1 1\n", "complex"),
+        ("%%MatrixMarket matrix array real general\n4000000000 4000000000\n1\n", "cannot be"),
+        ("%%MatrixMarket matrix array real general\n1 2\n1\n", "missing"),
+        ("%%MatrixMarket matrix array real general\n1 1\n1\n2\n", "more numbers"),
+        ("%%MatrixMarket matrix array pattern general\n1 1\n1\n", "pattern"),
+    ]) func brokenMatrixMarket(text: String, word: String) throws {
+        let scratch = try Scratch()
+        let path = try scratch.write(text.utf8, to: "t.mtx")
+        let error = failure { try MatrixMarketFile(contentsOf: path) }
+        #expect(
+            error?.description.contains("t.mtx") == true && error?.description.contains(word) == true,
+            "\(String(describing: error))")
+    }
+
+    /// Cut off anywhere, or with any byte changed: an error that names the file, or other numbers, but no crash.
+    @Test(arguments: [
+        "rows.npy", "columns.npy", "both.npz", "sparse.mtx", "symmetric-dense.mtx", "one.svm", "table.csv",
+    ])
+    func damagedFiles(_ name: String) throws {
+        let whole = try FileSystem.readBytes(table(name))
+        let scratch = try Scratch()
+        var random = SeededGenerator(seed: 1)
+        func check(_ bytes: [UInt8], _ context: String) throws {
+            let path = try scratch.write(bytes, to: name)
+            survives(context) {
+                switch name.suffix(3) {
+                case "npy": _ = try NumPyArray(contentsOf: path)
+                case "npz": _ = try NumPyArchive(contentsOf: path)
+                case "mtx": _ = try MatrixMarketFile(contentsOf: path)
+                case "svm": _ = try SvmlightFile(contentsOf: path)
+                default: _ = try CSVTable(contentsOf: path)
                 }
             }
-            #expect((try? Gzip.decompressed(Array(Self.compressed[..<i]), file: "x")) == nil || i < 2)
         }
-    }
-
-    @Test func numberTables() throws {
-        let plain = try NumberTable(text: "1,2\n3,4\n", file: "t")
-        #expect(plain.names == nil && plain.columns == 2 && plain.values == [1, 2, 3, 4] && plain.rows == 2)
-        let named = try NumberTable(text: "a;\"b\"\r\n\r\n1.5;-2e3\r\n", file: "t")
-        #expect(named.names == ["a", "b"] && named.values == [1.5, -2000])
-        for text in ["1,2\n3", "1,2\n3,x", "1,2\n3,nan", "1,2\n3,inf"] {
-            #expect(throws: LacunaError.self) { try NumberTable(text: text, file: "t") }
+        for length in stride(from: 0, to: whole.count, by: max(1, whole.count / 60)) {
+            try check(Array(whole.prefix(length)), "\(name) cut to \(length)")
         }
-        #expect(try NumberTable(text: "", file: "t").rows == 0)
-        do {
-            _ = try NumberTable(text: "a,b\n1,2\n1,2,3\n", file: "t")
-            Issue.record("accepted")
-        } catch {
-            #expect("\(error)".contains("line 3"))
-        }
-    }
-
-    @Test func configurations() throws {
-        let file = try ConfigurationFile(
-            text: """
-                seed = 7  # a comment
-                [a.b]
-                name = "x # no comment"
-                list = [1, 2, 3,]
-                rate = 1e-3
-                big = 1_000
-                flag = true
-                other = 'C:\\n'
-                """, file: "c.toml")
-        #expect(try file.integer("seed") == 7 && file.string("a.b.name") == "x # no comment")
-        #expect(try file.integers("a.b.list") == [1, 2, 3] && file.number("a.b.rate") == 1e-3)
-        #expect(try file.optionalBool("a.b.flag") == true && file.integer("a.b.big") == 1000)
-        #expect(throws: LacunaError.self) { try file.requireAllUsed() }
-        #expect(try file.string("a.b.other") == "C:\\n")
-        try file.requireAllUsed()
-        #expect(try file.optionalInteger("missing") == nil)
-    }
-
-    /// Every mistake is reported with its line, and with its key where there is one.
-    @Test(arguments: [
-        ("a = ", "line 1: a"), ("\nb 3", "line 2: b"), ("a = 1\na = 2", "line 2: a"), ("[x]\n[x]", "line 2"),
-        ("[x\n", "line 1"), ("a = \"x", "line 1: a"), ("a = [1, 2", "line 1: a"), ("a = 1 2", "line 1: a"),
-        ("a = yes", "line 1: a"), ("= 3", "line 1"), ("a = \"\\q\"", "line 1: a"), ("a = 1e999", "line 1: a"),
-        ("a = [[[[[[1]]]]]]", "line 1: a"),
-    ])
-    func mistakes(text: String, place: String) {
-        do {
-            _ = try ConfigurationFile(text: text, file: "c.toml")
-            Issue.record("accepted \(text)")
-        } catch {
-            #expect("\(error)".hasPrefix("c.toml: \(place)"), "\(error)")
-        }
-    }
-
-    @Test func wrongTypesNameTheLine() throws {
-        let file = try ConfigurationFile(text: "[m]\nwidth = \"x\"\nrate = 5\nkind = \"z\"", file: "c.toml")
-        for body in [
-            { _ = try file.integer("m.width") }, { _ = try file.integers("m.width") },
-            { _ = try file.number("m.rate", in: 0...1) }, { _ = try file.choice("m.kind", of: ["a", "b"]) },
-            { _ = try file.integer("m.absent") },
-        ] as [() throws -> Void] {
-            do {
-                try body()
-                Issue.record("accepted")
-            } catch {
-                #expect("\(error)".contains("m."))
+        for _ in 0..<150 {
+            var bytes = whole
+            for _ in 0..<(1 + Int(random.next() % 3)) {
+                bytes[Int(random.next() % UInt64(bytes.count))] = UInt8(truncatingIfNeeded: random.next())
             }
+            try check(bytes, "\(name) changed")
         }
-        do { _ = try file.choice("m.kind", of: ["a", "b"]) } catch { #expect("\(error)".contains("line 4: m.kind")) }
+        if name.hasSuffix("npy") || name.hasSuffix("npz") {
+            let path = try scratch.write(whole.dropLast(whole.count / 3), to: name)
+            let error = failure {
+                if name.hasSuffix("npy") {
+                    _ = try NumPyArray(contentsOf: path)
+                } else {
+                    _ = try NumPyArchive(contentsOf: path)
+                }
+            }
+            #expect(error?.description.contains(name) == true)
+        }
     }
 }

@@ -266,3 +266,23 @@ private let shapes: [[Int]] = [
         for type in precisions { check(type) }
     }
 }
+
+@Suite struct PositiveDefiniteTests {
+    @Test func solvesAndRefuses() throws {
+        func check<S: Precision>(_: S.Type) throws {
+            for n in [0, 1, 2, 9, 40] {
+                let matrix: Tensor<S> = minimumMatrix(n)
+                let x: Tensor<S> = random(n, 3, seed: 4)
+                #expect(close(try matrix.solvePositiveDefinite(product(matrix, x)), x, scale: S(n * n + 1)))
+            }
+            var bad: [S] = [1, 2, 2, 1]
+            #expect(!LinearAlgebra.choleskyInPlace(&bad, n: 2))
+            var nan: [S] = [.nan]
+            #expect(!LinearAlgebra.choleskyInPlace(&nan, n: 1))
+            #expect(throws: LacunaError.self) {
+                try Tensor<S>([1, 2, 2, 1], shape: [2, 2]).solvePositiveDefinite(Tensor(zeros: [2, 1]))
+            }
+        }
+        for type in precisions { try check(type) }
+    }
+}

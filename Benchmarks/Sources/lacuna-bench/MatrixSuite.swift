@@ -8,7 +8,9 @@ struct MatrixSuite {
     let weights: RandomWeights
     let count = 128
 
-    func sections() throws -> [Section] { try [Shapes.square, .smolLM2].map(section) }
+    func sections() throws -> [Section] {
+        try [Shapes.square, .smolLM2].filter(settings.includes).map(section)
+    }
 
     private func section(_ shapes: Shapes) throws -> Section {
         settings.announce("matrices: \(shapes.name)")
@@ -34,6 +36,7 @@ struct MatrixSuite {
         }
         storages += [.nm(.f32, 2, 4), .bsr(.f32, side: 4, 0.8), .bsr(.f32, side: 16, 0.8)]
         storages += [.bitmask(.int8, 0.8), .csr(.f32, 0.9)]
+        storages.removeAll { !settings.values.contains($0.values) }
         let candidates = try storages.map { storage in
             let stored = try StoredShapes(shapes, storage, weights: weights, count: count)
             stored.multiplyMatrix()

@@ -37,24 +37,15 @@ final class RandomWeights {
         return mask
     }
 
-    /// The matrices of every group. Those of equal shape have equal values, but memory of their own.
+    /// One matrix, in memory of its own.
+    func matrix(_ shape: Shapes.Matrix, _ storage: Storage) throws -> any WeightMatrix {
+        let mask = try storage.pattern.map { try self.mask(shape, pattern: $0, sparsity: storage.sparsity) }
+        return try WeightStore.make(weight(shape), mask: mask, layout: storage.layout, values: storage.values)
+    }
+
+    /// The matrices of every group, one behind the other in memory, as loading a model puts them. Those of equal shape
+    /// have equal values.
     func matrices(_ shapes: Shapes, _ storage: Storage) throws -> [[any WeightMatrix]] {
-        let all = Array(shapes.groups.joined())
-        // The caches of weights and masks are filled before several threads read them.
-        let sources = try all.map { shape in
-            (weight(shape), try storage.pattern.map { try self.mask(shape, pattern: $0, sparsity: storage.sparsity) })
-        }
-        var made = [Result<any WeightMatrix, any Error>?](repeating: nil, count: all.count)
-        made.withUnsafeMutableBufferPointer { made in
-            let made = made
-            Parallel.forEach(all.count) { i in
-                made[i] = Result {
-                    try WeightStore.make(
-                        sources[i].0, mask: sources[i].1, layout: storage.layout, values: storage.values)
-                }
-            }
-        }
-        var next = made.makeIterator()
-        return try shapes.groups.map { group in try group.compactMap { _ in try next.next()??.get() } }
+        try shapes.groups.map { try $0.map { try matrix($0, storage) } }
     }
 }

@@ -1,5 +1,6 @@
 import BenchmarkHarness
 import Foundation
+import LacunaSparse
 import LacunaTensor
 
 /// What all suites share.
@@ -10,6 +11,14 @@ struct Settings {
     var seed: UInt64
     /// Fewer rounds: for trying things out, not for publication.
     var quick: Bool
+    /// Value types to measure.
+    var values: [ValueType]
+    /// What the names of the shapes to measure contain; nil for all.
+    var shapes: String?
+
+    func includes(_ shapes: Shapes) -> Bool {
+        self.shapes.map { shapes.name.lowercased().contains($0.lowercased()) } ?? true
+    }
 
     func timer(rounds: Int, turnSeconds: Double = 0.002, beforeTurn: (() -> Void)? = nil) -> PairedTimer {
         PairedTimer(rounds: quick ? max(2, rounds / 5) : rounds, turnSeconds: turnSeconds, beforeTurn: beforeTurn)

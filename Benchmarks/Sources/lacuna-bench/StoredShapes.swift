@@ -41,8 +41,13 @@ final class StoredShapes {
     ///
     /// - Throws: `LacunaError.numerical` naming the storage.
     func verify() throws {
-        // Integer products round their input to 8 bits as well.
-        let tolerance = storage.values == .int8 || storage.values == .int4 ? 0.03 : 1e-4
+        // Products in reduced precision round their input as well.
+        let tolerance =
+            switch storage.values {
+            case .f32: 1e-4
+            case .bf16: 0.004
+            case .int8, .int4: 0.03
+            }
         for (matrix, output) in [groups.first, groups.last].compactMap({ $0 }).joined() {
             let row = Buffer<Float>(uninitialized: matrix.columns)
             var error = 0.0

@@ -8,7 +8,9 @@ struct VectorSuite {
     let weights: RandomWeights
 
     func sections() throws -> [Section] {
-        [try section(.square, extended: true), try section(.smolLM2, extended: false)]
+        try [Shapes.square, .smolLM2].filter(settings.includes).map {
+            try section($0, extended: $0.groups.count == 1)
+        }
     }
 
     private func section(_ shapes: Shapes, extended: Bool) throws -> Section {
@@ -26,7 +28,7 @@ struct VectorSuite {
             columns: [
                 .threads, .bytes, .seconds, .spread, .bandwidth, .bandwidthShare, .expected, .measured, .share,
             ], remarkTitle: "bound by")
-        for values in ValueType.allCases {
+        for values in settings.values {
             settings.announce("vectors: \(shapes.name), \(values)")
             section.rows += try rows(shapes, storages(values, extended: extended))
         }

@@ -20,7 +20,9 @@
 // An input vector in every form that some kernel reads; forms that no kernel of the call reads may be null.
 typedef struct lk_input {
   const float *x;          // the entries
-  const float *split;      // of every 32 entries the 16 even ones, then the 16 odd ones (`split_even_odd`)
+  const uint16_t *bf16;    // the entries as bf16
+  const float *rounded;    // the same as floats
+  const float *split;      // of every 32 of these the 16 even ones, then the 16 odd ones (`split_even_odd`)
   const int8_t *q64;       // signed bytes with one scale for every 64 entries (`quantize_x64`)
   const float *scale64;
   const int8_t *q32;       // the same in groups of 32 (`quantize_x32`)
@@ -88,7 +90,6 @@ typedef void lk_decode_bsr(const lk_bsr *w, long r0, long r1, float *out);
 // of vector t. tile[(r - r0) * width + t] = Σ_c W[r, c] panel[c * width + t] for rows r0..<r1. Panels and tiles are
 // aligned to 64 bytes.
 typedef void lk_panel_bitmask(const lk_bitmask *w, const float *panel, long width, long r0, long r1, float *tile);
-typedef void lk_panel_csr(const lk_csr *w, const float *panel, long width, long r0, long r1, float *tile);
 typedef void lk_panel_bsr(const lk_bsr *w, const float *panel, long width, long r0, long r1, float *tile);
 
 // MARK: Products with many vectors, for training
@@ -102,7 +103,7 @@ typedef struct lk_segment {
 
 // A CSR matrix cut into blocks of consecutive rows and bands of `band_columns` columns, at most 65,535 of either.
 typedef struct lk_segmented {
-  const void *values;           // f32, f64 or bf16, in CSR order
+  const void *values;           // f32, f64, bf16 or i8 (scales are for the caller to apply), in CSR order
   const void *column;           // uint16_t, or uint32_t if `wide`
   long wide;
   const lk_segment *segments;   // block by block, band by band, by ascending count; 16 more beyond the last are readable
@@ -126,6 +127,58 @@ typedef void lk_sampled_f32(
 typedef void lk_sampled_f64(
     const uint32_t *row_start, const uint32_t *column, long r0, long r1, const double *a, const double *b, long width,
     int add, double *values);
+
+// out[i] = Σ_c W[r0 + i, c] x[c] for rows r0..<r1.
+typedef void lk_gemv_csr_f64(
+    const uint32_t *row_start, const uint32_t *column, const double *values, const double *x, long r0, long r1,
+    double *out);
+
+// The products above, for BSR matrices of floats with `rows` rows; the scales and the type of their values are not used.
+//
+// product:    tile[r - first * block_rows, t] += Σ_c W[r, c] panel[c, t] for block rows first..<last
+// transposed: tile[c - first * block_columns, t] += Σ_r W[r, c] panel[r, t] for block columns first..<last
+// sampled:    values of block rows first..<last, except for those that lie beyond the matrix
+typedef void lk_blocks_f32(
+    const lk_bsr *w, long rows, long first, long last, const float *panel, long width, float *tile);
+typedef void lk_sampled_blocks_f32(
+    const lk_bsr *w, long rows, long first, long last, const float *a, const float *b, long width, int add,
+    float *values);
+
+// MARK: Products of two sparse matrices
+
+// The patterns of A [rows, inner] and B [inner, columns] in CSR, columns ascending within a row.
+typedef struct lk_spgemm {
+  const uint32_t *a_start, *a_column, *b_start, *b_column;
+  long columns;
+} lk_spgemm;
+
+// What one thread works in, and leaves as it was.
+typedef struct lk_spgemm_work {
+  uint64_t *bits;    // [columns / 64, rounded up to 8 words]: zeros
+  void *sums;        // [columns]: the semiring's zero; not read for counting
+  uint32_t *keys;    // zeros; a power of two, at least 16, that is twice the operations (or the columns, if that is less) of
+                     // any row with more than two entries of A that is not dense
+  void *table;       // as many values
+  uint32_t *list;    // [columns + 64]
+  long value_bytes;  // of one value: a row is dense if it has more than columns / 16 operations, or columns *
+                     // value_bytes is at most 512 KiB
+} lk_spgemm_work;
+
+// counts[r]: entries of row r of A B, for rows r0..<r1. operations[r] is the sum of the lengths of the rows of B that row
+// r of A names.
+typedef void lk_spgemm_count(
+    const lk_spgemm *m, const uint64_t *operations, long r0, long r1, const lk_spgemm_work *work, uint32_t *counts);
+// Rows r0..<r1 of A B, columns ascending, from c_start[r] on. Entries whose terms cancel are kept. Sums run in the order
+// of A's columns.
+typedef void lk_spgemm_f32(
+    const lk_spgemm *m, const float *a, const float *b, const uint64_t *operations, long r0, long r1,
+    const lk_spgemm_work *work, const uint32_t *c_start, uint32_t *c_column, float *c);
+typedef void lk_spgemm_f64(
+    const lk_spgemm *m, const double *a, const double *b, const uint64_t *operations, long r0, long r1,
+    const lk_spgemm_work *work, const uint32_t *c_start, uint32_t *c_column, double *c);
+typedef void lk_spgemm_u8(
+    const lk_spgemm *m, const uint8_t *a, const uint8_t *b, const uint64_t *operations, long r0, long r1,
+    const lk_spgemm_work *work, const uint32_t *c_start, uint32_t *c_column, uint8_t *c);
 
 // Numbers in ascending order have keys in ascending order: as floats are ordered, with -0 equal to 0, NaNs of positive
 // sign after infinity and of negative sign before -infinity.
@@ -195,12 +248,14 @@ typedef struct lk_table {
   // Sets the bits of the k largest; of equals those at higher indices win. 0 <= k <= n.
   void (*mask_largest)(const float *x, long n, long k, uint64_t *words);
 
-  // Dense products with one vector. They read, of the input: x (f32, bf16, f16), q64 (i8, i4), q32 (q8_0, q4_0, q4_1).
+  // Dense products with one vector. They read, of the input: x (f32, f16), bf16 or rounded (bf16), q64 (i8, i4), q32
+  // (q8_0, q4_0, q4_1). Products of bf16 count subnormal numbers as zeros at the levels that multiply them as such.
   lk_gemv_dense *gemv_f32, *gemv_bf16, *gemv_f16, *gemv_i8, *gemv_i4, *gemv_q8_0, *gemv_q4_0, *gemv_q4_1;
   lk_decode_dense *decode_f32, *decode_bf16, *decode_f16, *decode_i8, *decode_i4, *decode_q8_0, *decode_q4_0,
       *decode_q4_1;
 
-  // Products with bitmask and N:M matrices. They read, of the input: x (f32), x and split (bf16), q64 (i8, i4).
+  // Products with bitmask and N:M matrices. They read, of the input: x (f32), bf16, rounded or split
+  // (bf16), q64 (i8, i4).
   lk_gemv_bitmask *gemv_bitmask_f32, *gemv_bitmask_bf16, *gemv_bitmask_i8, *gemv_bitmask_i4;
   lk_decode_bitmask *decode_bitmask_f32, *decode_bitmask_bf16, *decode_bitmask_i8, *decode_bitmask_i4;
 
@@ -221,14 +276,22 @@ typedef struct lk_table {
   // y[t * stride + r] = tile[r * width + t] for t < count.
   void (*unpack_panel)(const float *tile, long width, long rows, long count, float *y, long stride);
   lk_panel_bitmask *panel_bitmask_f32, *panel_bitmask_bf16, *panel_bitmask_i8;
-  lk_panel_csr *panel_csr_f32, *panel_csr_bf16, *panel_csr_i8;
   lk_panel_bsr *panel_bsr_f32, *panel_bsr_bf16, *panel_bsr_i8;
 
   // CSR matrices in segments.
-  lk_segments_f32 *product_segments_f32, *product_segments_bf16, *transposed_segments_f32;
+  lk_gemv_csr_f64 *gemv_csr_f64;
+  lk_segments_f32 *product_segments_f32, *product_segments_bf16, *product_segments_i8, *transposed_segments_f32;
   lk_segments_f64 *product_segments_f64, *transposed_segments_f64;
   lk_sampled_f32 *sampled_f32;
   lk_sampled_f64 *sampled_f64;
+  lk_blocks_f32 *product_blocks_f32, *transposed_blocks_f32;
+  lk_sampled_blocks_f32 *sampled_blocks_f32;
+
+  // Sparse times sparse: (+, ×), (min, +), and (or, and) on 0 and 1.
+  lk_spgemm_count *spgemm_count;
+  lk_spgemm_f32 *spgemm_f32, *spgemm_min_plus_f32;
+  lk_spgemm_f64 *spgemm_f64, *spgemm_min_plus_f64;
+  lk_spgemm_u8 *spgemm_boolean;
 
   // target[j * target_stride + i] = alpha source[i * source_stride + j] + beta target[…] for i < m, j < n. With beta 0
   // what `target` held does not matter.
@@ -241,6 +304,19 @@ typedef struct lk_table {
   // y = alpha x + beta y; with beta 0 what y held does not matter.
   void (*combine_f32)(float alpha, const float *x, float beta, float *y, long n);
   void (*combine_f64)(double alpha, const double *x, double beta, double *y, long n);
+  // Columns in double precision. Dense columns are `stride` apart; sparse column j has values and ascending row numbers
+  // start[j]..<start[j + 1]. Where `columns` is null, it stands for 0..<count.
+  double (*dot_f64)(const double *a, const double *b, long n);
+  void (*axpy_f64)(double a, const double *x, double *y, long n);                         // y += a x
+  double (*weighted_squares_f64)(const double *x, const double *w, long n);               // Σ w x²
+  void (*dots_f64)(                                                                       // out[k] = X[:, columns[k]] · v
+      const double *x, long stride, const uint32_t *columns, long count, const double *v, long n, double *out);
+  double (*sparse_dot_f64)(const double *values, const uint32_t *rows, long count, const double *v);
+  void (*sparse_axpy_f64)(double a, const double *values, const uint32_t *rows, long count, double *y);
+  double (*sparse_weighted_squares_f64)(const double *values, const uint32_t *rows, long count, const double *w);
+  void (*sparse_dots_f64)(
+      const double *values, const uint32_t *rows, const uint64_t *start, const uint32_t *columns, long count,
+      const double *v, double *out);
 } lk_table;
 
 // MARK: Choosing a table
@@ -249,13 +325,15 @@ typedef struct lk_table {
 #define LK_AVX2 1
 #define LK_AVX512 2
 #define LK_AVX512_VNNI 3
-#define LK_LEVELS 4
+#define LK_AVX512_BF16 4
+#define LK_LEVELS 5
 
 // The kernels of one level: portable (SSE2 or NEON), AVX2 (x86-64-v3), AVX-512 (x86-64-v4), and AVX-512 with VBMI,
-// VBMI2, VNNI and BITALG (Ice Lake, Zen 4 and later). Null if this processor lacks the instructions.
+// VBMI2, VNNI and BITALG (Ice Lake and later), and these with BF16 (Zen 4, Sapphire Rapids and later). Null if this
+// processor lacks the instructions.
 const lk_table *lk_level(int level);
 
-// "portable", "avx2", "avx512", "avx512vnni".
+// "portable", "avx2", "avx512", "avx512vnni", "avx512bf16".
 const char *lk_level_name(int level);
 
 // The level that `lk_best` uses: the highest this processor has, unless the environment variable LACUNA_SIMD names a

@@ -43,24 +43,33 @@ public enum ImageFiles {
         return (try examples(train), try examples(test))
     }
 
-    /// A table of numbers with the class in its last column, split into training and test examples at random; inputs
+    /// A CSV file of numbers with the class in its last column, split into training and test examples at random; inputs
     /// are standardised by the training part's statistics.
     ///
-    /// - Throws: `LacunaError.malformed` for classes that are not whole numbers from 0 on.
+    /// - Throws: `LacunaError.malformed` for columns that are not numbers or lack some, and for classes that are not
+    ///   whole numbers from 0 on.
     public static func table(
         _ path: String, testFraction: Double = 0.2, seed: UInt64 = 0
     ) throws -> (train: LabelledExamples, test: LabelledExamples) {
-        let table = try NumberTable(path)
-        let (rows, width) = (table.rows, table.columns - 1)
+        let table = try CSVTable(contentsOf: path)
+        let (rows, width) = (table.rows, table.columns.count - 1)
         guard rows >= 2, width >= 1 else {
             throw LacunaError.malformed(
-                file: path, location: "table", reason: "\(rows) rows of \(table.columns) columns")
+                file: path, location: "table", reason: "\(rows) rows of \(table.columns.count) columns")
         }
-        let labels = try (0..<rows).map { row in
-            let value = table.values[row * table.columns + width]
+        let columns = try table.columns.map { column -> [Double] in
+            guard case .numbers(let numbers) = column.values, column.missing.isEmpty, numbers.allSatisfy(\.isFinite)
+            else {
+                throw LacunaError.malformed(
+                    file: path, location: "column '\(column.name)'", reason: "is not all numbers")
+            }
+            return numbers
+        }
+        let labels = try columns[width].enumerated().map { row, value in
             guard let label = Int32(exactly: value), label >= 0, label < 1 << 20 else {
                 throw LacunaError.malformed(
-                    file: path, location: "row \(row + 1)", reason: "the class \(value) is no whole number from 0 on")
+                    file: path, location: "row \(row + 1)",
+                    reason: "the class \(value) is no whole number from 0 on")
             }
             return label
         }
@@ -69,7 +78,7 @@ public enum ImageFiles {
         let testCount = max(1, min(rows - 1, Int(testFraction * Double(rows))))
         let (test, train) = (order[..<testCount], order[testCount...])
         let statistics = (0..<width).map { column -> (mean: Double, deviation: Double) in
-            let values = train.map { table.values[$0 * table.columns + column] }
+            let values = train.map { columns[column][$0] }
             let mean = values.reduce(0, +) / Double(values.count)
             let variance = values.reduce(0) { $0 + ($1 - mean) * ($1 - mean) } / Double(values.count)
             // A column that never changes says nothing: it stays 0.
@@ -80,7 +89,7 @@ public enum ImageFiles {
             inputs.withMutablePointer { x in
                 for (i, row) in indices.enumerated() {
                     for c in 0..<width {
-                        let value = table.values[row * table.columns + c]
+                        let value = columns[c][row]
                         x[i * width + c] = Float((value - statistics[c].mean) / statistics[c].deviation)
                     }
                 }

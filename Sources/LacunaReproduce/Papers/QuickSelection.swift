@@ -22,16 +22,23 @@ struct QuickSelectionReproduction: Reproduction {
         for (j, column) in relevant.enumerated() {
             for i in 0..<n { x[i, column] = images[i, j] + 0.3 * x[i, column] }
         }
-        // To mean 0 and deviation 1.
-        x.withMutablePointer { p in
+        return (standardized(x), Set(relevant))
+    }
+
+    /// Every column to mean 0 and deviation 1; columns that never change become 0.
+    private static func standardized(_ x: Tensor<Float>) -> Tensor<Float> {
+        var result = x
+        let (n, d) = (x.rows, x.columns)
+        result.withMutablePointer { p in
             for c in 0..<d {
                 let mean = (0..<n).reduce(Float(0)) { $0 + p[$1 * d + c] } / Float(n)
                 let variance =
                     (0..<n).reduce(Float(0)) { $0 + (p[$1 * d + c] - mean) * (p[$1 * d + c] - mean) } / Float(n)
-                for i in 0..<n { p[i * d + c] = (p[i * d + c] - mean) / variance.squareRoot() }
+                let scale = variance > 1e-12 ? 1 / variance.squareRoot() : 0
+                for i in 0..<n { p[i * d + c] = (p[i * d + c] - mean) * scale }
             }
         }
-        return (x, Set(relevant))
+        return result
     }
 
     func run(_ context: ReproductionContext) throws -> Outcome {
@@ -68,15 +75,16 @@ struct QuickSelectionReproduction: Reproduction {
         ]
         if let (train, test) = try RealData.fashionMNIST(trainCount: 10_000) {
             var arms: [(name: String, features: [Int])] = []
+            let standardized = Self.standardized(train.inputs)
             for (name, density) in [("sparse", 13.0), ("dense", 1e9)] {
                 try ClassifierTraining.report(context, "Fashion-MNIST, \(name) autoencoder")
                 var method = QuickSelection()
-                method.hidden = 200
+                method.hidden = context.quick ? 200 : 1000
                 method.density = density
                 method.epochs = context.quick ? 3 : 10
                 method.exchange = density > 1e6 ? 0 : 0.2
                 method.seed = context.seed
-                arms.append((name, try method.run(train.inputs).selected(50)))
+                arms.append((name, try method.run(standardized).selected(50)))
             }
             var generator = SeededGenerator(seed: context.seed, stream: 0x50)
             arms.append(("random", sampledPlaces(50, of: 784, using: &generator).map(Int.init)))
@@ -104,8 +112,10 @@ struct QuickSelectionReproduction: Reproduction {
                 Check(
                     "pixels of the sparse autoencoder are within a point of the dense one's", accuracies[0], .atLeast,
                     accuracies[1] - 0.01))
+            checks.append(
+                Check("and beat 50 random pixels", accuracies[0], .greater, accuracies[2]))
             notes.append(
-                "On Fashion-MNIST: 10,000 images, hidden layer of 200, a classifier 50-128-10 trained on the chosen pixels."
+                "On Fashion-MNIST: 10,000 images, hidden layer of 1000, a classifier 50-128-10 trained on the chosen pixels."
             )
         } else {
             notes.append(RealData.fashionIsMissing)

@@ -31,8 +31,8 @@ enum MatrixProduct {
         let encodings = operands.reduce(into: InputEncoding()) { $0.formUnion($1.matrix.inputEncoding) }
         let inputs = (0..<n).map { EncodedInput(x + $0 * columns, count: columns, encodings: encodings) }
         for (matrix, y, leadingY) in operands {
-            let isSmall = matrix.byteCount * n < Product.serialBytes
-            let cut = isSmall ? RowCut(rows: matrix.rows) : RowCut(matrix, bytes: Product.itemBytes)
+            let isSmall = matrix.byteCount * n < Product.serialCost
+            let cut = isSmall ? RowCut(rows: matrix.rows) : RowCut(matrix, bytes: Product.itemCost)
             Parallel.forEach(cut.items) { item in
                 let rows = cut.range(item)
                 for (t, input) in inputs.enumerated() {
@@ -104,13 +104,14 @@ enum MatrixProduct {
             pack(x + first * columns, plan, into: panels)
             for (matrix, y, leadingY) in operands {
                 let start = y + first * leadingY
-                let cut = RowCut(rows: matrix.rows, unit: matrix.rowGranularity, items: 8, limit: 512)
-                Parallel.forEach(cut.items) { item in
-                    let rows = cut.range(item)
+                let blocks = matrix.panelBlocks
+                Parallel.forEach(blocks.count) { block in
+                    let rows = blocks.rows(block)
                     let tile = Scratch.current.tile(count: rows.count * PanelPlan.width)
                     for p in 0..<plan.panels {
                         let (t, used, width) = plan.panel(p)
-                        matrix.multiply(panel: panels + plan.offset(p), width: width, rows: rows, into: tile)
+                        matrix.multiply(
+                            panel: panels + plan.offset(p), width: width, block: block, rows: rows, into: tile)
                         Kernels.best.unpack_panel(
                             tile, width, rows.count, used, start + t * leadingY + rows.lowerBound, leadingY)
                     }

@@ -5,10 +5,40 @@ protocol PanelMatrix: WeightMatrix {
     /// Whether there is a kernel for the matrix's values; it is not called otherwise.
     var hasPanelKernel: Bool { get }
 
-    /// `tile[i * width + t] = Σ_c W[rows.lowerBound + i, c] x[c * width + t]`, for 16, 32 or 64 vectors. Both are aligned
-    /// to 64 bytes.
+    /// The ranges of rows that a product with a panel is cut into, of at most 512 rows.
+    var panelBlocks: PanelBlocks { get }
+
+    /// `tile[i * width + t] = Σ_c W[rows.lowerBound + i, c] x[c * width + t]`, for 16, 32 or 64 vectors and the rows of one
+    /// block. Both are aligned to 64 bytes.
     func multiply(
-        panel x: UnsafePointer<Float>, width: Int, rows: Range<Int>, into tile: UnsafeMutablePointer<Float>)
+        panel x: UnsafePointer<Float>, width: Int, block: Int, rows: Range<Int>,
+        into tile: UnsafeMutablePointer<Float>)
+}
+
+extension PanelMatrix {
+    var panelBlocks: PanelBlocks {
+        .even(RowCut(rows: rows, unit: rowGranularity, items: 8, limit: 512))
+    }
+}
+
+/// Ranges of rows: about equally many, or as the order of a CSR matrix's segments has them.
+enum PanelBlocks {
+    case even(RowCut)
+    case segments(SegmentOrder)
+
+    var count: Int {
+        switch self {
+        case .even(let cut): cut.items
+        case .segments(let order): order.blocks
+        }
+    }
+
+    func rows(_ block: Int) -> Range<Int> {
+        switch self {
+        case .even(let cut): cut.range(block)
+        case .segments(let order): order.rows(block: block)
+        }
+    }
 }
 
 /// How `count` vectors are cut into panels: of 64, and a narrower one for the rest.

@@ -2,15 +2,15 @@ import LacunaTensor
 
 /// Whole products of stored matrices on the thread pool.
 ///
-/// How a product is cut depends on the shapes and the stored bytes alone, so results are the same at any number of
-/// threads.
+/// Every row of a result is computed by one thread, in an order that the stored matrix alone decides, so results are the
+/// same at any number of threads.
 public enum Product {
-    /// Products that read fewer bytes than this run on the calling thread: waking another costs more than it saves.
-    static let serialBytes = 192 << 10
-    /// What one item of a parallel product with one vector reads, at least.
-    static let itemBytes = 64 << 10
-    /// Items of a parallel product, at most about.
-    static let maximumItems = 32
+    /// Products that cost less than this run on the calling thread: waking another costs more than it saves.
+    static let serialCost = 128 << 10
+    /// What one item of a parallel product with one vector costs, at least.
+    static let itemCost = 64 << 10
+    /// What an item costs at most, if there are more items than threads.
+    static let largeItemCost = 8 << 20
 
     /// `output[r] = Σ_c W[r, c] x[c]` for each matrix and its output, all of them with the same input, in one parallel
     /// region.
@@ -21,32 +21,39 @@ public enum Product {
     ) {
         guard let columns = matrices.first?.0.columns else { return }
         var encodings: InputEncoding = []
-        var bytes = 0
+        var cost = 0
         for (matrix, _) in matrices {
             precondition(matrix.columns == columns, "matrices of one product differ in their columns")
             encodings.formUnion(matrix.inputEncoding)
-            bytes += matrix.byteCount
+            cost += gemvCost(matrix)
         }
         let input = Scratch.current.input
         input.encode(x, count: columns, encodings: encodings)
-        if bytes < serialBytes {
-            for (matrix, output) in matrices { matrix.multiply(input, rows: 0..<matrix.rows, into: output) }
-            return
-        }
-        let share = max(itemBytes, bytes / maximumItems)
-        var items = 0
-        for (matrix, _) in matrices { items += RowCut(matrix, bytes: share).items }
+        let threads = Parallel.threads
+        // Kernels read their rows in a few long streams, which memory serves at full speed only after some kilobytes: the
+        // fewer items the better. Only of large products there are more of them, not to wait for a thread held up.
+        let fewest = min(threads, max(cost / itemCost, 2))
+        let items = threads == 1 || cost < serialCost ? 1 : max(fewest, cost / largeItemCost)
         Parallel.forEach(items) { item in
-            var item = item
+            // An item is a part of the matrices put one below the other.
+            let part = item * cost / items..<(item + 1) * cost / items
+            var start = 0
             for (matrix, output) in matrices {
-                let cut = RowCut(matrix, bytes: share)
-                if item < cut.items {
-                    let rows = cut.range(item)
-                    return matrix.multiply(input, rows: rows, into: output + rows.lowerBound)
+                let end = start + gemvCost(matrix)
+                func row(at position: Int) -> Int {
+                    RowCut.row(of: matrix, at: max(position - start, 0), outOf: end - start)
                 }
-                item -= cut.items
+                let rows = row(at: part.lowerBound)..<row(at: part.upperBound)
+                if !rows.isEmpty { matrix.multiply(input, rows: rows, into: output + rows.lowerBound) }
+                start = end
             }
         }
+    }
+
+    /// About what a product with one vector takes, in bytes read from memory: very sparse matrices are bound by their
+    /// entries, absent ones included.
+    private static func gemvCost(_ matrix: any WeightMatrix) -> Int {
+        max(matrix.byteCount, matrix.rows * matrix.columns / 2, matrix.rows)
     }
 
     /// `y[n, rows] = x[n, columns] Wᵀ` for `count` vectors.
@@ -71,10 +78,18 @@ public enum Product {
 /// A matrix cut into ranges of rows that take about equally many bytes.
 struct RowCut {
     let rows: Int
+    /// Rows of a range; values of one if the ranges are cut by values.
     let grain: Int
+    /// Where rows begin among the values, if the ranges are cut by these.
+    private var offsets: UnsafePointer<UInt32>?
 
     init(_ matrix: any WeightMatrix, bytes: Int) {
         rows = matrix.rows
+        if let uneven = matrix as? any UnevenRows, uneven.storedCount > 0 {
+            grain = max(1, bytes * uneven.storedCount / max(uneven.byteCount, 1))
+            offsets = uneven.rowOffsets
+            return
+        }
         let unit = matrix.rowGranularity
         let wanted = bytes * rows / max(matrix.byteCount, 1)
         grain = max((wanted + unit - 1) / unit * unit, unit)
@@ -92,8 +107,41 @@ struct RowCut {
         grain = max(rows, 1)
     }
 
-    var items: Int { (rows + grain - 1) / grain }
-    func range(_ item: Int) -> Range<Int> { item * grain..<min((item + 1) * grain, rows) }
+    var items: Int { ((offsets.map { Int($0[rows]) } ?? rows) + grain - 1) / grain }
+
+    func range(_ item: Int) -> Range<Int> {
+        guard let offsets else { return item * grain..<min((item + 1) * grain, rows) }
+        // A row belongs to the range in which it begins; those that begin after the last value to the last one.
+        func row(_ item: Int) -> Int { item == items ? rows : Self.firstRow(at: item * grain, offsets, rows: rows) }
+        return row(item)..<row(item + 1)
+    }
+
+    /// The row that begins about `part` of the `whole` way through a matrix.
+    static func row(of matrix: any WeightMatrix, at part: Int, outOf whole: Int) -> Int {
+        if part == 0 { return 0 }
+        if part >= whole { return matrix.rows }
+        if let uneven = matrix as? any UnevenRows {
+            return firstRow(at: uneven.storedCount * part / whole, uneven.rowOffsets, rows: matrix.rows)
+        }
+        let unit = matrix.rowGranularity
+        return part * matrix.rows / whole / unit * unit
+    }
+
+    /// The first row that begins at `value` or after it.
+    private static func firstRow(at value: Int, _ offsets: UnsafePointer<UInt32>, rows: Int) -> Int {
+        var (low, high) = (0, rows)
+        while low < high {
+            let middle = (low + high) / 2
+            if Int(offsets[middle]) < value { low = middle + 1 } else { high = middle }
+        }
+        return low
+    }
+}
+
+/// A matrix whose rows may differ much in the number of their values: work is cut by values.
+protocol UnevenRows: WeightMatrix {
+    /// [rows + 1]
+    var rowOffsets: UnsafePointer<UInt32> { get }
 }
 
 extension WeightMatrix {

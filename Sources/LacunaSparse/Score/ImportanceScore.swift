@@ -40,7 +40,9 @@ extension ImportanceScore {
     }
 
     /// The statistics, checked to be what the score needs for `weight`.
-    func require(_ statistics: InputStatistics?, for weight: Tensor<Float>) throws -> InputStatistics {
+    ///
+    /// - Throws: As ``scores(weight:statistics:)``.
+    public func require(_ statistics: InputStatistics?, for weight: Tensor<Float>) throws -> InputStatistics {
         try requireMatrix(weight)
         guard let statistics else {
             throw LacunaError.invalidArgument("statistics", reason: "\(name) needs calibration")
@@ -62,8 +64,8 @@ extension ImportanceScore {
     }
 
     /// `result[i, j] = body(weight[i, j], factors[j])` for every entry.
-    @inline(__always)
-    func map(_ weight: Tensor<Float>, factors: [Float], _ body: (Float, Float) -> Float) -> Tensor<Float> {
+    @inlinable
+    public func map(_ weight: Tensor<Float>, factors: [Float], _ body: (Float, Float) -> Float) -> Tensor<Float> {
         let (rows, columns) = (weight.rows, weight.columns)
         var result = Tensor<Float>(uninitialized: [rows, columns])
         weight.withPointer { source in

@@ -11,7 +11,7 @@ public enum Proximal {
     /// - Complexity: O(count).
     public static func softThreshold(_ v: UnsafeMutablePointer<Float>, count: Int, threshold: Float) {
         precondition(threshold >= 0)
-        for i in 0..<count { v[i] = shrunk(v[i], threshold) }
+        for i in 0..<count { v[i] = softThreshold(v[i], threshold) }
     }
 
     /// `g = λ‖x‖₀`: numbers whose magnitude is at most `√(2λ)` become 0, the others stay.
@@ -20,19 +20,23 @@ public enum Proximal {
     /// - Complexity: O(count).
     public static func hardThreshold(_ v: UnsafeMutablePointer<Float>, count: Int, threshold: Float) {
         precondition(threshold >= 0)
-        for i in 0..<count where v[i].magnitude <= threshold { v[i] = 0 }
+        for i in 0..<count { v[i] = hardThreshold(v[i], threshold) }
     }
 
     /// `g = λ‖x‖₂` (group lasso): the whole vector is shortened by `threshold`, to 0 if it is no longer than that.
     ///
     /// - Parameter threshold: λ, 0 or more.
     /// - Complexity: O(count).
-    public static func groupSoftThreshold(_ v: UnsafeMutablePointer<Float>, count: Int, threshold: Float) {
+    @_specialize(where S == Float)
+    @_specialize(where S == Double)
+    public static func groupSoftThreshold<S: TensorScalar>(
+        _ v: UnsafeMutablePointer<S>, count: Int, threshold: S
+    ) {
         precondition(threshold >= 0)
         var square = 0.0
         for i in 0..<count { square += Double(v[i]) * Double(v[i]) }
         let norm = square.squareRoot()
-        let factor = norm <= Double(threshold) ? 0 : Float(1 - Double(threshold) / norm)
+        let factor = norm <= Double(threshold) ? 0 : S(1 - Double(threshold) / norm)
         for i in 0..<count { v[i] *= factor }
     }
 
@@ -64,10 +68,18 @@ public enum Proximal {
         }
     }
 
-    private static func shrunk(_ x: Float, _ threshold: Float) -> Float {
+    /// One number of ``softThreshold(_:count:threshold:)``, for solvers that go coordinate by coordinate.
+    @inlinable @inline(__always)
+    public static func softThreshold<S: BinaryFloatingPoint>(_ x: S, _ threshold: S) -> S {
         if x > threshold { return x - threshold }
         if x < -threshold { return x + threshold }
         return x.isNaN ? x : 0
+    }
+
+    /// One number of ``hardThreshold(_:count:threshold:)``.
+    @inlinable @inline(__always)
+    public static func hardThreshold<S: BinaryFloatingPoint>(_ x: S, _ threshold: S) -> S {
+        x.magnitude <= threshold ? 0 : x
     }
 
     /// The number `t` with `Σ max(0, v_i - t) = radius`.

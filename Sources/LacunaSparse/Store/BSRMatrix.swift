@@ -58,8 +58,8 @@ public final class BSRMatrix: WeightMatrix, PanelMatrix, @unchecked Sendable {
         }
         blockCount = blocks.count
         storedCount = blocks.count * size
-        rowStart = Buffer(starts)
-        blockColumn = Buffer(blocks)
+        rowStart = Buffer(starts, lasting: true)
+        blockColumn = Buffer(blocks, lasting: true)
         values = StoredValues(type, slots: blocks.count * slotsPerBlock, rows: mask.rows, columns: mask.columns)
         byteCount = values.byteCount + rowStart.byteCount + blockColumn.byteCount
         kernel = lk_bsr(
@@ -110,7 +110,8 @@ public final class BSRMatrix: WeightMatrix, PanelMatrix, @unchecked Sendable {
     var hasPanelKernel: Bool { panel != nil }
 
     func multiply(
-        panel x: UnsafePointer<Float>, width: Int, rows: Range<Int>, into tile: UnsafeMutablePointer<Float>
+        panel x: UnsafePointer<Float>, width: Int, block: Int, rows: Range<Int>,
+        into tile: UnsafeMutablePointer<Float>
     ) {
         withUnsafePointer(to: kernel) { panel!($0, x, width, rows.lowerBound, rows.upperBound, tile) }
     }

@@ -38,7 +38,8 @@ public final class BitmaskMatrix: WeightMatrix, PanelMatrix {
     var hasPanelKernel: Bool { storage.hasPanelKernel }
 
     func multiply(
-        panel x: UnsafePointer<Float>, width: Int, rows: Range<Int>, into tile: UnsafeMutablePointer<Float>
+        panel x: UnsafePointer<Float>, width: Int, block: Int, rows: Range<Int>,
+        into tile: UnsafeMutablePointer<Float>
     ) {
         storage.multiply(panel: x, width: width, rows: rows, into: tile)
     }

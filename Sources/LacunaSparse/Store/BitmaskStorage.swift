@@ -50,8 +50,8 @@ final class BitmaskStorage: @unchecked Sendable {
 
         self.mask = mask
         values = StoredValues(type, slots: slots, rows: rows, columns: columns)
-        words = Buffer(mask.words)
-        rowStart = regular ? Buffer(uninitialized: 0) : Buffer(starts.map { UInt32($0 / perUnit) })
+        words = Buffer(mask.words, lasting: true)
+        rowStart = Buffer(regular ? [] : starts.map { UInt32($0 / perUnit) }, lasting: true)
         storedCount = mask.keptCount
         byteCount = values.byteCount + words.byteCount + rowStart.byteCount
         kernel = lk_bitmask(
@@ -64,7 +64,7 @@ final class BitmaskStorage: @unchecked Sendable {
             inputEncoding = .float
         case .bf16:
             (gemv, decoder, panel) = (k.gemv_bitmask_bf16, k.decode_bitmask_bf16, k.panel_bitmask_bf16)
-            inputEncoding = [.float, .split]
+            inputEncoding = .bf16
         case .int8:
             (gemv, decoder, panel) = (k.gemv_bitmask_i8, k.decode_bitmask_i8, k.panel_bitmask_i8)
             inputEncoding = .int8Groups64

@@ -4,7 +4,7 @@ import LacunaTensor
 /// Compressed sparse rows: every kept value and its column.
 ///
 /// Columns take 16 bits while the matrix has at most 65,536 of them, else 32.
-public final class CSRMatrix: WeightMatrix, PanelMatrix, @unchecked Sendable {
+public final class CSRMatrix: WeightMatrix, PanelMatrix, UnevenRows, @unchecked Sendable {
     public let rows: Int
     public let columns: Int
     public let format: StorageFormat
@@ -19,6 +19,7 @@ public final class CSRMatrix: WeightMatrix, PanelMatrix, @unchecked Sendable {
     private let gemv: Gemv
     private let decoder: Decoder
     private let panel: Panel?
+    private let lazySegments = Lazily<SegmentOrder>()
 
     typealias Gemv =
         @convention(c) (
@@ -27,7 +28,7 @@ public final class CSRMatrix: WeightMatrix, PanelMatrix, @unchecked Sendable {
     typealias Decoder = @convention(c) (UnsafePointer<lk_csr>?, Int, Int, UnsafeMutablePointer<Float>?) -> Void
     typealias Panel =
         @convention(c) (
-            UnsafePointer<lk_csr>?, UnsafePointer<Float>?, Int, Int, Int, UnsafeMutablePointer<Float>?
+            UnsafePointer<lk_segmented>?, Int, UnsafePointer<Float>?, Int, UnsafeMutablePointer<Float>?
         ) -> Void
 
     /// Keeps the entries of `weight` [rows, columns] that are in `mask`, rounded to `values`.
@@ -42,12 +43,12 @@ public final class CSRMatrix: WeightMatrix, PanelMatrix, @unchecked Sendable {
             throw LacunaError.unsupported(file: nil, what: "a CSR matrix of more than 2^32 - 1 stored values")
         }
         storedCount = count
-        rowStart = Buffer(uninitialized: mask.rows + 1)
+        rowStart = Buffer(uninitialized: mask.rows + 1, lasting: true)
         rowStart.pointer[0] = 0
         for r in 0..<mask.rows { rowStart.pointer[r + 1] = rowStart.pointer[r] + UInt32(mask.keptCount(row: r)) }
         let isWide = mask.columns > 65_536
-        narrow = Buffer(uninitialized: isWide ? 0 : count)
-        wide = Buffer(uninitialized: isWide ? count : 0)
+        narrow = Buffer(uninitialized: isWide ? 0 : count, lasting: true)
+        wide = Buffer(uninitialized: isWide ? count : 0, lasting: true)
         values = StoredValues(type, slots: count, rows: mask.rows, columns: mask.columns)
         byteCount = values.byteCount + rowStart.byteCount + narrow.byteCount + wide.byteCount
         kernel = lk_csr(
@@ -56,9 +57,9 @@ public final class CSRMatrix: WeightMatrix, PanelMatrix, @unchecked Sendable {
             values: values.bytes.pointer, scales: values.scales, columns: mask.columns, wide: isWide ? 1 : 0)
         let k = Kernels.best
         switch type {
-        case .f32: (gemv, decoder, panel) = (k.gemv_csr_f32, k.decode_csr_f32, k.panel_csr_f32)
-        case .bf16: (gemv, decoder, panel) = (k.gemv_csr_bf16, k.decode_csr_bf16, k.panel_csr_bf16)
-        case .int8: (gemv, decoder, panel) = (k.gemv_csr_i8, k.decode_csr_i8, k.panel_csr_i8)
+        case .f32: (gemv, decoder, panel) = (k.gemv_csr_f32, k.decode_csr_f32, k.product_segments_f32)
+        case .bf16: (gemv, decoder, panel) = (k.gemv_csr_bf16, k.decode_csr_bf16, k.product_segments_bf16)
+        case .int8: (gemv, decoder, panel) = (k.gemv_csr_i8, k.decode_csr_i8, k.product_segments_i8)
         case .int4: (gemv, decoder, panel) = (k.gemv_csr_i4, k.decode_csr_i4, nil)
         }
         // Neighbouring rows may share a byte of nibbles.
@@ -81,10 +82,32 @@ public final class CSRMatrix: WeightMatrix, PanelMatrix, @unchecked Sendable {
     }
 
     var hasPanelKernel: Bool { panel != nil }
+    var rowOffsets: UnsafePointer<UInt32> { UnsafePointer(rowStart.pointer) }
+
+    /// The order in which products with many vectors visit the values.
+    private var segments: SegmentOrder {
+        lazySegments.value {
+            kernel.wide == 1
+                ? SegmentOrder(rows: rows, columns: columns, rowOffsets: rowOffsets, columnIndices: wide.pointer)
+                : SegmentOrder(rows: rows, columns: columns, rowOffsets: rowOffsets, columnIndices: narrow.pointer)
+        }
+    }
+
+    var panelBlocks: PanelBlocks { .segments(segments) }
 
     func multiply(
-        panel x: UnsafePointer<Float>, width: Int, rows: Range<Int>, into tile: UnsafeMutablePointer<Float>
+        panel x: UnsafePointer<Float>, width: Int, block: Int, rows: Range<Int>,
+        into tile: UnsafeMutablePointer<Float>
     ) {
-        withUnsafePointer(to: kernel) { panel!($0, x, width, rows.lowerBound, rows.upperBound, tile) }
+        let order = segments
+        tile.update(repeating: 0, count: rows.count * width)
+        withUnsafePointer(
+            to: order.kernel(values: kernel.values, column: kernel.column, wide: kernel.wide == 1)
+        ) { panel!($0, block, x, width, tile) }
+        guard let scales = kernel.scales?.assumingMemoryBound(to: Float.self) else { return }
+        for r in rows {
+            let sums = tile + (r - rows.lowerBound) * width
+            Kernels.best.combine_f32(scales[r], sums, 0, sums, width)
+        }
     }
 }

@@ -8,7 +8,7 @@ import LacunaTensor
 /// ``CSRMatrix`` is the same layout frozen for inference, with reduced precision.
 public struct CompressedRows<Scalar: SparseScalar>: Sendable {
     public private(set) var pattern: CSRPattern
-    private var buffer: Buffer<Scalar>
+    private(set) var buffer: Buffer<Scalar>
 
     public var rows: Int { pattern.rows }
     public var columns: Int { pattern.columns }

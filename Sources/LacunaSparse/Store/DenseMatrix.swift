@@ -51,7 +51,7 @@ public final class DenseMatrix: WeightMatrix, @unchecked Sendable {
         kernel = lk_dense(values: values.bytes.pointer, scales: values.scales, columns: columns)
         switch values.type {
         case .f32: (gemv, decoder, inputEncoding) = (Kernels.best.gemv_f32, Kernels.best.decode_f32, .float)
-        case .bf16: (gemv, decoder, inputEncoding) = (Kernels.best.gemv_bf16, Kernels.best.decode_bf16, .float)
+        case .bf16: (gemv, decoder, inputEncoding) = (Kernels.best.gemv_bf16, Kernels.best.decode_bf16, .bf16)
         case .int8: (gemv, decoder, inputEncoding) = (Kernels.best.gemv_i8, Kernels.best.decode_i8, .int8Groups64)
         case .int4: (gemv, decoder, inputEncoding) = (Kernels.best.gemv_i4, Kernels.best.decode_i4, .int8Groups64)
         }

@@ -8,8 +8,8 @@ public struct InputEncoding: OptionSet, Sendable, Hashable {
 
     /// Plain floats.
     public static let float = InputEncoding(rawValue: 1)
-    /// Floats with even and odd entries apart: what meets pairs of bf16 values.
-    public static let split = InputEncoding(rawValue: 2)
+    /// Rounded to bf16: what meets bf16 weights, as on hardware that multiplies pairs of bf16 numbers.
+    public static let bf16 = InputEncoding(rawValue: 2)
     /// Signed bytes with one float scale for every 64 consecutive entries: what integer kernels multiply.
     public static let int8Groups64 = InputEncoding(rawValue: 4)
     /// The same with groups of 32, as the blocks of GGUF files have.
@@ -28,6 +28,7 @@ public final class EncodedInput: @unchecked Sendable {
 
     private var capacity = 0
     private var floats = Buffer<Float>(uninitialized: 0)
+    private var halves = Buffer<UInt16>(uninitialized: 0)
     private var bytes = Buffer<Int8>(uninitialized: 0)
 
     public init() {
@@ -52,8 +53,11 @@ public final class EncodedInput: @unchecked Sendable {
         let entries = UnsafeMutablePointer(mutating: form.x!)
         entries.update(from: x, count: count)
         (entries + count).update(repeating: 0, count: padded - count)
-        if encodings.contains(.split) {
-            Kernels.best.split_even_odd(entries, count, UnsafeMutablePointer(mutating: form.split))
+        if encodings.contains(.bf16) {
+            let rounded = UnsafeMutablePointer(mutating: form.rounded!)
+            Kernels.best.f32_to_bf16(entries, UnsafeMutablePointer(mutating: form.bf16), padded)
+            Kernels.best.bf16_to_f32(form.bf16, rounded, padded)
+            Kernels.best.split_even_odd(rounded, count, UnsafeMutablePointer(mutating: form.split))
         }
         if encodings.contains(.int8Groups64) {
             Kernels.best.quantize_x64(
@@ -70,11 +74,13 @@ public final class EncodedInput: @unchecked Sendable {
     private func grow(to capacity: Int) {
         self.capacity = capacity
         let groups = (capacity / 64 + 15) / 16 * 16  // every array starts on its own cache line
-        floats = Buffer(uninitialized: 2 * capacity + 5 * groups)
+        floats = Buffer(uninitialized: 3 * capacity + 5 * groups)
+        halves = Buffer(uninitialized: capacity)
         bytes = Buffer(uninitialized: 2 * capacity)
-        let scales = UnsafePointer(floats.pointer + 2 * capacity)
+        let scales = UnsafePointer(floats.pointer + 3 * capacity)
         kernelInput.pointee = lk_input(
-            x: floats.pointer, split: floats.pointer + capacity, q64: bytes.pointer, scale64: scales,
+            x: floats.pointer, bf16: halves.pointer, rounded: floats.pointer + capacity,
+            split: floats.pointer + 2 * capacity, q64: bytes.pointer, scale64: scales,
             q32: bytes.pointer + capacity, scale32: scales + groups, total32: scales + 3 * groups)
     }
 }

@@ -50,7 +50,7 @@ public final class GGUFMatrix: WeightMatrix, @unchecked Sendable {
         self.columns = columns
         // The values are integers of 8 or 4 bits with scales of their own.
         format = StorageFormat(.gguf(name), name == "Q8_0" ? .int8 : .int4)
-        blocks = Buffer(uninitialized: count)
+        blocks = Buffer(uninitialized: count, lasting: true)
         if count > 0 { UnsafeMutableRawPointer(blocks.pointer).copyMemory(from: bytes.baseAddress!, byteCount: count) }
         kernel = lk_dense(values: blocks.pointer, scales: nil, columns: columns)
         switch name {

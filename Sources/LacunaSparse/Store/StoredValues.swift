@@ -17,9 +17,10 @@ final class StoredValues: @unchecked Sendable {
     init(_ type: ValueType, slots: Int, rows: Int, columns: Int) {
         self.type = type
         groups = (columns + Quantization.int4Group - 1) / Quantization.int4Group
-        bytes = Buffer(repeating: 0, count: type == .int4 ? (slots + 1) / 2 : slots * type.valueSize)
-        rowScales = Buffer(repeating: 0, count: type == .int8 ? rows : 0)
-        groupScales = Buffer(repeating: 0, count: type == .int4 ? rows * groups : 0)
+        bytes = Buffer(
+            repeating: 0, count: type == .int4 ? (slots + 1) / 2 : slots * type.valueSize, lasting: true)
+        rowScales = Buffer(repeating: 0, count: type == .int8 ? rows : 0, lasting: true)
+        groupScales = Buffer(repeating: 0, count: type == .int4 ? rows * groups : 0, lasting: true)
     }
 
     var scales: UnsafeRawPointer? {

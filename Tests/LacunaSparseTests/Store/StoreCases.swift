@@ -106,9 +106,12 @@ enum StoreCases {
         return a.error < b.error ? a.values : b.values
     }
 
-    /// A vector as integer kernels see it.
-    static func roundedInput(_ x: [Float], group: Int?) -> [Float] {
-        guard let group else { return x }
+    /// A vector as kernels see it.
+    static func roundedInput(_ x: [Float], _ encoding: InputEncoding) -> [Float] {
+        if encoding.contains(.bf16) { return x.map(nearestBFloat16) }
+        guard let group = encoding.contains(.int8Groups64) ? 64 : encoding.contains(.int8Groups32) ? 32 : nil else {
+            return x
+        }
         var result = x
         for start in stride(from: 0, to: x.count, by: group) {
             let range = start..<min(start + group, x.count)
@@ -116,10 +119,6 @@ enum StoreCases {
             for i in range where scale > 0 { result[i] = (x[i] / scale).rounded(.toNearestOrEven) * scale }
         }
         return result
-    }
-
-    static func group(_ encoding: InputEncoding) -> Int? {
-        encoding.contains(.int8Groups64) ? 64 : encoding.contains(.int8Groups32) ? 32 : nil
     }
 
     /// `Σ_c w[r, c] x[c]` for every row, and `Σ_c |w[r, c] x[c]|`: what rounding errors are measured by. In f64.

@@ -143,7 +143,7 @@ import Testing
             Product.gemm(stored, x, count: n, into: &y)
             for t in 0..<n {
                 let entries = Array(x[t * columns..<(t + 1) * columns])
-                let seen = StoreCases.roundedInput(entries, group: n <= 4 ? 32 : nil)
+                let seen = StoreCases.roundedInput(entries, n <= 4 ? .int8Groups32 : .float)
                 #expect(
                     StoreCases.agrees(y[t * rows..<(t + 1) * rows], StoreCases.product(expected, rows: rows, x: seen)))
             }

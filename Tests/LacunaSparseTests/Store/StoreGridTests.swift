@@ -29,7 +29,7 @@ import Testing
         let stored = try WeightStore.make(weight, mask: mask, layout: square.layout, values: square.values)
         let dense = stored.densified().scalars
         let x = StoreCases.vector(square.columns, seed: 3)
-        let seen = StoreCases.roundedInput(x, group: StoreCases.group(stored.inputEncoding))
+        let seen = StoreCases.roundedInput(x, stored.inputEncoding)
         let expected = StoreCases.product(dense, rows: square.rows, x: seen)
         var y = [Float](repeating: .nan, count: square.rows)
         y.withUnsafeMutableBufferPointer { y in
@@ -65,10 +65,10 @@ import Testing
                 }
             }
             // A few vectors are multiplied as single ones are.
-            let group = n <= 4 ? StoreCases.group(stored.inputEncoding) : nil
+            let encoding: InputEncoding = n <= 4 ? stored.inputEncoding : .float
             for t in n > 8 ? [0, 16, 63, n - 1] : [0, n - 1] {
                 let entries = Array(x[t * square.columns..<(t + 1) * square.columns])
-                let seen = StoreCases.roundedInput(entries, group: group)
+                let seen = StoreCases.roundedInput(entries, encoding)
                 let expected = StoreCases.product(dense, rows: square.rows, x: seen)
                 #expect(StoreCases.agrees(y[t * square.rows..<(t + 1) * square.rows], expected), "n \(n), vector \(t)")
             }

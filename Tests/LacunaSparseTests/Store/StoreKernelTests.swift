@@ -77,16 +77,11 @@ import Testing
         let operands = Operands(rows, columns)
         let (table, reference) = (lk_level(level)!.pointee, lk_reference()!.pointee)
         let x = Self.random((columns + 63) / 64 * 64, seed: 1)
-        let panel = Self.random(columns * 64, seed: 2)
         var input = lk_input()
         input.x = UnsafePointer(x.pointer)
         let single = [
             (table.gemv_csr_f32, reference.gemv_csr_f32), (table.gemv_csr_bf16, reference.gemv_csr_bf16),
             (table.gemv_csr_i8, reference.gemv_csr_i8), (table.gemv_csr_i4, reference.gemv_csr_i4),
-        ]
-        let many = [
-            (table.panel_csr_f32, reference.panel_csr_f32), (table.panel_csr_bf16, reference.panel_csr_bf16),
-            (table.panel_csr_i8, reference.panel_csr_i8),
         ]
         for wide in [false, true] {
             for type in 0..<4 {
@@ -105,13 +100,6 @@ import Testing
                                     single[type].0!(&w, &input, first, rows, a.pointer)
                                     single[type].1!(&w, &input, first, rows, b.pointer)
                                     #expect(Self.agree(a.pointer, b.pointer, rows - first), "vector, type \(type)")
-                                    for width in [16, 32, 64] where type < 3 {
-                                        many[type].0!(&w, panel.pointer, width, first, rows, a.pointer)
-                                        many[type].1!(&w, panel.pointer, width, first, rows, b.pointer)
-                                        #expect(
-                                            Self.agree(a.pointer, b.pointer, (rows - first) * width),
-                                            "panel \(width), type \(type)")
-                                    }
                                 }
                             }
                         }

@@ -1,6 +1,7 @@
-import LacunaSparse
 import LacunaTensor
 import Testing
+
+@testable import LacunaSparse
 
 /// Several matrices at once, thread counts, and the sizes that stores report.
 @Suite(.serialized) struct StoreProductTests {
@@ -83,7 +84,7 @@ import Testing
             let stored = try DenseMatrix(StoreCases.make(square).0, values: .int8)
             let x = StoreCases.vector(columns, seed: 8)
             var (reused, fresh) = ([Float](repeating: 0, count: 9), [Float](repeating: 0, count: 9))
-            input.encode(x, count: columns, encodings: [.float, .split, .int8Groups64, .int8Groups32])
+            input.encode(x, count: columns, encodings: [.float, .bf16, .int8Groups64, .int8Groups32])
             stored.multiply(input, rows: 0..<9, into: &reused)
             stored.multiply(
                 EncodedInput(x, count: columns, encodings: .int8Groups64), rows: 0..<9, into: &fresh)
@@ -146,6 +147,16 @@ import Testing
             Product.gemm(stored, x, count: 20, into: &many)
             #expect(StoreCases.agrees(many[0..<3], StoreCases.product(dense, rows: 3, x: Array(x[0..<columns]))))
             #expect(stored.byteCount >= 4 * 4 + 4 * 4)
+        }
+    }
+
+    /// Ranges of rows are cut by values: each row is in exactly one, whatever the rows hold.
+    @Test(arguments: [1, 7, 64, 100_000]) func cutsByValuesCoverEveryRow(bytes: Int) throws {
+        for full in [[Int](), [0], [30], [3, 4, 29]] {
+            let mask = Mask(rows: 31, columns: 200) { r, c in full.contains(r) || (r % 5 == 2 && c == r) }
+            let csr = try CSRMatrix(Tensor<Float>(repeating: 1, shape: [31, 200]), mask: mask, values: .f32)
+            let cut = RowCut(csr, bytes: bytes)
+            #expect((0..<cut.items).flatMap { Array(cut.range($0)) } == Array(0..<31))
         }
     }
 }

@@ -92,6 +92,49 @@ import Testing
         #expect(wrong == 0)
     }
 
+    /// Rows of which one has nearly everything, or all, or the first or the last.
+    @Test(arguments: [0, 1, 2, 3]) func vectorsMeetVeryLongRows(kind: Int) throws {
+        let (rows, columns) = (41, 120_000)
+        var generator = SeededGenerator(seed: 3)
+        var (offsets, indices) = ([0], [Int]())
+        for r in 0..<rows {
+            let isLong = kind == 0 ? r == 20 : kind == 1 ? r == 0 : kind == 2 ? r == rows - 1 : r % 13 == 7
+            if isLong { indices += Array(0..<columns) } else if r % 3 == 1 { indices += [r, 5000 + r, 119_999] }
+            offsets.append(indices.count)
+        }
+        let pattern = try CSRPattern(rows: rows, columns: columns, rowOffsets: offsets, columnIndices: indices)
+        check(vector: try CompressedRows<Float>(pattern, values: generator.awkward(pattern.count)))
+        check(vector: try CompressedRows<Double>(pattern, values: generator.awkward(pattern.count)))
+    }
+
+    @Test(arguments: SparseCase.all) func vectors(shape: SparseCase) {
+        check(vector: shape.matrix(seed: 1, of: Float.self))
+        check(vector: shape.matrix(seed: 1, of: Double.self))
+    }
+
+    private func check<S: SparseScalar>(vector w: CompressedRows<S>) {
+        var generator = SeededGenerator(seed: 4)
+        let x: [S] = generator.awkward(w.columns)
+        let y: [S] = generator.awkward(w.rows)
+        let plain = w.multiplied(by: x)
+        let combined = Buffer(y)
+        w.multiply(vector: x, alpha: 3, beta: -1, into: combined.pointer)
+        var wrong = 0
+        let values = w.values
+        for r in 0..<w.rows {
+            var (sum, magnitude) = (0.0, 0.0)
+            for j in w.pattern.entries(row: r) {
+                let term = Double(values[j]) * Double(x[Int(w.pattern.columnIndices.pointer[j])])
+                sum += term
+                magnitude += term.magnitude
+            }
+            if !agree(plain[r], sum, magnitude: magnitude) { wrong += 1 }
+            let old = Double(y[r])
+            if !agree(combined.pointer[r], 3 * sum - old, magnitude: 3 * magnitude + old.magnitude) { wrong += 1 }
+        }
+        #expect(wrong == 0)
+    }
+
     @Test func resultsDoNotDependOnThreads() {
         let w: CompressedRows<Float> = SparseCase(rows: 700, columns: 900, density: 0.1).matrix(seed: 8)
         var generator = SeededGenerator(seed: 1)
@@ -100,10 +143,12 @@ import Testing
         let threads = Parallel.threads
         defer { Parallel.threads = threads }
         Parallel.threads = 1
+        let vector = w.multiplied(by: x.rows(0..<1).scalars)
         let (y, dx, g) = (w.multiplied(by: x), w.transposedMultiplied(by: dy), w.sampledProduct(output: dy, input: x))
         for n in [2, 3] {
             Parallel.threads = n
             #expect(w.multiplied(by: x) == y)
+            #expect(w.multiplied(by: x.rows(0..<1).scalars) == vector)
             #expect(w.transposedMultiplied(by: dy) == dx)
             #expect(w.sampledProduct(output: dy, input: x).values == g.values)
         }

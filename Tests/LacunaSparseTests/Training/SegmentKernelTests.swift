@@ -111,6 +111,48 @@ private var reference: lk_table { lk_reference().pointee }
         #expect(wrong == 0)
     }
 
+    @Test(arguments: levels, SparseCase.all)
+    func doublesTimesVector(level: Int32, shape: SparseCase) {
+        let w: CompressedRows<Double> = shape.matrix(seed: 6)
+        var generator = SeededGenerator(seed: 2)
+        let x: [Double] = generator.awkward(w.columns)
+        let (a, b, sizes) = (
+            Buffer<Double>(repeating: .nan, count: w.rows), Buffer<Double>(repeating: .nan, count: w.rows),
+            Buffer<Double>(repeating: .nan, count: w.rows)
+        )
+        let (offsets, indices) = (w.pattern.rowOffsets.pointer, w.pattern.columnIndices.pointer)
+        let cut = w.rows / 3
+        w.withValues { values in
+            for rows in [0..<cut, cut..<w.rows] {
+                lk_level(level).pointee.gemv_csr_f64(
+                    offsets, indices, values, x, rows.lowerBound, rows.upperBound, a.pointer + rows.lowerBound)
+            }
+            reference.gemv_csr_f64(offsets, indices, values, x, 0, w.rows, b.pointer)
+        }
+        reference.gemv_csr_f64(
+            offsets, indices, w.values.map(\.magnitude), x.map(\.magnitude), 0, w.rows, sizes.pointer)
+        let close = (0..<w.rows).allSatisfy { agree(a.pointer[$0], b.pointer[$0], magnitude: sizes.pointer[$0]) }
+        #expect(close)
+    }
+
+    @Test(arguments: levels)
+    func bytes(level: Int32) {
+        let pattern = CSRPattern(SparseCase(rows: 70, columns: 300, density: 0.2).mask(seed: 5))
+        var generator = SeededGenerator(seed: 9)
+        let bytes = Buffer((0..<pattern.count).map { _ in Int8(truncatingIfNeeded: generator.next()) })
+        let x = Buffer<Float>((0..<300 * 48).map { _ in Float(generator.normal()) })
+        let order = pattern.segments
+        var kernel = order.kernel(values: bytes.pointer, column: pattern.columnIndices.pointer, wide: true)
+        for block in 0..<order.blocks {
+            let count = order.rows(block: block).count * 48
+            let (a, b) = (Buffer<Float>(repeating: 0, count: count), Buffer<Float>(repeating: 0, count: count))
+            lk_level(level).pointee.product_segments_i8(&kernel, block, x.pointer, 48, a.pointer)
+            reference.product_segments_i8(&kernel, block, x.pointer, 48, b.pointer)
+            let close = (0..<count).allSatisfy { agree(a.pointer[$0], Double(b.pointer[$0]), magnitude: 1e4) }
+            #expect(close)
+        }
+    }
+
     @Test(arguments: levels)
     func bf16Values(level: Int32) {
         let w: CompressedRows<Float> = SparseCase(rows: 70, columns: 300, density: 0.2).matrix(seed: 5)

@@ -110,7 +110,7 @@ import Testing
             Array(decoded.dropLast()) == Array(stored.dense[(some.lowerBound * columns)..<(some.upperBound * columns)]))
         #expect(decoded.last == 9)
 
-        let form: KernelInput.Form = [.i8, .i4].contains(format) ? .groups64 : .floats
+        let form: KernelInput.Form = [.i8, .i4].contains(format) ? .groups64 : format == .bf16 ? .bf16 : .floats
         let exact = LacunaTensorTests.product(stored.dense, vector.values(form), rows: rows)
         var out = [Float](repeating: 9, count: rows + 1)
         Self.product(k, format)(&matrix, &input, 0, rows, &out)

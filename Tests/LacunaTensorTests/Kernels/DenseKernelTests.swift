@@ -95,7 +95,8 @@ import Testing
             #expect(zip(decoded, expected[(2 * columns)...]).prefix(4 * columns).allSatisfy { isClose($0, $1) })
             #expect(decoded[4 * columns] == 9)
 
-            let form: KernelInput.Form = blocked ? .groups32 : [.i8, .i4].contains(format) ? .groups64 : .floats
+            let form: KernelInput.Form =
+                blocked ? .groups32 : [.i8, .i4].contains(format) ? .groups64 : format == .bf16 ? .bf16 : .floats
             let exact = LacunaTensorTests.product(expected, vector.values(form), rows: rows)
             var out = [Float](repeating: 9, count: rows + 1)
             Self.product(k, format)(&matrix, &input, 0, rows, &out)

@@ -90,7 +90,7 @@ import Testing
             let expected = KernelInput(values)
             let padded = (n + 63) / 64 * 64
             var split = [Float](repeating: 9, count: padded)
-            k.split_even_odd(expected.x.pointer, n, &split)
+            k.split_even_odd(expected.rounded.pointer, n, &split)
             #expect(split == Array(expected.split.elements))
             var (q, scale) = ([Int8](repeating: 9, count: padded), [Float](repeating: 9, count: padded / 32))
             k.quantize_x64(values, n, &q, &scale)

@@ -31,7 +31,8 @@ extension SeededGenerator {
 
 /// An input vector in every form, made by the scalar kernels.
 final class KernelInput {
-    let x, split, scale64, scale32, total32: Buffer<Float>
+    let x, rounded, split, scale64, scale32, total32: Buffer<Float>
+    let bf16: Buffer<UInt16>
     let q64, q32: Buffer<Int8>
     let count: Int
 
@@ -39,30 +40,35 @@ final class KernelInput {
         count = values.count
         let padded = (count + 63) / 64 * 64
         x = Buffer(values + [Float](repeating: 0, count: padded - count))
+        bf16 = Buffer(repeating: 0, count: padded)
+        rounded = Buffer(repeating: 0, count: padded)
         split = Buffer(repeating: 0, count: padded)
         q64 = Buffer(repeating: 0, count: padded)
         q32 = Buffer(repeating: 0, count: padded)
         scale64 = Buffer(repeating: 0, count: padded / 64)
         scale32 = Buffer(repeating: 0, count: padded / 32)
         total32 = Buffer(repeating: 0, count: padded / 32)
-        reference.split_even_odd(x.pointer, count, split.pointer)
+        reference.f32_to_bf16(x.pointer, bf16.pointer, padded)
+        reference.bf16_to_f32(bf16.pointer, rounded.pointer, padded)
+        reference.split_even_odd(rounded.pointer, count, split.pointer)
         reference.quantize_x64(x.pointer, count, q64.pointer, scale64.pointer)
         reference.quantize_x32(x.pointer, count, q32.pointer, scale32.pointer, total32.pointer)
     }
 
     var input: lk_input {
         lk_input(
-            x: x.pointer, split: split.pointer, q64: q64.pointer, scale64: scale64.pointer,
-            q32: q32.pointer, scale32: scale32.pointer, total32: total32.pointer)
+            x: x.pointer, bf16: bf16.pointer, rounded: rounded.pointer, split: split.pointer, q64: q64.pointer,
+            scale64: scale64.pointer, q32: q32.pointer, scale32: scale32.pointer, total32: total32.pointer)
     }
 
-    enum Form { case floats, groups64, groups32 }
+    enum Form { case floats, bf16, groups64, groups32 }
 
     /// The vector that a kernel reading `form` multiplies with.
     func values(_ form: Form) -> [Double] {
         (0..<count).map { c in
             switch form {
             case .floats: Double(x.pointer[c])
+            case .bf16: Double(rounded.pointer[c])
             case .groups64: Double(scale64.pointer[c / 64]) * Double(q64.pointer[c])
             case .groups32: Double(scale32.pointer[c / 32]) * Double(q32.pointer[c])
             }

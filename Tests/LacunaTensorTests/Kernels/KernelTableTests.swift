@@ -10,7 +10,7 @@ import Testing
 
     @Test func namesAreDistinct() {
         let names = (0..<Int32(LK_LEVELS)).map { String(cString: lk_level_name($0)) }
-        #expect(names == ["portable", "avx2", "avx512", "avx512vnni"])
+        #expect(names == ["portable", "avx2", "avx512", "avx512vnni", "avx512bf16"])
     }
 
     @Test func bestIsSupported() {

@@ -2,6 +2,8 @@
 #ifndef CBENCHMARK_H
 #define CBENCHMARK_H
 
+#include "mkl.h"
+
 #include <stdint.h>
 
 // The wrapped sum of `count` 64-bit words: reads each once, in order, with the widest vectors of this processor.

@@ -65,6 +65,80 @@ extension CompressedRows {
         }
     }
 
+    // MARK: One vector
+
+    /// Entries of an item of parallel work, at least.
+    private static var itemEntries: Int { 16_384 }
+
+    /// `y = alpha W x + beta y`: `x` [columns], `y` [rows].
+    ///
+    /// Work is cut by entries: a row may be shared by several threads, and one that has most of the entries is.
+    public func multiply(
+        vector x: UnsafePointer<Scalar>, alpha: Scalar = 1, beta: Scalar = 0, into y: UnsafeMutablePointer<Scalar>
+    ) {
+        let (offsets, columns) = (pattern.rowOffsets.pointer, pattern.columnIndices.pointer)
+        let share = Swift.max(CompressedRows.itemEntries, (count + 31) / 32)
+        let items = Swift.max((count + share - 1) / share, 1)
+        let direct = alpha == 1 && beta == 0
+        let scratch = Scratch.current.panels(Scalar.self, count: (direct ? 0 : rows) + items)
+        // What each item gives to the row that began before it.
+        let carried = scratch + (direct ? 0 : rows)
+        let sums = direct ? y : scratch
+        func firstRow(at entry: Int) -> Int {
+            var (low, high) = (0, rows)
+            while low < high {
+                let middle = (low + high) / 2
+                if Int(offsets[middle]) < entry { low = middle + 1 } else { high = middle }
+            }
+            return low
+        }
+        withValues { values in
+            func sum(_ range: Range<Int>) -> Scalar {
+                var sum: Scalar = 0
+                withUnsafePointer(to: (UInt32(range.lowerBound), UInt32(range.upperBound))) {
+                    $0.withMemoryRebound(to: UInt32.self, capacity: 2) {
+                        Scalar._gemv($0, columns, values, x, 0..<1, columns: self.columns, &sum)
+                    }
+                }
+                return sum
+            }
+            Parallel.forEach(items) { item in
+                let (start, end) = (item * share, Swift.min((item + 1) * share, count))
+                let first = firstRow(at: start)
+                let last = item + 1 == items ? rows : firstRow(at: end)
+                carried[item] = 0
+                if first > 0 && Int(offsets[first]) > start {
+                    carried[item] = sum(start..<Swift.min(end, Int(offsets[first])))
+                }
+                // The last row that begins here may end elsewhere.
+                let isCut = last > first && Int(offsets[last]) > end
+                let whole = first..<(isCut ? last - 1 : last)
+                if !whole.isEmpty {
+                    Scalar._gemv(
+                        offsets, columns, values, x, whole, columns: self.columns, sums + whole.lowerBound)
+                }
+                if isCut { sums[last - 1] = sum(Int(offsets[last - 1])..<end) }
+            }
+        }
+        for item in 1..<Swift.max(items, 1) where carried[item] != 0 || carried[item].isNaN {
+            let first = firstRow(at: item * share)
+            if first > 0 { sums[first - 1] += carried[item] }
+        }
+        if !direct { Scalar._combine(alpha, sums, beta, y, rows) }
+    }
+
+    /// `W x` of `x` [columns].
+    public func multiplied(by x: [Scalar]) -> [Scalar] {
+        precondition(x.count == columns, "\(x.count) entries for \(columns) columns")
+        let y = Buffer<Scalar>(uninitialized: rows)
+        x.withUnsafeBufferPointer { x in
+            // An empty vector has no address, and nothing is read of it.
+            let start = x.baseAddress ?? UnsafePointer(y.pointer)
+            multiply(vector: start, into: y.pointer)
+        }
+        return y.array
+    }
+
     // MARK: Gradient of the input
 
     /// `dX = alpha dY W + beta dX`: `dy` [batch, rows] and `dx` [batch, columns]. `W` is read as it is stored.

@@ -28,13 +28,26 @@ final class SegmentOrder: @unchecked Sendable {
         return max(min(wanted, (columns / 8 + 63) / 64 * 64), 64)
     }
 
-    init(_ pattern: CSRPattern) {
-        let (rows, columns) = (pattern.rows, pattern.columns)
-        let (offsets, indices) = (pattern.rowOffsets.pointer, pattern.columnIndices.pointer)
-        bandColumns = SegmentOrder.bandColumns(columns: columns, density: 1 - pattern.sparsity)
+    convenience init(_ pattern: CSRPattern) {
+        self.init(
+            rows: pattern.rows, columns: pattern.columns, rowOffsets: pattern.rowOffsets.pointer,
+            columnIndices: pattern.columnIndices.pointer)
+    }
+
+    /// - Parameters:
+    ///   - offsets: Where each row begins, [rows + 1].
+    ///   - indices: The column of every entry, ascending within a row.
+    @_specialize(where Index == UInt16)
+    @_specialize(where Index == UInt32)
+    init<Index: FixedWidthInteger & UnsignedInteger>(
+        rows: Int, columns: Int, rowOffsets offsets: UnsafePointer<UInt32>, columnIndices indices: UnsafePointer<Index>
+    ) {
+        let count = Int(offsets[rows])
+        let density = rows * columns == 0 ? 0 : Double(count) / Double(rows * columns)
+        bandColumns = SegmentOrder.bandColumns(columns: columns, density: density)
         bands = max((columns + bandColumns - 1) / bandColumns, 1)
 
-        let share = max(pattern.count / 16, 8192)
+        let share = max(count / 16, 8192)
         var starts: [UInt32] = [0]
         for r in 0..<rows {
             let start = Int(starts.last!)
@@ -75,14 +88,14 @@ final class SegmentOrder: @unchecked Sendable {
                 let (low, high) = (Int(starts[block]), Int(starts[block + 1]))
                 for r in low..<high { at[r - low] = Int(offsets[r]) }
                 for band in 0..<bands {
-                    let limit = UInt32(min((band + 1) * bandColumns, columns))
+                    let limit = min((band + 1) * bandColumns, columns)
                     for i in places.indices { places[i] = 0 }
                     var found = 0
                     for r in low..<high {
                         let start = at[r - low]
                         var j = start
                         let end = Int(offsets[r + 1])
-                        while j < end && indices[j] < limit { j += 1 }
+                        while j < end && Int(indices[j]) < limit { j += 1 }
                         if j > start {
                             unsorted[found] = lk_segment(
                                 start: UInt32(start), row: UInt16(r - low), count: UInt16(j - start))

@@ -10,6 +10,9 @@ public protocol SparseScalar: TensorScalar {
     /// Panels are as wide as a multiple of this: 64 bytes.
     static var _panelUnit: Int { get }
 
+    static func _gemv(
+        _ rowOffsets: UnsafePointer<UInt32>, _ columns: UnsafePointer<UInt32>, _ values: UnsafePointer<Self>,
+        _ x: UnsafePointer<Self>, _ rows: Range<Int>, columns count: Int, _ y: UnsafeMutablePointer<Self>)
     static func _product(
         _ w: UnsafeRawPointer, _ block: Int, _ panel: UnsafePointer<Self>, _ width: Int,
         _ tile: UnsafeMutablePointer<Self>)
@@ -23,6 +26,13 @@ public protocol SparseScalar: TensorScalar {
     static func _transpose(
         _ source: UnsafePointer<Self>, _ sourceStride: Int, _ m: Int, _ n: Int, _ alpha: Self, _ beta: Self,
         _ target: UnsafeMutablePointer<Self>, _ targetStride: Int)
+    static func _spgemm(
+        _ semiring: Semiring
+    ) -> (
+        UnsafePointer<lk_spgemm>?, UnsafePointer<Self>?, UnsafePointer<Self>?, UnsafePointer<UInt64>?, Int, Int,
+        UnsafePointer<lk_spgemm_work>?, UnsafePointer<UInt32>?, UnsafeMutablePointer<UInt32>?,
+        UnsafeMutablePointer<Self>?
+    ) -> Void
     static func _combine(
         _ alpha: Self, _ x: UnsafePointer<Self>, _ beta: Self, _ y: UnsafeMutablePointer<Self>, _ count: Int)
 }
@@ -30,6 +40,17 @@ public protocol SparseScalar: TensorScalar {
 extension Float: SparseScalar {
     public static var _panelWidth: Int { 64 }
     public static var _panelUnit: Int { 16 }
+
+    public static func _gemv(
+        _ rowOffsets: UnsafePointer<UInt32>, _ columns: UnsafePointer<UInt32>, _ values: UnsafePointer<Float>,
+        _ x: UnsafePointer<Float>, _ rows: Range<Int>, columns count: Int, _ y: UnsafeMutablePointer<Float>
+    ) {
+        var w = lk_csr(
+            row_start: rowOffsets, column: columns, values: values, scales: nil, columns: count, wide: 1)
+        var input = lk_input()
+        input.x = x
+        Kernels.best.gemv_csr_f32(&w, &input, rows.lowerBound, rows.upperBound, y)
+    }
 
     public static func _product(
         _ w: UnsafeRawPointer, _ block: Int, _ panel: UnsafePointer<Float>, _ width: Int,
@@ -57,6 +78,18 @@ extension Float: SparseScalar {
     ) {
         Kernels.best.transpose_add_f32(source, sourceStride, m, n, alpha, beta, target, targetStride)
     }
+    public static func _spgemm(
+        _ semiring: Semiring
+    ) -> (
+        UnsafePointer<lk_spgemm>?, UnsafePointer<Float>?, UnsafePointer<Float>?, UnsafePointer<UInt64>?, Int, Int,
+        UnsafePointer<lk_spgemm_work>?, UnsafePointer<UInt32>?, UnsafeMutablePointer<UInt32>?,
+        UnsafeMutablePointer<Float>?
+    ) -> Void {
+        switch semiring {
+        case .plusTimes: Kernels.best.spgemm_f32
+        case .minPlus: Kernels.best.spgemm_min_plus_f32
+        }
+    }
     public static func _combine(
         _ alpha: Float, _ x: UnsafePointer<Float>, _ beta: Float, _ y: UnsafeMutablePointer<Float>, _ count: Int
     ) {
@@ -67,6 +100,13 @@ extension Float: SparseScalar {
 extension Double: SparseScalar {
     public static var _panelWidth: Int { 32 }
     public static var _panelUnit: Int { 8 }
+
+    public static func _gemv(
+        _ rowOffsets: UnsafePointer<UInt32>, _ columns: UnsafePointer<UInt32>, _ values: UnsafePointer<Double>,
+        _ x: UnsafePointer<Double>, _ rows: Range<Int>, columns count: Int, _ y: UnsafeMutablePointer<Double>
+    ) {
+        Kernels.best.gemv_csr_f64(rowOffsets, columns, values, x, rows.lowerBound, rows.upperBound, y)
+    }
 
     public static func _product(
         _ w: UnsafeRawPointer, _ block: Int, _ panel: UnsafePointer<Double>, _ width: Int,
@@ -93,6 +133,18 @@ extension Double: SparseScalar {
         _ target: UnsafeMutablePointer<Double>, _ targetStride: Int
     ) {
         Kernels.best.transpose_add_f64(source, sourceStride, m, n, alpha, beta, target, targetStride)
+    }
+    public static func _spgemm(
+        _ semiring: Semiring
+    ) -> (
+        UnsafePointer<lk_spgemm>?, UnsafePointer<Double>?, UnsafePointer<Double>?, UnsafePointer<UInt64>?, Int, Int,
+        UnsafePointer<lk_spgemm_work>?, UnsafePointer<UInt32>?, UnsafeMutablePointer<UInt32>?,
+        UnsafeMutablePointer<Double>?
+    ) -> Void {
+        switch semiring {
+        case .plusTimes: Kernels.best.spgemm_f64
+        case .minPlus: Kernels.best.spgemm_min_plus_f64
+        }
     }
     public static func _combine(
         _ alpha: Double, _ x: UnsafePointer<Double>, _ beta: Double, _ y: UnsafeMutablePointer<Double>, _ count: Int

@@ -1,0 +1,134 @@
+import BenchmarkHarness
+import LacunaLearn
+import LacunaSparse
+import LacunaTensor
+
+/// Whole steps of training: forward, backward, Adam. `Scripts/peers_training.py` times the dense ones with PyTorch.
+struct TrainingStepSuite {
+    let settings: Settings
+
+    func sections() throws -> [Section] { [networks(), try storages()] }
+
+    /// The networks that the peer trains, too.
+    private func networks() -> Section {
+        settings.announce("training: dense networks")
+        let (mlp, gpt) = (MLPStep(widths: [784, 512, 512, 10]), GPTStep())
+        let candidates = [
+            Candidate("MLP 784-512-512-10, batch 64", work: Work(operations: mlp.operations)) { _ in mlp.step() },
+            Candidate("GPT of 4 layers, d 128, 8 x 128 tokens", work: Work(operations: gpt.operations)) { _ in
+                gpt.step()
+            },
+        ]
+        return Section(
+            "Training steps, dense",
+            explanation: """
+                One step of training with Adam. Operations are those of the layers' products, forward and backward. \
+                `Scripts/peers_training.py` times the same steps with PyTorch.
+                """,
+            columns: [.threads, .seconds, .spread, .operations],
+            rows: settings.forEachThreadCount { threads in
+                settings.timer(rounds: 20).measure(candidates).map { Row($0, threads: threads) }
+            })
+    }
+
+    /// One network, its hidden layers stored in several ways.
+    private func storages() throws -> Section {
+        settings.announce("training: sparse weights")
+        let widths = [784, 2048, 2048, 10]
+        let dense = MLPStep(widths: widths)
+        let cases: [(name: String, density: Double, storage: SparseStorage, bar: Double?)] = [
+            ("csr, 80 % removed", 0.2, .csr, nil), ("csr, 90 % removed", 0.1, .csr, 2),
+            ("csr, 95 % removed", 0.05, .csr, 3), ("2:4", 0.5, .bitmask, 1),
+            ("blocks of 32x16, 90 % removed", 0.1, .blocks(rows: 32, columns: 16), nil),
+        ]
+        let steps = try cases.map { try MLPStep(widths: widths, density: $0.density, storage: $0.storage) }
+        let work = Work(operations: dense.operations)
+        let candidates =
+            [Candidate("dense", work: work) { _ in dense.step() }]
+            + zip(cases, steps).map { entry, step in Candidate(entry.name, work: work) { _ in step.step() } }
+        return Section(
+            "Training steps, sparse weights",
+            explanation: """
+                MLP 784-2048-2048-10, batch 64, Adam, both hidden layers stored as named: values, gradients and optimiser \
+                state exist for what is stored alone. *GFLOP/s* counts the dense step's operations, done or skipped.
+                """,
+            columns: [.threads, .seconds, .spread, .operations, .measured],
+            rows: settings.forEachThreadCount { threads in
+                let measured = settings.timer(rounds: 12).measure(candidates)
+                return [Row(measured[0], threads: threads)]
+                    + zip(cases, measured.dropFirst()).map { entry, measurement in
+                        var row = Row(measurement, threads: threads)
+                        row.compare(measurement, with: measured[0])
+                        if let bar = entry.bar { row.bars = [.atLeast(.measured, bar)] }
+                        return row
+                    }
+            })
+    }
+}
+
+/// A step of training an MLP on one fixed batch.
+private final class MLPStep {
+    private let model: MLP
+    private let optimizer = Adam(learningRate: 1e-4)
+    private let tape = Tape<Float>()
+    private let inputs: Tensor<Float>
+    private let labels: [Int32]
+    private let parameters: [Parameter<Float>]
+    let operations: Double
+
+    init(widths: [Int], density: Double = 1, storage: SparseStorage? = nil) throws {
+        var generator = SeededGenerator(seed: 1)
+        model = MLP(widths: widths, using: &generator)
+        if let storage {
+            for layer in model.layers.dropLast() {
+                let (rows, columns) = (layer.outputDimensions, layer.inputDimensions)
+                let pattern: Pattern
+                switch storage {
+                case .bitmask: pattern = .nm(n: 2, m: 4)
+                case .blocks(let height, let width): pattern = .block(rows: height, columns: width)
+                default: pattern = .unstructured(.layer)
+                }
+                let scores = Tensor<Float>(uniform: [rows, columns], using: &generator)
+                let sparsity = pattern.impliedSparsity == nil ? 1 - density : nil
+                try layer.sparsify(storage, mask: Selection.mask(scores: scores, pattern: pattern, sparsity: sparsity))
+            }
+        }
+        inputs = Tensor(normal: [64, widths[0]], using: &generator)
+        labels = (0..<64).map { $0 % Int32(widths.last!) }
+        parameters = model.parameters
+        let forward = zip(widths, widths.dropFirst()).map { Double($0 * $1) }
+        operations = 2 * 64 * (3 * forward.reduce(0, +) - forward[0])
+    }
+
+    convenience init(widths: [Int]) { try! self.init(widths: widths, density: 1, storage: nil) }
+
+    func step() {
+        for parameter in parameters { parameter.clearGradient() }
+        tape.backward(from: crossEntropy(model(tape.constant(inputs)), labels: labels))
+        optimizer.step(parameters)
+    }
+}
+
+/// A step of training a small GPT on one fixed batch.
+private final class GPTStep {
+    private let model: GPT
+    private let optimizer = Adam(learningRate: 1e-4)
+    private let tape = Tape<Float>()
+    private let ids: [Int32]
+    private let parameters: [Parameter<Float>]
+    let operations: Double
+
+    init() {
+        var generator = SeededGenerator(seed: 1)
+        model = GPT(.init(vocabulary: 512, context: 128, dimensions: 128, layers: 4, heads: 4), using: &generator)
+        ids = (0..<1024).map { Int32(($0 * 37) % 512) }
+        parameters = model.parameters
+        operations = 6 * 1024 * Double(4 * 12 * 128 * 128 + 512 * 128) + 6 * Double(4 * 8 * 2 * 128 * 128 * 128)
+    }
+
+    func step() {
+        for parameter in parameters { parameter.clearGradient() }
+        tape.backward(from: crossEntropy(model(ids, batch: 8, on: tape), labels: ids))
+        optimizer.step(parameters)
+    }
+}

@@ -1,0 +1,12 @@
+// swift-tools-version: 6.1
+import PackageDescription
+
+// Programs to copy from. A package of its own, as a user's would be: replace the path by Lacuna's address.
+let package = Package(
+    name: "lacuna-examples",
+    platforms: [.macOS(.v14)],
+    dependencies: [.package(name: "lacuna", path: "..")],
+    targets: ["sparse-product", "own-method", "prune-and-generate"].map { name in
+        .executableTarget(name: name, dependencies: [.product(name: "Lacuna", package: "lacuna")])
+    }
+)

@@ -1,0 +1,38 @@
+"""Writes Tests/LacunaIOTests/Fixtures/tables: one matrix, value(i, j) = (3 i - 2 j) / 4 for 5 rows and 4 columns, in the
+formats that NumPy, SciPy, scikit-learn and pandas write.
+
+Needs: pip install numpy scipy scikit-learn pandas
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pandas
+import scipy.io
+from scipy import sparse
+from sklearn.datasets import dump_svmlight_file
+
+OUT = Path(__file__).parent.parent / "Tests/LacunaIOTests/Fixtures/tables"
+OUT.mkdir(parents=True, exist_ok=True)
+a = np.array([[(3 * i - 2 * j) / 4 for j in range(4)] for i in range(5)])
+y = np.array([1.0, -1, 1, 1, -1])
+np.save(OUT / "rows.npy", a)
+np.save(OUT / "columns.npy", np.asfortranarray(a))
+np.save(OUT / "single.npy", a.astype(np.float32))
+np.save(OUT / "big-endian.npy", a.astype(">f8"))
+np.save(OUT / "integers.npy", (4 * a).astype(np.int64))
+np.save(OUT / "small.npy", (4 * a).astype(np.int8))
+np.save(OUT / "vector.npy", a[:, 1])
+np.save(OUT / "cube.npy", np.zeros((2, 2, 2)))
+np.save(OUT / "complex.npy", a.astype(complex))
+np.savez(OUT / "both.npz", X=a, y=y)
+np.savez_compressed(OUT / "compressed.npz", X=a)
+scipy.io.mmwrite(OUT / "sparse.mtx", sparse.coo_matrix(a))
+scipy.io.mmwrite(OUT / "dense.mtx", a)
+symmetric = a[:4] + a[:4].T
+scipy.io.mmwrite(OUT / "symmetric.mtx", sparse.coo_matrix(symmetric), symmetry="symmetric")
+scipy.io.mmwrite(OUT / "symmetric-dense.mtx", symmetric, symmetry="symmetric")
+dump_svmlight_file(a, y, str(OUT / "one.svm"), zero_based=False)
+dump_svmlight_file(a, y, str(OUT / "zero.svm"), zero_based=True, comment="with a comment")
+pandas.DataFrame(a, columns=["a", "b, c", 'say "d"', "e\nf"]).assign(
+    kind=["x", "y", None, "x", "z,z"], gap=[1, None, 3, 4, 5]).to_csv(OUT / "table.csv", index=False)

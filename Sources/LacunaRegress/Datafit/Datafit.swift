@@ -1,0 +1,122 @@
+import LacunaTensor
+
+/// How well linear predictors fit what was observed: a convex function of `η` [rows, outputs], column-major.
+///
+/// Losses are weighted means over the rows, `F(η) = Σ_i w_i f_i(η_i)` with weights that sum to 1, so that strengths of
+/// penalties do not depend on the number of rows. Every array of `rows · outputs` numbers is column-major.
+public protocol Datafit: Sendable {
+    var rows: Int { get }
+    /// Linear predictors a row: 1, tasks, or classes.
+    var outputs: Int { get }
+    /// Sample weights; they sum to 1.
+    var weights: [Double] { get }
+    func value(_ eta: UnsafePointer<Double>) -> Double
+    /// `∂F/∂η`.
+    func gradient(_ eta: UnsafePointer<Double>, into out: UnsafeMutablePointer<Double>)
+    /// `∂²F/∂η²`, the diagonal of it; for several coupled outputs a diagonal upper bound.
+    func curvature(_ eta: UnsafePointer<Double>, into out: UnsafeMutablePointer<Double>)
+    /// The largest second derivative of a row's loss `f_i`; nil if there is none.
+    var curvatureBound: Double? { get }
+    /// Whether the curvature does not depend on `η`.
+    var isQuadratic: Bool { get }
+    /// The convex conjugate `F*(s g)` at a multiple, `0 <= s <= 1`, of the gradient at some `η`.
+    func conjugate(gradient g: UnsafePointer<Double>, scale s: Double) -> Double
+    /// The same observations with other weights, which are normalised.
+    ///
+    /// - Throws: ``LacunaError/invalidArgument(_:reason:)`` if one is negative or not finite, or all are 0.
+    func weighted(by weights: [Double]) throws -> Self
+}
+
+extension Datafit {
+    public var outputs: Int { 1 }
+    public var isQuadratic: Bool { false }
+
+    /// The intercepts, one for each output, that fit best without any feature, by Newton's method.
+    ///
+    /// - Returns: Finite numbers; where the best fit lies at infinity (observations of one class only), as far as
+    ///   `maximumSteps` steps of at most 4 lead.
+    public func interceptsAlone(maximumSteps: Int = 100) -> [Double] {
+        var intercepts = [Double](repeating: 0, count: outputs)
+        let eta = Buffer<Double>(repeating: 0, count: rows * outputs)
+        let work = Buffer<Double>(uninitialized: 2 * rows * outputs)
+        refineIntercepts(&intercepts, eta: eta.pointer, work: work.pointer, maximumSteps: maximumSteps)
+        return intercepts
+    }
+
+    /// Newton steps on the intercepts alone; keeps `eta` up to date. `work` holds `2 · rows · outputs` numbers.
+    func refineIntercepts(
+        _ intercepts: inout [Double], eta: UnsafeMutablePointer<Double>, work: UnsafeMutablePointer<Double>,
+        maximumSteps: Int
+    ) {
+        let n = rows
+        let second = work + n * outputs
+        let isExact = isQuadratic && outputs == 1
+        var before = isExact ? 0 : value(eta)
+        for _ in 0..<maximumSteps {
+            gradient(eta, into: work)
+            curvature(eta, into: second)
+            var steps = [Double](repeating: 0, count: outputs)
+            var largest = 0.0
+            for k in 0..<outputs {
+                let (slope, bend) = (Self.sum(work + k * n, n), Self.sum(second + k * n, n))
+                if slope == 0 { continue }
+                // Far out, where a loss is flat, a step is bounded.
+                steps[k] = isExact ? -slope / bend : bend > 0 ? max(-4, min(4, -slope / bend)) : (slope > 0 ? -4 : 4)
+                largest = max(largest, abs(steps[k]) / (1 + abs(intercepts[k])))
+            }
+            if largest == 0 { break }
+            for attempt in 0..<30 {
+                for k in 0..<outputs where steps[k] != 0 {
+                    intercepts[k] += steps[k]
+                    for i in 0..<n { eta[k * n + i] += steps[k] }
+                }
+                if isExact { break }
+                let after = value(eta)
+                if after <= before + 1e-14 * abs(before) || attempt == 29 {
+                    before = after
+                    break
+                }
+                // Too far: back, to half of it.
+                for k in 0..<outputs where steps[k] != 0 {
+                    intercepts[k] -= steps[k]
+                    for i in 0..<n { eta[k * n + i] -= steps[k] }
+                    steps[k] /= 2
+                }
+            }
+            if largest < 1e-15 || isExact { break }
+        }
+    }
+
+    private static func sum(_ v: UnsafePointer<Double>, _ n: Int) -> Double {
+        var sum = 0.0
+        for i in 0..<n { sum += v[i] }
+        return sum
+    }
+}
+
+/// Sample weights as every datafit keeps them.
+enum SampleWeights {
+    /// Divided by their sum; equal ones for nil.
+    static func normalized(_ weights: [Double]?, rows: Int) throws -> [Double] {
+        if rows == 0 { throw LacunaError.invalidArgument("data", reason: "there are no rows") }
+        guard let weights else { return [Double](repeating: 1 / Double(rows), count: rows) }
+        if weights.count != rows {
+            throw LacunaError.invalidArgument("weights", reason: "\(weights.count) weights for \(rows) rows")
+        }
+        if let bad = weights.firstIndex(where: { !($0 >= 0) || !$0.isFinite }) {
+            throw LacunaError.invalidArgument(
+                "weights", reason: "weight \(bad + 1) is \(weights[bad]), not a finite number of at least 0")
+        }
+        let total = weights.reduce(0, +)
+        if total <= 0 || !total.isFinite {
+            throw LacunaError.invalidArgument("weights", reason: "they sum to \(total)")
+        }
+        return weights.map { $0 / total }
+    }
+
+    static func requireFinite(_ target: [Double]) throws {
+        if let bad = target.firstIndex(where: { !$0.isFinite }) {
+            throw LacunaError.invalidArgument("target", reason: "value \(bad + 1) is \(target[bad])")
+        }
+    }
+}

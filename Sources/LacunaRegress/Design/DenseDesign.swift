@@ -1,0 +1,157 @@
+import LacunaIO
+import LacunaTensor
+
+/// A dense matrix in column-major order, in memory or in a mapped file.
+///
+/// A mapped design may be larger than memory: every operation walks whole columns in ascending order.
+public struct DenseDesign: Design, @unchecked Sendable {
+    public let rows: Int
+    public let columns: Int
+    public private(set) var inverseScales: [Double]?
+    /// Keeps `values` alive. Nothing writes to it after initialisation.
+    private let owner: AnyObject
+    let values: UnsafePointer<Double>
+
+    /// - Parameter columnMajor: Column after column, `rows` numbers each.
+    public init(columnMajor values: [Double], rows: Int) {
+        precondition(rows > 0 ? values.count % rows == 0 : values.isEmpty)
+        self.init(Buffer(values), rows: rows, columns: rows > 0 ? values.count / rows : 0)
+    }
+
+    /// - Parameter matrix: Shape [rows, columns].
+    public init(_ matrix: Tensor<Double>) {
+        let transposed = matrix.transposed()
+        let buffer = transposed.withPointer { Buffer(copying: $0, count: transposed.count) }
+        self.init(buffer, rows: matrix.rows, columns: matrix.columns)
+    }
+
+    public init(_ columnMajor: Buffer<Double>, rows: Int, columns: Int) {
+        precondition(columnMajor.count >= rows * columns && columns <= Int(UInt32.max))
+        self.rows = rows
+        self.columns = columns
+        owner = columnMajor
+        values = UnsafePointer(columnMajor.pointer)
+    }
+
+    /// A design that stays on disk.
+    ///
+    /// - Parameters:
+    ///   - file: Holds the numbers column after column, in the machine's byte order.
+    ///   - offset: Where they begin; a multiple of 8.
+    /// - Throws: ``LacunaError/malformed(file:location:reason:)`` if the file is too short for the shape.
+    public init(mapping file: MappedFile, offset: Int = 0, rows: Int, columns: Int) throws {
+        let (count, overflow) = rows.multipliedReportingOverflow(by: columns)
+        let (bytes, overflow2) = count.multipliedReportingOverflow(by: 8)
+        guard rows >= 0, columns >= 0, columns <= Int(UInt32.max), offset >= 0, offset % 8 == 0, !overflow, !overflow2,
+            bytes <= file.count - offset
+        else {
+            throw LacunaError.malformed(
+                file: file.path, location: "byte \(offset)",
+                reason: "there is no room for \(rows) by \(columns) numbers in \(file.count) bytes")
+        }
+        self.rows = rows
+        self.columns = columns
+        owner = file
+        let empty = UnsafePointer(UnsafeMutablePointer<Double>(bitPattern: 8)!)  // never read: there are no numbers
+        values = file.bytes.baseAddress.map { ($0 + offset).assumingMemoryBound(to: Double.self) } ?? empty
+    }
+
+    public var byteCount: Int { rows * columns * 8 }
+
+    public func scaled(by inverseScales: [Double]?) -> DenseDesign {
+        precondition(inverseScales == nil || inverseScales!.count == columns)
+        var result = self
+        result.inverseScales = inverseScales
+        return result
+    }
+
+    public func correlations(
+        _ selected: [UInt32]?, with v: UnsafePointer<Double>, into out: UnsafeMutablePointer<Double>
+    ) {
+        let count = selected?.count ?? columns
+        Parallel.forRanges(count, grain: columnGrain(rows)) { range in
+            let target = out + range.lowerBound
+            if let selected {
+                selected.withUnsafeBufferPointer {
+                    kernels.dots_f64(
+                        values, rows, $0.baseAddress! + range.lowerBound, range.count, v, rows, target)
+                }
+            } else {
+                kernels.dots_f64(values + range.lowerBound * rows, rows, nil, range.count, v, rows, target)
+            }
+            if let scales = inverseScales {
+                for k in range { out[k] *= scales[selected.map { Int($0[k]) } ?? k] }
+            }
+        }
+    }
+
+    public func correlation(_ j: Int, with v: UnsafePointer<Double>) -> Double {
+        kernels.dot_f64(values + j * rows, v, rows) * (inverseScales?[j] ?? 1)
+    }
+
+    public func add(_ a: Double, column j: Int, to v: UnsafeMutablePointer<Double>) {
+        kernels.axpy_f64(a * (inverseScales?[j] ?? 1), values + j * rows, v, rows)
+    }
+
+    public func squaredNorms(weights: UnsafePointer<Double>, into out: UnsafeMutablePointer<Double>) {
+        Parallel.forRanges(columns, grain: columnGrain(rows)) { range in
+            for j in range {
+                let scale = inverseScales?[j] ?? 1
+                out[j] = kernels.weighted_squares_f64(values + j * rows, weights, rows) * scale * scale
+            }
+        }
+    }
+
+    public func gram(
+        _ first: [UInt32], _ second: [UInt32], weights: UnsafePointer<Double>, totalWeight: Double,
+        means: (first: [Double], second: [Double])?, into out: UnsafeMutablePointer<Double>, leading: Int
+    ) {
+        let (a, b) = (first.count, second.count)
+        if a == 0 || b == 0 { return }
+        // Blocks of rows keep the packed columns in the cache, and a mapped design out of memory.
+        let block = min(rows, max(64, (1 << 19) / (a + b)))
+        let left = Buffer<Double>(uninitialized: a * block)
+        let right = Buffer<Double>(uninitialized: b * block)
+        for i in 0..<a { (out + i * leading).update(repeating: 0, count: b) }
+        for start in stride(from: 0, to: rows, by: block) {
+            let count = min(block, rows - start)
+            for (k, j) in first.enumerated() {
+                pack(
+                    Int(j), start, count, shift: means?.first[k] ?? 0, weights: weights, into: left.pointer + k * count)
+            }
+            for (k, j) in second.enumerated() {
+                pack(Int(j), start, count, shift: means?.second[k] ?? 0, weights: nil, into: right.pointer + k * count)
+            }
+            LinearAlgebra.gemm(
+                m: a, n: b, k: count, left.pointer, leadingA: count, right.pointer, leadingB: count,
+                transposedB: true, beta: 1, into: out, leadingC: leading)
+        }
+    }
+
+    private func pack(
+        _ j: Int, _ start: Int, _ count: Int, shift: Double, weights: UnsafePointer<Double>?,
+        into target: UnsafeMutablePointer<Double>
+    ) {
+        let source = values + j * rows + start
+        let scale = inverseScales?[j] ?? 1
+        if let weights {
+            let weights = weights + start
+            for i in 0..<count { target[i] = weights[i] * (source[i] * scale - shift) }
+        } else if shift != 0 || scale != 1 {
+            for i in 0..<count { target[i] = source[i] * scale - shift }
+        } else {
+            target.update(from: source, count: count)
+        }
+    }
+
+    public func firstNonFinite() -> (row: Int, column: Int)? {
+        for j in 0..<columns {
+            let column = values + j * rows
+            // A sum of zeros is 0 unless something was not finite.
+            var sum = 0.0
+            for i in 0..<rows { sum += column[i] * 0 }
+            if sum != 0 { return ((0..<rows).first { !column[$0].isFinite } ?? 0, j) }
+        }
+        return nil
+    }
+}

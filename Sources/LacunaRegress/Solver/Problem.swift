@@ -1,0 +1,186 @@
+import LacunaTensor
+
+/// `minimise F(X β + b) + penalty(β)`: any design, any datafit, any penalty.
+public struct Problem<F: Datafit, P: Penalty>: Sendable {
+    public let design: any Design
+    public let datafit: F
+    public var penalty: P
+    /// Whether an unpenalised constant is fitted, one for each output.
+    public let hasIntercept: Bool
+
+    /// - Throws: ``LacunaError/invalidArgument(_:reason:)`` if the numbers of rows differ, or the design holds a number
+    ///   that is not finite.
+    public init(_ design: any Design, _ datafit: F, _ penalty: P, hasIntercept: Bool = true) throws {
+        guard design.rows == datafit.rows else {
+            throw LacunaError.invalidArgument(
+                "design", reason: "has \(design.rows) rows, the target has \(datafit.rows)")
+        }
+        try design.requireFinite()
+        self.design = design
+        self.datafit = datafit
+        self.penalty = penalty
+        self.hasIntercept = hasIntercept
+    }
+
+    init(unchecked design: any Design, _ datafit: F, _ penalty: P, hasIntercept: Bool) {
+        self.design = design
+        self.datafit = datafit
+        self.penalty = penalty
+        self.hasIntercept = hasIntercept
+    }
+
+    /// The same problem under another penalty.
+    public func with<Q: Penalty>(penalty: Q) -> Problem<F, Q> {
+        Problem<F, Q>(unchecked: design, datafit, penalty, hasIntercept: hasIntercept)
+    }
+
+    /// The same problem with other sample weights.
+    public func weighted(by weights: [Double]) throws -> Problem {
+        Problem(unchecked: design, try datafit.weighted(by: weights), penalty, hasIntercept: hasIntercept)
+    }
+
+    /// The objective at a solution, computed afresh.
+    public func objective(_ solution: Solution) -> Double {
+        let eta = solution.predictors(design)
+        let beta = solution.coefficients
+        return datafit.value(eta) + penalty.value(beta, columns: design.columns, outputs: datafit.outputs)
+    }
+}
+
+/// How far a solution may be from the best.
+public enum Certificate: Sendable, Equatable {
+    /// The objective exceeds the minimum by at most `absolute`; `relative` divides it by what the best constant predictor
+    /// (the predictor 0, without intercept) loses beyond a perfect fit.
+    case dualityGap(absolute: Double, relative: Double)
+    /// The distance of the negative gradient to the subdifferential of the penalty, the largest over coordinates or
+    /// groups; `relative` divides it by the largest gradient at `β = 0`.
+    case stationarity(distance: Double, relative: Double)
+
+    /// The number that a tolerance bounds.
+    public var relative: Double {
+        switch self {
+        case .dualityGap(_, let relative), .stationarity(_, let relative): relative
+        }
+    }
+}
+
+/// Coefficients and how good they are.
+public struct Solution: Sendable, Equatable {
+    public let columns: Int
+    public let outputs: Int
+    /// Places of the coefficients that are not 0, ascending: column `i % columns` of output `i / columns`.
+    public internal(set) var support: [Int]
+    /// Their values, on the scale of the design as it was given to the solver.
+    public internal(set) var values: [Double]
+    public internal(set) var intercepts: [Double]
+    public internal(set) var objective: Double
+    public internal(set) var certificate: Certificate
+    /// Times that the whole design was read for gradients.
+    public internal(set) var passes: Int
+    /// Whether the tolerance was reached. False means that the solver stopped at its iteration bound.
+    public internal(set) var converged: Bool
+
+    init(
+        beta: UnsafePointer<Double>, columns: Int, outputs: Int, intercepts: [Double], objective: Double,
+        certificate: Certificate, passes: Int, converged: Bool
+    ) {
+        self.columns = columns
+        self.outputs = outputs
+        support = (0..<columns * outputs).filter { beta[$0] != 0 }
+        values = support.map { beta[$0] }
+        self.intercepts = intercepts
+        self.objective = objective
+        self.certificate = certificate
+        self.passes = passes
+        self.converged = converged
+    }
+
+    public var intercept: Double { intercepts.first ?? 0 }
+
+    /// All coefficients [columns, outputs], column-major.
+    public var coefficients: [Double] {
+        var result = [Double](repeating: 0, count: columns * outputs)
+        for (i, value) in zip(support, values) { result[i] = value }
+        return result
+    }
+
+    /// The columns that matter to any output, ascending.
+    public var selectedColumns: [Int] {
+        outputs == 1 ? support : Set(support.map { $0 % columns }).sorted()
+    }
+
+    /// Linear predictors [rows, outputs] for the rows of a design, scaled as the one that was fitted.
+    public func predictors(_ design: any Design) -> [Double] {
+        precondition(design.columns == columns)
+        var eta = [Double](repeating: 0, count: design.rows * outputs)
+        eta.withUnsafeMutableBufferPointer { eta in
+            guard let base = eta.baseAddress else { return }
+            for k in 0..<outputs {
+                (base + k * design.rows).update(repeating: intercepts[k], count: design.rows)
+            }
+            for (i, value) in zip(support, values) {
+                design.add(value, column: i % columns, to: base + i / columns * design.rows)
+            }
+        }
+        return eta
+    }
+
+    /// The same model for the columns as stored, undoing the scales of `design`.
+    public func unscaled(_ design: any Design) -> Solution {
+        guard let scales = design.inverseScales else { return self }
+        var result = self
+        for k in result.values.indices { result.values[k] *= scales[support[k] % columns] }
+        return result
+    }
+}
+
+/// A solver for penalties that are sums over coordinates.
+public protocol SeparableSolver: Sendable {
+    /// - Parameter start: Where to begin; 0 for nil.
+    /// - Throws: ``LacunaError/cancelled``, or ``LacunaError/unsupported(file:what:)`` for a datafit that the solver
+    ///   cannot handle.
+    func solve<F: Datafit, P: SeparablePenalty>(_ problem: Problem<F, P>, from start: Solution?) throws -> Solution
+
+    /// Solutions for each strength in turn, every one starting from the one before. Calls `each` with every solution;
+    /// false ends the path there.
+    func path<F: Datafit, P: SeparablePenalty & ScalablePenalty>(
+        _ problem: Problem<F, P>, strengths: [Double], each: (Int, Solution) throws -> Bool
+    ) throws -> [Solution]
+}
+
+extension SeparableSolver {
+    public func solve<F: Datafit, P: SeparablePenalty>(_ problem: Problem<F, P>) throws -> Solution {
+        try solve(problem, from: nil)
+    }
+
+    public func path<F: Datafit, P: SeparablePenalty & ScalablePenalty>(
+        _ problem: Problem<F, P>, strengths: [Double], each: (Int, Solution) throws -> Bool = { _, _ in true }
+    ) throws -> [Solution] {
+        var solutions: [Solution] = []
+        for (index, strength) in strengths.enumerated() {
+            solutions.append(
+                try solve(problem.with(penalty: problem.penalty.with(strength: strength)), from: solutions.last))
+            if try !each(index, solutions[index]) { break }
+        }
+        return solutions
+    }
+}
+
+/// A solver for penalties that are sums over groups of columns.
+public protocol GroupSolver: Sendable {
+    func solve<F: Datafit, P: GroupPenalty>(_ problem: Problem<F, P>, from start: Solution?) throws -> Solution
+}
+
+extension GroupSolver {
+    public func path<F: Datafit, P: GroupPenalty & ScalablePenalty>(
+        _ problem: Problem<F, P>, strengths: [Double], each: (Int, Solution) throws -> Bool = { _, _ in true }
+    ) throws -> [Solution] {
+        var solutions: [Solution] = []
+        for (index, strength) in strengths.enumerated() {
+            solutions.append(
+                try solve(problem.with(penalty: problem.penalty.with(strength: strength)), from: solutions.last))
+            if try !each(index, solutions[index]) { break }
+        }
+        return solutions
+    }
+}

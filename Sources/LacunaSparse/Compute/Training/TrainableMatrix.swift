@@ -1,0 +1,29 @@
+import LacunaTensor
+
+/// A sparse matrix `W` [rows, columns] whose values may be trained: its three products on panels.
+///
+/// ``CompressedRows`` holds any pattern (N:M patterns too), ``CompressedBlocks`` dense blocks.
+public protocol TrainableMatrix: Sendable {
+    associatedtype Scalar: SparseScalar
+    /// Outputs.
+    var rows: Int { get }
+    /// Inputs.
+    var columns: Int { get }
+    /// Values stored.
+    var count: Int { get }
+
+    func withValues<R>(_ body: (UnsafePointer<Scalar>) throws -> R) rethrows -> R
+    mutating func withMutableValues<R>(_ body: (UnsafeMutableBufferPointer<Scalar>) throws -> R) rethrows -> R
+
+    /// `Y = alpha X Wᵀ + beta Y`
+    func multiply(_ x: Panels<Scalar>, alpha: Scalar, beta: Scalar, into y: Panels<Scalar>)
+    /// `dX = alpha dY W + beta dX`
+    func multiplyTransposed(_ dy: Panels<Scalar>, alpha: Scalar, beta: Scalar, into dx: Panels<Scalar>)
+    /// `g[j] (+)= Σ_b dY[b, row(j)] X[b, column(j)]` for every value `j`.
+    func accumulateGradient(
+        output dy: Panels<Scalar>, input x: Panels<Scalar>, into gradient: UnsafeMutablePointer<Scalar>, adding: Bool)
+    func densified() -> Tensor<Scalar>
+}
+
+extension CompressedRows: TrainableMatrix {}
+extension CompressedBlocks: TrainableMatrix {}

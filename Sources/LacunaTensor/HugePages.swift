@@ -1,0 +1,61 @@
+#if canImport(Darwin)
+    import Darwin
+#elseif canImport(Musl)
+    import Musl
+#else
+    import Glibc
+#endif
+
+/// Memory that the system is asked to map in pages of 2 MiB: reading weights then does not wait for address translation,
+/// and the processor's own prefetching runs on where it would stop at the end of a small page.
+enum HugePages {
+    static let size = 2 << 20
+
+    /// Memory that several buffers share, freed with the last of them.
+    final class Block: @unchecked Sendable {
+        static let size = 16 * HugePages.size
+        /// What is larger gets memory of its own.
+        static let largestPart = 2 * HugePages.size
+        private let start: UnsafeMutableRawPointer
+        private var used = 0
+
+        init() { start = HugePages.allocate(Block.size) }
+        deinit { free(start) }
+
+        /// The next `bytes`, if so many are left.
+        func take(_ bytes: Int) -> UnsafeMutableRawPointer? {
+            let end = used + (bytes + 63) / 64 * 64
+            guard end <= Block.size else { return nil }
+            defer { used = end }
+            return start + used
+        }
+    }
+
+    private static let current = Locked<Block?>(nil)
+
+    /// `bytes` of a block, at most ``Block/largestPart``.
+    static func share(_ bytes: Int) -> (UnsafeMutableRawPointer, Block) {
+        precondition(bytes <= Block.largestPart)
+        return current.withLock { current in
+            if let block = current, let part = block.take(bytes) { return (part, block) }
+            let block = Block()
+            current = block
+            guard let part = block.take(bytes) else { preconditionFailure("a fresh block is too small") }
+            return (part, block)
+        }
+    }
+
+    /// `bytes` for `free`. Exhausted memory ends the program: sizes from files are checked when they are read.
+    static func allocate(_ bytes: Int, alignment: Int = HugePages.size) -> UnsafeMutableRawPointer {
+        let total = (bytes + alignment - 1) / alignment * alignment
+        var raw: UnsafeMutableRawPointer?
+        guard posix_memalign(&raw, alignment, total) == 0, let raw else {
+            fatalError("out of memory: \(total) bytes")
+        }
+        #if os(Linux)
+            let adviseHugePages: Int32 = 14  // MADV_HUGEPAGE, which Glibc's module does not export
+            if alignment == HugePages.size { madvise(raw, total, adviseHugePages) }
+        #endif
+        return raw
+    }
+}

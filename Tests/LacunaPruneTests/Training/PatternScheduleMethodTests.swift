@@ -1,0 +1,245 @@
+import LacunaIO
+import LacunaLearn
+import LacunaPrune
+import LacunaSparse
+import LacunaTensor
+import Testing
+
+@Suite struct PatternScheduleMethodTests {
+    @Test func progressiveGradientFlowLimits() throws {
+        let method = try ProgressiveGradientFlow(n: 1, m: 4, flow: .exponential(6))
+        #expect(method.factor(at: 0) == 1 && abs(method.factor(at: 0.5) - exponential(-3)) < 1e-12)
+        #expect(try ProgressiveGradientFlow(n: 1, m: 4, flow: .linear(2)).factor(at: 0.75) == 0)
+        // No decay at all is dense training until the end; infinitely fast decay is the straight-through estimator.
+        let (free, dense) = (network(), network())
+        try train(free, hooks: [ProgressiveGradientFlow(n: 1, m: 4, flow: .exponential(0))], steps: 15)
+        try train(dense, hooks: [], steps: 15)
+        let mask = free.layers[0].dense!.mask!
+        #expect(mask.satisfies(.nm(n: 1, m: 4)))
+        #expect(free.layers[0].weight.densified() == mask.applied(to: dense.layers[0].weight.densified()))
+        let (fast, through) = (network(), network())
+        // At step 0 the factor is 1 whatever the rate, so the runs are compared with one that masks from step 1.
+        try train(fast, hooks: [ProgressiveGradientFlow(n: 1, m: 4, flow: .linear(1e9))], steps: 1)
+        try train(through, hooks: [], steps: 1)
+        #expect(Mask(nonzerosOf: fast.layers[0].weight.densified()).satisfies(.nm(n: 1, m: 4)))
+        let stepwise = network()
+        try train(stepwise, hooks: [ProgressiveGradientFlow(n: 1, m: 8, flow: .stepwise)], steps: 24)
+        #expect(Mask(nonzerosOf: stepwise.layers[0].weight.densified()).satisfies(.nm(n: 1, m: 8)))
+        #expect(throws: LacunaError.self) { try ProgressiveGradientFlow(n: 5, m: 4) }
+    }
+
+    /// The input's gradient goes through the copy with groups of outputs, the weight's gradient to every entry.
+    @Test func bothDirections() throws {
+        var generator = SeededGenerator(seed: 3)
+        let weight = Parameter(Tensor<Float>(normal: [8, 12], using: &generator))
+        let view = StraightThroughView(.nm(n: 2, m: 4), backward: .nm(n: 2, m: 4, axis: .output))
+        let tape = Tape<Float>()
+        let x = tape.variable(Tensor(normal: [5, 12], using: &generator))
+        let dy = Tensor<Float>(normal: [5, 8], using: &generator)
+        let (forward, backward) = view.weights(weight.on(tape))
+        let y = x.linear(forward, backward: backward)
+        tape.backward(from: (y * tape.constant(dy)).sum())
+        let outputs = StraightThroughView.mask(weight.value, .nm(n: 2, m: 4, axis: .output))
+        for c in 0..<12 { for r in [0, 4] { #expect((r..<r + 4).count { outputs[$0, c] } == 2) } }
+        let expected = dy.multiplied(by: outputs.applied(to: weight.value))
+        #expect(zip(x.gradient!.scalars, expected.scalars).allSatisfy { abs($0 - $1) < 1e-5 })
+        let inputs = StraightThroughView.mask(weight.value, .nm(n: 2, m: 4))
+        #expect(y.value == x.value.multiplied(by: inputs.applied(to: weight.value), otherTransposed: true))
+        #expect(weight.gradient!.scalars.allSatisfy { $0 != 0 })
+        #expect(try BDWP(n: 2, m: 8).computeRatio == 0.5)
+        let model = network()
+        try train(model, hooks: [BDWP(n: 2, m: 4)], steps: 10)
+        #expect(Mask(nonzerosOf: model.layers[0].weight.densified()).satisfies(.nm(n: 2, m: 4)))
+    }
+
+    @Test func castDrivesMaskedWeightsToNothing() throws {
+        let model = network()
+        let method = try CAST(pattern: .nm(n: 2, m: 4), lambda: 1e-2)
+        var before: [Tensor<Float>] = []
+        method.beforePruning = { before = model.layers.map { $0.weight.densified() } }
+        try train(model, hooks: [method], steps: 400, optimizer: Adam(), rate: 2e-3)
+        #expect(method.residual < 0.1)
+        #expect(Mask(nonzerosOf: model.layers[0].weight.densified()).satisfies(.nm(n: 2, m: 4)))
+        #expect(Mask(nonzerosOf: before[0]).keptCount > 240)
+        // The first step has no decay, α being 0. As v is built from the momentum, it is 1 / (1 - β₁) times the rate.
+        let (one, start) = (network(), network())
+        try train(one, hooks: [CAST(pattern: .nm(n: 2, m: 4), lambda: 100)], steps: 1, optimizer: Adam(), rate: 1e-3)
+        let mask = one.layers[0].dense!.mask!
+        let (moved, from) = (one.layers[0].weight.densified(), start.layers[0].weight.densified())
+        var moves: [Float] = []
+        for r in 0..<24 { for c in 0..<20 where mask[r, c] { moves.append(abs(moved[r, c] - from[r, c])) } }
+        #expect(moves.allSatisfy { $0 <= 1.001e-2 } && moves.count { $0 > 0.99e-2 } > 200)
+    }
+
+    @Test func gradualPruningFollowsItsRamp() throws {
+        let method = try GradualPruning(sparsity: 0.8, layers: .all, interval: 1)
+        #expect(method.sparsity(at: 0.2) == 0 && abs(method.sparsity(at: 0.5) - 0.7) < 1e-12)
+        #expect(method.sparsity(at: 0.9) == 0.8)
+        #expect(abs(method.meanDensity - 0.5) < 1e-12)
+        let cases: [(Double, GradualPruning.Ramp, Double)] = [
+            (0.2, .cubic, 0.875), (0.5, .cubic, 0.6875), (0.8, .linear, 0.6),
+        ]
+        for (sparsity, ramp, density) in cases {
+            #expect(abs(try GradualPruning(sparsity: sparsity, ramp: ramp).meanDensity - density) < 1e-12)
+        }
+        let model = network()
+        var kept = [Mask?](repeating: nil, count: 3)
+        try train(model, hooks: [method], steps: 80) { _ in
+            for (index, layer) in model.layers.enumerated() {
+                let mask = layer.dense!.mask
+                if let old = kept[index] { #expect(mask!.subtracting(old).keptCount == 0) }
+                kept[index] = mask
+            }
+        }
+        #expect(abs(method.measuredMeanDensity - 0.5) < 0.02)
+        #expect(abs(model.layers[0].dense!.mask!.sparsity - 0.8) < 1e-9)
+    }
+
+    @Test func densifyingKeepsTheFunction() throws {
+        let model = network()
+        try train(model, hooks: [StaticRandomSparsity(budget: .uniform(0.75), storage: .csr)], steps: 10)
+        let before = model.layers.map { $0.weight.densified() }
+        model.densify()
+        #expect(model.layers.map { $0.weight.densified() } == before)
+        #expect(model.layers.allSatisfy { $0.dense != nil && $0.dense!.mask == nil })
+        try train(model, hooks: [], steps: 10)
+        #expect(Mask(nonzerosOf: model.layers[0].weight.densified()).keptCount > 400)
+    }
+
+    @Test func isoFLOPWidths() throws {
+        let (widths, budget) = try SparseIFT(sparsity: 0.75).wide([200, 16, 16, 4])
+        #expect(widths == [200, 32, 32, 4])
+        #expect(budget == .perLayer(["layers.0": 0.5, "layers.1": 0.75, "layers.2": 0.5]))
+        #expect(abs(try SparseIFT(sparsity: 0.9).widening - 3.1622776) < 1e-6)
+        #expect(try SparseIFT(sparsity: 0).wide([4, 5, 6]).widths == [4, 5, 6])
+    }
+
+    /// A slice computes what the parent computes with the other nodes silenced.
+    @Test func slicedNetworks() {
+        let parent = network()
+        var generator = SeededGenerator(seed: 4)
+        let choice = NodeSearch.randomChoice([20, 24, 16, 2], kept: 7, using: &generator)
+        let child = NodeSearch.sliced(parent, choice)
+        let silenced = network()
+        for (index, kept) in choice.enumerated() {
+            let layer = silenced.layers[index].dense!
+            layer.mask = Mask(rows: layer.outputs, columns: layer.inputs) { row, _ in kept.contains(row) }
+            var bias = silenced.layers[index].bias!.value
+            for row in 0..<layer.outputs where !kept.contains(row) { bias[row] = 0 }
+            silenced.layers[index].bias!.value = bias
+        }
+        let x = Tensor<Float>(normal: [6, 20], using: &generator)
+        let tape = Tape<Float>()
+        let (a, b) = (child(tape.constant(x)).value, silenced(tape.constant(x)).value)
+        #expect(zip(a.scalars, b.scalars).allSatisfy { abs($0 - $1) < 1e-5 })
+        let all = NodeSearch.sliced(parent, [Array(0..<24), Array(0..<16)])
+        #expect(all.layers[1].weight.densified() == parent.layers[1].weight.densified())
+        let batch = (inputs: x, labels: [Int32](repeating: 0, count: 6))
+        let found = NodeSearch(trials: 20, seed: 1).best(of: parent, kept: 5, batch: batch)
+        #expect(found.losses.count == 20 && found.choice.allSatisfy { $0.count == 5 })
+    }
+
+    @Test func pqIndexClosedForms() throws {
+        let (narrow, wide) = (try PQIndex(p: 0.5, q: 1), try PQIndex(p: 1, q: 2))
+        let constant = [Float](repeating: -3, count: 50)
+        var spike = [Float](repeating: 0, count: 100)
+        spike[3] = 7
+        #expect(narrow.value(constant) < 1e-12 && wide.value(constant) < 1e-12)
+        #expect(abs(narrow.value(spike) - 0.99) < 1e-9 && abs(wide.value(spike) - 0.9) < 1e-9)
+        var generator = SeededGenerator(seed: 3)
+        let normal = (0..<100_000).map { _ in Float(generator.normal()) }
+        #expect(abs(wide.value(normal) - 0.2021) < 2e-3 && abs(narrow.value(normal) - 0.1528) < 2e-3)
+        #expect(abs(wide.retainedShare(index: 0.2021) - 0.637) < 1e-3)
+        #expect(abs(narrow.retainedShare(index: 0.1528) - 0.847) < 1e-3)
+        #expect(abs(wide.value(normal.map { 5 * $0 }) - wide.value(normal)) < 1e-9)
+        #expect(abs(wide.value(normal + normal) - wide.value(normal)) < 1e-9)
+        #expect(wide.value(normal + [0, 0, 0]) > wide.value(normal))
+        #expect(wide.pruneShare(index: 0.99) == 0.9 && wide.pruneShare(index: 0) == 0)
+        #expect(throws: LacunaError.self) { try PQIndex(p: 2, q: 2) }
+    }
+
+    @Test func iterativePruningIsGlobalAndExact() throws {
+        let model = network()
+        let all = 20 * 24 + 24 * 16 + 16 * 2
+        try IterativePruning.prune(model.layers, share: 0.3)
+        #expect(
+            model.layers.reduce(0) { $0 + $1.weight.activeCount } == all
+                - Selection.removedCount(sparsity: 0.3, of: all))
+        let first = model.layers.map { $0.dense!.mask! }
+        let active = IterativePruning.activeValues(model.layers)
+        #expect(active.count == first.reduce(0) { $0 + $1.keptCount })
+        try IterativePruning.prune(model.layers, share: 0.5)
+        for (layer, old) in zip(model.layers, first) { #expect(layer.dense!.mask!.subtracting(old).keptCount == 0) }
+        let half = active.map(abs).sorted()[active.count - IterativePruning.activeValues(model.layers).count]
+        #expect(IterativePruning.activeValues(model.layers).allSatisfy { abs($0) >= half })
+    }
+
+    @Test func soups() throws {
+        let (a, b, target) = (network(seed: 1), network(seed: 2), network(seed: 1))
+        let mask = Mask(rows: 24, columns: 20) { ($0 + $1) % 3 == 0 }
+        for model in [a, b, target] { model.layers[0].dense!.mask = mask }
+        try SparseModelSoup.average([a, b], into: target)
+        let mean = target.layers[0].weight.densified()
+        #expect(Mask(nonzerosOf: mean) == mask)
+        #expect(
+            abs(mean[0, 0] - 0.5 * (a.layers[0].weight.densified()[0, 0] + b.layers[0].weight.densified()[0, 0])) < 1e-6
+        )
+        try SparseModelSoup.average([a, a], into: target)
+        #expect(target.layers.map { $0.weight.densified() } == a.layers.map { $0.weight.densified() })
+        b.layers[0].dense!.mask = nil
+        #expect(throws: LacunaError.self) { try SparseModelSoup.average([a, b], into: target) }
+    }
+
+    @Test func groupEnvelopes() throws {
+        let singletons = (0..<5).map { [$0] }
+        func prox(_ lambda: Double, _ k: Double) throws -> [Double] {
+            var v = [3, -2, 1.5, 0.5, -0.1]
+            try GroupEnvelope(k: k).prox(&v, groups: singletons, lambda: lambda)
+            return v
+        }
+        func agree(_ a: [Double], _ b: [Double]) -> Bool { zip(a, b).allSatisfy { abs($0 - $1) < 1e-5 } }
+        #expect(agree(try prox(1, 2), [1.5, -0.833333, 0.333333, 0, 0]))
+        #expect(agree(try prox(0.5, 2), [2, -1.125, 0.625, 0, 0]))
+        #expect(agree(try prox(1, 5), [1.5, -1, 0.75, 0.25, -0.05]))
+        let norms = [3, 2, 1.5, 0.5, 0.1]
+        #expect(abs(try GroupEnvelope(k: 1).value(norms: norms) - 25.205) < 1e-9)
+        #expect(abs(try GroupEnvelope(k: 2).value(norms: norms) - 12.6025) < 1e-9)
+        #expect(abs(try GroupEnvelope(k: 5).value(norms: norms) - 7.755) < 1e-9)
+        // No change of the result lowers what it minimises.
+        var generator = SeededGenerator(seed: 3)
+        let (v, groups, lambda) = (
+            (0..<12).map { _ in generator.normal() }, (0..<4).map { g in (3 * g..<3 * g + 3).map { $0 } }, 0.7
+        )
+        let envelope = try GroupEnvelope(k: 2)
+        func objective(_ x: [Double]) -> Double {
+            let norms = groups.map { $0.reduce(0) { $0 + x[$1] * x[$1] }.squareRoot() }
+            return 0.5 * zip(x, v).reduce(0) { $0 + ($1.0 - $1.1) * ($1.0 - $1.1) } + lambda
+                * envelope.value(norms: norms)
+        }
+        var best = v
+        envelope.prox(&best, groups: groups, lambda: lambda)
+        let lowest = objective(best)
+        for _ in 0..<300 {
+            let moved = best.map { $0 + 0.02 * generator.normal() }
+            #expect(objective(moved) > lowest - 1e-9)
+        }
+        let model = network()
+        let method = try EnvelopeRegularization(keep: 0.5, lambda: 5)
+        try train(model, hooks: [method], steps: 200)
+        #expect(method.strongestRows().map(\.count) == [12, 8])
+    }
+
+    @Test func quickSelectionKeepsItsConnections() throws {
+        var generator = SeededGenerator(seed: 3)
+        var x = Tensor<Float>(normal: [120, 30], using: &generator)
+        for i in 0..<120 { for c in 1..<6 { x[i, c] = x[i, 0] + 0.1 * x[i, c] } }
+        var method = QuickSelection()
+        (method.hidden, method.density, method.epochs, method.batch) = (20, 4, 3, 20)
+        let result = try method.run(x)
+        #expect(result.connections == 2 * 4 * 50 && result.strengths.count == 30)
+        #expect(result.strengths.allSatisfy { $0 >= 0 } && result.selected(5).count == 5)
+        #expect(try method.run(x).strengths == result.strengths)
+        method.exchange = 1.5
+        #expect(throws: LacunaError.self) { try method.run(x) }
+    }
+}

@@ -1,0 +1,88 @@
+import LacunaRegress
+import LacunaTensor
+import Testing
+
+@Suite struct CrossValidationTests {
+    @Test func foldsAreEvenSeededAndStratified() {
+        let folds = CrossValidation.folds(rows: 23, count: 5, seed: 1)
+        let sizes = (0..<5).map { fold in folds.count { $0 == fold } }
+        #expect(sizes.sorted() == [4, 4, 5, 5, 5])
+        #expect(folds == CrossValidation.folds(rows: 23, count: 5, seed: 1))
+        #expect(folds != CrossValidation.folds(rows: 23, count: 5, seed: 2))
+        let strata = (0..<40).map { $0 % 4 == 0 ? 1 : 0 }
+        let stratified = CrossValidation.folds(rows: 40, count: 5, seed: 3, strata: strata)
+        for fold in 0..<5 { #expect((0..<40).count { stratified[$0] == fold && strata[$0] == 1 } == 2) }
+    }
+
+    /// Against fits of copied rows.
+    @Test func lossesAreThoseOfRowsLeftOut() throws {
+        let design = correlatedDesign(rows: 30, columns: 12)
+        let y = target(design, nonzeros: 3, noise: 0.5)
+        let folds = CrossValidation.folds(rows: 30, count: 3, seed: 5)
+        let strengths = [0.5, 0.1, 0.02]
+        let validation = try CrossValidation(
+            Problem(design, SquaredLoss(y), L1(1)), strengths: strengths, folds: folds,
+            solver: ProximalNewton(tolerance: 1e-12))
+        func rows(_ keep: (Int) -> Bool) -> (DenseDesign, [Double]) {
+            let chosen = (0..<30).filter { keep(folds[$0]) }
+            var values: [Double] = []
+            for j in 0..<12 {
+                var column = [Double](repeating: 0, count: 30)
+                design.add(1, column: j, to: &column)
+                values += chosen.map { column[$0] }
+            }
+            return (DenseDesign(columnMajor: values, rows: chosen.count), chosen.map { y[$0] })
+        }
+        for (index, strength) in strengths.enumerated() {
+            let losses = try (0..<3).map { fold in
+                let (train, trainTarget) = rows { $0 != fold }
+                let (test, testTarget) = rows { $0 == fold }
+                let solution = try ProximalNewton(tolerance: 1e-12).solve(
+                    Problem(train, SquaredLoss(trainTarget), L1(strength)))
+                return try SquaredLoss(testTarget).value(solution.predictors(test))
+            }
+            let mean = losses.reduce(0, +) / 3
+            #expect(abs(validation.losses[index] - mean) < 1e-6)
+            let variance = losses.reduce(0) { $0 + ($1 - mean) * ($1 - mean) } / 2
+            #expect(abs(validation.standardErrors[index] - (variance / 3).squareRoot()) < 1e-6)
+        }
+        #expect(validation.converged)
+    }
+
+    @Test func theSimplestIsWithinOneError() throws {
+        let design = correlatedDesign(rows: 100, columns: 60)
+        let y = target(design, nonzeros: 4, noise: 1)
+        let problem = try Problem(design, SquaredLoss(y), L1(1))
+        let strengths = try RegularizationPath.strengths(
+            from: RegularizationPath.maximumStrength(problem), ratio: 1e-2, count: 25)
+        let validation = try CrossValidation(
+            problem, strengths: strengths, folds: CrossValidation.folds(rows: 100, count: 5, seed: 1))
+        let (best, simplest) = (validation.best, validation.simplest)
+        #expect(simplest <= best && best > 0)
+        #expect(validation.losses[simplest] <= validation.losses[best] + validation.standardErrors[best])
+        #expect(
+            simplest == 0
+                || validation.losses[simplest - 1] > validation.losses[best] + validation.standardErrors[best])
+        let path = try RegularizationPath(problem, strengths: strengths)
+        let chosen = path.solutions[simplest]
+        #expect((0..<4).allSatisfy { chosen.support.contains($0 * 15) }, "the true columns are found")
+        #expect(throws: LacunaError.self) {
+            try CrossValidation(problem, strengths: strengths, folds: [Int](repeating: 0, count: 100))
+        }
+    }
+
+    @Test func groupsAndClasses() throws {
+        let design = correlatedDesign(rows: 60, columns: 20)
+        let y = target(design, nonzeros: 2, noise: 0.5)
+        let folds = CrossValidation.folds(rows: 60, count: 4, seed: 2)
+        let grouped = try Problem(design, SquaredLoss(y), GroupLasso(1, groups: .runs(of: 4, columns: 20)))
+        let strengths = try RegularizationPath.strengths(
+            from: RegularizationPath.maximumStrength(grouped), ratio: 0.05, count: 8)
+        #expect(try CrossValidation(groups: grouped, strengths: strengths, folds: folds).best > 0)
+        let logistic = try Problem(design, LogisticLoss(y.map { $0 > 0 ? 1 : 0 }), L1(1))
+        let path = try RegularizationPath.strengths(
+            from: RegularizationPath.maximumStrength(logistic), ratio: 0.05, count: 8)
+        let validation = try CrossValidation(logistic, strengths: path, folds: folds)
+        #expect(validation.best > 0 && validation.losses[0] > validation.losses[validation.best])
+    }
+}

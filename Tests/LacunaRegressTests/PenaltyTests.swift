@@ -1,0 +1,115 @@
+import LacunaRegress
+import LacunaTensor
+import Testing
+
+/// Proximal operators against a search over a grid; slopes by differences; distances at proximal points.
+@Suite struct PenaltyTests {
+    static let separable: [any SeparablePenalty] = [
+        L1(0.7), L1(0), WeightedL1(0.5, factors: [1.7]), NonNegativeL1(0.4), NonNegativeL1(0),
+        ElasticNet(0.8, mixing: 0.3), ElasticNet(0.8, mixing: 0), SCAD(0.6), SCAD(0.6, shape: 2.2),
+        SCAD(0.6, shape: .infinity), MCP(0.6), MCP(0.6, shape: 0.8), MCP(0.6, shape: .infinity), LogSum(0.3),
+        LogSum(0.2, width: 2), L0(0.4), CEL0(0.4, squaredNorms: [1.3]), CEL0(0.4, squaredNorms: [0.6]),
+    ]
+
+    @Test(arguments: separable.indices, [0.2, 1, 3]) func proximalPointsAreMinima(index: Int, step: Double) {
+        let penalty = Self.separable[index]
+        for i in -60...60 {
+            let x = Double(i) / 15 + 0.003
+            let z = penalty.proximal(x, step: step, 0)
+            func objective(_ z: Double) -> Double { (z - x) * (z - x) / 2 + step * penalty.value(z, 0) }
+            let own = objective(z)
+            for k in -600...600 {
+                let other = Double(k) / 100
+                #expect(objective(other) >= own - 1e-12, "\(penalty) at \(x): \(z) but \(other)")
+            }
+            // The vector form does the same.
+            var vector = [x, x]
+            penalty.proximal(&vector, step: step, columns: 1, outputs: 2)
+            #expect(vector == [z, z])
+            // Stationary: -gradient of ½(z - x)²/step is a subgradient.
+            let distance = penalty.distance(z, gradient: (z - x) / step, lipschitz: 1 / step, 0)
+            #expect(distance < 1e-9, "\(penalty) at \(x): \(distance)")
+        }
+    }
+
+    @Test(arguments: separable.indices) func slopesAndBends(index: Int) {
+        let penalty = Self.separable[index]
+        for x in [0.05, 0.3, 0.91, 1.7, 5, -0.05, -0.3, -0.91, -1.7, -5] {
+            if penalty is NonNegativeL1 && x < 0 { continue }
+            let h = 1e-5
+            let slope = (penalty.value(x + h, 0) - penalty.value(x - h, 0)) / (2 * h)
+            #expect(abs(slope - penalty.slope(x, 0)) < 1e-6)
+            let bend = (penalty.slope(x + h, 0) - penalty.slope(x - h, 0)) / (2 * h)
+            #expect(abs(bend - penalty.bend(x, 0)) < 1e-6)
+        }
+        #expect(penalty.value(0, 0) == 0)
+    }
+
+    /// Fenchel and Young for the convex ones.
+    @Test(arguments: separable.indices) func conjugatesBound(index: Int) {
+        let penalty = Self.separable[index]
+        guard penalty.hasDual else { return }
+        for v in [-3.0, -0.5, 0, 0.2, 1, 4] {
+            let s = penalty.dualScale(v, 0)
+            #expect(s > 0 && s <= 1)
+            let conjugate = penalty.conjugate(s * v, 0)
+            for k in -400...400 {
+                let x = Double(k) / 50
+                let value = penalty.value(x, 0)
+                if value.isFinite { #expect(s * v * x - value <= conjugate + 1e-12) }
+            }
+            // A larger multiple has no finite conjugate.
+            if s < 1 {
+                let far = v > 0 ? 1e9 : -1e9
+                #expect(1.01 * s * v * far - penalty.value(far, 0) > 1e6)
+            }
+        }
+    }
+
+    @Test func limitsAreTheLasso() {
+        for x in [-3.0, -0.7, 0, 0.2, 1.9] {
+            let lasso = L1(0.5).proximal(x, step: 0.8, 0)
+            #expect(SCAD(0.5, shape: .infinity).proximal(x, step: 0.8, 0) == lasso)
+            #expect(abs(SCAD(0.5, shape: 1e9).proximal(x, step: 0.8, 0) - lasso) < 1e-8)
+            #expect(abs(MCP(0.5, shape: 1e9).proximal(x, step: 0.8, 0) - lasso) < 1e-8)
+            #expect(ElasticNet(0.5, mixing: 1).proximal(x, step: 0.8, 0) == lasso)
+        }
+    }
+
+    @Test(arguments: [0, 0.4, 1]) func groupProximalPointsAreMinima(mixing: Double) throws {
+        var random = SeededGenerator(seed: 9)
+        let groups = try Groups([[0, 2, 5], [1], [3, 4]], columns: 6)
+        let penalty = GroupLasso(0.6, groups: groups, mixing: mixing)
+        for trial in 0..<20 {
+            let v = (0..<12).map { _ in (trial % 3 == 0 ? 0.4 : 1.5) * random.normal() }
+            var z = v
+            penalty.proximal(&z, step: 0.7, columns: 6, outputs: 2)
+            func objective(_ z: [Double]) -> Double {
+                zip(z, v).reduce(0) { $0 + ($1.0 - $1.1) * ($1.0 - $1.1) / 2 }
+                    + 0.7 * penalty.value(z, columns: 6, outputs: 2)
+            }
+            let own = objective(z)
+            for k in 0..<200 {
+                let other = z.map { k % 4 == 0 && $0 == 0 ? 0 : $0 + 0.1 * random.normal() }
+                #expect(objective(other) >= own - 1e-12)
+            }
+            let gradient = zip(z, v).map { ($0 - $1) / 0.7 }
+            let ones = [Double](repeating: 1, count: 6)
+            #expect(penalty.distance(z, gradient: gradient, lipschitz: ones, columns: 6, outputs: 2) < 1e-12)
+            // At 0, the strength at which 0 is stationary.
+            let strength = penalty.strengthAtZero(gradient: v, lipschitz: ones, columns: 6, outputs: 2)
+            let zero = [Double](repeating: 0, count: 12)
+            func distance(_ s: Double) -> Double {
+                penalty.with(strength: s).distance(zero, gradient: v, lipschitz: ones, columns: 6, outputs: 2)
+            }
+            #expect(distance(strength) < 1e-9 && distance(strength * 0.999) > 0)
+        }
+    }
+
+    @Test func groupsMustBeAPartition() throws {
+        #expect(throws: LacunaError.self) { try Groups([[0, 1], [1, 2]], columns: 3) }
+        #expect(throws: LacunaError.self) { try Groups([[0, 1]], columns: 3) }
+        #expect(throws: LacunaError.self) { try Groups([[0, 1, 3]], columns: 3) }
+        #expect(Groups.runs(of: 2, columns: 5).members == [[0, 1], [2, 3], [4]])
+    }
+}

@@ -1,0 +1,187 @@
+import CLacuna
+import LacunaTensor
+import Testing
+
+@testable import LacunaSparse
+
+@Suite struct SparseProductTests {
+    /// A random matrix with rows that are empty, short, and full.
+    private func matrix<S: SparseScalar>(
+        _ rows: Int, _ columns: Int, _ density: Double, seed: UInt64, of: S.Type = S.self
+    ) -> CompressedRows<S> {
+        var generator = SeededGenerator(seed: seed, stream: UInt64(rows))
+        var (offsets, indices) = ([0], [Int]())
+        for r in 0..<rows {
+            if r % 5 != 2 {
+                let d = r % 17 == 4 ? min(1, 60 * density) : density
+                if d > 0.2 {
+                    for c in 0..<columns where generator.uniform() < d { indices.append(c) }
+                } else {
+                    let picked = (0..<Int(Double(columns) * d) + r % 4).map { _ in
+                        Int(generator.next() % UInt64(max(columns, 1)))
+                    }
+                    indices += Set(columns == 0 ? [] : picked).sorted()
+                }
+            }
+            offsets.append(indices.count)
+        }
+        let pattern = try! CSRPattern(rows: rows, columns: columns, rowOffsets: offsets, columnIndices: indices)
+        return try! CompressedRows(pattern, values: generator.awkward(pattern.count))
+    }
+
+    static let shapes = [(1, 1, 1), (7, 5, 9), (40, 30, 200), (64, 64, 64), (20, 50, 3000), (12, 0, 5), (5, 6, 0)]
+
+    @Test(arguments: (0..<Int32(LK_LEVELS)).filter { lk_level($0) != nil })
+    func everyAccumulatorAtEveryLevel(level: Int32) {
+        let (table, reference) = (lk_level(level).pointee, lk_reference().pointee)
+        for (rows, inner, columns) in Self.shapes + [(9, 400, 700)] {
+            let a = matrix(rows, inner, 0.05, seed: 1, of: Float.self)
+            let b = matrix(inner, columns, 0.03, seed: 2, of: Float.self)
+            // The size of a value decides between dense and hashed rows; a large one hashes.
+            for valueBytes in [4, 1 << 30] {
+                var operations = [UInt64](repeating: 0, count: rows)
+                for r in 0..<rows {
+                    for j in a.pattern.entries(row: r) {
+                        operations[r] += UInt64(b.pattern.entries(row: Int(a.pattern.columnIndices.pointer[j])).count)
+                    }
+                }
+                var slots = 16
+                while slots < 2 * columns + 2 { slots *= 2 }
+                let bits = Buffer<UInt64>(repeating: 0, count: (columns + 511) / 512 * 8)
+                let sums = Buffer<Float>(repeating: 0, count: columns)
+                let keys = Buffer<UInt32>(repeating: 0, count: slots)
+                let (slotValues, list) = (
+                    Buffer<Float>(repeating: 0, count: slots), Buffer<UInt32>(repeating: 0, count: columns + 64)
+                )
+                var work = lk_spgemm_work(
+                    bits: bits.pointer, sums: sums.pointer, keys: keys.pointer, table: slotValues.pointer,
+                    list: list.pointer, value_bytes: valueBytes)
+                var m = lk_spgemm(
+                    a_start: a.pattern.rowOffsets.pointer, a_column: a.pattern.columnIndices.pointer,
+                    b_start: b.pattern.rowOffsets.pointer, b_column: b.pattern.columnIndices.pointer, columns: columns)
+                var (found, expected) = ([UInt32](repeating: 9, count: rows), [UInt32](repeating: 9, count: rows))
+                table.spgemm_count(&m, operations, 0, rows, &work, &found)
+                reference.spgemm_count(&m, operations, 0, rows, &work, &expected)
+                #expect(found == expected)
+                var starts: [UInt32] = [0]
+                for count in expected { starts.append(starts.last! + count) }
+                let total = Int(starts.last!)
+                func compare(_ run: (lk_table, UnsafeMutablePointer<UInt32>, UnsafeMutablePointer<Float>) -> Void) {
+                    let (c1, c2) = (
+                        Buffer<UInt32>(repeating: 0, count: total), Buffer<UInt32>(repeating: 0, count: total)
+                    )
+                    let (v1, v2) = (
+                        Buffer<Float>(repeating: 0, count: total), Buffer<Float>(repeating: 0, count: total)
+                    )
+                    run(table, c1.pointer, v1.pointer)
+                    run(reference, c2.pointer, v2.pointer)
+                    #expect(c1.array == c2.array)
+                    let close = zip(v1.array, v2.array).allSatisfy { $0 == $1 || abs($0 - $1) <= 1e-3 + 1e-5 * abs($1) }
+                    #expect(close)
+                }
+                a.withValues { x in
+                    b.withValues { y in
+                        compare { $0.spgemm_f32(&m, x, y, operations, 0, rows, &work, starts, $1, $2) }
+                        sums.pointer.update(repeating: .infinity, count: columns)
+                        compare { $0.spgemm_min_plus_f32(&m, x, y, operations, 0, rows, &work, starts, $1, $2) }
+                    }
+                }
+                // Everything is left as it was.
+                #expect(bits.array.allSatisfy { $0 == 0 } && keys.array.allSatisfy { $0 == 0 })
+                #expect(sums.array.allSatisfy { $0 == .infinity })
+            }
+        }
+    }
+
+    @Test func productsAgreeWithDenseOnes() throws {
+        for (rows, inner, columns) in Self.shapes {
+            try check(matrix(rows, inner, 0.1, seed: 3, of: Float.self), matrix(inner, columns, 0.1, seed: 4))
+            try check(matrix(rows, inner, 0.1, seed: 5, of: Double.self), matrix(inner, columns, 0.1, seed: 6))
+        }
+    }
+
+    private func check<S: SparseScalar>(_ a: CompressedRows<S>, _ b: CompressedRows<S>) throws {
+        let c = try a.multiplied(by: b)
+        let shortest = try a.multiplied(by: b, semiring: .minPlus)
+        let boolean = try a.pattern.multiplied(by: b.pattern)
+        let (x, y) = (a.densified().scalars, b.densified().scalars)
+        let (inMask, bMask) = (a.pattern.mask, b.pattern.mask)
+        let (found, paths, mask) = (c.densified().scalars, shortest.densified().scalars, c.pattern.mask)
+        #expect(boolean.mask == mask && shortest.pattern.mask == mask)
+        var wrong = 0
+        for i in 0..<a.rows {
+            for j in 0..<b.columns {
+                var (sum, magnitude, least, touched) = (0.0, 0.0, Double.infinity, false)
+                for k in 0..<a.columns where inMask[i, k] && bMask[k, j] {
+                    let (p, q) = (Double(x[i * a.columns + k]), Double(y[k * b.columns + j]))
+                    sum += p * q
+                    magnitude += (p * q).magnitude
+                    least = min(least, p + q)
+                    touched = true
+                }
+                let at = i * b.columns + j
+                if mask[i, j] != touched || !agree(found[at], sum, magnitude: magnitude) { wrong += 1 }
+                if touched && !agree(paths[at], least, magnitude: least.magnitude + 1) { wrong += 1 }
+            }
+        }
+        #expect(wrong == 0)
+        // (A B)ᵀ = Bᵀ Aᵀ
+        let transposed = try b.transposed().multiplied(by: a.transposed()).transposed()
+        #expect(transposed.pattern.mask == mask)
+        let identity = try CompressedRows(
+            CSRPattern(Mask(rows: a.columns, columns: a.columns) { $0 == $1 }),
+            values: [S](repeating: 1, count: a.columns))
+        #expect(try a.multiplied(by: identity).values == a.values)
+    }
+
+    @Test func resultsDoNotDependOnThreads() throws {
+        let a = matrix(3000, 3000, 0.004, seed: 8, of: Float.self)
+        let threads = Parallel.threads
+        defer { Parallel.threads = threads }
+        Parallel.threads = 1
+        let one = try a.multiplied(by: a)
+        Parallel.threads = 3
+        let three = try a.multiplied(by: a)
+        #expect(one.values == three.values && one.pattern.columnIndices.array == three.pattern.columnIndices.array)
+    }
+
+    /// More columns than a dense accumulator is allowed for: hashed rows, merged pairs and a dense row in one product.
+    @Test func wideMatricesAreHashed() throws {
+        let columns = 400_000
+        var generator = SeededGenerator(seed: 9)
+        var (offsets, indices) = ([0], [Int]())
+        for r in 0..<50 {
+            let length = r == 7 ? 30_000 : 20
+            indices += Set((0..<length).map { _ in Int(generator.next() % UInt64(columns)) }).sorted()
+            offsets.append(indices.count)
+        }
+        let b = try CompressedRows<Double>(
+            CSRPattern(rows: 50, columns: columns, rowOffsets: offsets, columnIndices: indices),
+            values: (0..<indices.count).map { _ in generator.normal() })
+        let a = matrix(60, 50, 0.1, seed: 3, of: Double.self)
+        let c = try a.multiplied(by: b)
+        for r in 0..<a.rows {
+            var expected: [Int: Double] = [:]
+            for i in a.pattern.entries(row: r) {
+                for j in b.pattern.entries(row: Int(a.pattern.columnIndices.pointer[i])) {
+                    expected[Int(b.pattern.columnIndices.pointer[j]), default: 0] += a.values[i] * b.values[j]
+                }
+            }
+            let entries = c.pattern.entries(row: r)
+            #expect(entries.map { Int(c.pattern.columnIndices.pointer[$0]) } == expected.keys.sorted())
+            let close = entries.allSatisfy {
+                abs(c.buffer.pointer[$0] - expected[Int(c.pattern.columnIndices.pointer[$0])]!) < 1e-9
+            }
+            #expect(close)
+        }
+    }
+
+    @Test func zerosAreDroppedOnDemand() throws {
+        let a = try CompressedRows(Tensor<Float>([1, 1, 0, 2], shape: [2, 2]))
+        let b = try CompressedRows(Tensor<Float>([3, 1, -3, 1], shape: [2, 2]))
+        let c = try a.multiplied(by: b)
+        #expect(c.values == [0, 2, -6, 2])
+        #expect(c.droppingZeros().values == [2, -6, 2] && c.droppingZeros().densified() == c.densified())
+        #expect(throws: LacunaError.self) { try a.multiplied(by: CompressedRows(Tensor<Float>(zeros: [3, 2]))) }
+    }
+}
