@@ -5,19 +5,20 @@ import LacunaPrune
 struct MethodsCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "methods",
-        abstract: "Lists every pruning method: name, family, what it composes, paper.",
+        abstract: "Lists every method, of pruning and of sparse training: name, family, composition, paper.",
         discussion: """
             Examples:
               lacuna methods
               lacuna methods --json
 
-            NAME+dsnot refines the masks of another method, for example magnitude+dsnot.
+            NAME+dsnot refines the masks of another method, for example magnitude+dsnot. \
+            Methods of the family 'sparse training' are for 'lacuna train'.
             """)
 
     @OptionGroup var output: JSONOption
 
     func run() {
-        let cards = PruningMethods.all.map(\.card)
+        let cards = PruningMethods.all.map(\.card) + TrainingMethods.cards
         printResult(
             json: output.json, .array(cards.map(Self.json)), text: cards.map(Self.paragraph).joined(separator: "\n\n"))
     }

@@ -132,6 +132,11 @@ func network(_ widths: [Int] = [20, 24, 16, 2], seed: UInt64 = 1) -> MLP {
         }
     }
 
+    @Test func everyMethodIsListedUnderItsName() {
+        #expect(TrainingMethods.cards.map(\.name) == TrainingMethods.names)
+        #expect(Set(TrainingMethods.names).count == TrainingMethods.names.count)
+    }
+
     @Test func badSettingsAreRefused() throws {
         var settings = DropAndGrow.Settings(budget: .uniform(0.5))
         settings.fraction = 1.5

@@ -143,6 +143,17 @@ public enum TrainingMethods {
 
     public static var names: [String] { makers.map(\.name) }
 
+    /// What each method is, with default settings.
+    public static var cards: [MethodCard] {
+        struct Defaults: MethodOptions {
+            // The one option without a default.
+            func number(_ name: String) -> Double? { name == "sparsity" ? 0.9 : nil }
+            func integer(_ name: String) -> Int? { nil }
+            func text(_ name: String) -> String? { nil }
+        }
+        return makers.compactMap { try? $0.make(Defaults()).card }
+    }
+
     /// The method of a name.
     ///
     /// - Throws: `LacunaError.invalidArgument` for an unknown name and for options out of range, named as in files.
