@@ -108,6 +108,7 @@ typedef struct lk_segmented {
   long wide;
   const lk_segment *segments;   // block by block, band by band, by ascending count; 16 more beyond the last are readable
   const uint32_t *first;        // [blocks * bands + 1]: the first segment of block b and band k is first[b * bands + k]
+  const uint32_t *row_start;    // [rows + 1], in values; products with narrow panels read it instead of segments
   const uint32_t *block_start;  // [blocks + 1]: the first row of each block
   long blocks, bands, band_columns;
 } lk_segmented;
