@@ -189,7 +189,7 @@ typedef struct lk_table {
   lk_panel_bsr *panel_bsr_f32, *panel_bsr_bf16, *panel_bsr_i8;
 
   // Columns in double precision. Dense columns are `stride` apart; sparse column j has values and ascending row numbers
-  // start[j]..<start[j + 1]. Where `columns` is null, it stands for 0..<count.
+  // (below 2^31) start[j]..<start[j + 1]. Where `columns` is null, it stands for 0..<count.
   double (*dot_f64)(const double *a, const double *b, long n);
   void (*axpy_f64)(double a, const double *x, double *y, long n);                         // y += a x
   double (*weighted_squares_f64)(const double *x, const double *w, long n);               // Σ w x²
