@@ -70,6 +70,8 @@ final class NewtonSession<P: SeparablePenalty> {
     private let beta, eta, slope, curvature, work, gradient: Buffer<Double>
     /// Row and column gradients at the last pass over all columns: a dual point that later strengths are screened by.
     private let referenceSlope, referenceGradient: Buffer<Double>
+    /// How often in a row that point was of no use.
+    private var staleness = 0
     private var intercepts: [Double]
     private let model = QuadraticModel()
     /// Place of each column in the model, or -1.
@@ -175,7 +177,12 @@ final class NewtonSession<P: SeparablePenalty> {
         var alive: [UInt32]?
         var candidates = candidates
         var bestDual = -Double.infinity
-        if !screens && !isFresh { alive = remaining(penalty) }
+        // Once the dual point of a pass no longer serves for the next strength, as in the dense part of a path, looking at
+        // all columns at the end of each strength is what the next one begins with.
+        if !screens && !isFresh && staleness < 2 {
+            alive = remaining(penalty)
+            staleness = alive == nil ? staleness + 1 : 0
+        }
         while true {
             if !isFresh {
                 if hasIntercept && !datafit.isQuadratic {
@@ -185,7 +192,7 @@ final class NewtonSession<P: SeparablePenalty> {
                 passes += 1
             }
             isFresh = alive == nil
-            if isFresh && !screens { alive = remaining(penalty) }
+            if isFresh && !screens && staleness < 2 { alive = remaining(penalty) }
             let norm = lengthAndValue(penalty, alive)
             let loss = datafit.value(eta.pointer)
             let objective = loss + norm.value
@@ -213,6 +220,8 @@ final class NewtonSession<P: SeparablePenalty> {
                 if let left, left.count < (alive?.count ?? p) * 3 / 4 { alive = left }
             }
             extendWorkingSet(penalty, candidates ?? penalty, alive)
+            // With the strong rule's candidates the working set is complete as a rule, and worth an exact solution.
+            let isComplete = candidates != nil
             candidates = nil
             // What the certificate needs, and no more than this pass can tell.
             let final =
@@ -220,7 +229,7 @@ final class NewtonSession<P: SeparablePenalty> {
                 ? 0.3 * settings.tolerance * max(nullLoss, .leastNormalMagnitude)
                     / max(norm.sum, 1e-3 * nullLoss / max(nullGradient, .leastNormalMagnitude), .leastNormalMagnitude)
                 : 0.3 * settings.tolerance * nullGradient
-            descend(penalty, tolerance: max(final, min(0.1 * violation, 1e-2 * nullGradient)))
+            descend(penalty, tolerance: isComplete ? final : max(final, min(0.1 * violation, 1e-2 * nullGradient)))
             isFresh = false
         }
     }
