@@ -306,7 +306,7 @@ typedef struct lk_table {
   void (*combine_f32)(float alpha, const float *x, float beta, float *y, long n);
   void (*combine_f64)(double alpha, const double *x, double beta, double *y, long n);
   // Columns in double precision. Dense columns are `stride` apart; sparse column j has values and ascending row numbers
-  // start[j]..<start[j + 1]. Where `columns` is null, it stands for 0..<count.
+  // (below 2^31) start[j]..<start[j + 1]. Where `columns` is null, it stands for 0..<count.
   double (*dot_f64)(const double *a, const double *b, long n);
   void (*axpy_f64)(double a, const double *x, double *y, long n);                         // y += a x
   double (*weighted_squares_f64)(const double *x, const double *w, long n);               // Σ w x²
