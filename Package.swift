@@ -16,6 +16,7 @@ let package = Package(
         .library(name: "LacunaTensor", targets: ["LacunaTensor"]),
         .library(name: "LacunaSparse", targets: ["LacunaSparse"]),
         .library(name: "LacunaIO", targets: ["LacunaIO"]),
+        .library(name: "LacunaLearn", targets: ["LacunaLearn"]),
         .library(name: "LacunaModels", targets: ["LacunaModels"]),
         .library(name: "LacunaPrune", targets: ["LacunaPrune"]),
         .library(name: "LacunaInfer", targets: ["LacunaInfer"]),
@@ -39,10 +40,14 @@ let package = Package(
         .target(
             name: "LacunaIO", dependencies: ["CLacuna", "LacunaTensor", "LacunaSparse"], swiftSettings: hotSettings),
         .target(
+            name: "LacunaLearn", dependencies: ["CLacuna", "LacunaTensor", "LacunaSparse", "LacunaIO"],
+            swiftSettings: hotSettings),
+        .target(
             name: "LacunaModels", dependencies: ["CLacuna", "LacunaTensor", "LacunaSparse", "LacunaIO"],
             swiftSettings: hotSettings),
         .target(
-            name: "LacunaPrune", dependencies: ["LacunaTensor", "LacunaSparse", "LacunaIO", "LacunaModels"],
+            name: "LacunaPrune",
+            dependencies: ["LacunaTensor", "LacunaSparse", "LacunaIO", "LacunaLearn", "LacunaModels"],
             swiftSettings: hotSettings),
         .target(
             name: "LacunaInfer", dependencies: ["LacunaTensor", "LacunaSparse", "LacunaIO", "LacunaModels"],
@@ -53,7 +58,7 @@ let package = Package(
         .target(
             name: "Lacuna",
             dependencies: [
-                "LacunaTensor", "LacunaSparse", "LacunaIO", "LacunaModels", "LacunaPrune", "LacunaInfer",
+                "LacunaTensor", "LacunaSparse", "LacunaIO", "LacunaLearn", "LacunaModels", "LacunaPrune", "LacunaInfer",
                 "LacunaRegress",
             ]),
         .target(name: "LacunaReproduce", dependencies: ["Lacuna"], swiftSettings: hotSettings),
@@ -65,6 +70,7 @@ let package = Package(
         .testTarget(name: "LacunaTensorTests", dependencies: ["LacunaTensor", "CLacuna"]),
         .testTarget(name: "LacunaSparseTests", dependencies: ["LacunaSparse", "CLacuna"]),
         .testTarget(name: "LacunaIOTests", dependencies: ["LacunaIO"], resources: [.copy("Fixtures")]),
+        .testTarget(name: "LacunaLearnTests", dependencies: ["LacunaLearn", "CLacuna"]),
         .testTarget(name: "LacunaModelsTests", dependencies: ["LacunaModels"], resources: [.copy("Fixtures")]),
         .testTarget(name: "LacunaPruneTests", dependencies: ["LacunaPrune"]),
         .testTarget(name: "LacunaInferTests", dependencies: ["LacunaInfer"]),

@@ -1,6 +1,7 @@
 // The whole toolkit under one import.
 @_exported import LacunaIO
 @_exported import LacunaInfer
+@_exported import LacunaLearn
 @_exported import LacunaModels
 @_exported import LacunaPrune
 @_exported import LacunaRegress

@@ -18,6 +18,15 @@ public struct SeededGenerator: RandomNumberGenerator, Sendable {
         state = (next(), next(), next(), next())
     }
 
+    /// The four words of the state, from which ``init(words:)`` continues the same sequence.
+    public var words: [UInt64] { [state.0, state.1, state.2, state.3] }
+
+    /// Continues where the generator stood that gave ``words``. Nil unless there are four and one is not 0.
+    public init?(words: [UInt64]) {
+        guard words.count == 4, words.contains(where: { $0 != 0 }) else { return nil }
+        state = (words[0], words[1], words[2], words[3])
+    }
+
     public mutating func next() -> UInt64 {
         func rotate(_ x: UInt64, _ k: UInt64) -> UInt64 { (x << k) | (x >> (64 - k)) }
         let result = rotate(state.0 &+ state.3, 23) &+ state.0

@@ -8,7 +8,7 @@ import LacunaTensor
 @main
 struct Bench: ParsableCommand {
     enum Suite: String, ExpressibleByArgument, CaseIterable {
-        case vectors, matrices, decode, training, sparse, regress
+        case vectors, matrices, decode, layers, training, sparse, regress
     }
 
     static let configuration = CommandConfiguration(
@@ -54,8 +54,8 @@ struct Bench: ParsableCommand {
             switch suite {
             case .sparse:
                 report.sections += try SparseSuite(settings: settings, weights: weights, mkl: try openMKL()).sections()
-            case .training:
-                report.sections += try TrainingSuite(settings: settings, weights: weights).sections()
+            case .layers:
+                report.sections += try LayerTrainingSuite(settings: settings, weights: weights).sections()
             case .vectors:
                 report.sections += try VectorSuite(settings: settings, weights: weights).sections()
             case .matrices:
@@ -69,6 +69,8 @@ struct Bench: ParsableCommand {
                 } else if !suites.isEmpty {
                     throw ValidationError("the suite regress needs --problems DIR")
                 }
+            case .training:
+                report.sections += try TrainingSuite(settings: settings).sections()
             }
         }
         print(report.text)

@@ -25,6 +25,8 @@ public struct MethodCard: Sendable, Hashable {
         case refining = "mask refinement"
         /// Removes neurons, so that matrices really become smaller.
         case structured = "structured"
+        /// Trains a sparse network from the first step.
+        case sparseTraining = "sparse training"
     }
 
     /// The name that a user types: lower case, no spaces.

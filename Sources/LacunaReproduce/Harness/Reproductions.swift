@@ -4,7 +4,11 @@ import Lacuna
 public enum Reproductions {
     /// All of them, in order of paper number.
     public static let all: [any Reproduction] = [
-        DSnoTReproduction(), EssentialSparsityReproduction(), CFSPReproduction(),
+        DSnoTReproduction(), EssentialSparsityReproduction(), CFSPReproduction(), RandomPruningReproduction(),
+        SRSTEReproduction(), SLTrainReproduction(), QuickSelectionReproduction(),
+        ProgressiveGradientFlowReproduction(), BDWPReproduction(), CASTReproduction(), SparseIFTReproduction(),
+        RandomSearchReproduction(), AverageParametersReproduction(), SparsePretrainingReproduction(),
+        PQIndexReproduction(), SparseModelSoupsReproduction(), GroupEnvelopeReproduction(),
     ].sorted { $0.paper < $1.paper }
 
     /// Finds a reproduction by short name (in any case) or by paper number.

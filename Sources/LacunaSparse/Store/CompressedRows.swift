@@ -35,8 +35,8 @@ public struct CompressedRows<Scalar: SparseScalar>: Sendable {
         buffer = Buffer(values)
     }
 
-    /// Takes a buffer with one value for each entry.
-    init(_ pattern: CSRPattern, buffer: Buffer<Scalar>) {
+    /// The matrix whose values are in `buffer`, one for each entry: whoever owns the buffer sees and may change them.
+    public init(_ pattern: CSRPattern, buffer: Buffer<Scalar>) {
         precondition(buffer.count == pattern.count)
         self.pattern = pattern
         self.buffer = buffer
@@ -124,7 +124,8 @@ public struct CompressedRows<Scalar: SparseScalar>: Sendable {
     }
 
     var kernel: lk_segmented {
-        pattern.segments.kernel(values: buffer.pointer, column: pattern.columnIndices.pointer, wide: true,
+        pattern.segments.kernel(
+            values: buffer.pointer, column: pattern.columnIndices.pointer, wide: true,
             rowOffsets: pattern.rowOffsets.pointer)
     }
 }

@@ -1,0 +1,164 @@
+import ArgumentParser
+import LacunaIO
+import LacunaLearn
+import LacunaPrune
+import LacunaTensor
+
+struct TrainCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "train",
+        abstract: "Trains a network, dense or sparse from the first step, as a configuration file says.",
+        discussion: """
+            Examples:
+              lacuna train --example mlp-fashion > run.toml     a file to start from; also cnn-fashion, gpt-austen
+              lacuna train run.toml --output runs/first
+              lacuna train --resume runs/first                  after Ctrl-C, which writes a checkpoint, or a crash
+
+            The output directory gets metrics.jsonl, checkpoint.safetensors, model.safetensors, report.html and the \
+            configuration. A resumed run ends, bit for bit, as one that was never interrupted.
+            """)
+
+    @Argument(help: ArgumentHelp("The configuration, a TOML file.", valueName: "config"))
+    var config: String?
+
+    @Option(help: ArgumentHelp("Where results go; runs/NAME by default.", valueName: "directory"))
+    var output: String?
+
+    @Option(help: ArgumentHelp("Go on with the run in this directory.", valueName: "directory"))
+    var resume: String?
+
+    @Option(help: ArgumentHelp("Print this example configuration.", valueName: "name"))
+    var example: String?
+
+    @OptionGroup var form: JSONOption
+    @OptionGroup var options: RunOptions
+
+    func validate() throws {
+        guard [config, resume, example].count(where: { $0 != nil }) == 1 else {
+            throw ValidationError("give a configuration, or --resume DIRECTORY, or --example NAME")
+        }
+        if output != nil && config == nil { throw ValidationError("--output goes with a configuration") }
+    }
+
+    private static let configurationName = "config.toml"
+
+    func run() throws {
+        if let example {
+            guard let found = TrainingJob.examples.first(where: { $0.name == example }) else {
+                let names = TrainingJob.examples.map(\.name).joined(separator: ", ")
+                throw LacunaError.invalidArgument("--example", reason: "there is no '\(example)'; there are \(names)")
+            }
+            return Console.output.print(found.text)
+        }
+        let progress = options.begin()
+        defer { progress.clear() }
+        let directory = resume ?? output ?? Self.defaultOutput(config!)
+        let path = resume.map { FileSystem.join($0, Self.configurationName) } ?? config!
+        let text = try FileSystem.readText(path, limit: 1 << 22)
+        let job = try TrainingJob(ConfigurationFile(text: text, file: path)) { name in
+            try DataFetcher(cache: DataCache(), progress: progress).path(of: Catalogue.entry(named: name))
+        }
+        if resume == nil {
+            if FileSystem.exists(FileSystem.join(directory, "checkpoint.safetensors")) {
+                throw LacunaError.file(
+                    path: directory, reason: "holds a run already: go on with --resume, or give another --output")
+            }
+            try FileSystem.createDirectory(directory)
+            try AtomicFile.write(text, to: FileSystem.join(directory, Self.configurationName))
+        }
+        let report: TrainingReport
+        do {
+            report = try job.run(directory: directory, resumes: resume != nil, progress: progress)
+        } catch LacunaError.cancelled {
+            progress.clear()
+            Console.error.print("lacuna: go on with: lacuna train --resume \(directory)")
+            throw LacunaError.cancelled
+        }
+        progress.clear()
+        let story = TrainingStory(
+            directory: directory, summary: job.summary, method: job.method?.card.name ?? "dense", report: report,
+            ledger: job.ledger)
+        try AtomicFile.write(try story.page().html(), to: FileSystem.join(directory, "report.html"))
+        printResult(json: form.json, story.json, text: story.text(console: .output))
+    }
+
+    /// `runs/NAME` for `…/NAME.toml`.
+    private static func defaultOutput(_ config: String) -> String {
+        let name = FileSystem.name(of: config)
+        return FileSystem.join("runs", name.hasSuffix(".toml") ? String(name.dropLast(5)) : name)
+    }
+}
+
+/// A run's result, told on the terminal, on a page and as JSON.
+struct TrainingStory {
+    let directory: String
+    let summary: String
+    let method: String
+    let report: TrainingReport
+    let ledger: Ledger
+
+    private var evaluation: [(name: String, value: Double)] { report.evaluation?.values ?? [] }
+
+    private var facts: [(name: String, value: String)] {
+        var facts = [("data", summary), ("method", method)]
+        facts += evaluation.map { ($0.name.replacing("_", with: " "), Quantities.fixed($0.value, 4)) }
+        facts += [
+            ("trained numbers", Quantities.grouped(ledger.parameters)),
+            (
+                "multiply-adds forward",
+                "\(Quantities.grouped(ledger.activeMultiplyAdds)), "
+                    + "\(Quantities.percent(ledger.computeRatio, 1)) of the dense network's"
+            ),
+            ("bytes of the weights", Quantities.bytes(ledger.weightBytes)),
+            ("bytes kept for training", Quantities.bytes(ledger.trainingBytes)),
+            ("steps", Quantities.grouped(report.steps)), ("took", Quantities.duration(report.seconds)),
+        ]
+        if let step = report.stoppedEarly { facts.append(("stopped early at step", Quantities.grouped(step))) }
+        return facts
+    }
+
+    func text(console: Console) -> String {
+        facts.map { "\(console.styled($0.name + ":", .bold)) \($0.value)" }.joined(separator: "\n")
+            + "\n\nwritten: \(directory)/"
+    }
+
+    /// The curves of the whole run, from its metrics file, so that a resumed run shows its beginning too.
+    func page() throws -> HTMLReport {
+        var page = HTMLReport(title: "Training: \(method)", lead: summary)
+        page.facts(facts)
+        let text = try FileSystem.readText(FileSystem.join(directory, "metrics.jsonl"))
+        let lines = try text.split(separator: "\n").map { try JSONValue(parsing: String($0)) }
+        func series(_ name: String) -> LineChart.Series {
+            LineChart.Series(
+                name: name.replacing("_", with: " "),
+                points: lines.compactMap { line in
+                    guard let step = line["step"]?.doubleValue, let value = line[name]?.doubleValue else { return nil }
+                    return LineChart.Point(step, value)
+                })
+        }
+        func chart(_ title: String, _ names: [String]) -> LineChart {
+            LineChart(title: title, x: .init(title: "step"), y: .init(title: title), series: names.map(series))
+        }
+        let losses = evaluation.map(\.name).filter { $0.hasSuffix("loss") }
+        page.chart(chart("loss", ["loss"] + losses))
+        for other in evaluation.map(\.name) where !other.hasSuffix("loss") {
+            page.chart(chart(other.replacing("_", with: " "), [other]))
+        }
+        return page
+    }
+
+    var json: JSONValue {
+        var object = JSONObject()
+        object["directory"] = .string(directory)
+        object["method"] = .string(method)
+        object["steps"] = JSONValue(report.steps)
+        object["seconds"] = .number(report.seconds)
+        for (name, value) in evaluation { object[name] = .number(value) }
+        object["parameters"] = JSONValue(ledger.parameters)
+        object["dense_multiply_adds"] = JSONValue(ledger.denseMultiplyAdds)
+        object["active_multiply_adds"] = JSONValue(ledger.activeMultiplyAdds)
+        object["weight_bytes"] = JSONValue(ledger.weightBytes)
+        object["training_bytes"] = JSONValue(ledger.trainingBytes)
+        return .object(object)
+    }
+}

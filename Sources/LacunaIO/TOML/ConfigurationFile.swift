@@ -1,0 +1,238 @@
+import LacunaTensor
+
+/// A configuration in a subset of TOML: sections, keys, strings, numbers, booleans and arrays of these on one line.
+///
+/// ```toml
+/// seed = 7
+/// [model]
+/// kind = "mlp"          # a comment
+/// widths = [784, 512, 10]
+/// ```
+///
+/// Every error names the file, the line and the key. Keys that are never asked for can be reported as mistakes:
+/// ``requireAllUsed()``.
+public final class ConfigurationFile {
+    struct Entry {
+        let value: JSONValue
+        let line: Int
+    }
+
+    public let file: String
+    private var entries: [String: Entry] = [:]
+    private var sectionLines: [String: Int] = [:]
+    private var used: Set<String> = []
+
+    /// - Throws: `LacunaError.file` and what ``init(text:file:)`` throws.
+    public convenience init(_ path: String) throws {
+        try self.init(text: FileSystem.readText(path, limit: 1 << 22), file: path)
+    }
+
+    /// - Throws: `LacunaError.malformed` at the first line that cannot be read, and for a key or section that comes twice.
+    public init(text: String, file: String) throws {
+        self.file = file
+        var section = ""
+        for (index, line) in text.split(omittingEmptySubsequences: false, whereSeparator: \.isNewline).enumerated() {
+            var scanner = LineScanner(line, file: file, line: index + 1)
+            scanner.skipSpace()
+            if scanner.isAtEnd { continue }
+            if scanner.take("[") {
+                section = try scanner.key()
+                guard scanner.take("]") else { throw scanner.failure("expected ']' after the section's name") }
+                guard sectionLines.updateValue(index + 1, forKey: section) == nil else {
+                    throw scanner.failure("the section '\(section)' comes a second time")
+                }
+            } else {
+                let name = try scanner.key()
+                let key = section.isEmpty ? name : "\(section).\(name)"
+                scanner.name = key
+                guard scanner.take("=") else { throw scanner.failure("expected '=' after the key") }
+                let value = try scanner.value()
+                guard entries.updateValue(Entry(value: value, line: index + 1), forKey: key) == nil else {
+                    throw scanner.failure("comes a second time")
+                }
+            }
+            guard scanner.isAtEnd else { throw scanner.failure("unexpected '\(scanner.rest)'") }
+        }
+    }
+
+    // MARK: Values
+
+    /// The error for a key: with its line if it is in the file.
+    public func failure(_ key: String, _ reason: String) -> LacunaError {
+        let location = entries[key].map { "line \($0.line): \(key)" } ?? key
+        return .malformed(file: file, location: location, reason: reason)
+    }
+
+    public func contains(_ key: String) -> Bool { entries[key] != nil }
+
+    private func value<T>(_ key: String, _ kind: String, _ convert: (JSONValue) -> T?) throws -> T? {
+        used.insert(key)
+        guard let entry = entries[key] else { return nil }
+        guard let result = convert(entry.value) else {
+            throw failure(key, "expected \(kind), found \(entry.value.kind)")
+        }
+        return result
+    }
+
+    private func needed<T>(_ key: String, _ value: T?) throws -> T {
+        guard let value else { throw failure(key, "is missing") }
+        return value
+    }
+
+    public func optionalString(_ key: String) throws -> String? { try value(key, "a string", \.stringValue) }
+    public func optionalBool(_ key: String) throws -> Bool? { try value(key, "true or false", \.boolValue) }
+
+    /// - Parameter range: Numbers outside are an error.
+    public func optionalInteger(_ key: String, in range: ClosedRange<Int> = 0...Int.max) throws -> Int? {
+        guard let value = try value(key, "a whole number", \.intValue) else { return nil }
+        guard range.contains(value) else { throw failure(key, "\(value) is not in \(Self.describe(range))") }
+        return value
+    }
+
+    public func optionalNumber(_ key: String, in range: ClosedRange<Double>? = nil) throws -> Double? {
+        guard let value = try value(key, "a number", \.doubleValue) else { return nil }
+        if let range, !range.contains(value) {
+            throw failure(key, "\(value) is not in \(range.lowerBound)...\(range.upperBound)")
+        }
+        return value
+    }
+
+    private static func describe(_ range: ClosedRange<Int>) -> String {
+        range.upperBound == .max ? "\(range.lowerBound)..." : "\(range)"
+    }
+
+    public func string(_ key: String) throws -> String { try needed(key, optionalString(key)) }
+    public func integer(_ key: String, in range: ClosedRange<Int> = 0...Int.max) throws -> Int {
+        try needed(key, optionalInteger(key, in: range))
+    }
+    public func number(_ key: String, in range: ClosedRange<Double>? = nil) throws -> Double {
+        try needed(key, optionalNumber(key, in: range))
+    }
+
+    /// A string that is one of `choices`.
+    public func choice(_ key: String, of choices: [String], default value: String? = nil) throws -> String {
+        let text = try needed(key, optionalString(key) ?? value)
+        guard choices.contains(text) else {
+            throw failure(key, "'\(text)' is none of \(choices.joined(separator: ", "))")
+        }
+        return text
+    }
+
+    /// A list of whole numbers.
+    public func integers(_ key: String, in range: ClosedRange<Int> = 1...(1 << 24)) throws -> [Int] {
+        try needed(key, value(key, "an array", \.arrayValue)).map {
+            guard let value = $0.intValue else { throw failure(key, "expected whole numbers, found \($0.kind)") }
+            guard range.contains(value) else { throw failure(key, "\(value) is not in \(Self.describe(range))") }
+            return value
+        }
+    }
+
+    /// - Throws: `LacunaError.malformed` for the first key that nothing asked for: most likely misspelt.
+    public func requireAllUsed() throws {
+        let unknown = entries.filter { !used.contains($0.key) }.min { $0.value.line < $1.value.line }
+        if let unknown { throw failure(unknown.key, "is no setting here") }
+    }
+}
+
+/// One line of a configuration.
+private struct LineScanner {
+    private let characters: [Character]
+    private var position = 0
+    private let file: String
+    private let line: Int
+    var name = ""
+
+    init(_ text: Substring, file: String, line: Int) {
+        characters = Array(text)
+        self.file = file
+        self.line = line
+    }
+
+    func failure(_ reason: String) -> LacunaError {
+        .malformed(file: file, location: name.isEmpty ? "line \(line)" : "line \(line): \(name)", reason: reason)
+    }
+
+    private var next: Character? { position < characters.count ? characters[position] : nil }
+    var rest: String { String(characters[position...].prefix(20)) }
+
+    mutating func skipSpace() {
+        while let c = next, c == " " || c == "\t" { position += 1 }
+    }
+
+    /// Nothing but space and a comment is left.
+    var isAtEnd: Bool { characters[position...].first { $0 != " " && $0 != "\t" }.map { $0 == "#" } ?? true }
+
+    mutating func take(_ character: Character) -> Bool {
+        skipSpace()
+        guard next == character else { return false }
+        position += 1
+        return true
+    }
+
+    mutating func key() throws -> String {
+        skipSpace()
+        var result = ""
+        while let c = next, c.isASCII, c.isLetter || c.isNumber || c == "_" || c == "-" || c == "." {
+            result.append(c)
+            position += 1
+        }
+        guard !result.isEmpty else { throw failure("expected a name, found '\(rest)'") }
+        return result
+    }
+
+    mutating func value(depth: Int = 0) throws -> JSONValue {
+        skipSpace()
+        guard let first = next else { throw failure("expected a value") }
+        if first == "\"" || first == "'" { return .string(try string(first)) }
+        if first == "[" {
+            guard depth < 4 else { throw failure("arrays nested too deeply") }
+            position += 1
+            var elements: [JSONValue] = []
+            while !take("]") {
+                if !elements.isEmpty {
+                    guard take(",") else { throw failure("expected ',' or ']' in an array") }
+                    if take("]") { break }
+                }
+                elements.append(try value(depth: depth + 1))
+            }
+            return .array(elements)
+        }
+        var word = ""
+        while let c = next, !c.isWhitespace, !",]#".contains(c) {
+            word.append(c)
+            position += 1
+        }
+        switch word {
+        case "true": return true
+        case "false": return false
+        default: break
+        }
+        let plain = word.filter { $0 != "_" }
+        let isNumber = plain.first.map { $0.isASCII && ($0.isNumber || "+-.".contains($0)) } ?? false
+        if isNumber, let number = Int64(plain) { return .integer(number) }
+        if isNumber, let number = Double(plain), number.isFinite { return .number(number) }
+        throw failure("'\(word.isEmpty ? rest : word)' is no value: strings need quotation marks")
+    }
+
+    private mutating func string(_ quote: Character) throws -> String {
+        position += 1
+        var result = ""
+        while let c = next {
+            position += 1
+            if c == quote { return result }
+            if c == "\\" && quote == "\"" {
+                guard let escaped = next else { break }
+                position += 1
+                switch escaped {
+                case "n": result.append("\n")
+                case "t": result.append("\t")
+                case "\"", "\\": result.append(escaped)
+                default: throw failure("'\\\(escaped)' is no escape")
+                }
+            } else {
+                result.append(c)
+            }
+        }
+        throw failure("a string without its closing quotation mark")
+    }
+}

@@ -1,0 +1,143 @@
+import LacunaTensor
+
+/// Where training takes its batches from: a function of the step, so that a resumed run sees the batches that the
+/// interrupted one would have seen.
+public protocol BatchSource: Sendable {
+    associatedtype Batch: Sendable
+    /// The batch of a step, counted from 0. Called from a background thread.
+    func batch(step: Int) -> Batch
+    /// Batches after which every example has been seen once; nil for a source without epochs.
+    var batchesPerEpoch: Int? { get }
+}
+
+/// Examples with an input and a class each.
+public struct LabelledExamples: Sendable {
+    /// [n, ...].
+    public var inputs: Tensor<Float>
+    public var labels: [Int32]
+    public var classes: Int
+
+    /// - Throws: `LacunaError.invalidArgument` unless there is one label an input, each in `0..<classes`.
+    public init(inputs: Tensor<Float>, labels: [Int32], classes: Int) throws {
+        guard inputs.rank >= 2 && inputs.shape[0] == labels.count else {
+            throw LacunaError.invalidArgument("labels", reason: "\(labels.count) for inputs of shape \(inputs.shape)")
+        }
+        if let bad = labels.first(where: { $0 < 0 || Int($0) >= classes }) {
+            throw LacunaError.invalidArgument("labels", reason: "\(bad) is not in 0..<\(classes)")
+        }
+        self.inputs = inputs
+        self.labels = labels
+        self.classes = classes
+    }
+
+    public var count: Int { labels.count }
+    /// Shape of one input.
+    public var inputShape: [Int] { Array(inputs.shape.dropFirst()) }
+
+    /// The examples at `indices`, in that order.
+    public func selecting(_ indices: some Collection<Int>) -> (inputs: Tensor<Float>, labels: [Int32]) {
+        let width = inputShape.reduce(1, *)
+        var batch = Tensor<Float>(uninitialized: [indices.count] + inputShape)
+        inputs.withPointer { source in
+            batch.withMutablePointer { target in
+                for (row, index) in indices.enumerated() {
+                    (target + row * width).update(from: source + index * width, count: width)
+                }
+            }
+        }
+        return (batch, indices.map { labels[$0] })
+    }
+
+    /// The first `count` examples.
+    public func prefix(_ count: Int) -> LabelledExamples {
+        let (inputs, labels) = selecting(0..<min(count, self.count))
+        return try! LabelledExamples(inputs: inputs, labels: labels, classes: classes)
+    }
+}
+
+/// Batches of labelled examples in an order drawn anew for every epoch. The last batch of an epoch may be smaller.
+public struct ShuffledBatches: BatchSource {
+    public let examples: LabelledExamples
+    public let batchSize: Int
+    public let seed: UInt64
+    private let order: EpochOrder
+
+    public init(_ examples: LabelledExamples, batchSize: Int, seed: UInt64) {
+        precondition(batchSize > 0 && examples.count > 0, "an empty batch")
+        self.examples = examples
+        self.batchSize = batchSize
+        self.seed = seed
+        order = EpochOrder(count: examples.count, seed: seed)
+    }
+
+    public var batchesPerEpoch: Int? { (examples.count + batchSize - 1) / batchSize }
+
+    public func batch(step: Int) -> (inputs: Tensor<Float>, labels: [Int32]) {
+        let (epoch, place) = step.quotientAndRemainder(dividingBy: batchesPerEpoch!)
+        let indices = order.indices(epoch: epoch)
+        let start = place * batchSize
+        return examples.selecting(indices[start..<min(start + batchSize, indices.count)])
+    }
+}
+
+/// The order of the examples in each epoch, the last one asked for kept.
+private final class EpochOrder: @unchecked Sendable {
+    private let count: Int
+    private let seed: UInt64
+    private let lock = ThreadLock()
+    private var epoch = -1
+    private var order: [Int] = []
+
+    init(count: Int, seed: UInt64) {
+        self.count = count
+        self.seed = seed
+    }
+
+    func indices(epoch wanted: Int) -> [Int] {
+        lock.withLock {
+            if epoch != wanted {
+                var generator = SeededGenerator(seed: seed, stream: 0xE90C &+ UInt64(wanted))
+                order = Array(0..<count)
+                order.shuffle(using: &generator)
+                epoch = wanted
+            }
+            return order
+        }
+    }
+}
+
+/// Windows of consecutive tokens at random places of a text, with the tokens that follow each.
+public struct TokenWindows: BatchSource {
+    public let tokens: [Int32]
+    /// Tokens of a window.
+    public let length: Int
+    public let batchSize: Int
+    public let seed: UInt64
+
+    /// - Throws: `LacunaError.invalidArgument` if the text is not longer than a window.
+    public init(_ tokens: [Int32], length: Int, batchSize: Int, seed: UInt64) throws {
+        guard tokens.count > length else {
+            throw LacunaError.invalidArgument(
+                "context", reason: "a text of \(tokens.count) tokens has no window of \(length) and a next token")
+        }
+        self.tokens = tokens
+        self.length = length
+        self.batchSize = batchSize
+        self.seed = seed
+    }
+
+    public var batchesPerEpoch: Int? { nil }
+
+    /// `ids` and `next`, both [batchSize · length].
+    public func batch(step: Int) -> (ids: [Int32], next: [Int32]) {
+        var generator = SeededGenerator(seed: seed, stream: 0x70CE &+ UInt64(step))
+        var ids: [Int32] = []
+        var next: [Int32] = []
+        for _ in 0..<batchSize {
+            let start = Int.random(in: 0..<tokens.count - length, using: &generator)
+            ids += tokens[start..<start + length]
+            next += tokens[start + 1..<start + 1 + length]
+        }
+        return (ids, next)
+    }
+}

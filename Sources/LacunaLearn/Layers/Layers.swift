@@ -1,0 +1,128 @@
+import LacunaTensor
+
+/// A convolution of images [n, channels, height, width].
+public final class Conv2d: UnaryLayer {
+    /// [outputs, inputs / groups, height, width].
+    public let weight: Parameter<Float>
+    public let bias: Parameter<Float>?
+    public let sliding: Sliding
+    public let groups: Int
+
+    public init(
+        inputChannels: Int, outputChannels: Int, kernelSize: Int, sliding: Sliding = Sliding(), groups: Int = 1,
+        bias: Bool = true, initialization: Initialization = .uniform, using generator: inout SeededGenerator
+    ) {
+        precondition(inputChannels % groups == 0 && outputChannels % groups == 0, "channels do not divide into groups")
+        let fanIn = inputChannels / groups * kernelSize * kernelSize
+        weight = Parameter(
+            initialization.tensor(
+                [outputChannels, inputChannels / groups, kernelSize, kernelSize], fanIn: fanIn, using: &generator))
+        self.bias = bias ? Parameter(Tensor(zeros: [outputChannels])) : nil
+        self.sliding = sliding
+        self.groups = groups
+    }
+
+    public func callAsFunction(_ x: Variable<Float>) -> Variable<Float> {
+        let y = x.convolved(weight.on(x.tape), bias: bias?.on(x.tape), sliding: sliding, groups: groups)
+        x.tape.note(rows: y.shape[0] * y.shape[2] * y.shape[3], dense: weight.count, active: weight.activeCount)
+        return y
+    }
+}
+
+/// A table of vectors, one for each of `count` items.
+public final class Embedding: Module {
+    public let weight: Parameter<Float>
+
+    public init(
+        count: Int, dimensions: Int, initialization: Initialization = .normal(1), using generator: inout SeededGenerator
+    ) {
+        weight = Parameter(
+            initialization.tensor([count, dimensions], fanIn: dimensions, using: &generator), decays: false)
+    }
+
+    /// Vectors [indices, dimensions].
+    public func callAsFunction(_ indices: [Int32], on tape: Tape<Float>) -> Variable<Float> {
+        weight.on(tape).gathered(indices)
+    }
+}
+
+/// Layer normalisation with gain and bias; see ``Variable/layerNormalized(gain:bias:epsilon:)``.
+public final class LayerNorm: UnaryLayer {
+    public let weight: Parameter<Float>
+    public let bias: Parameter<Float>
+    public let epsilon: Double
+
+    public init(dimensions: Int, epsilon: Double = 1e-5) {
+        weight = Parameter(Tensor(repeating: 1, shape: [dimensions]))
+        bias = Parameter(Tensor(zeros: [dimensions]))
+        self.epsilon = epsilon
+    }
+
+    public func callAsFunction(_ x: Variable<Float>) -> Variable<Float> {
+        x.layerNormalized(gain: weight.on(x.tape), bias: bias.on(x.tape), epsilon: epsilon)
+    }
+}
+
+/// RMS normalisation with gain; see ``Variable/rmsNormalized(gain:epsilon:)``.
+public final class RMSNorm: UnaryLayer {
+    public let weight: Parameter<Float>
+    public let epsilon: Double
+
+    public init(dimensions: Int, epsilon: Double = 1e-6) {
+        weight = Parameter(Tensor(repeating: 1, shape: [dimensions]))
+        self.epsilon = epsilon
+    }
+
+    public func callAsFunction(_ x: Variable<Float>) -> Variable<Float> {
+        x.rmsNormalized(gain: weight.on(x.tape), epsilon: epsilon)
+    }
+}
+
+/// Batch normalisation of [n, channels, ...]: by the batch's statistics while training, by running ones otherwise.
+public final class BatchNorm: UnaryLayer {
+    public let weight: Parameter<Float>
+    public let bias: Parameter<Float>
+    public let runningMean: Parameter<Float>
+    /// Unbiased, as is customary.
+    public let runningVariance: Parameter<Float>
+    /// How much a batch weighs in the running statistics.
+    public let momentum: Float
+    public let epsilon: Double
+
+    public init(channels: Int, momentum: Float = 0.1, epsilon: Double = 1e-5) {
+        weight = Parameter(Tensor(repeating: 1, shape: [channels]))
+        bias = Parameter(Tensor(zeros: [channels]))
+        runningMean = Parameter(Tensor(zeros: [channels]), isTrainable: false)
+        runningVariance = Parameter(Tensor(repeating: 1, shape: [channels]), isTrainable: false)
+        self.momentum = momentum
+        self.epsilon = epsilon
+    }
+
+    public func callAsFunction(_ x: Variable<Float>) -> Variable<Float> {
+        let (gain, offset) = (weight.on(x.tape), bias.on(x.tape))
+        if !x.tape.isTraining {
+            return x.batchNormalized(
+                gain: gain, bias: offset,
+                statistics: (
+                    runningMean.buffer.elements.map(Double.init), runningVariance.buffer.elements.map(Double.init)
+                ), epsilon: epsilon
+            ).output
+        }
+        let result = x.batchNormalized(gain: gain, bias: offset, epsilon: epsilon)
+        let count = Float(x.count / max(weight.count, 1))
+        for i in 0..<weight.count {
+            let variance = Float(result.variances[i]) * count / max(count - 1, 1)
+            runningMean.buffer.pointer[i] += momentum * (Float(result.means[i]) - runningMean.buffer.pointer[i])
+            runningVariance.buffer.pointer[i] += momentum * (variance - runningVariance.buffer.pointer[i])
+        }
+        return result.output
+    }
+}
+
+/// Sets random entries to 0 while training.
+public final class Dropout: UnaryLayer {
+    public let fraction: Double
+    public init(_ fraction: Double) { self.fraction = fraction }
+    public var parts: [(name: String, part: Any)] { [] }
+    public func callAsFunction(_ x: Variable<Float>) -> Variable<Float> { x.dropout(fraction) }
+}

@@ -1,0 +1,42 @@
+import LacunaSparse
+import LacunaTensor
+
+/// `x Wᵀ + b`, with a weight in any storage.
+///
+/// Weights start uniform in ±1/√inputs, biases 0, unless said otherwise. See also ``TrainableWeight``.
+public final class Linear: UnaryLayer {
+    /// Setting another storage of the same shape is how a layer becomes sparse: see ``sparsified(_:mask:)``.
+    public var weight: any TrainableWeight {
+        didSet {
+            precondition(
+                weight.outputs == oldValue.outputs && weight.inputs == oldValue.inputs, "another shape of weight")
+        }
+    }
+    public let bias: Parameter<Float>?
+
+    public init(
+        inputDimensions: Int, outputDimensions: Int, bias: Bool = true, initialization: Initialization = .uniform,
+        using generator: inout SeededGenerator
+    ) {
+        weight = DenseWeight(
+            initialization.tensor([outputDimensions, inputDimensions], fanIn: inputDimensions, using: &generator))
+        self.bias = bias ? Parameter(Tensor(zeros: [outputDimensions])) : nil
+    }
+
+    /// A layer of given weights.
+    public init(weight: any TrainableWeight, bias: Tensor<Float>? = nil) {
+        precondition(bias == nil || bias!.count == weight.outputs, "one bias an output")
+        self.weight = weight
+        self.bias = bias.map { Parameter($0) }
+    }
+
+    public var inputDimensions: Int { weight.inputs }
+    public var outputDimensions: Int { weight.outputs }
+    /// The weight if every entry of it is stored.
+    public var dense: DenseWeight? { weight as? DenseWeight }
+
+    public func callAsFunction(_ x: Variable<Float>) -> Variable<Float> {
+        x.tape.note(rows: x.rows, dense: inputDimensions * outputDimensions, active: weight.multiplyAdds)
+        return weight.apply(x, bias: bias?.on(x.tape))
+    }
+}

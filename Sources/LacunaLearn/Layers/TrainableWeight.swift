@@ -1,0 +1,72 @@
+import LacunaSparse
+import LacunaTensor
+
+/// The weight [outputs, inputs] of a linear layer in some storage, trained as it is stored.
+public protocol TrainableWeight: Module {
+    var outputs: Int { get }
+    var inputs: Int { get }
+    /// `x Wᵀ + b` for rows `x` [..., inputs].
+    func apply(_ x: Variable<Float>, bias: Variable<Float>?) -> Variable<Float>
+    /// The matrix in full.
+    func densified() -> Tensor<Float>
+    /// Entries that may be other than 0 in ``densified()``, as far as storage and masks say.
+    var activeCount: Int { get }
+    /// Multiply-adds that one row of input costs forward, if what is masked or not stored is skipped.
+    var multiplyAdds: Int { get }
+    /// Bytes of the trained values and of what says where they belong; no gradients or optimiser state.
+    var byteCount: Int { get }
+    /// What the storage is called, such as `dense` or `csr`.
+    var storage: String { get }
+}
+
+/// A weight of which every entry is stored. Entries may be masked (``Parameter/setMask(_:)``).
+public final class DenseWeight: TrainableWeight {
+    public let parameter: Parameter<Float>
+    /// What the layer computes with instead of the parameter as it is, if anything.
+    public var view: (any WeightView)?
+
+    public init(_ weight: Tensor<Float>) {
+        precondition(weight.rank == 2, "a weight is a matrix")
+        parameter = Parameter(weight)
+    }
+
+    public var parts: [(name: String, part: Any)] { [("", parameter)] }
+    public var outputs: Int { parameter.shape[0] }
+    public var inputs: Int { parameter.shape[1] }
+    public var activeCount: Int { parameter.activeCount }
+    public var multiplyAdds: Int { view?.multiplyAdds(parameter) ?? parameter.activeCount }
+    public var byteCount: Int { parameter.buffer.byteCount + (parameter.mask == nil ? 0 : (parameter.count + 7) / 8) }
+    public var storage: String { parameter.mask == nil ? "dense" : "masked" }
+
+    /// The matrix that evaluation uses.
+    public func densified() -> Tensor<Float> {
+        guard let view else { return parameter.value }
+        let tape = Tape<Float>()
+        return tape.evaluating { view.weights(parameter.on(tape)).forward.value }
+    }
+
+    public func apply(_ x: Variable<Float>, bias: Variable<Float>?) -> Variable<Float> {
+        let weight = parameter.on(x.tape)
+        guard let view else { return x.linear(weight, bias: bias) }
+        let (forward, backward) = view.weights(weight)
+        return x.linear(forward, bias: bias, backward: backward)
+    }
+
+    /// The mask, as bits.
+    public var mask: Mask? {
+        get {
+            guard let mask = parameter.mask else { return nil }
+            return Mask(nonzerosOf: Tensor(mask.elements, shape: parameter.shape))
+        }
+        set { parameter.setMask(newValue.map { $0.applied(to: Tensor(repeating: 1, shape: parameter.shape)) }) }
+    }
+}
+
+/// A rule that turns a dense parameter into what a layer computes with: straight-through sparsity, for instance.
+public protocol WeightView: AnyObject {
+    /// The weight for the forward product, and another one for carrying the gradient to the input if that is not the
+    /// same. When the tape is not training, the forward weight must be the one that would be shipped.
+    func weights(_ weight: Variable<Float>) -> (forward: Variable<Float>, backward: Variable<Float>?)
+    /// Multiply-adds that one row of input costs forward.
+    func multiplyAdds(_ parameter: Parameter<Float>) -> Int
+}

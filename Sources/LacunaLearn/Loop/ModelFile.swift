@@ -1,0 +1,92 @@
+import LacunaIO
+import LacunaTensor
+
+/// Networks as safetensors files.
+///
+/// A parameter has its path as name (`layers.0.weight`). Beside it may stand `NAME#mask`, `NAME#int.WHAT` for the
+/// positions of a sparse weight, and in checkpoints `NAME#slot.WHAT` for optimiser state.
+public enum ModelFile {
+    /// Writes all parameters, masks and positions of a model; with `slots` also what optimisers keep.
+    ///
+    /// - Throws: `LacunaError.file` if the file cannot be written. It appears whole or not at all.
+    public static func save(
+        _ model: any Module, to path: String, slots: Bool = false, metadata: [String: String] = [:]
+    ) throws {
+        let writer = try SafetensorsWriter(path, metadata: metadata)
+        func write(_ name: String, _ buffer: Buffer<Float>, _ shape: [Int]) throws {
+            try writer.write(name, type: .f32, shape: shape, bytes: UnsafeRawBufferPointer(buffer.elements))
+        }
+        try forEachState(model) { name, values in
+            try writer.write(name, type: .i32, shape: [values.count], values: values)
+        }
+        for (name, parameter) in model.namedParameters {
+            try write(name, parameter.buffer, parameter.shape)
+            if let mask = parameter.mask {
+                try writer.write(
+                    name + "#mask", type: .u8, shape: parameter.shape,
+                    values: mask.elements.map { $0 != 0 ? 1 : 0 as UInt8 })
+            }
+            if slots {
+                for slot in parameter.slots.keys.sorted() {
+                    try write("\(name)#slot.\(slot)", parameter.slots[slot]!, parameter.shape)
+                }
+            }
+        }
+        try writer.finish()
+    }
+
+    /// Replaces the parameters, masks, positions and slots of a model by those of a file.
+    ///
+    /// - Throws: `LacunaError.missingTensor` and `.tensorMismatch` if the file is another model's, and what reading
+    ///   throws. The model may then be changed in part.
+    public static func load(_ model: any Module, from path: String) throws {
+        try load(model, from: SafetensorsFile(path))
+    }
+
+    public static func load(_ model: any Module, from file: SafetensorsFile) throws {
+        try model.forEachModule { path, module in
+            guard let stateful = module as? any StatefulModule else { return }
+            var state: [String: [Int32]] = [:]
+            for (name, _) in stateful.integerState {
+                state[name] = try file.integers("\(path)#int.\(name)").map {
+                    guard let value = Int32(exactly: $0) else {
+                        throw LacunaError.malformed(
+                            file: file.path, location: "\(path)#int.\(name)", reason: "\($0) is not a 32-bit number")
+                    }
+                    return value
+                }
+            }
+            try stateful.restore(integerState: state, file: file.path)
+        }
+        for (name, parameter) in model.namedParameters {
+            let value = try file.float(name, shape: parameter.shape)
+            var slots: [String: Buffer<Float>] = [:]
+            let prefix = name + "#slot."
+            for other in file.names where other.hasPrefix(prefix) {
+                slots[String(other.dropFirst(prefix.count))] = buffer(try file.float(other, shape: parameter.shape))
+            }
+            var mask: Buffer<Float>?
+            if file.contains(name + "#mask") {
+                let flags = try file.integers(name + "#mask")
+                guard flags.count == parameter.count else {
+                    throw LacunaError.tensorMismatch(
+                        file: file.path, name: name + "#mask", expected: "\(parameter.count) entries",
+                        found: "\(flags.count)")
+                }
+                mask = Buffer(flags.map { $0 != 0 ? 1 : 0 })
+            }
+            parameter.restore(buffer(value), shape: parameter.shape, slots: slots, mask: mask)
+        }
+    }
+
+    private static func buffer(_ tensor: Tensor<Float>) -> Buffer<Float> {
+        tensor.withPointer { Buffer(copying: $0, count: tensor.count) }
+    }
+
+    private static func forEachState(_ model: any Module, _ body: (String, [Int32]) throws -> Void) throws {
+        try model.forEachModule { path, module in
+            guard let stateful = module as? any StatefulModule else { return }
+            for (name, values) in stateful.integerState { try body("\(path)#int.\(name)", values) }
+        }
+    }
+}

@@ -1,0 +1,319 @@
+import LacunaIO
+import LacunaTensor
+
+#if canImport(Darwin)
+    import Darwin
+#elseif canImport(Musl)
+    import Musl
+#else
+    import Glibc
+#endif
+
+/// How a training run goes.
+public struct TrainingPlan: Sendable {
+    public var steps: Int
+    public var learningRate: Schedule
+    /// Batches whose gradients are averaged before a step.
+    public var accumulation = 1
+    /// Largest norm of all gradients together; nil for no limit.
+    public var clipNorm: Double?
+    /// Steps between evaluations; 0 for none but the last.
+    public var evaluateEvery = 0
+    /// Steps between checkpoints; 0 for none but the last.
+    public var checkpointEvery = 0
+    /// Steps between lines of metrics.
+    public var logEvery = 50
+    /// Evaluations without a better loss after which the run stops; nil for never.
+    public var patience: Int?
+    /// Share of the old values in an average of the parameters that evaluations use; nil for none.
+    public var averageDecay: Double?
+    /// Whether optimisers change only those rows of embeddings that occur.
+    public var rowSparse = false
+    public var seed: UInt64 = 0
+
+    public init(steps: Int, learningRate: Schedule) {
+        self.steps = steps
+        self.learningRate = learningRate
+    }
+
+    /// - Throws: `LacunaError.invalidArgument` for numbers that make no run.
+    public func validate() throws {
+        func require(_ holds: Bool, _ name: String, _ reason: String) throws {
+            if !holds { throw LacunaError.invalidArgument(name, reason: reason) }
+        }
+        try require(steps >= 0, "steps", "\(steps) is negative")
+        try require(accumulation >= 1, "accumulation", "\(accumulation) is not at least 1")
+        try require(clipNorm ?? 1 > 0, "clip", "a norm must be positive")
+        try require(evaluateEvery >= 0 && checkpointEvery >= 0 && logEvery >= 1, "intervals", "must not be negative")
+        try require(patience ?? 1 >= 1, "patience", "must be at least 1")
+        try require((0..<1).contains(averageDecay ?? 0), "average", "must be in 0..<1")
+    }
+}
+
+/// Numbers of one moment of a run.
+public struct TrainingMetrics: Sendable {
+    /// Steps done.
+    public var step: Int
+    public var values: [(name: String, value: Double)]
+
+    public subscript(name: String) -> Double? { values.first { $0.name == name }?.value }
+
+    var json: JSONValue {
+        var object = JSONObject()
+        object["step"] = JSONValue(step)
+        for (name, value) in values { object[name] = value.isFinite ? .number(value) : .string("\(value)") }
+        return .object(object)
+    }
+}
+
+/// What a run came to.
+public struct TrainingReport: Sendable {
+    public var metrics: [TrainingMetrics] = []
+    /// The last evaluation.
+    public var evaluation: TrainingMetrics?
+    /// The step at which the run stopped for lack of improvement; nil if it did not.
+    public var stoppedEarly: Int?
+    public var steps = 0
+    public var seconds = 0.0
+}
+
+/// Runs training steps: batches, gradients, optimiser, hooks, metrics, checkpoints.
+///
+/// With a directory, `metrics.jsonl` gets one line of JSON a log interval, `checkpoint.safetensors` everything that
+/// ``resume(from:)`` needs, and `model.safetensors` the result. A run that is stopped at any moment and resumed from its
+/// last checkpoint gives, bit for bit, what it would have given without the interruption.
+public final class Trainer<Source: BatchSource> {
+    public let run: TrainingRun
+    public let plan: TrainingPlan
+    private let source: Source
+    private let hooks: [any TrainingHook]
+    private let loss: (Source.Batch, Tape<Float>) throws -> Variable<Float>
+    private let evaluate: ((Tape<Float>) throws -> [(name: String, value: Double)])?
+    private let average: ParameterAverage?
+    private var best = Double.infinity
+    private var evaluationsSinceBest = 0
+    private var hasBegun = false
+
+    /// - Parameters:
+    ///   - loss: The loss of a batch, a single number.
+    ///   - evaluate: Metrics of the model on data of its own; called with a tape that neither records nor trains. The
+    ///     first is the one that early stopping wants small.
+    public init(
+        model: any Module, optimizer: any Optimizer, source: Source, plan: TrainingPlan,
+        hooks: [any TrainingHook] = [], evaluate: ((Tape<Float>) throws -> [(name: String, value: Double)])? = nil,
+        loss: @escaping (Source.Batch, Tape<Float>) throws -> Variable<Float>
+    ) throws {
+        try plan.validate()
+        self.plan = plan
+        self.source = source
+        self.hooks = hooks
+        self.loss = loss
+        self.evaluate = evaluate
+        average = plan.averageDecay.map { ParameterAverage(decay: $0) }
+        run = TrainingRun(
+            model: model, optimizer: optimizer, tape: Tape(seed: plan.seed), totalSteps: plan.steps, seed: plan.seed)
+    }
+
+    /// Runs all steps that are left.
+    ///
+    /// - Parameters:
+    ///   - directory: Where metrics and checkpoints go; nil for nowhere.
+    ///   - stopAfter: Step after which to return without finishing, as if the run had been interrupted.
+    /// - Throws: `LacunaError.cancelled`, after a checkpoint, if the reporter says so; `.numerical` if the loss is not
+    ///   finite.
+    @discardableResult
+    public func train(
+        directory: String? = nil, progress: (any ProgressReporter)? = nil, stopAfter: Int? = nil
+    ) throws -> TrainingReport {
+        if let directory { try FileSystem.createDirectory(directory) }
+        let log = try directory.map { try MetricsLog($0, upTo: run.step) }
+        let begin = monotonicSeconds()
+        var report = TrainingReport()
+        if !hasBegun {
+            for hook in hooks { try hook.begin(run) }
+            hasBegun = true
+        }
+        for hook in hooks { try hook.attach(run) }
+        // Hooks may have given layers other storage, which is other parameters.
+        let parameters = run.model.parameters
+        let loader = Prefetcher(source, first: run.step * plan.accumulation)
+        defer { loader.stop() }
+        var recent = (sum: 0.0, count: 0)
+        while run.step < plan.steps && report.stoppedEarly == nil {
+            run.metrics = []
+            let (value, norm) = try step(loader, parameters)
+            recent = (recent.sum + value, recent.count + 1)
+            run.step += 1
+            let isLast = run.step == plan.steps
+            var line: [(name: String, value: Double)] = []
+            if run.step % plan.logEvery == 0 || isLast {
+                line = [("loss", recent.sum / Double(recent.count)), ("learning_rate", run.optimizer.learningRate)]
+                if let norm { line.append(("gradient_norm", norm)) }
+                recent = (0, 0)
+            }
+            line += run.metrics
+            if let evaluate, isLast || (plan.evaluateEvery > 0 && run.step % plan.evaluateEvery == 0) {
+                let found = try evaluated(evaluate, parameters)
+                line += found
+                report.evaluation = TrainingMetrics(step: run.step, values: found)
+                if let patience = plan.patience, let first = found.first?.value {
+                    if first < best {
+                        best = first
+                        evaluationsSinceBest = 0
+                    } else {
+                        evaluationsSinceBest += 1
+                        if evaluationsSinceBest >= patience { report.stoppedEarly = run.step }
+                    }
+                }
+            }
+            if !line.isEmpty {
+                let metrics = TrainingMetrics(step: run.step, values: line)
+                report.metrics.append(metrics)
+                try log?.append(metrics)
+            }
+            let isDone = isLast || report.stoppedEarly != nil
+            progress?.update(
+                task: "training", completed: run.step, total: plan.steps, detail: "loss \(Self.short(value))")
+            let isCancelled = progress?.isCancelled ?? false
+            let isInterrupted = isCancelled || run.step == stopAfter
+            if let directory,
+                isInterrupted || isDone || (plan.checkpointEvery > 0 && run.step % plan.checkpointEvery == 0)
+            {
+                try saveCheckpoint(to: directory)
+            }
+            if isCancelled && !isDone { throw LacunaError.cancelled }
+            if isInterrupted && !isDone { return report }
+        }
+        for hook in hooks { try hook.end(run) }
+        if let directory { try ModelFile.save(run.model, to: FileSystem.join(directory, "model.safetensors")) }
+        report.steps = run.step
+        report.seconds = monotonicSeconds() - begin
+        return report
+    }
+
+    private func step(_ loader: Prefetcher<Source>, _ parameters: [Parameter<Float>]) throws -> (Double, Double?) {
+        let tape = run.tape
+        tape.isTraining = true
+        for hook in hooks { try hook.beforeStep(run) }
+        for parameter in parameters { parameter.clearGradient() }
+        var total = 0.0
+        for part in 0..<plan.accumulation {
+            var value = try loss(loader.batch(step: run.step * plan.accumulation + part), tape)
+            for hook in hooks { if let term = hook.penalty(run) { value = value + term } }
+            total += Double(value.item)
+            tape.backward(from: value, seed: 1 / Float(plan.accumulation))
+        }
+        total /= Double(plan.accumulation)
+        guard total.isFinite else {
+            throw LacunaError.numerical(operation: "training", reason: "the loss is \(total) at step \(run.step)")
+        }
+        run.optimizer.learningRate = plan.learningRate(run.step)
+        for hook in hooks { try hook.gradientsReady(run) }
+        let norm = plan.clipNorm.map { clipGradients(parameters, norm: $0) }
+        run.optimizer.step(parameters, rowSparse: plan.rowSparse)
+        for hook in hooks { try hook.afterStep(run) }
+        average?.update(parameters)
+        return (total, norm)
+    }
+
+    private func evaluated(
+        _ evaluate: (Tape<Float>) throws -> [(name: String, value: Double)], _ parameters: [Parameter<Float>]
+    ) throws -> [(name: String, value: Double)] {
+        let tape = run.tape
+        if let average { return try average.evaluating(parameters) { try tape.evaluating { try evaluate(tape) } } }
+        return try tape.evaluating { try evaluate(tape) }
+    }
+
+    private static func short(_ value: Double) -> String {
+        let scaled = (value * 10_000).rounded() / 10_000
+        return "\(scaled)"
+    }
+
+    // MARK: Checkpoints
+
+    private static var checkpointName: String { "checkpoint.safetensors" }
+
+    /// Writes everything that ``resume(from:)`` needs; an older checkpoint is replaced in one step.
+    public func saveCheckpoint(to directory: String) throws {
+        func words(_ generator: SeededGenerator) -> JSONValue { .array(generator.words.map { .string(String($0)) }) }
+        let state: JSONValue = [
+            "step": JSONValue(run.step), "optimizer_steps": JSONValue(run.optimizer.steps),
+            "optimizer": .string(run.optimizer.name), "tape": words(run.tape.generator), "run": words(run.generator),
+            "best": .string("\(best)"), "since_best": JSONValue(evaluationsSinceBest),
+            "hooks": .array(hooks.map(\.state)), "total_steps": JSONValue(plan.steps),
+        ]
+        try ModelFile.save(
+            run.model, to: FileSystem.join(directory, Self.checkpointName), slots: true,
+            metadata: ["lacuna.training": state.serialized()])
+    }
+
+    /// Whether a directory holds a checkpoint.
+    public static func hasCheckpoint(_ directory: String) -> Bool {
+        FileSystem.exists(FileSystem.join(directory, checkpointName))
+    }
+
+    /// Takes up a run where its last checkpoint left it. Model, optimiser, source, plan and hooks must be those of the
+    /// run.
+    ///
+    /// - Throws: `LacunaError.malformed` and what ``ModelFile/load(_:from:)-(_,String)`` throws.
+    public func resume(from directory: String) throws {
+        let path = FileSystem.join(directory, Self.checkpointName)
+        let file = try SafetensorsFile(path)
+        func bad(_ reason: String) -> LacunaError {
+            .malformed(file: path, location: "lacuna.training", reason: reason)
+        }
+        guard let text = file.metadata["lacuna.training"] else { throw bad("is missing: not a checkpoint of training") }
+        let fields = try JSONFields(JSONValue(parsing: text, file: path), file: path, location: "lacuna.training")
+        func generator(_ key: String) throws -> SeededGenerator {
+            let words = try fields.array(key).map { $0.stringValue.flatMap { UInt64($0) } ?? 0 }
+            guard let generator = SeededGenerator(words: words) else { throw bad("'\(key)' is no generator's state") }
+            return generator
+        }
+        let step = try fields.integer("step")
+        guard step >= 0 && step <= plan.steps else { throw bad("step \(step) of a run of \(plan.steps)") }
+        guard try fields.string("optimizer") == run.optimizer.name else { throw bad("another optimiser's") }
+        let states = try fields.array("hooks")
+        guard states.count == hooks.count else { throw bad("the state of \(states.count) hooks, not \(hooks.count)") }
+        guard let best = Double(try fields.string("best")) else { throw bad("'best' is not a number") }
+        // Brings every layer into the storage that the run trains it in.
+        for hook in hooks { try hook.begin(run) }
+        try ModelFile.load(run.model, from: file)
+        run.step = step
+        run.optimizer.steps = try fields.integer("optimizer_steps")
+        run.tape.generator = try generator("tape")
+        run.generator = try generator("run")
+        self.best = best
+        evaluationsSinceBest = try fields.integer("since_best")
+        for (hook, state) in zip(hooks, states) { try hook.restore(state) }
+        hasBegun = true
+    }
+}
+
+/// Lines of JSON, one a log interval, on disk as soon as they are known.
+private final class MetricsLog {
+    private let path: String
+    private let file: UnsafeMutablePointer<FILE>
+
+    /// - Parameter step: Lines of later steps, which an interrupted run wrote after its last checkpoint, are dropped.
+    init(_ directory: String, upTo step: Int) throws {
+        path = FileSystem.join(directory, "metrics.jsonl")
+        var lines: [Substring] = []
+        if step > 0, FileSystem.exists(path) {
+            lines = try FileSystem.readText(path).split(separator: "\n").filter {
+                ((try? JSONValue(parsing: String($0)))?["step"]?.intValue ?? .max) <= step
+            }
+        }
+        try AtomicFile.write(lines.map { $0 + "\n" }.joined(), to: path)
+        guard let file = fopen(path, "a") else { throw LacunaError.file(path: path, reason: "cannot be written") }
+        self.file = file
+    }
+
+    deinit { fclose(file) }
+
+    func append(_ metrics: TrainingMetrics) throws {
+        let line = metrics.json.serialized() + "\n"
+        guard fputs(line, file) >= 0, fflush(file) == 0 else {
+            throw LacunaError.file(path: path, reason: "cannot be written")
+        }
+    }
+}

@@ -1,0 +1,200 @@
+import CLacuna
+import LacunaTensor
+
+extension Variable {
+    /// The same numbers under another shape of the same size.
+    public func reshaped(_ newShape: [Int]) -> Variable {
+        precondition(newShape.reduce(1, *) == count, "cannot reshape \(shape) to \(newShape)")
+        let y = Variable(
+            shape: newShape, tape: tape, storage: storage, needsGradient: needsGradient && tape.isRecording)
+        tape.record(y) { [self] dy in addToGradient(dy, times: 1) }
+        return y
+    }
+
+    /// [n, ...] as [n, rest].
+    public func flattened() -> Variable {
+        precondition(!shape.isEmpty)
+        return reshaped([shape[0], shape.dropFirst().reduce(1, *)])
+    }
+
+    /// Dimension `i` of the result is dimension `order[i]` of this.
+    public func permuted(_ order: [Int]) -> Variable {
+        precondition(order.sorted() == Array(shape.indices), "\(order) is no order of the dimensions of \(shape)")
+        var strides = Array(repeating: 1, count: shape.count)
+        for d in shape.indices.dropLast().reversed() { strides[d] = strides[d + 1] * shape[d + 1] }
+        return strided(order.map { shape[$0] }, order.map { strides[$0] }, offset: 0, coversAll: true)
+    }
+
+    /// The transpose of a matrix.
+    public func transposed() -> Variable { permuted([1, 0]) }
+
+    /// Columns `range` of every row.
+    public func sliced(columns range: Range<Int>) -> Variable {
+        precondition(range.lowerBound >= 0 && range.upperBound <= columns, "columns \(range) of \(shape)")
+        return strided(
+            Array(shape.dropLast()) + [range.count],
+            [columns, 1], offset: range.lowerBound, coversAll: range.count == columns,
+            walk: [rows, range.count])
+    }
+
+    /// Entries `range` along the first dimension.
+    public func sliced(rows range: Range<Int>) -> Variable {
+        precondition(range.lowerBound >= 0 && range.upperBound <= shape[0], "rows \(range) of \(shape)")
+        let width = shape.dropFirst().reduce(1, *)
+        return strided(
+            [range.count] + shape.dropFirst(), [width, 1], offset: range.lowerBound * width,
+            coversAll: range.count == shape[0], walk: [range.count, width])
+    }
+
+    private func strided(
+        _ newShape: [Int], _ strides: [Int], offset: Int, coversAll: Bool, walk: [Int]? = nil
+    ) -> Variable {
+        let y = tape.output(newShape, self)
+        let k = Scalar.kernels
+        let walk = walk ?? newShape
+        if y.count == 0 { return y }
+        k.pointee.permute(pointer + offset, y.pointer, walk, strides, Int32(walk.count), 0)
+        tape.record(y) { [self] dy in
+            accumulate { dx, add in
+                if add == 0 && !coversAll { dx.update(repeating: 0, count: count) }
+                k.pointee.unpermute(
+                    dy, dx + offset, walk, strides, Int32(walk.count), coversAll ? add : 1)
+            }
+        }
+        return y
+    }
+
+    /// Rows of several variables side by side: [..., a] and [..., b] become [..., a + b].
+    public static func concatenated(columns parts: [Variable]) -> Variable {
+        precondition(!parts.isEmpty && parts.allSatisfy { $0.rows == parts[0].rows }, "parts of different rows")
+        let (rows, width) = (parts[0].rows, parts.reduce(0) { $0 + $1.columns })
+        return joined(parts, Array(parts[0].shape.dropLast()) + [width]) { part, offset in
+            ([rows, part.columns], [width, 1], offset)
+        } advance: {
+            $0.columns
+        }
+    }
+
+    /// Variables one after the other along the first dimension.
+    public static func concatenated(rows parts: [Variable]) -> Variable {
+        let width = parts[0].shape.dropFirst().reduce(1, *)
+        precondition(
+            !parts.isEmpty && parts.allSatisfy { $0.shape.dropFirst() == parts[0].shape.dropFirst() },
+            "parts of different shapes")
+        return joined(parts, [parts.reduce(0) { $0 + $1.shape[0] }] + parts[0].shape.dropFirst()) { part, offset in
+            ([part.shape[0], width], [width, 1], offset)
+        } advance: {
+            $0.count
+        }
+    }
+
+    private static func joined(
+        _ parts: [Variable], _ shape: [Int], _ place: (Variable, Int) -> (walk: [Int], strides: [Int], offset: Int),
+        advance: (Variable) -> Int
+    ) -> Variable {
+        let tape = parts[0].tape
+        let needed = tape.isRecording && parts.contains(where: \.needsGradient)
+        let y = Variable(
+            shape: shape, tape: tape, storage: tape.pool.take(shape.reduce(1, *)), needsGradient: needed)
+        let k = Scalar.kernels
+        var offset = 0
+        var places: [(walk: [Int], strides: [Int], offset: Int)] = []
+        for part in parts {
+            let place = place(part, offset)
+            places.append(place)
+            if part.count > 0 {
+                k.pointee.unpermute(part.pointer, y.pointer + place.offset, place.walk, place.strides, 2, 0)
+            }
+            offset += advance(part)
+        }
+        tape.record(y) { dy in
+            for (part, place) in zip(parts, places) where part.count > 0 {
+                part.accumulate { d, add in
+                    k.pointee.permute(dy + place.offset, d, place.walk, place.strides, 2, add)
+                }
+            }
+        }
+        return y
+    }
+
+    // MARK: Gather and scatter
+
+    /// Rows `indices` of a table [rows, width]: an embedding. Returns [indices, width].
+    public func gathered(_ indices: [Int32]) -> Variable {
+        precondition(shape.count == 2, "rows are gathered from a matrix")
+        let width = shape[1]
+        precondition(indices.allSatisfy { $0 >= 0 && Int($0) < shape[0] }, "an index outside 0..<\(shape[0])")
+        let y = tape.output([indices.count, width], self)
+        Scalar.kernels.pointee.gather_rows(pointer, indices, y.pointer, indices.count, width)
+        tape.record(y) { [self] dy in
+            accumulateRows(indices) { Scalar.kernels.pointee.scatter_add_rows(dy, indices, $0, indices.count, width) }
+        }
+        return y
+    }
+
+    /// A matrix of `count` rows, row `i` being the sum of the rows of this one whose index is `i`.
+    public func scattered(_ indices: [Int32], into count: Int) -> Variable {
+        precondition(shape.count == 2 && indices.count == shape[0], "one index a row")
+        precondition(indices.allSatisfy { $0 >= 0 && Int($0) < count }, "an index outside 0..<\(count)")
+        let width = shape[1]
+        let y = tape.output([count, width], self)
+        y.pointer.update(repeating: 0, count: y.count)
+        Scalar.kernels.pointee.scatter_add_rows(pointer, indices, y.pointer, indices.count, width)
+        tape.record(y) { [self] dy in
+            accumulate { dx, add in
+                if add == 0 {
+                    Scalar.kernels.pointee.gather_rows(dy, indices, dx, indices.count, width)
+                } else {
+                    for (i, row) in indices.enumerated() {
+                        Scalar.kernels.pointee.affine(1, dy + Int(row) * width, 0, dx + i * width, width, 1)
+                    }
+                }
+            }
+        }
+        return y
+    }
+
+    /// Keeps the `k` largest entries of every row and sets the others to 0.
+    public func topK(_ k: Int, gradient: SelectionGradient = .selected, byMagnitude: Bool = false) -> Variable {
+        let (r, c) = (rows, columns)
+        precondition(k >= 0 && k <= c, "\(k) of \(c) entries")
+        let kept = tape.pool.take(count)
+        let words = Buffer<UInt64>(uninitialized: (c + 63) / 64)
+        let magnitudes = tape.pool.take(c)
+        for i in 0..<r {
+            let row = pointer + i * c
+            if byMagnitude {
+                for j in 0..<c { magnitudes.pointer[j] = Swift.abs(row[j]) }
+            }
+            Scalar.markLargest(UnsafePointer(byMagnitude ? magnitudes.pointer : row), c, k, words.pointer)
+            for j in 0..<c { kept.pointer[i * c + j] = words.pointer[j / 64] >> UInt64(j % 64) & 1 == 1 ? 1 : 0 }
+        }
+        let y = tape.output(shape, self)
+        let kernels = Scalar.kernels
+        kernels.pointee.binary(Int32(LK_MULTIPLY), pointer, kept.pointer, y.pointer, count, 0)
+        tape.record(y) { [self] dy in
+            switch gradient {
+            case .selected:
+                accumulate { dx, add in
+                    kernels.pointee.binary(Int32(LK_MULTIPLY), dy, kept.pointer, dx, count, add)
+                }
+            case .straightThrough: addToGradient(dy, times: 1)
+            }
+        }
+        return y
+    }
+
+    /// Adds to the gradient of a table of which only the rows `indices` change. A parameter remembers which.
+    private func accumulateRows(_ indices: [Int32], _ body: (UnsafeMutablePointer<Scalar>) -> Void) {
+        guard needsGradient else { return }
+        if let leafParameter { leafParameter.accumulate(rows: indices, body) } else { accumulateAdding(body) }
+    }
+}
+
+/// How the gradient passes an operation that selects entries.
+public enum SelectionGradient: String, Sendable, Hashable, CaseIterable {
+    /// To the selected entries alone: the derivative where the selection does not change.
+    case selected
+    /// To all entries, as if everything had been selected.
+    case straightThrough
+}

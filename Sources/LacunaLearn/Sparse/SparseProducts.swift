@@ -1,0 +1,242 @@
+import CLacuna
+import LacunaSparse
+import LacunaTensor
+
+/// Linear layers whose weight is a list of stored values: forward product, gradient of the input by the transposed
+/// product, gradient of the values by sampling the outer product at the pattern. Nothing of the weight's full size is
+/// kept; what a product needs of it goes through tiles.
+extension Variable {
+    /// `x Wᵀ + b` with `W` in compressed sparse rows.
+    ///
+    /// - Parameters:
+    ///   - values: [pattern.count], in the order of the pattern.
+    ///   - denseGradient: Called during the backward pass with the gradient of the whole matrix [rows, columns], stored
+    ///     or not; what growing connections by gradient looks at. Nil saves the work.
+    public func linear(
+        csr pattern: CSRPattern, values: Variable, bias: Variable? = nil,
+        denseGradient: ((Tensor<Scalar>) -> Void)? = nil
+    ) -> Variable {
+        precondition(
+            columns == pattern.columns && values.count == pattern.count, "a pattern that does not fit \(shape)")
+        let (m, n, k) = (rows, pattern.rows, pattern.columns)
+        let y = tape.output(shape.dropLast() + [n], self, values, bias)
+        let matrix = CompressedRows(pattern, buffer: values.storage.buffer(of: pattern.count))
+        matrix.multiply(UnsafePointer(pointer), leadingX: k, batch: m, into: y.pointer, leadingY: n)
+        if let bias { y.addRowInPlace(bias) }
+        tape.multiplyAdds += m * pattern.count
+        tape.record(y) { [self] dy in
+            bias?.accumulate { db, add in Scalar.kernels.pointee.column_sums(dy, db, m, n, add) }
+            values.accumulate { dv, add in
+                tape.multiplyAdds += m * pattern.count
+                matrix.accumulateGradient(
+                    output: dy, leadingY: n, input: UnsafePointer(pointer), leadingX: k, batch: m, into: dv,
+                    adding: add != 0)
+            }
+            denseGradient?(outerProduct(dy, outputs: n))
+            accumulate { dx, add in
+                tape.multiplyAdds += m * pattern.count
+                matrix.multiplyTransposed(dy, leadingY: n, batch: m, beta: Scalar(add), into: dx, leadingX: k)
+            }
+        }
+        return y
+    }
+
+    /// `dYᵀ X` [outputs, columns].
+    private func outerProduct(_ dy: UnsafePointer<Scalar>, outputs n: Int) -> Tensor<Scalar> {
+        let (m, k) = (rows, columns)
+        var gradient = Tensor<Scalar>(uninitialized: [n, k])
+        gradient.withMutablePointer {
+            LinearAlgebra.parallelGemm(
+                m: n, n: k, k: m, dy, leadingA: n, transposedA: true, UnsafePointer(pointer), leadingB: k, into: $0,
+                leadingC: k)
+        }
+        return gradient
+    }
+
+    /// `x Wᵀ + b` with `W` stored as one bit for every entry and the values of those set, row by row: N:M patterns.
+    ///
+    /// Rows are expanded by tiles that fit a cache and multiplied as dense ones: at a half or so of the entries no
+    /// sparse loop is faster.
+    ///
+    /// - Parameter rowStarts: Where each row begins in `values`, [rows + 1].
+    public func linear(bits mask: Mask, rowStarts: [Int], values: Variable, bias: Variable? = nil) -> Variable {
+        precondition(columns == mask.columns && values.count == rowStarts.last, "a mask that does not fit \(shape)")
+        let (m, n, k) = (rows, mask.rows, mask.columns)
+        let y = tape.output(shape.dropLast() + [n], self, values, bias)
+        let kernels = Scalar.kernels
+        let tileRows = 64
+        let tiles = (n + tileRows - 1) / tileRows
+        /// Rows of the tile, decoded one after the other.
+        func expand(_ range: Range<Int>, into tile: UnsafeMutablePointer<Scalar>) {
+            mask.words.withUnsafeBufferPointer { words in
+                for r in range {
+                    kernels.pointee.expand(
+                        values.pointer + rowStarts[r], words.baseAddress! + r * mask.wordsPerRow, k,
+                        tile + (r - range.lowerBound) * k)
+                }
+            }
+        }
+        let (x, out) = (UnsafePointer(pointer), y.pointer)
+        Parallel.forEach(tiles) { tile in
+            let range = tile * tileRows..<min(n, (tile + 1) * tileRows)
+            withUnsafeTemporaryAllocation(of: Scalar.self, capacity: range.count * k) { space in
+                expand(range, into: space.baseAddress!)
+                LinearAlgebra.gemm(
+                    m: m, n: range.count, k: k, x, leadingA: k, UnsafePointer(space.baseAddress!), leadingB: k,
+                    transposedB: true, into: out + range.lowerBound, leadingC: n)
+            }
+        }
+        if let bias { y.addRowInPlace(bias) }
+        tape.multiplyAdds += m * values.count
+        tape.record(y) { [self] dy in
+            bias?.accumulate { db, add in kernels.pointee.column_sums(dy, db, m, n, add) }
+            values.accumulate { dv, add in
+                tape.multiplyAdds += m * values.count
+                Parallel.forEach(tiles) { tile in
+                    let range = tile * tileRows..<min(n, (tile + 1) * tileRows)
+                    withUnsafeTemporaryAllocation(of: Scalar.self, capacity: range.count * k) { space in
+                        LinearAlgebra.gemm(
+                            m: range.count, n: k, k: m, dy + range.lowerBound, leadingA: n, transposedA: true, x,
+                            leadingB: k, into: space.baseAddress!, leadingC: k)
+                        mask.words.withUnsafeBufferPointer { words in
+                            for r in range {
+                                kernels.pointee.compress(
+                                    space.baseAddress! + (r - range.lowerBound) * k,
+                                    words.baseAddress! + r * mask.wordsPerRow, k, dv + rowStarts[r], add)
+                            }
+                        }
+                    }
+                }
+            }
+            accumulate { dx, add in
+                tape.multiplyAdds += m * values.count
+                let dense = tape.pool.take(n * k)
+                Parallel.forEach(tiles) { tile in
+                    let range = tile * tileRows..<min(n, (tile + 1) * tileRows)
+                    expand(range, into: dense.pointer + range.lowerBound * k)
+                }
+                LinearAlgebra.parallelGemm(
+                    m: m, n: k, k: n, dy, leadingA: n, UnsafePointer(dense.pointer), leadingB: k, beta: Scalar(add),
+                    into: dx, leadingC: k)
+            }
+        }
+        return y
+    }
+
+    /// `x Wᵀ + b` with `W` stored as dense blocks.
+    ///
+    /// - Parameter values: [blocks · block rows · block columns], each block row-major, in the order of the pattern.
+    public func linear(blocks pattern: BlockPattern, values: Variable, bias: Variable? = nil) -> Variable {
+        precondition(
+            columns == pattern.columns && values.count == pattern.valueCount, "blocks that do not fit \(shape)")
+        let (m, n, k) = (rows, pattern.rows, pattern.columns)
+        let (height, width) = (pattern.blockRows, pattern.blockColumns)
+        let y = tape.output(shape.dropLast() + [n], self, values, bias)
+        let (x, w, out) = (UnsafePointer(pointer), UnsafePointer(values.pointer), y.pointer)
+        Parallel.forEach(pattern.rowStarts.count - 1) { row in
+            let blocks = pattern.rowStarts[row]..<pattern.rowStarts[row + 1]
+            if blocks.isEmpty {
+                for i in 0..<m { (out + i * n + row * height).update(repeating: 0, count: height) }
+            }
+            for block in blocks {
+                LinearAlgebra.gemm(
+                    m: m, n: height, k: width, x + pattern.blockColumn[block] * width, leadingA: k,
+                    w + block * height * width, leadingB: width, transposedB: true,
+                    beta: block == blocks.lowerBound ? 0 : 1, into: out + row * height, leadingC: n)
+            }
+        }
+        if let bias { y.addRowInPlace(bias) }
+        tape.multiplyAdds += m * values.count
+        tape.record(y) { [self] dy in
+            bias?.accumulate { db, add in Scalar.kernels.pointee.column_sums(dy, db, m, n, add) }
+            values.accumulate { dv, add in
+                tape.multiplyAdds += m * values.count
+                Parallel.forEach(pattern.rowStarts.count - 1) { row in
+                    for block in pattern.rowStarts[row]..<pattern.rowStarts[row + 1] {
+                        LinearAlgebra.gemm(
+                            m: height, n: width, k: m, dy + row * height, leadingA: n, transposedA: true,
+                            x + pattern.blockColumn[block] * width, leadingB: k, beta: Scalar(add),
+                            into: dv + block * height * width, leadingC: width)
+                    }
+                }
+            }
+            accumulate { dx, add in
+                tape.multiplyAdds += m * values.count
+                Parallel.forEach(pattern.columnBlocks.count) { column in
+                    let blocks = pattern.columnBlocks[column]
+                    if blocks.isEmpty && add == 0 {
+                        for i in 0..<m { (dx + i * k + column * width).update(repeating: 0, count: width) }
+                    }
+                    for (place, block) in blocks.enumerated() {
+                        LinearAlgebra.gemm(
+                            m: m, n: width, k: height, dy + block.row * height, leadingA: n,
+                            w + block.index * height * width, leadingB: width, beta: place == 0 ? Scalar(add) : 1,
+                            into: dx + column * width, leadingC: k)
+                    }
+                }
+            }
+        }
+        return y
+    }
+
+    /// `x Wᵀ + b` with `W = scale · B A + S`: `a` [rank, inputs], `b` [outputs, rank], and `values` at the flat places
+    /// `support` (row · inputs + column, ascending) of `S`.
+    ///
+    /// The full matrix exists only during each product. Andi Han and others, "SLTrain: a sparse plus low-rank approach
+    /// for parameter and memory efficient pretraining", arXiv 2406.02214.
+    public func linear(
+        lowRank a: Variable, _ b: Variable, scale: Scalar, values: Variable, support: [Int32], bias: Variable? = nil
+    ) -> Variable {
+        let (m, k, n, r) = (rows, a.shape[1], b.shape[0], a.shape[0])
+        precondition(
+            columns == k && b.shape == [n, r] && values.count == support.count, "factors that do not fit \(shape)")
+        let (kernels, pool) = (Scalar.kernels, tape.pool)
+        func materialized() -> Storage<Scalar> {
+            let w = pool.take(n * k)
+            LinearAlgebra.parallelGemm(
+                m: n, n: k, k: r, alpha: scale, UnsafePointer(b.pointer), leadingA: r, UnsafePointer(a.pointer),
+                leadingB: k, into: w.pointer, leadingC: k)
+            kernels.pointee.scatter_add(values.pointer, support, support.count, w.pointer)
+            return w
+        }
+        let y = tape.output(shape.dropLast() + [n], self, a, b, values, bias)
+        do {
+            let w = materialized()
+            LinearAlgebra.parallelGemm(
+                m: m, n: n, k: k, UnsafePointer(pointer), leadingA: k, UnsafePointer(w.pointer), leadingB: k,
+                transposedB: true, into: y.pointer, leadingC: n)
+        }
+        if let bias { y.addRowInPlace(bias) }
+        tape.multiplyAdds += m * n * k + n * k * r
+        tape.record(y) { [self] dy in
+            bias?.accumulate { db, add in kernels.pointee.column_sums(dy, db, m, n, add) }
+            do {
+                let g = pool.take(n * k)
+                LinearAlgebra.parallelGemm(
+                    m: n, n: k, k: m, dy, leadingA: n, transposedA: true, UnsafePointer(pointer), leadingB: k,
+                    into: g.pointer, leadingC: k)
+                tape.multiplyAdds += m * n * k + 2 * n * k * r
+                values.accumulate { dv, add in kernels.pointee.gather(g.pointer, support, support.count, dv, add) }
+                b.accumulate { db, add in
+                    LinearAlgebra.parallelGemm(
+                        m: n, n: r, k: k, alpha: scale, UnsafePointer(g.pointer), leadingA: k,
+                        UnsafePointer(a.pointer), leadingB: k, transposedB: true, beta: Scalar(add), into: db,
+                        leadingC: r)
+                }
+                a.accumulate { da, add in
+                    LinearAlgebra.parallelGemm(
+                        m: r, n: k, k: n, alpha: scale, UnsafePointer(b.pointer), leadingA: r, transposedA: true,
+                        UnsafePointer(g.pointer), leadingB: k, beta: Scalar(add), into: da, leadingC: k)
+                }
+            }
+            accumulate { dx, add in
+                let w = materialized()
+                tape.multiplyAdds += m * n * k + n * k * r
+                LinearAlgebra.parallelGemm(
+                    m: m, n: k, k: n, dy, leadingA: n, UnsafePointer(w.pointer), leadingB: k, beta: Scalar(add),
+                    into: dx, leadingC: k)
+            }
+        }
+        return y
+    }
+}

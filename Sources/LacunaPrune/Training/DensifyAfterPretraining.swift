@@ -1,0 +1,24 @@
+import LacunaLearn
+import LacunaSparse
+import LacunaTensor
+
+/// Sparse pre-training, dense fine-tuning: the step between the two.
+///
+/// Vithursan Thangarasa, Abhay Gupta, William Marshall, Tianda Li, Kevin Leong, Dennis DeCoste, Sean Lie, Shreyas Saxena,
+/// "SPDF: Sparse Pre-training and Dense Fine-tuning for Large Language Models", arXiv 2303.10464. Pre-train with
+/// ``StaticRandomSparsity`` under a uniform budget, without rescaling; then call ``Module/densify()`` and fine-tune with a
+/// new optimiser state.
+extension Module {
+    /// Removes all masks and sparse storage of linear layers. Removed weights start at 0, the function is unchanged, and
+    /// optimiser states are forgotten, as old moments would give a kick.
+    public func densify() {
+        for (_, layer) in linears {
+            if let dense = layer.dense, dense.view == nil {
+                dense.mask = nil
+            } else {
+                layer.weight = DenseWeight(layer.weight.densified())
+            }
+        }
+        for parameter in parameters { parameter.removeSlots() }
+    }
+}

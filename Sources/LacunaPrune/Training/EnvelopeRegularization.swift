@@ -1,0 +1,72 @@
+import LacunaLearn
+import LacunaSparse
+import LacunaTensor
+
+/// Removes whole neurons in training: after every step the rows of a layer go through the proximal map of
+/// ``GroupEnvelope`` with the weight `rate · λ`.
+public final class EnvelopeRegularization: TrainingMethod {
+    /// Share of the rows to keep.
+    public let keep: Double
+    public let lambda: Double
+    public let layers: LayerChoice
+    private var parameters: [Parameter<Float>] = []
+
+    /// - Throws: `LacunaError.invalidArgument` for numbers out of range.
+    public init(keep: Double, lambda: Double, layers: LayerChoice = .allButLast) throws {
+        guard keep > 0, keep <= 1 else { throw LacunaError.invalidArgument("keep", reason: "\(keep) is not in 0...1") }
+        guard lambda >= 0 else { throw LacunaError.invalidArgument("lambda", reason: "\(lambda) is negative") }
+        self.keep = keep
+        self.lambda = lambda
+        self.layers = layers
+    }
+
+    public var card: MethodCard {
+        MethodCard(
+            name: "wgsef", family: .structured,
+            paper: .init(
+                authors: "Yehonathan Refael, Iftach Arbel, Wasim Huleihel",
+                title: "Learning k-Level Structured Sparse Neural Networks Using Group Envelope Regularization",
+                arXiv: "2212.12921"),
+            composition: ["row norm", "convex envelope of k groups", "proximal step"])
+    }
+
+    public func attach(_ run: TrainingRun) throws {
+        parameters = try layers.layers(of: run.model).map { name, layer in
+            guard let weight = layer.dense else {
+                throw LacunaError.unsupported(
+                    file: nil, what: "group envelopes on \(layer.weight.storage) weights ('\(name)')")
+            }
+            return weight.parameter
+        }
+    }
+
+    public func afterStep(_ run: TrainingRun) throws {
+        let strength = run.optimizer.learningRate * lambda
+        if strength == 0 { return }
+        for parameter in parameters {
+            let (rows, columns) = (parameter.shape[0], parameter.shape[1])
+            let w = parameter.buffer.pointer
+            let norms = (0..<rows).map { r in
+                (0..<columns).reduce(0.0) { $0 + Double(w[r * columns + $1] * w[r * columns + $1]) }.squareRoot()
+            }
+            let envelope = try GroupEnvelope(k: max(1, (keep * Double(rows)).rounded()))
+            for (r, u) in envelope.weights(norms: norms, lambda: strength).enumerated() {
+                let factor = Float(u / (strength + u))
+                for c in 0..<columns { w[r * columns + c] *= factor }
+            }
+        }
+    }
+
+    /// The rows of largest norm of each layer, `keep` of them, ascending.
+    public func strongestRows() -> [[Int]] {
+        parameters.map { parameter in
+            let (rows, columns) = (parameter.shape[0], parameter.shape[1])
+            let w = parameter.buffer.pointer
+            let norms = (0..<rows).map { r in
+                (0..<columns).reduce(0.0) { $0 + Double(w[r * columns + $1] * w[r * columns + $1]) }
+            }
+            let order = norms.indices.sorted { norms[$0] != norms[$1] ? norms[$0] > norms[$1] : $0 < $1 }
+            return order.prefix(max(1, Int((keep * Double(rows)).rounded()))).sorted()
+        }
+    }
+}

@@ -1,0 +1,117 @@
+import LacunaIO
+import LacunaLearn
+import LacunaSparse
+import LacunaTensor
+
+/// Gradual magnitude pruning inside a run: dense first, then ever sparser, then recovery under a fixed mask.
+///
+/// Between two shares of the run the sparsity follows the cubic ramp `s (1 - (1-u)³)` (Michael Zhu, Suyog Gupta, "To
+/// Prune, or Not to Prune", arXiv 1710.01878) or a line; masks only grow. The default window, from 25 % to 75 %, is that of
+/// Tian Jin, Ahmed Imtiaz Humayun, Utku Evci, Suvinay Subramanian, Amir Yazdanbakhsh, Dan Alistarh, Gintare Karolina
+/// Dziugaite, "The Journey Matters: Average Parameter Count over Pre-training Unifies Sparse and Dense Scaling Laws",
+/// arXiv 2501.12486, who measure it in compute; here it is in steps.
+public final class GradualPruning: TrainingMethod {
+    public enum Ramp: String, Sendable, Hashable, CaseIterable {
+        case cubic, linear
+    }
+
+    public let sparsity: Double
+    public let window: ClosedRange<Double>
+    public let ramp: Ramp
+    public let layers: LayerChoice
+    /// Steps between prunings.
+    public let interval: Int
+    /// Sum over the steps so far of the share of weights in use.
+    private var densitySum = 0.0
+    private var stepsSeen = 0
+    private var weights: [DenseWeight] = []
+
+    /// - Throws: `LacunaError.invalidArgument` for numbers out of range.
+    public init(
+        sparsity: Double, window: ClosedRange<Double> = 0.25...0.75, ramp: Ramp = .cubic,
+        layers: LayerChoice = .allButLast, interval: Int = 20
+    ) throws {
+        guard (0...1).contains(sparsity) else {
+            throw LacunaError.invalidArgument("sparsity", reason: "\(sparsity) is not in 0...1")
+        }
+        guard window.lowerBound >= 0, window.upperBound <= 1, interval >= 1 else {
+            throw LacunaError.invalidArgument("window", reason: "\(window) is not within 0...1")
+        }
+        self.sparsity = sparsity
+        self.window = window
+        self.ramp = ramp
+        self.layers = layers
+        self.interval = interval
+    }
+
+    public var card: MethodCard {
+        MethodCard(
+            name: "gradual", family: .sparseTraining,
+            paper: .init(
+                authors:
+                    "Tian Jin, Ahmed Imtiaz Humayun, Utku Evci, Suvinay Subramanian, Amir Yazdanbakhsh, Dan Alistarh, "
+                    + "Gintare Karolina Dziugaite",
+                title:
+                    "The Journey Matters: Average Parameter Count over Pre-training Unifies Sparse and Dense Scaling Laws",
+                arXiv: "2501.12486"),
+            composition: ["|w|", "within layers, cubic ramp", "masks that only grow"])
+    }
+
+    /// The sparsity at a share of the run.
+    public func sparsity(at progress: Double) -> Double {
+        if progress < window.lowerBound { return 0 }
+        let length = window.upperBound - window.lowerBound
+        let u = length > 0 ? min((progress - window.lowerBound) / length, 1) : 1
+        let rest = 1 - u
+        return ramp == .cubic ? sparsity * (1 - rest * rest * rest) : sparsity * u
+    }
+
+    /// The mean over a run of the share of weights in use: `1 - s (c (b - a) + 1 - b)` for the window a...b, with c 3/4 for
+    /// the cubic ramp and 1/2 for the line.
+    public var meanDensity: Double {
+        let (a, b) = (window.lowerBound, window.upperBound)
+        return 1 - sparsity * ((ramp == .cubic ? 0.75 : 0.5) * (b - a) + 1 - b)
+    }
+
+    /// The same as counted so far.
+    public var measuredMeanDensity: Double { stepsSeen == 0 ? 1 : densitySum / Double(stepsSeen) }
+
+    public func attach(_ run: TrainingRun) throws {
+        weights = try layers.layers(of: run.model).map { name, layer in
+            guard let weight = layer.dense else {
+                throw LacunaError.unsupported(file: nil, what: "pruning \(layer.weight.storage) weights ('\(name)')")
+            }
+            return weight
+        }
+    }
+
+    public func beforeStep(_ run: TrainingRun) throws {
+        let target = sparsity(at: run.progress)
+        let isEdge = target == sparsity && weights.contains { $0.mask.map(\.sparsity) ?? 0 < sparsity - 1e-6 }
+        if target > 0 && (run.step % interval == 0 || isEdge) {
+            for weight in weights {
+                var scores = weight.parameter.value
+                let n = scores.count
+                // What is masked scores lowest: masks only grow.
+                scores.withMutablePointer { p in for i in 0..<n { p[i] = abs(p[i]) } }
+                if let old = weight.mask {
+                    let removed = old.inverted()
+                    let columns = old.columns
+                    scores.withMutablePointer { p in
+                        for r in 0..<old.rows { removed.forEachKeptColumn(row: r) { p[r * columns + $0] = -1 } }
+                    }
+                }
+                weight.mask = try Selection.mask(scores: scores, pattern: .unstructured(.layer), sparsity: target)
+            }
+        }
+        let total = weights.reduce(0) { $0 + $1.parameter.count }
+        densitySum += Double(weights.reduce(0) { $0 + $1.activeCount }) / Double(max(total, 1))
+        stepsSeen += 1
+    }
+
+    public var state: JSONValue { ["density": .number(densitySum), "steps": JSONValue(stepsSeen)] }
+    public func restore(_ state: JSONValue) throws {
+        densitySum = state["density"]?.doubleValue ?? 0
+        stepsSeen = state["steps"]?.intValue ?? 0
+    }
+}

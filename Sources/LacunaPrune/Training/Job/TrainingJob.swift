@@ -1,0 +1,135 @@
+import LacunaIO
+import LacunaLearn
+import LacunaSparse
+import LacunaTensor
+
+/// A training run as a configuration file describes it: data, model, method, optimiser and schedule by name.
+///
+/// See ``examples`` for files that work. Every mistake in the file is an error that names the line and the key.
+public final class TrainingJob {
+    public let configuration: ConfigurationFile
+    public let model: any Module
+    public let method: (any TrainingMethod)?
+    /// What is trained on what, in a sentence.
+    public let summary: String
+    public let totalSteps: Int
+    private let start:
+        (_ directory: String?, _ resumes: Bool, _ progress: (any ProgressReporter)?) throws -> TrainingReport
+    private let measure: () -> Ledger
+
+    /// - Parameters:
+    ///   - configuration: The file.
+    ///   - fetch: Where a data set of the catalogue is, such as `fashion-mnist`.
+    /// - Throws: `LacunaError.malformed` for mistakes in the file, and what reading data throws.
+    public init(_ configuration: ConfigurationFile, fetch: (String) throws -> String) throws {
+        self.configuration = configuration
+        let reader = JobReader(configuration)
+        let seed = UInt64(try configuration.optionalInteger("seed") ?? 0)
+        let data = try reader.data(seed: seed, fetch: fetch)
+        var generator = SeededGenerator(seed: seed, stream: 0x10B)
+        let method = try reader.method()
+        let hooks: [any TrainingHook] = method.map { [$0] } ?? []
+        let optimizer = try reader.optimizer()
+        switch data {
+        case .examples(let train, let test):
+            let model = try reader.classifier(inputShape: train.inputShape, classes: train.classes, using: &generator)
+            let batch = try configuration.optionalInteger("data.batch", in: 1...train.count) ?? min(64, train.count)
+            let source = ShuffledBatches(train, batchSize: batch, seed: seed)
+            let plan = try reader.plan(seed: seed, batchesPerEpoch: source.batchesPerEpoch!)
+            try configuration.requireAllUsed()
+            let trainer = try Trainer(
+                model: model, optimizer: optimizer, source: source, plan: plan, hooks: hooks,
+                evaluate: { tape in Self.evaluate(model, test, tape) },
+                loss: { batch, tape in crossEntropy(model(tape.constant(batch.inputs)), labels: batch.labels) })
+            self.model = model
+            totalSteps = plan.steps
+            summary = "\(train.count) examples of \(train.inputShape), \(train.classes) classes; \(test.count) to test"
+            start = { directory, resumes, progress in
+                if resumes, let directory { try trainer.resume(from: directory) }
+                return try trainer.train(directory: directory, progress: progress)
+            }
+            measure = {
+                let one = test.selecting(0..<1).inputs
+                let tape = Tape<Float>()
+                return Ledger(model, examples: 1, on: tape) { _ = model(tape.constant(one)) }
+            }
+        case .text(let train, let valid, let vocabulary):
+            let model = try reader.languageModel(vocabulary: vocabulary, using: &generator)
+            let context = model.configuration.context
+            let batch = try configuration.optionalInteger("data.batch", in: 1...4096) ?? 8
+            let source: TokenWindows
+            do {
+                source = try TokenWindows(train, length: context, batchSize: batch, seed: seed)
+            } catch let LacunaError.invalidArgument(_, reason) {
+                throw configuration.failure("model.context", reason)
+            }
+            guard valid.count > context else {
+                throw configuration.failure("data.valid", "a text of \(valid.count) tokens has no window of \(context)")
+            }
+            let plan = try reader.plan(seed: seed, batchesPerEpoch: max(1, train.count / (batch * context)))
+            try configuration.requireAllUsed()
+            let trainer = try Trainer(
+                model: model, optimizer: optimizer, source: source, plan: plan, hooks: hooks,
+                evaluate: { tape in Self.evaluate(model, valid, tape) },
+                loss: { input, tape in crossEntropy(model(input.ids, batch: batch, on: tape), labels: input.next) })
+            self.model = model
+            totalSteps = plan.steps
+            summary = "\(train.count) tokens of \(vocabulary) kinds; \(valid.count) to validate"
+            start = { directory, resumes, progress in
+                if resumes, let directory { try trainer.resume(from: directory) }
+                return try trainer.train(directory: directory, progress: progress)
+            }
+            measure = {
+                let tape = Tape<Float>()
+                let ids = [Int32](repeating: 0, count: context)
+                return Ledger(model, examples: context, on: tape) { _ = model(ids, batch: 1, on: tape) }
+            }
+        }
+        self.method = method
+    }
+
+    /// Trains to the end.
+    ///
+    /// - Parameters:
+    ///   - directory: Where metrics, checkpoints and the model go.
+    ///   - resumes: Go on from the directory's last checkpoint.
+    /// - Throws: `LacunaError.cancelled` after writing a checkpoint, and what the trainer throws.
+    public func run(
+        directory: String?, resumes: Bool = false, progress: (any ProgressReporter)? = nil
+    ) throws -> TrainingReport {
+        try start(directory, resumes, progress)
+    }
+
+    /// What the model costs: of one example, or of one window of text.
+    public var ledger: Ledger { measure() }
+
+    private static func evaluate(
+        _ model: any UnaryLayer, _ examples: LabelledExamples, _ tape: Tape<Float>
+    ) -> [(name: String, value: Double)] {
+        var (loss, right) = (0.0, 0.0)
+        for start in stride(from: 0, to: examples.count, by: 250) {
+            let batch = examples.selecting(start..<min(start + 250, examples.count))
+            let logits = model(tape.constant(batch.inputs))
+            loss += Double(crossEntropy(logits, labels: batch.labels).item) * Double(batch.labels.count)
+            right += accuracy(logits, batch.labels) * Double(batch.labels.count)
+        }
+        return [("test_loss", loss / Double(examples.count)), ("test_accuracy", right / Double(examples.count))]
+    }
+
+    private static func evaluate(
+        _ model: GPT, _ tokens: [Int32], _ tape: Tape<Float>
+    ) -> [(name: String, value: Double)] {
+        // Several windows at once: what is derived from the weights is then derived less often.
+        let (length, batch) = (model.configuration.context, 16)
+        let windows = min((tokens.count - 1) / length, 128)
+        var loss = 0.0
+        for start in stride(from: 0, to: windows, by: batch) {
+            let range = start * length..<min(start + batch, windows) * length
+            let logits = model(Array(tokens[range]), batch: range.count / length, on: tape)
+            let next = Array(tokens[range.lowerBound + 1..<range.upperBound + 1])
+            loss += Double(crossEntropy(logits, labels: next).item) * Double(range.count / length)
+        }
+        let mean = loss / Double(max(windows, 1))
+        return [("valid_loss", mean), ("perplexity", exponential(mean))]
+    }
+}

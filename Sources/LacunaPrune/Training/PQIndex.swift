@@ -1,0 +1,45 @@
+import LacunaTensor
+
+/// How unequal the sizes of numbers are, and how many of them a vector that unequal can do without.
+///
+/// `I = 1 - d^(1/q - 1/p) ‖w‖_p / ‖w‖_q` for d numbers, 0 < p ≤ 1 ≤ q, p < q: 0 for equal magnitudes, towards 1 for one
+/// that dwarfs the rest. At least `r = d (1+η)^(-q/(q-p)) (1-I)^(qp/(q-p))` have to be kept.
+///
+/// Enmao Diao, Ganghua Wang, Jiawei Zhan, Yuhong Yang, Jie Ding, Vahid Tarokh, "Pruning Deep Neural Networks from a Sparsity
+/// Perspective", arXiv 2302.05601.
+public struct PQIndex: Sendable, Hashable {
+    public var p: Double
+    public var q: Double
+
+    /// - Throws: `LacunaError.invalidArgument` unless 0 < p ≤ 1 ≤ q and p < q.
+    public init(p: Double = 1, q: Double = 2) throws {
+        guard p > 0, p <= 1, q >= 1, p < q else {
+            throw LacunaError.invalidArgument("p, q", reason: "\(p), \(q) must satisfy 0 < p <= 1 <= q, p < q")
+        }
+        self.p = p
+        self.q = q
+    }
+
+    /// The index of the magnitudes of `numbers`; 0 for none or for zeros alone. Only numbers in use should be given.
+    public func value(_ numbers: some Collection<Float>) -> Double {
+        var (a, b) = (0.0, 0.0)
+        for number in numbers {
+            let magnitude = Double(abs(number))
+            a += power(magnitude, p)
+            b += power(magnitude, q)
+        }
+        let d = Double(numbers.count)
+        if d == 0 || b == 0 { return 0 }
+        return max(0, 1 - power(d, 1 / q - 1 / p) * power(a, 1 / p) / power(b, 1 / q))
+    }
+
+    /// The share of numbers that a vector of this index has to keep.
+    public func retainedShare(index: Double, eta: Double = 0) -> Double {
+        min(1, power(1 + eta, -q / (q - p)) * power(1 - index, q * p / (q - p)))
+    }
+
+    /// The share to prune: `clip(γ (1 - r/d), 0, β)`.
+    public func pruneShare(index: Double, eta: Double = 0, gamma: Double = 1, limit: Double = 0.9) -> Double {
+        min(max(gamma * (1 - retainedShare(index: index, eta: eta)), 0), limit)
+    }
+}

@@ -1,0 +1,51 @@
+import LacunaIO
+import LacunaLearn
+import LacunaSparse
+import LacunaTensor
+
+/// Pre-training with weights that are a low-rank product and a few entries more: `W = (α / r) B A + S`.
+///
+/// The support of `S` is random and fixed. `A` and the entries of `S` start uniform in ±1/√inputs, `B` at zero. Parameters
+/// and optimiser states of a layer are `r (out + in) + δ out in` instead of `out in`; the matrix is whole only inside
+/// a product. With δ = 0 the method is plain low rank, with r = 0 static sparse training.
+///
+/// Andi Han and others, "SLTrain: a sparse plus low-rank approach for parameter and memory efficient pretraining",
+/// arXiv 2406.02214. δ is their default; rank and α are theirs for the smallest model (128 and 32 at width 512).
+public final class SLTrain: TrainingMethod {
+    public let rank: Int
+    public let alpha: Float
+    /// δ: the share of entries in `S`.
+    public let density: Double
+    public let layers: LayerChoice
+
+    /// - Throws: `LacunaError.invalidArgument` for numbers out of range.
+    public init(rank: Int, alpha: Double = 32, density: Double = 0.03, layers: LayerChoice = .all) throws {
+        guard rank >= 0 else { throw LacunaError.invalidArgument("rank", reason: "\(rank) is negative") }
+        guard (0...1).contains(density) else {
+            throw LacunaError.invalidArgument("density", reason: "\(density) is not in 0...1")
+        }
+        self.rank = rank
+        self.alpha = Float(alpha)
+        self.density = density
+        self.layers = layers
+    }
+
+    public var card: MethodCard {
+        MethodCard(
+            name: "sltrain", family: .sparseTraining,
+            paper: .init(
+                authors:
+                    "Andi Han, Jiaxiang Li, Wei Huang, Mingyi Hong, Akiko Takeda, Pratik Jawanpuria, Bamdev Mishra",
+                title: "SLTrain: a sparse plus low-rank approach for parameter and memory efficient pretraining",
+                arXiv: "2406.02214"),
+            composition: ["random", "fixed support", "low-rank + sparse weights"])
+    }
+
+    public func begin(_ run: TrainingRun) throws {
+        for (_, layer) in try layers.layers(of: run.model) {
+            layer.weight = LowRankSparseWeight(
+                outputs: layer.outputDimensions, inputs: layer.inputDimensions, rank: rank, alpha: alpha,
+                density: density, using: &run.generator)
+        }
+    }
+}

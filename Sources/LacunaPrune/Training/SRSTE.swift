@@ -1,0 +1,113 @@
+import LacunaIO
+import LacunaLearn
+import LacunaSparse
+import LacunaTensor
+
+/// N:M training from scratch: a straight-through estimator with a pull on what is masked.
+///
+/// Every step keeps the N largest of M magnitudes, computes with those alone, sends the gradient `g` to all weights, and
+/// adds `λ w` to the gradient of the masked ones: `W <- W - rate (g + λ (1 - E) W)`. Masked weights can return; the pull
+/// keeps them from flipping in and out.
+///
+/// Aojun Zhou and others, "Learning N:M Fine-grained Structured Sparse Neural Networks From Scratch", arXiv 2102.04010.
+/// λ is theirs for SGD, where the term enters the momentum. λ 0 is the plain straight-through estimator.
+public final class SRSTE: TrainingMethod {
+    public let pattern: Pattern
+    public let decay: Float
+    public let layers: LayerChoice
+    private let views = StraightThroughLayers()
+    private var last: [Mask] = []
+    /// Mean over the weights of how often the mask changed between looks: the authors' sparse architecture divergence,
+    /// summed over the run.
+    public private(set) var divergence = 0.0
+    /// Steps between looks.
+    public let divergenceInterval: Int
+
+    /// - Throws: `LacunaError.invalidArgument` unless the pattern is N:M and λ not negative.
+    public init(
+        pattern: Pattern, decay: Double = 2e-4, layers: LayerChoice = .allButLast, divergenceInterval: Int = 50
+    ) throws {
+        try pattern.validate()
+        guard pattern.impliedSparsity != nil else {
+            throw LacunaError.invalidArgument("pattern", reason: "\(pattern) is not N:M")
+        }
+        guard decay >= 0, divergenceInterval >= 1 else {
+            throw LacunaError.invalidArgument("decay", reason: "\(decay) is negative")
+        }
+        self.pattern = pattern
+        self.decay = Float(decay)
+        self.layers = layers
+        self.divergenceInterval = divergenceInterval
+    }
+
+    public var card: MethodCard {
+        MethodCard(
+            name: "sr-ste", family: .sparseTraining,
+            paper: .init(
+                authors:
+                    "Aojun Zhou, Yukun Ma, Junnan Zhu, Jianbo Liu, Zhijie Zhang, Kun Yuan, Wenxiu Sun, Hongsheng Li",
+                title: "Learning N:M Fine-grained Structured Sparse Neural Networks From Scratch",
+                arXiv: "2102.04010"),
+            composition: ["|w|", "N:M", "straight-through with masked decay"])
+    }
+
+    public func attach(_ run: TrainingRun) throws { try views.attach(layers, of: run.model, pattern) }
+
+    public func gradientsReady(_ run: TrainingRun) throws {
+        for (_, weight, view) in views.layers {
+            guard decay > 0, let mask = view.mask else { continue }
+            let (g, w) = (weight.parameter.gradientPointer, weight.parameter.buffer.pointer)
+            let removed = mask.inverted()
+            for r in 0..<mask.rows {
+                removed.forEachKeptColumn(row: r) { g[r * mask.columns + $0] += decay * w[r * mask.columns + $0] }
+            }
+        }
+    }
+
+    public func afterStep(_ run: TrainingRun) throws {
+        guard run.step % divergenceInterval == 0 else { return }
+        let masks = views.layers.map { StraightThroughView.mask($0.weight.parameter.value, pattern) }
+        if last.count == masks.count {
+            let changed = zip(last, masks).reduce(0) { sum, pair in
+                sum + pair.0.subtracting(pair.1).keptCount + pair.1.subtracting(pair.0).keptCount
+            }
+            divergence += Double(changed) / Double(max(masks.reduce(0) { $0 + $1.rows * $1.columns }, 1))
+        }
+        last = masks
+    }
+
+    public func end(_ run: TrainingRun) throws { try views.finish() }
+
+    public var state: JSONValue {
+        ["divergence": .number(divergence), "masks": .array(last.map { MaskCoding.json($0) })]
+    }
+
+    public func restore(_ state: JSONValue) throws {
+        divergence = state["divergence"]?.doubleValue ?? 0
+        last = try (state["masks"]?.arrayValue ?? []).map { try MaskCoding.mask($0) }
+    }
+}
+
+/// Masks in the state of hooks.
+enum MaskCoding {
+    static func json(_ mask: Mask) -> JSONValue {
+        [
+            "rows": JSONValue(mask.rows), "columns": JSONValue(mask.columns),
+            "words": .array(mask.words.map { .integer(Int64(bitPattern: $0)) }),
+        ]
+    }
+
+    static func mask(_ value: JSONValue) throws -> Mask {
+        let bad = LacunaError.malformed(file: "checkpoint", location: "mask", reason: "is not one")
+        guard let rows = value["rows"]?.intValue, let columns = value["columns"]?.intValue, rows >= 0, columns >= 0,
+            let words = value["words"]?.arrayValue
+        else { throw bad }
+        var mask = Mask(rows: rows, columns: columns)
+        guard words.count == mask.words.count else { throw bad }
+        for (i, word) in words.enumerated() {
+            guard case .integer(let bits) = word else { throw bad }
+            mask.words[i] = UInt64(bitPattern: bits)
+        }
+        return mask.intersection(Mask(rows: rows, columns: columns, keepingAll: true))
+    }
+}

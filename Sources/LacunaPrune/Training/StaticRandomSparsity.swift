@@ -1,0 +1,73 @@
+import LacunaIO
+import LacunaLearn
+import LacunaSparse
+import LacunaTensor
+
+/// Training under a random mask that never changes.
+///
+/// Before the first step every chosen layer keeps a random set of its weights, as many as the budget gives it; the
+/// others are 0 from then on, and so are their optimiser states. Weights keep their dense initialisation, or are
+/// enlarged by `1/√density` so that activations keep their size.
+///
+/// Shiwei Liu and others, "The Unreasonable Effectiveness of Random Pruning: Return of the Most Naive Baseline for Sparse
+/// Training", arXiv 2202.02643. The default budget is theirs (Erdős-Rényi-Kernel); counts are exact where theirs are
+/// expectations.
+public final class StaticRandomSparsity: TrainingMethod {
+    public let budget: SparsityBudget
+    public let layers: LayerChoice
+    public let storage: SparseStorage
+    /// Whether kept weights are multiplied by `1/√density` at the start.
+    public let rescalesWeights: Bool
+
+    /// - Throws: `LacunaError.invalidArgument` for storage that cannot hold single entries.
+    public init(
+        budget: SparsityBudget, layers: LayerChoice = .all, storage: SparseStorage = .masked,
+        rescalesWeights: Bool = true
+    ) throws {
+        if case .blocks = storage {
+            throw LacunaError.invalidArgument("storage", reason: "random masks keep single entries, not blocks")
+        }
+        self.budget = budget
+        self.layers = layers
+        self.storage = storage
+        self.rescalesWeights = rescalesWeights
+    }
+
+    public var card: MethodCard {
+        MethodCard(
+            name: "static", family: .sparseTraining,
+            paper: .init(
+                authors: "Shiwei Liu and others",
+                title:
+                    "The Unreasonable Effectiveness of Random Pruning: Return of the Most Naive Baseline for Sparse Training",
+                arXiv: "2202.02643"),
+            composition: ["random", "exact counts by layer under a budget (ERK)", "fixed mask"])
+    }
+
+    public func begin(_ run: TrainingRun) throws {
+        try Self.install(
+            budget, layers.layers(of: run.model), storage, rescalesWeights: rescalesWeights, using: &run.generator)
+    }
+
+    /// Gives each layer a random mask.
+    static func install(
+        _ budget: SparsityBudget, _ layers: [(name: String, layer: Linear)], _ storage: SparseStorage,
+        rescalesWeights: Bool, using generator: inout SeededGenerator
+    ) throws {
+        let sparsities = try budget.allocate(
+            layers: layers.map { ($0.name, [$0.layer.outputDimensions, $0.layer.inputDimensions]) })
+        for (name, layer) in layers {
+            let (rows, columns) = (layer.outputDimensions, layer.inputDimensions)
+            let kept = rows * columns - Selection.removedCount(sparsity: sparsities[name]!, of: rows * columns)
+            let mask = Mask(rows: rows, columns: columns, keepingRandom: kept, using: &generator)
+            if rescalesWeights, kept > 0 {
+                var weight = layer.weight.densified()
+                let factor = (Float(rows * columns) / Float(kept)).squareRoot()
+                weight.withMutablePointer { w in for i in 0..<rows * columns { w[i] *= factor } }
+                layer.weight = DenseWeight(weight)
+            }
+            try layer.sparsify(storage, mask: mask)
+        }
+    }
+
+}

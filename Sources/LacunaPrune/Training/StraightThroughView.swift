@@ -1,0 +1,98 @@
+import LacunaLearn
+import LacunaSparse
+import LacunaTensor
+
+/// A dense weight of which a layer computes with an N:M (or otherwise selected) part: gradients reach all of it.
+///
+/// The mask keeps the largest magnitudes under the pattern and is chosen anew whenever the weights may have changed.
+/// While training, masked entries may take part with a factor; evaluation always uses the mask alone.
+public final class StraightThroughView: WeightView {
+    /// Nil computes with the dense weight.
+    public var pattern: Pattern?
+    /// What masked entries are multiplied by while training: 0 masks them, 1 is dense training.
+    public var maskedFactor: Float = 0
+    /// Whether the gradient is multiplied by the factors too, instead of passing to all entries unchanged.
+    public var appliesChainRule = false
+    /// A pattern for the weight through which gradients flow back to the input; nil for the forward one.
+    public var backwardPattern: Pattern?
+    /// The mask of the last forward pass.
+    public private(set) var mask: Mask?
+
+    public init(_ pattern: Pattern?, backward: Pattern? = nil) {
+        self.pattern = pattern
+        backwardPattern = backward
+    }
+
+    /// The mask that `pattern` gives for the magnitudes of `weight`.
+    public static func mask(_ weight: Tensor<Float>, _ pattern: Pattern) -> Mask {
+        var scores = weight
+        let n = scores.count
+        scores.withMutablePointer { p in for i in 0..<n { p[i] = p[i].isNaN ? 0 : abs(p[i]) } }
+        // Patterns were validated when the method was made, and the scores are numbers: nothing can be thrown.
+        return try! Selection.mask(scores: scores, pattern: pattern)
+    }
+
+    public func weights(_ weight: Variable<Float>) -> (forward: Variable<Float>, backward: Variable<Float>?) {
+        let dense = weight.value
+        guard let pattern else { return (weight, nil) }
+        let mask = Self.mask(dense, pattern)
+        self.mask = mask
+        let factor = weight.tape.isTraining ? maskedFactor : 0
+        let forward: Variable<Float>
+        if appliesChainRule {
+            var factors = Tensor<Float>(repeating: 1, shape: dense.shape)
+            Self.scaleMasked(&factors, mask, factor)
+            forward = weight * weight.tape.constant(factors)
+        } else {
+            var values = dense
+            Self.scaleMasked(&values, mask, factor)
+            forward = weight.straightThrough(values)
+        }
+        guard let backwardPattern, weight.tape.isTraining else { return (forward, nil) }
+        let other = Self.mask(dense, backwardPattern).applied(to: dense)
+        return (forward, weight.tape.constant(other))
+    }
+
+    private static func scaleMasked(_ values: inout Tensor<Float>, _ mask: Mask, _ factor: Float) {
+        if factor == 0 { return mask.apply(to: &values) }
+        let removed = mask.inverted()
+        let columns = mask.columns
+        values.withMutablePointer { p in
+            for r in 0..<mask.rows { removed.forEachKeptColumn(row: r) { p[r * columns + $0] *= factor } }
+        }
+    }
+
+    public func multiplyAdds(_ parameter: Parameter<Float>) -> Int {
+        guard let fraction = pattern?.impliedSparsity else { return parameter.count }
+        return parameter.count - Selection.removedCount(sparsity: fraction, of: parameter.count)
+    }
+}
+
+/// Installs straight-through views on dense layers: shared by the methods that train N:M patterns from scratch.
+final class StraightThroughLayers {
+    private(set) var layers: [(name: String, weight: DenseWeight, view: StraightThroughView)] = []
+
+    /// - Throws: `LacunaError.unsupported` for layers whose weights are not dense.
+    func attach(
+        _ choice: LayerChoice, of model: any Module, _ pattern: Pattern?, backward: Pattern? = nil
+    ) throws {
+        layers = try choice.layers(of: model).map { name, layer in
+            guard let weight = layer.dense, weight.parameter.mask == nil else {
+                throw LacunaError.unsupported(
+                    file: nil, what: "training N:M from scratch on \(layer.weight.storage) weights ('\(name)')")
+            }
+            let view = StraightThroughView(pattern, backward: backward)
+            weight.view = view
+            return (name, weight, view)
+        }
+    }
+
+    /// Removes the views and keeps what the masks keep.
+    func finish() throws {
+        for (_, weight, view) in layers {
+            guard let pattern = view.pattern else { continue }
+            weight.view = nil
+            weight.mask = StraightThroughView.mask(weight.parameter.value, pattern)
+        }
+    }
+}

@@ -1,0 +1,125 @@
+import LacunaLearn
+import LacunaSparse
+import LacunaTensor
+
+/// A way to train a network that is sparse, at the end or all along.
+public protocol TrainingMethod: TrainingHook {
+    var card: MethodCard { get }
+}
+
+/// Which linear layers of a model a method makes sparse.
+public enum LayerChoice: Sendable, Hashable {
+    case all
+    /// All but the last: classifiers and output heads stay dense.
+    case allButLast
+    /// Those whose paths begin with one of these.
+    case named([String])
+
+    /// The chosen layers with their paths, in order.
+    ///
+    /// - Throws: `LacunaError.invalidArgument` if none is chosen.
+    public func layers(of model: any Module) throws -> [(name: String, layer: Linear)] {
+        let all = model.linears
+        let chosen: [(name: String, layer: Linear)]
+        switch self {
+        case .all: chosen = all
+        case .allButLast: chosen = all.dropLast()
+        case .named(let prefixes): chosen = all.filter { entry in prefixes.contains { entry.name.hasPrefix($0) } }
+        }
+        if chosen.isEmpty {
+            throw LacunaError.invalidArgument("layers", reason: "no linear layer of the model is chosen")
+        }
+        return chosen
+    }
+}
+
+extension SparsityBudget {
+    /// A budget by name, for a sparsity: `uniform` or `erk`.
+    ///
+    /// - Throws: `LacunaError.invalidArgument` for another name.
+    public static func named(_ name: String, sparsity: Double) throws -> SparsityBudget {
+        switch name {
+        case "uniform": return .uniform(sparsity)
+        case "erk": return .erdosRenyiKernel(sparsity)
+        default: throw LacunaError.invalidArgument("budget", reason: "'\(name)' is none of uniform, erk")
+        }
+    }
+}
+
+/// Access to a sparse layer's mask and stored values, whether it is masked or stored as CSR.
+///
+/// Values are listed in the order of the mask: row by row, kept columns ascending.
+struct SparseLayerState {
+    let layer: Linear
+    let name: String
+
+    /// - Throws: `LacunaError.unsupported` for storage that has no pattern to change.
+    init(_ name: String, _ layer: Linear) throws {
+        guard layer.weight is CSRWeight || layer.dense != nil else {
+            throw LacunaError.unsupported(
+                file: nil, what: "changing the pattern of \(layer.weight.storage) weights ('\(name)')")
+        }
+        self.layer = layer
+        self.name = name
+    }
+
+    var mask: Mask {
+        if let csr = layer.weight as? CSRWeight { return csr.pattern.mask }
+        return layer.dense!.mask
+            ?? Mask(rows: layer.outputDimensions, columns: layer.inputDimensions, keepingAll: true)
+    }
+
+    /// The kept values.
+    func values(_ mask: Mask) -> [Float] {
+        if let csr = layer.weight as? CSRWeight { return csr.values.value.scalars }
+        return kept(of: layer.dense!.parameter.value, mask)
+    }
+
+    /// The gradient of every entry [rows, columns], kept or not; nil if it was not asked for or nothing reached it.
+    var denseGradient: Tensor<Float>? {
+        if let csr = layer.weight as? CSRWeight { return csr.denseGradient }
+        return layer.dense!.parameter.gradient
+    }
+
+    func kept(of matrix: Tensor<Float>, _ mask: Mask) -> [Float] {
+        var result: [Float] = []
+        matrix.withPointer { p in
+            for r in 0..<mask.rows { mask.forEachKeptColumn(row: r) { result.append(p[r * mask.columns + $0]) } }
+        }
+        return result
+    }
+
+    /// Changes the mask: entries of both keep their values and state, new ones start at `fill`.
+    func move(to mask: Mask, from old: Mask, fill: (_ row: Int, _ column: Int) -> Float) {
+        if let csr = layer.weight as? CSRWeight { return csr.move(to: CSRPattern(mask), fill: fill) }
+        let weight = layer.dense!
+        weight.mask = mask
+        let columns = mask.columns
+        let grown = mask.subtracting(old)
+        for r in 0..<mask.rows {
+            grown.forEachKeptColumn(row: r) { weight.parameter.buffer.pointer[r * columns + $0] = fill(r, $0) }
+        }
+    }
+}
+
+extension Mask {
+    /// Exactly `count` entries, every set equally likely.
+    public init(rows: Int, columns: Int, keepingRandom count: Int, using generator: inout SeededGenerator) {
+        self.init(rows: rows, columns: columns)
+        for place in sampledPlaces(count, of: rows * columns, using: &generator) {
+            self[Int(place) / columns, Int(place) % columns] = true
+        }
+    }
+
+    /// Places (row · columns + column) of kept entries, ascending.
+    var keptPlaces: [Int] {
+        var result: [Int] = []
+        result.reserveCapacity(keptCount)
+        for r in 0..<rows { forEachKeptColumn(row: r) { result.append(r * columns + $0) } }
+        return result
+    }
+
+    mutating func set(places: some Sequence<Int>, kept: Bool) {
+        for place in places { self[place / columns, place % columns] = kept }
+    }
+}

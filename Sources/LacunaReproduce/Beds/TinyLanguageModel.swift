@@ -1,0 +1,62 @@
+import Lacuna
+
+/// A small character-level transformer on Jane Austen, for methods that are about language models.
+struct TinyLanguageModel {
+    static let context = 64
+    let vocabulary: ByteVocabulary
+    let train: [Int32]
+    let valid: [Int32]
+
+    /// Nil if the text is not there.
+    init?() throws {
+        guard let train = RealData.file("austen/train.txt"), let valid = RealData.file("austen/valid.txt") else {
+            return nil
+        }
+        let bytes = try FileSystem.readBytes(train)
+        vocabulary = ByteVocabulary(bytes)
+        self.train = vocabulary.encode(bytes)
+        self.valid = vocabulary.encode(try FileSystem.readBytes(valid))
+    }
+
+    func model(dimensions: Int = 96, layers: Int = 2, seed: UInt64) -> GPT {
+        var generator = SeededGenerator(seed: seed, stream: 5)
+        return GPT(
+            .init(
+                vocabulary: vocabulary.count, context: Self.context, dimensions: dimensions, layers: layers, heads: 4),
+            using: &generator)
+    }
+
+    /// Trains with AdamW, warm-up and a cosine to a tenth of the rate.
+    func train(
+        _ model: GPT, steps: Int, learningRate: Double = 2e-3, hooks: [any TrainingHook] = [], seed: UInt64,
+        progress: (any ProgressReporter)? = nil
+    ) throws {
+        let warm = steps / 10
+        var plan = TrainingPlan(
+            steps: steps,
+            learningRate: .warmUp(
+                steps: warm, then: .cosine(from: learningRate, to: learningRate / 10, steps: steps - warm)))
+        plan.clipNorm = 1
+        plan.seed = seed
+        plan.logEvery = steps
+        let trainer = try Trainer(
+            model: model, optimizer: Adam(learningRate: learningRate, beta2: 0.99),
+            source: TokenWindows(train, length: Self.context, batchSize: 16, seed: seed), plan: plan, hooks: hooks,
+            loss: { batch, tape in crossEntropy(model(batch.ids, batch: 16, on: tape), labels: batch.next) })
+        try trainer.train(progress: progress)
+    }
+
+    /// Perplexity per character on the validation text.
+    func perplexity(_ model: GPT, windows: Int = 256) -> Double {
+        let tape = Tape<Float>()
+        var (sum, count) = (0.0, 0)
+        let length = Self.context
+        for start in stride(from: 0, to: min(valid.count - length - 1, windows * length), by: length) {
+            let ids = Array(valid[start..<start + length])
+            let next = Array(valid[start + 1...start + length])
+            sum += Double(tape.evaluating { crossEntropy(model(ids, batch: 1, on: tape), labels: next).item })
+            count += 1
+        }
+        return exponential(sum / Double(max(count, 1)))
+    }
+}

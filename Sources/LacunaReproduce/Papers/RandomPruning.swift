@@ -1,0 +1,83 @@
+import Lacuna
+
+/// Checks that a random static mask with sensible layer ratios trains well, and better the wider the network.
+struct RandomPruningReproduction: Reproduction {
+    let shortName = "RandomPruning"
+    let paper = 32
+    let title =
+        "The Unreasonable Effectiveness of Random Pruning: Return of the Most Naive Baseline for Sparse Training"
+    let arXiv: String? = "2202.02643"
+    let claim =
+        "Networks pruned at random before training, with layer-wise ratios such as Erdős-Rényi-Kernel, match dense ones "
+        + "when they are wide enough."
+
+    func run(_ context: ReproductionContext) throws -> Outcome {
+        let widths = [32, 64, 128, 256, 512]
+        let seeds = context.quick ? 2 : 3
+        var table: [[Double]] = widths.map { _ in [0, 0, 0] }
+        for seed in 0..<seeds {
+            let task = BlobTask(seed: context.seed &* 1000 &+ UInt64(seed))
+            for (row, width) in widths.enumerated() {
+                try context.progress.report("random masks", seed * widths.count + row, of: seeds * widths.count)
+                for arm in 0..<3 {
+                    var generator = SeededGenerator(seed: context.seed &+ UInt64(seed), stream: 3)
+                    let model = MLP(widths: [BlobTask.features, width, width, BlobTask.classes], using: &generator)
+                    let budgets: [SparsityBudget?] = [nil, .erdosRenyiKernel(0.9), .uniform(0.9)]
+                    let hooks = try budgets[arm].map { [try StaticRandomSparsity(budget: $0)] } ?? []
+                    try ClassifierTraining().train(model, task.train, hooks: hooks, seed: UInt64(seed))
+                    table[row][arm] += ClassifierTraining.accuracy(model, try task.test) / Double(seeds)
+                }
+            }
+        }
+        var measurements = zip(widths, table).flatMap { width, row in
+            [
+                Measurement(
+                    "accuracy, width \(width), ERK, 10 % kept", measured: row[1], baseline: row[0],
+                    baselineName: "dense"),
+                Measurement(
+                    "accuracy, width \(width), uniform, 10 % kept", measured: row[2], baseline: row[0],
+                    baselineName: "dense"),
+            ]
+        }
+        let gaps = table.map { $0[0] - $0[1] }
+        var checks = zip(widths, table).map { width, row in
+            Check("ERK beats uniform by over 0.02 at width \(width)", row[1] - row[2], .greater, 0.02)
+        }
+        checks += zip(widths.dropFirst(), zip(gaps, gaps.dropFirst())).map { width, pair in
+            Check("the gap to dense shrinks at width \(width)", pair.1, .less, pair.0)
+        }
+        checks.append(Check("at width 512 the gap is below 0.05", gaps.last!, .less, 0.05))
+        var notes = ["Kept weights are enlarged by 1/√density at the start; counts are exact in every layer."]
+        if let (train, test) = try RealData.fashionMNIST() {
+            let accuracies = try [nil, 0.9].map { sparsity -> Double in
+                var generator = SeededGenerator(seed: context.seed, stream: 4)
+                let model = MLP(widths: [784, 512, 512, 10], using: &generator)
+                var recipe = ClassifierTraining()
+                recipe.epochs = context.quick ? 2 : 8
+                let hooks = try sparsity.map { [try StaticRandomSparsity(budget: .erdosRenyiKernel($0))] } ?? []
+                try ClassifierTraining.report(context, "Fashion-MNIST")
+                try recipe.train(model, train, hooks: hooks, seed: context.seed)
+                return ClassifierTraining.accuracy(model, test)
+            }
+            measurements.append(
+                Measurement(
+                    "accuracy on Fashion-MNIST, 784-512-512-10, ERK, 10 % kept", measured: accuracies[1],
+                    baseline: accuracies[0], baselineName: "dense"))
+            checks.append(
+                Check("on Fashion-MNIST within one point of dense", accuracies[1], .atLeast, accuracies[0] - 0.01))
+        } else {
+            notes.append(RealData.fashionIsMissing)
+        }
+        return Outcome(
+            setting:
+                "mean of \(seeds) seeds; networks 64-w-w-10 on ten classes of noisy blobs, 20 epochs of SGD; 10 % of all "
+                + "weights kept", measurements: measurements, checks: checks, notes: notes)
+    }
+}
+
+extension ClassifierTraining {
+    /// Tells of a step of unknown length, and stops if the user wants.
+    static func report(_ context: ReproductionContext, _ what: String) throws {
+        try context.progress.report(what, 0, of: 1)
+    }
+}

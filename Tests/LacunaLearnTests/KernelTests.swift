@@ -1,0 +1,119 @@
+import CLacuna
+import LacunaLearn
+import LacunaTensor
+import Testing
+
+/// Kernels of f32 at every level against those of f64, which gradient checks prove.
+@Suite struct TrainingKernelTests {
+    static var levels: [Int32] { (0..<Int32(LK_LEVELS)).filter { lk_level($0) != nil } }
+    private let reference = lk_training_f64()!.pointee
+
+    private func kernels(_ level: Int32) -> lk_training { lk_training_f32_level(level)!.pointee }
+
+    private func numbers(_ n: Int, _ seed: UInt64) -> [Float] {
+        var generator = SeededGenerator(seed: seed)
+        return (0..<n).map { _ in Float(generator.normal()) }
+    }
+
+    private func agree(_ a: [Float], _ b: [Double], _ tolerance: Double = 2e-5) -> Bool {
+        zip(a, b).allSatisfy { abs(Double($0) - $1) <= tolerance * max(1, abs($1)) }
+    }
+
+    @Test(arguments: levels, [1, 15, 16, 17, 63, 100]) func elementwise(level: Int32, n: Int) {
+        let k = kernels(level)
+        let (x, dy) = (numbers(n, 1).map { $0 == 0 ? 1 : $0 }, numbers(n, 2))
+        let (wide, wideGradient) = (x.map(Double.init), dy.map(Double.init))
+        for function in 0..<Int32(LK_UNARY_COUNT) {
+            let positive = function == Int32(LK_LOG) || function == Int32(LK_SQRT)
+            let a = positive ? x.map { abs($0) + 0.1 } : x
+            let b = positive ? wide.map { abs($0) + Double(Float(0.1)) } : wide
+            var (y, expected) = ([Float](repeating: 0, count: n), [Double](repeating: 0, count: n))
+            k.unary(function, a, &y, n)
+            reference.unary(function, b, &expected, n)
+            #expect(agree(y, expected), "function \(function)")
+            for add: Int32 in [0, 1] {
+                var (dx, expectedGradient) = ([Float](repeating: 0.5, count: n), [Double](repeating: 0.5, count: n))
+                k.unary_backward(function, a, y, dy, &dx, n, add)
+                reference.unary_backward(function, b, expected, wideGradient, &expectedGradient, n, add)
+                #expect(agree(dx, expectedGradient, 1e-4), "derivative \(function)")
+            }
+        }
+        for function in 0..<4 as Range<Int32> {
+            var (y, expected) = ([Float](repeating: 1, count: n), [Double](repeating: 1, count: n))
+            k.binary(function, x, dy.map { $0 + 3 * ($0 < 0 ? -1 : 1) }, &y, n, 1)
+            reference.binary(function, wide, wideGradient.map { $0 + 3 * ($0 < 0 ? -1 : 1) }, &expected, n, 1)
+            #expect(agree(y, expected))
+        }
+    }
+
+    @Test(arguments: levels, [(1, 1), (3, 7), (5, 16), (4, 33), (9, 130)]) func rows(level: Int32, shape: (Int, Int)) {
+        let (r, c) = shape
+        let k = kernels(level)
+        let (x, z, row) = (numbers(r * c, 1), numbers(r * c, 2), numbers(c, 3))
+        let (x64, z64, row64) = (x.map(Double.init), z.map(Double.init), row.map(Double.init))
+        var (y, y64) = ([Float](repeating: 0, count: r * c), [Double](repeating: 0, count: r * c))
+        k.softmax(x, &y, r, c)
+        reference.softmax(x64, &y64, r, c)
+        #expect(agree(y, y64))
+        var (d, d64) = (y, y64)
+        k.softmax_backward(y, z, &d, r, c, 1)
+        reference.softmax_backward(y64, z64, &d64, r, c, 1)
+        #expect(agree(d, d64))
+        k.log_softmax(x, &y, r, c)
+        reference.log_softmax(x64, &y64, r, c)
+        #expect(agree(y, y64))
+        var (mean, inverse) = ([Float](repeating: 0, count: r), [Float](repeating: 0, count: r))
+        var (mean64, inverse64) = ([Double](repeating: 0, count: r), [Double](repeating: 0, count: r))
+        k.layer_norm(x, row, row, 1e-3, &y, &mean, &inverse, r, c)
+        reference.layer_norm(x64, row64, row64, 1e-3, &y64, &mean64, &inverse64, r, c)
+        #expect(agree(y, y64, 1e-4))
+        k.layer_norm_backward(x, row, mean, inverse, z, &d, r, c, 0)
+        reference.layer_norm_backward(x64, row64, mean64, inverse64, z64, &d64, r, c, 0)
+        #expect(agree(d, d64, 5e-3))
+        var (sums, sums64) = ([Float](repeating: 0, count: c), [Double](repeating: 0, count: c))
+        k.column_dots(x, z, &sums, r, c, 1)
+        reference.column_dots(x64, z64, &sums64, r, c, 1)
+        #expect(agree(sums, sums64))
+        k.rms_norm(x, row, 1e-3, &y, &inverse, r, c)
+        reference.rms_norm(x64, row64, 1e-3, &y64, &inverse64, r, c)
+        #expect(agree(y, y64))
+    }
+
+    @Test(arguments: levels, [1, 16, 63, 64, 200]) func expandAndCompress(level: Int32, n: Int) {
+        let k = kernels(level)
+        var generator = SeededGenerator(seed: UInt64(n))
+        let words = (0..<(n + 63) / 64).map { _ in generator.next() & generator.next() }
+        let kept = (0..<n).filter { words[$0 / 64] >> UInt64($0 % 64) & 1 == 1 }
+        let dense = Buffer<Float>(numbers(n, 3))
+        let values = Buffer<Float>(repeating: 1, count: kept.count)
+        k.compress(dense.pointer, words, n, values.pointer, 1)
+        #expect(values.array == kept.map { dense.pointer[$0] + 1 })
+        k.compress(dense.pointer, words, n, values.pointer, 0)
+        #expect(values.array == kept.map { dense.pointer[$0] })
+        let back = Buffer<Float>(repeating: 9, count: n)
+        k.expand(values.pointer, words, n, back.pointer)
+        #expect((0..<n).allSatisfy { back.pointer[$0] == (kept.contains($0) ? dense.pointer[$0] : 0) })
+    }
+
+    @Test(arguments: levels) func optimizers(level: Int32) {
+        let k = kernels(level)
+        let n = 77
+        let g = numbers(n, 1)
+        let g64 = g.map(Double.init)
+        var (w, m, v) = (numbers(n, 2), numbers(n, 3), numbers(n, 4).map { abs($0) })
+        var (w64, m64, v64) = (w.map(Double.init), m.map(Double.init), v.map(Double.init))
+        k.adam(&w, g, &m, &v, n, 0.1, 0.9, 0.99, 1e-8, 0.01, 0.02, 0.3, 0.2)
+        reference.adam(&w64, g64, &m64, &v64, n, 0.1, 0.9, 0.99, 1e-8, 0.01, 0.02, 0.3, 0.2)
+        #expect(agree(w, w64) && agree(m, m64) && agree(v, v64))
+        for nesterov: Int32 in [0, 1] {
+            k.sgd(&w, g, &m, n, 0.1, 0.9, 0.2, 0.01, nesterov)
+            reference.sgd(&w64, g64, &m64, n, 0.1, 0.9, 0.2, 0.01, nesterov)
+            #expect(agree(w, w64) && agree(m, m64))
+        }
+        k.sgd(&w, g, nil, n, 0.1, 0, 0, 0.01, 0)
+        reference.sgd(&w64, g64, nil, n, 0.1, 0, 0, 0.01, 0)
+        k.adagrad(&w, g, &v, n, 0.1, 1e-8, 0.01)
+        reference.adagrad(&w64, g64, &v64, n, 0.1, 1e-8, 0.01)
+        #expect(agree(w, w64) && agree(v, v64))
+    }
+}

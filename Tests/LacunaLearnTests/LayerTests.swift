@@ -1,0 +1,192 @@
+import LacunaLearn
+import LacunaSparse
+import LacunaTensor
+import Testing
+
+@Suite struct LayerTests {
+    @Test func parametersHaveTheirPaths() {
+        var generator = SeededGenerator(seed: 1)
+        let mlp = MLP(widths: [4, 3, 2], using: &generator)
+        #expect(
+            mlp.namedParameters.map(\.name) == [
+                "layers.0.weight", "layers.0.bias", "layers.1.weight", "layers.1.bias",
+            ])
+        #expect(mlp.parameterCount == 4 * 3 + 3 + 3 * 2 + 2)
+        let gpt = GPT(.init(vocabulary: 11, context: 6, dimensions: 8, layers: 2, heads: 2), using: &generator)
+        let names = gpt.namedParameters.map(\.name)
+        #expect(names.contains("tokens.weight") && names.contains("positions.weight"))
+        #expect(names.contains("blocks.1.attention.projection.weight") && names.contains("norm.bias"))
+        #expect(Set(names).count == names.count)
+        // 12 d² a block and its biases, norms, embeddings.
+        #expect(gpt.parameterCount == 11 * 8 + 6 * 8 + 2 * (12 * 64 + 13 * 8) + 16)
+        let rotary = GPT(
+            .init(vocabulary: 11, context: 6, dimensions: 8, layers: 1, heads: 2, rotaryBase: 100), using: &generator)
+        #expect(!rotary.namedParameters.map(\.name).contains("positions.weight"))
+    }
+
+    /// The gradient of a whole network along a random direction, against a difference quotient.
+    private func checkDirection(
+        _ model: any Module, tolerance: Double = 2e-2, _ loss: (Tape<Float>) -> Variable<Float>
+    ) {
+        var generator = SeededGenerator(seed: 3)
+        let tape = Tape<Float>()
+        tape.backward(from: loss(tape))
+        var slope = 0.0
+        var directions: [Tensor<Float>] = []
+        for parameter in model.parameters {
+            let direction = Tensor<Float>(normal: parameter.shape, using: &generator)
+            directions.append(direction)
+            guard parameter.isTrainable, let gradient = parameter.gradient else { continue }
+            slope += zip(direction.scalars, gradient.scalars).reduce(0) { $0 + Double($1.0) * Double($1.1) }
+        }
+        func at(_ step: Float) -> Double {
+            for (parameter, direction) in zip(model.parameters, directions) where parameter.isTrainable {
+                for (i, d) in direction.scalars.enumerated() { parameter.buffer.pointer[i] += step * d }
+            }
+            defer {
+                for (parameter, direction) in zip(model.parameters, directions) where parameter.isTrainable {
+                    for (i, d) in direction.scalars.enumerated() { parameter.buffer.pointer[i] -= step * d }
+                }
+            }
+            let tape = Tape<Float>()
+            return Double(tape.withoutRecording { loss(tape) }.item)
+        }
+        let numerical = (at(1e-3) - at(-1e-3)) / 2e-3
+        #expect(abs(numerical - slope) < tolerance * max(abs(slope), 0.1), "\(slope), by differences \(numerical)")
+    }
+
+    @Test func networksDifferentiate() {
+        var generator = SeededGenerator(seed: 5)
+        let gpt = GPT(.init(vocabulary: 13, context: 5, dimensions: 8, layers: 2, heads: 2), using: &generator)
+        let ids: [Int32] = [0, 3, 12, 5, 6, 1, 1, 2, 7, 9]
+        checkDirection(gpt) { crossEntropy(gpt(ids, batch: 2, on: $0), labels: Array(ids.reversed())) }
+        let rotary = GPT(
+            .init(vocabulary: 13, context: 5, dimensions: 8, layers: 1, heads: 2, rotaryBase: 100), using: &generator)
+        checkDirection(rotary) { crossEntropy(rotary(ids, batch: 2, on: $0), labels: Array(ids.reversed())) }
+        let net = ConvNet(inputChannels: 2, channels: [4, 6], classes: 3, using: &generator)
+        let images = Tensor<Float>(normal: [4, 2, 6, 6], using: &generator)
+        checkDirection(net) { crossEntropy(net($0.constant(images)), labels: [0, 1, 2, 1]) }
+        let gated = SwiGLU(dimensions: 6, hiddenDimensions: 9, using: &generator)
+        let x = Tensor<Float>(normal: [4, 6], using: &generator)
+        checkDirection(gated) { crossEntropy(gated($0.constant(x)), labels: [0, 5, 2, 1]) }
+    }
+
+    @Test func recurrentCells() {
+        var generator = SeededGenerator(seed: 6)
+        let steps = (0..<3).map { _ in Tensor<Float>(normal: [2, 4], using: &generator) }
+        let start = Tensor<Float>(normal: [2, 5], using: &generator)
+        let rnn = RNNCell(inputDimensions: 4, hiddenDimensions: 5, using: &generator)
+        checkDirection(rnn) { tape in
+            crossEntropy(steps.reduce(tape.constant(start)) { rnn(tape.constant($1), $0) }, labels: [1, 4])
+        }
+        let gru = GRUCell(inputDimensions: 4, hiddenDimensions: 5, using: &generator)
+        checkDirection(gru) { tape in
+            crossEntropy(steps.reduce(tape.constant(start)) { gru(tape.constant($1), $0) }, labels: [1, 4])
+        }
+        let lstm = LSTMCell(inputDimensions: 4, hiddenDimensions: 5, using: &generator)
+        checkDirection(lstm) { tape in
+            var state = (hidden: tape.constant(start), cell: tape.constant(start))
+            for x in steps { state = lstm(tape.constant(x), state) }
+            return crossEntropy(state.hidden, labels: [1, 4])
+        }
+        // An update gate that is shut keeps the state; gates that are shut keep an LSTM's cell.
+        for i in 5..<10 { gru.input.bias!.buffer.pointer[i] = 60 }
+        let tape = Tape<Float>()
+        #expect(close(gru(tape.constant(steps[0]), tape.constant(start)).value, start))
+        for i in 0..<5 { lstm.input.bias!.buffer.pointer[i] = -60 }
+        for i in 5..<10 { lstm.input.bias!.buffer.pointer[i] = 60 }
+        let state = lstm(tape.constant(steps[0]), (tape.constant(start), tape.constant(start)))
+        #expect(close(state.cell.value, start))
+    }
+
+    @Test func batchNormRemembersStatistics() {
+        var generator = SeededGenerator(seed: 7)
+        let norm = BatchNorm(channels: 3)
+        let x = Tensor<Float>(normal: [64, 3, 4, 4], mean: 2, standardDeviation: 3, using: &generator)
+        let tape = Tape<Float>()
+        for _ in 0..<200 { _ = tape.withoutRecording { norm(tape.constant(x)) } }
+        let y = tape.evaluating { norm(tape.constant(x)) }.value.scalars
+        let mean = y.reduce(0, +) / Float(y.count)
+        #expect(abs(mean) < 1e-3)
+        #expect(abs(y.reduce(0) { $0 + $1 * $1 } / Float(y.count) - 1) < 1e-2)
+        #expect(norm.trainableParameters.count == 2 && norm.parameters.count == 4)
+    }
+
+    @Test func dropoutKeepsTheMeanAndIsOffInEvaluation() {
+        let tape = Tape<Float>(seed: 3)
+        let x = tape.constant(Tensor(repeating: 1, shape: [10_000]))
+        let y = x.dropout(0.3).value.scalars
+        #expect(abs(y.reduce(0, +) / 10_000 - 1) < 0.03)
+        #expect(abs(Double(y.count { $0 == 0 }) / 10_000 - 0.3) < 0.02)
+        #expect(y != x.dropout(0.3).value.scalars)
+        tape.isTraining = false
+        #expect(x.dropout(0.3) === x)
+    }
+
+    @Test func costsAreCounted() throws {
+        var generator = SeededGenerator(seed: 8)
+        let mlp = MLP(widths: [20, 30, 10], using: &generator)
+        let mask = Mask(rows: 30, columns: 20) { ($0 + $1) % 4 == 0 }
+        let tape = Tape<Float>()
+        let x = Tensor<Float>(normal: [8, 20], using: &generator)
+        func ledger() -> Ledger { Ledger(mlp, examples: 8, on: tape) { _ = mlp(tape.constant(x)) } }
+        let dense = ledger()
+        #expect(dense.denseMultiplyAdds == 8 * (600 + 300) && dense.activeMultiplyAdds == dense.denseMultiplyAdds)
+        #expect(dense.parameters == 600 + 30 + 300 + 10 && dense.weightBytes == 4 * dense.parameters)
+        for storage in [SparseStorage.masked, .csr, .bitmask] {
+            try mlp.layers[0].sparsify(storage, mask: mask)
+            let sparse = ledger()
+            #expect(sparse.activeMultiplyAdds == 8 * (mask.keptCount + 300))
+            #expect(sparse.denseMultiplyAdds == 8 * (600 + 300))
+            #expect(sparse.parameters == mask.keptCount + 30 + 300 + 10)
+            tape.multiplyAdds = 0
+            tape.backward(from: mlp(tape.constant(x)).sum())
+            // What was really computed: a mask saves nothing, storage does. The input's gradient is not needed.
+            let first = storage == .masked ? 600 : mask.keptCount
+            #expect(tape.multiplyAdds == 8 * (2 * first + 3 * 300))
+        }
+        let gpt = GPT(.init(vocabulary: 11, context: 6, dimensions: 8, layers: 2, heads: 2), using: &generator)
+        let ids = [Int32](repeating: 1, count: 12)
+        tape.multiplyAdds = 0
+        let cost = Ledger(gpt, examples: 2, on: tape) { _ = gpt(ids, batch: 2, on: tape) }
+        #expect(cost.activeMultiplyAdds == 12 * (2 * 12 * 64 + 11 * 8) + 2 * 2 * (2 * 6 * 6 * 8))
+        #expect(cost.activeMultiplyAdds == tape.multiplyAdds)
+        let net = ConvNet(inputChannels: 1, channels: [4, 6], classes: 3, using: &generator)
+        let images = Tensor<Float>(normal: [2, 1, 6, 6], using: &generator)
+        tape.multiplyAdds = 0
+        let convolution = Ledger(net, examples: 2, on: tape) { _ = net(tape.constant(images)) }
+        #expect(convolution.activeMultiplyAdds == tape.multiplyAdds)
+        #expect(tape.multiplyAdds == 2 * (36 * 4 * 9 + 9 * 6 * 4 * 9 + 18))
+    }
+
+    /// Results do not depend on the number of threads.
+    @Test func threadsChangeNothing() throws {
+        func train(_ threads: Int) throws -> [Tensor<Float>] {
+            let before = Parallel.threads
+            Parallel.threads = threads
+            defer { Parallel.threads = before }
+            var generator = SeededGenerator(seed: 9)
+            let mlp = MLP(widths: [200, 700, 300, 10], using: &generator)
+            try mlp.layers[1].sparsify(
+                .csr, mask: Mask(rows: 300, columns: 700) { _, _ in generator.uniform() < 0.1 })
+            let x = Tensor<Float>(normal: [64, 200], using: &generator)
+            let gpt = GPT(.init(vocabulary: 64, context: 32, dimensions: 64, layers: 1, heads: 4), using: &generator)
+            let net = ConvNet(inputChannels: 3, channels: [8, 16], classes: 5, using: &generator)
+            let images = Tensor<Float>(normal: [16, 3, 16, 16], using: &generator)
+            let tape = Tape<Float>()
+            let optimizer = Adam()
+            let ids = (0..<256).map { Int32(($0 * 7) % 64) }
+            let parameters = mlp.parameters + gpt.parameters + net.parameters
+            for _ in 0..<3 {
+                for parameter in parameters { parameter.clearGradient() }
+                tape.backward(from: crossEntropy(mlp(tape.constant(x)), labels: (0..<64).map { $0 % 10 }))
+                tape.backward(from: crossEntropy(gpt(ids, batch: 8, on: tape), labels: ids.reversed()))
+                tape.backward(from: crossEntropy(net(tape.constant(images)), labels: (0..<16).map { $0 % 5 }))
+                clipGradients(parameters, norm: 1)
+                optimizer.step(parameters)
+            }
+            return parameters.map(\.value)
+        }
+        #expect(try train(1) == train(2))
+    }
+}

@@ -1,0 +1,139 @@
+import LacunaLearn
+import LacunaSparse
+import LacunaTensor
+import Testing
+
+@Suite struct OptimizerTests {
+    private func parameter(_ values: [Float], gradient: [Float], shape: [Int]? = nil) -> Parameter<Float> {
+        let parameter = Parameter(Tensor(values, shape: shape ?? [values.count]), decays: true)
+        let tape = Tape<Float>()
+        let weights = tape.constant(Tensor(gradient, shape: shape ?? [gradient.count]))
+        tape.backward(from: (parameter.on(tape) * weights).sum())
+        return parameter
+    }
+
+    @Test func momentumAndDecay() {
+        let p = parameter([1, -2], gradient: [0.5, 1])
+        let sgd = SGD(learningRate: 0.1, momentum: 0.9, weightDecay: 0.01)
+        sgd.step([p])
+        // v = g + 0.01 w, w -= 0.1 v
+        #expect(close(p.value, Tensor([0.949, -2.098])))
+        sgd.step([p])
+        let v0 = 0.9 * 0.51 + 0.5 + 0.01 * Float(0.949)
+        #expect(abs(p.value[0] - (0.949 - 0.1 * v0)) < 1e-6)
+        let nesterov = parameter([1, -2], gradient: [0.5, 1])
+        SGD(learningRate: 0.1, momentum: 0.9, nesterov: true).step([nesterov])
+        let expected: [Float] = [0.905, -2.19]
+        #expect(close(nesterov.value, Tensor(expected)))
+    }
+
+    @Test func adamAndAdamW() {
+        // The first step of Adam is the learning rate times the sign of the gradient, whatever its size.
+        let p = parameter([1, -2, 3], gradient: [0.5, -1e-3, 40])
+        Adam(learningRate: 0.1).step([p])
+        #expect(close(p.value, Tensor([0.9, -1.9, 2.9]), 1e-4))
+        let decoupled = parameter([1, -2, 3], gradient: [0.5, -1e-3, 40])
+        Adam.decoupled(learningRate: 0.1, weightDecay: 0.5).step([decoupled])
+        #expect(close(decoupled.value, Tensor([0.85, -1.8, 2.75]), 1e-4))
+        // Decay in the gradient turns its sign here.
+        let coupled = parameter([1, -2, 3], gradient: [-0.5, -1e-3, 40])
+        Adam(learningRate: 0.1, weightDecay: 1).step([coupled])
+        #expect(close(coupled.value, Tensor([0.9, -1.9, 2.9]), 1e-4))
+        let bias = Parameter(Tensor<Float>([1]))
+        #expect(!bias.decays && Parameter(Tensor<Float>(zeros: [2, 2])).decays)
+        let ada = parameter([1, 1], gradient: [3, -4])
+        Adagrad(learningRate: 0.5).step([ada])
+        #expect(close(ada.value, Tensor([0.5, 1.5])))
+    }
+
+    @Test func maskedEntriesStayZeroWithTheirState() {
+        let p = parameter([1, 2, 3, 4], gradient: [1, 1, 1, 1])
+        p.setMask(Tensor([1, 0, 1, 0]))
+        #expect(p.value.scalars == [1, 0, 3, 0] && p.activeCount == 2)
+        let adam = Adam(learningRate: 0.1, weightDecay: 0.1, isDecoupled: true)
+        for _ in 0..<5 { adam.step([p]) }
+        #expect(p.value[1] == 0 && p.value[3] == 0 && p.value[0] < 0.6)
+        #expect(p.slots["first"]!.pointer[1] == 0 && p.slots["second"]!.pointer[3] == 0)
+        p.setMask(nil)
+        #expect(p.value[1] == 0)
+        adam.step([p])
+        #expect(p.value[1] != 0)
+    }
+
+    /// Only rows that occur are updated; for SGD and Adagrad that is the dense update.
+    @Test func rowSparseUpdates() {
+        for optimizers in [
+            [SGD(learningRate: 0.1) as any Optimizer, SGD(learningRate: 0.1)], [Adagrad(), Adagrad()],
+        ] {
+            var results: [Tensor<Float>] = []
+            for (optimizer, rowSparse) in zip(optimizers, [true, false]) {
+                var generator = SeededGenerator(seed: 3)
+                let table = Embedding(count: 50, dimensions: 4, using: &generator)
+                let tape = Tape<Float>()
+                for step in 0..<4 {
+                    table.clearGradients()
+                    let y = table([3, Int32(10 + step), 3], on: tape)
+                    tape.backward(from: (y * y).sum())
+                    #expect(table.weight.touchedRows == [3, Int32(10 + step), 3])
+                    optimizer.step(table.parameters, rowSparse: rowSparse)
+                }
+                results.append(table.weight.value)
+            }
+            #expect(results[0] == results[1])
+        }
+        var generator = SeededGenerator(seed: 3)
+        let table = Embedding(count: 50, dimensions: 4, using: &generator)
+        let before = table.weight.value
+        let (tape, adam) = (Tape<Float>(), Adam())
+        for row in [5, 6] as [Int32] {
+            table.clearGradients()
+            tape.backward(from: table([row], on: tape).sum())
+            adam.step(table.parameters, rowSparse: true)
+        }
+        let after = table.weight.value
+        #expect((0..<50).allSatisfy { (before[$0, 0] == after[$0, 0]) == ($0 != 5 && $0 != 6) })
+        // A dense use of the same table makes the whole gradient count again.
+        table.clearGradients()
+        let mixed = table.weight.on(tape)
+        tape.backward(from: (mixed.gathered([1]).sum() + mixed.sum()))
+        #expect(
+            table.weight.touchedRows == nil && table.weight.gradient![7, 2] == 1 && table.weight.gradient![1, 2] == 2)
+    }
+
+    @Test func clippingAndAverages() {
+        let p = parameter([3, 4], gradient: [3, 4])
+        #expect(abs(clipGradients([p], norm: 1) - 5) < 1e-6)
+        #expect(close(p.gradient!, Tensor([0.6, 0.8])))
+        #expect(abs(clipGradients([p], norm: 2) - 1) < 1e-6 && close(p.gradient!, Tensor([0.6, 0.8])))
+        let average = ParameterAverage(decay: 0.5)
+        average.update([p])
+        p.value = Tensor([1, 0])
+        average.update([p])
+        average.evaluating([p]) { #expect(p.value.scalars == [2, 2]) }
+        #expect(p.value.scalars == [1, 0])
+    }
+
+    @Test func schedules() {
+        #expect(Schedule.constant(3)(9) == 3)
+        let linear = Schedule.linear(from: 1, to: 0, steps: 4)
+        #expect([0, 1, 4, 9].map { linear($0) } == [1, 0.75, 0, 0])
+        let cosine = Schedule.cosine(from: 1, to: 0, steps: 4)
+        #expect(abs(cosine(2) - 0.5) < 1e-12 && cosine(0) == 1 && abs(cosine(4)) < 1e-12)
+        let exponential = Schedule.exponential(from: 1, to: 0.01, steps: 2)
+        #expect(abs(exponential(1) - 0.1) < 1e-12)
+        let cubic = Schedule.cubic(from: 0, to: 0.8, steps: 2)
+        #expect(abs(cubic(1) - 0.7) < 1e-12 && cubic(5) == 0.8 && cubic(0) == 0)
+        let warm = Schedule.warmUp(steps: 2, then: linear)
+        #expect([0, 1, 2, 3].map { warm($0) } == [0.5, 1, 1, 0.75])
+        let late = Schedule.delayed(by: 3, initial: 7, then: linear)
+        #expect([0, 2, 3, 4].map { late($0) } == [7, 7, 1, 0.75])
+        let steps = Schedule.steps([.init(from: 0, value: 1), .init(from: 5, value: 2)])
+        #expect([0, 4, 5, 50].map { steps($0) } == [1, 1, 2, 2])
+        func frames(_ schedule: PatternSchedule) -> [String] { schedule.frames.map { $0?.description ?? "dense" } }
+        #expect(frames(.stepwise(n: 1, m: 8)) == ["7:8", "4:8", "2:8", "1:8"])
+        #expect(frames(.stepwise(n: 2, m: 4)) == ["3:4", "2:4"])
+        #expect(frames(.geometric(n: 1, m: 4)) == ["8:32", "4:16", "2:8", "1:4"])
+        #expect(PatternSchedule.stepwise(n: 1, m: 8).pattern(at: 0.99)?.description == "1:8")
+        #expect(PatternSchedule.stepwise(n: 1, m: 8).pattern(at: 0.25)?.description == "4:8")
+    }
+}

@@ -1,0 +1,216 @@
+import LacunaIO
+import LacunaLearn
+import LacunaSparse
+import LacunaTensor
+import Testing
+
+@Suite struct TrainerTests {
+    /// Two noisy rings, hard enough to need a hidden layer.
+    static func rings(_ count: Int, seed: UInt64) -> LabelledExamples {
+        var generator = SeededGenerator(seed: seed)
+        var inputs = Tensor<Float>(uninitialized: [count, 2])
+        var labels: [Int32] = []
+        inputs.withMutablePointer { p in
+            for i in 0..<count {
+                let (angle, label) = (generator.uniform() * 6.283, i % 2)
+                let radius = 1 + Double(label) + 0.15 * generator.normal()
+                p[2 * i] = Float(radius * cosine(angle))
+                p[2 * i + 1] = Float(radius * sine(angle))
+                labels.append(Int32(label))
+            }
+        }
+        return try! LabelledExamples(inputs: inputs, labels: labels, classes: 2)
+    }
+
+    private func folder() throws -> String {
+        let path = FileSystem.join("/tmp", "lacuna-learn-\(UInt64.random(in: 0...UInt64.max))")
+        try FileSystem.createDirectory(path)
+        return path
+    }
+
+    /// A hook with random choices and state of its own.
+    private final class NoisyHook: TrainingHook {
+        var total = 0.0
+        func afterStep(_ run: TrainingRun) {
+            let draw = run.generator.normal()
+            total += draw
+            let bias = run.model.parameters.last!
+            bias.buffer.pointer[0] += Float(draw + 1e-3 * total) * 1e-3
+        }
+        var state: JSONValue { .number(total) }
+        func restore(_ state: JSONValue) { total = state.doubleValue ?? .nan }
+    }
+
+    private func makeTrainer(steps: Int, every: Int = 0) throws -> (MLP, Trainer<ShuffledBatches>) {
+        var generator = SeededGenerator(seed: 1)
+        let model = MLP(widths: [2, 24, 24, 2], dropout: 0.1, using: &generator)
+        try model.layers[1].sparsify(.csr, mask: Mask(rows: 24, columns: 24) { _, _ in generator.uniform() < 0.3 })
+        let (train, test) = (Self.rings(300, seed: 1), Self.rings(200, seed: 2))
+        var plan = TrainingPlan(
+            steps: steps, learningRate: .warmUp(steps: 5, then: .cosine(from: 0.02, to: 0, steps: steps)))
+        plan.clipNorm = 1
+        plan.accumulation = 2
+        plan.averageDecay = 0.9
+        plan.logEvery = 10
+        plan.evaluateEvery = 25
+        plan.checkpointEvery = every
+        let trainer = try Trainer(
+            model: model, optimizer: Adam(), source: ShuffledBatches(train, batchSize: 32, seed: 4), plan: plan,
+            hooks: [NoisyHook()],
+            evaluate: { tape in
+                let logits = model(tape.constant(test.inputs))
+                return [
+                    ("test_loss", Double(crossEntropy(logits, labels: test.labels).item)),
+                    ("accuracy", accuracy(logits, test.labels)),
+                ]
+            },
+            loss: { batch, tape in crossEntropy(model(tape.constant(batch.inputs)), labels: batch.labels) })
+        return (model, trainer)
+    }
+
+    @Test func learnsTheRings() throws {
+        let (_, trainer) = try makeTrainer(steps: 300)
+        let report = try trainer.train()
+        #expect(report.evaluation!["accuracy"]! > 0.95)
+        #expect(report.metrics.first!["loss"]! > report.metrics.last!["loss"]!)
+        #expect(report.steps == 300 && report.stoppedEarly == nil)
+    }
+
+    /// Interrupted at any step and resumed by new objects: bit for bit the run that was not interrupted.
+    @Test(arguments: [1, 20, 37, 59]) func resumedRunsAreExact(stop: Int) throws {
+        let (whole, interrupted) = (try folder(), try folder())
+        defer { for path in [whole, interrupted] { try? FileSystem.remove(path) } }
+        let (model, trainer) = try makeTrainer(steps: 60)
+        try trainer.train(directory: whole)
+        let (_, first) = try makeTrainer(steps: 60)
+        try first.train(directory: interrupted, stopAfter: stop)
+        #expect(!FileSystem.exists(FileSystem.join(interrupted, "model.safetensors")))
+        let (resumedModel, second) = try makeTrainer(steps: 60)
+        try second.resume(from: interrupted)
+        #expect(second.run.step == stop)
+        try second.train(directory: interrupted)
+        #expect(model.parameters.map(\.value) == resumedModel.parameters.map(\.value))
+        for name in ["model.safetensors", "checkpoint.safetensors"] {
+            #expect(
+                try FileSystem.readBytes(FileSystem.join(whole, name))
+                    == FileSystem.readBytes(FileSystem.join(interrupted, name)))
+        }
+    }
+
+    /// Killed between checkpoints: the steps after the last one are done again, with the same result.
+    @Test func killedRunsAreExact() throws {
+        let (whole, killed) = (try folder(), try folder())
+        defer { for path in [whole, killed] { try? FileSystem.remove(path) } }
+        let (model, trainer) = try makeTrainer(steps: 60)
+        try trainer.train(directory: whole)
+        let (_, first) = try makeTrainer(steps: 60, every: 20)
+        try first.train(directory: killed, stopAfter: 20)
+        // Work past the checkpoint that is lost: metrics written, nothing saved.
+        let log = FileSystem.join(killed, "metrics.jsonl")
+        let lines = try FileSystem.readText(log)
+        try AtomicFile.write(lines + "{\"step\":30,\"loss\":9}\n{\"step\":", to: log)
+        let (resumed, second) = try makeTrainer(steps: 60, every: 20)
+        try second.resume(from: killed)
+        try second.train(directory: killed)
+        #expect(model.parameters.map(\.value) == resumed.parameters.map(\.value))
+        let steps = try FileSystem.readText(log).split(separator: "\n").map {
+            try JSONValue(parsing: String($0))["step"]!.intValue!
+        }
+        #expect(steps == [10, 20, 25, 30, 40, 50, 60])
+    }
+
+    @Test func cancellingWritesACheckpoint() throws {
+        final class Canceller: ProgressReporter, @unchecked Sendable {
+            var updates = 0
+            func update(task: String, completed: Int, total: Int, detail: String) { updates += 1 }
+            var isCancelled: Bool { updates >= 3 }
+        }
+        let path = try folder()
+        defer { try? FileSystem.remove(path) }
+        let (_, trainer) = try makeTrainer(steps: 60)
+        #expect(throws: LacunaError.cancelled) { try trainer.train(directory: path, progress: Canceller()) }
+        let (_, second) = try makeTrainer(steps: 60)
+        try second.resume(from: path)
+        #expect(second.run.step > 0 && second.run.step < 60)
+    }
+
+    @Test func earlyStopping() throws {
+        var generator = SeededGenerator(seed: 1)
+        let model = MLP(widths: [2, 4, 2], using: &generator)
+        var plan = TrainingPlan(steps: 100, learningRate: .constant(0))
+        plan.evaluateEvery = 5
+        plan.patience = 3
+        let trainer = try Trainer(
+            model: model, optimizer: SGD(learningRate: 0),
+            source: ShuffledBatches(Self.rings(50, seed: 1), batchSize: 10, seed: 1), plan: plan,
+            evaluate: { _ in [("loss", 1)] },
+            loss: { batch, tape in crossEntropy(model(tape.constant(batch.inputs)), labels: batch.labels) })
+        #expect(try trainer.train().stoppedEarly == 20)
+        plan.patience = 0
+        #expect(throws: LacunaError.self) { try plan.validate() }
+    }
+
+    @Test func divergenceIsAnError() throws {
+        var generator = SeededGenerator(seed: 1)
+        let model = MLP(widths: [2, 8, 2], using: &generator)
+        let trainer = try Trainer(
+            model: model, optimizer: SGD(learningRate: 0),
+            source: ShuffledBatches(Self.rings(50, seed: 1), batchSize: 10, seed: 1),
+            plan: TrainingPlan(steps: 50, learningRate: .constant(1e30)),
+            loss: { batch, tape in crossEntropy(model(tape.constant(batch.inputs)), labels: batch.labels) })
+        #expect(throws: LacunaError.self) { try trainer.train() }
+    }
+
+    @Test func batchesAreFunctionsOfTheStep() throws {
+        let examples = Self.rings(25, seed: 3)
+        let source = ShuffledBatches(examples, batchSize: 10, seed: 5)
+        #expect(source.batchesPerEpoch == 3)
+        var seen: [[Float]] = []
+        for step in 3..<6 {
+            let batch = source.batch(step: step)
+            for i in 0..<batch.labels.count { seen.append([batch.inputs[i, 0], batch.inputs[i, 1]]) }
+        }
+        // An epoch sees every example once, and the next one in another order.
+        #expect(seen.count == 25 && Set(seen.map { $0.map(\.bitPattern) }).count == 25)
+        #expect(source.batch(step: 0).inputs != source.batch(step: 3).inputs)
+        #expect(source.batch(step: 7).inputs == ShuffledBatches(examples, batchSize: 10, seed: 5).batch(step: 7).inputs)
+        let loader = Prefetcher(source, first: 2, depth: 3)
+        for step in 2..<40 { #expect(loader.batch(step: step).inputs == source.batch(step: step).inputs) }
+        loader.stop()
+        let windows = try TokenWindows((0..<100).map { Int32($0) }, length: 7, batchSize: 4, seed: 1)
+        let batch = windows.batch(step: 3)
+        #expect(batch.ids.count == 28 && zip(batch.ids, batch.next).allSatisfy { $0 + 1 == $1 })
+        #expect(throws: LacunaError.self) { try TokenWindows([1, 2], length: 2, batchSize: 1, seed: 0) }
+        #expect(throws: LacunaError.self) {
+            try LabelledExamples(inputs: Tensor(zeros: [2, 2]), labels: [0, 2], classes: 2)
+        }
+    }
+
+    @Test func modelFilesKeepEverything() throws {
+        let path = try folder()
+        defer { try? FileSystem.remove(path) }
+        let file = FileSystem.join(path, "m.safetensors")
+        func make(_ seed: UInt64) throws -> MLP {
+            var generator = SeededGenerator(seed: seed)
+            let model = MLP(widths: [16, 12, 8, 8, 4], using: &generator)
+            func mask(_ layer: Linear, _ keep: Double) -> Mask {
+                Mask(rows: layer.outputDimensions, columns: layer.inputDimensions) { _, _ in generator.uniform() < keep
+                }
+            }
+            try model.layers[0].sparsify(.csr, mask: mask(model.layers[0], 0.3))
+            try model.layers[1].sparsify(.bitmask, mask: mask(model.layers[1], 0.5))
+            try model.layers[2].sparsify(.masked, mask: mask(model.layers[2], 0.5))
+            model.layers[3].weight = LowRankSparseWeight(
+                outputs: 4, inputs: 8, rank: 2, alpha: 4, density: 0.2, using: &generator)
+            return model
+        }
+        let (original, other) = (try make(1), try make(2))
+        try ModelFile.save(original, to: file)
+        try ModelFile.load(other, from: file)
+        for (a, b) in zip(original.layers, other.layers) { #expect(a.weight.densified() == b.weight.densified()) }
+        #expect(original.layers[2].dense!.mask == other.layers[2].dense!.mask)
+        var generator = SeededGenerator(seed: 3)
+        #expect(throws: LacunaError.self) { try ModelFile.load(MLP(widths: [16, 12], using: &generator), from: file) }
+        #expect(throws: LacunaError.self) { try ModelFile.load(MLP(widths: [3, 2], using: &generator), from: file) }
+    }
+}

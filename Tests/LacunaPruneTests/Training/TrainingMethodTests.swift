@@ -1,0 +1,311 @@
+import LacunaIO
+import LacunaLearn
+import LacunaPrune
+import LacunaSparse
+import LacunaTensor
+import Testing
+
+/// Runs a hook around `steps` steps of a small regression.
+func train(
+    _ model: MLP, hooks: [any TrainingHook], steps: Int, seed: UInt64 = 1,
+    optimizer: any Optimizer = SGD(learningRate: 0, momentum: 0.9),
+    rate: Double = 0.02, after: ((Int) -> Void)? = nil
+) throws {
+    var generator = SeededGenerator(seed: seed)
+    let inputs = model.layers[0].inputDimensions
+    let x = Tensor<Float>(normal: [200, inputs], using: &generator)
+    let labels = (0..<200).map { i in Int32(x[i, 0] + x[i, 1] > 0 ? 1 : 0) }
+    final class Watcher: TrainingHook {
+        let body: ((Int) -> Void)?
+        init(_ body: ((Int) -> Void)?) { self.body = body }
+        func afterStep(_ run: TrainingRun) { body?(run.step) }
+    }
+    var plan = TrainingPlan(steps: steps, learningRate: .constant(rate))
+    plan.seed = seed
+    let trainer = try Trainer(
+        model: model, optimizer: optimizer,
+        source: ShuffledBatches(
+            try LabelledExamples(inputs: x, labels: labels, classes: 2), batchSize: 20, seed: seed),
+        plan: plan, hooks: hooks + [Watcher(after)],
+        loss: { batch, tape in crossEntropy(model(tape.constant(batch.inputs)), labels: batch.labels) })
+    try trainer.train()
+}
+
+func network(_ widths: [Int] = [20, 24, 16, 2], seed: UInt64 = 1) -> MLP {
+    var generator = SeededGenerator(seed: seed)
+    return MLP(widths: widths, using: &generator)
+}
+
+@Suite struct TrainingMethodTests {
+    @Test(arguments: [SparseStorage.masked, .csr]) func staticMasksNeverChange(storage: SparseStorage) throws {
+        let model = network()
+        var first: [Mask] = []
+        let method = try StaticRandomSparsity(budget: .erdosRenyiKernel(0.7), storage: storage)
+        try train(model, hooks: [method], steps: 30, optimizer: Adam(weightDecay: 0.1, isDecoupled: true)) { step in
+            let masks = model.layers.map { Mask(nonzerosOf: $0.weight.densified()) }
+            if step == 0 { first = masks } else { #expect(masks == first) }
+        }
+        let kept = model.layers.reduce(0) { $0 + $1.weight.activeCount }
+        let all = 20 * 24 + 24 * 16 + 16 * 2
+        #expect(kept == all - Selection.removedCount(sparsity: 0.7, of: all))
+    }
+
+    /// Masked and stored training take the same steps.
+    @Test func maskedAndStoredTrainingAgree() throws {
+        var results: [[Tensor<Float>]] = []
+        for storage in [SparseStorage.masked, .csr] {
+            let model = network()
+            try train(model, hooks: [StaticRandomSparsity(budget: .uniform(0.6), storage: storage)], steps: 40)
+            results.append(model.layers.map { $0.weight.densified() })
+        }
+        for (a, b) in zip(results[0], results[1]) {
+            #expect(zip(a.scalars, b.scalars).allSatisfy { abs($0 - $1) < 1e-4 })
+        }
+    }
+
+    @Test func sparsityZeroIsDenseTraining() throws {
+        let (sparse, dense) = (network(), network())
+        try train(sparse, hooks: [StaticRandomSparsity(budget: .uniform(0))], steps: 25)
+        try train(dense, hooks: [], steps: 25)
+        #expect(sparse.layers.map { $0.weight.densified() } == dense.layers.map { $0.weight.densified() })
+    }
+
+    @Test(arguments: DropAndGrow.Growth.allCases, [SparseStorage.masked, .csr])
+    func exchangesKeepTheCount(growth: DropAndGrow.Growth, storage: SparseStorage) throws {
+        let model = network()
+        var settings = DropAndGrow.Settings(budget: .uniform(0.8), growth: growth)
+        (settings.storage, settings.interval, settings.fraction) = (storage, 5, 0.4)
+        let method = try DropAndGrow(settings)
+        var masks: [Mask] = []
+        var changes = 0
+        var kept: [Int] = []
+        try train(model, hooks: [method], steps: 60, optimizer: Adam()) { step in
+            let now = model.layers.map { layer -> Mask in
+                (layer.weight as? CSRWeight)?.pattern.mask ?? layer.dense!.mask!
+            }
+            if step == 0 { kept = now.map(\.keptCount) }
+            #expect(now.map(\.keptCount) == kept)
+            if !masks.isEmpty && masks != now {
+                changes += 1
+                #expect(step % 5 == 0 && step < 45)
+            }
+            masks = now
+        }
+        #expect(changes == 8)
+        #expect(method.exploration > 0.25 && method.exploration < 0.8)
+        for layer in model.layers {
+            for parameter in layer.weight.parameters {
+                #expect(parameter.slots["first"]!.count == parameter.count)
+            }
+        }
+    }
+
+    /// What is dropped is smallest, what grows has the largest gradient, and the dropped do not come back at once.
+    @Test func gradientGrowthTakesTheLargest() throws {
+        let model = network([6, 8, 2])
+        var settings = DropAndGrow.Settings(budget: .uniform(0.5))
+        (settings.interval, settings.fraction, settings.isAnnealed, settings.layers) = (3, 0.25, false, .allButLast)
+        final class Probe: TrainingHook {
+            var before: (weight: Tensor<Float>, mask: Mask, gradient: Tensor<Float>)?
+            func gradientsReady(_ run: TrainingRun) {
+                let weight = run.model.linears[0].layer.dense!
+                before = (weight.parameter.value, weight.mask!, weight.parameter.gradient!)
+            }
+        }
+        let probe = Probe()
+        try train(model, hooks: [probe, DropAndGrow(settings)], steps: 6) { step in
+            guard step == 3, let (weight, old, gradient) = probe.before else { return }
+            let new = model.layers[0].dense!.mask!
+            let (dropped, grown) = (old.subtracting(new), new.subtracting(old))
+            #expect(dropped.keptCount == 6 && grown.keptCount == 6)
+            var (largestDropped, smallestKept): (Float, Float) = (0, .infinity)
+            var (smallestGrown, largestAbsent): (Float, Float) = (.infinity, 0)
+            for r in 0..<8 {
+                for c in 0..<6 {
+                    if dropped[r, c] { largestDropped = max(largestDropped, abs(weight[r, c])) }
+                    if old[r, c] && new[r, c] { smallestKept = min(smallestKept, abs(weight[r, c])) }
+                    if grown[r, c] { smallestGrown = min(smallestGrown, abs(gradient[r, c])) }
+                    if !old[r, c] && !new[r, c] { largestAbsent = max(largestAbsent, abs(gradient[r, c])) }
+                }
+            }
+            #expect(largestDropped <= smallestKept && smallestGrown >= largestAbsent)
+        }
+    }
+
+    @Test func badSettingsAreRefused() throws {
+        var settings = DropAndGrow.Settings(budget: .uniform(0.5))
+        settings.fraction = 1.5
+        #expect(throws: LacunaError.self) { try DropAndGrow(settings) }
+        settings.fraction = 0.3
+        settings.storage = .bitmask
+        #expect(throws: LacunaError.self) { try DropAndGrow(settings) }
+        #expect(throws: LacunaError.self) { try SRSTE(pattern: .unstructured(.layer)) }
+        #expect(throws: LacunaError.self) { try SRSTE(pattern: .nm(n: 2, m: 4), decay: -1) }
+        #expect(throws: LacunaError.self) { try SLTrain(rank: -1) }
+        #expect(throws: LacunaError.self) {
+            try StaticRandomSparsity(budget: .uniform(0.5), storage: .blocks(rows: 2, columns: 2))
+        }
+        #expect(throws: LacunaError.self) {
+            try train(network(), hooks: [SRSTE(pattern: .nm(n: 2, m: 4), layers: .named(["nothing"]))], steps: 1)
+        }
+    }
+
+    @Test func straightThroughGradientsAndDecay() throws {
+        // One step of plain descent on a linear layer: kept entries move by g, masked ones by g + λ w.
+        let lambda: Float = 0.5
+        var generator = SeededGenerator(seed: 3)
+        let weight = Tensor<Float>(normal: [2, 8], using: &generator)
+        let mask = StraightThroughView.mask(weight, .nm(n: 2, m: 4))
+        #expect(mask.satisfies(.nm(n: 2, m: 4)) && mask.keptCount == 8)
+        func step(_ decay: Double) throws -> Tensor<Float> {
+            let model = network([8, 2])
+            model.layers[0].dense!.parameter.value = weight
+            try train(
+                model, hooks: [SRSTE(pattern: .nm(n: 2, m: 4), decay: decay, layers: .all)], steps: 1,
+                optimizer: SGD(learningRate: 0), rate: 0.1)
+            return model.layers[0].dense!.parameter.value
+        }
+        // After the run the weight is masked, so compare kept entries, and look at masked ones before.
+        let (plain, decayed) = (try step(0), try step(Double(lambda)))
+        let still = StraightThroughView.mask(plain, .nm(n: 2, m: 4)).intersection(mask)
+        for r in 0..<2 { for c in 0..<8 where still[r, c] { #expect(abs(plain[r, c] - decayed[r, c]) < 1e-6) } }
+        let tape = Tape<Float>()
+        let view = StraightThroughView(.nm(n: 2, m: 4))
+        let parameter = Parameter(weight)
+        let (forward, backward) = view.weights(parameter.on(tape))
+        #expect(forward.value == mask.applied(to: weight) && backward == nil)
+        tape.backward(from: (forward * forward).sum())
+        let gradient = parameter.gradient!
+        for r in 0..<2 { for c in 0..<8 { #expect(gradient[r, c] == (mask[r, c] ? 2 * weight[r, c] : 0)) } }
+        let again = Tape<Float>()
+        parameter.clearGradient()
+        let sum = view.weights(parameter.on(again)).forward.sum()
+        again.backward(from: sum)
+        #expect(parameter.gradient!.scalars.allSatisfy { $0 == 1 })
+    }
+
+    @Test func srsteEndsWithThePattern() throws {
+        let model = network()
+        let method = try SRSTE(pattern: .nm(n: 1, m: 4), decay: 1e-3, divergenceInterval: 5)
+        try train(model, hooks: [method], steps: 40)
+        for layer in model.layers.dropLast() {
+            let mask = Mask(nonzerosOf: layer.weight.densified())
+            #expect(mask.satisfies(.nm(n: 1, m: 4)) && layer.dense!.view == nil)
+        }
+        #expect(method.divergence > 0)
+        #expect(model.layers.last!.weight.activeCount == 32)
+    }
+
+    @Test func slTrainLimits() throws {
+        let model = network()
+        try train(model, hooks: [SLTrain(rank: 2, alpha: 4, density: 0.1, layers: .allButLast)], steps: 20)
+        let weight = model.layers[0].weight as! LowRankSparseWeight
+        #expect(weight.rank == 2 && weight.support.count == 48 && weight.scale == 2)
+        #expect(model.layers[2].dense != nil)
+        // Without rank it is static sparse training, without entries low rank.
+        let sparse = network()
+        try train(sparse, hooks: [SLTrain(rank: 0, density: 0.2)], steps: 5)
+        #expect(Mask(nonzerosOf: sparse.layers[0].weight.densified()).keptCount <= 96)
+        let low = network()
+        try train(low, hooks: [SLTrain(rank: 1, density: 0)], steps: 30)
+        let s = try low.layers[0].weight.densified().svd().s
+        #expect(s[1] < 1e-4 * max(s[0], 1e-3))
+    }
+
+    /// Static and dynamic runs resume exactly, whatever the storage.
+    @Test(arguments: ["static", "set", "rigl", "sr-ste", "sltrain"]) func resumes(name: String) throws {
+        func job(_ storage: String) throws -> TrainingJob {
+            let sparse = ["static", "set", "rigl"].contains(name)
+            let options = sparse ? "sparsity = 0.8\nstorage = \"\(storage)\"\n" : name == "sltrain" ? "rank = 2\n" : ""
+            let interval = name == "set" || name == "rigl" ? "interval = 4\n" : ""
+            return try TrainingJob(
+                ConfigurationFile(
+                    text: """
+                        [data]
+                        kind = "csv"
+                        path = "\(Self.table)"
+                        batch = 16
+                        [model]
+                        kind = "mlp"
+                        hidden = [16, 16]
+                        [method]
+                        name = "\(name)"
+                        \(options)\(interval)
+                        [optimizer]
+                        learning_rate = 0.01
+                        [training]
+                        steps = 40
+                        checkpoint_every = 17
+                        """, file: "t.toml"), fetch: { _ in "" })
+        }
+        for storage in ["csr", "masked"] {
+            let folders = ["a", "b"].map {
+                "/tmp/lacuna-train-\(name)-\(storage)-\($0)-\(UInt64.random(in: 0...UInt64.max))"
+            }
+            defer { for folder in folders { try? FileSystem.remove(folder) } }
+            _ = try job(storage).run(directory: folders[0])
+            final class Stop: ProgressReporter, @unchecked Sendable {
+                var step = 0
+                func update(task: String, completed: Int, total: Int, detail: String) { step = completed }
+                var isCancelled: Bool { step == 23 }
+            }
+            #expect(throws: LacunaError.cancelled) { try job(storage).run(directory: folders[1], progress: Stop()) }
+            _ = try job(storage).run(directory: folders[1], resumes: true)
+            let files = try folders.map { try FileSystem.readBytes($0 + "/model.safetensors") }
+            #expect(files[0] == files[1])
+        }
+    }
+
+    static let table: String = {
+        var generator = SeededGenerator(seed: 3)
+        var text = "a,b,c,d,class\n"
+        for _ in 0..<200 {
+            let x = (0..<4).map { _ in generator.normal() }
+            text += x.map { "\($0)" }.joined(separator: ",") + ",\(x[0] * x[1] > 0 ? 1 : 0)\n"
+        }
+        let path = "/tmp/lacuna-table-\(UInt64.random(in: 0...UInt64.max)).csv"
+        try! AtomicFile.write(text, to: path)
+        return path
+    }()
+
+    /// Random damage to a configuration gives an error with a place in the file, or a run; never a crash.
+    @Test func fuzzedConfigurations() throws {
+        let good = TrainingJob.examples[0].text.replacing(
+            "kind = \"fashion-mnist\"", with: "kind = \"csv\"\npath = \"\(Self.table)\"")
+        var generator = SeededGenerator(seed: 5)
+        let alphabet = Array("=[]\"#.,-09azAZ_ \n'\\e")
+        for _ in 0..<400 {
+            var characters = Array(good)
+            for _ in 0..<Int.random(in: 1...4, using: &generator) {
+                let at = Int.random(in: 0..<characters.count, using: &generator)
+                switch Int.random(in: 0..<3, using: &generator) {
+                case 0: characters.remove(at: at)
+                case 1: characters.insert(alphabet.randomElement(using: &generator)!, at: at)
+                default: characters[at] = alphabet.randomElement(using: &generator)!
+                }
+            }
+            do {
+                // Widths that damage makes enormous are not built.
+                let text = String(characters)
+                if text.contains("[512, 512]") {
+                    _ = try TrainingJob(ConfigurationFile(text: text, file: "f.toml"), fetch: { _ in "/nowhere" })
+                } else {
+                    _ = try ConfigurationFile(text: text, file: "f.toml")
+                }
+            } catch let error as LacunaError {
+                switch error {
+                case .malformed(let file, let location, _):
+                    #expect(file != "f.toml" || location.hasPrefix("line") || location.contains("."), "\(error)")
+                case .file: break
+                default: Issue.record("\(error)")
+                }
+            }
+        }
+        for (name, text) in TrainingJob.examples where name == "gpt-austen" {
+            #expect(throws: LacunaError.self) {
+                try TrainingJob(
+                    ConfigurationFile(text: text.replacing("2:4", with: "4:2"), file: "f.toml"), fetch: { _ in "" })
+            }
+        }
+    }
+}
