@@ -1,4 +1,4 @@
-"""Times training steps with PyTorch: the dense networks of `lacuna-bench steps`.
+"""Times training steps with PyTorch: the dense networks of `lacuna-bench training`.
 
     python3 Scripts/peers_training.py [THREADS]
 

@@ -58,6 +58,51 @@ typedef double K(aligned_f64) __attribute__((vector_size(VECTOR_BYTES), may_alia
     }                                                                                                              \
   }
 
+// The same row by row, for panels so narrow that they stay in the second-level cache, where a fetch costs less than what
+// a segment costs beside its entries.
+#define ROW_PRODUCT(format, V, real, R, C, suffix)                                                                 \
+  INLINE void K(product_rows_##format##suffix)(                                                                    \
+      const lk_segmented *w, long block, const R *panel, const long width, const int vectors, const int streams,   \
+      R *tile) {                                                                                                   \
+    const C *column = (const C *)w->column;                                                                        \
+    const V *values = (const V *)w->values;                                                                        \
+    for (long r = w->block_start[block]; r < (long)w->block_start[block + 1]; r++) {                               \
+      R *sums = tile + (r - w->block_start[block]) * width;                                                        \
+      VECTOR_##real sum[8];                                                                                        \
+      for (int u = 0; u < vectors; u++) sum[u] = AT_##real(sums + u * LANES_##real);                               \
+      for (int u = vectors; u < vectors * streams; u++) sum[u] = (VECTOR_##real){0};                               \
+      long j = w->row_start[r];                                                                                    \
+      const long end = w->row_start[r + 1];                                                                        \
+      for (; j + streams <= end; j += streams)                                                                     \
+        for (int i = 0; i < streams; i++) {                                                                        \
+          const R *entry = panel + (long)column[j + i] * width;                                                    \
+          for (int u = 0; u < vectors; u++)                                                                        \
+            sum[i * vectors + u] += VALUE_##format(values + j + i) * AT_##real(entry + u * LANES_##real);          \
+        }                                                                                                          \
+      for (; j < end; j++)                                                                                         \
+        for (int u = 0; u < vectors; u++)                                                                          \
+          sum[u] += VALUE_##format(values + j) * AT_##real(panel + (long)column[j] * width + u * LANES_##real);    \
+      for (int u = 0; u < vectors; u++) {                                                                          \
+        for (int i = 1; i < streams; i++) sum[u] += sum[i * vectors + u];                                          \
+        AT_##real(sums + u * LANES_##real) = sum[u];                                                               \
+      }                                                                                                            \
+    }                                                                                                              \
+  }
+
+// Panels of one or two vectors take the rows, wider ones the segments.
+#define BY_PANEL(format, real, suffix)                                                                             \
+  if (width == n) {                                                                                                \
+    K(product_rows_##format##suffix)(w, block, panel, n, 1, 8, tile);                                              \
+  } else if (width == 2 * n) {                                                                                     \
+    K(product_rows_##format##suffix)(w, block, panel, 2 * n, 2, 4, tile);                                          \
+  } else {                                                                                                         \
+    for (; t + 4 * n <= width; t += 4 * n)                                                                         \
+      K(product_strip_##format##suffix)(w, block, panel + t, width, 4, 2, tile + t);                               \
+    for (; t + 2 * n <= width; t += 2 * n)                                                                         \
+      K(product_strip_##format##suffix)(w, block, panel + t, width, 2, 4, tile + t);                               \
+    for (; t < width; t += n) K(product_strip_##format##suffix)(w, block, panel + t, width, 1, 4, tile + t);       \
+  }
+
 // tile[c - first column of the band] += Σ_row W[row, c] panel[row] for the columns of one band: W's own rows are read in
 // the order they are stored in, and what a column has gathered stays in the first-level cache.
 #define SEGMENT_TRANSPOSED(format, V, real, R, C, suffix)                                                          \
@@ -90,22 +135,16 @@ typedef double K(aligned_f64) __attribute__((vector_size(VECTOR_BYTES), may_alia
 #define SEGMENTS(format, V, real, R)                                                                               \
   SEGMENT_PRODUCT(format, V, real, R, uint16_t, _u16)                                                              \
   SEGMENT_PRODUCT(format, V, real, R, uint32_t, _u32)                                                              \
+  ROW_PRODUCT(format, V, real, R, uint16_t, _u16)                                                                  \
+  ROW_PRODUCT(format, V, real, R, uint32_t, _u32)                                                                  \
   static void K(product_segments_##format)(                                                                        \
       const lk_segmented *w, long block, const R *panel, long width, R *tile) {                                    \
     const long n = LANES_##real;                                                                                   \
     long t = 0;                                                                                                    \
     if (w->wide) {                                                                                                 \
-      for (; t + 4 * n <= width; t += 4 * n)                                                                       \
-        K(product_strip_##format##_u32)(w, block, panel + t, width, 4, 2, tile + t);                               \
-      for (; t + 2 * n <= width; t += 2 * n)                                                                       \
-        K(product_strip_##format##_u32)(w, block, panel + t, width, 2, 4, tile + t);                               \
-      for (; t < width; t += n) K(product_strip_##format##_u32)(w, block, panel + t, width, 1, 4, tile + t);       \
+      BY_PANEL(format, real, _u32)                                                                                 \
     } else {                                                                                                       \
-      for (; t + 4 * n <= width; t += 4 * n)                                                                       \
-        K(product_strip_##format##_u16)(w, block, panel + t, width, 4, 2, tile + t);                               \
-      for (; t + 2 * n <= width; t += 2 * n)                                                                       \
-        K(product_strip_##format##_u16)(w, block, panel + t, width, 2, 4, tile + t);                               \
-      for (; t < width; t += n) K(product_strip_##format##_u16)(w, block, panel + t, width, 1, 4, tile + t);       \
+      BY_PANEL(format, real, _u16)                                                                                 \
     }                                                                                                              \
   }
 
@@ -142,6 +181,8 @@ SEGMENTS_TRANSPOSED(f64, double, f64, double)
 #undef SEGMENTS
 #undef SEGMENT_TRANSPOSED
 #undef SEGMENT_PRODUCT
+#undef ROW_PRODUCT
+#undef BY_PANEL
 #undef VALUE_f32
 #undef VALUE_f64
 #undef VALUE_bf16

@@ -13,8 +13,11 @@ INLINE int K(spgemm_is_dense)(long columns, long size, uint64_t operations) {
   return columns * size <= K(DENSE_BYTES) || operations * K(DENSE_SHARE) > (uint64_t)columns;
 }
 
-// Writes the positions of the bits set in words 0..<words, in order, as `out`, which has room for 64 more than there are;
-// clears them; returns their number.
+// Writes the positions of the bits set in words 0..<words (a multiple of 8), in order, to `out`, which has room for 64 more
+// than there are and for the words; clears the bits; returns their number.
+//
+// With AVX-512 the words that have bits are listed first, without a branch for each: whether a word has any is as good as
+// random, and so is how many it has, which is why the first four are written whether they are there or not.
 INLINE long K(take_bits)(uint64_t *bits, long words, uint32_t *out) {
   uint32_t *end = out;
 #if LEVEL >= LK_AVX512_VNNI
@@ -22,23 +25,47 @@ INLINE long K(take_bits)(uint64_t *bits, long words, uint32_t *out) {
       63, 62, 61, 60, 59, 58, 57, 56, 55, 54, 53, 52, 51, 50, 49, 48, 47, 46, 45, 44, 43, 42, 41, 40, 39, 38, 37, 36,
       35, 34, 33, 32, 31, 30, 29, 28, 27, 26, 25, 24, 23, 22, 21, 20, 19, 18, 17, 16, 15, 14, 13, 12, 11, 10, 9, 8, 7,
       6, 5, 4, 3, 2, 1, 0);
-  for (long i = 0; i < words; i += 8) {  // bit sets are padded to 8 words
-    const __m512i eight = _mm512_loadu_si512(bits + i);
-    for (unsigned touched = _mm512_test_epi64_mask(eight, eight); touched; touched &= touched - 1) {
-      const long word = i + __builtin_ctz(touched);
-      const uint64_t mask = bits[word];
-      const long count = __builtin_popcountll(mask);
-      const __m512i packed = _mm512_maskz_compress_epi8(mask, places);
-      const __m512i base = _mm512_set1_epi32((int)(word * 64));
-      _mm512_storeu_si512(end, _mm512_add_epi32(base, _mm512_cvtepu8_epi32(_mm512_castsi512_si128(packed))));
-      if (count > 16) {
-        _mm512_storeu_si512(end + 16, _mm512_add_epi32(base, _mm512_cvtepu8_epi32(_mm512_extracti32x4_epi32(packed, 1))));
-        _mm512_storeu_si512(end + 32, _mm512_add_epi32(base, _mm512_cvtepu8_epi32(_mm512_extracti32x4_epi32(packed, 2))));
-        _mm512_storeu_si512(end + 48, _mm512_add_epi32(base, _mm512_cvtepu8_epi32(_mm512_extracti32x4_epi32(packed, 3))));
-      }
-      end += count;
+  enum { GROUP = 512 };  // words listed at a time
+  uint32_t touched[GROUP + 8];
+  for (long first = 0; first < words; first += GROUP) {
+    const long last = first + GROUP < words ? first + GROUP : words;
+    __m256i index = _mm256_add_epi32(_mm256_set1_epi32((int)first), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+    long count = 0;
+    for (long i = first; i < last; i += 8) {
+      const __m512i eight = _mm512_loadu_si512(bits + i);
+      const __mmask8 any = _mm512_test_epi64_mask(eight, eight);
+      _mm256_storeu_si256((__m256i *)(touched + count), _mm256_maskz_compress_epi32(any, index));
+      count += __builtin_popcount(any);
+      index = _mm256_add_epi32(index, _mm256_set1_epi32(8));
     }
-    _mm512_storeu_si512(bits + i, _mm512_setzero_si512());
+    for (long i = 0; i < count; i++) {
+      const uint32_t word = touched[i], base = word * 64;
+      uint64_t mask = bits[word];
+      const long some = __builtin_popcountll(mask);
+      if (some > 4) {
+        const __m512i packed = _mm512_maskz_compress_epi8(mask, places);
+        const __m512i start = _mm512_set1_epi32((int)base);
+#define QUARTER(k) \
+  _mm512_storeu_si512(end + 16 * k, _mm512_add_epi32(start, _mm512_cvtepu8_epi32(_mm512_extracti32x4_epi32(packed, k))))
+        QUARTER(0);
+        if (some > 16) {
+          QUARTER(1);
+          QUARTER(2);
+          QUARTER(3);
+        }
+#undef QUARTER
+      } else {
+        end[0] = base + (uint32_t)_tzcnt_u64(mask);
+        mask &= mask - 1;
+        end[1] = base + (uint32_t)_tzcnt_u64(mask);
+        mask &= mask - 1;
+        end[2] = base + (uint32_t)_tzcnt_u64(mask);
+        mask &= mask - 1;
+        end[3] = base + (uint32_t)_tzcnt_u64(mask);
+      }
+      end += some;
+      bits[word] = 0;
+    }
   }
 #else
   for (long i = 0; i < words; i++) {
@@ -98,7 +125,7 @@ static void K(sort_columns)(uint32_t *list, uint32_t *other, long count, long co
 
 static void K(spgemm_count)(
     const lk_spgemm *m, const uint64_t *operations, long r0, long r1, const lk_spgemm_work *work, uint32_t *counts) {
-  const long words = (m->columns + 511) / 512 * 8;
+  const long words = (m->columns + 511) / 512 * 8, last = m->a_start[r1];
   for (long r = r0; r < r1; r++) {
     const long start = m->a_start[r], end = m->a_start[r + 1];
     if (end - start == 0 || operations[r] == 0) {
@@ -107,7 +134,8 @@ static void K(spgemm_count)(
       counts[r] = (uint32_t)operations[r];
     } else if (K(spgemm_is_dense)(m->columns, work->value_bytes, operations[r])) {
       for (long i = start; i < end; i++) {
-        const long k = m->a_column[i];
+        const long k = m->a_column[i], ahead = m->b_start[m->a_column[i + 4 < last ? i + 4 : i]];
+        __builtin_prefetch(m->b_column + ahead);
         for (long j = m->b_start[k]; j < (long)m->b_start[k + 1]; j++) {
           const uint32_t c = m->b_column[j];
           work->bits[c >> 6] |= 1ull << (c & 63);
@@ -138,7 +166,7 @@ static void K(spgemm_count)(
   static void K(spgemm_##name)(                                                                                    \
       const lk_spgemm *m, const R *a, const R *b, const uint64_t *operations, long r0, long r1,                    \
       const lk_spgemm_work *work, const uint32_t *c_start, uint32_t *c_column, R *c) {                             \
-    const long words = (m->columns + 511) / 512 * 8;                                                               \
+    const long words = (m->columns + 511) / 512 * 8, last = m->a_start[r1];                                        \
     R *sums = (R *)work->sums, *table = (R *)work->table;                                                          \
     for (long r = r0; r < r1; r++) {                                                                               \
       const long start = m->a_start[r], end = m->a_start[r + 1];                                                   \
@@ -151,8 +179,10 @@ static void K(spgemm_count)(
         for (long j = 0; j < (long)operations[r]; j++) value[j] = TIMES(a[start], b[from + j]);                    \
       } else if (K(spgemm_is_dense)(m->columns, work->value_bytes, operations[r])) {                               \
         for (long i = start; i < end; i++) {                                                                       \
-          const long k = m->a_column[i];                                                                           \
+          const long k = m->a_column[i], ahead = m->b_start[m->a_column[i + 4 < last ? i + 4 : i]];                \
           const R factor = a[i];                                                                                   \
+          __builtin_prefetch(m->b_column + ahead);                                                                 \
+          __builtin_prefetch(b + ahead);                                                                           \
           NO_GATHER for (long j = m->b_start[k]; j < (long)m->b_start[k + 1]; j++) {                               \
             const uint32_t to = m->b_column[j];                                                                    \
             sums[to] = PLUS(sums[to], TIMES(factor, b[j]));                                                        \

@@ -64,7 +64,7 @@ struct LacunaCommand: ParsableCommand {
         version: "0.1.0",
         subcommands: [
             PruneCommand.self, EvalCommand.self, RunCommand.self, InspectCommand.self, SweepCommand.self,
-            TrainCommand.self, DataCommand.self,
-            MethodsCommand.self, ReproduceCommand.self, DemoCommand.self,
+            TrainCommand.self, FitCommand.self, DataCommand.self, MethodsCommand.self, ReproduceCommand.self,
+            DemoCommand.self,
         ])
 }

@@ -59,14 +59,14 @@ struct LinearsTests {
         var decoder = try makeDecoder(seed: 4)
         let old = decoder.blocks[1].feedForward
         // Keeping rows 0..<12 is the same as silencing the others.
-        func kept(_ linear: Linear) throws -> Linear {
-            Linear(
+        func kept(_ linear: LinearLayer) throws -> LinearLayer {
+            LinearLayer(
                 try WeightStore.make(linear.weight.densified().rows(0..<12), layout: .dense, values: .f32))
         }
         let down = old.down.weight.densified().transposed().rows(0..<12).transposed()
-        let smaller = FeedForward(
+        let smaller = GatedFeedForward(
             gate: try kept(old.gate), up: try kept(old.up),
-            down: Linear(try WeightStore.make(down, layout: .dense, values: .f32)))
+            down: LinearLayer(try WeightStore.make(down, layout: .dense, values: .f32)))
         var silenced = decoder
         for role in [LinearRole.gate, .up] {
             let name = role.weightName(layer: 1)
@@ -80,7 +80,7 @@ struct LinearsTests {
         #expect(relativeError(try decoder.logits(tokens), try silenced.logits(tokens)) < 1e-5)
         #expect(throws: LacunaError.self) {
             try decoder.replaceFeedForward(
-                layer: 0, with: FeedForward(gate: smaller.gate, up: old.up, down: smaller.down))
+                layer: 0, with: GatedFeedForward(gate: smaller.gate, up: old.up, down: smaller.down))
         }
     }
 }

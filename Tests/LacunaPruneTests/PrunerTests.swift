@@ -22,8 +22,8 @@ import Testing
         }
         func norm() -> Tensor<Float> { Tensor(uniform: [32], in: 0.2..<2, using: &generator) }
         let blocks = try (0..<3).map { layer in
-            func linear(_ role: LinearRole) throws -> Linear {
-                Linear(try matrix(configuration.shape(of: role, layer: layer)))
+            func linear(_ role: LinearRole) throws -> LinearLayer {
+                LinearLayer(try matrix(configuration.shape(of: role, layer: layer)))
             }
             return DecoderBlock(
                 attentionNorm: norm(),
@@ -31,7 +31,7 @@ import Testing
                     query: try linear(.query), key: try linear(.key), value: try linear(.value),
                     output: try linear(.output), configuration: configuration),
                 feedForwardNorm: norm(),
-                feedForward: FeedForward(gate: try linear(.gate), up: try linear(.up), down: try linear(.down)),
+                feedForward: GatedFeedForward(gate: try linear(.gate), up: try linear(.up), down: try linear(.down)),
                 normEpsilon: 1e-5)
         }
         decoder = try Decoder(

@@ -8,7 +8,7 @@ import LacunaTensor
 @main
 struct Bench: ParsableCommand {
     enum Suite: String, ExpressibleByArgument, CaseIterable {
-        case vectors, matrices, decode, training, steps, sparse, regress
+        case vectors, matrices, decode, layers, training, sparse, regress
     }
 
     static let configuration = CommandConfiguration(
@@ -16,7 +16,6 @@ struct Bench: ParsableCommand {
         discussion: """
             lacuna-bench                                        everything, with a table on the terminal
             lacuna-bench vectors --values bf16 --threads 1      stored matrices times one vector
-            lacuna-bench steps                                  steps of training, dense and with sparse weights
             lacuna-bench regress --problems DIR                 lasso fits, beside what Scripts/peers_regress.py timed
             lacuna-bench --markdown docs/Performance.md --json bench.json
             """)
@@ -55,10 +54,8 @@ struct Bench: ParsableCommand {
             switch suite {
             case .sparse:
                 report.sections += try SparseSuite(settings: settings, weights: weights, mkl: try openMKL()).sections()
-            case .training:
-                report.sections += try TrainingSuite(settings: settings, weights: weights).sections()
-            case .steps:
-                report.sections += try TrainingStepSuite(settings: settings).sections()
+            case .layers:
+                report.sections += try LayerTrainingSuite(settings: settings, weights: weights).sections()
             case .vectors:
                 report.sections += try VectorSuite(settings: settings, weights: weights).sections()
             case .matrices:
@@ -72,6 +69,8 @@ struct Bench: ParsableCommand {
                 } else if !suites.isEmpty {
                     throw ValidationError("the suite regress needs --problems DIR")
                 }
+            case .training:
+                report.sections += try TrainingSuite(settings: settings).sections()
             }
         }
         print(report.text)

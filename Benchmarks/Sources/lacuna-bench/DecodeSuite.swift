@@ -129,9 +129,9 @@ struct DecodeSuite {
             headSize: 64, maximumPositions: 2048, tiedEmbeddings: true)
         let ones = Tensor<Float>(repeating: 1, shape: [configuration.hiddenSize])
         let blocks = try (0..<configuration.layerCount).map { layer in
-            func linear(_ role: LinearRole) throws -> Linear {
+            func linear(_ role: LinearRole) throws -> LinearLayer {
                 let shape = configuration.shape(of: role, layer: layer)
-                return Linear(
+                return LinearLayer(
                     try weights.matrix(Shapes.Matrix(rows: shape[0], columns: shape[1]), form.storage))
             }
             return DecoderBlock(
@@ -140,7 +140,7 @@ struct DecodeSuite {
                     query: try linear(.query), key: try linear(.key), value: try linear(.value),
                     output: try linear(.output), configuration: configuration),
                 feedForwardNorm: ones,
-                feedForward: FeedForward(gate: try linear(.gate), up: try linear(.up), down: try linear(.down)),
+                feedForward: GatedFeedForward(gate: try linear(.gate), up: try linear(.up), down: try linear(.down)),
                 normEpsilon: configuration.normEpsilon)
         }
         let table = Shapes.Matrix(rows: configuration.vocabularySize, columns: configuration.hiddenSize)

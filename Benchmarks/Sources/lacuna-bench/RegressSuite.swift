@@ -66,7 +66,9 @@ struct RegressSuite {
                 let others = known.sorted { $0.value.median < $1.value.median }.map { name, time in
                     "\(name) \(Format.time(time.median))\(time.counts ? "" : " (gap \(Format.significant(time.gap * 1e6))e-6)")"
                 }
-                row.remark = "\(last.last?.support.count ?? 0) columns; " + others.joined(separator: ", ")
+                row.remark =
+                    "\(last.last?.support.count ?? 0) columns, \(last.reduce(0) { $0 + $1.passes }) passes; "
+                    + others.joined(separator: ", ")
                 section.rows.append(row)
             }
         }

@@ -1,133 +1,134 @@
 import BenchmarkHarness
+import LacunaLearn
 import LacunaSparse
 import LacunaTensor
 
-/// A sparse layer's forward product and both gradients, against the three dense products.
+/// Whole steps of training: forward, backward, Adam. `Scripts/peers_training.py` times the dense ones with PyTorch.
 struct TrainingSuite {
     let settings: Settings
-    let weights: RandomWeights
-    let size = 2048
-    let batch = 64
 
-    func sections() throws -> [Section] {
-        settings.announce("training: \(size) × \(size), batch \(batch)")
-        let work = Work(operations: 6 * Double(size * size * batch))
-        let shape = Shapes.Matrix(rows: size, columns: size)
-        let dense = DenseLayer(weights.weight(shape), batch: batch)
-        let baseline = Candidate("dense BLAS", work: work) { _ in dense.step() }
-        var candidates = [baseline]
-        let sparsities = [0.8, 0.9, 0.95, 0.98]
-        for sparsity in sparsities {
-            let mask = try weights.mask(shape, pattern: .unstructured(.layer), sparsity: sparsity)
-            let layer = try SparseLayer(CompressedRows(weights.weight(shape), mask: mask), batch: batch)
-            layer.stepRows()
-            candidates.append(Candidate("CSR \(percent(sparsity)), rows", work: work) { _ in layer.stepRows() })
-            candidates.append(Candidate("CSR \(percent(sparsity)), panels", work: work) { _ in layer.stepPanels() })
-        }
-        for sparsity in [0.8, 0.9] {
-            let mask = try weights.mask(shape, pattern: .block(rows: 16, columns: 16), sparsity: sparsity)
-            let blocks = try CompressedBlocks(weights.weight(shape), mask: mask, blockRows: 16, blockColumns: 16)
-            let layer = SparseLayer(blocks, batch: batch)
-            candidates.append(
-                Candidate("blocks of 16 × 16, \(percent(sparsity)), panels", work: work) { _ in layer.stepPanels() })
-        }
-        let rows = settings.forEachThreadCount { threads in
-            let measured = settings.timer(rounds: 12).measure(candidates)
-            return measured.map { measurement in
-                var row = Row(measurement, threads: threads)
-                if measurement.name != baseline.name {
-                    row.compare(measurement, with: measured[0], allowed: allowed(measurement.name))
-                }
-                if measurement.name == "CSR 95 %, rows" { row.bars = [.atLeast(.measured, 3)] }
-                if measurement.name == "CSR 90 %, rows" { row.bars = [.atLeast(.measured, 2)] }
-                return row
-            }
-        }
-        return [
-            Section(
-                "Training a layer, \(size) × \(size), batch \(batch)",
-                explanation: """
-                    One forward product and the gradients of the input and of the weights. *rows* takes and gives activations \
-                    as rows, as the dense products do, and transposes them; *panels* keeps them in the form that sparse \
-                    products read. *GFLOP/s* counts the dense products' operations, done or skipped.
-                    """,
-                columns: [.threads, .seconds, .spread, .operations, .expected, .measured, .share], rows: rows)
+    func sections() throws -> [Section] { [networks(), try storages()] }
+
+    /// The networks that the peer trains, too.
+    private func networks() -> Section {
+        settings.announce("training: dense networks")
+        let (mlp, gpt) = (MLPStep(widths: [784, 512, 512, 10]), GPTStep())
+        let candidates = [
+            Candidate("MLP 784-512-512-10, batch 64", work: Work(operations: mlp.operations)) { _ in mlp.step() },
+            Candidate("GPT of 4 layers, d 128, 8 x 128 tokens", work: Work(operations: gpt.operations)) { _ in
+                gpt.step()
+            },
         ]
+        return Section(
+            "Training steps, dense",
+            explanation: """
+                One step of training with Adam. Operations are those of the layers' products, forward and backward. \
+                `Scripts/peers_training.py` times the same steps with PyTorch.
+                """,
+            columns: [.threads, .seconds, .spread, .operations],
+            rows: settings.forEachThreadCount { threads in
+                settings.timer(rounds: 20).measure(candidates).map { Row($0, threads: threads) }
+            })
     }
 
-    private func percent(_ sparsity: Double) -> String { "\(Int((sparsity * 100).rounded())) %" }
-
-    private func allowed(_ name: String) -> Double {
-        for sparsity in [0.8, 0.9, 0.95, 0.98] where name.contains(percent(sparsity)) { return 1 / (1 - sparsity) }
-        return 1
+    /// One network, its hidden layers stored in several ways.
+    private func storages() throws -> Section {
+        settings.announce("training: sparse weights")
+        let widths = [784, 2048, 2048, 10]
+        let dense = MLPStep(widths: widths)
+        let cases: [(name: String, density: Double, storage: SparseStorage, bar: Double?)] = [
+            ("csr, 80 % removed", 0.2, .csr, nil), ("csr, 90 % removed", 0.1, .csr, 2),
+            ("csr, 95 % removed", 0.05, .csr, 3), ("2:4", 0.5, .bitmask, 1),
+            ("blocks of 32x16, 90 % removed", 0.1, .blocks(rows: 32, columns: 16), nil),
+        ]
+        let steps = try cases.map { try MLPStep(widths: widths, density: $0.density, storage: $0.storage) }
+        let work = Work(operations: dense.operations)
+        let candidates =
+            [Candidate("dense", work: work) { _ in dense.step() }]
+            + zip(cases, steps).map { entry, step in Candidate(entry.name, work: work) { _ in step.step() } }
+        return Section(
+            "Training steps, sparse weights",
+            explanation: """
+                MLP 784-2048-2048-10, batch 64, Adam, both hidden layers stored as named: values, gradients and optimiser \
+                state exist for what is stored alone. *GFLOP/s* counts the dense step's operations, done or skipped.
+                """,
+            columns: [.threads, .seconds, .spread, .operations, .measured],
+            rows: settings.forEachThreadCount { threads in
+                let measured = settings.timer(rounds: 12).measure(candidates)
+                return [Row(measured[0], threads: threads)]
+                    + zip(cases, measured.dropFirst()).map { entry, measurement in
+                        var row = Row(measurement, threads: threads)
+                        row.compare(measurement, with: measured[0])
+                        if let bar = entry.bar { row.bars = [.atLeast(.measured, bar)] }
+                        return row
+                    }
+            })
     }
 }
 
-private final class DenseLayer {
-    private let weight: Tensor<Float>
-    private let batch: Int
-    private let x, y, dx, dy, gradient: Buffer<Float>
+/// A step of training an MLP on one fixed batch.
+private final class MLPStep {
+    private let model: MLP
+    private let optimizer = Adam(learningRate: 1e-4)
+    private let tape = Tape<Float>()
+    private let inputs: Tensor<Float>
+    private let labels: [Int32]
+    private let parameters: [Parameter<Float>]
+    let operations: Double
 
-    init(_ weight: Tensor<Float>, batch: Int) {
-        self.weight = weight
-        self.batch = batch
-        x = Buffer(repeating: 0.5, count: batch * weight.columns)
-        dx = Buffer(repeating: 0.5, count: batch * weight.columns)
-        y = Buffer(repeating: 0.5, count: batch * weight.rows)
-        dy = Buffer(repeating: 0.5, count: batch * weight.rows)
-        gradient = Buffer(repeating: 0.5, count: weight.count)
+    init(widths: [Int], density: Double = 1, storage: SparseStorage? = nil) throws {
+        var generator = SeededGenerator(seed: 1)
+        model = MLP(widths: widths, using: &generator)
+        if let storage {
+            for layer in model.layers.dropLast() {
+                let (rows, columns) = (layer.outputDimensions, layer.inputDimensions)
+                let pattern: Pattern
+                switch storage {
+                case .bitmask: pattern = .nm(n: 2, m: 4)
+                case .blocks(let height, let width): pattern = .block(rows: height, columns: width)
+                default: pattern = .unstructured(.layer)
+                }
+                let scores = Tensor<Float>(uniform: [rows, columns], using: &generator)
+                let sparsity = pattern.impliedSparsity == nil ? 1 - density : nil
+                try layer.sparsify(storage, mask: Selection.mask(scores: scores, pattern: pattern, sparsity: sparsity))
+            }
+        }
+        inputs = Tensor(normal: [64, widths[0]], using: &generator)
+        labels = (0..<64).map { $0 % Int32(widths.last!) }
+        parameters = model.parameters
+        let forward = zip(widths, widths.dropFirst()).map { Double($0 * $1) }
+        operations = 2 * 64 * (3 * forward.reduce(0, +) - forward[0])
+    }
+
+    convenience init(widths: [Int]) { try! self.init(widths: widths, density: 1, storage: nil) }
+
+    func step() {
+        for parameter in parameters { parameter.clearGradient() }
+        tape.backward(from: crossEntropy(model(tape.constant(inputs)), labels: labels))
+        optimizer.step(parameters)
+    }
+}
+
+/// A step of training a small GPT on one fixed batch.
+private final class GPTStep {
+    private let model: GPT
+    private let optimizer = Adam(learningRate: 1e-4)
+    private let tape = Tape<Float>()
+    private let ids: [Int32]
+    private let parameters: [Parameter<Float>]
+    let operations: Double
+
+    init() {
+        var generator = SeededGenerator(seed: 1)
+        model = GPT(.init(vocabulary: 512, context: 128, dimensions: 128, layers: 4, heads: 4), using: &generator)
+        ids = (0..<1024).map { Int32(($0 * 37) % 512) }
+        parameters = model.parameters
+        operations = 6 * 1024 * Double(4 * 12 * 128 * 128 + 512 * 128) + 6 * Double(4 * 8 * 2 * 128 * 128 * 128)
     }
 
     func step() {
-        let (rows, columns) = (weight.rows, weight.columns)
-        weight.withPointer { w in
-            LinearAlgebra.parallelGemm(
-                m: batch, n: rows, k: columns, x.pointer, leadingA: columns, w, leadingB: columns, transposedB: true,
-                into: y.pointer, leadingC: rows)
-            LinearAlgebra.parallelGemm(
-                m: batch, n: columns, k: rows, dy.pointer, leadingA: rows, w, leadingB: columns, into: dx.pointer,
-                leadingC: columns)
-            LinearAlgebra.parallelGemm(
-                m: rows, n: columns, k: batch, dy.pointer, leadingA: rows, transposedA: true, x.pointer,
-                leadingB: columns, into: gradient.pointer, leadingC: columns)
-        }
-    }
-}
-
-private final class SparseLayer<Matrix: TrainableMatrix> where Matrix.Scalar == Float {
-    private let weight: Matrix
-    private let x, y, dx, dy, gradient: Buffer<Float>
-    private let panelX, panelY, panelDX, panelDY: Panels<Float>
-    private let batch: Int
-
-    init(_ weight: Matrix, batch: Int) {
-        self.weight = weight
-        self.batch = batch
-        x = Buffer(repeating: 0.5, count: batch * weight.columns)
-        dx = Buffer(repeating: 0.5, count: batch * weight.columns)
-        y = Buffer(repeating: 0.5, count: batch * weight.rows)
-        dy = Buffer(repeating: 0.5, count: batch * weight.rows)
-        gradient = Buffer(repeating: 0, count: weight.count)
-        panelX = Panels(zeros: batch, features: weight.columns)
-        panelDX = Panels(zeros: batch, features: weight.columns)
-        panelY = Panels(zeros: batch, features: weight.rows)
-        panelDY = Panels(zeros: batch, features: weight.rows)
-    }
-
-    func stepPanels() {
-        weight.multiply(panelX, alpha: 1, beta: 0, into: panelY)
-        weight.multiplyTransposed(panelDY, alpha: 1, beta: 0, into: panelDX)
-        weight.accumulateGradient(output: panelDY, input: panelX, into: gradient.pointer, adding: false)
-    }
-}
-
-extension SparseLayer where Matrix == CompressedRows<Float> {
-    func stepRows() {
-        let (rows, columns) = (weight.rows, weight.columns)
-        weight.multiply(x.pointer, leadingX: columns, batch: batch, into: y.pointer, leadingY: rows)
-        weight.multiplyTransposed(dy.pointer, leadingY: rows, batch: batch, into: dx.pointer, leadingX: columns)
-        weight.accumulateGradient(
-            output: dy.pointer, leadingY: rows, input: x.pointer, leadingX: columns, batch: batch,
-            into: gradient.pointer)
+        for parameter in parameters { parameter.clearGradient() }
+        tape.backward(from: crossEntropy(model(ids, batch: 8, on: tape), labels: ids))
+        optimizer.step(parameters)
     }
 }

@@ -108,6 +108,7 @@ typedef struct lk_segmented {
   long wide;
   const lk_segment *segments;   // block by block, band by band, by ascending count; 16 more beyond the last are readable
   const uint32_t *first;        // [blocks * bands + 1]: the first segment of block b and band k is first[b * bands + k]
+  const uint32_t *row_start;    // [rows + 1], in values; products with narrow panels read it instead of segments
   const uint32_t *block_start;  // [blocks + 1]: the first row of each block
   long blocks, bands, band_columns;
 } lk_segmented;
@@ -305,7 +306,7 @@ typedef struct lk_table {
   void (*combine_f32)(float alpha, const float *x, float beta, float *y, long n);
   void (*combine_f64)(double alpha, const double *x, double beta, double *y, long n);
   // Columns in double precision. Dense columns are `stride` apart; sparse column j has values and ascending row numbers
-  // start[j]..<start[j + 1]. Where `columns` is null, it stands for 0..<count.
+  // (below 2^31) start[j]..<start[j + 1]. Where `columns` is null, it stands for 0..<count.
   double (*dot_f64)(const double *a, const double *b, long n);
   void (*axpy_f64)(double a, const double *x, double *y, long n);                         // y += a x
   double (*weighted_squares_f64)(const double *x, const double *w, long n);               // Σ w x²

@@ -64,12 +64,12 @@ extension DecoderBlock {
     init(
         _ reader: CheckpointReader, configuration: DecoderConfiguration, layer: Int, weights: WeightPrecision
     ) throws {
-        func linear(_ role: LinearRole) throws -> Linear {
+        func linear(_ role: LinearRole) throws -> LinearLayer {
             let shape = configuration.shape(of: role, layer: layer)
             let rotated = role == .query || role == .key
             let biasName = role.biasName(layer: layer)
             let isNeeded = configuration.attentionBias && (rotated || role == .value)
-            return Linear(
+            return LinearLayer(
                 try reader.matrix(
                     role.weightName(layer: layer), rows: shape[0], columns: shape[1], rotated: rotated, as: weights),
                 bias: isNeeded || reader.contains(biasName)
@@ -84,7 +84,7 @@ extension DecoderBlock {
                 query: try linear(.query), key: try linear(.key), value: try linear(.value),
                 output: try linear(.output), configuration: configuration),
             feedForwardNorm: try norm("post_attention_layernorm"),
-            feedForward: FeedForward(gate: try linear(.gate), up: try linear(.up), down: try linear(.down)),
+            feedForward: GatedFeedForward(gate: try linear(.gate), up: try linear(.up), down: try linear(.down)),
             normEpsilon: configuration.normEpsilon)
     }
 }

@@ -4,17 +4,20 @@ import LacunaTensor
 /// Causal self-attention with rotary positions, in which groups of query heads share a key/value head (Ainslie et al.,
 /// "GQA: Training Generalized Multi-Query Transformer Models from Multi-Head Checkpoints", arXiv:2305.13245).
 public struct Attention: Sendable {
-    public var query: Linear
-    public var key: Linear
-    public var value: Linear
-    public var output: Linear
+    public var query: LinearLayer
+    public var key: LinearLayer
+    public var value: LinearLayer
+    public var output: LinearLayer
     public let headCount: Int
     public let keyValueHeadCount: Int
     public let headSize: Int
     /// How many positions back a query sees, itself included; nil for all.
     public let slidingWindow: Int?
 
-    public init(query: Linear, key: Linear, value: Linear, output: Linear, configuration: DecoderConfiguration) {
+    public init(
+        query: LinearLayer, key: LinearLayer, value: LinearLayer, output: LinearLayer,
+        configuration: DecoderConfiguration
+    ) {
         self.query = query
         self.key = key
         self.value = value
@@ -35,7 +38,7 @@ public struct Attention: Sendable {
         let keys = Buffer<Float>(uninitialized: count * keyWidth)
         let values = Buffer<Float>(uninitialized: count * keyWidth)
         try observe?([.query, .key, .value], x, count)
-        Linear.multiply([(query, queries.pointer), (key, keys.pointer), (value, values.pointer)], x, count: count)
+        LinearLayer.multiply([(query, queries.pointer), (key, keys.pointer), (value, values.pointer)], x, count: count)
         Parallel.forRanges(count, grain: 32) { rows in
             for i in rows {
                 let angles = run.angles.pointer + i % run.sequenceLength * headSize
@@ -49,7 +52,7 @@ public struct Attention: Sendable {
         }
         attend(queries.pointer, keys.pointer, values.pointer, count: count, run: run, into: mixed.pointer)
         try observe?([.output], mixed.pointer, count)
-        Linear.multiply([(output, result)], mixed.pointer, count: count)
+        LinearLayer.multiply([(output, result)], mixed.pointer, count: count)
     }
 
     private func attend(

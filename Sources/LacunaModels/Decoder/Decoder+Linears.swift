@@ -69,7 +69,7 @@ extension Decoder {
     ///
     /// - Throws: ``LacunaError/tensorMismatch(file:name:expected:found:)`` if the three matrices do not fit each other or
     ///   the decoder.
-    public mutating func replaceFeedForward(layer: Int, with feedForward: FeedForward) throws {
+    public mutating func replaceFeedForward(layer: Int, with feedForward: GatedFeedForward) throws {
         let width = configuration.hiddenSize
         let size = feedForward.intermediateSize
         for (role, linear, shape) in [

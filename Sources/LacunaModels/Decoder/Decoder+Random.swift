@@ -17,10 +17,10 @@ extension Decoder {
         let width = configuration.hiddenSize
         let ones = Tensor<Float>(repeating: 1, shape: [width])
         let blocks = try (0..<configuration.layerCount).map { layer in
-            func linear(_ role: LinearRole) throws -> Linear {
+            func linear(_ role: LinearRole) throws -> LinearLayer {
                 let shape = configuration.shape(of: role, layer: layer)
                 let hasBias = configuration.attentionBias && [.query, .key, .value].contains(role)
-                return Linear(
+                return LinearLayer(
                     try matrix(shape[0], shape[1]),
                     bias: hasBias ? Tensor(normal: [shape[0]], standardDeviation: 0.1, using: &generator) : nil)
             }
@@ -30,7 +30,7 @@ extension Decoder {
                     query: try linear(.query), key: try linear(.key), value: try linear(.value),
                     output: try linear(.output), configuration: configuration),
                 feedForwardNorm: ones,
-                feedForward: FeedForward(gate: try linear(.gate), up: try linear(.up), down: try linear(.down)),
+                feedForward: GatedFeedForward(gate: try linear(.gate), up: try linear(.up), down: try linear(.down)),
                 normEpsilon: configuration.normEpsilon)
         }
         try self.init(

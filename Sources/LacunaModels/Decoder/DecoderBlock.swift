@@ -9,11 +9,12 @@ public struct DecoderBlock: Sendable {
     public var attention: Attention
     /// Weights [hiddenSize] of the norm before the feed-forward part.
     public var feedForwardNorm: Tensor<Float>
-    public var feedForward: FeedForward
+    public var feedForward: GatedFeedForward
     public let normEpsilon: Float
 
     public init(
-        attentionNorm: Tensor<Float>, attention: Attention, feedForwardNorm: Tensor<Float>, feedForward: FeedForward,
+        attentionNorm: Tensor<Float>, attention: Attention, feedForwardNorm: Tensor<Float>,
+        feedForward: GatedFeedForward,
         normEpsilon: Float
     ) {
         self.attentionNorm = attentionNorm
@@ -24,7 +25,7 @@ public struct DecoderBlock: Sendable {
     }
 
     /// The linear layer in a role.
-    public subscript(role: LinearRole) -> Linear {
+    public subscript(role: LinearRole) -> LinearLayer {
         get {
             switch role {
             case .query: attention.query

@@ -67,7 +67,7 @@ extension Pruner {
         let part = whole.keeping(kept)
         var replacement = block.feedForward
         var layers: [PruningReport.Layer] = []
-        let matrices: [(LinearRole, Tensor<Float>, WritableKeyPath<FeedForward, Linear>)] = [
+        let matrices: [(LinearRole, Tensor<Float>, WritableKeyPath<GatedFeedForward, LinearLayer>)] = [
             (.gate, part.gate, \.gate), (.up, part.up, \.up), (.down, part.down, \.down),
         ]
         for (role, weight, path) in matrices {
@@ -75,7 +75,7 @@ extension Pruner {
             let matrix = try WeightStore.make(weight, mask: nil, layout: .dense, values: storage.values)
             // Biases belong to outputs: those of gate and up go with their neurons.
             let bias = block.feedForward[keyPath: path].bias.map { role == .down ? $0 : Self.entries($0, kept) }
-            replacement[keyPath: path] = Linear(matrix, bias: bias)
+            replacement[keyPath: path] = LinearLayer(matrix, bias: bias)
             layers.append(
                 PruningReport.Layer(
                     name: role.weightName(layer: layer), rows: before.rows, columns: before.columns,

@@ -16,7 +16,7 @@ public struct SparseDesign: Design, @unchecked Sendable {
     /// - Throws: ``LacunaError/invalidArgument(_:reason:)`` if they contradict each other.
     public init(rows: Int, start: [Int], index: [UInt32], values: [Double]) throws {
         func failure(_ reason: String) -> LacunaError { .invalidArgument("sparse matrix", reason: reason) }
-        guard rows >= 0, rows <= Int(UInt32.max), start.first == 0, start.last == values.count,
+        guard rows >= 0, rows <= Int(Int32.max), start.first == 0, start.last == values.count,
             index.count == values.count, start.count - 1 <= Int(UInt32.max)
         else { throw failure("\(start.count) column starts, \(index.count) rows and \(values.count) values") }
         for j in 0..<start.count - 1 {

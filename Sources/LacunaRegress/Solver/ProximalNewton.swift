@@ -68,6 +68,10 @@ final class NewtonSession<P: SeparablePenalty> {
     private let (n, p): (Int, Int)
 
     private let beta, eta, slope, curvature, work, gradient: Buffer<Double>
+    /// Row and column gradients at the last pass over all columns: a dual point that later strengths are screened by.
+    private let referenceSlope, referenceGradient: Buffer<Double>
+    /// How often in a row that point was of no use.
+    private var staleness = 0
     private var intercepts: [Double]
     private let model = QuadraticModel()
     /// Place of each column in the model, or -1.
@@ -97,6 +101,8 @@ final class NewtonSession<P: SeparablePenalty> {
         curvature = Buffer(uninitialized: n)
         work = Buffer(uninitialized: 2 * n)
         gradient = Buffer(uninitialized: p)
+        referenceSlope = Buffer(uninitialized: n)
+        referenceGradient = Buffer(uninitialized: p)
         place = [Int32](repeating: -1, count: p)
         let weights = problem.datafit.weights
         let perColumn = (problem.design as? SparseDesign).map { $0.count / max($0.columns, 1) } ?? .max
@@ -127,7 +133,12 @@ final class NewtonSession<P: SeparablePenalty> {
     /// Gradients of the rows and of the columns, or of those that are alive.
     private func refresh(_ alive: [UInt32]?) {
         datafit.gradient(eta.pointer, into: slope.pointer)
-        guard let alive else { return design.correlations(nil, with: slope.pointer, into: gradient.pointer) }
+        guard let alive else {
+            design.correlations(nil, with: slope.pointer, into: gradient.pointer)
+            referenceSlope.pointer.update(from: slope.pointer, count: n)
+            referenceGradient.pointer.update(from: gradient.pointer, count: p)
+            return
+        }
         var values = [Double](repeating: 0, count: alive.count)
         design.correlations(alive, with: slope.pointer, into: &values)
         for (j, value) in zip(alive, values) { gradient.pointer[Int(j)] = value }
@@ -166,6 +177,12 @@ final class NewtonSession<P: SeparablePenalty> {
         var alive: [UInt32]?
         var candidates = candidates
         var bestDual = -Double.infinity
+        // Once the dual point of a pass no longer serves for the next strength, as in the dense part of a path, looking at
+        // all columns at the end of each strength is what the next one begins with.
+        if !screens && !isFresh && staleness < 2 {
+            alive = remaining(penalty)
+            staleness = alive == nil ? staleness + 1 : 0
+        }
         while true {
             if !isFresh {
                 if hasIntercept && !datafit.isQuadratic {
@@ -175,6 +192,7 @@ final class NewtonSession<P: SeparablePenalty> {
                 passes += 1
             }
             isFresh = alive == nil
+            if isFresh && !screens && staleness < 2 { alive = remaining(penalty) }
             let norm = lengthAndValue(penalty, alive)
             let loss = datafit.value(eta.pointer)
             let objective = loss + norm.value
@@ -202,6 +220,8 @@ final class NewtonSession<P: SeparablePenalty> {
                 if let left, left.count < (alive?.count ?? p) * 3 / 4 { alive = left }
             }
             extendWorkingSet(penalty, candidates ?? penalty, alive)
+            // With the strong rule's candidates the working set is complete as a rule, and worth an exact solution.
+            let isComplete = candidates != nil
             candidates = nil
             // What the certificate needs, and no more than this pass can tell.
             let final =
@@ -209,7 +229,7 @@ final class NewtonSession<P: SeparablePenalty> {
                 ? 0.3 * settings.tolerance * max(nullLoss, .leastNormalMagnitude)
                     / max(norm.sum, 1e-3 * nullLoss / max(nullGradient, .leastNormalMagnitude), .leastNormalMagnitude)
                 : 0.3 * settings.tolerance * nullGradient
-            descend(penalty, tolerance: max(final, min(0.1 * violation, 1e-2 * nullGradient)))
+            descend(penalty, tolerance: isComplete ? final : max(final, min(0.1 * violation, 1e-2 * nullGradient)))
             isFresh = false
         }
     }
@@ -259,12 +279,12 @@ final class NewtonSession<P: SeparablePenalty> {
     /// from here on.
     private func screened(_ penalty: P, _ alive: [UInt32]?, radius: Double, scale: Double) -> [UInt32]? {
         guard penalty.screeningLevel(0) != nil else { return nil }
-        let norms = norms.pointer
+        let norms = roots.pointer
         var left: [UInt32] = []
         var changed = false
         forEachAlive(alive) { j in
             let level = penalty.screeningLevel(j) ?? .infinity
-            if scale * abs(gradient.pointer[j]) + radius * norms[j].squareRoot() >= level * (1 - 1e-12) {
+            if scale * abs(gradient.pointer[j]) + radius * norms[j] >= level * (1 - 1e-12) {
                 left.append(UInt32(j))
             } else if beta.pointer[j] != 0 {
                 beta.pointer[j] = 0
@@ -274,6 +294,35 @@ final class NewtonSession<P: SeparablePenalty> {
         if changed { updateEta() }
         return left
     }
+
+    /// The columns that a later strength of a path has to look at, by the dual point of the last pass over all of them;
+    /// nil if those are so many that another such pass is better, or the penalty allows no such statement.
+    private func remaining(_ penalty: P) -> [UInt32]? {
+        guard penalty.hasDual, penalty.screeningLevel(0) != nil, let bound = datafit.curvatureBound else { return nil }
+        let g = referenceGradient.pointer
+        var scale = 1.0
+        for j in 0..<p { scale = min(scale, penalty.dualScale(-g[j], j)) }
+        let objective = datafit.value(eta.pointer) + lengthAndValue(penalty, nil).value
+        let gap = max(0, objective + datafit.conjugate(gradient: referenceSlope.pointer, scale: scale))
+        let radius = (2 * bound * gap).squareRoot()
+        let norms = roots.pointer
+        var left: [UInt32] = []
+        for j in 0..<p {
+            let level = penalty.screeningLevel(j) ?? .infinity
+            if beta.pointer[j] != 0 || scale * abs(g[j]) + radius * norms[j] >= level * (1 - 1e-12) {
+                left.append(UInt32(j))
+            }
+        }
+        return left.count < p / 3 ? left : nil
+    }
+
+    /// Roots of ``norms``.
+    private lazy var roots: Buffer<Double> = {
+        let result = Buffer<Double>(uninitialized: p)
+        let norms = norms.pointer
+        for j in 0..<p { result.pointer[j] = norms[j].squareRoot() }
+        return result
+    }()
 
     // MARK: The working set
 

@@ -114,7 +114,7 @@ struct TeacherTask {
     }
 
     /// The share of a first layer's connections that are to inputs that matter.
-    func relevantShare(_ layer: LacunaLearn.Linear) -> Double {
+    func relevantShare(_ layer: Linear) -> Double {
         let weight = layer.weight.densified()
         var (hits, all) = (0, 0)
         for r in 0..<weight.rows {

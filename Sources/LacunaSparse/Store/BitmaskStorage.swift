@@ -3,7 +3,7 @@ import LacunaTensor
 
 /// One bit for every entry and the kept values in order: what bitmask and N:M matrices have in common.
 final class BitmaskStorage: @unchecked Sendable {
-    let mask: Mask
+    private let (rows, columns): (Int, Int)
     let storedCount: Int
     let byteCount: Int
     let inputEncoding: InputEncoding
@@ -48,7 +48,7 @@ final class BitmaskStorage: @unchecked Sendable {
         let stride = rows == 0 ? 0 : starts[1]
         let regular = withoutOffsets && (0..<rows).allSatisfy { starts[$0 + 1] == starts[$0] + stride }
 
-        self.mask = mask
+        (self.rows, self.columns) = (rows, columns)
         values = StoredValues(type, slots: slots, rows: rows, columns: columns)
         words = Buffer(mask.words, lasting: true)
         rowStart = Buffer(regular ? [] : starts.map { UInt32($0 / perUnit) }, lasting: true)
@@ -84,6 +84,13 @@ final class BitmaskStorage: @unchecked Sendable {
                 slot += 1
             }
         }
+    }
+
+    /// The entries that are stored.
+    var mask: Mask {
+        var mask = Mask(rows: rows, columns: columns)
+        mask.words = words.array
+        return mask
     }
 
     func multiply(_ input: EncodedInput, rows: Range<Int>, into output: UnsafeMutablePointer<Float>) {

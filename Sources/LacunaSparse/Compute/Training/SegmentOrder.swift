@@ -124,9 +124,12 @@ final class SegmentOrder: @unchecked Sendable {
     }
 
     /// What kernels take.
-    func kernel(values: UnsafeRawPointer, column: UnsafeRawPointer, wide: Bool) -> lk_segmented {
+    func kernel(
+        values: UnsafeRawPointer, column: UnsafeRawPointer, wide: Bool, rowOffsets: UnsafePointer<UInt32>
+    ) -> lk_segmented {
         lk_segmented(
             values: values, column: column, wide: wide ? 1 : 0, segments: segments.pointer, first: first.pointer,
-            block_start: blockStart.pointer, blocks: blocks, bands: bands, band_columns: bandColumns)
+            row_start: rowOffsets, block_start: blockStart.pointer, blocks: blocks, bands: bands,
+            band_columns: bandColumns)
     }
 }

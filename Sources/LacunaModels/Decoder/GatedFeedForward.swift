@@ -3,12 +3,12 @@ import LacunaTensor
 
 /// The gated feed-forward part of a block, `down(silu(gate(x)) · up(x))` (Shazeer, "GLU Variants Improve Transformer",
 /// arXiv:2002.05202).
-public struct FeedForward: Sendable {
-    public var gate: Linear
-    public var up: Linear
-    public var down: Linear
+public struct GatedFeedForward: Sendable {
+    public var gate: LinearLayer
+    public var up: LinearLayer
+    public var down: LinearLayer
 
-    public init(gate: Linear, up: Linear, down: Linear) {
+    public init(gate: LinearLayer, up: LinearLayer, down: LinearLayer) {
         self.gate = gate
         self.up = up
         self.down = down
@@ -25,10 +25,10 @@ public struct FeedForward: Sendable {
         let gated = Buffer<Float>(uninitialized: count * width)
         let upper = Buffer<Float>(uninitialized: count * width)
         try observe?([.gate, .up], x, count)
-        Linear.multiply([(gate, gated.pointer), (up, upper.pointer)], x, count: count)
+        LinearLayer.multiply([(gate, gated.pointer), (up, upper.pointer)], x, count: count)
         VectorMath.gatedSiluParallel(gated.pointer, upper.pointer, into: gated.pointer, count: count * width)
         try observe?([.down], gated.pointer, count)
-        Linear.multiply([(down, output)], gated.pointer, count: count)
+        LinearLayer.multiply([(down, output)], gated.pointer, count: count)
     }
 
     /// The output for one vector.

@@ -2,7 +2,7 @@ import LacunaSparse
 import LacunaTensor
 
 /// A stored weight matrix [outputs, inputs] and an optional bias [outputs].
-public struct Linear: Sendable {
+public struct LinearLayer: Sendable {
     public var weight: any WeightMatrix
     public var bias: Tensor<Float>?
 
@@ -18,7 +18,7 @@ public struct Linear: Sendable {
 
     /// `y[i] = W x[i] + b` for `count` rows of `x`, which all the layers read.
     static func multiply(
-        _ layers: [(Linear, UnsafeMutablePointer<Float>)], _ x: UnsafePointer<Float>, count: Int
+        _ layers: [(LinearLayer, UnsafeMutablePointer<Float>)], _ x: UnsafePointer<Float>, count: Int
     ) {
         Product.gemm(layers.map { ($0.weight, $1) }, x: x, count: count)
         for (layer, y) in layers where layer.bias != nil {

@@ -1,0 +1,312 @@
+import ArgumentParser
+import LacunaIO
+import LacunaRegress
+import LacunaTensor
+
+struct FitCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "fit",
+        abstract: "Fits sparse models to tables: which columns matter, by how much, and how sure that is.",
+        discussion: """
+            Examples:
+              lacuna fit lasso houses.csv --target price
+              lacuna fit logistic patients.csv --target ill --missing mean --text one-hot \\
+                --model ill.json --report ill.html
+              lacuna fit scad expression.npz --target y --rule min
+              lacuna fit predict ill.json new.csv --output predicted.csv
+
+            DATA is a .csv or .tsv file with a header, a .svm file (SVMlight), .npy, .npz (arrays X and y) or .mtx \
+            (MatrixMarket). Without --lambda, the strength of the penalty is chosen by cross-validation: the largest \
+            within one standard error of the best (--rule 1se), or the best (--rule min). Columns are standardised for \
+            the fit; coefficients are printed for the columns as they are.
+            """,
+        subcommands: [
+            FitLasso.self, FitElasticNet.self, FitLogistic.self, FitGroupLasso.self, FitSCAD.self, FitMCP.self,
+            FitL0.self, FitPredict.self,
+        ])
+}
+
+/// What every method takes.
+struct FitOptions: ParsableArguments {
+    enum Rule: String, ExpressibleByArgument, CaseIterable {
+        case simplest = "1se"
+        case smallest = "min"
+    }
+
+    @Argument(help: "A .csv, .tsv, .svm, .npy, .npz or .mtx file.")
+    var data: String
+
+    @Option(
+        help: ArgumentHelp(
+            "The target: a column's name or number, an array (.npz), a file (.mtx).", valueName: "column"))
+    var target: String?
+
+    @Option(help: ArgumentHelp("A column of sample weights.", valueName: "column"))
+    var weights: String?
+
+    @Option(help: ArgumentHelp("Columns to leave out, separated by commas.", valueName: "columns"))
+    var drop: String?
+
+    @Option(help: "Missing values: error, mean (fill in), or drop (leave rows out).")
+    var missing = FitData.Missing.error
+
+    @Option(help: "Columns of text: error, one-hot (a feature for each value), or drop.")
+    var text = FitData.Text.error
+
+    @Option(
+        name: .customLong("lambda"),
+        help: ArgumentHelp("Strength of the penalty; by cross-validation if not given.", valueName: "x"))
+    var strength: Double?
+
+    @Option(help: "Which strength cross-validation chooses: 1se or min.")
+    var rule = Rule.simplest
+
+    @Option(help: ArgumentHelp("Folds of the cross-validation.", valueName: "n"))
+    var folds = 5
+
+    @Option(help: ArgumentHelp("Strengths on the path.", valueName: "n"))
+    var count = 100
+
+    @Option(help: ArgumentHelp("The smallest strength of the path over the largest.", valueName: "x"))
+    var ratio = 0.01
+
+    @Option(help: ArgumentHelp("Changes the folds.", valueName: "n"))
+    var seed: UInt64 = 0
+
+    @Option(help: ArgumentHelp("Relative duality gap, or distance to stationarity, to reach.", valueName: "x"))
+    var tolerance = 1e-7
+
+    @Flag(help: "Fit without a constant.")
+    var noIntercept = false
+
+    @Flag(help: "Penalise columns as they are, not per standard deviation.")
+    var noStandardize = false
+
+    @Option(help: ArgumentHelp("Rows of the table at most.", valueName: "n"))
+    var top = 30
+
+    @Option(help: ArgumentHelp("Write the model, for 'lacuna fit predict'.", valueName: "file.json"))
+    var model: String?
+
+    @Option(help: ArgumentHelp("Write a page with tables and plots.", valueName: "file.html"))
+    var report: String?
+
+    @Flag(help: "Replace files that are there already.")
+    var force = false
+
+    @OptionGroup var form: JSONOption
+    @OptionGroup var options: RunOptions
+
+    func validate() throws {
+        if let strength, !(strength >= 0) || !strength.isFinite {
+            throw ValidationError("--lambda must be a finite number of at least 0")
+        }
+        if folds < 2 && strength == nil { throw ValidationError("--folds must be at least 2 without --lambda") }
+        if count < 2 { throw ValidationError("--count must be at least 2") }
+        if !(ratio > 0 && ratio < 1) { throw ValidationError("--ratio must be above 0 and below 1") }
+        if !(tolerance > 0 && tolerance < 1) { throw ValidationError("--tolerance must be above 0 and below 1") }
+    }
+
+    func run(_ method: FitMethod, _ adjust: (inout FitMethod.Settings, FitData) throws -> Void = { _, _ in }) throws {
+        for file in [model, report].compactMap({ $0 }) { try OutputPlace.check(file: file, overwriting: force) }
+        if target == nil && data.hasSuffix(".csv") {
+            throw LacunaError.invalidArgument("--target", reason: "is needed for \(data)")
+        }
+        let progress = options.begin()
+        defer { progress.clear() }
+        let table = try FitData.read(
+            data, target: target, weights: weights, drop: drop?.split(separator: ",").map(String.init) ?? [],
+            missing: missing, text: text)
+        guard let values = table.target else {
+            throw LacunaError.invalidArgument("--target", reason: "is needed for \(data)")
+        }
+        guard table.design.columns > 0 else {
+            throw LacunaError.malformed(file: data, location: "columns", reason: "there is none beside the target")
+        }
+        if table.classes != nil && method != .logistic {
+            throw LacunaError.invalidArgument(
+                "--target", reason: "'\(target ?? "")' is text; only 'lacuna fit logistic' predicts classes")
+        }
+        var settings = FitMethod.Settings(
+            count: count, ratio: ratio, folds: folds, seed: seed, strength: strength, tolerance: tolerance,
+            usesSmallestLoss: rule == .smallest, hasIntercept: !noIntercept)
+        if method == .logistic { settings.mixing = 1 }
+        try adjust(&settings, table)
+        let loss = try SquaredLoss(values, weights: table.weights)  // checks targets and weights
+        try requireFinite(table.design)
+        let fitted =
+            noStandardize
+            ? table.design : table.design.standardized(weights: loss.weights, centered: !noIntercept)
+        let outcome = try method.fit(
+            fitted, target: values, weights: table.weights, settings, progress: progress)
+        progress.clear()
+        let plain = outcome.solution.unscaled(fitted)
+        let result = FittedModel(
+            method: method, features: table.features, coefficients: plain.coefficients, intercept: plain.intercept,
+            strength: outcome.strength, classes: table.classes)
+        let report = FitReport(
+            data: data, rows: table.design.rows, model: result, outcome: outcome,
+            effects: outcome.solution.coefficients, settings: settings, limit: top)
+        printResult(json: form.json, report.json, text: report.summary(console: .output))
+        if let model { try AtomicFile.write(result.json.serialized(.pretty), to: model) }
+        if let file = self.report { try AtomicFile.write(report.page.html(), to: file) }
+    }
+
+    private func requireFinite(_ design: any Design) throws {
+        if let place = design.firstNonFinite() {
+            throw LacunaError.malformed(
+                file: data, location: "row \(place.row + 1), feature \(place.column + 1)",
+                reason: "is not a finite number")
+        }
+    }
+}
+
+extension FitData.Missing: ExpressibleByArgument {}
+extension FitData.Text: ExpressibleByArgument {}
+
+struct FitLasso: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "lasso", abstract: "Least squares with an L1 penalty.")
+    @OptionGroup var options: FitOptions
+    func run() throws { try options.run(.lasso) }
+}
+
+struct FitElasticNet: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "elastic-net", abstract: "Least squares with L1 and L2 penalties.")
+    @Option(help: ArgumentHelp("Share of the L1 penalty, above 0 up to 1.", valueName: "x"))
+    var mixing = 0.5
+    @OptionGroup var options: FitOptions
+    func validate() throws {
+        if !(mixing > 0 && mixing <= 1) { throw ValidationError("--mixing must be above 0 and at most 1") }
+    }
+    func run() throws { try options.run(.elasticNet) { settings, _ in settings.mixing = mixing } }
+}
+
+struct FitLogistic: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "logistic", abstract: "Two classes, with an L1 (or elastic net) penalty.")
+    @Option(help: ArgumentHelp("Share of the L1 penalty, above 0 up to 1.", valueName: "x"))
+    var mixing = 1.0
+    @OptionGroup var options: FitOptions
+    func validate() throws {
+        if !(mixing > 0 && mixing <= 1) { throw ValidationError("--mixing must be above 0 and at most 1") }
+    }
+    func run() throws { try options.run(.logistic) { settings, _ in settings.mixing = mixing } }
+}
+
+struct FitGroupLasso: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "group-lasso", abstract: "Least squares; columns enter by groups.",
+        discussion: "One-hot features of one column are a group unless --groups or --group-size says otherwise.")
+    @Option(help: ArgumentHelp("Runs of so many columns are groups.", valueName: "n"))
+    var groupSize: Int?
+    @Option(help: ArgumentHelp("A .csv file with columns 'feature' and 'group'.", valueName: "file"))
+    var groups: String?
+    @OptionGroup var options: FitOptions
+    func validate() throws {
+        if let groupSize, groupSize < 1 { throw ValidationError("--group-size must be at least 1") }
+        if groupSize != nil && groups != nil { throw ValidationError("give --group-size or --groups, not both") }
+    }
+    func run() throws {
+        try options.run(.groupLasso) { settings, data in
+            let columns = data.design.columns
+            if let groupSize {
+                settings.groups = .runs(of: groupSize, columns: columns)
+            } else {
+                let names = try groups.map(Self.read) ?? [:]
+                var members: [String: [Int]] = [:]
+                for (j, feature) in data.features.enumerated() {
+                    members[names[feature.name] ?? names[feature.column] ?? feature.column, default: []].append(j)
+                }
+                settings.groups = try Groups(members.values.sorted { $0[0] < $1[0] }, columns: columns)
+            }
+        }
+    }
+
+    private static func read(_ path: String) throws -> [String: String] {
+        let table = try CSVTable(contentsOf: path)
+        func words(_ name: String) throws -> [String] {
+            switch table[name]?.values {
+            case .text(let words)?: return words
+            case .numbers(let numbers)?:
+                return numbers.map { Int(exactly: $0).map { String($0) } ?? "\($0)" }
+            case nil:
+                throw LacunaError.malformed(file: path, location: "header", reason: "there is no column '\(name)'")
+            }
+        }
+        return Dictionary(zip(try words("feature"), try words("group")), uniquingKeysWith: { first, _ in first })
+    }
+}
+
+struct FitSCAD: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "scad", abstract: "Least squares; large coefficients are not shrunk (SCAD).")
+    @Option(help: ArgumentHelp("a, above 2.", valueName: "x"))
+    var shape = 3.7
+    @OptionGroup var options: FitOptions
+    func validate() throws { if !(shape > 2) { throw ValidationError("--shape must be above 2") } }
+    func run() throws { try options.run(.scad) { settings, _ in settings.shape = shape } }
+}
+
+struct FitMCP: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "mcp", abstract: "Least squares; large coefficients are not shrunk (MCP).")
+    @Option(help: ArgumentHelp("γ, above 1.", valueName: "x"))
+    var shape = 3.0
+    @OptionGroup var options: FitOptions
+    func validate() throws { if !(shape > 1) { throw ValidationError("--shape must be above 1") } }
+    func run() throws { try options.run(.mcp) { settings, _ in settings.shape = shape } }
+}
+
+struct FitL0: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "l0", abstract: "Least squares; every feature has a price.")
+    @OptionGroup var options: FitOptions
+    func run() throws { try options.run(.l0) }
+}
+
+struct FitPredict: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "predict", abstract: "Predicts from a model that was written with --model.")
+    @Argument(help: ArgumentHelp("The model.", valueName: "model.json"))
+    var model: String
+    @Argument(help: "A file like the one that was fitted; its target, if any, is used to score.")
+    var data: String
+    @Option(help: ArgumentHelp("The target, to score the predictions.", valueName: "column"))
+    var target: String?
+    @Option(help: ArgumentHelp("Write the predictions; else they are printed.", valueName: "file.csv"))
+    var output: String?
+    @Flag(help: "Replace files that are there already.")
+    var force = false
+    @OptionGroup var form: JSONOption
+
+    func run() throws {
+        if let output { try OutputPlace.check(file: output, overwriting: force) }
+        let model = try FittedModel(contentsOf: model)
+        let table = try FitData.read(data, target: target, coding: model.features)
+        let predictions = model.predictions(table.design)
+        var score: Double?
+        if target != nil || data.hasSuffix(".svm"), let truth = table.target {
+            score =
+                model.method == .logistic
+                ? Double(zip(predictions, truth).count { ($0 > 0.5) == ($1 > 0) }) / Double(truth.count)
+                : (zip(predictions, truth).reduce(0) { $0 + ($1.0 - $1.1) * ($1.0 - $1.1) } / Double(truth.count))
+                    .squareRoot()
+        }
+        let name = model.method == .logistic ? "accuracy" : "root mean square error"
+        if let output {
+            try AtomicFile.write(
+                (["prediction"] + predictions.map { "\($0)" }).joined(separator: "\n") + "\n", to: output)
+        }
+        let text =
+            (output == nil ? predictions.map { "\($0)" } : ["\(predictions.count) predictions in \(output ?? "")"])
+            + (score.map { ["\(name): \(Quantities.significant($0, 5))"] } ?? [])
+        printResult(
+            json: form.json,
+            [
+                "predictions": .array(predictions.map { .number($0) }),
+                "score": score.map { .number($0) } ?? .null, "scoreName": .string(name),
+            ], text: text.joined(separator: "\n"))
+    }
+}

@@ -1,0 +1,259 @@
+import LacunaIO
+import LacunaRegress
+import LacunaTensor
+
+/// How columns of a CSV file become features, so that prediction repeats what fitting did.
+struct FeatureCoding: Equatable {
+    /// The column's name in the file, or its number from 1 where the file has no names.
+    var column: String
+    /// The value that this feature indicates, for text columns.
+    var level: String?
+    /// What stands in for missing values.
+    var filler: Double?
+
+    var name: String { level.map { "\(column)=\($0)" } ?? column }
+}
+
+/// A design with the names of its columns, and a target where one was asked for.
+struct FitData {
+    var design: any Design
+    var features: [FeatureCoding]
+    var target: [Double]?
+    var weights: [Double]?
+    /// What the two values of a text target are, the one that counts as 0 first.
+    var classes: [String]?
+
+    enum Missing: String, CaseIterable { case error, mean, drop }
+    enum Text: String, CaseIterable {
+        case error
+        case oneHot = "one-hot"
+        case drop
+    }
+
+    /// Reads a file by its ending: .csv and .tsv, .svm and .libsvm, .npy, .npz, .mtx.
+    ///
+    /// - Parameters:
+    ///   - target: A column's name, its number from 1, or, for .mtx, a file of one number a line or .npy; in .npz files an
+    ///     array. SVMlight files bring their own.
+    ///   - coding: What a stored model needs, in its order; nil to take all columns.
+    static func read(
+        _ path: String, target: String?, weights: String? = nil, drop: [String] = [], missing: Missing = .error,
+        text: Text = .error, coding: [FeatureCoding]? = nil
+    ) throws -> FitData {
+        let ending = path.split(separator: ".").last.map { $0.lowercased() } ?? ""
+        if ending == "csv" || ending == "tsv" || ending == "txt" {
+            return try CSVFeatures(path, target, weights, drop, missing, text).data(coding)
+        }
+        if weights != nil || !drop.isEmpty {
+            throw LacunaError.invalidArgument("--weights and --drop", reason: "are for CSV files")
+        }
+        var data: FitData
+        switch ending {
+        case "svm", "libsvm", "svmlight":
+            let file = try SvmlightFile(contentsOf: path)
+            data = FitData(design: try sparse(file.features, columns: coding?.count), features: [], target: file.labels)
+        case "mtx":
+            let file = try MatrixMarketFile(contentsOf: path)
+            switch file.content {
+            case .sparse(let columns): data = FitData(design: try sparse(columns), features: [])
+            case .dense(let values):
+                data = FitData(design: DenseDesign(columnMajor: values, rows: file.rows), features: [])
+            }
+            data.target = try target.map(vector)
+        case "npy":
+            data = try array(try NumPyArray(contentsOf: path), path, target: target)
+        case "npz":
+            let arrays = try NumPyArchive(contentsOf: path).arrays
+            guard let matrix = arrays["X"] ?? arrays["x"] ?? (arrays.count == 1 ? arrays.values.first : nil) else {
+                throw LacunaError.malformed(
+                    file: path, location: "arrays", reason: "there is no array 'X' among \(arrays.keys.sorted())")
+            }
+            if let target, let y = arrays[target] {
+                data = FitData(
+                    design: DenseDesign(columnMajor: matrix.columnMajor, rows: matrix.rows), features: [],
+                    target: y.columnMajor)
+            } else {
+                data = try array(matrix, path, target: target)
+            }
+        default:
+            throw LacunaError.unsupported(
+                file: path, what: "the ending; .csv, .tsv, .svm, .npy, .npz and .mtx are read")
+        }
+        data.features = (0..<data.design.columns).map { FeatureCoding(column: String($0 + 1)) }
+        if let y = data.target, y.count != data.design.rows {
+            throw LacunaError.malformed(
+                file: path, location: "target", reason: "has \(y.count) values for \(data.design.rows) rows")
+        }
+        if let coding, coding.count != data.features.count {
+            throw LacunaError.malformed(
+                file: path, location: "columns",
+                reason: "there are \(data.features.count), the model has \(coding.count)")
+        }
+        return data
+    }
+
+    private static func sparse(_ file: SparseColumns, columns: Int? = nil) throws -> SparseDesign {
+        // A file to predict may lack the last features altogether.
+        let extra = max(0, (columns ?? 0) - file.columns)
+        return try SparseDesign(
+            rows: file.rows, start: file.start + [Int](repeating: file.values.count, count: extra), index: file.index,
+            values: file.values)
+    }
+
+    private static func array(_ array: NumPyArray, _ path: String, target: String?) throws -> FitData {
+        guard let target else {
+            return FitData(design: DenseDesign(columnMajor: array.columnMajor, rows: array.rows), features: [])
+        }
+        guard let number = Int(target), (1...array.columns).contains(number) else {
+            throw LacunaError.invalidArgument(
+                "--target", reason: "'\(target)' is no column from 1 to \(array.columns)")
+        }
+        var values = array.columnMajor
+        let range = (number - 1) * array.rows..<number * array.rows
+        let y = Array(values[range])
+        values.removeSubrange(range)
+        return FitData(design: DenseDesign(columnMajor: values, rows: array.rows), features: [], target: y)
+    }
+
+    private static func vector(_ path: String) throws -> [Double] {
+        if path.hasSuffix(".npy") { return try NumPyArray(contentsOf: path).columnMajor }
+        return try FileSystem.readText(path).split(whereSeparator: \.isNewline).enumerated().map { index, line in
+            guard let value = Double(line.filter { $0 != " " && $0 != "\t" }), value.isFinite else {
+                throw LacunaError.malformed(
+                    file: path, location: "line \(index + 1)", reason: "'\(line.prefix(40))' is not a finite number")
+            }
+            return value
+        }
+    }
+}
+
+/// Makes features of a CSV file's columns.
+private struct CSVFeatures {
+    let path: String
+    let table: CSVTable
+    let target: CSVTable.Column?
+    let weights: CSVTable.Column?
+    let columns: [CSVTable.Column]
+    let missing: FitData.Missing
+    let text: FitData.Text
+
+    init(
+        _ path: String, _ target: String?, _ weights: String?, _ drop: [String], _ missing: FitData.Missing,
+        _ text: FitData.Text
+    ) throws {
+        let table = try CSVTable(contentsOf: path)
+        func column(_ option: String, _ name: String) throws -> CSVTable.Column {
+            if let found = table[name] { return found }
+            if let number = Int(name), (1...table.columns.count).contains(number) { return table.columns[number - 1] }
+            throw LacunaError.invalidArgument(
+                option,
+                reason: "\(path) has no column '\(name)'; it has "
+                    + table.columns.prefix(20).map(\.name).joined(separator: ", "))
+        }
+        self.path = path
+        self.table = table
+        self.target = try target.map { try column("--target", $0) }
+        self.weights = try weights.map { try column("--weights", $0) }
+        let away = try Set(drop.map { try column("--drop", $0).name })
+        let own = Set([self.target?.name, self.weights?.name].compactMap { $0 })
+        columns = table.columns.filter { !away.contains($0.name) && !own.contains($0.name) }
+        self.missing = missing
+        self.text = text
+    }
+
+    private func malformed(_ column: CSVTable.Column, _ reason: String) -> LacunaError {
+        .malformed(file: path, location: "column '\(column.name)'", reason: reason)
+    }
+
+    func data(_ coding: [FeatureCoding]?) throws -> FitData {
+        var dropped: Set<Int> = []
+        if let target, let row = target.missing.first {
+            throw malformed(target, "the target is missing in row \(row + 1)")
+        }
+        if missing == .drop && coding == nil { for column in columns { dropped.formUnion(column.missing) } }
+        let kept = (0..<table.rows).filter { !dropped.contains($0) }
+        if kept.isEmpty { throw LacunaError.malformed(file: path, location: "rows", reason: "none is left") }
+        let features = try coding ?? self.coding(kept)
+        var values: [Double] = []
+        values.reserveCapacity(features.count * kept.count)
+        for feature in features {
+            guard let column = table[feature.column] else {
+                throw LacunaError.malformed(
+                    file: path, location: "header", reason: "the model's column '\(feature.column)' is missing")
+            }
+            switch (column.values, feature.level) {
+            case (.numbers(let numbers), nil):
+                for row in kept {
+                    guard !numbers[row].isNaN else {
+                        guard let filler = feature.filler else {
+                            throw malformed(column, "a value is missing in row \(row + 1); see --missing")
+                        }
+                        values.append(filler)
+                        continue
+                    }
+                    values.append(numbers[row])
+                }
+            case (.text(let words), let level?): for row in kept { values.append(words[row] == level ? 1 : 0) }
+            case (.numbers(let numbers), let level?):
+                // The model saw words among these numbers.
+                for row in kept { values.append("\(numbers[row])" == level ? 1 : 0) }
+            case (.text(let words), nil):
+                let row = kept.first { Double(words[$0]) == nil } ?? kept[0]
+                throw malformed(column, "'\(words[row].prefix(40))' in row \(row + 1) is not a number")
+            }
+        }
+        var data = FitData(design: DenseDesign(columnMajor: values, rows: kept.count), features: features)
+        if features.isEmpty { data.design = try SparseDesign(rows: kept.count, columns: 0, entries: []) }
+        if let target {
+            switch target.values {
+            case .numbers(let numbers): data.target = kept.map { numbers[$0] }
+            case .text(let words):
+                let classes = Set(kept.map { words[$0] }).sorted()
+                guard classes.count == 2 else {
+                    throw malformed(target, "the target is text of \(classes.count) values; numbers or 2 are needed")
+                }
+                data.classes = classes
+                data.target = kept.map { words[$0] == classes[1] ? 1 : 0 }
+            }
+        }
+        if let weights {
+            guard case .numbers(let numbers) = weights.values else { throw malformed(weights, "is not of numbers") }
+            data.weights = kept.map { numbers[$0] }
+        }
+        return data
+    }
+
+    private func coding(_ kept: [Int]) throws -> [FeatureCoding] {
+        try columns.flatMap { column -> [FeatureCoding] in
+            switch column.values {
+            case .numbers(let numbers):
+                guard let hole = column.missing.first, missing != .drop else {
+                    return [FeatureCoding(column: column.name)]
+                }
+                guard missing == .mean else {
+                    throw malformed(
+                        column,
+                        "a value is missing in row \(hole + 1); --missing mean fills in, --missing drop leaves rows out"
+                    )
+                }
+                let known = numbers.filter { !$0.isNaN }
+                let mean = known.isEmpty ? 0 : known.reduce(0, +) / Double(known.count)
+                return [FeatureCoding(column: column.name, filler: mean)]
+            case .text(let words):
+                switch text {
+                case .drop: return []
+                case .error:
+                    let row = words.firstIndex { Double($0) == nil && !$0.isEmpty } ?? 0
+                    throw malformed(
+                        column,
+                        "'\(words[row].prefix(40))' in row \(row + 1) is not a number; --text one-hot makes "
+                            + "features of it, --text drop leaves the column out")
+                case .oneHot:
+                    let levels = Set(kept.map { words[$0] }).subtracting([""]).sorted()
+                    guard levels.count <= 1000 else { throw malformed(column, "has \(levels.count) different values") }
+                    return levels.map { FeatureCoding(column: column.name, level: $0) }
+                }
+            }
+        }
+    }
+}

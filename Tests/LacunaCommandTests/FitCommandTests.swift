@@ -1,0 +1,153 @@
+import LacunaIO
+import LacunaTensor
+import Testing
+
+@testable import LacunaCommand
+
+/// `lacuna fit` on small tables with a known answer.
+@Suite struct FitCommandTests {
+    /// 120 rows: price = 3 a - 2 b + 2 [city = Bern] + noise; ill = price > 0; one missing value in c.
+    private final class Tables {
+        let root: String
+
+        init() throws {
+            let folder = ProcessInfo.processInfo.environment["TMPDIR"] ?? "/tmp"
+            root = FileSystem.join(folder, "lacuna-fit-\(String(UInt64.random(in: 0 ... .max), radix: 36))")
+            try FileSystem.createDirectory(root)
+            var random = SeededGenerator(seed: 8)
+            var csv = "a,b,c,d,city,price,ill,weight\n"
+            var svm = ""
+            var mtx = "%%MatrixMarket matrix array real general\n120 3\n"
+            var (columns, prices): ([[Double]], [Double]) = ([[], [], []], [])
+            for row in 0..<120 {
+                let (a, b, d) = (random.normal(), random.normal(), random.normal())
+                let city = ["Bern", "Chur", "Zug"][Int(random.next() % 3)]
+                let price = 3 * a - 2 * b + (city == "Bern" ? 2 : 0) + 0.2 * random.normal()
+                let missing = row == 7 ? "NA" : "\(random.normal())"
+                csv += "\(a),\(b),\(missing),\(d),\(city),\(price),\(price > 0 ? "yes" : "no"),\(1 + row % 2)\n"
+                svm += "\(price) 1:\(a) 2:\(b) 4:\(d)\n"
+                for (k, value) in [a, b, d].enumerated() { columns[k].append(value) }
+                prices.append(price)
+            }
+            mtx += columns.flatMap { $0 }.map { "\($0)\n" }.joined()
+            try AtomicFile.write(csv, to: root + "/t.csv")
+            try AtomicFile.write(svm, to: root + "/t.svm")
+            try AtomicFile.write(mtx, to: root + "/t.mtx")
+            try AtomicFile.write(prices.map { "\($0)\n" }.joined(), to: root + "/y.txt")
+        }
+
+        deinit { try? FileSystem.remove(root) }
+
+        func run(_ arguments: String...) throws -> ChildProcess.Outcome {
+            let executable = try #require(CommandLineTests.executable, "the program is not beside the tests")
+            return try ChildProcess(
+                executable: executable, arguments: ["fit"] + arguments.map { $0.replacing("AT", with: root) }
+            ).run()
+        }
+
+        func json(_ arguments: String...) throws -> JSONValue {
+            let executable = try #require(CommandLineTests.executable, "the program is not beside the tests")
+            let all = ["fit"] + arguments.map { $0.replacing("AT", with: root) } + ["--json"]
+            let outcome = try ChildProcess(executable: executable, arguments: all).run()
+            #expect(outcome.status == 0, "\(outcome.errorOutput)")
+            return try JSONValue(parsing: outcome.output)
+        }
+    }
+
+    private func coefficients(_ result: JSONValue) -> [String: Double] {
+        var found: [String: Double] = [:]
+        for feature in result["features"]?.arrayValue ?? [] {
+            found[feature["name"]?.stringValue ?? ""] = feature["coefficient"]?.doubleValue
+        }
+        return found
+    }
+
+    @Test(arguments: ["lasso", "elastic-net", "scad", "mcp", "l0"]) func findsTheColumns(method: String) throws {
+        let tables = try Tables()
+        let result = try tables.json(
+            method, "AT/t.csv", "--target", "price", "--drop", "ill,weight", "--missing", "mean", "--text", "one-hot",
+            "--quiet")
+        let found = coefficients(result)
+        #expect(abs((found["a"] ?? 0) - 3) < 0.4 && abs((found["b"] ?? 0) + 2) < 0.4)
+        #expect((found["city=Bern"] ?? 0) > 0.8 && abs(found["d"] ?? 0) < 0.1)
+        #expect(result["converged"]?.boolValue == true && (result["explained"]?.doubleValue ?? 0) > 0.95)
+        #expect(result["path"]?.arrayValue?.count == 100 && result["columns"]?.intValue == 7)
+    }
+
+    @Test func groupsAndWeightsAndClasses() throws {
+        let tables = try Tables()
+        let grouped = coefficients(
+            try tables.json(
+                "group-lasso", "AT/t.csv", "--target", "price", "--drop", "ill", "--weights", "weight", "--missing",
+                "drop", "--text", "one-hot", "--quiet"))
+        let cities = ["city=Bern", "city=Chur", "city=Zug"].map { grouped[$0] ?? 0 }
+        #expect(cities.allSatisfy { $0 != 0 }, "the levels of one column come together")
+        let classes = try tables.json(
+            "logistic", "AT/t.csv", "--target", "ill", "--drop", "price,weight,c", "--text", "one-hot", "--quiet")
+        let found = coefficients(classes)
+        #expect((found["a"] ?? 0) > 1 && (found["b"] ?? 0) < -0.7)
+        #expect(classes["classes"]?.arrayValue == ["no", "yes"])
+    }
+
+    @Test func everyFormatGivesTheSame() throws {
+        let tables = try Tables()
+        let csv = coefficients(
+            try tables.json(
+                "lasso", "AT/t.csv", "--target", "price", "--drop", "c,city,ill,weight", "--lambda", "0.1", "--quiet"))
+        let svm = coefficients(try tables.json("lasso", "AT/t.svm", "--lambda", "0.1", "--quiet"))
+        let mtx = coefficients(
+            try tables.json("lasso", "AT/t.mtx", "--target", "AT/y.txt", "--lambda", "0.1", "--quiet"))
+        for (name, other, third) in [("a", "1", "1"), ("b", "2", "2")] {
+            let value = try #require(csv[name])
+            #expect(abs(value - (svm[other] ?? 0)) < 1e-5 && abs(value - (mtx[third] ?? 0)) < 1e-5)
+        }
+    }
+
+    @Test func modelsPredictAndPagesAreWhole() throws {
+        let tables = try Tables()
+        let options = [
+            "--target", "price", "--drop", "ill,weight", "--missing", "mean", "--text", "one-hot", "--quiet",
+        ]
+        let executable = try #require(CommandLineTests.executable)
+        let fit = try ChildProcess(
+            executable: executable,
+            arguments: ["fit", "lasso", tables.root + "/t.csv"] + options
+                + ["--model", tables.root + "/m.json", "--report", tables.root + "/r.html"]
+        ).run()
+        #expect(fit.status == 0, "\(fit.errorOutput)")
+        #expect(fit.output.contains("cross-validated loss") && fit.output.contains("city=Bern"))
+        let page = try FileSystem.readText(tables.root + "/r.html")
+        #expect(page.contains("Cross-validation in 5 folds") && page.contains("Coefficients along the path"))
+        #expect(!page.contains("http://") || page.contains("www.w3.org"), "nothing is loaded")
+        let predicted = try tables.json("predict", "AT/m.json", "AT/t.csv", "--target", "price")
+        #expect(predicted["predictions"]?.arrayValue?.count == 120)
+        #expect((predicted["score"]?.doubleValue ?? 9) < 0.8)
+        let written = try tables.run("predict", "AT/m.json", "AT/t.csv", "--output", "AT/p.csv")
+        #expect(written.status == 0)
+        #expect(try CSVTable(contentsOf: tables.root + "/p.csv").rows == 120)
+        let again = try tables.run("predict", "AT/m.json", "AT/t.csv", "--output", "AT/p.csv")
+        #expect(again.status == 2 && again.errorOutput.contains("--force"))
+    }
+
+    @Test(arguments: [
+        (["lasso", "AT/t.csv", "--target", "price"], "column 'c'"),
+        (["lasso", "AT/t.csv", "--target", "price", "--missing", "mean"], "--text one-hot"),
+        (["lasso", "AT/t.csv", "--target", "nothing"], "no column 'nothing'"),
+        (["lasso", "AT/t.csv"], "--target"), (["lasso", "AT/none.csv", "--target", "a"], "none.csv"),
+        (["lasso", "AT/t.csv", "--target", "ill", "--missing", "mean", "--text", "drop"], "logistic"),
+        (["logistic", "AT/t.csv", "--target", "a", "--missing", "mean", "--text", "drop"], "0 and 1"),
+        (["lasso", "AT/t.xyz", "--target", "a"], "xyz"),
+        (["lasso", "AT/t.csv", "--target", "price", "--folds", "1"], "--folds"),
+        (["lasso", "AT/t.csv", "--target", "price", "--lambda", "-1"], "--lambda"),
+        (["mcp", "AT/t.svm", "--shape", "0.5"], "--shape"), (["lasso", "AT/t.mtx", "--target", "AT/t.csv"], "finite"),
+        (["predict", "AT/t.csv", "AT/t.csv"], "t.csv"), (["group-lasso", "AT/t.svm", "--group-size", "0"], "--group"),
+    ]) func badInputIsRefused(arguments: [String], word: String) throws {
+        let tables = try Tables()
+        let executable = try #require(CommandLineTests.executable)
+        let outcome = try ChildProcess(
+            executable: executable, arguments: ["fit"] + arguments.map { $0.replacing("AT", with: tables.root) }
+        ).run()
+        #expect(outcome.status == 2 && outcome.output.isEmpty, "\(outcome)")
+        #expect(outcome.errorOutput.contains(word), "\(outcome.errorOutput)")
+    }
+}
