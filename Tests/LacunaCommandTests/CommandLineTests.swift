@@ -29,7 +29,9 @@ import Testing
     @Test func helpGoesToOutputAndSucceeds() throws {
         let outcome = try lacuna("--help")
         #expect(outcome.status == 0 && outcome.errorOutput.isEmpty)
-        for verb in ["prune", "eval", "run", "inspect", "sweep", "train", "data", "methods", "fit", "reproduce", "demo"] {
+        for verb in [
+            "prune", "eval", "run", "inspect", "sweep", "train", "data", "methods", "fit", "reproduce", "demo",
+        ] {
             #expect(outcome.output.contains("  \(verb) "))
         }
         #expect(outcome.output.split(separator: "\n").allSatisfy { $0.count <= 100 })
@@ -44,7 +46,9 @@ import Testing
         #expect(outcome.errorOutput.contains("Usage: lacuna"))
     }
 
-    @Test(arguments: ["prune", "eval", "run", "inspect", "sweep", "train", "data", "methods", "fit", "reproduce", "demo"])
+    @Test(arguments: [
+        "prune", "eval", "run", "inspect", "sweep", "train", "data", "methods", "fit", "reproduce", "demo",
+    ])
     func everyVerbExplainsItself(_ verb: String) throws {
         let outcome = try lacuna(verb, "--help")
         #expect(outcome.status == 0)
