@@ -10,7 +10,7 @@ import LacunaTensor
 /// `interval` steps from |w|; pruning with it at the end then costs nothing.
 ///
 /// "CAST: Continuous and Differentiable Semi-Structured Sparsity-Aware Training for Large Language Models",
-/// arXiv 2509.25996. The column scales and the distillation of the authors are not part of this: their effect is
+/// Weiyu Huang, Yuezhou Hu, Jun Zhu, Jianfei Chen, arXiv 2509.25996. The column scales and the distillation of the authors are not part of this: their effect is
 /// orthogonal, see ``distillation(student:teacher:temperature:)``. λ should be of the size of gradients. Use a rate that
 /// decays, as what remains of masked weights is of the size of the last rate.
 public final class CAST: TrainingMethod {
@@ -44,7 +44,7 @@ public final class CAST: TrainingMethod {
         MethodCard(
             name: "cast", family: .sparseTraining,
             paper: .init(
-                authors: "the authors of arXiv 2509.25996",
+                authors: "Weiyu Huang, Yuezhou Hu, Jun Zhu, Jianfei Chen",
                 title:
                     "CAST: Continuous and Differentiable Semi-Structured Sparsity-Aware Training for Large Language Models",
                 arXiv: "2509.25996"),
