@@ -87,7 +87,7 @@ public struct CoLiDE: Sendable {
                     covariance, d, weight: stage.weight, domain: domain, rate: rate, bound: bound, from: (w, sigma))
                 total += outcome.iterations
                 guard outcome.isInside else {
-                    // The stage began too close to the border.
+                    // Too close to the border: the stage begins anew, farther from it and more slowly.
                     rate /= 2
                     domain += 0.1
                     if rate < self.rate * 1e-6 {
@@ -171,14 +171,16 @@ public struct CoLiDE: Sendable {
                 if barrier.update(w, domain: domain) { break }
                 rate /= 2
                 halvings += 1
-                if iteration == 1 || halvings > 60 { return (before, sigma, iteration, false, false) }
+                if iteration == 1 || domain < 0.95 || halvings > 60 { return (before, sigma, iteration, false, false) }
             }
             covary(s, w, d, into: &residual)
             updateNoise(&sigma, w, residual, d)
             if iteration % 1000 == 0 {
                 if progress?.isCancelled == true { throw LacunaError.cancelled }
                 let value = objective(w, sigma, residual, d, mu, domain, barrier)
-                if abs(previous - value) <= tolerance * abs(previous) { return (w, sigma, iteration, true, true) }
+                if previous.isFinite && abs(previous - value) <= tolerance * abs(previous) {
+                    return (w, sigma, iteration, true, true)
+                }
                 previous = value
             }
         }
