@@ -129,6 +129,34 @@ import Testing
         #expect(again.status == 2 && again.errorOutput.contains("--force"))
     }
 
+    /// a -> b -> c with noise of one level.
+    @Test func aGraphOfEffects() throws {
+        let tables = try Tables()
+        var random = SeededGenerator(seed: 2)
+        var csv = "a,b,\"c \"\"x\"\"\"\n"
+        for _ in 0..<500 {
+            let a = random.normal()
+            let b = 1.5 * a + random.normal()
+            csv += "\(a),\(b),\(-1.2 * b + random.normal())\n"
+        }
+        try AtomicFile.write(csv, to: tables.root + "/g.csv")
+        let result = try tables.json(
+            "dag", "AT/g.csv", "--dot", "AT/g.dot", "--svg", "AT/g.svg", "--quiet")
+        let edges = (result["edges"]?.arrayValue ?? []).map {
+            "\($0["source"]?.stringValue ?? "")>\($0["target"]?.stringValue ?? "")"
+        }
+        #expect(Set(edges) == ["a>b", "b>c \"x\""])
+        let dot = try FileSystem.readText(tables.root + "/g.dot")
+        #expect(dot.hasPrefix("digraph {") && dot.contains("\"b\" -> \"c \\\"x\\\"\" [label=\"-1."))
+        let svg = try FileSystem.readText(tables.root + "/g.svg")
+        try expectWellFormed(svg)
+        #expect(svg.contains("c &quot;x&quot;"))
+        let text = try tables.run("dag", "AT/g.csv", "--quiet")
+        #expect(text.status == 0 && text.output.contains("2 edges"))
+        let refused = try tables.run("dag", "AT/t.csv")
+        #expect(refused.status == 2 && refused.errorOutput.contains("column 'c'"))
+    }
+
     @Test(arguments: [
         (["lasso", "AT/t.csv", "--target", "price"], "column 'c'"),
         (["lasso", "AT/t.csv", "--target", "price", "--missing", "mean"], "--text one-hot"),

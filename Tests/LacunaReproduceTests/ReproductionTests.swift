@@ -5,7 +5,7 @@ import Testing
 
 /// The claims hold here, and not for one lucky seed only.
 @Suite struct ReproductionTests {
-    @Test(arguments: ["DSnoT", "EssentialSparsity", "CFSP"], [UInt64(0), 7])
+    @Test(arguments: ["DSnoT", "EssentialSparsity", "CFSP", "CoLiDE", "BCD"], [UInt64(0), 7])
     func isReproduced(name: String, seed: UInt64) throws {
         let outcome = try Reproductions.find(name).run(ReproductionContext(seed: seed, quick: true))
         #expect(outcome.verdict == .reproduced, "\(outcome.checks.filter { !$0.holds })")

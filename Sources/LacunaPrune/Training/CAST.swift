@@ -9,10 +9,10 @@ import LacunaTensor
 /// `v <- β₂ v + (1-β₂) μ~²`; `w <- w - rate μ~ / (1-β₁^{t+1}) / (√(v / (1-β₂^{t+1})) + ε)`. The mask is chosen anew every
 /// `interval` steps from |w|; pruning with it at the end then costs nothing.
 ///
-/// "CAST: Continuous and Differentiable Semi-Structured Sparsity-Aware Training for Large Language Models",
-/// Weiyu Huang, Yuezhou Hu, Jun Zhu, Jianfei Chen, arXiv 2509.25996. The column scales and the distillation of the authors are not part of this: their effect is
-/// orthogonal, see ``distillation(student:teacher:temperature:)``. λ should be of the size of gradients. Use a rate that
-/// decays, as what remains of masked weights is of the size of the last rate.
+/// Weiyu Huang, Yuezhou Hu, Jun Zhu, Jianfei Chen, "CAST: Continuous and Differentiable Semi-Structured Sparsity-Aware
+/// Training for Large Language Models", arXiv 2509.25996. The column scales and the distillation of the authors are not
+/// part of this: their effect is orthogonal, see ``distillation(student:teacher:temperature:)``. λ should be of the size
+/// of gradients. Use a rate that decays, as what remains of masked weights is of the size of the last rate.
 public final class CAST: TrainingMethod {
     public let pattern: Pattern
     public let lambda: Float

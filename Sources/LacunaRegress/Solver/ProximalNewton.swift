@@ -229,7 +229,10 @@ final class NewtonSession<P: SeparablePenalty> {
                 ? 0.3 * settings.tolerance * max(nullLoss, .leastNormalMagnitude)
                     / max(norm.sum, 1e-3 * nullLoss / max(nullGradient, .leastNormalMagnitude), .leastNormalMagnitude)
                 : 0.3 * settings.tolerance * nullGradient
-            descend(penalty, tolerance: isComplete ? final : max(final, min(0.1 * violation, 1e-2 * nullGradient)))
+            // On short columns a sweep costs next to nothing beside a pass.
+            let share = usesResiduals ? 1e-3 : 0.1
+            descend(
+                penalty, tolerance: isComplete ? final : max(final, min(share * violation, 1e-2 * nullGradient)))
             isFresh = false
         }
     }

@@ -9,6 +9,8 @@ public enum Reproductions {
         ProgressiveGradientFlowReproduction(), BDWPReproduction(), CASTReproduction(), SparseIFTReproduction(),
         RandomSearchReproduction(), AverageParametersReproduction(), SparsePretrainingReproduction(),
         PQIndexReproduction(), SparseModelSoupsReproduction(), GroupEnvelopeReproduction(),
+        DSnoTReproduction(), EssentialSparsityReproduction(), CFSPReproduction(), CoLiDEReproduction(),
+        BlockCoordinateDescentReproduction(),
     ].sorted { $0.paper < $1.paper }
 
     /// Finds a reproduction by short name (in any case) or by paper number.

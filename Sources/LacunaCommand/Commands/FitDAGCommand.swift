@@ -1,0 +1,107 @@
+import ArgumentParser
+import LacunaIO
+import LacunaRegress
+import LacunaTensor
+
+struct FitDAG: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "dag", abstract: "Learns which columns act on which: a sparse acyclic graph of linear effects.",
+        discussion: """
+            Columns are centred, not scaled, because their variances tell causes from effects. (Saboksayr and others, \
+            CoLiDE, arXiv:2310.02895.)
+            """)
+
+    @Argument(help: "A .csv, .tsv, .npy, .npz or .mtx file of numbers.")
+    var data: String
+
+    @Option(help: ArgumentHelp("Columns to leave out, separated by commas.", valueName: "columns"))
+    var drop: String?
+
+    @Option(help: "Missing values: error, mean (fill in), or drop (leave rows out).")
+    var missing = FitData.Missing.error
+
+    @Flag(help: "A noise level for each variable instead of one for all.")
+    var unequalNoise = false
+
+    @Option(name: .customLong("lambda"), help: ArgumentHelp("Weight of the L1 penalty.", valueName: "x"))
+    var sparsity = 0.05
+
+    @Option(help: ArgumentHelp("Magnitude up to which effects count as none.", valueName: "x"))
+    var threshold = 0.3
+
+    @Option(help: ArgumentHelp("Steps of each stage; three and a half times as many in the last.", valueName: "n"))
+    var steps = 20_000
+
+    @Option(help: ArgumentHelp("Write the graph for Graphviz.", valueName: "file.dot"))
+    var dot: String?
+
+    @Option(help: ArgumentHelp("Write a picture.", valueName: "file.svg"))
+    var svg: String?
+
+    @Flag(help: "Replace files that are there already.")
+    var force = false
+
+    @OptionGroup var form: JSONOption
+    @OptionGroup var options: RunOptions
+
+    func validate() throws {
+        if !(sparsity >= 0) { throw ValidationError("--lambda must be at least 0") }
+        if !(threshold >= 0) { throw ValidationError("--threshold must be at least 0") }
+        if steps < 1 { throw ValidationError("--steps must be at least 1") }
+    }
+
+    func run() throws {
+        for file in [dot, svg].compactMap({ $0 }) { try OutputPlace.check(file: file, overwriting: force) }
+        let progress = options.begin()
+        defer { progress.clear() }
+        let table = try FitData.read(
+            data, target: nil, drop: drop?.split(separator: ",").map(String.init) ?? [], missing: missing)
+        let (n, d) = (table.design.rows, table.design.columns)
+        var columns = Tensor<Double>(zeros: [d, n])
+        columns.withMutablePointer { for j in 0..<d { table.design.add(1, column: j, to: $0 + j * n) } }
+        let solver = CoLiDE(
+            noise: unequalNoise ? .varying : .equal, sparsity: sparsity, iterations: steps,
+            finalIterations: steps * 7 / 2, threshold: threshold, progress: progress)
+        let result = try solver.fit(columns.transposed())
+        progress.clear()
+        let picture = GraphPicture(graph: result.graph, names: table.features.map(\.name))
+        printResult(
+            json: form.json, json(result, picture.names),
+            text: text(result, picture, rows: n))
+        if let dot { try AtomicFile.write(picture.dot, to: dot) }
+        if let svg { try AtomicFile.write(picture.svg(title: "Effects in \(FileSystem.name(of: data))"), to: svg) }
+    }
+
+    private func text(_ result: CoLiDE.Result, _ picture: GraphPicture, rows: Int) -> String {
+        var table = Table([.left("cause"), .left("effect"), .right("weight")])
+        for edge in picture.edges {
+            table.append([
+                picture.names[edge.source], picture.names[edge.target], Quantities.significant(edge.weight, 4),
+            ])
+        }
+        let levels =
+            unequalNoise
+            ? "from \(Quantities.significant(result.noise.min() ?? 0, 4)) to "
+                + Quantities.significant(result.noise.max() ?? 0, 4)
+            : Quantities.significant(result.noise.first ?? 0, 4)
+        return
+            "\(data): \(Quantities.grouped(rows)) rows, \(picture.names.count) variables; \(picture.edges.count) edges; "
+            + "noise level \(levels)\(result.converged ? "" : "; the last steps still moved")\n\n"
+            + table.text(console: .output)
+    }
+
+    private func json(_ result: CoLiDE.Result, _ names: [String]) -> JSONValue {
+        [
+            "variables": .array(names.map { .string($0) }),
+            "edges": .array(
+                result.graph.edges.map {
+                    [
+                        "source": .string(names[$0.source]), "target": .string(names[$0.target]),
+                        "weight": .number($0.weight),
+                    ]
+                }),
+            "noise": .array(result.noise.map { .number($0) }), "iterations": JSONValue(result.iterations),
+            "converged": .bool(result.converged),
+        ]
+    }
+}

@@ -1,0 +1,284 @@
+import LacunaTensor
+
+/// Learns a sparse acyclic graph of linear effects together with the scale of the noise, so that the weight of the L1
+/// penalty need not follow that scale.
+///
+/// With the covariance `S` of the centred data it minimises, along a falling sequence of `μ`,
+/// `μ (tr((I - W)ᵀ S (I - W)) / 2σ + dσ/2 + λ‖W‖₁) + h_s(W)` in `W` and `σ` (one for each variable with
+/// ``Noise/varying``), where `h_s(W) = -log det(sI - W∘W) + d log s` is 0 for acyclic graphs alone. Steps are Adam's; one
+/// that leaves the domain, where `sI - W∘W` is an M-matrix, is undone and repeated with half the rate.
+///
+/// Seyed Saman Saboksayr, Gonzalo Mateos, Mariano Tepper, "CoLiDE: Concomitant Linear DAG Estimation", arXiv 2310.02895. Defaults are those of
+/// the authors' experiments.
+public struct CoLiDE: Sendable {
+    public enum Noise: Sendable, Equatable {
+        /// The same unknown standard deviation for all variables.
+        case equal
+        /// An unknown one for each.
+        case varying
+        /// A known one: plain least squares.
+        case fixed(Double)
+    }
+
+    public var noise: Noise
+    /// λ.
+    public var sparsity: Double
+    /// μ and s of each stage.
+    public var stages: [(weight: Double, domain: Double)]
+    public var iterations: Int
+    /// Iterations of the last stage.
+    public var finalIterations: Int
+    public var rate: Double
+    /// Magnitude up to which effects count as none.
+    public var threshold: Double
+    /// A stage ends when 1000 steps change the objective by no more than this fraction.
+    public var tolerance: Double
+    public var progress: (any ProgressReporter)?
+
+    public init(
+        noise: Noise = .equal, sparsity: Double = 0.05, iterations: Int = 20_000, finalIterations: Int = 70_000,
+        rate: Double = 3e-4, threshold: Double = 0.3, tolerance: Double = 1e-6, progress: (any ProgressReporter)? = nil
+    ) {
+        precondition(sparsity >= 0 && iterations > 0 && finalIterations > 0 && rate > 0 && threshold >= 0)
+        self.noise = noise
+        self.sparsity = sparsity
+        stages = [(1, 1), (0.1, 0.9), (0.01, 0.8), (0.001, 0.7)]
+        self.iterations = iterations
+        self.finalIterations = finalIterations
+        self.rate = rate
+        self.threshold = threshold
+        self.tolerance = tolerance
+        self.progress = progress
+    }
+
+    public struct Result: Sendable {
+        /// All effects, before small ones and cycles were cut.
+        public var dense: DirectedGraph
+        /// The acyclic graph.
+        public var graph: DirectedGraph
+        /// Estimated standard deviation of each variable's noise.
+        public var noise: [Double]
+        public var iterations: Int
+        /// Whether every stage ended by its tolerance rather than by its bound.
+        public var converged: Bool
+    }
+
+    /// - Parameter data: Observations [rows, variables]; they are centred, not scaled: scaling would remove what tells
+    ///   causes from effects.
+    /// - Throws: ``LacunaError/invalidArgument(_:reason:)`` for fewer than 2 rows or variables, numbers that are not
+    ///   finite, and variables that never vary; ``LacunaError/cancelled``.
+    public func fit(_ data: Tensor<Double>) throws -> Result {
+        let (n, d) = (data.rows, data.columns)
+        guard n >= 2, d >= 2 else {
+            throw LacunaError.invalidArgument("data", reason: "\(n) rows of \(d) variables; 2 of each are needed")
+        }
+        let covariance = try Self.covariance(data)
+        var w = [Double](repeating: 0, count: d * d)
+        var sigma = (0..<d).map { covariance[$0 * d + $0].squareRoot() }
+        if noise == .equal { sigma = [Double](repeating: sigma.min() ?? 1, count: d) }
+        if case .fixed(let value) = noise { sigma = [Double](repeating: value, count: d) }
+        var total = 0
+        var converged = true
+        for (index, stage) in stages.enumerated() {
+            let bound = index == stages.count - 1 ? finalIterations : iterations
+            var (rate, domain) = (self.rate, stage.domain)
+            while true {
+                let outcome = try minimize(
+                    covariance, d, weight: stage.weight, domain: domain, rate: rate, bound: bound, from: (w, sigma))
+                total += outcome.iterations
+                guard outcome.isInside else {
+                    // Too close to the border: the stage begins anew, farther from it and more slowly.
+                    rate /= 2
+                    domain += 0.1
+                    if rate < self.rate * 1e-6 {
+                        throw LacunaError.numerical(operation: "CoLiDE", reason: "no step stays inside the domain")
+                    }
+                    continue
+                }
+                (w, sigma) = (outcome.w, outcome.sigma)
+                converged = converged && outcome.converged
+                break
+            }
+            try progress.report("learning a graph", index + 1, of: stages.count)
+        }
+        let dense = DirectedGraph(count: d, weights: w)
+        return Result(
+            dense: dense, graph: dense.pruned(threshold: threshold), noise: sigma, iterations: total,
+            converged: converged)
+    }
+
+    private static func covariance(_ data: Tensor<Double>) throws -> [Double] {
+        let (n, d) = (data.rows, data.columns)
+        var centred = data
+        try centred.withMutablePointer { x in
+            for j in 0..<d {
+                var mean = 0.0
+                for i in 0..<n { mean += x[i * d + j] / Double(n) }
+                var square = 0.0
+                for i in 0..<n {
+                    x[i * d + j] -= mean
+                    square += x[i * d + j] * x[i * d + j]
+                }
+                guard square.isFinite else {
+                    throw LacunaError.invalidArgument(
+                        "data", reason: "variable \(j + 1) holds numbers that are not finite")
+                }
+                guard square > 1e-14 * (square + Double(n) * mean * mean) else {
+                    throw LacunaError.invalidArgument("data", reason: "variable \(j + 1) never varies")
+                }
+            }
+        }
+        let product = centred.multiplied(by: centred, transposed: true)
+        return product.scalars.map { $0 / Double(n) }
+    }
+
+    private func minimize(
+        _ s: [Double], _ d: Int, weight mu: Double, domain: Double, rate initialRate: Double, bound: Int,
+        from start: (w: [Double], sigma: [Double])
+    ) throws -> (w: [Double], sigma: [Double], iterations: Int, isInside: Bool, converged: Bool) {
+        var (w, sigma) = start
+        var rate = initialRate
+        let size = d * d
+        var (first, second) = ([Double](repeating: 0, count: size), [Double](repeating: 0, count: size))
+        var (residual, gradient) = (first, first)
+        var barrier = AcyclicityBarrier(count: d)
+        guard barrier.update(w, domain: domain) else { return (w, sigma, 0, false, false) }
+        covary(s, w, d, into: &residual)
+        var previous = Double.infinity
+        for iteration in 1...bound {
+            // ∂/∂W: -μ S(I - W)/σ + μλ sign W + 2 W ∘ (sI - W∘W)⁻ᵀ.
+            for i in 0..<d {
+                for j in 0..<d {
+                    let k = i * d + j
+                    let sign: Double = w[k] > 0 ? 1 : w[k] < 0 ? -1 : 0
+                    gradient[k] =
+                        i == j
+                        ? 0
+                        : mu * (sparsity * sign - residual[k] / sigma[j]) + 2 * w[k] * barrier.inverse[j * d + i]
+                }
+            }
+            let (a, b) = (1 - power(0.99, Double(iteration)), 1 - power(0.999, Double(iteration)))
+            var step = [Double](repeating: 0, count: size)
+            for k in 0..<size {
+                first[k] = 0.99 * first[k] + 0.01 * gradient[k]
+                second[k] = 0.999 * second[k] + 0.001 * gradient[k] * gradient[k]
+                step[k] = (first[k] / a) / ((second[k] / b).squareRoot() + 1e-8)
+            }
+            let before = w
+            var halvings = 0
+            while true {
+                for k in 0..<size { w[k] = before[k] - rate * step[k] }
+                if barrier.update(w, domain: domain) { break }
+                rate /= 2
+                halvings += 1
+                if iteration == 1 || domain < 0.95 || halvings > 60 { return (before, sigma, iteration, false, false) }
+            }
+            covary(s, w, d, into: &residual)
+            updateNoise(&sigma, w, residual, d)
+            if iteration % 1000 == 0 {
+                if progress?.isCancelled == true { throw LacunaError.cancelled }
+                let value = objective(w, sigma, residual, d, mu, domain, barrier)
+                if previous.isFinite && abs(previous - value) <= tolerance * abs(previous) {
+                    return (w, sigma, iteration, true, true)
+                }
+                previous = value
+            }
+        }
+        return (w, sigma, bound, true, false)
+    }
+
+    /// `S (I - W)`.
+    private func covary(_ s: [Double], _ w: [Double], _ d: Int, into out: inout [Double]) {
+        out = s
+        LinearAlgebra.gemm(
+            m: d, n: d, k: d, alpha: -1.0, s, leadingA: d, w, leadingB: d, beta: 1, into: &out, leadingC: d)
+    }
+
+    /// Diagonal entry `j` of `(I - W)ᵀ S (I - W)`: the variance of variable `j`'s residual.
+    private func residualVariance(_ w: [Double], _ residual: [Double], _ d: Int, _ j: Int) -> Double {
+        var sum = residual[j * d + j]
+        for i in 0..<d { sum -= w[i * d + j] * residual[i * d + j] }
+        return max(sum, 0)
+    }
+
+    private func updateNoise(_ sigma: inout [Double], _ w: [Double], _ residual: [Double], _ d: Int) {
+        if case .fixed = noise { return }
+        for j in 0..<d { sigma[j] = residualVariance(w, residual, d, j) }
+        if noise == .equal {
+            let shared = (sigma.reduce(0, +) / Double(d)).squareRoot()
+            for j in 0..<d { sigma[j] = max(shared, 1e-9) }
+        } else {
+            for j in 0..<d { sigma[j] = max(sigma[j].squareRoot(), 1e-9) }
+        }
+    }
+
+    private func objective(
+        _ w: [Double], _ sigma: [Double], _ residual: [Double], _ d: Int, _ mu: Double, _ domain: Double,
+        _ barrier: AcyclicityBarrier
+    ) -> Double {
+        var fit = 0.0
+        for j in 0..<d { fit += residualVariance(w, residual, d, j) / (2 * sigma[j]) + sigma[j] / 2 }
+        return mu * (fit + sparsity * w.reduce(0) { $0 + abs($1) }) - barrier.logDeterminant
+            + Double(d) * logarithm(domain)
+    }
+}
+
+/// `h_s(W) = -log det(sI - W∘W) + d log s` and the inverse in its gradient.
+///
+/// Kevin Bello, Bryon Aragam, Pradeep Ravikumar, "DAGMA: Learning DAGs via M-matrices and a Log-Determinant Acyclicity
+/// Characterization", arXiv 2209.08037.
+public struct AcyclicityBarrier {
+    public let count: Int
+    /// `(sI - W∘W)⁻¹` [count, count], row-major.
+    public private(set) var inverse: [Double]
+    public private(set) var logDeterminant = 0.0
+    private var work: [Double]
+
+    public init(count: Int) {
+        self.count = count
+        inverse = [Double](repeating: 0, count: count * count)
+        work = inverse
+    }
+
+    /// Whether `sI - W∘W` is an M-matrix; if so the inverse is that of `w`.
+    ///
+    /// An M-matrix has positive pivots without any exchange of rows, and an inverse without negative entries.
+    public mutating func update(_ w: [Double], domain s: Double) -> Bool {
+        let d = count
+        var sum = 0.0
+        for k in 0..<d * d {
+            work[k] = -w[k] * w[k]
+            inverse[k] = 0
+        }
+        for i in 0..<d {
+            work[i * d + i] += s
+            inverse[i * d + i] = 1
+        }
+        let inside: Bool = work.withUnsafeMutableBufferPointer { a in
+            inverse.withUnsafeMutableBufferPointer { b in
+                for i in 0..<d {
+                    let pivot = a[i * d + i]
+                    guard pivot > 1e-12, pivot.isFinite else { return false }
+                    sum += logarithm(pivot)
+                    let (rowA, rowB) = (a.baseAddress! + i * d, b.baseAddress! + i * d)
+                    for j in 0..<d {
+                        rowA[j] /= pivot
+                        rowB[j] /= pivot
+                    }
+                    for k in 0..<d where k != i {
+                        let factor = a[k * d + i]
+                        if factor == 0 { continue }
+                        kernels.axpy_f64(-factor, rowA, a.baseAddress! + k * d, d)
+                        kernels.axpy_f64(-factor, rowB, b.baseAddress! + k * d, d)
+                    }
+                }
+                return b.allSatisfy { $0 >= -1e-6 }
+            }
+        }
+        logDeterminant = sum
+        return inside
+    }
+
+    /// `h_s` of the last update.
+    public func value(domain s: Double) -> Double { -logDeterminant + Double(count) * logarithm(s) }
+}

@@ -1,0 +1,75 @@
+import LacunaRegress
+import LacunaTensor
+import Testing
+
+@Suite struct StructureTests {
+    private func expectInside(_ isInside: Bool, sourceLocation: SourceLocation = #_sourceLocation) {
+        #expect(isInside, sourceLocation: sourceLocation)
+    }
+
+    @Test func barrierVanishesOnAcyclicGraphsOnly() {
+        var barrier = AcyclicityBarrier(count: 3)
+        // Upper triangular: acyclic whatever the weights.
+        expectInside(barrier.update([0, 2, -3, 0, 0, 5, 0, 0, 0], domain: 1))
+        #expect(abs(barrier.value(domain: 1)) < 1e-12)
+        // A cycle of three with weights a: det(sI - A) = s³ - a⁶.
+        let a = 0.8
+        expectInside(barrier.update([0, a, 0, 0, 0, a, a, 0, 0], domain: 1))
+        #expect(abs(barrier.value(domain: 1) + logarithm(1 - power(a, 6))) < 1e-12)
+        // Beyond the domain.
+        expectInside(!barrier.update([0, 1.2, 0, 0, 0, 1.2, 1.2, 0, 0], domain: 1))
+    }
+
+    @Test func barrierGradient() {
+        var random = SeededGenerator(seed: 3)
+        var w = (0..<25).map { $0 % 6 == 0 ? 0 : 0.3 * random.normal() }
+        var barrier = AcyclicityBarrier(count: 5)
+        expectInside(barrier.update(w, domain: 0.9))
+        let inverse = barrier.inverse
+        for k in [1, 7, 13, 20, 23] {
+            let (i, j) = (k / 5, k % 5)
+            let slope = 2 * w[k] * inverse[j * 5 + i]
+            func value(_ shift: Double) -> Double {
+                w[k] += shift
+                defer { w[k] -= shift }
+                _ = barrier.update(w, domain: 0.9)
+                return barrier.value(domain: 0.9)
+            }
+            #expect(abs((value(1e-6) - value(-1e-6)) / 2e-6 - slope) < 1e-7)
+        }
+    }
+
+    @Test func graphs() {
+        var graph = DirectedGraph(count: 3)
+        graph[0, 1] = 2
+        graph[1, 2] = -1
+        #expect(graph.topologicalOrder == [0, 1, 2] && graph.edges.count == 2)
+        var other = graph
+        other[2, 0] = 0.5
+        #expect(other.topologicalOrder == nil && other.distance(to: graph) == 1)
+        #expect(other.pruned(threshold: 0) == graph, "the weakest edge of the cycle goes")
+        #expect(graph.pruned(threshold: 1).edges.count == 1)
+        var turned = DirectedGraph(count: 3)
+        turned[1, 0] = 2
+        #expect(turned.distance(to: graph) == 2, "one turned round, one missing")
+    }
+
+    @Test func findsASmallGraph() throws {
+        var random = SeededGenerator(seed: 5)
+        let model = LinearStructuralModel(count: 6, edges: 7, noise: [0.5], using: &random)
+        let data = model.sample(rows: 2000, using: &random)
+        for noise in [CoLiDE.Noise.equal, .varying] {
+            let found = try CoLiDE(noise: noise, iterations: 3000, finalIterations: 8000, rate: 1e-3).fit(data)
+            #expect(found.graph.topologicalOrder != nil)
+            #expect(found.graph.distance(to: model.graph) <= 1, "\(noise)")
+            #expect(found.noise.allSatisfy { abs($0 - 0.5) < 0.1 })
+        }
+    }
+
+    @Test func unusableData() {
+        let solver = CoLiDE()
+        #expect(throws: LacunaError.self) { try solver.fit(Tensor(zeros: [1, 3])) }
+        #expect(throws: LacunaError.self) { try solver.fit(Tensor(repeating: 1, shape: [9, 3])) }
+        #expect(throws: LacunaError.self) { try solver.fit(Tensor([1, 2, .nan, 4, 5, 7], shape: [3, 2])) }
+    }
+}
