@@ -4,7 +4,8 @@ import Lacuna
 public enum Reproductions {
     /// All of them, in order of paper number.
     public static let all: [any Reproduction] = [
-        DSnoTReproduction(), EssentialSparsityReproduction(), CFSPReproduction(),
+        DSnoTReproduction(), EssentialSparsityReproduction(), CFSPReproduction(), SMASHReproduction(),
+        FastSparseConvNetsReproduction(), SparseByteNNReproduction(),
     ].sorted { $0.paper < $1.paper }
 
     /// Finds a reproduction by short name (in any case) or by paper number.
