@@ -65,6 +65,6 @@ struct LacunaCommand: ParsableCommand {
         subcommands: [
             PruneCommand.self, EvalCommand.self, RunCommand.self, InspectCommand.self, SweepCommand.self,
             DataCommand.self,
-            MethodsCommand.self, ReproduceCommand.self, DemoCommand.self,
+            MethodsCommand.self, ReproduceCommand.self, BenchCommand.self, DemoCommand.self,
         ])
 }

@@ -10,7 +10,9 @@ struct FastSparseConvNetsReproduction: Reproduction {
         "With the right kernels, unstructured sparsity of 70 to 95 % makes mobile networks 1.3 to 2.4 times as fast as their "
         + "dense versions on processors."
 
-    private static let shapes: [(outputs: Int, inputs: Int, side: Int)] = [(outputs: 512, inputs: 512, side: 14), (256, 256, 28), (1024, 1024, 7)]
+    private static let shapes: [(outputs: Int, inputs: Int, side: Int)] = [
+        (outputs: 512, inputs: 512, side: 14), (256, 256, 28), (1024, 1024, 7),
+    ]
     private static let sparsities = [0.7, 0.8, 0.9, 0.95]
 
     func run(_ context: ReproductionContext) throws -> Outcome {

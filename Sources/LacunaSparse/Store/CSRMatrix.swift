@@ -102,7 +102,8 @@ public final class CSRMatrix: WeightMatrix, PanelMatrix, UnevenRows, @unchecked 
         let order = segments
         tile.update(repeating: 0, count: rows.count * width)
         withUnsafePointer(
-            to: order.kernel(values: kernel.values, column: kernel.column, wide: kernel.wide == 1, rowOffsets: rowOffsets)
+            to: order.kernel(
+                values: kernel.values, column: kernel.column, wide: kernel.wide == 1, rowOffsets: rowOffsets)
         ) { panel!($0, block, x, width, tile) }
         guard let scales = kernel.scales?.assumingMemoryBound(to: Float.self) else { return }
         for r in rows {

@@ -124,7 +124,8 @@ public struct CompressedRows<Scalar: SparseScalar>: Sendable {
     }
 
     var kernel: lk_segmented {
-        pattern.segments.kernel(values: buffer.pointer, column: pattern.columnIndices.pointer, wide: true,
+        pattern.segments.kernel(
+            values: buffer.pointer, column: pattern.columnIndices.pointer, wide: true,
             rowOffsets: pattern.rowOffsets.pointer)
     }
 }

@@ -1,6 +1,7 @@
-@testable import LacunaSparse
 import LacunaTensor
 import Testing
+
+@testable import LacunaSparse
 
 /// Several matrices at once, thread counts, and the sizes that stores report.
 @Suite(.serialized) struct StoreProductTests {
