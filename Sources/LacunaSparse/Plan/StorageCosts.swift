@@ -2,7 +2,8 @@
 ///
 /// One vector costs the greater of its bytes at `bandwidth` and its arithmetic: `entryNanoseconds` for every entry of the
 /// matrix, stored or not, and `valueNanoseconds` for every stored value. Many vectors cost `2 · values · vectors` operations
-/// at a rate between `rate16` and `rate128`, by the number of vectors. All numbers are for one thread.
+/// at a rate between `rate16` and `rate128`, by the number of vectors, and `panelNanoseconds` for every entry of the matrix
+/// and every 64 vectors begun. All numbers are for one thread.
 public struct StorageCosts: Sendable, Hashable {
     public struct Layout: Sendable, Hashable {
         public var entryNanoseconds: Double
@@ -10,8 +11,14 @@ public struct StorageCosts: Sendable, Hashable {
         /// Operations a second on stored values with 16 vectors and with 128 or more.
         public var rate16: Double
         public var rate128: Double
+        /// For every entry of the matrix and every 64 vectors begun.
+        public var panelNanoseconds: Double
 
-        public init(entryNanoseconds: Double, valueNanoseconds: Double, rate16: Double, rate128: Double) {
+        public init(
+            entryNanoseconds: Double, valueNanoseconds: Double, rate16: Double, rate128: Double,
+            panelNanoseconds: Double = 0
+        ) {
+            self.panelNanoseconds = panelNanoseconds
             self.entryNanoseconds = entryNanoseconds
             self.valueNanoseconds = valueNanoseconds
             self.rate16 = rate16
@@ -37,14 +44,16 @@ public struct StorageCosts: Sendable, Hashable {
         self.bsr = bsr
     }
 
-    /// Measured on one core of an AMD Zen 5 with AVX-512, f32 values, 4096 × 4096 (`lacuna-bench kernels sparse`).
+    /// Measured on one core of an AMD Zen 5 with AVX-512, f32 values, 4096 × 4096 (`lacuna bench kernels --rows 4096 --columns 4096`).
     public static let measured = StorageCosts(
         bandwidth: 36e9,
         dense: Layout(entryNanoseconds: 0.05, valueNanoseconds: 0, rate16: 65e9, rate128: 165e9),
-        bitmask: Layout(entryNanoseconds: 0.04, valueNanoseconds: 0.004, rate16: 25e9, rate128: 70e9),
-        nm: Layout(entryNanoseconds: 0.04, valueNanoseconds: 0.004, rate16: 25e9, rate128: 70e9),
+        bitmask: Layout(
+            entryNanoseconds: 0.04, valueNanoseconds: 0.004, rate16: 65e9, rate128: 170e9, panelNanoseconds: 0.12),
+        nm: Layout(
+            entryNanoseconds: 0.04, valueNanoseconds: 0.004, rate16: 65e9, rate128: 170e9, panelNanoseconds: 0.12),
         csr: Layout(entryNanoseconds: 0, valueNanoseconds: 0.27, rate16: 40e9, rate128: 80e9),
-        bsr: Layout(entryNanoseconds: 0, valueNanoseconds: 0.12, rate16: 40e9, rate128: 140e9))
+        bsr: Layout(entryNanoseconds: 0, valueNanoseconds: 0.12, rate16: 60e9, rate128: 109e9))
 
     func layout(_ layout: StorageLayout) -> Layout {
         switch layout {
