@@ -20,6 +20,7 @@
 #include "kernels_transpose.h"
 #include "kernels_spgemm.h"
 #include "kernels_columns.h"
+#include "kernels_convolution.h"
 
 static const lk_table K(table) = {
     .dot_f32 = K(dot_f32),

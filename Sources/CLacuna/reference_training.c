@@ -186,3 +186,47 @@ SPGEMM(f64, double, 0, TIMES_NUMBERS, PLUS_NUMBERS)
 SPGEMM(min_plus_f32, float, INFINITY, PLUS_NUMBERS, SMALLER)
 SPGEMM(min_plus_f64, double, INFINITY, PLUS_NUMBERS, SMALLER)
 SPGEMM(boolean, uint8_t, 0, BOTH, EITHER)
+
+// MARK: Convolutions
+
+static float clamped(double x, float low, float high) {
+  const float y = (float)x;
+  return y < low ? low : y > high ? high : y;
+}
+
+void reference_pointwise_f32(
+    const lk_pointwise *w, long g0, long g1, const float *x, long stride, long p0, long p1, float *y) {
+  for (long o = g0 * w->group; o < g1 * w->group && o < w->outputs; o++)
+    for (long p = p0; p < p1; p++) {
+      double sum = w->bias[o];
+      for (long j = w->group_start[o / w->group]; j < (long)w->group_start[o / w->group + 1]; j++)
+        sum += (double)w->values[j * w->group + o % w->group] * x[w->channel[j] * stride + p];
+      y[o * stride + p] = clamped(sum, w->low, w->high);
+    }
+}
+
+void reference_pad_plane_f32(
+    const float *plane, long height, long width, long border, long step, long pitch, float *out) {
+  const long rows = height + 2 * border;
+  for (long i = 0; i < step * rows * pitch; i++) out[i] = 0;
+  for (long r = 0; r < height; r++)
+    for (long c = 0; c < width; c++)
+      out[((c + border) % step * rows + r + border) * pitch + (c + border) / step] = plane[r * width + c];
+}
+
+void reference_direct_f32(const lk_direct *w, const float *padded, long o0, long o1, float *y) {
+  const long rows = w->height + 2 * w->border, k = w->kernel;
+  for (long o = o0; o < o1; o++)
+    for (long oy = 0; oy < w->out_height; oy++)
+      for (long ox = 0; ox < w->out_width; ox++) {
+        double sum = w->bias[o];
+        for (long i = 0; i < w->inputs; i++)
+          for (long ky = 0; ky < k; ky++)
+            for (long kx = 0; kx < k; kx++) {
+              const long c = ox * w->step + kx;
+              const long at = ((i * w->step + c % w->step) * rows + oy * w->step + ky) * w->pitch + c / w->step;
+              sum += (double)w->weights[((o * w->inputs + i) * k + ky) * k + kx] * padded[at];
+            }
+        y[o * w->out_stride + oy * w->out_width + ox] = clamped(sum, w->low, w->high);
+      }
+}

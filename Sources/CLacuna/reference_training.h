@@ -9,6 +9,9 @@ lk_segments_f32 reference_product_segments_f32, reference_product_segments_bf16,
 lk_segments_f64 reference_product_segments_f64, reference_transposed_segments_f64;
 lk_sampled_f32 reference_sampled_f32;
 lk_sampled_f64 reference_sampled_f64;
+lk_pointwise_f32 reference_pointwise_f32;
+lk_pad_plane_f32 reference_pad_plane_f32;
+lk_direct_f32 reference_direct_f32;
 lk_spgemm_count reference_spgemm_count;
 lk_spgemm_f32 reference_spgemm_f32, reference_spgemm_min_plus_f32;
 lk_spgemm_f64 reference_spgemm_f64, reference_spgemm_min_plus_f64;
@@ -26,6 +29,7 @@ void reference_combine_f32(float alpha, const float *x, float beta, float *y, lo
 void reference_combine_f64(double alpha, const double *x, double beta, double *y, long n);
 
 #define TRAINING_ENTRIES(N)                                                                                    \
+  .pointwise_f32 = N(pointwise_f32), .pad_plane_f32 = N(pad_plane_f32), .direct_f32 = N(direct_f32),           \
   .spgemm_count = N(spgemm_count), .spgemm_f32 = N(spgemm_f32), .spgemm_min_plus_f32 = N(spgemm_min_plus_f32), \
   .spgemm_f64 = N(spgemm_f64), .spgemm_min_plus_f64 = N(spgemm_min_plus_f64),                                  \
   .spgemm_boolean = N(spgemm_boolean),                                                                         \

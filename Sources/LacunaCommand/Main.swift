@@ -65,6 +65,6 @@ struct LacunaCommand: ParsableCommand {
         subcommands: [
             PruneCommand.self, EvalCommand.self, RunCommand.self, InspectCommand.self, SweepCommand.self,
             TrainCommand.self, FitCommand.self, DataCommand.self, MethodsCommand.self, ReproduceCommand.self,
-            DemoCommand.self,
+            BenchCommand.self, DemoCommand.self,
         ])
 }

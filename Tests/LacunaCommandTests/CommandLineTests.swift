@@ -30,7 +30,7 @@ import Testing
         let outcome = try lacuna("--help")
         #expect(outcome.status == 0 && outcome.errorOutput.isEmpty)
         for verb in [
-            "prune", "eval", "run", "inspect", "sweep", "train", "data", "methods", "fit", "reproduce", "demo",
+            "prune", "eval", "run", "inspect", "sweep", "train", "fit", "data", "methods", "reproduce", "bench", "demo",
         ] {
             #expect(outcome.output.contains("  \(verb) "))
         }
@@ -53,6 +53,34 @@ import Testing
         let outcome = try lacuna(verb, "--help")
         #expect(outcome.status == 0)
         #expect(outcome.output.contains("Example") && outcome.output.contains("  lacuna \(verb)"))
+    }
+
+    @Test func storesAreExplained() throws {
+        let outcome = try lacuna(
+            "bench", "explain", "--rows", "128", "--columns", "256", "--pattern", "2:4", "--vectors", "64", "--json")
+        #expect(outcome.status == 0)
+        let json = try JSONValue(parsing: outcome.output)
+        let stores = json["candidates"]?.arrayValue?.compactMap { $0["store"]?.stringValue } ?? []
+        #expect(stores.contains("2:4-f32") && stores.contains("csr-f32") && stores.first == json["best"]?.stringValue)
+        for arguments in [["--pattern", "dots"], ["--values", "f7"], ["--sparsity", "2"], ["--vectors", "0"]] {
+            let executable = try #require(Self.executable)
+            let refused = try ChildProcess(
+                executable: executable, arguments: ["bench", "explain", "--rows", "8", "--columns", "8"] + arguments
+            ).run()
+            #expect(refused.status == 2 && refused.output.isEmpty && refused.errorOutput.hasPrefix("lacuna: error: "))
+        }
+    }
+
+    @Test func kernelsAreMeasuredAndDrawn() throws {
+        let tiny = try TinyModel()
+        defer { withExtendedLifetime(tiny) {} }
+        let plot = FileSystem.join(tiny.root, "kernels.svg")
+        let outcome = try lacuna(
+            "bench", "kernels", "--rows", "64", "--columns", "64", "--vectors", "16", "--rounds", "1", "--quiet",
+            "--plot",
+            plot)
+        #expect(outcome.status == 0 && outcome.output.contains("csr-f32") && outcome.output.contains("dense"))
+        #expect(try FileSystem.readText(plot).contains("<svg"))
     }
 
     @Test func methodsAreListed() throws {

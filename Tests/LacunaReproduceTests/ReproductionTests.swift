@@ -12,6 +12,13 @@ import Testing
         #expect(!outcome.measurements.isEmpty && !outcome.setting.isEmpty)
     }
 
+    /// What does not depend on how busy the machine is: the checks that are not about speed.
+    @Test func sparseProductsAreRight() throws {
+        let outcome = try Reproductions.find("SMASH").run(ReproductionContext(seed: 3, quick: true))
+        #expect(outcome.checks.filter { !$0.holds && !$0.statement.contains("as fast") }.isEmpty)
+        #expect(outcome.checks.count > 3)
+    }
+
     @Test func aSeedDecidesEverything() throws {
         func run(_ seed: UInt64) throws -> Outcome {
             try CFSPReproduction().run(ReproductionContext(seed: seed, quick: true))

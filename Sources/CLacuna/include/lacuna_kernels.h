@@ -181,6 +181,38 @@ typedef void lk_spgemm_u8(
     const lk_spgemm *m, const uint8_t *a, const uint8_t *b, const uint64_t *operations, long r0, long r1,
     const lk_spgemm_work *work, const uint32_t *c_start, uint32_t *c_column, uint8_t *c);
 
+// MARK: Convolutions, images stored channel by channel
+
+// A 1 × 1 convolution: a matrix of which `group` (1, 2, 4, 8 or 16) consecutive output channels share their input
+// channels. y[o, p] = min(max(bias[o] + Σ_i W[o, i] x[i, p], low), high).
+typedef struct lk_pointwise {
+  const uint32_t *group_start;  // [groups + 1], in channels
+  const uint32_t *channel;      // the input channels of each group, ascending
+  const float *values;          // [channels of all groups, group]; 0 for outputs beyond the last
+  const float *bias;            // [outputs]
+  long outputs, group;
+  float low, high;
+} lk_pointwise;
+
+// Groups g0..<g1 and pixels p0..<p1, multiples of 16, of planes `stride` floats apart, aligned to 64 bytes.
+typedef void lk_pointwise_f32(
+    const lk_pointwise *w, long g0, long g1, const float *x, long stride, long p0, long p1, float *y);
+
+// A dense kernel × kernel convolution that moves by `step`, over `inputs` planes that `pad_plane` has padded by `border`
+// rows and columns. Rows of padded planes are `pitch` floats apart, which leaves room for 16 beyond what is needed.
+typedef struct lk_direct {
+  const float *weights;  // [outputs, inputs, kernel, kernel]
+  const float *bias;     // [outputs]
+  long inputs, height, width, kernel, step, border, pitch;
+  long out_height, out_width, out_stride;  // planes of the output have 15 floats beyond the last pixel
+  float low, high;
+} lk_direct;
+
+// Output channels o0..<o1.
+typedef void lk_direct_f32(const lk_direct *w, const float *padded, long o0, long o1, float *y);
+typedef void lk_pad_plane_f32(
+    const float *plane, long height, long width, long border, long step, long pitch, float *out);
+
 // Numbers in ascending order have keys in ascending order: as floats are ordered, with -0 equal to 0, NaNs of positive
 // sign after infinity and of negative sign before -infinity.
 static inline uint32_t lk_key(float x) {
@@ -293,6 +325,10 @@ typedef struct lk_table {
   lk_spgemm_f32 *spgemm_f32, *spgemm_min_plus_f32;
   lk_spgemm_f64 *spgemm_f64, *spgemm_min_plus_f64;
   lk_spgemm_u8 *spgemm_boolean;
+
+  lk_pointwise_f32 *pointwise_f32;
+  lk_pad_plane_f32 *pad_plane_f32;
+  lk_direct_f32 *direct_f32;
 
   // target[j * target_stride + i] = alpha source[i * source_stride + j] + beta target[…] for i < m, j < n. With beta 0
   // what `target` held does not matter.

@@ -8,9 +8,9 @@ public enum Reproductions {
         SRSTEReproduction(), SLTrainReproduction(), QuickSelectionReproduction(),
         ProgressiveGradientFlowReproduction(), BDWPReproduction(), CASTReproduction(), SparseIFTReproduction(),
         RandomSearchReproduction(), AverageParametersReproduction(), SparsePretrainingReproduction(),
-        PQIndexReproduction(), SparseModelSoupsReproduction(), GroupEnvelopeReproduction(),
-        DSnoTReproduction(), EssentialSparsityReproduction(), CFSPReproduction(), CoLiDEReproduction(),
-        BlockCoordinateDescentReproduction(),
+        PQIndexReproduction(), SparseModelSoupsReproduction(), GroupEnvelopeReproduction(), CoLiDEReproduction(),
+        BlockCoordinateDescentReproduction(), SMASHReproduction(), FastSparseConvNetsReproduction(),
+        SparseByteNNReproduction(),
     ].sorted { $0.paper < $1.paper }
 
     /// Finds a reproduction by short name (in any case) or by paper number.

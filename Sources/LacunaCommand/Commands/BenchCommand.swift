@@ -1,0 +1,168 @@
+import ArgumentParser
+import LacunaIO
+import LacunaSparse
+import LacunaTensor
+
+struct BenchCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "bench",
+        abstract: "Measures sparse products on this machine, or explains which store a matrix would get.",
+        discussion: """
+            Examples:
+              lacuna bench kernels --vectors 128 --plot kernels.svg
+              lacuna bench explain --sparsity 0.9 --vectors 16
+
+            The tables in docs/Performance.md come from the benchmark package: 'make bench'.
+            """,
+        subcommands: [Kernels.self, Explain.self])
+
+    struct Kernels: ParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract:
+                "Times stores against the dense BLAS product over a range of sparsities; marks where they break even.")
+
+        @Option(help: "Rows of the matrix.") var rows = 2048
+        @Option(help: "Columns of the matrix.") var columns = 2048
+        @Option(help: "Vectors that it is multiplied with at a time.") var vectors = 128
+        @Option(help: "Rounds; every number is a median over them.") var rounds = 7
+        @Option(help: ArgumentHelp("Where to draw the speeds, as SVG.", valueName: "file")) var plot: String?
+        @OptionGroup var output: JSONOption
+        @OptionGroup var options: RunOptions
+
+        func run() throws {
+            let progress = options.begin()
+            let sweep = KernelSweep(rows: rows, columns: columns, vectors: vectors, rounds: rounds)
+            let points = try sweep.run(progress: progress)
+            progress.clear()
+            if let plot { try AtomicFile.write(chart(sweep, points).svg(), to: plot) }
+            printResult(json: output.json, json(sweep, points), text: text(sweep, points))
+        }
+
+        private func name(_ layout: StorageLayout) -> String { StorageFormat(layout, .f32).description }
+
+        private func text(_ sweep: KernelSweep, _ points: [KernelSweep.Point]) -> String {
+            var table = Table([.left("store"), .right("sparsity"), .right("ms"), .right("MB"), .right("× dense")])
+            for point in points {
+                table.append([
+                    name(point.layout), Quantities.fixed(point.sparsity, 2), Quantities.fixed(point.seconds * 1e3, 3),
+                    Quantities.fixed(Double(point.byteCount) / 1e6, 2), Quantities.fixed(point.speed, 2),
+                ])
+            }
+            let lines = sweep.layouts.map { layout in
+                let at = KernelSweep.breakEven(points, layout)
+                return "\(name(layout)): "
+                    + (at.map { "faster than dense from \(Quantities.fixed($0, 2))" } ?? "never faster than dense")
+            }
+            return "\(rows) x \(columns), \(vectors) vectors, \(Machine.description)\n\n" + table.text(console: .output)
+                + "\n\n"
+                + lines.joined(separator: "\n")
+        }
+
+        private func json(_ sweep: KernelSweep, _ points: [KernelSweep.Point]) -> JSONValue {
+            [
+                "rows": JSONValue(rows), "columns": JSONValue(columns), "vectors": JSONValue(vectors),
+                "points": .array(
+                    points.map {
+                        [
+                            "store": .string(name($0.layout)), "sparsity": .number($0.sparsity),
+                            "seconds": .number($0.seconds), "speed": .number($0.speed),
+                            "bytes": JSONValue($0.byteCount),
+                        ]
+                    }),
+                "breakEven": .array(
+                    sweep.layouts.map {
+                        [
+                            "store": .string(name($0)),
+                            "sparsity": KernelSweep.breakEven(points, $0).map { .number($0) } ?? .null,
+                        ]
+                    }),
+            ]
+        }
+
+        private func chart(_ sweep: KernelSweep, _ points: [KernelSweep.Point]) -> LineChart {
+            var series = sweep.layouts.map { layout in
+                LineChart.Series(
+                    name: name(layout),
+                    points: points.filter { $0.layout == layout }.map { .init($0.sparsity, $0.speed) },
+                    mark: KernelSweep.breakEven(points, layout).map { (.init($0, 1), Quantities.fixed($0, 2)) })
+            }
+            let ends = sweep.sparsities
+            series.append(
+                LineChart.Series(
+                    name: "dense BLAS", points: [.init(ends.min() ?? 0, 1), .init(ends.max() ?? 1, 1)],
+                    isReference: true))
+            return LineChart(
+                title: "\(rows) × \(columns) times \(vectors) vectors", x: .init(title: "sparsity"),
+                y: .init(title: "times the dense product's speed", scale: .logarithmic), series: series)
+        }
+    }
+
+    struct Explain: ParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Shows which store a pruned matrix would get, and what the others would cost.")
+
+        @Option(help: "Rows of the matrix.") var rows = 4096
+        @Option(help: "Columns of the matrix.") var columns = 4096
+        @Option(help: "Fraction of weights removed (unstructured and blocks).") var sparsity = 0.9
+        @Option(help: ArgumentHelp("unstructured, N:M such as 2:4, or blocks such as 16x16.", valueName: "pattern"))
+        var pattern = "unstructured"
+        @Option(help: "Vectors that it is multiplied with at a time.") var vectors = 1
+        @Option(help: ArgumentHelp("f32, bf16, int8 or int4.", valueName: "type")) var values = "f32"
+        @OptionGroup var output: JSONOption
+
+        func run() throws {
+            guard let values = ValueType(rawValue: values) else {
+                throw LacunaError.invalidArgument("--values", reason: "'\(values)' is not f32, bf16, int8 or int4")
+            }
+            guard rows >= 1 && columns >= 1 && (0...1).contains(sparsity) else {
+                throw LacunaError.invalidArgument("--sparsity", reason: "\(sparsity) of a [\(rows), \(columns)] matrix")
+            }
+            var generator = SeededGenerator(seed: 1)
+            let weight = Tensor<Float>(normal: [rows, columns], using: &generator)
+            let scores = try MagnitudeScore().scores(weight: weight, statistics: nil)
+            let pattern = try parsed()
+            var wanted: Double? = sparsity
+            if case .nm = pattern { wanted = nil }
+            let mask = try Selection.mask(scores: scores, pattern: pattern, sparsity: wanted)
+            let plan = try StoragePlan(mask: mask, vectors: vectors, values: values)
+            var table = Table([.left("store"), .right("MB"), .right("estimated ms"), .left("bound by")])
+            for candidate in plan.candidates {
+                table.append([
+                    StorageFormat(candidate.layout, values).description,
+                    Quantities.fixed(Double(candidate.byteCount) / 1e6, 2),
+                    Quantities.fixed(candidate.seconds * 1e3, 3),
+                    candidate.bound.rawValue,
+                ])
+            }
+            let best = StorageFormat(plan.best.layout, values).description
+            let json: JSONValue = [
+                "best": .string(best),
+                "candidates": .array(
+                    plan.candidates.map {
+                        [
+                            "store": .string(StorageFormat($0.layout, values).description),
+                            "bytes": JSONValue($0.byteCount), "seconds": .number($0.seconds),
+                            "bound": .string($0.bound.rawValue),
+                        ]
+                    }),
+            ]
+            printResult(
+                json: output.json, json,
+                text: table.text(console: .output)
+                    + "\n\n\(best): the least time by the table of measured costs (one thread, f32, AMD Zen 5 with AVX-512)."
+            )
+        }
+
+        private func parsed() throws -> Pattern {
+            if pattern == "unstructured" { return .unstructured(.layer) }
+            for separator: Character in [":", "x"] {
+                let parts = pattern.split(separator: separator).compactMap { Int($0) }
+                if parts.count == 2 && parts.allSatisfy({ $0 >= 1 }) {
+                    return separator == ":" ? .nm(n: parts[0], m: parts[1]) : .block(rows: parts[0], columns: parts[1])
+                }
+            }
+            throw LacunaError.invalidArgument(
+                "--pattern", reason: "'\(pattern)' is not unstructured, N:M or ROWSxCOLUMNS")
+        }
+    }
+}

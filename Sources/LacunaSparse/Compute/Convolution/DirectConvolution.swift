@@ -1,0 +1,90 @@
+import CLacuna
+import LacunaTensor
+
+/// A dense k × k convolution in CHW without a matrix product behind it, with fused bias and clamp: what the first layer
+/// and the depthwise layers of a mobile network use.
+public final class DirectConvolution: @unchecked Sendable {
+    public let outputs: Int
+    public let inputs: Int
+    /// Side of the kernel.
+    public let size: Int
+    /// Pixels that it moves by, down and across.
+    public let step: Int
+    /// Whether output `o` reads input `o` alone.
+    public let isDepthwise: Bool
+    private let weights: Buffer<Float>
+    private let bias: Buffer<Float>
+    private let clamp: ClosedRange<Float>
+
+    /// - Parameters:
+    ///   - weight: [outputs, inputs, k, k], or [channels, 1, k, k] if `depthwise`; k odd. Borders of k / 2 zeros are added.
+    /// - Throws: `LacunaError.invalidArgument` for other shapes, a bias of another length, a step below 1.
+    public init(
+        _ weight: Tensor<Float>, bias: [Float], step: Int = 1, depthwise: Bool = false,
+        clamp: ClosedRange<Float> = -.infinity ... .infinity
+    ) throws {
+        guard
+            weight.rank == 4, weight.shape[2] == weight.shape[3], weight.shape[2] % 2 == 1,
+            !depthwise || weight.shape[1] == 1
+        else {
+            throw LacunaError.invalidArgument(
+                "weight",
+                reason: "shape \(weight.shape) is not [outputs, \(depthwise ? "1" : "inputs"), k, k] with odd k")
+        }
+        guard bias.count == weight.shape[0] else {
+            throw LacunaError.invalidArgument("bias", reason: "\(bias.count) for \(weight.shape[0]) output channels")
+        }
+        guard step >= 1 else { throw LacunaError.invalidArgument("step", reason: "\(step) is below 1") }
+        outputs = weight.shape[0]
+        inputs = depthwise ? weight.shape[0] : weight.shape[1]
+        size = weight.shape[2]
+        self.step = step
+        isDepthwise = depthwise
+        weights = Buffer(weight.scalars)
+        self.bias = Buffer(bias)
+        self.clamp = clamp
+    }
+
+    /// The size of the image that comes out of one of the given size.
+    public func outputSize(height: Int, width: Int) -> (height: Int, width: Int) {
+        ((height + step - 1) / step, (width + step - 1) / step)
+    }
+
+    /// Convolves `x` [inputs, …] into `y` [outputs, …], of the size that ``outputSize(height:width:)`` says.
+    public func callAsFunction(_ x: ImageActivation, into y: ImageActivation) {
+        let border = size / 2
+        let (height, width) = outputSize(height: x.height, width: x.width)
+        precondition(x.channels == inputs && y.channels == outputs && y.height == height && y.width == width)
+        let pitch = ((x.width + 2 * border) / step + 1 + 16 + 15) / 16 * 16
+        let plane = step * (x.height + 2 * border) * pitch + 16
+        var layer = lk_direct(
+            weights: weights.pointer, bias: bias.pointer, inputs: isDepthwise ? 1 : inputs, height: x.height,
+            width: x.width, kernel: size, step: step, border: border, pitch: pitch, out_height: height,
+            out_width: width, out_stride: y.stride, low: clamp.lowerBound, high: clamp.upperBound)
+        // Planes are packed without the slack of the last one.
+        let part = plane - 16
+        if isDepthwise {
+            Parallel.forRanges(outputs, grain: max(1, outputs / 16)) { range in
+                let padded = Scratch.current.tile(count: plane)
+                for c in range {
+                    Kernels.best.pad_plane_f32(
+                        x.pointer + c * x.stride, x.height, x.width, border, step, pitch, padded)
+                    withUnsafePointer(to: layer) {
+                        Kernels.best.direct_f32($0, padded, c, c + 1, y.pointer)
+                    }
+                }
+            }
+        } else {
+            let padded = Scratch.current.panels(count: inputs * part + 16)
+            Parallel.forEach(inputs) { c in
+                Kernels.best.pad_plane_f32(
+                    x.pointer + c * x.stride, x.height, x.width, border, step, pitch, padded + c * part)
+            }
+            withUnsafeMutablePointer(to: &layer) { layer in
+                Parallel.forRanges(outputs, grain: 4) {
+                    Kernels.best.direct_f32(layer, padded, $0.lowerBound, $0.upperBound, y.pointer)
+                }
+            }
+        }
+    }
+}
