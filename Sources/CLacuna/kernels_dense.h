@@ -4,7 +4,7 @@
 // stream already draws the memory's full bandwidth. Software prefetching carries it over page boundaries, where the
 // processor's own stops.
 
-enum { K(dense_prefetch) = 2048 };  // bytes ahead
+enum { K(dense_prefetch) = 4096 };  // bytes ahead
 
 #define DENSE_GEMV(format, type, input_form)                                                                  \
   static void K(gemv_##format)(const lk_dense *w, const lk_input *input, long r0, long r1, float *out) {      \

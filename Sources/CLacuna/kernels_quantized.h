@@ -94,7 +94,7 @@ INLINE VF K(group_i4)(const uint8_t *w, const int8_t *q) {
 #endif
 }
 
-INLINE void K(prefetch)(const void *p) { __builtin_prefetch((const char *)p + 2048); }
+INLINE void K(prefetch)(const void *p) { __builtin_prefetch((const char *)p + 4096); }
 
 static void K(gemv_i8)(const lk_dense *w, const lk_input *x, long r0, long r1, float *out) {
   long n = w->columns, whole = n / 64;

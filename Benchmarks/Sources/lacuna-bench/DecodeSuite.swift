@@ -18,7 +18,7 @@ struct DecodeSuite {
         guard settings.includes(.smolLM2) else { return [] }
         let peerText =
             peer.map {
-                "*× \($0.peer)* is the speed next to \($0.version), measured before on the same machine with nothing "
+                "*× peer* is the speed next to \($0.version), measured before on the same machine with nothing "
                     + "beside it, by its own benchmark, with the same shapes in the same type and as many threads."
             } ?? ""
         var section = Section(

@@ -44,7 +44,7 @@ public enum Metric: String, Sendable, Codable, CaseIterable {
         case .expected: "allowed"
         case .measured: "measured"
         case .share: "share"
-        case .peerRatio: "× llama.cpp"
+        case .peerRatio: "× peer"
         case .perplexity: "perplexity"
         case .fileBytes: "file MB"
         case .fileRatio: "of dense"
