@@ -53,7 +53,7 @@ struct LacunaMain {
 struct LacunaCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "lacuna",
-        abstract: "Makes language models sparse, measures what that costs, and runs them faster for it.",
+        abstract: "Sparsity for machine learning: prune and run models, train sparse ones, fit sparse ones to tables.",
         discussion: """
             MODEL is a .gguf file, a Hugging Face directory, a directory that Lacuna wrote, or a name that \
             'lacuna data --list' shows, such as smollm2.
