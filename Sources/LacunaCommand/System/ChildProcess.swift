@@ -61,7 +61,7 @@ struct ChildProcess {
 
         init() throws {
             let folder = ProcessInfo.processInfo.environment["TMPDIR"] ?? "/tmp"
-            var template = Array("\(folder)/lacuna-capture.XXXXXX".utf8CString)
+            var template = Array("\(folder)/lacuna-capture.\(String(repeating: "X", count: 6))".utf8CString)
             descriptor = mkstemp(&template)
             guard descriptor >= 0 else {
                 throw LacunaError.file(path: folder, reason: String(cString: strerror(errno)))

@@ -97,7 +97,7 @@ struct SparseByteNNReproduction: Reproduction {
                 + "random weights against BLAS on the same weights, one thread, fastest of paired rounds",
             measurements: measurements,
             checks: [
-                Check("rearrangement keeps 98 % of what free choice would", after, .atLeast, 0.98),
+                Check("rearrangement keeps 98.5 % of what free choice would", after, .atLeast, 0.985),
                 Check("the shuffled order keeps less than 85 %", before, .less, 0.85),
                 Check("the rearranged network computes the same", difference, .atMost, 1e-3),
                 Check("the kernel computes what the dense layer does", error, .atMost, 1e-2),
