@@ -11,7 +11,7 @@ public enum Reproductions {
         PQIndexReproduction(), SparseModelSoupsReproduction(), GroupEnvelopeReproduction(), CoLiDEReproduction(),
         BlockCoordinateDescentReproduction(), SMASHReproduction(), FastSparseConvNetsReproduction(),
         SparseByteNNReproduction(), KroneckerSBLReproduction(), SparseBanditsReproduction(),
-        AdaptiveTestingReproduction(), AdaptiveEvaluationReproduction(), SparseWorldModelsReproduction(),
+        AdaptiveTestingReproduction(), AdaptiveEvaluationReproduction(), SparseWorldModelsReproduction(), SparseKernelsReproduction(),
     ].sorted { $0.paper < $1.paper }
 
     /// Finds a reproduction by short name (in any case) or by paper number.
