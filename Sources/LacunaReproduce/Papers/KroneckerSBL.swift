@@ -16,7 +16,7 @@ struct KroneckerSBLReproduction: Reproduction {
 
     func run(_ context: ReproductionContext) throws -> Outcome {
         var rows: [Measurement] = []
-        let small = try measure(context, sizes: 8, rows: [5, 6, 6], nonzeros: 3, trials: context.quick ? 10 : 50)
+        let small = try measure(context, sizes: 8, rows: [5, 6, 6], nonzeros: 3, trials: context.quick ? 30 : 50)
         append("N = 8", small, to: &rows)
         let (error, support, time) = (small.error, small.support, small.seconds)
         var checks = [
@@ -41,7 +41,7 @@ struct KroneckerSBLReproduction: Reproduction {
             setting:
                 "x is the Kronecker product of three vectors of length N with 3 normal entries each; normal dictionaries of "
                 + "5, 6 and 6 rows (N = 8) and of 10, 12 and 15 (N = 15); 20 dB, noise variance known; "
-                + "\(context.quick ? 10 : 50) and 8 trials; medians of errors, means of support recovery and time",
+                + "\(context.quick ? 30 : 50) and 8 trials; medians of errors, means of support recovery and time",
             measurements: rows, checks: checks,
             notes: [
                 "Support recovery is intersection over union of places above 1e-3 of the largest magnitude. Kronecker OMP "

@@ -56,7 +56,7 @@ struct SparseWorldModelsReproduction: Reproduction {
         return Outcome(
             setting:
                 "sin 3a · cos 2b on [-2, 2]², 900 points sorted by a, 500 test points, 8 bins an axis, mean of \(seeds) "
-                + "streams; a pendulum's transitions while the angle of the policy drifts once around, 3000 of them, 500 test "
+                + "streams; a pendulum's transitions while the angle of the policy drifts once around, \(context.quick ? 1000 : 3000) of them, 500 test "
                 + "states; networks: two hidden layers of 64, Adam or SGD, the best of 6 settings on the test points",
             measurements: rows, checks: checks,
             notes: [
@@ -165,7 +165,7 @@ struct SparseWorldModelsReproduction: Reproduction {
     private func pendulum(
         _ context: ReproductionContext
     ) throws -> (sparse: Double, network: Double, plain: Double) {
-        let count = context.quick ? 1500 : 3000
+        let count = context.quick ? 1000 : 3000
         var random = SeededGenerator(seed: context.seed, stream: 42)
         func step(_ angle: Double, _ speed: Double, _ torque: Double) -> (angle: Double, speed: Double) {
             let next = speed + 0.05 * (15 * sine(angle) + 3 * torque)
@@ -201,7 +201,8 @@ struct SparseWorldModelsReproduction: Reproduction {
             for i in stream.targets.indices { stream.targets[i][k] = (stream.targets[i][k] - mean) * scale }
             for i in stream.testTargets.indices { stream.testTargets[i][k] = (stream.testTargets[i][k] - mean) * scale }
         }
-        let encoding = LocalitySensitiveEncoding(inputs: 4, groups: 100, bins: 8, scale: 2, using: &random)
+        let encoding = LocalitySensitiveEncoding(
+            inputs: 4, groups: context.quick ? 50 : 100, bins: 8, scale: 2, using: &random)
         var learner = SparseFollowTheLeader(features: encoding.features, outputs: 4)
         for (i, (x, y)) in zip(stream.inputs, stream.targets).enumerated() {
             if i % 100 == 0 { try context.progress.report("following a pendulum", i, of: count) }
