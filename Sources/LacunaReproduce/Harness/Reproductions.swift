@@ -11,6 +11,8 @@ public enum Reproductions {
         PQIndexReproduction(), SparseModelSoupsReproduction(), GroupEnvelopeReproduction(), CoLiDEReproduction(),
         BlockCoordinateDescentReproduction(), SMASHReproduction(), FastSparseConvNetsReproduction(),
         SparseByteNNReproduction(), LDPSparseReproduction(), RobustToPrivateReproduction(),
+        KroneckerSBLReproduction(), SparseBanditsReproduction(), AdaptiveTestingReproduction(),
+        AdaptiveEvaluationReproduction(), SparseWorldModelsReproduction(), SparseKernelsReproduction(),
     ].sorted { $0.paper < $1.paper }
 
     /// Finds a reproduction by short name (in any case) or by paper number.
