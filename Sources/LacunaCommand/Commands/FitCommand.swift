@@ -14,6 +14,7 @@ struct FitCommand: ParsableCommand {
                 --model ill.json --report ill.html
               lacuna fit scad expression.npz --target y --rule min
               lacuna fit predict ill.json new.csv --output predicted.csv
+              lacuna fit screen expression.csv --target y --top 20
               lacuna fit dag sensors.csv --svg effects.svg
 
             DATA is a .csv or .tsv file with a header, a .svm file (SVMlight), .npy, .npz (arrays X and y) or .mtx \
@@ -23,7 +24,7 @@ struct FitCommand: ParsableCommand {
             """,
         subcommands: [
             FitLasso.self, FitElasticNet.self, FitLogistic.self, FitGroupLasso.self, FitSCAD.self, FitMCP.self,
-            FitL0.self, FitPredict.self, FitDAG.self,
+            FitL0.self, FitPredict.self, FitScreen.self, FitDAG.self,
         ])
 }
 

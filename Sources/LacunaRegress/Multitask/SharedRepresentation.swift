@@ -49,7 +49,8 @@ public struct SharedRepresentation: Sendable {
     ) throws {
         guard let d = tasks.first?.inputs.columns, tasks.allSatisfy({ $0.inputs.columns == d }), k > 0, k <= d else {
             throw LacunaError.invalidArgument(
-                "tasks", reason: "\(tasks.count) of them, with \(tasks.map(\.inputs.columns)) inputs, for \(k) dimensions")
+                "tasks",
+                reason: "\(tasks.count) of them, with \(tasks.map(\.inputs.columns)) inputs, for \(k) dimensions")
         }
         let statistics = tasks.map { TaskStatistics($0) }
         var basis = try start ?? Self.leading(statistics, d, k)

@@ -22,9 +22,10 @@ public enum TaskRelevance: String, Sendable, CaseIterable {
     ///   - heads: One for each source [dimensions].
     ///   - target: The head of the target [dimensions].
     ///   - strength: Weight `λ` of the L1 norm beside `½‖W ν - w‖²`, relative to the largest that leaves any `ν`; 0 for the
-    ///     smallest norm of all `ν` that fit best.
+    ///     smallest norm of all `ν` with `W ν = w`.
     /// - Throws: ``LacunaError/invalidArgument(_:reason:)`` for heads of different lengths or numbers that are not finite;
-    ///   ``LacunaError/numerical(operation:reason:)`` if no solution was reached.
+    ///   ``LacunaError/numerical(operation:reason:)`` if the heads do not combine to the target's, for the L1 norm without a
+    ///   strength.
     public func weights(heads: [[Double]], target: [Double], strength: Double = 0) throws -> [Double] {
         let k = target.count
         guard !heads.isEmpty, heads.allSatisfy({ $0.count == k }), strength >= 0, strength < 1,
@@ -129,6 +130,14 @@ public enum TaskRelevance: String, Sendable, CaseIterable {
                 }
             }
             guard let entering else {
+                let scale = target.reduce(0) { max($0, abs($1)) }
+                if let c = basis.indices.first(where: { basis[$0] >= 2 * m && values[$0] > 1e-8 * scale }) {
+                    throw LacunaError.numerical(
+                        operation: "task relevance",
+                        reason:
+                            "the heads do not combine to the target's (\(values[c]) of direction \(basis[c] - 2 * m) is left)"
+                    )
+                }
                 var result = [Double](repeating: 0, count: m)
                 for (c, j) in basis.enumerated() where j < 2 * m { result[j % m] += j < m ? values[c] : -values[c] }
                 return result

@@ -27,7 +27,9 @@ public struct HistogramInformation: MutualInformationEstimator {
     }
 
     public func information(_ x: PreparedVariable, _ y: PreparedVariable, order: [Int]? = nil) -> Double {
-        guard case .discrete(let a, let rows) = x.content, case .discrete(let b, let columns) = y.content else { return 0 }
+        guard case .discrete(let a, let rows) = x.content, case .discrete(let b, let columns) = y.content else {
+            return 0
+        }
         var table = [Double](repeating: 0, count: rows * columns)
         for i in a.indices { table[Int(a[i]) * columns + Int(b[order?[i] ?? i])] += 1 }
         return tableInformation(table, rows: rows, columns: columns)

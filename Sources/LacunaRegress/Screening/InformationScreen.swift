@@ -100,7 +100,9 @@ public struct InformationScreen<Estimator: MutualInformationEstimator>: Sendable
             let variable = try estimator.prepare(values)
             if kept.contains(where: {
                 estimator.information($0.variable, variable, order: nil) > candidate.information
-            }) { continue }
+            }) {
+                continue
+            }
             kept.append((candidate, variable))
         }
         return kept.map(\.column)

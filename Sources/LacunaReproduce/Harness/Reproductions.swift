@@ -10,7 +10,8 @@ public enum Reproductions {
         RandomSearchReproduction(), AverageParametersReproduction(), SparsePretrainingReproduction(),
         PQIndexReproduction(), SparseModelSoupsReproduction(), GroupEnvelopeReproduction(), CoLiDEReproduction(),
         BlockCoordinateDescentReproduction(), SMASHReproduction(), FastSparseConvNetsReproduction(),
-        SparseByteNNReproduction(),
+        SparseByteNNReproduction(), RandomSupportsReproduction(), InformationScreeningReproduction(),
+        CoordinatewiseSketchingReproduction(), ActiveMultitaskReproduction(),
     ].sorted { $0.paper < $1.paper }
 
     /// Finds a reproduction by short name (in any case) or by paper number.
