@@ -89,6 +89,39 @@ import Testing
         #expect(classes["classes"]?.arrayValue == ["no", "yes"])
     }
 
+    @Test func privateFitsSayWhatTheySpend() throws {
+        let tables = try Tables()
+        let bounds = [
+            "--target", "price", "--drop", "c,city,ill,weight", "--private", "500", "--feature-bound", "3",
+            "--target-bound", "8", "--quiet",
+        ]
+        func json(_ arguments: [String]) throws -> JSONValue {
+            let executable = try #require(CommandLineTests.executable)
+            let outcome = try ChildProcess(
+                executable: executable, arguments: ["fit"] + arguments + ["--json"]
+            ).run()
+            #expect(outcome.status == 0, "\(outcome.errorOutput)")
+            return try JSONValue(parsing: outcome.output)
+        }
+        let subset = try json(["l0", tables.root + "/t.csv", "--size", "2", "--radius", "5"] + bounds)
+        #expect(Set(coefficients(subset).keys) == ["a", "b"])
+        #expect(subset["privacy"]?["epsilon"]?.doubleValue == 500 && subset["privacy"]?["delta"]?.doubleValue == 0)
+        #expect(subset["privacy"]?["isPrivate"]?.boolValue == true)
+        let lasso = try json(["lasso", tables.root + "/t.csv", "--noise-seed", "1"] + bounds)
+        #expect(
+            lasso["privacy"]?["model"]?.stringValue == "local" && lasso["privacy"]?["isPrivate"]?.boolValue == false)
+        #expect(lasso["privacy"]?["releases"]?.arrayValue?.count == 2)
+        for wrong in [["--report", tables.root + "/r.html"], ["--missing", "mean"], ["--text", "one-hot"]] {
+            let executable = try #require(CommandLineTests.executable)
+            let outcome = try ChildProcess(
+                executable: executable, arguments: ["fit", "lasso", tables.root + "/t.csv"] + bounds + wrong
+            ).run()
+            #expect(outcome.status == 2 && outcome.errorOutput.contains(wrong[0]), "\(outcome.errorOutput)")
+        }
+        let unbounded = try tables.run("lasso", "AT/t.csv", "--target", "price", "--private", "1")
+        #expect(unbounded.status != 0 && unbounded.errorOutput.contains("--feature-bound"))
+    }
+
     @Test func everyFormatGivesTheSame() throws {
         let tables = try Tables()
         let csv = coefficients(

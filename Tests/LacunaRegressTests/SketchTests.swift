@@ -141,11 +141,22 @@ import Testing
         #expect(solved.converged && solved.residual < 1e-9)
     }
 
+    /// Two columns that a sketch cannot tell apart share what is theirs; a preconditioner must not lose them.
+    @Test func lostDirections() throws {
+        var a = Tensor<Double>(zeros: [8, 2])
+        for i in 0..<8 { (a[i, 0], a[i, 1]) = (1, 2) }
+        let b = [Double](repeating: 5, count: 8)
+        let sketch = GaussianSketch(rows: 4, inputRows: 8)
+        let found = try SketchedLeastSquares.solve(a, b, sketch: sketch)
+        #expect(largestDifference(found.coefficients, [1, 2]) < 1e-12 && found.residual < 1e-12)
+        #expect(throws: LacunaError.self) { try SketchedLeastSquares.solve(a, b, preconditionedBy: sketch) }
+    }
+
     @Test func badInput() {
         let a = Tensor<Double>(zeros: [8, 3])
         let b = [Double](repeating: 1, count: 8)
         #expect(throws: LacunaError.self) {
-            try SketchedLeastSquares.solve(a, b, sketch: GaussianSketch(rows: 4, inputRows: 8))
+            try SketchedLeastSquares.solve(a, b, preconditionedBy: GaussianSketch(rows: 4, inputRows: 8))
         }
         #expect(throws: LacunaError.self) {
             try SketchedLeastSquares.solve(a, b, sketch: GaussianSketch(rows: 4, inputRows: 9))

@@ -86,8 +86,9 @@ public struct ActiveMultitask: Sendable {
             let representation = try SharedRepresentation(
                 tasks, dimensions: dimensions, from: history.last?.representation.basis)
             if known == nil {
+                let (heads, variances) = try representation.shrunkHeads()
                 weights = try relevance.weights(
-                    heads: representation.heads, target: representation.head(target),
+                    heads: heads, target: representation.head(target), variances: variances,
                     strength: strength / power(2, Double(epoch)))
             }
             history.append(Epoch(drawn: drawn, relevance: weights, representation: representation))

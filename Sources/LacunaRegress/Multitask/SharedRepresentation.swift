@@ -12,6 +12,7 @@ public struct SharedRepresentation: Sendable {
     public let iterations: Int
     /// Whether the objective had settled when the iteration ended.
     public let converged: Bool
+    private let statistics: [TaskStatistics]
 
     /// Samples of one task.
     public struct Task: Sendable {
@@ -71,6 +72,7 @@ public struct SharedRepresentation: Sendable {
         self.heads = heads
         residuals = zip(statistics, heads).map { $0.count > 0 ? $0.loss(basis, $1) / Double($0.count) : 0 }
         self.iterations = iterations
+        self.statistics = statistics
         converged = settled
     }
 
@@ -81,6 +83,36 @@ public struct SharedRepresentation: Sendable {
         let inside = basis.multiplied(by: Tensor(v, shape: [d, 1]), transposed: true)
         let rest = zip(v, basis.multiplied(by: inside.reshaped([k, 1])).scalars).map { $0 - $1 }
         return rest.reduce(0) { $0 + $1 * $1 }
+    }
+
+    /// Heads as far as the samples bear them out: ridge estimates whose strength is the ratio of the noise to the size of the heads,
+    /// and the variance that is left of each.
+    ///
+    /// A task of few samples has a head near 0 and a large variance, where least squares would give it a wild one.
+    public func shrunkHeads() throws -> (heads: [[Double]], variances: [Double]) {
+        let (d, k) = (basis.rows, basis.columns)
+        let samples = statistics.reduce(0) { $0 + $1.count }
+        let loss = zip(residuals, statistics).reduce(0) { $0 + $1.0 * Double($1.1.count) }
+        let used = d * k + statistics.count { $0.count > 0 } * k
+        // As many parameters as samples: nothing says how much of the targets is not noise.
+        let square = statistics.reduce(0) { $0 + $1.square } / Double(max(samples, 1))
+        let noise = samples > used ? max(loss / Double(samples - used), 1e-12 * square) : square
+        // The mean square of an entry of a head, tasks counting by their samples and without what the noise adds.
+        let size = zip(heads, statistics).reduce(0) { sum, pair in
+            sum + Double(min(pair.1.count, 10 * k)) * pair.0.reduce(0) { $0 + $1 * $1 }
+        }
+        let weight = statistics.reduce(0) { $0 + Double(min($1.count, 10 * k)) }
+        let prior = max(size / max(weight, 1) / Double(k), .leastNormalMagnitude)
+        var (found, variances): ([[Double]], [Double]) = ([], [])
+        for task in statistics {
+            var inner = basis.multiplied(by: task.gram.multiplied(by: basis), transposed: true)
+            for i in 0..<k { inner[i, i] += noise / prior + .leastNormalMagnitude }
+            let right = basis.multiplied(by: Tensor(task.cross, shape: [d, 1]), transposed: true)
+            found.append(try inner.solvePositiveDefinite(right).scalars)
+            let inverse = try inner.cholesky().inverseFromCholesky()
+            variances.append(noise * (0..<k).reduce(0) { $0 + inverse[$1, $1] })
+        }
+        return (found, variances)
     }
 
     /// The least squares head of further samples on this basis.
@@ -136,7 +168,7 @@ public struct SharedRepresentation: Sendable {
 }
 
 /// Sums over the samples of a task: all that least squares needs of them.
-private struct TaskStatistics {
+private struct TaskStatistics: Sendable {
     let count: Int
     /// `XᵀX` [inputs, inputs].
     let gram: Tensor<Double>

@@ -21,23 +21,34 @@ public enum TaskRelevance: String, Sendable, CaseIterable {
     /// - Parameters:
     ///   - heads: One for each source [dimensions].
     ///   - target: The head of the target [dimensions].
+    ///   - variances: How uncertain each head is [tasks]: `½ Σ_t v_t ν_t²` is added to the misfit, which that uncertainty would bring
+    ///     on average. Nil for heads that are known.
     ///   - strength: Weight `λ` of the L1 norm beside `½‖W ν - w‖²`, relative to the largest that leaves any `ν`; 0 for the
     ///     smallest norm of all `ν` with `W ν = w`.
     /// - Throws: ``LacunaError/invalidArgument(_:reason:)`` for heads of different lengths or numbers that are not finite;
     ///   ``LacunaError/numerical(operation:reason:)`` if the heads do not combine to the target's, for the L1 norm without a
     ///   strength.
-    public func weights(heads: [[Double]], target: [Double], strength: Double = 0) throws -> [Double] {
+    public func weights(
+        heads: [[Double]], target: [Double], variances: [Double]? = nil, strength: Double = 0
+    ) throws -> [Double] {
         let k = target.count
         guard !heads.isEmpty, heads.allSatisfy({ $0.count == k }), strength >= 0, strength < 1,
-            (heads + [target]).allSatisfy({ $0.allSatisfy(\.isFinite) })
+            variances.map({ $0.count == heads.count && $0.allSatisfy { $0 >= 0 } }) ?? true,
+            (heads + [target, variances ?? []]).allSatisfy({ $0.allSatisfy(\.isFinite) })
         else {
             throw LacunaError.invalidArgument(
                 "heads", reason: "\(heads.count) of them with \(k) finite numbers each are needed")
         }
+        // Uncertainty as further rows, in which every task is by itself and nothing is to be fitted.
+        var (rows, right) = (heads, target)
+        if let variances {
+            for t in heads.indices { rows[t] += heads.indices.map { $0 == t ? variances[t].squareRoot() : 0 } }
+            right += [Double](repeating: 0, count: heads.count)
+        }
         switch self {
         case .uniform: return [Double](repeating: 1, count: heads.count)
-        case .l2: return try Self.shortest(heads, target)
-        case .l1: return try Self.sparsest(heads, target, strength)
+        case .l2: return try Self.shortest(rows, right)
+        case .l1: return try Self.sparsest(rows, right, strength)
         }
     }
 
@@ -55,6 +66,22 @@ public enum TaskRelevance: String, Sendable, CaseIterable {
         }
         let total = raw.reduce(0, +)
         return raw.map { total > 0 ? $0 / total : 1 / Double(weights.count) }
+    }
+
+    /// The smallest `Σ_t ν_t² / n_t` of all `ν` with `W ν = w`, however the samples were chosen: `wᵀ (Σ_t n_t w_t w_tᵀ)⁻¹ w`.
+    ///
+    /// - Throws: ``LacunaError/numerical(operation:reason:)`` if the tasks with samples do not span all dimensions.
+    public static func attainableVariance(
+        heads: [[Double]], target: [Double], samples: [Double]
+    ) throws -> Double {
+        let k = target.count
+        precondition(heads.count == samples.count && heads.allSatisfy { $0.count == k })
+        var matrix = Tensor<Double>(zeros: [k, k])
+        for (head, count) in zip(heads, samples) {
+            for i in 0..<k { for j in 0..<k { matrix[i, j] += count * head[i] * head[j] } }
+        }
+        let solved = try matrix.solvePositiveDefinite(Tensor(target, shape: [k, 1])).scalars
+        return zip(solved, target).reduce(0) { $0 + $1.0 * $1.1 }
     }
 
     /// `Σ_t ν_t² / n_t`, by which the target's error is bounded; infinite if a relevant task has no samples.

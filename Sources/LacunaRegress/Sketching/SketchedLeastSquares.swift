@@ -12,16 +12,23 @@ public enum SketchedLeastSquares {
     }
 
     /// `argmin ‖S A x - S b‖`: residuals come within a factor of the best, single coefficients as near as the kind of sketch
-    /// allows.
+    /// allows. If the sketch loses a direction of the columns, the shortest of the minimisers.
     ///
     /// - Throws: ``LacunaError/invalidArgument(_:reason:)`` for shapes that do not match and fewer rows in the sketch than
-    ///   columns; ``LacunaError/numerical(operation:reason:)`` if the sketch loses a direction of the columns.
+    ///   columns; ``LacunaError/numerical(operation:reason:)`` for numbers that are not finite.
     public static func solve(
         _ a: Tensor<Double>, _ b: [Double], sketch: some Sketch
     ) throws -> Result {
-        let (q, r, right) = try factor(a, b, sketch)
+        let (q, r, right, isRegular) = try factor(a, b, sketch)
         let projected = q.multiplied(by: right, transposed: true)
-        let x = r.solveTriangular(projected, lower: false).scalars
+        var x = r.solveTriangular(projected, lower: false).scalars
+        if !isRegular {
+            let (u, s, vt) = try r.svd()
+            let inner = u.multiplied(by: projected, transposed: true)
+            var scaled = Tensor<Double>(zeros: [s.count, 1])
+            for (k, value) in s.enumerated() where value > 1e-13 * s[0] { scaled[k, 0] = inner[k, 0] / value }
+            x = vt.multiplied(by: scaled, transposed: true).scalars
+        }
         try requireFinite(x)
         return Result(coefficients: x, residual: residual(a, b, x), iterations: 0, converged: true)
     }
@@ -33,13 +40,18 @@ public enum SketchedLeastSquares {
     /// 2008; Christopher Paige, Michael Saunders, "LSQR: An Algorithm for Sparse Linear Equations and Sparse Least Squares",
     /// ACM TOMS 1982.
     ///
+    /// - Throws: As the other, and ``LacunaError/numerical(operation:reason:)`` if the sketch loses a direction of the columns.
     /// - Parameter tolerance: Bound on `‖(A R⁻¹)ᵀ r‖ / (‖A R⁻¹‖ ‖r‖)`, and on `‖r‖ / ‖b‖` for systems with a solution.
     public static func solve(
         _ a: Tensor<Double>, _ b: [Double], preconditionedBy sketch: some Sketch, tolerance: Double = 1e-13,
         maximumIterations: Int = 200
     ) throws -> Result {
         precondition(tolerance > 0 && maximumIterations > 0)
-        let (q, r, right) = try factor(a, b, sketch)
+        let (q, r, right, isRegular) = try factor(a, b, sketch)
+        guard isRegular else {
+            throw LacunaError.numerical(
+                operation: "sketched least squares", reason: "the sketch of the matrix is singular")
+        }
         let (n, d) = (a.rows, a.columns)
         func forward(_ v: [Double]) -> [Double] {
             let x = r.solveTriangular(Tensor(v, shape: [d, 1]), lower: false)
@@ -98,7 +110,7 @@ public enum SketchedLeastSquares {
 
     private static func factor(
         _ a: Tensor<Double>, _ b: [Double], _ sketch: some Sketch
-    ) throws -> (q: Tensor<Double>, r: Tensor<Double>, right: Tensor<Double>) {
+    ) throws -> (q: Tensor<Double>, r: Tensor<Double>, right: Tensor<Double>, isRegular: Bool) {
         guard a.rank == 2, a.rows == b.count, sketch.inputRows == a.rows, a.columns > 0 else {
             throw LacunaError.invalidArgument(
                 "sketch",
@@ -112,11 +124,8 @@ public enum SketchedLeastSquares {
         let right = sketch.apply(Tensor(b, shape: [b.count, 1]))
         let (q, r) = try small.qr()
         let largest = (0..<a.columns).reduce(0) { max($0, abs(r[$1, $1])) }
-        guard largest > 0, (0..<a.columns).allSatisfy({ abs(r[$0, $0]) > 1e-14 * largest }) else {
-            throw LacunaError.numerical(
-                operation: "sketched least squares", reason: "the sketch of the matrix is singular")
-        }
-        return (q, r, right)
+        let isRegular = largest > 0 && (0..<a.columns).allSatisfy { abs(r[$0, $0]) > 1e-13 * largest }
+        return (q, r, right, isRegular)
     }
 
     /// `R⁻ᵀ g` for upper triangular `R`.

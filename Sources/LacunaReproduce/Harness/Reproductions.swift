@@ -10,8 +10,9 @@ public enum Reproductions {
         RandomSearchReproduction(), AverageParametersReproduction(), SparsePretrainingReproduction(),
         PQIndexReproduction(), SparseModelSoupsReproduction(), GroupEnvelopeReproduction(), CoLiDEReproduction(),
         BlockCoordinateDescentReproduction(), SMASHReproduction(), FastSparseConvNetsReproduction(),
-        SparseByteNNReproduction(), RandomSupportsReproduction(), InformationScreeningReproduction(),
-        CoordinatewiseSketchingReproduction(), ActiveMultitaskReproduction(),
+        SparseByteNNReproduction(), LDPSparseReproduction(), RobustToPrivateReproduction(),
+        RandomSupportsReproduction(), InformationScreeningReproduction(), CoordinatewiseSketchingReproduction(),
+        ActiveMultitaskReproduction(),
     ].sorted { $0.paper < $1.paper }
 
     /// Finds a reproduction by short name (in any case) or by paper number.

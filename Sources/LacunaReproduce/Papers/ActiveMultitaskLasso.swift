@@ -40,12 +40,13 @@ struct ActiveMultitaskReproduction: Reproduction {
     }
 
     func run(_ context: ReproductionContext) throws -> Outcome {
-        let seeds = context.quick ? 6 : 24
-        let budgets = [600, 2000]
+        let seeds = context.quick ? 8 : 24
+        let budgets = context.quick ? [600, 2000] : [600, 2000, 8000]
         let rules = [TaskRelevance.uniform, .l2, .l1]
-        // Known relevance: all of the budget at once. Estimated: three epochs.
+        // Known relevance: all of the budget at once. Estimated: a third uniformly, the rest by what that shows.
         var known = [[Double]](repeating: [0, 0, 0], count: budgets.count)
         var estimated = [[Double]](repeating: [0, 0], count: budgets.count)
+        var attainable = estimated
         var (normOne, normTwo, formula, contained) = (0.0, 0.0, 0.0, 0.0)
         for index in 0..<seeds {
             try context.progress.report("learning representations", index, of: seeds)
@@ -74,17 +75,22 @@ struct ActiveMultitaskReproduction: Reproduction {
                 }
                 for (r, rule) in [TaskRelevance.l2, .l1].enumerated() {
                     let result = try ActiveMultitask(
-                        relevance: rule, dimensions: Self.dimensions, epochs: 3, floor: 1
+                        relevance: rule, dimensions: Self.dimensions, epochs: 2, growth: 2, floor: 3, strength: 0.1
                     ).run(sources: Self.sources, budget: budget, target: target) { source, count in
                         try world.draw(world.heads[source], count, &generator)
                     }
                     estimated[b][r] += result.representation.missing(of: world.direction) / Double(seeds)
                     if rule == .l1, b == budgets.count - 1 {
-                        // The tasks of the true relevance, by their share, among those found after the third epoch.
-                        let found = result.epochs[2].relevance
+                        // The tasks of the true relevance, by their share, among those found in the end.
+                        let found = result.epochs[1].relevance
                         let kept = relevance[2].indices.reduce(0) { $0 + (found[$1] != 0 ? abs(relevance[2][$1]) : 0) }
                         contained += kept / one / Double(seeds)
                     }
+                    var total = [Double](repeating: 0, count: Self.sources)
+                    for epoch in result.epochs { for t in total.indices { total[t] += Double(epoch.drawn[t]) } }
+                    attainable[b][r] +=
+                        try TaskRelevance.attainableVariance(heads: world.heads, target: world.target, samples: total)
+                        * Double(budget) / Double(seeds)
                 }
             }
         }
@@ -98,6 +104,9 @@ struct ActiveMultitaskReproduction: Reproduction {
                 Measurement(
                     "estimated relevance, \(budget) samples, L1", measured: estimated[b][1], baseline: estimated[b][0],
                     baselineName: "L2"),
+                Measurement(
+                    "variance that these samples allow, times \(budget), L1", measured: attainable[b][1],
+                    baseline: attainable[b][0], baselineName: "L2"),
             ]
         }
         rows.append(
@@ -130,8 +139,13 @@ struct ActiveMultitaskReproduction: Reproduction {
                 + "alternating least squares; error ‖(I - B̂B̂ᵀ)B w‖², mean of \(seeds) worlds",
             measurements: rows, checks: checks,
             notes: [
+                "Where the relevance has to be estimated the advantage does not show at this scale: thirty sources, of which a "
+                    + "third of a few thousand samples is a dozen each, leave the Lasso many combinations that fit as well, and "
+                    + "those that it picks are not the best ones.",
                 "The paper's constants (samples of an epoch, floor, strength of the Lasso) are not published as a program: the "
                     + "defaults of this library are used.",
+                "Estimated heads are shrunk by their uncertainty, which is also added to the Lasso's objective; without that, tasks "
+                    + "of few samples get wild heads and attract it.",
                 "Its experiments on corrupted digits are not repeated here.",
             ])
     }

@@ -45,8 +45,9 @@ struct RandomSupportsReproduction: Reproduction {
             let even = Self.bed(shared: false, &generator)
             let homogeneous = try peeling.peel(even.design, centered: false)
             let evenParts = homogeneous.split(even.target)
+            let nothing = [Double](repeating: 0, count: Self.rows)
             homogeneousPlain.append(
-                try Self.bestOfPath(Self.standardized(even.design), even.target, nil, even.mean))
+                try Self.bestOfPath(Self.standardized(even.design), even.target, nothing, even.mean))
             homogeneousPeeled.append(
                 try Self.bestOfPath(homogeneous.design, evenParts.outside, evenParts.inside, even.mean))
         }
