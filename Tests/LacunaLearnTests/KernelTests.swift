@@ -79,22 +79,6 @@ import Testing
         #expect(agree(y, y64))
     }
 
-    @Test(arguments: levels, [1, 16, 63, 64, 200]) func expandAndCompress(level: Int32, n: Int) {
-        let k = kernels(level)
-        var generator = SeededGenerator(seed: UInt64(n))
-        let words = (0..<(n + 63) / 64).map { _ in generator.next() & generator.next() }
-        let kept = (0..<n).filter { words[$0 / 64] >> UInt64($0 % 64) & 1 == 1 }
-        let dense = Buffer<Float>(numbers(n, 3))
-        let values = Buffer<Float>(repeating: 1, count: kept.count)
-        k.compress(dense.pointer, words, n, values.pointer, 1)
-        #expect(values.array == kept.map { dense.pointer[$0] + 1 })
-        k.compress(dense.pointer, words, n, values.pointer, 0)
-        #expect(values.array == kept.map { dense.pointer[$0] })
-        let back = Buffer<Float>(repeating: 9, count: n)
-        k.expand(values.pointer, words, n, back.pointer)
-        #expect((0..<n).allSatisfy { back.pointer[$0] == (kept.contains($0) ? dense.pointer[$0] : 0) })
-    }
-
     @Test(arguments: levels) func optimizers(level: Int32) {
         let k = kernels(level)
         let n = 77

@@ -10,17 +10,15 @@ import Testing
     }
 
     @Test(arguments: [(3, 5, 7, 0.4), (2, 70, 9, 0.1), (1, 4, 66, 0.5), (5, 6, 4, 1.0)])
-    func compressedRowsAndBits(m: Int, n: Int, k: Int, keep: Double) {
+    func compressedRowsAndGroups(m: Int, n: Int, k: Int, keep: Double) {
         let mask = mask(n, k, keep: keep, seed: 3)
         let pattern = CSRPattern(mask)
         let x = randomTensor([m, k], seed: 1)
         let values = randomTensor([mask.keptCount], seed: 2)
         let bias = randomTensor([n], seed: 4)
         checkGradients([x, values, bias]) { $0[0].linear(csr: pattern, values: $0[1], bias: $0[2]) }
-        let starts = mask.keptCounts.reduce(into: [0]) { $0.append($0.last! + $1) }
-        checkGradients([x, values, bias]) {
-            $0[0].linear(bits: mask, rowStarts: starts, values: $0[1], bias: $0[2])
-        }
+        let groups = GroupPattern(mask)
+        checkGradients([x, values, bias]) { $0[0].linear(groups: groups, values: $0[1], bias: $0[2]) }
     }
 
     @Test func blocks() throws {
@@ -136,16 +134,18 @@ import Testing
         for (weight, values) in [(csr as any TrainableWeight, csr.values), (bits, bits.values)] {
             let now = weight.densified()
             #expect(values.count == second.keptCount)
-            var place = 0
-            for r in 0..<13 {
-                for c in 0..<70 where second[r, c] {
-                    let isOld = both[r, c]
-                    let start: Float = weight is CSRWeight ? Float(r * 100 + c) : 0
-                    #expect(now[r, c] == (isOld ? dense[r, c] : start))
-                    #expect(values.slots["first"]!.pointer[place] == (isOld ? 2 * dense[r, c] : 0))
-                    #expect(values.slots["second"]!.pointer[place] == (isOld ? 3 * dense[r, c] : 0))
-                    place += 1
-                }
+            var places: [(r: Int, c: Int)] = []
+            if weight is CSRWeight {
+                for r in 0..<13 { for c in 0..<70 where second[r, c] { places.append((r, c)) } }
+            } else {
+                bits.pattern.forEachEntry { places.append(($1, $2)) }
+            }
+            for (place, (r, c)) in places.enumerated() {
+                let isOld = both[r, c]
+                let start: Float = weight is CSRWeight ? Float(r * 100 + c) : 0
+                #expect(now[r, c] == (isOld ? dense[r, c] : start))
+                #expect(values.slots["first"]!.pointer[place] == (isOld ? 2 * dense[r, c] : 0))
+                #expect(values.slots["second"]!.pointer[place] == (isOld ? 3 * dense[r, c] : 0))
             }
         }
         csr.move(to: CSRPattern(second))

@@ -115,10 +115,6 @@ typedef struct lk_training {
   void (*rotate)(const void *x, const int32_t *positions, const void *cosines, const void *sines, double sign, void *y,
                  long r, long stride, long dimensions, int add);
 
-  // Of n numbers those whose bit is set, one after the other: `expand` puts them back between zeros, `compress` picks
-  // them out. `expand` reads up to 64 bytes behind the last value.
-  void (*expand)(const void *values, const uint64_t *words, long n, void *dense);
-  void (*compress)(const void *dense, const uint64_t *words, long n, void *values, int add);
   // y[places[i]] += x[i], and y[i] (+)= x[places[i]]
   void (*scatter_add)(const void *x, const int32_t *places, long n, void *y);
   void (*gather)(const void *x, const int32_t *places, long n, void *y, int add);
