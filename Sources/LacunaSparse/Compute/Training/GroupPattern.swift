@@ -30,7 +30,9 @@ public final class GroupPattern: Sendable {
         self.mask = mask
         count = mask.keptCount
         precondition(count <= Int(Int32.max), "a pattern of more than 2^31 - 1 entries")
-        let (groups, blocks) = ((mask.columns + 3) / 4, (mask.rows + GroupPattern.blockRows - 1) / GroupPattern.blockRows)
+        let (groups, blocks) = (
+            (mask.columns + 3) / 4, (mask.rows + GroupPattern.blockRows - 1) / GroupPattern.blockRows
+        )
         (self.groups, self.blocks) = (groups, blocks)
         let parts = groups * blocks
         counts = Buffer(repeating: 0, count: parts * 15)

@@ -94,7 +94,8 @@ extension Float: SparseScalar {
         Kernels.best.transposed_groups_f32(w, groups.lowerBound, groups.upperBound, panel, width, tile)
     }
     public static func _sampledGroups(
-        _ w: UnsafePointer<lk_grouped>, _ block: Int, _ a: UnsafePointer<Float>, _ b: UnsafePointer<Float>, _ width: Int,
+        _ w: UnsafePointer<lk_grouped>, _ block: Int, _ a: UnsafePointer<Float>, _ b: UnsafePointer<Float>,
+        _ width: Int,
         _ add: Bool, _ values: UnsafeMutablePointer<Float>
     ) {
         Kernels.best.sampled_groups_f32(w, block, a, b, width, add ? 1 : 0, values)
@@ -168,7 +169,8 @@ extension Double: SparseScalar {
         Kernels.best.transposed_groups_f64(w, groups.lowerBound, groups.upperBound, panel, width, tile)
     }
     public static func _sampledGroups(
-        _ w: UnsafePointer<lk_grouped>, _ block: Int, _ a: UnsafePointer<Double>, _ b: UnsafePointer<Double>, _ width: Int,
+        _ w: UnsafePointer<lk_grouped>, _ block: Int, _ a: UnsafePointer<Double>, _ b: UnsafePointer<Double>,
+        _ width: Int,
         _ add: Bool, _ values: UnsafeMutablePointer<Double>
     ) {
         Kernels.best.sampled_groups_f64(w, block, a, b, width, add ? 1 : 0, values)
