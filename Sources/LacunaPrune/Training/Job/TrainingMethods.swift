@@ -173,7 +173,8 @@ public enum TrainingMethods {
                     throw LacunaError.invalidArgument("variant", reason: "'\(name)' is none of wide, doped")
                 }
                 return try IsoFLOPTraining(
-                    SparseIFT(sparsity: sparsity), variant: variant, settings: moves(.gradient, .uniform(sparsity), options))
+                    SparseIFT(sparsity: sparsity), variant: variant,
+                    settings: moves(.gradient, .uniform(sparsity), options))
             }
         ),
         (
