@@ -1,21 +1,21 @@
 """Times training steps with PyTorch: the dense networks of `lacuna-bench training`.
 
-    python3 Scripts/peers_training.py [THREADS]
+    python3 Scripts/peers_training.py [--threads 1,2] [--output training-peers.json]
 
-Needs torch. Prints the minimum and the median of each step in milliseconds. Adam is the fused one where PyTorch has it.
+Needs torch. Prints the minimum and the median of each step; with --output, writes what
+`lacuna-bench training --training-peers FILE` sets its own steps against. Adam is the fused one where PyTorch has it.
+Run both with nothing beside them, one right after the other.
 """
 
+import argparse
+import json
+import os
 import statistics
-import sys
 import time
 
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
-
-threads = int(sys.argv[1]) if len(sys.argv) > 1 else 1
-torch.set_num_threads(threads)
-torch.manual_seed(0)
 
 
 class Block(nn.Module):
@@ -48,25 +48,62 @@ class GPT(nn.Module):
         return self.norm(x) @ self.tok.weight.T
 
 
-def measure(name, model, loss, rounds):
+def mlp(*widths):
+    layers = [part for pair in zip(widths, widths[1:]) for part in (nn.Linear(*pair), nn.ReLU())]
+    return nn.Sequential(*layers[:-1])
+
+
+def networks():
+    """Name, model, loss and number of steps of each network. The names are those of `lacuna-bench`."""
+    x, y = torch.randn(64, 784), torch.arange(64) % 10
+    ids = (torch.arange(1024) * 37 % 512).view(8, 128)
+
+    def classify(model):
+        return lambda: F.cross_entropy(model(x), y)
+
+    small, wide, gpt = mlp(784, 512, 512, 10), mlp(784, 2048, 2048, 10), GPT(512, 128, 128, 4, 4)
+    yield "MLP 784-512-512-10, batch 64", small, classify(small), 300
+    yield (
+        "GPT of 4 layers, d 128, 8 x 128 tokens", gpt,
+        lambda: F.cross_entropy(gpt(ids).view(-1, 512), ids.view(-1)), 60)
+    yield "MLP 784-2048-2048-10, batch 64", wide, classify(wide), 100
+
+
+def measure(model, loss, steps):
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-4, fused=True)
     times = []
-    for _ in range(rounds):
+    for _ in range(steps):
         begin = time.perf_counter()
         optimizer.zero_grad(set_to_none=True)
         loss().backward()
         optimizer.step()
-        times.append(1e3 * (time.perf_counter() - begin))
-    times = times[3:]
-    print(f"{name}: min {min(times):.2f} ms, median {statistics.median(times):.2f} ms ({threads} threads)")
+        times.append(time.perf_counter() - begin)
+    return times[3:]
 
 
-mlp = nn.Sequential(nn.Linear(784, 512), nn.ReLU(), nn.Linear(512, 512), nn.ReLU(), nn.Linear(512, 10))
-x, y = torch.randn(64, 784), torch.arange(64) % 10
-print("torch", torch.__version__, torch.backends.cpu.get_cpu_capability())
-measure("MLP 784-512-512-10, batch 64", mlp, lambda: F.cross_entropy(mlp(x), y), 300)
-gpt = GPT(512, 128, 128, 4, 4)
-ids = (torch.arange(1024) * 37 % 512).view(8, 128)
-measure("GPT of 4 layers, d 128, 8 x 128 tokens", gpt, lambda: F.cross_entropy(gpt(ids).view(-1, 512), ids.view(-1)), 40)
-wide = nn.Sequential(nn.Linear(784, 2048), nn.ReLU(), nn.Linear(2048, 2048), nn.ReLU(), nn.Linear(2048, 10))
-measure("MLP 784-2048-2048-10, batch 64", wide, lambda: F.cross_entropy(wide(x), y), 60)
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    processors = os.cpu_count() or 1
+    parser.add_argument("--threads", default=",".join(str(n) for n in sorted({1, processors})))
+    parser.add_argument("--output")
+    arguments = parser.parse_args()
+    torch.manual_seed(0)
+    results = []
+    for threads in [int(text) for text in arguments.threads.split(",")]:
+        torch.set_num_threads(threads)
+        for name, model, loss, steps in networks():
+            times = measure(model, loss, steps)
+            results.append({
+                "name": name, "threads": threads, "seconds": statistics.median(times), "best": min(times)})
+            print(
+                f"{name}, {threads} threads: min {1e3 * min(times):.2f} ms, "
+                f"median {1e3 * statistics.median(times):.2f} ms", flush=True)
+    if arguments.output:
+        version = f"PyTorch {torch.__version__} ({torch.backends.cpu.get_cpu_capability()})"
+        with open(arguments.output + ".partial", "w", encoding="utf-8") as file:
+            json.dump({"version": version, "results": results}, file, indent=1)
+        os.replace(arguments.output + ".partial", arguments.output)
+
+
+if __name__ == "__main__":
+    main()

@@ -16,6 +16,7 @@
 #include "kernels_spmm.h"
 #include "kernels_segments.h"
 #include "kernels_sddmm.h"
+#include "kernels_groups.h"
 #include "kernels_blocks.h"
 #include "kernels_transpose.h"
 #include "kernels_spgemm.h"

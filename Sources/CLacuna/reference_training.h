@@ -17,6 +17,12 @@ lk_spgemm_f32 reference_spgemm_f32, reference_spgemm_min_plus_f32;
 lk_spgemm_f64 reference_spgemm_f64, reference_spgemm_min_plus_f64;
 lk_spgemm_u8 reference_spgemm_boolean;
 lk_gemv_csr_f64 reference_gemv_csr_f64;
+lk_groups_f32 reference_product_groups_f32;
+lk_groups_f64 reference_product_groups_f64;
+lk_groups_transposed_f32 reference_transposed_groups_f32;
+lk_groups_transposed_f64 reference_transposed_groups_f64;
+lk_groups_sampled_f32 reference_sampled_groups_f32;
+lk_groups_sampled_f64 reference_sampled_groups_f64;
 lk_blocks_f32 reference_product_blocks_f32, reference_transposed_blocks_f32;
 lk_sampled_blocks_f32 reference_sampled_blocks_f32;
 void reference_transpose_add_f32(
@@ -39,7 +45,10 @@ void reference_combine_f64(double alpha, const double *x, double beta, double *y
   .transposed_segments_f64 = N(transposed_segments_f64), .sampled_f32 = N(sampled_f32),                        \
   .sampled_f64 = N(sampled_f64), .product_blocks_f32 = N(product_blocks_f32),                                  \
   .transposed_blocks_f32 = N(transposed_blocks_f32), .sampled_blocks_f32 = N(sampled_blocks_f32),              \
-  .transpose_add_f32 = N(transpose_add_f32),                                    \
+  .product_groups_f32 = N(product_groups_f32), .product_groups_f64 = N(product_groups_f64),                    \
+  .transposed_groups_f32 = N(transposed_groups_f32), .transposed_groups_f64 = N(transposed_groups_f64),        \
+  .sampled_groups_f32 = N(sampled_groups_f32), .sampled_groups_f64 = N(sampled_groups_f64),                    \
+  .transpose_add_f32 = N(transpose_add_f32),                                                                   \
   .transpose_add_f64 = N(transpose_add_f64), .combine_f32 = N(combine_f32), .combine_f64 = N(combine_f64)
 
 // The parts of a table of scalar functions and of a level's table that belong to this file.

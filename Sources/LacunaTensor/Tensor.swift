@@ -86,6 +86,21 @@ public struct Tensor<Scalar: TensorScalar>: Sendable {
         }
     }
 
+    /// The rows of a matrix at `indices`, in that order.
+    public func selectingRows(_ indices: some Collection<Int>) -> Tensor {
+        precondition(rank == 2 && indices.allSatisfy { $0 >= 0 && $0 < shape[0] })
+        var result = Tensor(uninitialized: [indices.count, columns])
+        let width = columns
+        withPointer { source in
+            result.withMutablePointer { target in
+                for (i, row) in indices.enumerated() {
+                    (target + i * width).update(from: source + row * width, count: width)
+                }
+            }
+        }
+        return result
+    }
+
     /// A copy of rows `range` of a matrix.
     public func rows(_ range: Range<Int>) -> Tensor {
         precondition(rank == 2 && range.lowerBound >= 0 && range.upperBound <= shape[0])

@@ -1,5 +1,6 @@
 import CLacuna
 import LacunaLearn
+import LacunaSparse
 import LacunaTensor
 import Testing
 
@@ -79,20 +80,57 @@ import Testing
         #expect(agree(y, y64))
     }
 
-    @Test(arguments: levels, [1, 16, 63, 64, 200]) func expandAndCompress(level: Int32, n: Int) {
+    /// N:M masks of every level are those of the general selection, ties, ragged groups and NaN included.
+    @Test(arguments: levels, [(2, 4), (1, 2), (4, 8), (1, 16), (3, 32), (7, 64)])
+    func largestOfGroups(level: Int32, group: (n: Int, m: Int)) throws {
         let k = kernels(level)
+        var generator = SeededGenerator(seed: UInt64(group.m))
+        for columns in [1, 7, 64, 90, 200] {
+            let rows = 9
+            var weight = Tensor<Float>(normal: [rows, columns], using: &generator)
+            for i in 0..<rows * columns where i % 3 == 0 { weight[i / columns, i % columns] = Float(i % 2) - 1 }
+            weight[0, 0] = .nan
+            var scores = weight
+            for r in 0..<rows { for c in 0..<columns { scores[r, c] = weight[r, c].isNaN ? 0 : abs(weight[r, c]) } }
+            for axis in [Pattern.Axis.input, .output] {
+                let pattern = Pattern.nm(n: group.n, m: group.m, axis: axis)
+                let expected = try Selection.mask(scores: scores, pattern: pattern)
+                var found = Mask(rows: rows, columns: columns)
+                weight.withPointer { w in
+                    if axis == .output {
+                        k.keep_along_columns(w, rows, columns, group.n, group.m, &found.words, found.wordsPerRow)
+                    } else {
+                        for r in 0..<rows {
+                            var words = [UInt64](repeating: 0, count: found.wordsPerRow)
+                            k.keep_along_rows(w + r * columns, columns, group.n, group.m, &words)
+                            for (i, word) in words.enumerated() { found.words[r * found.wordsPerRow + i] = word }
+                        }
+                    }
+                }
+                #expect(found == expected, "\(pattern), \(columns) columns")
+                #expect(try Mask(largestMagnitudesOf: weight, pattern: pattern) == expected)
+            }
+        }
+        let odd = Tensor<Float>(normal: [5, 12], using: &generator)
+        #expect(try Mask(largestMagnitudesOf: odd, pattern: .nm(n: 1, m: 3)).satisfies(.nm(n: 1, m: 3)))
+        #expect(throws: LacunaError.self) { try Mask(largestMagnitudesOf: odd, pattern: .nm(n: 5, m: 4)) }
+    }
+
+    @Test(arguments: levels, [1, 31, 64, 130]) func scaledByMasks(level: Int32, n: Int) {
         var generator = SeededGenerator(seed: UInt64(n))
-        let words = (0..<(n + 63) / 64).map { _ in generator.next() & generator.next() }
-        let kept = (0..<n).filter { words[$0 / 64] >> UInt64($0 % 64) & 1 == 1 }
-        let dense = Buffer<Float>(numbers(n, 3))
-        let values = Buffer<Float>(repeating: 1, count: kept.count)
-        k.compress(dense.pointer, words, n, values.pointer, 1)
-        #expect(values.array == kept.map { dense.pointer[$0] + 1 })
-        k.compress(dense.pointer, words, n, values.pointer, 0)
-        #expect(values.array == kept.map { dense.pointer[$0] })
-        let back = Buffer<Float>(repeating: 9, count: n)
-        k.expand(values.pointer, words, n, back.pointer)
-        #expect((0..<n).allSatisfy { back.pointer[$0] == (kept.contains($0) ? dense.pointer[$0] : 0) })
+        let words = (0..<(n + 63) / 64).map { _ in generator.next() }
+        var x = numbers(n, 3)
+        x[0] = .infinity
+        let old = numbers(n, 4)
+        var (y, z) = (old, old)
+        kernels(level).scale_masked(x, words, n, 2, 0, &y, 0)
+        kernels(level).scale_masked(x, words, n, 0, -3, &z, 1)
+        for i in 0..<n {
+            let isKept = words[i / 64] >> UInt64(i % 64) & 1 == 1
+            #expect(y[i] == (isKept ? 2 * x[i] : 0))
+            let expected = isKept ? old[i] : old[i] - 3 * x[i]
+            #expect(z[i] == expected || abs(z[i] - expected) < 1e-5)
+        }
     }
 
     @Test(arguments: levels) func optimizers(level: Int32) {

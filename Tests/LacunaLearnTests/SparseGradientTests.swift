@@ -10,17 +10,15 @@ import Testing
     }
 
     @Test(arguments: [(3, 5, 7, 0.4), (2, 70, 9, 0.1), (1, 4, 66, 0.5), (5, 6, 4, 1.0)])
-    func compressedRowsAndBits(m: Int, n: Int, k: Int, keep: Double) {
+    func compressedRowsAndGroups(m: Int, n: Int, k: Int, keep: Double) {
         let mask = mask(n, k, keep: keep, seed: 3)
         let pattern = CSRPattern(mask)
         let x = randomTensor([m, k], seed: 1)
         let values = randomTensor([mask.keptCount], seed: 2)
         let bias = randomTensor([n], seed: 4)
         checkGradients([x, values, bias]) { $0[0].linear(csr: pattern, values: $0[1], bias: $0[2]) }
-        let starts = mask.keptCounts.reduce(into: [0]) { $0.append($0.last! + $1) }
-        checkGradients([x, values, bias]) {
-            $0[0].linear(bits: mask, rowStarts: starts, values: $0[1], bias: $0[2])
-        }
+        let groups = GroupPattern(mask)
+        checkGradients([x, values, bias]) { $0[0].linear(groups: groups, values: $0[1], bias: $0[2]) }
     }
 
     @Test func blocks() throws {
@@ -32,6 +30,46 @@ import Testing
         ]) { $0[0].linear(blocks: pattern, values: $0[1], bias: $0[2]) }
         #expect(throws: LacunaError.self) { try BlockPattern(mask, blockRows: 4, blockColumns: 3) }
         #expect(throws: LacunaError.self) { try BlockPattern(mask, blockRows: 3, blockColumns: 3) }
+    }
+
+    @Test(arguments: [Sliding(), Sliding(padding: 1), Sliding(stride: 2, padding: 1, dilation: 2)])
+    func patches(sliding: Sliding) {
+        checkGradients([randomTensor([3, 2, 6, 5], seed: 1)]) { $0[0].patches(3, sliding: sliding) }
+        // A convolution is a product with patches, and under a mask the product of what the mask keeps.
+        let mask = mask(4, 18, keep: 0.5, seed: 3)
+        let (csr, groups) = (CSRPattern(mask), GroupPattern(mask))
+        let (x, values) = (randomTensor([2, 2, 6, 5], seed: 1), randomTensor([mask.keptCount], seed: 2))
+        checkGradients([x, values]) { $0[0].patches(3, sliding: sliding).linear(csr: csr, values: $0[1]) }
+        checkGradients([x, values]) { $0[0].patches(3, sliding: sliding).linear(groups: groups, values: $0[1]) }
+    }
+
+    /// A convolution in every storage computes what the dense one with the same zeros computes, gradients included.
+    @Test(arguments: ["masked", "csr", "bitmask", "bsr4x6"]) func sparseConvolutions(storage: String) throws {
+        var generator = SeededGenerator(seed: 5)
+        let sliding = Sliding(stride: 2, padding: 1)
+        let sparse = SparseConv2d(
+            inputChannels: 2, outputChannels: 8, kernelSize: 3, sliding: sliding, using: &generator)
+        let dense = Conv2d(inputChannels: 2, outputChannels: 8, kernelSize: 3, sliding: sliding, using: &generator)
+        let small = mask(2, 3, keep: 0.6, seed: 6)
+        let mask = Mask(rows: 8, columns: 18) { small[$0 / 4, $1 / 6] }
+        dense.weight.value = mask.applied(to: sparse.product.weight.densified()).reshaped([8, 2, 3, 3])
+        try sparse.product.sparsify(SparseStorage(storage), mask: mask)
+        #expect(sparse.linears.map(\.name) == [""] && sparse.inputChannels == 2)
+        let x = Tensor<Float>(normal: [3, 2, 7, 6], using: &generator)
+        let dy = Tensor<Float>(normal: [3, 8, 4, 3], using: &generator)
+        func run(_ layer: any UnaryLayer) -> (Tensor<Float>, Tensor<Float>) {
+            let tape = Tape<Float>()
+            let input = tape.variable(x)
+            let y = layer(input)
+            tape.backward(from: (y * tape.constant(dy)).sum())
+            return (y.value, input.gradient!)
+        }
+        let (a, b) = (run(sparse), run(dense))
+        #expect(a.0.shape == [3, 8, 4, 3] && close(a.0, b.0, 1e-5) && close(a.1, b.1, 1e-5))
+        #expect(close(sparse.product.bias!.gradient!, dense.bias!.gradient!, 1e-4))
+        SGD(learningRate: 0.1).step(sparse.parameters + dense.parameters)
+        let kept = mask.applied(to: dense.weight.value.reshaped([8, 18]))
+        #expect(close(sparse.product.weight.densified(), kept, 1e-4))
     }
 
     @Test(arguments: [0, 2]) func lowRankAndSparse(rank: Int) {
@@ -136,16 +174,18 @@ import Testing
         for (weight, values) in [(csr as any TrainableWeight, csr.values), (bits, bits.values)] {
             let now = weight.densified()
             #expect(values.count == second.keptCount)
-            var place = 0
-            for r in 0..<13 {
-                for c in 0..<70 where second[r, c] {
-                    let isOld = both[r, c]
-                    let start: Float = weight is CSRWeight ? Float(r * 100 + c) : 0
-                    #expect(now[r, c] == (isOld ? dense[r, c] : start))
-                    #expect(values.slots["first"]!.pointer[place] == (isOld ? 2 * dense[r, c] : 0))
-                    #expect(values.slots["second"]!.pointer[place] == (isOld ? 3 * dense[r, c] : 0))
-                    place += 1
-                }
+            var places: [(r: Int, c: Int)] = []
+            if weight is CSRWeight {
+                for r in 0..<13 { for c in 0..<70 where second[r, c] { places.append((r, c)) } }
+            } else {
+                bits.pattern.forEachEntry { places.append(($1, $2)) }
+            }
+            for (place, (r, c)) in places.enumerated() {
+                let isOld = both[r, c]
+                let start: Float = weight is CSRWeight ? Float(r * 100 + c) : 0
+                #expect(now[r, c] == (isOld ? dense[r, c] : start))
+                #expect(values.slots["first"]!.pointer[place] == (isOld ? 2 * dense[r, c] : 0))
+                #expect(values.slots["second"]!.pointer[place] == (isOld ? 3 * dense[r, c] : 0))
             }
         }
         csr.move(to: CSRPattern(second))

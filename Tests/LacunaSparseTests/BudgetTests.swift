@@ -55,6 +55,26 @@ import Testing
         #expect(clamped["a"] == 0 && clamped["b"] == 1020.0 / 1600)
     }
 
+    /// The last layer has the density given, the others share what is left as the plain budget would.
+    @Test func lastLayerApart() throws {
+        let layers: [SparsityBudget.Layer] = [("a", [256, 64]), ("b", [256, 256]), ("c", [10, 256])]
+        let total = 256 * 64 + 256 * 256 + 2560
+        for density in [1, 0.5, 0] {
+            let shares = try SparsityBudget.erdosRenyiKernelPlus(0.9, lastDensity: density).allocate(layers: layers)
+            let kept = layers.map { Int(((1 - shares[$0.name]!) * Double($0.shape.reduce(1, *))).rounded()) }
+            #expect(kept.reduce(0, +) == total - Selection.removedCount(sparsity: 0.9, of: total))
+            #expect(kept[2] == Int(density * 2560))
+            let (a, b) = (1 - shares["a"]!, 1 - shares["b"]!)
+            #expect(abs(a / b - (320.0 / (256 * 64)) / (512.0 / (256 * 256))) < 1e-2)
+        }
+        #expect(throws: LacunaError.self) {
+            try SparsityBudget.erdosRenyiKernelPlus(0.99, lastDensity: 1).allocate(layers: layers)
+        }
+        #expect(throws: LacunaError.self) {
+            try SparsityBudget.erdosRenyiKernelPlus(0.5, lastDensity: 2).allocate(layers: layers)
+        }
+    }
+
     @Test func randomModelsConserveTheTotal() throws {
         for seed in 0..<50 as Range<UInt64> {
             var generator = SeededGenerator(seed: seed)

@@ -36,6 +36,8 @@ struct Bench: ParsableCommand {
     var quick = false
     @Option(help: "What Scripts/peers.sh wrote: llama.cpp's speeds on this machine.")
     var peers: String?
+    @Option(help: "What Scripts/peers_training.py wrote: PyTorch's training steps on this machine.")
+    var trainingPeers: String?
     @Option(help: "Path of libmkl_rt (`pip install mkl` brings one): measures sparse products against it.")
     var mkl: String?
     @Option(help: "Where to write the results as JSON.")
@@ -70,7 +72,8 @@ struct Bench: ParsableCommand {
                     throw ValidationError("the suite regress needs --problems DIR")
                 }
             case .training:
-                report.sections += try TrainingSuite(settings: settings).sections()
+                let peer = try trainingPeers.map(PeerSteps.init(contentsOf:))
+                report.sections += try TrainingSuite(settings: settings, peer: peer).sections()
             }
         }
         print(report.text)

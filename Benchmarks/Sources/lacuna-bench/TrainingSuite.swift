@@ -6,28 +6,45 @@ import LacunaTensor
 /// Whole steps of training: forward, backward, Adam. `Scripts/peers_training.py` times the dense ones with PyTorch.
 struct TrainingSuite {
     let settings: Settings
+    /// What another program takes for the dense steps.
+    let peer: PeerSteps?
 
     func sections() throws -> [Section] { [networks(), try storages()] }
 
     /// The networks that the peer trains, too.
     private func networks() -> Section {
         settings.announce("training: dense networks")
-        let (mlp, gpt) = (MLPStep(widths: [784, 512, 512, 10]), GPTStep())
+        let (mlp, wide, gpt) = (
+            MLPStep(widths: [784, 512, 512, 10]), MLPStep(widths: [784, 2048, 2048, 10]), GPTStep()
+        )
         let candidates = [
             Candidate("MLP 784-512-512-10, batch 64", work: Work(operations: mlp.operations)) { _ in mlp.step() },
+            Candidate("MLP 784-2048-2048-10, batch 64", work: Work(operations: wide.operations)) { _ in wide.step() },
             Candidate("GPT of 4 layers, d 128, 8 x 128 tokens", work: Work(operations: gpt.operations)) { _ in
                 gpt.step()
             },
         ]
+        let peerText =
+            peer.map {
+                "*× peer* is the speed next to \($0.version), measured just before on the same machine by "
+                    + "`Scripts/peers_training.py`: the same networks, batches, fused Adam and as many threads."
+            } ?? "`Scripts/peers_training.py` times the same steps with PyTorch."
         return Section(
             "Training steps, dense",
             explanation: """
                 One step of training with Adam. Operations are those of the layers' products, forward and backward. \
-                `Scripts/peers_training.py` times the same steps with PyTorch.
+                \(peerText)
                 """,
-            columns: [.threads, .seconds, .spread, .operations],
+            columns: [.threads, .seconds, .spread, .operations] + (peer == nil ? [] : [.peerRatio]),
             rows: settings.forEachThreadCount { threads in
-                settings.timer(rounds: 20).measure(candidates).map { Row($0, threads: threads) }
+                settings.timer(rounds: 20).measure(candidates).map { measurement in
+                    var row = Row(measurement, threads: threads)
+                    if let rival = peer?.seconds(measurement.name, threads: threads) {
+                        row[.peerRatio] = rival / measurement.median
+                        row.bars = [.atLeast(.peerRatio, 1)]
+                    }
+                    return row
+                }
             })
     }
 

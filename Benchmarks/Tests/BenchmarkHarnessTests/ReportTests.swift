@@ -68,3 +68,10 @@ func timesChooseTheirUnit(seconds: Double, text: String) {
     #expect(merged.result(values: "bf16", phase: "decode", threads: 1)?.tokensPerSecond == 5)
     #expect(merged.result(values: "f32", phase: "prefill", threads: 1) == nil)
 }
+
+@Test func stepsOfAPeer() throws {
+    let json = #"{"version": "P 1", "results": [{"name": "MLP", "threads": 2, "seconds": 0.5, "best": 0.4}]}"#
+    let peer = try JSONDecoder().decode(PeerSteps.self, from: Data(json.utf8))
+    #expect(peer.seconds("MLP", threads: 2) == 0.5)
+    #expect(peer.seconds("MLP", threads: 1) == nil && peer.seconds("GPT", threads: 2) == nil)
+}

@@ -129,6 +129,35 @@ typedef void lk_sampled_f64(
     const uint32_t *row_start, const uint32_t *column, long r0, long r1, const double *a, const double *b, long width,
     int add, double *values);
 
+// A matrix under a mask of middling density, its columns in groups of four and its rows in blocks of LK_GROUP_ROWS. Part
+// (block b, group g) has index b * groups + g. Its rows are sorted by pattern, the bits 0...3 of which say which of the
+// four columns they keep; rows that keep none are left out. Values follow in that order, column by column within a row.
+enum { LK_GROUP_ROWS = 128 };
+typedef struct lk_grouped {
+  const void *values;           // f32 or f64
+  const uint8_t *row;           // the rows of every part, from the first of the block
+  const uint32_t *first;        // [parts + 1], in `row`
+  const uint32_t *value_first;  // [parts + 1], in `values`
+  const uint8_t *counts;        // [parts, 15]: how many rows have pattern 1...15
+  long columns, groups, blocks;
+} lk_grouped;
+
+// Panels as above, of `columns` or of rows.
+//
+// product:    tile[r - block * LK_GROUP_ROWS, t] += Σ_c W[r, c] panel[c, t] for the rows r of a block
+// transposed: tile[c - 4 * from, t] += Σ_r W[r, c] panel[r, t] for the columns c of groups from..<to
+// sampled:    values = (add ? values : 0) + Σ_t a[r, t] b[c, t] for the values of a block
+typedef void lk_groups_f32(const lk_grouped *w, long block, const float *panel, long width, float *tile);
+typedef void lk_groups_f64(const lk_grouped *w, long block, const double *panel, long width, double *tile);
+typedef void lk_groups_transposed_f32(
+    const lk_grouped *w, long from, long to, const float *panel, long width, float *tile);
+typedef void lk_groups_transposed_f64(
+    const lk_grouped *w, long from, long to, const double *panel, long width, double *tile);
+typedef void lk_groups_sampled_f32(
+    const lk_grouped *w, long block, const float *a, const float *b, long width, int add, float *values);
+typedef void lk_groups_sampled_f64(
+    const lk_grouped *w, long block, const double *a, const double *b, long width, int add, double *values);
+
 // out[i] = Σ_c W[r0 + i, c] x[c] for rows r0..<r1.
 typedef void lk_gemv_csr_f64(
     const uint32_t *row_start, const uint32_t *column, const double *values, const double *x, long r0, long r1,
@@ -317,6 +346,12 @@ typedef struct lk_table {
   lk_segments_f64 *product_segments_f64, *transposed_segments_f64;
   lk_sampled_f32 *sampled_f32;
   lk_sampled_f64 *sampled_f64;
+  lk_groups_f32 *product_groups_f32;
+  lk_groups_f64 *product_groups_f64;
+  lk_groups_transposed_f32 *transposed_groups_f32;
+  lk_groups_transposed_f64 *transposed_groups_f64;
+  lk_groups_sampled_f32 *sampled_groups_f32;
+  lk_groups_sampled_f64 *sampled_groups_f64;
   lk_blocks_f32 *product_blocks_f32, *transposed_blocks_f32;
   lk_sampled_blocks_f32 *sampled_blocks_f32;
 

@@ -115,10 +115,13 @@ typedef struct lk_training {
   void (*rotate)(const void *x, const int32_t *positions, const void *cosines, const void *sines, double sign, void *y,
                  long r, long stride, long dimensions, int add);
 
-  // Of n numbers those whose bit is set, one after the other: `expand` puts them back between zeros, `compress` picks
-  // them out. `expand` reads up to 64 bytes behind the last value.
-  void (*expand)(const void *values, const uint64_t *words, long n, void *dense);
-  void (*compress)(const void *dense, const uint64_t *words, long n, void *values, int add);
+  // Sets the bits of the n largest magnitudes of every m consecutive entries, of equals the later ones; not-a-number counts
+  // as 0. Of an incomplete group of t entries n t / m are kept, rounded up. Along a row of `columns` entries m is a power of
+  // two up to 64; along the columns of a matrix [rows, columns], whose bits are words_per_row words a row, up to 64.
+  void (*keep_along_rows)(const void *x, long columns, long n, long m, uint64_t *words);
+  void (*keep_along_columns)(const void *x, long rows, long columns, long n, long m, uint64_t *words, long words_per_row);
+  // y (+)= x times `on` where the bit is set and `off` where it is not; a factor 0 gives 0 whatever x is.
+  void (*scale_masked)(const void *x, const uint64_t *words, long n, double on, double off, void *y, int add);
   // y[places[i]] += x[i], and y[i] (+)= x[places[i]]
   void (*scatter_add)(const void *x, const int32_t *places, long n, void *y);
   void (*gather)(const void *x, const int32_t *places, long n, void *y, int add);

@@ -30,9 +30,7 @@
 
 #pragma clang attribute push(__attribute__((target("arch=x86-64-v4,no-prefer-256-bit"))), apply_to = function)
 #define SUFFIX _f32_avx512
-#define HAS_COMPRESSION 1
 #include "training_level.h"
-#undef HAS_COMPRESSION
 #pragma clang attribute pop
 #endif
 #undef T

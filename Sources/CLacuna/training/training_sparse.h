@@ -1,43 +1,71 @@
-// Sparse weights between their stored values and dense tiles.
+// Entries at listed places of a matrix, and masks of bits.
 
-static void K(expand)(const void *values_, const uint64_t *words, long n, void *dense_) {
-  const T *values = values_;
-  T *dense = dense_;
-  long i = 0;
-#ifdef HAS_COMPRESSION
-  for (; i + 16 <= n; i += 16) {
-    __mmask16 bits = (__mmask16)(words[i / 64] >> (i % 64));
-    _mm512_storeu_ps(dense + i, _mm512_maskz_expand_ps(bits, _mm512_loadu_ps(values)));
-    values += __builtin_popcount(bits);
-  }
-#endif
-  for (; i < n; i++) {
-    int set = (int)(words[i / 64] >> (i % 64) & 1);
-    dense[i] = set ? *values : 0;
-    values += set;
+// An entry's rank among its group's is the number of those that go before it: larger ones, and equal ones behind it. The
+// ranks of 64 columns are found together, by comparing them with themselves moved by 1, 2, ... m - 1 places.
+static void K(keep_along_rows)(const void *x_, long columns, long n, long m, uint64_t *words) {
+  const T *x = x_;
+  for (long first = 0; first < columns; first += 64) {
+    const int count = columns - first < 64 ? (int)(columns - first) : 64;
+    // With room on both sides for neighbours that do not count; entries beyond the last go behind all others.
+    T padded[192];
+    T *a = padded + 64;
+    int rank[64] = {0};
+    for (int i = 0; i < 192; i++) padded[i] = -1;
+    for (int i = 0; i < count; i++) a[i] = x[first + i] == x[first + i] ? ABS(x[first + i]) : 0;
+    for (int d = 1; d < (int)m; d++)
+      for (int i = 0; i < 64; i++) {
+        const int place = i & ((int)m - 1);
+        rank[i] += (place + d < (int)m) & (a[i + d] >= a[i]);
+        rank[i] += (place >= d) & (a[i - d] > a[i]);
+      }
+    // A last, incomplete group of t entries keeps n t / m of them, rounded up.
+    const int t = count & ((int)m - 1), limit = (int)((n * t + m - 1) / m);
+    uint64_t word = 0;
+    for (int i = 0; i < count; i++) word |= (uint64_t)(rank[i] < (i < count - t ? (int)n : limit)) << i;
+    words[first / 64] = word;
   }
 }
 
-static void K(compress)(const void *dense_, const uint64_t *words, long n, void *values_, int add) {
-  const T *dense = dense_;
-  T *values = values_;
-  long i = 0;
-#ifdef HAS_COMPRESSION
-  for (; i + 16 <= n; i += 16) {
-    __mmask16 bits = (__mmask16)(words[i / 64] >> (i % 64));
-    int count = __builtin_popcount(bits);
-    __mmask16 first = (__mmask16)((1u << count) - 1);
-    __m512 picked = _mm512_maskz_compress_ps(bits, _mm512_loadu_ps(dense + i));
-    if (add) picked = _mm512_add_ps(picked, _mm512_maskz_loadu_ps(first, values));
-    _mm512_mask_storeu_ps(values, first, picked);
-    values += count;
-  }
-#endif
-  for (; i < n; i++)
-    if (words[i / 64] >> (i % 64) & 1) {
-      *values = (add ? *values : 0) + dense[i];
-      values++;
+static void K(keep_along_columns)(
+    const void *x_, long rows, long columns, long n, long m, uint64_t *words, long words_per_row) {
+  const T *x = x_;
+  T a[64 * 64];
+  for (long first = 0; first < rows; first += m) {
+    const long t = rows - first < m ? rows - first : m, limit = (n * t + m - 1) / m;
+    for (long c = 0; c < columns; c += 64) {
+      const int count = columns - c < 64 ? (int)(columns - c) : 64;
+      for (long i = 0; i < t; i++)
+        for (int j = 0; j < count; j++) {
+          T value = x[(first + i) * columns + c + j];
+          a[i * 64 + j] = value == value ? ABS(value) : 0;
+        }
+      for (long i = 0; i < t; i++) {
+        int rank[64] = {0};
+        for (long k = 0; k < i; k++)
+          for (int j = 0; j < count; j++) rank[j] += a[k * 64 + j] > a[i * 64 + j];
+        for (long k = i + 1; k < t; k++)
+          for (int j = 0; j < count; j++) rank[j] += a[k * 64 + j] >= a[i * 64 + j];
+        uint64_t word = 0;
+        for (int j = 0; j < count; j++) word |= (uint64_t)(rank[j] < (int)limit) << j;
+        words[(first + i) * words_per_row + c / 64] = word;
+      }
     }
+  }
+}
+
+static void K(scale_masked)(const void *x_, const uint64_t *words, long n, double on_, double off_, void *y_, int add) {
+  const T *x = x_, on = (T)on_, off = (T)off_;
+  T *y = y_;
+  for (long first = 0; first < n; first += 32) {
+    const uint32_t bits = (uint32_t)(words[first / 64] >> (first % 64));
+    const int count = n - first < 32 ? (int)(n - first) : 32;
+    for (int i = 0; i < count; i++) {
+      const T factor = bits >> i & 1 ? on : off;
+      // What counts for nothing may be anything, infinities included.
+      const T value = factor == 0 ? 0 : factor * x[first + i];
+      y[first + i] = add ? y[first + i] + value : value;
+    }
+  }
 }
 
 static void K(scatter_add)(const void *x_, const int32_t *places, long n, void *y_) {

@@ -10,7 +10,7 @@ struct TrainCommand: ParsableCommand {
         abstract: "Trains a network, dense or sparse from the first step, as a configuration file says.",
         discussion: """
             Examples:
-              lacuna train --example mlp-fashion > run.toml     a file to start from; also cnn-fashion, gpt-austen
+              lacuna train --example mlp-fashion > run.toml     a file to start from
               lacuna train run.toml --output runs/first
               lacuna train --resume runs/first                  after Ctrl-C, which writes a checkpoint, or a crash
 
@@ -27,7 +27,10 @@ struct TrainCommand: ParsableCommand {
     @Option(help: ArgumentHelp("Go on with the run in this directory.", valueName: "directory"))
     var resume: String?
 
-    @Option(help: ArgumentHelp("Print this example configuration.", valueName: "name"))
+    @Option(
+        help: ArgumentHelp(
+            "Print this example configuration: \(TrainingJob.examples.map(\.name).joined(separator: ", ")).",
+            valueName: "name"))
     var example: String?
 
     @OptionGroup var form: JSONOption

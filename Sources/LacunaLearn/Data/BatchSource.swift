@@ -31,6 +31,8 @@ public struct LabelledExamples: Sendable {
     }
 
     public var count: Int { labels.count }
+    /// The inputs as rows, [n, features].
+    public var rows: Tensor<Float> { inputs.reshaped([count, inputShape.reduce(1, *)]) }
     /// Shape of one input.
     public var inputShape: [Int] { Array(inputs.shape.dropFirst()) }
 
@@ -81,19 +83,20 @@ public struct ShuffledBatches: BatchSource {
 }
 
 /// The order of the examples in each epoch, the last one asked for kept.
-private final class EpochOrder: @unchecked Sendable {
+public final class EpochOrder: @unchecked Sendable {
     private let count: Int
     private let seed: UInt64
     private let lock = ThreadLock()
     private var epoch = -1
     private var order: [Int] = []
 
-    init(count: Int, seed: UInt64) {
+    public init(count: Int, seed: UInt64) {
         self.count = count
         self.seed = seed
     }
 
-    func indices(epoch wanted: Int) -> [Int] {
+    /// All of `0..<count`, shuffled by the seed and the epoch alone.
+    public func indices(epoch wanted: Int) -> [Int] {
         lock.withLock {
             if epoch != wanted {
                 var generator = SeededGenerator(seed: seed, stream: 0xE90C &+ UInt64(wanted))

@@ -86,7 +86,7 @@ public final class BatchNorm: UnaryLayer {
     /// Unbiased, as is customary.
     public let runningVariance: Parameter<Float>
     /// How much a batch weighs in the running statistics.
-    public let momentum: Float
+    public var momentum: Float
     public let epsilon: Double
 
     public init(channels: Int, momentum: Float = 0.1, epsilon: Double = 1e-5) {

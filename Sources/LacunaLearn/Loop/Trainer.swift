@@ -139,20 +139,28 @@ public final class Trainer<Source: BatchSource> {
         let loader = Prefetcher(source, first: run.step * plan.accumulation)
         defer { loader.stop() }
         var recent = (sum: 0.0, count: 0)
+        // The last line waits for what the hooks do at the end.
+        var line: [(name: String, value: Double)] = []
+        func record() throws {
+            if line.isEmpty { return }
+            let metrics = TrainingMetrics(step: run.step, values: line)
+            report.metrics.append(metrics)
+            try log?.append(metrics)
+        }
         while run.step < plan.steps && report.stoppedEarly == nil {
             run.metrics = []
             let (value, norm) = try step(loader, parameters)
             recent = (recent.sum + value, recent.count + 1)
             run.step += 1
             let isLast = run.step == plan.steps
-            var line: [(name: String, value: Double)] = []
+            line = []
             if run.step % plan.logEvery == 0 || isLast {
                 line = [("loss", recent.sum / Double(recent.count)), ("learning_rate", run.optimizer.learningRate)]
                 if let norm { line.append(("gradient_norm", norm)) }
                 recent = (0, 0)
             }
             line += run.metrics
-            if let evaluate, isLast || (plan.evaluateEvery > 0 && run.step % plan.evaluateEvery == 0) {
+            if let evaluate, !isLast && plan.evaluateEvery > 0 && run.step % plan.evaluateEvery == 0 {
                 let found = try evaluated(evaluate, parameters)
                 line += found
                 report.evaluation = TrainingMetrics(step: run.step, values: found)
@@ -166,12 +174,8 @@ public final class Trainer<Source: BatchSource> {
                     }
                 }
             }
-            if !line.isEmpty {
-                let metrics = TrainingMetrics(step: run.step, values: line)
-                report.metrics.append(metrics)
-                try log?.append(metrics)
-            }
             let isDone = isLast || report.stoppedEarly != nil
+            if !isDone { try record() }
             progress?.update(
                 task: "training", completed: run.step, total: plan.steps, detail: "loss \(Self.short(value))")
             let isCancelled = progress?.isCancelled ?? false
@@ -184,7 +188,17 @@ public final class Trainer<Source: BatchSource> {
             if isCancelled && !isDone { throw LacunaError.cancelled }
             if isInterrupted && !isDone { return report }
         }
+        run.metrics = []
         for hook in hooks { try hook.end(run) }
+        line += run.metrics
+        // What is evaluated last is what is kept: hooks may have masked, sliced or averaged it.
+        if let evaluate, !hooks.isEmpty || report.evaluation?.step != run.step {
+            let found = try evaluated(evaluate, parameters)
+            line.removeAll { old in found.contains { $0.name == old.name } }
+            line += found
+            report.evaluation = TrainingMetrics(step: run.step, values: found)
+        }
+        try record()
         if let directory { try ModelFile.save(run.model, to: FileSystem.join(directory, "model.safetensors")) }
         report.steps = run.step
         report.seconds = monotonicSeconds() - begin

@@ -36,19 +36,19 @@ public final class MLP: UnaryLayer {
 }
 
 /// A small convolutional network: stages of convolution, batch norm, ReLU and pooling, then a linear classifier on the
-/// means of the channels.
+/// means of the channels. Convolutions are linear layers on patches, which methods make sparse like any other.
 public final class ConvNet: UnaryLayer {
-    public let convolutions: [Conv2d]
+    public let convolutions: [SparseConv2d]
     public let norms: [BatchNorm]
     public let classifier: Linear
 
     /// - Parameter channels: Of each stage; every stage but the last halves the image.
     public init(inputChannels: Int, channels: [Int], classes: Int, using generator: inout SeededGenerator) {
-        var convolutions: [Conv2d] = []
+        var convolutions: [SparseConv2d] = []
         var from = inputChannels
         for count in channels {
             convolutions.append(
-                Conv2d(
+                SparseConv2d(
                     inputChannels: from, outputChannels: count, kernelSize: 3, sliding: Sliding(padding: 1),
                     bias: false,
                     initialization: .he, using: &generator))

@@ -164,6 +164,43 @@ extension Variable {
         return y
     }
 
+    /// What a kernel of `size` by `size` sees of images [n, channels, height, width] at each of its places: rows
+    /// [n · places, channels · size · size], places row by row, zeros outside the images.
+    public func patches(_ size: Int, sliding: Sliding = Sliding()) -> Variable {
+        precondition(shape.count == 4, "patches are of images, not of \(shape)")
+        let (n, channels, area) = (shape[0], shape[1], shape[2] * shape[3])
+        var window = sliding.window(
+            channels: channels, height: shape[2], width: shape[3], kernelHeight: size, kernelWidth: size)
+        let (taps, places) = (channels * size * size, window.out_height * window.out_width)
+        let (k, pool) = (Scalar.kernels, tape.pool)
+        let y = tape.output([n * places, taps], self)
+        let pieces = min(n, 8)
+        let perPiece = (n + max(pieces, 1) - 1) / max(pieces, 1)
+        /// Calls `body` with every image and a matrix [taps, places] to work in.
+        func forEachImage(_ body: (_ image: Int, _ columns: UnsafeMutablePointer<Scalar>) -> Void) {
+            let columns = pool.take(pieces * taps * places)
+            Parallel.forEach(pieces) { piece in
+                for image in piece * perPiece..<max(min(n, (piece + 1) * perPiece), piece * perPiece) {
+                    body(image, columns.pointer + piece * taps * places)
+                }
+            }
+        }
+        let (source, target) = (UnsafePointer(pointer), y.pointer)
+        forEachImage { image, columns in
+            k.pointee.unfold(source + image * channels * area, &window, columns)
+            Scalar._transpose(columns, places, taps, places, 1, 0, target + image * places * taps, taps)
+        }
+        tape.record(y) { [self] dy in
+            accumulateAdding { dx in
+                forEachImage { image, columns in
+                    Scalar._transpose(dy + image * places * taps, taps, places, taps, 1, 0, columns, places)
+                    k.pointee.fold_add(columns, &window, dx + image * channels * area)
+                }
+            }
+        }
+        return y
+    }
+
     private func depthwise(_ kernel: Variable, _ bias: Variable?, _ sliding: Sliding) -> Variable {
         let (n, channels) = (shape[0], shape[1])
         var window = sliding.window(

@@ -41,6 +41,14 @@ extension Optimizer {
     }
 }
 
+extension Optimizer {
+    /// Forgets what is kept about `parameters` and the steps done, as before the first step.
+    public func restart(_ parameters: [Parameter<Float>]) {
+        for parameter in parameters { for slot in slotNames { parameter.removeSlot(slot) } }
+        steps = 0
+    }
+}
+
 /// Stochastic gradient descent, with momentum (Polyak's or Nesterov's) and weight decay as part of the gradient.
 ///
 /// `v = momentum v + (1 - dampening)(g + decay w)`, `w -= rate v`.

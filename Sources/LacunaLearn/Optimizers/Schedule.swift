@@ -18,6 +18,8 @@ public indirect enum Schedule: Sendable, Hashable {
     case warmUp(steps: Int, then: Schedule)
     /// `initial` for `delay` steps, then `then` from its beginning.
     case delayed(by: Int, initial: Double, then: Schedule)
+    /// A schedule that begins anew every `period` steps, `times` times in all; the last goes on.
+    case repeating(Schedule, every: Int, times: Int)
     /// The value of the last entry whose step has come; before the first, its value.
     case steps([Step])
 
@@ -50,6 +52,9 @@ public indirect enum Schedule: Sendable, Hashable {
         case .warmUp(let steps, let then):
             return step < steps ? then(0) * Double(step + 1) / Double(steps) : then(step - steps)
         case .delayed(let delay, let initial, let then): return step < delay ? initial : then(step - delay)
+        case .repeating(let schedule, let period, let times):
+            let turn = min(step / max(period, 1), max(times, 1) - 1)
+            return schedule(step - turn * period)
         case .steps(let entries):
             return (entries.last { $0.from <= step } ?? entries.first)?.value ?? .nan
         }

@@ -4,7 +4,7 @@ import LacunaTensor
 
 /// Linear layers whose weight is a list of stored values: forward product, gradient of the input by the transposed
 /// product, gradient of the values by sampling the outer product at the pattern. Nothing of the weight's full size is
-/// kept; what a product needs of it goes through tiles.
+/// kept.
 extension Variable {
     /// `x Wᵀ + b` with `W` in compressed sparse rows.
     ///
@@ -18,27 +18,8 @@ extension Variable {
     ) -> Variable {
         precondition(
             columns == pattern.columns && values.count == pattern.count, "a pattern that does not fit \(shape)")
-        let (m, n, k) = (rows, pattern.rows, pattern.columns)
-        let y = tape.output(shape.dropLast() + [n], self, values, bias)
         let matrix = CompressedRows(pattern, buffer: values.storage.buffer(of: pattern.count))
-        matrix.multiply(UnsafePointer(pointer), leadingX: k, batch: m, into: y.pointer, leadingY: n)
-        if let bias { y.addRowInPlace(bias) }
-        tape.multiplyAdds += m * pattern.count
-        tape.record(y) { [self] dy in
-            bias?.accumulate { db, add in Scalar.kernels.pointee.column_sums(dy, db, m, n, add) }
-            values.accumulate { dv, add in
-                tape.multiplyAdds += m * pattern.count
-                matrix.accumulateGradient(
-                    output: dy, leadingY: n, input: UnsafePointer(pointer), leadingX: k, batch: m, into: dv,
-                    adding: add != 0)
-            }
-            denseGradient?(outerProduct(dy, outputs: n))
-            accumulate { dx, add in
-                tape.multiplyAdds += m * pattern.count
-                matrix.multiplyTransposed(dy, leadingY: n, batch: m, beta: Scalar(add), into: dx, leadingX: k)
-            }
-        }
-        return y
+        return linear(matrix, values: values, bias: bias, denseGradient: denseGradient)
     }
 
     /// `dYᵀ X` [outputs, columns].
@@ -53,71 +34,38 @@ extension Variable {
         return gradient
     }
 
-    /// `x Wᵀ + b` with `W` stored as one bit for every entry and the values of those set, row by row: N:M patterns.
+    /// `x Wᵀ + b` with `W` under a mask of middling density, such as an N:M pattern.
     ///
-    /// Rows are expanded by tiles that fit a cache and multiplied as dense ones: at a half or so of the entries no
-    /// sparse loop is faster.
-    ///
-    /// - Parameter rowStarts: Where each row begins in `values`, [rows + 1].
-    public func linear(bits mask: Mask, rowStarts: [Int], values: Variable, bias: Variable? = nil) -> Variable {
-        precondition(columns == mask.columns && values.count == rowStarts.last, "a mask that does not fit \(shape)")
-        let (m, n, k) = (rows, mask.rows, mask.columns)
+    /// - Parameter values: [pattern.count], in the order of the pattern.
+    public func linear(groups pattern: GroupPattern, values: Variable, bias: Variable? = nil) -> Variable {
+        precondition(
+            columns == pattern.columns && values.count == pattern.count, "a pattern that does not fit \(shape)")
+        let matrix = CompressedGroups(pattern, buffer: values.storage.buffer(of: pattern.count))
+        return linear(matrix, values: values, bias: bias, denseGradient: nil)
+    }
+
+    /// `x Wᵀ + b` with a matrix that has the products of training, whose values are `values`.
+    private func linear(
+        _ matrix: some PanelProducts<Scalar>, values: Variable, bias: Variable?,
+        denseGradient: ((Tensor<Scalar>) -> Void)?
+    ) -> Variable {
+        let (m, n, k) = (rows, matrix.rows, matrix.columns)
         let y = tape.output(shape.dropLast() + [n], self, values, bias)
-        let kernels = Scalar.kernels
-        let tileRows = 64
-        let tiles = (n + tileRows - 1) / tileRows
-        /// Rows of the tile, decoded one after the other.
-        func expand(_ range: Range<Int>, into tile: UnsafeMutablePointer<Scalar>) {
-            mask.words.withUnsafeBufferPointer { words in
-                for r in range {
-                    kernels.pointee.expand(
-                        values.pointer + rowStarts[r], words.baseAddress! + r * mask.wordsPerRow, k,
-                        tile + (r - range.lowerBound) * k)
-                }
-            }
-        }
-        let (x, out) = (UnsafePointer(pointer), y.pointer)
-        Parallel.forEach(tiles) { tile in
-            let range = tile * tileRows..<min(n, (tile + 1) * tileRows)
-            withUnsafeTemporaryAllocation(of: Scalar.self, capacity: range.count * k) { space in
-                expand(range, into: space.baseAddress!)
-                LinearAlgebra.gemm(
-                    m: m, n: range.count, k: k, x, leadingA: k, UnsafePointer(space.baseAddress!), leadingB: k,
-                    transposedB: true, into: out + range.lowerBound, leadingC: n)
-            }
-        }
+        matrix.multiply(UnsafePointer(pointer), leadingX: k, batch: m, into: y.pointer, leadingY: n)
         if let bias { y.addRowInPlace(bias) }
-        tape.multiplyAdds += m * values.count
+        tape.multiplyAdds += m * matrix.count
         tape.record(y) { [self] dy in
-            bias?.accumulate { db, add in kernels.pointee.column_sums(dy, db, m, n, add) }
+            bias?.accumulate { db, add in Scalar.kernels.pointee.column_sums(dy, db, m, n, add) }
             values.accumulate { dv, add in
-                tape.multiplyAdds += m * values.count
-                Parallel.forEach(tiles) { tile in
-                    let range = tile * tileRows..<min(n, (tile + 1) * tileRows)
-                    withUnsafeTemporaryAllocation(of: Scalar.self, capacity: range.count * k) { space in
-                        LinearAlgebra.gemm(
-                            m: range.count, n: k, k: m, dy + range.lowerBound, leadingA: n, transposedA: true, x,
-                            leadingB: k, into: space.baseAddress!, leadingC: k)
-                        mask.words.withUnsafeBufferPointer { words in
-                            for r in range {
-                                kernels.pointee.compress(
-                                    space.baseAddress! + (r - range.lowerBound) * k,
-                                    words.baseAddress! + r * mask.wordsPerRow, k, dv + rowStarts[r], add)
-                            }
-                        }
-                    }
-                }
+                tape.multiplyAdds += m * matrix.count
+                matrix.accumulateGradient(
+                    output: dy, leadingY: n, input: UnsafePointer(pointer), leadingX: k, batch: m, into: dv,
+                    adding: add != 0)
             }
+            denseGradient?(outerProduct(dy, outputs: n))
             accumulate { dx, add in
-                tape.multiplyAdds += m * values.count
-                let dense = tape.pool.take(n * k)
-                Parallel.forEach(tiles) { tile in
-                    let range = tile * tileRows..<min(n, (tile + 1) * tileRows)
-                    expand(range, into: dense.pointer + range.lowerBound * k)
-                }
-                LinearAlgebra.parallelGemm(
-                    m: m, n: k, k: n, dy, leadingA: n, UnsafePointer(dense.pointer), leadingB: k, beta: Scalar(add),
-                    into: dx, leadingC: k)
+                tape.multiplyAdds += m * matrix.count
+                matrix.multiplyTransposed(dy, leadingY: n, batch: m, beta: Scalar(add), into: dx, leadingX: k)
             }
         }
         return y

@@ -107,7 +107,7 @@ extension Pruner {
         let sparsity: Double
         switch budget {
         case .global(let value), .uniform(let value): sparsity = value
-        case .perLayer, .erdosRenyiKernel, nil:
+        case .perLayer, .erdosRenyiKernel, .erdosRenyiKernelPlus, nil:
             throw LacunaError.invalidArgument("budget", reason: "\(pattern) takes one sparsity for all layers")
         }
         let names = decoder.linearNames

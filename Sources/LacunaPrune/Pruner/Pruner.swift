@@ -89,7 +89,9 @@ public struct Pruner: Sendable {
     /// The sparsity over all layers, as far as it is known beforehand.
     var nominalSparsity: Double {
         switch budget {
-        case .uniform(let sparsity), .erdosRenyiKernel(let sparsity), .global(let sparsity): sparsity
+        case .uniform(let sparsity), .erdosRenyiKernel(let sparsity), .erdosRenyiKernelPlus(let sparsity, _),
+            .global(let sparsity):
+            sparsity
         case .perLayer(let sparsities): sparsities.values.reduce(0, +) / Double(max(sparsities.count, 1))
         case nil: pattern.impliedSparsity ?? 0
         }

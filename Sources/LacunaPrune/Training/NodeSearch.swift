@@ -4,9 +4,9 @@ import LacunaTensor
 
 /// A random search over sub-networks: which of many random choices of hidden nodes has the smallest loss before training?
 ///
-/// The baseline that searches for sparse architectures have to beat: "Random Search as a Baseline for Sparse Neural Network
-/// Architecture Search", arXiv 2403.08265. Sub-networks are slices of the parent's
-/// initial weights; selection sees the training loss of untrained networks and nothing else.
+/// The baseline that searches for sparse architectures have to beat: Rezsa Farahani, "Random Search as a Baseline for
+/// Sparse Neural Network Architecture Search", arXiv 2403.08265. Sub-networks are slices of the parent's initial weights;
+/// selection sees the training loss of untrained networks and nothing else.
 public struct NodeSearch: Sendable {
     /// Sub-networks to compare.
     public var trials: Int
@@ -22,8 +22,14 @@ public struct NodeSearch: Sendable {
 
     /// A random choice of `kept` nodes of every hidden layer.
     public static func randomChoice(_ widths: [Int], kept: Int, using generator: inout SeededGenerator) -> Choice {
+        randomChoice(widths, using: &generator) { _ in kept }
+    }
+
+    private static func randomChoice(
+        _ widths: [Int], using generator: inout SeededGenerator, kept: (_ width: Int) -> Int
+    ) -> Choice {
         widths.dropFirst().dropLast().map { width in
-            sampledPlaces(min(kept, width), of: width, using: &generator).map(Int.init)
+            sampledPlaces(min(kept(width), width), of: width, using: &generator).map(Int.init)
         }
     }
 
@@ -47,16 +53,30 @@ public struct NodeSearch: Sendable {
         return child
     }
 
-    /// The choice of smallest loss among random ones, and the losses of all.
+    /// The choice of smallest loss among random ones that keep a share of every hidden layer's nodes, at least one, and
+    /// the losses of all.
+    public func best(
+        of parent: MLP, share: Double, batch: (inputs: Tensor<Float>, labels: [Int32])
+    ) -> (choice: Choice, losses: [Double]) {
+        best(of: parent, batch: batch) { max(1, Int((share * Double($0)).rounded())) }
+    }
+
+    /// The choice of smallest loss among random ones that keep `kept` nodes of every hidden layer, and the losses of all.
     public func best(
         of parent: MLP, kept: Int, batch: (inputs: Tensor<Float>, labels: [Int32])
+    ) -> (choice: Choice, losses: [Double]) {
+        best(of: parent, batch: batch) { _ in kept }
+    }
+
+    private func best(
+        of parent: MLP, batch: (inputs: Tensor<Float>, labels: [Int32]), kept: (_ width: Int) -> Int
     ) -> (choice: Choice, losses: [Double]) {
         var generator = SeededGenerator(seed: seed, stream: 0x40DE)
         let widths = [parent.layers[0].inputDimensions] + parent.layers.map(\.outputDimensions)
         let tape = Tape<Float>()
         var (best, losses): (Choice, [Double]) = ([], [])
         for _ in 0..<max(trials, 1) {
-            let choice = Self.randomChoice(widths, kept: kept, using: &generator)
+            let choice = Self.randomChoice(widths, using: &generator, kept: kept)
             let child = Self.sliced(parent, choice)
             let loss = Double(
                 tape.evaluating { crossEntropy(child(tape.constant(batch.inputs)), labels: batch.labels) }.item)

@@ -56,11 +56,9 @@ public final class SRSTE: TrainingMethod {
     public func gradientsReady(_ run: TrainingRun) throws {
         for (_, weight, view) in views.layers {
             guard decay > 0, let mask = view.mask else { continue }
-            let (g, w) = (weight.parameter.gradientPointer, weight.parameter.buffer.pointer)
-            let removed = mask.inverted()
-            for r in 0..<mask.rows {
-                removed.forEachKeptColumn(row: r) { g[r * mask.columns + $0] += decay * w[r * mask.columns + $0] }
-            }
+            mask.addRemoved(
+                of: UnsafePointer(weight.parameter.buffer.pointer), times: Double(decay),
+                to: weight.parameter.gradientPointer)
         }
     }
 

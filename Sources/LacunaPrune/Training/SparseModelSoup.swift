@@ -34,4 +34,50 @@ public enum SparseModelSoup {
             parameter.value = mean
         }
     }
+
+    /// The greedy soup: candidates in the order of their score, each kept if the mean with it scores no worse.
+    ///
+    /// - Parameters:
+    ///   - models: Candidates with the masks of `target`.
+    ///   - score: Quality of a model on data held out for the choice, the larger the better; called with `target` too,
+    ///     which holds the mean to be judged.
+    /// - Returns: The candidates in the soup, which `target` holds afterwards.
+    /// - Throws: As ``average(_:into:)``, and what `score` throws.
+    public static func greedy<Model: Module>(
+        _ models: [Model], into target: Model, score: (Model) throws -> Double
+    ) throws -> [Int] {
+        guard !models.isEmpty else { throw LacunaError.invalidArgument("models", reason: "are none") }
+        let scores = try models.map(score)
+        let order = models.indices.sorted { scores[$0] != scores[$1] ? scores[$0] > scores[$1] : $0 < $1 }
+        var soup = [order[0]]
+        try average([models[order[0]]], into: target)
+        var best = try score(target)
+        for candidate in order.dropFirst() {
+            try average((soup + [candidate]).map { models[$0] }, into: target)
+            let found = try score(target)
+            if found >= best {
+                soup.append(candidate)
+                best = found
+            }
+        }
+        try average(soup.map { models[$0] }, into: target)
+        return soup
+    }
+
+    /// Takes the statistics of all batch norms anew, as means over `batches`: those of an average of networks are not the
+    /// average of theirs.
+    public static func recalibrate(_ model: any UnaryLayer, batches: [Tensor<Float>]) {
+        var norms: [BatchNorm] = []
+        model.forEachModule { _, module in if let norm = module as? BatchNorm { norms.append(norm) } }
+        if norms.isEmpty || batches.isEmpty { return }
+        let momenta = norms.map(\.momentum)
+        let tape = Tape<Float>()
+        tape.isTraining = true
+        for (place, batch) in batches.enumerated() {
+            // The first batch replaces what was there; after k batches the statistics are the mean of k.
+            for norm in norms { norm.momentum = 1 / Float(place + 1) }
+            _ = tape.withoutRecording { model(tape.constant(batch)) }
+        }
+        for (norm, momentum) in zip(norms, momenta) { norm.momentum = momentum }
+    }
 }

@@ -25,41 +25,20 @@ public final class StraightThroughView: WeightView {
 
     /// The mask that `pattern` gives for the magnitudes of `weight`.
     public static func mask(_ weight: Tensor<Float>, _ pattern: Pattern) -> Mask {
-        var scores = weight
-        let n = scores.count
-        scores.withMutablePointer { p in for i in 0..<n { p[i] = p[i].isNaN ? 0 : abs(p[i]) } }
-        // Patterns were validated when the method was made, and the scores are numbers: nothing can be thrown.
-        return try! Selection.mask(scores: scores, pattern: pattern)
+        // Patterns were validated when the method was made: nothing can be thrown.
+        try! Mask(largestMagnitudesOf: weight, pattern: pattern)
     }
 
     public func weights(_ weight: Variable<Float>) -> (forward: Variable<Float>, backward: Variable<Float>?) {
-        let dense = weight.value
         guard let pattern else { return (weight, nil) }
+        let dense = weight.value
         let mask = Self.mask(dense, pattern)
         self.mask = mask
-        let factor = weight.tape.isTraining ? maskedFactor : 0
-        let forward: Variable<Float>
-        if appliesChainRule {
-            var factors = Tensor<Float>(repeating: 1, shape: dense.shape)
-            Self.scaleMasked(&factors, mask, factor)
-            forward = weight * weight.tape.constant(factors)
-        } else {
-            var values = dense
-            Self.scaleMasked(&values, mask, factor)
-            forward = weight.straightThrough(values)
-        }
-        guard let backwardPattern, weight.tape.isTraining else { return (forward, nil) }
-        let other = Self.mask(dense, backwardPattern).applied(to: dense)
-        return (forward, weight.tape.constant(other))
-    }
-
-    private static func scaleMasked(_ values: inout Tensor<Float>, _ mask: Mask, _ factor: Float) {
-        if factor == 0 { return mask.apply(to: &values) }
-        let removed = mask.inverted()
-        let columns = mask.columns
-        values.withMutablePointer { p in
-            for r in 0..<mask.rows { removed.forEachKeptColumn(row: r) { p[r * columns + $0] *= factor } }
-        }
+        let isTraining = weight.tape.isTraining
+        let forward = weight.masked(
+            mask, factor: isTraining ? Double(maskedFactor) : 0, passesGradients: !appliesChainRule)
+        guard let backwardPattern, isTraining else { return (forward, nil) }
+        return (forward, weight.detached().masked(Self.mask(dense, backwardPattern)))
     }
 
     public func multiplyAdds(_ parameter: Parameter<Float>) -> Int {

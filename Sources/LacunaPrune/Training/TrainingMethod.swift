@@ -34,14 +34,15 @@ public enum LayerChoice: Sendable, Hashable {
 }
 
 extension SparsityBudget {
-    /// A budget by name, for a sparsity: `uniform` or `erk`.
+    /// A budget by name, for a sparsity: `uniform`, `erk`, or `erk+` (the last layer dense).
     ///
     /// - Throws: `LacunaError.invalidArgument` for another name.
     public static func named(_ name: String, sparsity: Double) throws -> SparsityBudget {
         switch name {
         case "uniform": return .uniform(sparsity)
         case "erk": return .erdosRenyiKernel(sparsity)
-        default: throw LacunaError.invalidArgument("budget", reason: "'\(name)' is none of uniform, erk")
+        case "erk+": return .erdosRenyiKernelPlus(sparsity)
+        default: throw LacunaError.invalidArgument("budget", reason: "'\(name)' is none of uniform, erk, erk+")
         }
     }
 }

@@ -15,7 +15,7 @@ struct AverageParametersReproduction: Reproduction {
         guard let language = try TinyLanguageModel() else {
             return Outcome(setting: "not run", measurements: [], checks: [], notes: [RealData.austenIsMissing])
         }
-        let steps = context.quick ? 300 : 1000
+        let steps = context.quick ? 600 : 1000
         let blocks = LayerChoice.named(["blocks"])
         func train(_ dimensions: Int, _ method: GradualPruning?) throws -> Double {
             let model = language.model(dimensions: dimensions, seed: context.seed)
@@ -24,7 +24,7 @@ struct AverageParametersReproduction: Reproduction {
             return logarithm(language.perplexity(model))
         }
         func method(_ a: Double, _ b: Double, _ s: Double) throws -> GradualPruning {
-            try GradualPruning(sparsity: s, window: a...b, layers: blocks)
+            try GradualPruning(sparsity: s, window: a...b, layers: blocks, interval: steps / 50)
         }
         try context.progress.report("language models", 0, of: 5)
         // The three windows have equal mean density: an early one ends less sparse.

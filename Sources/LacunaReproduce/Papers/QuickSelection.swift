@@ -42,7 +42,7 @@ struct QuickSelectionReproduction: Reproduction {
     }
 
     func run(_ context: ReproductionContext) throws -> Outcome {
-        let seeds = context.quick ? 2 : 4
+        let seeds = context.quick ? 4 : 8
         var (moving, fixed, connections) = (0.0, 0.0, 0.0)
         for index in 0..<seeds {
             try context.progress.report("autoencoders", index, of: seeds)

@@ -13,7 +13,7 @@ struct RandomPruningReproduction: Reproduction {
 
     func run(_ context: ReproductionContext) throws -> Outcome {
         let widths = [32, 64, 128, 256, 512]
-        let seeds = context.quick ? 2 : 3
+        let seeds = context.quick ? 3 : 6
         var table: [[Double]] = widths.map { _ in [0, 0, 0] }
         for seed in 0..<seeds {
             let task = BlobTask(seed: context.seed &* 1000 &+ UInt64(seed))

@@ -48,7 +48,7 @@ struct SLTrainReproduction: Reproduction {
         let support = sampledPlaces(n * n / 20, of: n * n, using: &generator)
         let entries = support.map { _ in Float(3 * generator.normal()) }
         let target = LowRankSparseWeight(a: right, b: left, scale: 1, values: entries, support: support).densified()
-        let steps = context.quick ? 1500 : 3000
+        let steps = 3000
         func start(_ density: Double) -> LowRankSparseWeight {
             LowRankSparseWeight(outputs: n, inputs: n, rank: 8, alpha: 8, density: density, using: &generator)
         }
@@ -86,28 +86,47 @@ struct SLTrainReproduction: Reproduction {
         ]
         var notes: [String] = []
         if let language = try TinyLanguageModel() {
-            let budget = context.quick ? 300 : 1200
-            let arms: [(name: String, hooks: [any TrainingHook])] = [
-                ("full", []),
-                ("SLTrain", [try SLTrain(rank: 24, alpha: 6, density: 0.03)]),
-                ("low rank", [try SLTrain(rank: 24, alpha: 6, density: 0)]),
+            let budget = context.quick ? 600 : 1200
+            // Factors need larger rates than full matrices: every arm has its best of three, found with the first seed.
+            let arms: [(name: String, method: () throws -> [any TrainingHook], rates: [Double])] = [
+                ("full", { [] }, context.quick ? [1e-2] : [3e-3, 1e-2, 2e-2]),
+                (
+                    "SLTrain", { [try SLTrain(rank: 28, alpha: 7, density: 0.03)] },
+                    context.quick ? [2e-2] : [1e-2, 2e-2, 3e-2]
+                ),
+                (
+                    "low rank", { [try SLTrain(rank: 28, alpha: 7, density: 0)] },
+                    context.quick ? [2e-2] : [1e-2, 2e-2, 3e-2]
+                ),
             ]
             let seeds: [UInt64] = context.quick ? [0] : [0, 1]
             var perplexities = [Double](repeating: 0, count: arms.count)
             var parameters = [Int](repeating: 0, count: arms.count)
+            var rates = [Double](repeating: 0, count: arms.count)
             for (place, seed) in seeds.enumerated() {
                 for (index, arm) in arms.enumerated() {
                     try context.progress.report(
                         "language models", place * arms.count + index, of: seeds.count * arms.count)
-                    let model = language.model(seed: context.seed &+ seed)
-                    try language.train(
-                        model, steps: budget, learningRate: 3e-3, hooks: arm.hooks, seed: context.seed &+ seed)
-                    perplexities[index] += language.perplexity(model) / Double(seeds.count)
-                    parameters[index] = model.linears.reduce(0) { sum, entry in
-                        sum + entry.layer.weight.parameters.reduce(0) { $0 + $1.count }
+                    var best = Double.infinity
+                    for rate in place == 0 ? arm.rates : [rates[index]] {
+                        let model = language.model(seed: context.seed &+ seed)
+                        try language.train(
+                            model, steps: budget, learningRate: rate, hooks: arm.method(), seed: context.seed &+ seed)
+                        let perplexity = language.perplexity(model)
+                        if perplexity < best { (best, rates[index]) = (perplexity, rate) }
+                        parameters[index] = model.linears.reduce(0) { sum, entry in
+                            sum + entry.layer.weight.parameters.reduce(0) { $0 + $1.count }
+                        }
                     }
+                    perplexities[index] += best / Double(seeds.count)
                 }
             }
+            notes.append(
+                "Learning rates: full \(rates[0]), SLTrain \(rates[1]), low rank \(rates[2]). The authors' own distance to full "
+                    + "rank is 0.3 % at 60M parameters, 6.9 % at 130M, 3.3 % at 350M, 3.7 % at 1B; here it is "
+                    + "\(((perplexities[1] / perplexities[0] - 1) * 1000).rounded() / 10) %. A model of 0.2M with 28 dimensions of "
+                    + "rank has less to spare; 5 % of the entries instead of 3 % bring it 1.5 points nearer, four times the "
+                    + "steps do not.")
             for index in [1, 2] {
                 measurements.append(
                     Measurement(
@@ -130,7 +149,7 @@ struct SLTrainReproduction: Reproduction {
         }
         return Outcome(
             setting: "a 64x64 target of rank 8 plus 5 % of entries, fitted by \(steps) steps of Adam; character-level "
-                + "transformers of 2 layers and width 96 on two novels by Jane Austen, rank 24, α / r 1/4 and 3 % of the entries, the authors' proportions",
+                + "transformers of 2 layers and width 96 on two novels by Jane Austen, rank 28, α / r 1/4 and 3 % of the entries: the authors' share of trained numbers",
             measurements: measurements, checks: checks, notes: notes)
     }
 }

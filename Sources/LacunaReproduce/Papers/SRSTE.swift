@@ -16,7 +16,7 @@ struct SRSTEReproduction: Reproduction {
     }
 
     func run(_ context: ReproductionContext) throws -> Outcome {
-        let seeds = context.quick ? 2 : 4
+        let seeds = context.quick ? 4 : 6
         let patterns: [Pattern] = [.nm(n: 2, m: 4), .nm(n: 1, m: 16)]
         var rows = patterns.map { _ in Row() }
         var dense = 0.0

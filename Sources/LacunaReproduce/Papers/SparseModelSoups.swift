@@ -11,7 +11,7 @@ struct SparseModelSoupsReproduction: Reproduction {
         + "pruning, also with as much training."
 
     func run(_ context: ReproductionContext) throws -> Outcome {
-        let seeds = context.quick ? 3 : 10
+        let seeds = context.quick ? 6 : 12
         let phases = 3
         var (plain, long, soup, candidates) = (0.0, 0.0, 0.0, 0.0)
         var (density, looseDensity) = (0.0, 0.0)

@@ -112,6 +112,18 @@ import Testing
         #expect(budget == .perLayer(["layers.0": 0.5, "layers.1": 0.75, "layers.2": 0.5]))
         #expect(abs(try SparseIFT(sparsity: 0.9).widening - 3.1622776) < 1e-6)
         #expect(try SparseIFT(sparsity: 0).wide([4, 5, 6]).widths == [4, 5, 6])
+        // Ranks of a 3x3 convolution of 64 channels.
+        #expect(
+            try [0.5, 0.75, 0.9].map { try SparseIFT(sparsity: $0).dopedRank(inputs: 576, outputs: 64) } == [
+                28, 43, 51,
+            ])
+        var generator = SeededGenerator(seed: 1)
+        let layer = Linear(inputDimensions: 60, outputDimensions: 40, using: &generator)
+        let doped = try SparseIFT(sparsity: 0.75).doped(layer, using: &generator)
+        #expect(doped.values.count == 600 && doped.rank == 18)
+        #expect(doped.multiplyAdds <= 2400 && doped.multiplyAdds > 2300)
+        // Without sparsity it is the layer itself.
+        #expect(try SparseIFT(sparsity: 0).doped(layer, using: &generator).densified() == layer.weight.densified())
     }
 
     /// A slice computes what the parent computes with the other nodes silenced.
@@ -188,6 +200,39 @@ import Testing
         #expect(target.layers.map { $0.weight.densified() } == a.layers.map { $0.weight.densified() })
         b.layers[0].dense!.mask = nil
         #expect(throws: LacunaError.self) { try SparseModelSoup.average([a, b], into: target) }
+    }
+
+    @Test func greedySoups() throws {
+        let (a, b, c, target) = (network(seed: 1), network(seed: 2), network(seed: 3), network(seed: 4))
+        // Judged by one weight: 3, 1 and -8 for the candidates, so that the mean of the first two is the best.
+        for (model, value) in [(a, Float(3)), (b, 1), (c, -8)] { model.layers[0].dense!.parameter.value[0, 0] = value }
+        func score(_ model: MLP) -> Double { -abs(Double(model.layers[0].weight.densified()[0, 0]) - 2) }
+        #expect(try SparseModelSoup.greedy([c, b, a], into: target, score: score) == [1, 2])
+        #expect(target.layers[0].weight.densified()[0, 0] == 2)
+        // A candidate that makes the mean worse stays out.
+        func nearThree(_ model: MLP) -> Double { -abs(Double(model.layers[0].weight.densified()[0, 0]) - 3) }
+        #expect(try SparseModelSoup.greedy([a, b, c], into: target, score: nearThree) == [0])
+        #expect(target.layers.map { $0.weight.densified() } == a.layers.map { $0.weight.densified() })
+        #expect(throws: LacunaError.self) { try SparseModelSoup.greedy([], into: target, score: score) }
+    }
+
+    @Test func recalibratedNorms() {
+        var generator = SeededGenerator(seed: 2)
+        let model = ConvNet(inputChannels: 1, channels: [3, 4], classes: 2, using: &generator)
+        let batches = (0..<3).map { _ in Tensor<Float>(normal: [8, 1, 6, 6], using: &generator) }
+        for norm in model.norms { norm.runningMean.value = Tensor(repeating: 100, shape: norm.runningMean.shape) }
+        SparseModelSoup.recalibrate(model, batches: batches)
+        // The first norm sees the first convolution: its statistics are means over the batches.
+        let tape = Tape<Float>()
+        var means = [Float](repeating: 0, count: 3)
+        for batch in batches {
+            let y = tape.withoutRecording { model.convolutions[0](tape.constant(batch)).value.scalars }
+            for (place, value) in y.enumerated() { means[place / 36 % 3] += value / Float(3 * 8 * 36) }
+        }
+        let found = model.norms[0].runningMean.value.scalars
+        for channel in 0..<3 { #expect(abs(found[channel] - means[channel]) < 1e-5) }
+        #expect(model.norms.allSatisfy { $0.momentum == 0.1 })
+        #expect(model.norms[1].runningMean.value.scalars.allSatisfy { abs($0) < 50 })
     }
 
     @Test func groupEnvelopes() throws {

@@ -32,13 +32,14 @@ public struct Row: Sendable, Codable, Equatable {
     /// Compares with a baseline of the same rounds.
     ///
     /// - Parameter allowed: How many times faster than the baseline this could be at best; nil for the ratio of the
-    ///   bytes.
+    ///   bytes, if they were counted.
     public mutating func compare(_ measurement: Measurement, with baseline: Measurement, allowed: Double? = nil) {
-        let expected = allowed ?? baseline.work.bytes / measurement.work.bytes
         let speed = measurement.speed(against: baseline)
         self.baseline = baseline.name
-        self[.expected] = expected
         self[.measured] = speed
+        let expected = allowed ?? baseline.work.bytes / measurement.work.bytes
+        guard expected.isFinite else { return }
+        self[.expected] = expected
         self[.share] = speed / expected
     }
 

@@ -69,16 +69,22 @@ struct JobReader {
 
     // MARK: Model
 
+    /// - Parameter method: May decide what fully connected network is trained.
     func classifier(
-        inputShape: [Int], classes: Int, using generator: inout SeededGenerator
+        for examples: LabelledExamples, method: (any TrainingMethod)?, using generator: inout SeededGenerator
     ) throws -> any UnaryLayer {
+        let (inputShape, classes) = (examples.inputShape, examples.classes)
+        let shaping = method as? any NetworkShaping
         switch try file.choice("model.kind", of: ["mlp", "cnn"]) {
         case "mlp":
             let hidden = try file.integers("model.hidden", in: 1...65_536)
-            return MLP(
-                widths: [inputShape.reduce(1, *)] + hidden + [classes],
-                dropout: try file.optionalNumber("model.dropout", in: 0...0.99) ?? 0, using: &generator)
+            let dropout = try file.optionalNumber("model.dropout", in: 0...0.99) ?? 0
+            let widths = [inputShape.reduce(1, *)] + hidden + [classes]
+            func make(_ widths: [Int]) -> MLP { MLP(widths: widths, dropout: dropout, using: &generator) }
+            guard let shaping else { return make(widths) }
+            return try located("model.hidden") { try shaping.shaped(widths, examples: examples, make: make) }
         default:
+            if let shaping { throw needsMLP(shaping) }
             guard inputShape.count == 3 else {
                 throw file.failure("model.kind", "a cnn needs images, not inputs of shape \(inputShape)")
             }
@@ -88,8 +94,15 @@ struct JobReader {
         }
     }
 
-    func languageModel(vocabulary: Int, using generator: inout SeededGenerator) throws -> GPT {
+    private func needsMLP(_ method: any NetworkShaping) -> LacunaError {
+        file.failure("model.kind", "\(method.card.name) shapes fully connected networks: it needs an mlp")
+    }
+
+    func languageModel(
+        vocabulary: Int, method: (any TrainingMethod)?, using generator: inout SeededGenerator
+    ) throws -> GPT {
         _ = try file.choice("model.kind", of: ["gpt"])
+        if let shaping = method as? any NetworkShaping { throw needsMLP(shaping) }
         let dimensions = try file.integer("model.dimensions", in: 1...8192)
         let heads = try file.integer("model.heads", in: 1...256)
         guard dimensions % heads == 0, dimensions / heads % 2 == 0 else {
@@ -107,10 +120,12 @@ struct JobReader {
 
     // MARK: Method
 
-    func method() throws -> (any TrainingMethod)? {
+    func method(seed: UInt64) throws -> (any TrainingMethod)? {
         let name = try file.choice("method.name", of: ["dense"] + TrainingMethods.names, default: "dense")
         if name == "dense" { return nil }
-        return try located("method.name") { try TrainingMethods.make(name, options: ConfigurationOptions(file)) }
+        return try located("method.name") {
+            try TrainingMethods.make(name, options: ConfigurationOptions(file, seed: seed))
+        }
     }
 
     // MARK: Optimiser and schedule
@@ -146,8 +161,11 @@ struct JobReader {
         }
         let rate = try file.number("optimizer.learning_rate", in: 0...1000)
         let final = try file.optionalNumber("schedule.final", in: 0...1000) ?? 0
-        let warm = min(try file.optionalInteger("schedule.warm_up") ?? 0, steps)
-        let rest = max(1, steps - warm)
+        // A schedule that restarts runs its course in each of several equal parts.
+        let restarts = try file.optionalInteger("schedule.restarts", in: 0...10_000) ?? 0
+        let length = max(1, steps / (restarts + 1))
+        let warm = min(try file.optionalInteger("schedule.warm_up") ?? 0, length)
+        let rest = max(1, length - warm)
         var schedule: Schedule
         switch try file.choice(
             "schedule.name", of: ["constant", "linear", "cosine", "exponential"], default: "cosine")
@@ -162,6 +180,7 @@ struct JobReader {
         default: schedule = .cosine(from: rate, to: final, steps: rest)
         }
         if warm > 0 { schedule = .warmUp(steps: warm, then: schedule) }
+        if restarts > 0 { schedule = .repeating(schedule, every: length, times: restarts + 1) }
         var plan = TrainingPlan(steps: steps, learningRate: schedule)
         plan.accumulation = accumulation
         plan.clipNorm = try file.optionalNumber("training.clip", in: 1e-9...1e9)
@@ -180,9 +199,11 @@ struct JobReader {
 /// A method's options as a configuration gives them, under `method`.
 struct ConfigurationOptions: MethodOptions {
     let file: ConfigurationFile
-    init(_ file: ConfigurationFile) { self.file = file }
+    let seed: UInt64
+    init(_ file: ConfigurationFile, seed: UInt64) { (self.file, self.seed) = (file, seed) }
 
     func number(_ name: String) throws -> Double? { try file.optionalNumber("method.\(name)") }
     func integer(_ name: String) throws -> Int? { try file.optionalInteger("method.\(name)") }
     func text(_ name: String) throws -> String? { try file.optionalString("method.\(name)") }
+    func truth(_ name: String) throws -> Bool? { try file.optionalBool("method.\(name)") }
 }

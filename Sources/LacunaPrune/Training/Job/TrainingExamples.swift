@@ -102,5 +102,155 @@ extension TrainingJob {
             clip = 1.0
             """
         ),
+        (
+            "features-digits",
+            """
+            # Which pixels of handwritten digits matter? A sparse autoencoder that rewires itself ranks them (QuickSelection);
+            # features.json in the output lists them, the strongest first.
+            seed = 0
+
+            [data]
+            kind = "digits"               # or csv with path = "TABLE.csv"; columns are standardised, classes not looked at
+            batch = 100
+
+            [method]
+            name = "quick-selection"
+            hidden = 100
+            density = 5                   # connections of a layer over rows + columns
+            exchange = 0.2                # share of the connections that moves after every epoch
+            noise = 0.2
+
+            [optimizer]
+            name = "sgd"
+            learning_rate = 0.01
+            momentum = 0.9
+            weight_decay = 1e-5
+
+            [schedule]
+            name = "constant"
+
+            [training]
+            epochs = 20                   # far more reverses the ranking
+            """
+        ),
+        (
+            "soup-digits",
+            """
+            # Iterative pruning to 90 %: in every round three copies are trained from one pruned network and averaged.
+            seed = 0
+
+            [data]
+            kind = "digits"               # 1797 images of 8x8, in the checkout's Data/digits; or give path = "FILE.csv"
+
+            [model]
+            kind = "mlp"
+            hidden = [128, 128]
+
+            [method]
+            name = "soup"
+            sparsity = 0.9
+            rounds = 3
+            copies = 3
+
+            [optimizer]
+            name = "sgd"
+            learning_rate = 0.1
+
+            [schedule]
+            name = "linear"
+            restarts = 9                  # rounds x copies, after a dense beginning
+            warm_up = 20
+
+            [training]
+            epochs = 100
+            """
+        ),
+        (
+            "pq-index-digits",
+            """
+            # Iterative pruning at the rate that the inequality of the weights asks for (PQ index), in five rounds from the first
+            # weights.
+            seed = 0
+
+            [data]
+            kind = "digits"               # 1797 images of 8x8, in the checkout's Data/digits; or give path = "FILE.csv"
+
+            [model]
+            kind = "mlp"
+            hidden = [128, 128]
+
+            [method]
+            name = "pq-index"
+            rounds = 5
+            p = 1.0
+            q = 2.0
+            rewind = true                 # surviving weights begin each round where they began the run
+
+            [optimizer]
+            name = "sgd"
+            learning_rate = 0.05
+
+            [schedule]
+            name = "cosine"
+            restarts = 4                  # rounds - 1
+
+            [training]
+            epochs = 50
+            """
+        ),
+        (
+            "search-digits",
+            """
+            # The best of 500 random sub-networks by their loss before training: the baseline of searches for sparse architectures.
+            seed = 0
+
+            [data]
+            kind = "digits"               # 1797 images of 8x8, in the checkout's Data/digits; or give path = "FILE.csv"
+
+            [model]
+            kind = "mlp"
+            hidden = [256]                # of the parent
+
+            [method]
+            name = "random-search"
+            keep = 0.125                  # share of the hidden nodes
+            trials = 500
+            batch = 256                   # examples that the losses are taken on
+
+            [optimizer]
+            name = "adam"
+            learning_rate = 3e-3
+
+            [training]
+            epochs = 20
+            """
+        ),
+        (
+            "wide-digits",
+            """
+            # Hidden layers twice as wide at the cost of the dense network, 75 % sparse, connections moving (Sparse-IFT, RigL).
+            seed = 0
+
+            [data]
+            kind = "digits"               # 1797 images of 8x8, in the checkout's Data/digits; or give path = "FILE.csv"
+
+            [model]
+            kind = "mlp"
+            hidden = [32, 32]             # of the dense network whose cost is kept
+
+            [method]
+            name = "sparse-ift"
+            sparsity = 0.75
+            variant = "wide"              # or doped: sparse beside low rank, widths as they are
+            interval = 50
+
+            [optimizer]
+            name = "adam"
+            learning_rate = 3e-3
+
+            [training]
+            epochs = 20
+            """
+        ),
     ]
 }

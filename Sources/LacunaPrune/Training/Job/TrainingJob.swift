@@ -27,12 +27,39 @@ public final class TrainingJob {
         let seed = UInt64(try configuration.optionalInteger("seed") ?? 0)
         let data = try reader.data(seed: seed, fetch: fetch)
         var generator = SeededGenerator(seed: seed, stream: 0x10B)
-        let method = try reader.method()
+        let method = try reader.method(seed: seed)
         let hooks: [any TrainingHook] = method.map { [$0] } ?? []
         let optimizer = try reader.optimizer()
         switch data {
+        case .examples(let train, let test) where method is FeatureSelection:
+            let selection = method as! FeatureSelection
+            let (x, held) = Self.standardized(train.rows, test.rows)
+            let model = selection.network(inputs: x.columns, using: &generator)
+            let batch = try configuration.optionalInteger("data.batch", in: 1...train.count) ?? min(100, train.count)
+            let source = selection.source(x, batch: batch, seed: seed, using: &generator)
+            let plan = try reader.plan(seed: seed, batchesPerEpoch: source.batchesPerEpoch!)
+            try configuration.requireAllUsed()
+            let trainer = try Trainer(
+                model: model, optimizer: optimizer, source: source, plan: plan, hooks: hooks,
+                evaluate: { tape in Self.evaluate(model, held, tape) }, loss: model.loss)
+            self.model = model
+            totalSteps = plan.steps
+            summary = "\(train.count) rows of \(x.columns) features; \(held.rows) to test"
+            start = { directory, resumes, progress in
+                if resumes, let directory { try trainer.resume(from: directory) }
+                let report = try trainer.train(directory: directory, progress: progress)
+                if let directory, report.steps > 0 {
+                    try AtomicFile.write(
+                        Self.features(selection).serialized() + "\n", to: FileSystem.join(directory, "features.json"))
+                }
+                return report
+            }
+            measure = {
+                let tape = Tape<Float>()
+                return Ledger(model, examples: 1, on: tape) { _ = model(tape.constant(held.rows(0..<1))) }
+            }
         case .examples(let train, let test):
-            let model = try reader.classifier(inputShape: train.inputShape, classes: train.classes, using: &generator)
+            let model = try reader.classifier(for: train, method: method, using: &generator)
             let batch = try configuration.optionalInteger("data.batch", in: 1...train.count) ?? min(64, train.count)
             let source = ShuffledBatches(train, batchSize: batch, seed: seed)
             let plan = try reader.plan(seed: seed, batchesPerEpoch: source.batchesPerEpoch!)
@@ -54,7 +81,10 @@ public final class TrainingJob {
                 return Ledger(model, examples: 1, on: tape) { _ = model(tape.constant(one)) }
             }
         case .text(let train, let valid, let vocabulary):
-            let model = try reader.languageModel(vocabulary: vocabulary, using: &generator)
+            if method is FeatureSelection {
+                throw configuration.failure("data.kind", "quick-selection ranks columns of a table, and text has none")
+            }
+            let model = try reader.languageModel(vocabulary: vocabulary, method: method, using: &generator)
             let context = model.configuration.context
             let batch = try configuration.optionalInteger("data.batch", in: 1...4096) ?? 8
             let source: TokenWindows
@@ -102,6 +132,50 @@ public final class TrainingJob {
 
     /// What the model costs: of one example, or of one window of text.
     public var ledger: Ledger { measure() }
+
+    /// Columns of the first table to mean 0 and deviation 1, those of the second by the same numbers; columns that do not
+    /// change become 0.
+    private static func standardized(
+        _ train: Tensor<Float>, _ test: Tensor<Float>
+    ) -> (train: Tensor<Float>, test: Tensor<Float>) {
+        let (n, d) = (train.rows, train.columns)
+        var (means, scales) = ([Float](repeating: 0, count: d), [Float](repeating: 0, count: d))
+        for c in 0..<d {
+            let column = (0..<n).map { Double(train[$0, c]) }
+            let mean = column.reduce(0, +) / Double(n)
+            let variance = column.reduce(0) { $0 + ($1 - mean) * ($1 - mean) } / Double(n)
+            (means[c], scales[c]) = (Float(mean), variance > 1e-12 ? Float(1 / variance.squareRoot()) : 0)
+        }
+        func moved(_ x: Tensor<Float>) -> Tensor<Float> {
+            var result = x
+            let rows = x.rows
+            result.withMutablePointer { p in
+                for r in 0..<rows { for c in 0..<d { p[r * d + c] = (p[r * d + c] - means[c]) * scales[c] } }
+            }
+            return result
+        }
+        return (moved(train), moved(test))
+    }
+
+    /// What a run of feature selection found, for `features.json`: inputs, the strongest first, with their strengths.
+    private static func features(_ selection: FeatureSelection) -> JSONValue {
+        let strengths = selection.strengths
+        return [
+            "ranking": .array(selection.ranking.map { JSONValue($0) }),
+            "strengths": .array(strengths.map { .number($0) }),
+        ]
+    }
+
+    private static func evaluate(
+        _ model: SparseAutoencoder, _ rows: Tensor<Float>, _ tape: Tape<Float>
+    ) -> [(name: String, value: Double)] {
+        var error = 0.0
+        for start in stride(from: 0, to: rows.rows, by: 250) {
+            let part = tape.constant(rows.rows(start..<min(start + 250, rows.rows)))
+            error += Double((model(part) - part).map(.square).sum().item)
+        }
+        return [("test_loss", error / Double(max(rows.count, 1))), ("connections", Double(model.connections))]
+    }
 
     private static func evaluate(
         _ model: any UnaryLayer, _ examples: LabelledExamples, _ tape: Tape<Float>

@@ -7,6 +7,9 @@ public protocol MethodOptions {
     func number(_ name: String) throws -> Double?
     func integer(_ name: String) throws -> Int?
     func text(_ name: String) throws -> String?
+    func truth(_ name: String) throws -> Bool?
+    /// The seed of the run.
+    var seed: UInt64 { get }
 }
 
 /// Every method that trains sparse networks, by name.
@@ -44,16 +47,20 @@ public enum TrainingMethods {
         try Pattern(options.text("pattern") ?? "2:4")
     }
 
+    private static func moves(
+        _ growth: DropAndGrow.Growth, _ budget: SparsityBudget, _ options: any MethodOptions
+    ) throws -> DropAndGrow.Settings {
+        var settings = DropAndGrow.Settings(budget: budget, growth: growth)
+        settings.layers = try layers(options, default: .all)
+        settings.storage = try storage(options)
+        if let value = try options.integer("interval") { settings.interval = value }
+        if let value = try options.number("fraction") { settings.fraction = value }
+        if let value = try options.number("end") { settings.end = value }
+        return settings
+    }
+
     private static func dropAndGrow(_ growth: DropAndGrow.Growth) -> Maker {
-        { options in
-            var settings = DropAndGrow.Settings(budget: try budget(options), growth: growth)
-            settings.layers = try layers(options, default: .all)
-            settings.storage = try storage(options)
-            if let value = try options.integer("interval") { settings.interval = value }
-            if let value = try options.number("fraction") { settings.fraction = value }
-            if let value = try options.number("end") { settings.end = value }
-            return try DropAndGrow(settings)
-        }
+        { try DropAndGrow(moves(growth, budget($0), $0)) }
     }
 
     private static let makers: [(name: String, make: Maker)] = [
@@ -131,6 +138,58 @@ public enum TrainingMethods {
                     layers: layers(options, default: .allButLast))
             }
         ),
+        (
+            "pq-index",
+            { options in
+                try AdaptivePruning(
+                    index: PQIndex(p: options.number("p") ?? 1, q: options.number("q") ?? 2),
+                    rounds: options.integer("rounds") ?? 5, eta: options.number("eta") ?? 0,
+                    gamma: options.number("gamma") ?? 1, limit: options.number("limit") ?? 0.9,
+                    rewinds: options.truth("rewind") ?? true, layers: layers(options, default: .all))
+            }
+        ),
+        (
+            "soup",
+            { options in
+                try SoupPruning(
+                    sparsity: sparsity(options), rounds: options.integer("rounds") ?? 3,
+                    copies: options.integer("copies") ?? 3, layers: layers(options, default: .all))
+            }
+        ),
+        (
+            "random-search",
+            { options in
+                try RandomSearch(
+                    keep: options.number("keep") ?? 0.25, trials: options.integer("trials") ?? 500,
+                    batch: options.integer("batch") ?? 256, seed: options.seed)
+            }
+        ),
+        (
+            "sparse-ift",
+            { options in
+                let sparsity = try sparsity(options)
+                let name = try options.text("variant") ?? "wide"
+                guard let variant = IsoFLOPTraining.Variant(rawValue: name) else {
+                    throw LacunaError.invalidArgument("variant", reason: "'\(name)' is none of wide, doped")
+                }
+                return try IsoFLOPTraining(
+                    SparseIFT(sparsity: sparsity), variant: variant,
+                    settings: moves(.gradient, .uniform(sparsity), options))
+            }
+        ),
+        (
+            "quick-selection",
+            { options in
+                var settings = QuickSelection()
+                if let value = try options.integer("hidden") { settings.hidden = value }
+                if let value = try options.number("density") { settings.density = value }
+                if let value = try options.number("exchange") { settings.exchange = value }
+                if let value = try options.number("noise") { settings.noise = value }
+                if let value = try options.number("dropout") { settings.dropout = value }
+                if let value = try options.number("deviation") { settings.deviation = value }
+                return try FeatureSelection(settings)
+            }
+        ),
     ]
 
     /// N and M of a pattern along the inputs.
@@ -150,6 +209,8 @@ public enum TrainingMethods {
             func number(_ name: String) -> Double? { name == "sparsity" ? 0.9 : nil }
             func integer(_ name: String) -> Int? { nil }
             func text(_ name: String) -> String? { nil }
+            func truth(_ name: String) -> Bool? { nil }
+            var seed: UInt64 { 0 }
         }
         return makers.compactMap { try? $0.make(Defaults()).card }
     }

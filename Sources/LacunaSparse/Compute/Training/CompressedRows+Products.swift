@@ -1,57 +1,13 @@
 import CLacuna
 import LacunaTensor
 
-/// The three products of a sparse layer `Y = X Wᵀ`: forward, and the gradients of its input and of its weights.
-///
-/// Each exists for batches as rows of matrices, which are transposed into panels on the way in and out, and for
-/// ``Panels``, which are not. With `beta` 0 what the target held does not matter, even if it is not a number.
-///
-/// - Complexity: `2 · count · batch` operations, and the batch's own size for the transpositions.
-extension CompressedRows {
-    // MARK: Forward
-
-    /// `Y = alpha X Wᵀ + beta Y`: `x` [batch, columns] and `y` [batch, rows], rows `leadingX` and `leadingY` apart.
-    public func multiply(
-        _ x: UnsafePointer<Scalar>, leadingX: Int, batch: Int, alpha: Scalar = 1, beta: Scalar = 0,
-        into y: UnsafeMutablePointer<Scalar>, leadingY: Int
-    ) {
-        let cut = PanelCut<Scalar>(batch: batch)
-        let panels = Scratch.current.panels(Scalar.self, count: cut.size(features: columns))
-        cut.pack(x, leading: leadingX, features: columns, into: panels)
-        forward(panels, cut) { p, rows, tile in
-            let (first, used, width) = cut[p]
-            Scalar._transpose(
-                tile, width, rows.count, used, alpha, beta, y + first * leadingY + rows.lowerBound, leadingY)
-        }
-    }
-
-    /// `X Wᵀ` of `x` [batch, columns].
-    public func multiplied(by x: Tensor<Scalar>) -> Tensor<Scalar> {
-        precondition(x.rank == 2 && x.columns == columns, "\(x.shape) does not fit [\(rows), \(columns)]")
-        var y = Tensor<Scalar>(uninitialized: [x.rows, rows])
-        let batch = x.rows
-        x.withPointer { x in
-            y.withMutablePointer { multiply(x, leadingX: columns, batch: batch, into: $0, leadingY: rows) }
-        }
-        return y
-    }
-
-    /// `Y = alpha X Wᵀ + beta Y` on panels of `columns` and of `rows` features.
-    public func multiply(_ x: Panels<Scalar>, alpha: Scalar = 1, beta: Scalar = 0, into y: Panels<Scalar>) {
-        precondition(x.features == columns && y.features == rows && x.batch == y.batch, "panels of other shapes")
-        let cut = x.cut
-        forward(x.pointer, cut) { p, rows, tile in
-            let (start, width) = (cut.offset(p, features: self.rows), cut[p].width)
-            Scalar._combine(alpha, tile, beta, y.pointer + start + rows.lowerBound * width, rows.count * width)
-        }
-    }
-
-    /// Calls `take` with each panel's sums for each block of rows.
-    private func forward(
-        _ panels: UnsafePointer<Scalar>, _ cut: PanelCut<Scalar>,
+/// The three products of a sparse layer by the segments of its rows, and the product with one vector.
+extension CompressedRows: PanelProducts {
+    public func _forward(
+        _ panels: UnsafePointer<Scalar>, batch: Int,
         _ take: (_ panel: Int, _ rows: Range<Int>, _ tile: UnsafePointer<Scalar>) -> Void
     ) {
-        let order = pattern.segments
+        let (order, cut) = (pattern.segments, PanelCut<Scalar>(batch: batch))
         withUnsafePointer(to: kernel) { kernel in
             Parallel.forEach(cut.count * order.blocks) { item in
                 let (p, block) = (item / order.blocks, item % order.blocks)
@@ -63,6 +19,60 @@ extension CompressedRows {
                 take(p, rows, tile)
             }
         }
+    }
+
+    public func _backward(
+        _ panels: UnsafePointer<Scalar>, batch: Int,
+        _ take: (_ panel: Int, _ columns: Range<Int>, _ tile: UnsafePointer<Scalar>) -> Void
+    ) {
+        let (order, cut) = (pattern.segments, PanelCut<Scalar>(batch: batch))
+        withUnsafePointer(to: kernel) { kernel in
+            Parallel.forEach(cut.count * order.bands) { item in
+                let (p, band) = (item / order.bands, item % order.bands)
+                let columns = order.columns(band: band, of: self.columns)
+                let width = cut[p].width
+                let tile = Scratch.current.tile(Scalar.self, count: columns.count * width)
+                tile.update(repeating: 0, count: columns.count * width)
+                Scalar._transposed(kernel, band, panels + cut.offset(p, features: rows), width, tile)
+                take(p, columns, tile)
+            }
+        }
+    }
+
+    public func _sample(
+        _ a: UnsafePointer<Scalar>, _ b: UnsafePointer<Scalar>, batch: Int,
+        into gradient: UnsafeMutablePointer<Scalar>, adding: Bool
+    ) {
+        let (order, cut) = (pattern.segments, PanelCut<Scalar>(batch: batch))
+        if cut.count == 0 {
+            if !adding { gradient.update(repeating: 0, count: count) }
+            return
+        }
+        Parallel.forEach(order.blocks) { block in
+            for p in 0..<cut.count {
+                Scalar._sampled(
+                    pattern.rowOffsets.pointer, pattern.columnIndices.pointer, order.rows(block: block),
+                    a + cut.offset(p, features: rows), b + cut.offset(p, features: columns), cut[p].width,
+                    adding || p > 0, gradient)
+            }
+        }
+    }
+
+    /// A matrix of the same pattern that holds `Σ_b dy[b, row] x[b, column]`.
+    public func sampledProduct(output dy: Tensor<Scalar>, input x: Tensor<Scalar>) -> CompressedRows {
+        precondition(dy.rows == x.rows && dy.columns == rows && x.columns == columns, "shapes do not fit")
+        var result = CompressedRows(pattern)
+        let batch = x.rows
+        dy.withPointer { dy in
+            x.withPointer { x in
+                result.withMutableValues {
+                    guard let values = $0.baseAddress else { return }
+                    accumulateGradient(
+                        output: dy, leadingY: rows, input: x, leadingX: columns, batch: batch, into: values)
+                }
+            }
+        }
+        return result
     }
 
     // MARK: One vector
@@ -137,131 +147,5 @@ extension CompressedRows {
             multiply(vector: start, into: y.pointer)
         }
         return y.array
-    }
-
-    // MARK: Gradient of the input
-
-    /// `dX = alpha dY W + beta dX`: `dy` [batch, rows] and `dx` [batch, columns]. `W` is read as it is stored.
-    public func multiplyTransposed(
-        _ dy: UnsafePointer<Scalar>, leadingY: Int, batch: Int, alpha: Scalar = 1, beta: Scalar = 0,
-        into dx: UnsafeMutablePointer<Scalar>, leadingX: Int
-    ) {
-        let cut = PanelCut<Scalar>(batch: batch)
-        let panels = Scratch.current.panels(Scalar.self, count: cut.size(features: rows))
-        cut.pack(dy, leading: leadingY, features: rows, into: panels)
-        backward(panels, cut) { p, columns, tile in
-            let (first, used, width) = cut[p]
-            Scalar._transpose(
-                tile, width, columns.count, used, alpha, beta, dx + first * leadingX + columns.lowerBound, leadingX)
-        }
-    }
-
-    /// `dY W` of `dy` [batch, rows].
-    public func transposedMultiplied(by dy: Tensor<Scalar>) -> Tensor<Scalar> {
-        precondition(dy.rank == 2 && dy.columns == rows, "\(dy.shape) does not fit [\(rows), \(columns)] transposed")
-        var dx = Tensor<Scalar>(uninitialized: [dy.rows, columns])
-        let batch = dy.rows
-        dy.withPointer { dy in
-            dx.withMutablePointer { multiplyTransposed(dy, leadingY: rows, batch: batch, into: $0, leadingX: columns) }
-        }
-        return dx
-    }
-
-    /// `dX = alpha dY W + beta dX` on panels of `rows` and of `columns` features.
-    public func multiplyTransposed(
-        _ dy: Panels<Scalar>, alpha: Scalar = 1, beta: Scalar = 0, into dx: Panels<Scalar>
-    ) {
-        precondition(dy.features == rows && dx.features == columns && dx.batch == dy.batch, "panels of other shapes")
-        let cut = dy.cut
-        backward(dy.pointer, cut) { p, columns, tile in
-            let (start, width) = (cut.offset(p, features: self.columns), cut[p].width)
-            Scalar._combine(
-                alpha, tile, beta, dx.pointer + start + columns.lowerBound * width, columns.count * width)
-        }
-    }
-
-    private func backward(
-        _ panels: UnsafePointer<Scalar>, _ cut: PanelCut<Scalar>,
-        _ take: (_ panel: Int, _ columns: Range<Int>, _ tile: UnsafePointer<Scalar>) -> Void
-    ) {
-        let order = pattern.segments
-        withUnsafePointer(to: kernel) { kernel in
-            Parallel.forEach(cut.count * order.bands) { item in
-                let (p, band) = (item / order.bands, item % order.bands)
-                let columns = order.columns(band: band, of: self.columns)
-                let width = cut[p].width
-                let tile = Scratch.current.tile(Scalar.self, count: columns.count * width)
-                tile.update(repeating: 0, count: columns.count * width)
-                Scalar._transposed(kernel, band, panels + cut.offset(p, features: rows), width, tile)
-                take(p, columns, tile)
-            }
-        }
-    }
-
-    // MARK: Gradient of the weights
-
-    /// The sampled dense-dense product `g[j] (+)= Σ_b dY[b, row(j)] X[b, column(j)]` for the entries `j` of the pattern,
-    /// and for no others: the gradient of the values of this matrix (which are not read).
-    ///
-    /// - Parameters:
-    ///   - dy: [batch, rows], rows `leadingY` apart.
-    ///   - x: [batch, columns], rows `leadingX` apart.
-    ///   - gradient: [count], in the order of the pattern.
-    ///   - adding: Adds to what `gradient` holds instead of replacing it.
-    public func accumulateGradient(
-        output dy: UnsafePointer<Scalar>, leadingY: Int, input x: UnsafePointer<Scalar>, leadingX: Int, batch: Int,
-        into gradient: UnsafeMutablePointer<Scalar>, adding: Bool = false
-    ) {
-        let cut = PanelCut<Scalar>(batch: batch)
-        let size = cut.size(features: rows)
-        let a = Scratch.current.panels(Scalar.self, count: size + cut.size(features: columns))
-        cut.pack(dy, leading: leadingY, features: rows, into: a)
-        cut.pack(x, leading: leadingX, features: columns, into: a + size)
-        sample(a, a + size, cut, into: gradient, adding: adding)
-    }
-
-    /// The same on panels of `rows` and of `columns` features.
-    public func accumulateGradient(
-        output dy: Panels<Scalar>, input x: Panels<Scalar>, into gradient: UnsafeMutablePointer<Scalar>,
-        adding: Bool = false
-    ) {
-        precondition(dy.features == rows && x.features == columns && x.batch == dy.batch, "panels of other shapes")
-        sample(dy.pointer, x.pointer, x.cut, into: gradient, adding: adding)
-    }
-
-    /// A matrix of the same pattern that holds `Σ_b dy[b, row] x[b, column]`.
-    public func sampledProduct(output dy: Tensor<Scalar>, input x: Tensor<Scalar>) -> CompressedRows {
-        precondition(dy.rows == x.rows && dy.columns == rows && x.columns == columns, "shapes do not fit")
-        var result = CompressedRows(pattern)
-        let batch = x.rows
-        dy.withPointer { dy in
-            x.withPointer { x in
-                result.withMutableValues {
-                    guard let values = $0.baseAddress else { return }
-                    accumulateGradient(
-                        output: dy, leadingY: rows, input: x, leadingX: columns, batch: batch, into: values)
-                }
-            }
-        }
-        return result
-    }
-
-    private func sample(
-        _ a: UnsafePointer<Scalar>, _ b: UnsafePointer<Scalar>, _ cut: PanelCut<Scalar>,
-        into gradient: UnsafeMutablePointer<Scalar>, adding: Bool
-    ) {
-        if cut.count == 0 {
-            if !adding { gradient.update(repeating: 0, count: count) }
-            return
-        }
-        let order = pattern.segments
-        Parallel.forEach(order.blocks) { block in
-            for p in 0..<cut.count {
-                Scalar._sampled(
-                    pattern.rowOffsets.pointer, pattern.columnIndices.pointer, order.rows(block: block),
-                    a + cut.offset(p, features: rows), b + cut.offset(p, features: columns), cut[p].width,
-                    adding || p > 0, gradient)
-            }
-        }
     }
 }

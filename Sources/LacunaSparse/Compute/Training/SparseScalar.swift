@@ -23,6 +23,15 @@ public protocol SparseScalar: TensorScalar {
         _ rowOffsets: UnsafePointer<UInt32>, _ columns: UnsafePointer<UInt32>, _ rows: Range<Int>,
         _ a: UnsafePointer<Self>, _ b: UnsafePointer<Self>, _ width: Int, _ add: Bool,
         _ values: UnsafeMutablePointer<Self>)
+    static func _productGroups(
+        _ w: UnsafePointer<lk_grouped>, _ block: Int, _ panel: UnsafePointer<Self>, _ width: Int,
+        _ tile: UnsafeMutablePointer<Self>)
+    static func _transposedGroups(
+        _ w: UnsafePointer<lk_grouped>, _ groups: Range<Int>, _ panel: UnsafePointer<Self>, _ width: Int,
+        _ tile: UnsafeMutablePointer<Self>)
+    static func _sampledGroups(
+        _ w: UnsafePointer<lk_grouped>, _ block: Int, _ a: UnsafePointer<Self>, _ b: UnsafePointer<Self>, _ width: Int,
+        _ add: Bool, _ values: UnsafeMutablePointer<Self>)
     static func _transpose(
         _ source: UnsafePointer<Self>, _ sourceStride: Int, _ m: Int, _ n: Int, _ alpha: Self, _ beta: Self,
         _ target: UnsafeMutablePointer<Self>, _ targetStride: Int)
@@ -71,6 +80,25 @@ extension Float: SparseScalar {
     ) {
         Kernels.best.sampled_f32(
             rowOffsets, columns, rows.lowerBound, rows.upperBound, a, b, width, add ? 1 : 0, values)
+    }
+    public static func _productGroups(
+        _ w: UnsafePointer<lk_grouped>, _ block: Int, _ panel: UnsafePointer<Float>, _ width: Int,
+        _ tile: UnsafeMutablePointer<Float>
+    ) {
+        Kernels.best.product_groups_f32(w, block, panel, width, tile)
+    }
+    public static func _transposedGroups(
+        _ w: UnsafePointer<lk_grouped>, _ groups: Range<Int>, _ panel: UnsafePointer<Float>, _ width: Int,
+        _ tile: UnsafeMutablePointer<Float>
+    ) {
+        Kernels.best.transposed_groups_f32(w, groups.lowerBound, groups.upperBound, panel, width, tile)
+    }
+    public static func _sampledGroups(
+        _ w: UnsafePointer<lk_grouped>, _ block: Int, _ a: UnsafePointer<Float>, _ b: UnsafePointer<Float>,
+        _ width: Int,
+        _ add: Bool, _ values: UnsafeMutablePointer<Float>
+    ) {
+        Kernels.best.sampled_groups_f32(w, block, a, b, width, add ? 1 : 0, values)
     }
     public static func _transpose(
         _ source: UnsafePointer<Float>, _ sourceStride: Int, _ m: Int, _ n: Int, _ alpha: Float, _ beta: Float,
@@ -127,6 +155,25 @@ extension Double: SparseScalar {
     ) {
         Kernels.best.sampled_f64(
             rowOffsets, columns, rows.lowerBound, rows.upperBound, a, b, width, add ? 1 : 0, values)
+    }
+    public static func _productGroups(
+        _ w: UnsafePointer<lk_grouped>, _ block: Int, _ panel: UnsafePointer<Double>, _ width: Int,
+        _ tile: UnsafeMutablePointer<Double>
+    ) {
+        Kernels.best.product_groups_f64(w, block, panel, width, tile)
+    }
+    public static func _transposedGroups(
+        _ w: UnsafePointer<lk_grouped>, _ groups: Range<Int>, _ panel: UnsafePointer<Double>, _ width: Int,
+        _ tile: UnsafeMutablePointer<Double>
+    ) {
+        Kernels.best.transposed_groups_f64(w, groups.lowerBound, groups.upperBound, panel, width, tile)
+    }
+    public static func _sampledGroups(
+        _ w: UnsafePointer<lk_grouped>, _ block: Int, _ a: UnsafePointer<Double>, _ b: UnsafePointer<Double>,
+        _ width: Int,
+        _ add: Bool, _ values: UnsafeMutablePointer<Double>
+    ) {
+        Kernels.best.sampled_groups_f64(w, block, a, b, width, add ? 1 : 0, values)
     }
     public static func _transpose(
         _ source: UnsafePointer<Double>, _ sourceStride: Int, _ m: Int, _ n: Int, _ alpha: Double, _ beta: Double,

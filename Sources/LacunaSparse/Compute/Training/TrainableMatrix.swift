@@ -2,8 +2,9 @@ import LacunaTensor
 
 /// A sparse matrix `W` [rows, columns] whose values may be trained: its three products on panels.
 ///
-/// ``CompressedRows`` holds any pattern (N:M patterns too), ``CompressedBlocks`` dense blocks.
-public protocol TrainableMatrix: Sendable {
+/// ``CompressedRows`` holds any pattern and suits sparse ones, ``CompressedGroups`` any pattern of middling density, such as
+/// 2:4, ``CompressedBlocks`` dense blocks.
+public protocol TrainableMatrix<Scalar>: Sendable {
     associatedtype Scalar: SparseScalar
     /// Outputs.
     var rows: Int { get }
@@ -25,5 +26,4 @@ public protocol TrainableMatrix: Sendable {
     func densified() -> Tensor<Scalar>
 }
 
-extension CompressedRows: TrainableMatrix {}
 extension CompressedBlocks: TrainableMatrix {}

@@ -14,6 +14,9 @@ public enum SparsityBudget: Hashable, Sendable {
     /// Lottery: Making All Tickets Winners", arXiv 1911.11134; for pruning at random, Shiwei Liu and others, "The
     /// Unreasonable Effectiveness of Random Pruning", arXiv 2202.02643.
     case erdosRenyiKernel(Double)
+    /// The same for all layers but the last, which has the density given; over all layers together the sparsity still is
+    /// what is asked for. The ERK+ of Shiwei Liu and others, arXiv 2202.02643, for networks that end in a classifier.
+    case erdosRenyiKernelPlus(Double, lastDensity: Double = 1)
     /// One sparsity over all layers, shared out by their scores.
     case global(Double)
 
@@ -52,6 +55,10 @@ public enum SparsityBudget: Hashable, Sendable {
         case .erdosRenyiKernel(let sparsity):
             try Selection.requireFraction(sparsity, "sparsity")
             return SparsityBudget.erdosRenyi(layers, sparsity: sparsity)
+        case .erdosRenyiKernelPlus(let sparsity, let lastDensity):
+            try Selection.requireFraction(sparsity, "sparsity")
+            try Selection.requireFraction(lastDensity, "lastDensity")
+            return try SparsityBudget.erdosRenyiPlus(layers, sparsity: sparsity, lastDensity: lastDensity)
         case .global:
             throw LacunaError.unsupported(file: nil, what: "a global budget without the scores of all layers")
         }
@@ -77,10 +84,31 @@ public enum SparsityBudget: Hashable, Sendable {
     }
 
     private static func erdosRenyi(_ layers: [Layer], sparsity: Double) -> [String: Double] {
+        let total = layers.reduce(0) { $0 + $1.shape.reduce(1, *) }
+        return erdosRenyi(layers, keeping: total - Selection.removedCount(sparsity: sparsity, of: total))
+    }
+
+    private static func erdosRenyiPlus(
+        _ layers: [Layer], sparsity: Double, lastDensity: Double
+    ) throws -> [String: Double] {
+        guard let last = layers.last else { return [:] }
+        let total = layers.reduce(0) { $0 + $1.shape.reduce(1, *) }
+        let kept = total - Selection.removedCount(sparsity: sparsity, of: total)
+        let size = last.shape.reduce(1, *)
+        let keptLast = size - Selection.removedCount(sparsity: 1 - lastDensity, of: size)
+        guard keptLast <= kept, kept - keptLast <= total - size else {
+            throw LacunaError.invalidArgument(
+                "lastDensity",
+                reason: "\(lastDensity) in '\(last.name)' leaves no way to a sparsity of \(sparsity) over all layers")
+        }
+        var sparsities = erdosRenyi(Array(layers.dropLast()), keeping: kept - keptLast)
+        sparsities[last.name] = size == 0 ? 0 : Double(size - keptLast) / Double(size)
+        return sparsities
+    }
+
+    private static func erdosRenyi(_ layers: [Layer], keeping keptTotal: Int) -> [String: Double] {
         let sizes = layers.map { $0.shape.reduce(1, *) }
         let sides = layers.map { Double($0.shape.reduce(0, +)) }
-        let total = sizes.reduce(0, +)
-        let keptTotal = total - Selection.removedCount(sparsity: sparsity, of: total)
 
         // Layers whose share exceeds their size stay dense; that enlarges the others' shares, so look again.
         var dense = sizes.map { $0 == 0 }

@@ -1,0 +1,103 @@
+import LacunaIO
+import LacunaLearn
+import LacunaSparse
+import LacunaTensor
+
+/// Iterative pruning at the rate that the weights themselves ask for.
+///
+/// The run is cut into rounds of equal length. After each but the last, the PQ index of the weights in use says what share
+/// of them can go (``PQIndex/pruneShare(index:eta:gamma:limit:)``); so many of the smallest, over all layers together, are
+/// removed. The others return to where they began (`rewinds`) or stay, with empty optimiser state, and train on.
+///
+/// Enmao Diao, Ganghua Wang, Jiawei Zhan, Yuhong Yang, Jie Ding, Vahid Tarokh, "Pruning Deep Neural Networks from a Sparsity
+/// Perspective", arXiv 2302.05601. Give the run a schedule that restarts with every round.
+public final class AdaptivePruning: TrainingMethod {
+    public let index: PQIndex
+    public let rounds: Int
+    public let eta: Double
+    public let gamma: Double
+    /// β: the largest share that one round may remove.
+    public let limit: Double
+    /// Whether the weights that stay return to their first values.
+    public let rewinds: Bool
+    public let layers: LayerChoice
+    private var chosen: [Linear] = []
+    private static let start = "pq-index.start"
+
+    /// - Throws: `LacunaError.invalidArgument` for settings out of range.
+    public init(
+        index: PQIndex, rounds: Int = 5, eta: Double = 0, gamma: Double = 1, limit: Double = 0.9, rewinds: Bool = true,
+        layers: LayerChoice = .all
+    ) throws {
+        guard rounds >= 1 else { throw LacunaError.invalidArgument("rounds", reason: "\(rounds) is not at least 1") }
+        guard eta > -1 else { throw LacunaError.invalidArgument("eta", reason: "\(eta) is not above -1") }
+        guard gamma >= 0 else { throw LacunaError.invalidArgument("gamma", reason: "\(gamma) is negative") }
+        guard (0...1).contains(limit) else {
+            throw LacunaError.invalidArgument("limit", reason: "\(limit) is not in 0...1")
+        }
+        self.index = index
+        self.rounds = rounds
+        self.eta = eta
+        self.gamma = gamma
+        self.limit = limit
+        self.rewinds = rewinds
+        self.layers = layers
+    }
+
+    public var card: MethodCard {
+        MethodCard(
+            name: "pq-index", family: .sparseTraining,
+            paper: .init(
+                authors: "Enmao Diao, Ganghua Wang, Jiawei Zhan, Yuhong Yang, Jie Ding, Vahid Tarokh",
+                title: "Pruning Deep Neural Networks from a Sparsity Perspective", arXiv: "2302.05601"),
+            composition: ["|w|", "all layers together, at the rate of the PQ index", "rounds of training"])
+    }
+
+    public func begin(_ run: TrainingRun) throws {
+        _ = try layers.layers(of: run.model)
+        guard rewinds else { return }
+        for parameter in run.model.parameters where parameter.isTrainable {
+            parameter.slot(Self.start).update(from: parameter.buffer.pointer, count: parameter.count)
+        }
+    }
+
+    public func attach(_ run: TrainingRun) throws { chosen = try layers.layers(of: run.model).map(\.layer) }
+
+    public func afterStep(_ run: TrainingRun) throws {
+        guard PhasedRun(run, phases: rounds).endsPhaseButLast else { return }
+        let value = index.value(IterativePruning.activeValues(chosen))
+        let share = index.pruneShare(index: value, eta: eta, gamma: gamma, limit: limit)
+        try IterativePruning.prune(chosen, share: share)
+        run.optimizer.restart(run.model.parameters)
+        for parameter in run.model.parameters where rewinds && parameter.isTrainable {
+            parameter.buffer.pointer.update(from: parameter.slot(Self.start), count: parameter.count)
+            parameter.applyMask()
+        }
+        run.metrics += [("pq_index", value), ("density", IterativePruning.density(chosen))]
+    }
+
+    public func end(_ run: TrainingRun) throws {
+        for parameter in run.model.parameters { parameter.removeSlot(Self.start) }
+        run.metrics.append(("density", IterativePruning.density(chosen)))
+    }
+}
+
+/// A run in phases of equal length; what does not divide goes to the last.
+struct PhasedRun {
+    /// Steps of each phase but the last.
+    let length: Int
+    let phases: Int
+    /// Steps done when hooks are called after a step.
+    let done: Int
+
+    init(_ run: TrainingRun, phases: Int) {
+        self.phases = phases
+        length = max(1, run.totalSteps / phases)
+        done = run.step + 1
+    }
+
+    /// Whether the present step is the last of a phase after which another comes.
+    var endsPhaseButLast: Bool { done % length == 0 && done / length < phases }
+    /// The number of the phase that the present step ends, from 0.
+    var phase: Int { min(done / length, phases) - 1 }
+}

@@ -1,0 +1,110 @@
+import LacunaIO
+import LacunaLearn
+import LacunaSparse
+import LacunaTensor
+
+/// Iterative pruning with soups: in every round several copies are trained from one pruned network, on batches in another
+/// order each, and their mean goes into the next.
+///
+/// The run is cut into a dense beginning and `rounds` rounds of `copies` trainings each, all of equal length. Each round
+/// begins with global pruning by magnitude, after which the share in use is that of `1 - sparsity` to the power of
+/// `round / rounds`. As the copies of a round have one mask, their mean is as sparse as each.
+///
+/// Max Zimmer, Christoph Spiegel, Sebastian Pokutta, "Sparse Model Soups: A Recipe for Improved Pruning via Model
+/// Averaging", arXiv 2306.16788. One copy is iterative magnitude pruning. Statistics of batch norm are averaged with the
+/// rest: see ``SparseModelSoup/recalibrate(_:batches:)``. Give the run a schedule that restarts
+/// `1 + rounds · copies` times.
+public final class SoupPruning: TrainingMethod {
+    public let sparsity: Double
+    public let rounds: Int
+    public let copies: Int
+    public let layers: LayerChoice
+    private var chosen: [Linear] = []
+    private static let start = "soup.start"
+    private static let sum = "soup.sum"
+
+    /// - Throws: `LacunaError.invalidArgument` for settings out of range.
+    public init(sparsity: Double, rounds: Int = 3, copies: Int = 3, layers: LayerChoice = .all) throws {
+        guard (0...1).contains(sparsity) else {
+            throw LacunaError.invalidArgument("sparsity", reason: "\(sparsity) is not in 0...1")
+        }
+        guard (1...1000).contains(rounds) else {
+            throw LacunaError.invalidArgument("rounds", reason: "\(rounds) is not in 1...1000")
+        }
+        guard (1...1000).contains(copies) else {
+            throw LacunaError.invalidArgument("copies", reason: "\(copies) is not in 1...1000")
+        }
+        self.sparsity = sparsity
+        self.rounds = rounds
+        self.copies = copies
+        self.layers = layers
+    }
+
+    public var card: MethodCard {
+        MethodCard(
+            name: "soup", family: .sparseTraining,
+            paper: .init(
+                authors: "Max Zimmer, Christoph Spiegel, Sebastian Pokutta",
+                title: "Sparse Model Soups: A Recipe for Improved Pruning via Model Averaging", arXiv: "2306.16788"),
+            composition: ["|w|", "all layers together, in rounds", "copies trained under one mask, averaged"])
+    }
+
+    /// Trainings in a run.
+    public var phases: Int { 1 + rounds * copies }
+
+    public func attach(_ run: TrainingRun) throws { chosen = try layers.layers(of: run.model).map(\.layer) }
+
+    public func afterStep(_ run: TrainingRun) throws {
+        let phased = PhasedRun(run, phases: phases)
+        guard phased.endsPhaseButLast else { return }
+        let copy = (phased.phase - 1) % copies
+        if phased.phase == 0 {
+            try prune(run, round: 1)
+        } else {
+            add(run)
+            if copy == copies - 1 {
+                takeMean(run)
+                try prune(run, round: (phased.phase - 1) / copies + 2)
+            } else {
+                for parameter in run.model.parameters {
+                    parameter.buffer.pointer.update(from: parameter.slot(Self.start), count: parameter.count)
+                }
+            }
+        }
+        run.optimizer.restart(run.model.parameters)
+    }
+
+    public func end(_ run: TrainingRun) throws {
+        add(run)
+        takeMean(run)
+        for parameter in run.model.parameters { parameter.removeSlot(Self.start) }
+        run.metrics.append(("density", IterativePruning.density(chosen)))
+    }
+
+    /// Prunes, and remembers where the copies of the round begin.
+    private func prune(_ run: TrainingRun, round: Int) throws {
+        let total = chosen.reduce(0) { $0 + $1.inputDimensions * $1.outputDimensions }
+        let active = chosen.reduce(0) { $0 + $1.weight.activeCount }
+        let kept = Double(total) * power(1 - sparsity, Double(round) / Double(rounds))
+        try IterativePruning.prune(chosen, share: max(0, 1 - kept / Double(max(active, 1))))
+        for parameter in run.model.parameters {
+            parameter.slot(Self.start).update(from: parameter.buffer.pointer, count: parameter.count)
+        }
+        run.metrics.append(("density", IterativePruning.density(chosen)))
+    }
+
+    private func add(_ run: TrainingRun) {
+        for parameter in run.model.parameters {
+            let sum = parameter.slot(Self.sum)
+            for i in 0..<parameter.count { sum[i] += parameter.buffer.pointer[i] }
+        }
+    }
+
+    private func takeMean(_ run: TrainingRun) {
+        for parameter in run.model.parameters {
+            let sum = parameter.slot(Self.sum)
+            for i in 0..<parameter.count { parameter.buffer.pointer[i] = sum[i] / Float(copies) }
+            parameter.removeSlot(Self.sum)
+        }
+    }
+}

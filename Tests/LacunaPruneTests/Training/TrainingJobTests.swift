@@ -1,0 +1,294 @@
+import LacunaIO
+import LacunaLearn
+import LacunaPrune
+import LacunaTensor
+import Testing
+
+@Suite struct TrainingJobTests {
+    static let table: String = {
+        var generator = SeededGenerator(seed: 3)
+        var text = "a,b,c,d,class\n"
+        for _ in 0..<200 {
+            let x = (0..<4).map { _ in generator.normal() }
+            text += x.map { "\($0)" }.joined(separator: ",") + ",\(x[0] * x[1] > 0 ? 1 : 0)\n"
+        }
+        let path = "/tmp/lacuna-table-\(UInt64.random(in: 0...UInt64.max)).csv"
+        try! AtomicFile.write(text, to: path)
+        return path
+    }()
+
+    /// Options that every method needs or that make it act within 40 steps.
+    private static let options: [String: String] = [
+        "static": "sparsity = 0.8", "set": "sparsity = 0.8\ninterval = 4", "rigl": "sparsity = 0.8\ninterval = 4",
+        "sltrain": "rank = 2", "gradual": "sparsity = 0.8", "pq-index": "rounds = 3",
+        "soup": "sparsity = 0.8\nrounds = 2\ncopies = 2", "random-search": "trials = 5",
+        "sparse-ift": "sparsity = 0.75\ninterval = 4", "quick-selection": "hidden = 20\ndensity = 1.5",
+    ]
+
+    private func job(_ name: String, extra: String = "", schedule: String = "") throws -> TrainingJob {
+        let model = name == "quick-selection" ? "" : "[model]\nkind = \"mlp\"\nhidden = [16, 16]"
+        return try TrainingJob(
+            ConfigurationFile(
+                text: """
+                    [data]
+                    kind = "csv"
+                    path = "\(Self.table)"
+                    batch = 16
+                    \(model)
+                    [method]
+                    name = "\(name)"
+                    \(Self.options[name] ?? "")
+                    \(extra)
+                    [optimizer]
+                    learning_rate = 0.01
+                    [schedule]
+                    \(schedule)
+                    [training]
+                    steps = 40
+                    checkpoint_every = 17
+                    """, file: "t.toml"), fetch: { _ in "" })
+    }
+
+    private func inFolder<R>(_ name: String, _ body: (String) throws -> R) throws -> R {
+        let folder = "/tmp/lacuna-train-\(name)-\(UInt64.random(in: 0...UInt64.max))"
+        defer { try? FileSystem.remove(folder) }
+        return try body(folder)
+    }
+
+    /// Every method's runs resume exactly, whatever the storage.
+    @Test(arguments: TrainingMethods.names) func resumes(name: String) throws {
+        for storage in ["csr", "masked"] {
+            let takesStorage = ["static", "set", "rigl", "sparse-ift"].contains(name)
+            if storage == "masked" && !takesStorage { continue }
+            func fresh() throws -> TrainingJob {
+                try job(name, extra: takesStorage ? "storage = \"\(storage)\"" : "", schedule: "restarts = 1")
+            }
+            try inFolder(name) { whole in
+                try inFolder(name) { stopped in
+                    _ = try fresh().run(directory: whole)
+                    final class Stop: ProgressReporter, @unchecked Sendable {
+                        var step = 0
+                        func update(task: String, completed: Int, total: Int, detail: String) { step = completed }
+                        var isCancelled: Bool { step == 23 }
+                    }
+                    #expect(throws: LacunaError.cancelled) {
+                        try fresh().run(directory: stopped, progress: Stop())
+                    }
+                    _ = try fresh().run(directory: stopped, resumes: true)
+                    #expect(
+                        try FileSystem.readBytes(whole + "/model.safetensors")
+                            == FileSystem.readBytes(stopped + "/model.safetensors"))
+                }
+            }
+        }
+    }
+
+    /// The methods of one training path each give the same bits with one thread and with four.
+    @Test(arguments: ["rigl", "sr-ste", "sltrain", "bdwp"]) func threadsDoNotChangeResults(name: String) throws {
+        // Layers large enough to be spread.
+        var generator = SeededGenerator(seed: 4)
+        let x = Tensor<Float>(normal: [96, 64], using: &generator)
+        let examples = try LabelledExamples(inputs: x, labels: (0..<96).map { $0 % 3 }, classes: 3)
+        struct Options: MethodOptions {
+            let seed: UInt64 = 0
+            func number(_ name: String) -> Double? { name == "sparsity" ? 0.8 : nil }
+            func integer(_ name: String) -> Int? { name == "interval" ? 2 : nil }
+            func text(_ name: String) -> String? { nil }
+            func truth(_ name: String) -> Bool? { nil }
+        }
+        func trained() throws -> [[Float]] {
+            var generator = SeededGenerator(seed: 1)
+            let model = MLP(widths: [64, 640, 512, 3], using: &generator)
+            let trainer = try Trainer(
+                model: model, optimizer: Adam(), source: ShuffledBatches(examples, batchSize: 48, seed: 1),
+                plan: TrainingPlan(steps: 6, learningRate: .constant(1e-2)),
+                hooks: [try TrainingMethods.make(name, options: Options())],
+                loss: { batch, tape in crossEntropy(model(tape.constant(batch.inputs)), labels: batch.labels) })
+            try trainer.train()
+            return model.parameters.map { $0.value.scalars }
+        }
+        let before = Parallel.threads
+        defer { Parallel.threads = before }
+        Parallel.threads = 1
+        let one = try trained()
+        Parallel.threads = 4
+        #expect(try trained() == one)
+    }
+
+    @Test func adaptivePruningFollowsTheIndex() throws {
+        let folder = "/tmp/lacuna-pq-\(UInt64.random(in: 0...UInt64.max))"
+        defer { try? FileSystem.remove(folder) }
+        let job = try job("pq-index", schedule: "restarts = 2")
+        let report = try job.run(directory: folder)
+        let rounds = report.metrics.compactMap { line in line["pq_index"].map { ($0, line["density"]!) } }
+        // 40 steps in three rounds: pruned after 13 and 26.
+        #expect(report.metrics.filter { $0["pq_index"] != nil }.map(\.step) == [13, 26])
+        var density = 1.0
+        let total = Double(4 * 16 + 16 * 16 + 16 * 2)
+        for (index, found) in rounds {
+            let kept = (density * total).rounded()
+            density = (kept - (try PQIndex().pruneShare(index: index) * kept + 1e-9).rounded(.down)) / total
+            #expect(abs(found - density) < 1e-9)
+        }
+        #expect(density < 0.6)
+    }
+
+    @Test func soupsAreSparseMeans() throws {
+        let folder = "/tmp/lacuna-soup-\(UInt64.random(in: 0...UInt64.max))"
+        defer { try? FileSystem.remove(folder) }
+        let job = try job("soup", schedule: "restarts = 4")
+        let report = try job.run(directory: folder)
+        let total = Double(4 * 16 + 16 * 16 + 16 * 2)
+        let densities = report.metrics.compactMap { line in line["density"].map { (line.step, $0) } }
+        #expect(densities.map(\.0) == [8, 24, 40])
+        for (found, expected) in zip(densities.map(\.1), [Double(0.2).squareRoot(), 0.2, 0.2]) {
+            #expect(abs(found - expected) <= 1.01 / total)
+        }
+        // One copy a round is iterative pruning: its mean is itself, so no step changes more than training does.
+        let single = try self.job("soup", extra: "", schedule: "").method as! SoupPruning
+        #expect(single.phases == 5)
+        let used = job.model.linears.reduce(0) { $0 + $1.layer.weight.activeCount }
+        #expect(abs(Double(used) / total - 0.2) <= 1.01 / total)
+    }
+
+    @Test func shapedNetworks() throws {
+        let search = try job("random-search", extra: "keep = 0.5")
+        #expect(search.model.linears.map(\.layer.outputDimensions) == [8, 8, 2])
+        let wide = try job("sparse-ift")
+        #expect(wide.model.linears.map(\.layer.outputDimensions) == [32, 32, 2])
+        _ = try wide.run(directory: nil)
+        let active = wide.model.linears.map(\.layer.weight.activeCount)
+        #expect(active == [4 * 16, 16 * 16, 16 * 2])
+        let doped = try job("sparse-ift", extra: "variant = \"doped\"")
+        _ = try doped.run(directory: nil)
+        #expect(doped.model.linears.map(\.layer.weight.storage) == ["low-rank + sparse", "low-rank + sparse", "dense"])
+        #expect(throws: LacunaError.self) { try job("random-search", extra: "keep = 0") }
+    }
+
+    @Test func featuresAreWritten() throws {
+        try inFolder("features") { folder in
+            let job = try job("quick-selection")
+            let report = try job.run(directory: folder)
+            #expect(report.evaluation?["connections"] == 72)
+            let found = try JSONValue(parsing: FileSystem.readText(folder + "/features.json"))
+            let ranking = found["ranking"]?.arrayValue?.compactMap(\.intValue) ?? []
+            let strengths = found["strengths"]?.arrayValue?.compactMap(\.doubleValue) ?? []
+            #expect(ranking.sorted() == [0, 1, 2, 3] && strengths.count == 4)
+            #expect(zip(ranking, ranking.dropFirst()).allSatisfy { strengths[$0] >= strengths[$1] })
+        }
+    }
+
+    // MARK: Damaged configurations
+
+    /// The examples with data that is there, and small enough to be read many times.
+    private static let small: [(name: String, text: String)] = {
+        let text = "/tmp/lacuna-text-\(UInt64.random(in: 0...UInt64.max)).txt"
+        try! AtomicFile.write(String(repeating: "It is a truth universally acknowledged. ", count: 60), to: text)
+        return TrainingJob.examples.map { name, example in
+            let kinds = ["fashion-mnist", "digits"]
+            let lines = example.split(separator: "\n", omittingEmptySubsequences: false).map { line -> String in
+                if kinds.contains(where: { line.hasPrefix("kind = \"\($0)\"") }) {
+                    return "kind = \"csv\"\npath = \"\(table)\""
+                }
+                if line.hasPrefix("path = ") { return "path = \"\(text)\"" }
+                if line.hasPrefix("valid = ") { return "valid = \"\(text)\"" }
+                if line.hasPrefix("trials = ") { return "trials = 2" }
+                return String(line)
+            }
+            return (name, lines.joined(separator: "\n"))
+        }
+    }()
+
+    /// Widths and the like that damage makes enormous would take their time, not fail.
+    private static func isModest(_ text: String) -> Bool {
+        text.split(separator: "\n").allSatisfy { line in
+            !["hidden", "dimensions", "layers", "context", "trials", "channels"].contains { line.hasPrefix($0) }
+                || line.prefix { $0 != "#" }.filter(\.isNumber).count <= 6
+        }
+    }
+
+    /// A job, or an error with a place in the file; never a crash.
+    private func attempt(_ text: String) {
+        do {
+            guard Self.isModest(text) else {
+                _ = try ConfigurationFile(text: text, file: "f.toml")
+                return
+            }
+            _ = try TrainingJob(ConfigurationFile(text: text, file: "f.toml"), fetch: { _ in "/nowhere" })
+        } catch let error as LacunaError {
+            switch error {
+            case .malformed(let file, let location, _):
+                #expect(file != "f.toml" || location.hasPrefix("line") || location.contains("."), "\(error)")
+            case .file: break
+            default: Issue.record("\(error) for\n\(text)")
+            }
+        } catch {
+            Issue.record("\(error)")
+        }
+    }
+
+    @Test func damagedCharacters() {
+        var generator = SeededGenerator(seed: 5)
+        let alphabet = Array("=[]\"#.,-09azAZ_ \n'\\e")
+        for (_, good) in Self.small {
+            for _ in 0..<60 {
+                var characters = Array(good)
+                for _ in 0..<Int.random(in: 1...4, using: &generator) {
+                    let at = Int.random(in: 0..<characters.count, using: &generator)
+                    switch Int.random(in: 0..<3, using: &generator) {
+                    case 0: characters.remove(at: at)
+                    case 1: characters.insert(alphabet.randomElement(using: &generator)!, at: at)
+                    default: characters[at] = alphabet.randomElement(using: &generator)!
+                    }
+                }
+                attempt(String(characters))
+            }
+        }
+    }
+
+    /// Every line of every example with another value, another key, twice, or gone.
+    @Test func damagedLines() {
+        let values = ["-1", "0", "1.5", "1e30", "true", "\"none\"", "[]", "[1, \"a\"]", "[0]", "nan", "\"\""]
+        for (_, good) in Self.small {
+            let lines = good.split(separator: "\n", omittingEmptySubsequences: false).map(String.init)
+            for (index, line) in lines.enumerated() {
+                func with(_ replacement: [String]) {
+                    var changed = lines
+                    changed.replaceSubrange(index...index, with: replacement)
+                    attempt(changed.joined(separator: "\n"))
+                }
+                guard let equals = line.firstIndex(of: "="), !line.hasPrefix("#") else {
+                    with([])
+                    continue
+                }
+                for value in values { with([line[..<equals] + "= " + value]) }
+                with([line, line])
+                with([])
+                with(["x" + line])
+            }
+        }
+    }
+
+    @Test func mistakesAreNamed() throws {
+        func message(_ name: String, _ extra: String) -> String {
+            do {
+                _ = try job(name, extra: extra)
+                return "none"
+            } catch { return "\(error)" }
+        }
+        #expect(message("rigl", "interval = 0").contains("line"))
+        #expect(message("rigl", "intervall = 3").contains("intervall"))
+        #expect(message("sr-ste", "pattern = \"4:2\"").contains("pattern"))
+        #expect(message("pq-index", "p = 3.0").contains("line"))
+        #expect(message("soup", "copies = 0").contains("line"))
+        #expect(message("quick-selection", "exchange = 1.5").contains("line"))
+        #expect(message("random-search", "trials = 0").contains("line"))
+    }
+
+    @Test func examplesAreReadable() throws {
+        #expect(Set(TrainingJob.examples.map(\.name)).count == TrainingJob.examples.count)
+        for (name, text) in Self.small where !name.hasPrefix("cnn") {
+            #expect(try TrainingJob(ConfigurationFile(text: text, file: name), fetch: { _ in "" }).totalSteps > 0)
+        }
+    }
+}

@@ -1,0 +1,139 @@
+import CLacuna
+import LacunaTensor
+import Testing
+
+@testable import LacunaSparse
+
+/// Products under masks of middling density: every level against the scalar reference, and against dense products.
+@Suite struct GroupKernelTests {
+    private static let levels = (0..<Int32(LK_LEVELS)).filter { lk_level($0) != nil }
+    private static var reference: lk_table { lk_reference().pointee }
+
+    /// Masks with ragged blocks and groups, with empty rows and groups, N:M and not.
+    private static let masks: [(name: String, mask: Mask)] = {
+        var generator = SeededGenerator(seed: 9)
+        func random(_ rows: Int, _ columns: Int, _ keep: Double) -> Mask {
+            Mask(rows: rows, columns: columns) { _, _ in generator.uniform() < keep }
+        }
+        let scores = Tensor<Float>(normal: [130, 72], using: &generator)
+        return [
+            ("2:4", try! Selection.mask(scores: scores, pattern: .nm(n: 2, m: 4))),
+            ("4:8", try! Selection.mask(scores: scores, pattern: .nm(n: 4, m: 8))),
+            ("half", random(257, 61, 0.5)), ("few", random(40, 130, 0.05)), ("many", random(129, 7, 0.9)),
+            ("all", Mask(rows: 5, columns: 9, keepingAll: true)), ("none", Mask(rows: 5, columns: 9)),
+            ("one", random(1, 1, 2)),
+        ]
+    }()
+
+    @Test(arguments: levels, masks.map(\.name)) func floats(level: Int32, name: String) {
+        let k = lk_level(level).pointee
+        for width in [16, 48, 64] {
+            check(
+                name, width, Float.self, product: k.product_groups_f32, transposed: k.transposed_groups_f32,
+                sampled: k.sampled_groups_f32, expected: Self.reference.product_groups_f32,
+                expectedTransposed: Self.reference.transposed_groups_f32,
+                expectedSampled: Self.reference.sampled_groups_f32, tolerance: 2e-5)
+        }
+    }
+
+    @Test(arguments: levels, masks.map(\.name)) func doubles(level: Int32, name: String) {
+        let k = lk_level(level).pointee
+        for width in [8, 24, 32] {
+            check(
+                name, width, Double.self, product: k.product_groups_f64, transposed: k.transposed_groups_f64,
+                sampled: k.sampled_groups_f64, expected: Self.reference.product_groups_f64,
+                expectedTransposed: Self.reference.transposed_groups_f64,
+                expectedSampled: Self.reference.sampled_groups_f64, tolerance: 1e-13)
+        }
+    }
+
+    typealias Product<R> = (UnsafePointer<lk_grouped>?, Int, UnsafePointer<R>?, Int, UnsafeMutablePointer<R>?) -> Void
+    typealias Transposed<R> = (
+        UnsafePointer<lk_grouped>?, Int, Int, UnsafePointer<R>?, Int, UnsafeMutablePointer<R>?
+    ) -> Void
+    typealias Sampled<R> = (
+        UnsafePointer<lk_grouped>?, Int, UnsafePointer<R>?, UnsafePointer<R>?, Int, Int32, UnsafeMutablePointer<R>?
+    ) -> Void
+
+    private func check<R: SparseScalar & BinaryFloatingPoint>(
+        _ name: String, _ width: Int, _: R.Type, product: Product<R>, transposed: Transposed<R>, sampled: Sampled<R>,
+        expected: Product<R>, expectedTransposed: Transposed<R>, expectedSampled: Sampled<R>, tolerance: Double
+    ) {
+        var generator = SeededGenerator(seed: UInt64(width), stream: 3)
+        let pattern = GroupPattern(Self.masks.first { $0.name == name }!.mask)
+        func numbers(_ count: Int) -> Buffer<R> { Buffer((0..<count).map { _ in R(generator.normal()) }) }
+        let (values, x, y) = (
+            numbers(pattern.count), numbers(pattern.columns * width), numbers(pattern.rows * width)
+        )
+        var kernel = pattern.kernel(values: values.pointer)
+        var wrong = 0
+        func compare(_ a: Buffer<R>, _ b: Buffer<R>) {
+            for (a, b) in zip(a.elements, b.elements) where !(abs(Double(a - b)) <= tolerance * (8 + abs(Double(b)))) {
+                wrong += 1
+            }
+        }
+        for block in 0..<pattern.blocks {
+            let count = pattern.rows(block: block).count * width
+            let (a, b) = (Buffer<R>(repeating: 0.5, count: count), Buffer<R>(repeating: 0.5, count: count))
+            product(&kernel, block, x.pointer, width, a.pointer)
+            expected(&kernel, block, x.pointer, width, b.pointer)
+            compare(a, b)
+        }
+        for from in stride(from: 0, to: pattern.groups, by: 3) {
+            let to = min(from + 3, pattern.groups)
+            let count = (min(4 * to, pattern.columns) - 4 * from) * width
+            let (a, b) = (Buffer<R>(repeating: 0.5, count: count), Buffer<R>(repeating: 0.5, count: count))
+            transposed(&kernel, from, to, y.pointer, width, a.pointer)
+            expectedTransposed(&kernel, from, to, y.pointer, width, b.pointer)
+            compare(a, b)
+        }
+        for add in [Int32(0), 1] {
+            let (a, b) = (numbers(pattern.count), Buffer<R>(repeating: 0, count: pattern.count))
+            b.pointer.update(from: a.pointer, count: pattern.count)
+            for block in 0..<pattern.blocks {
+                sampled(&kernel, block, y.pointer, x.pointer, width, add, a.pointer)
+                expectedSampled(&kernel, block, y.pointer, x.pointer, width, add, b.pointer)
+            }
+            compare(a, b)
+        }
+        #expect(wrong == 0, "\(name), width \(width)")
+    }
+
+    @Test(arguments: masks.map(\.name), [0, 1, 16, 70, 130]) func agreesWithDense(name: String, batch: Int) throws {
+        let mask = Self.masks.first { $0.name == name }!.mask
+        var generator = SeededGenerator(seed: UInt64(batch))
+        let dense = Tensor<Double>(normal: [mask.rows, mask.columns], using: &generator)
+        let matrix = try CompressedGroups(dense, mask: mask)
+        let kept = mask.applied(to: dense)
+        #expect(matrix.densified() == kept && matrix.count == mask.keptCount)
+        let x = Tensor<Double>(normal: [batch, mask.columns], using: &generator)
+        let dy = Tensor<Double>(normal: [batch, mask.rows], using: &generator)
+        func near(_ a: Tensor<Double>, _ b: Tensor<Double>) -> Bool {
+            a.shape == b.shape && zip(a.scalars, b.scalars).allSatisfy { abs($0 - $1) < 1e-11 }
+        }
+        #expect(near(matrix.multiplied(by: x), x.multiplied(by: kept, otherTransposed: true)))
+        #expect(near(matrix.transposedMultiplied(by: dy), dy.multiplied(by: kept)))
+        var gradient = CompressedGroups(matrix.pattern, from: Tensor<Double>(zeros: dense.shape))
+        gradient.withMutableValues { values in
+            dy.withPointer { dy in
+                x.withPointer { x in
+                    guard let start = values.baseAddress else { return }
+                    matrix.accumulateGradient(
+                        output: dy, leadingY: mask.rows, input: x, leadingX: mask.columns, batch: batch, into: start)
+                }
+            }
+        }
+        let outer = batch == 0 ? Tensor<Double>(zeros: dense.shape) : dy.transposed().multiplied(by: x)
+        #expect(near(gradient.densified(), mask.applied(to: outer)))
+        // The order of the pattern lists every entry once.
+        var seen = Mask(rows: mask.rows, columns: mask.columns)
+        matrix.pattern.forEachEntry { _, r, c in seen[r, c] = true }
+        #expect(seen == mask)
+    }
+
+    @Test func refusesAMaskOfAnotherShape() {
+        #expect(throws: LacunaError.self) {
+            try CompressedGroups(Tensor<Float>(zeros: [3, 4]), mask: Mask(rows: 4, columns: 3))
+        }
+    }
+}
