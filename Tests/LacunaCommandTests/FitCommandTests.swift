@@ -1,4 +1,5 @@
 import LacunaIO
+import LacunaRegress
 import LacunaTensor
 import Testing
 
@@ -133,6 +134,58 @@ import Testing
         for (name, other, third) in [("a", "1", "1"), ("b", "2", "2")] {
             let value = try #require(csv[name])
             #expect(abs(value - (svm[other] ?? 0)) < 1e-5 && abs(value - (mtx[third] ?? 0)) < 1e-5)
+        }
+    }
+
+    /// A .npy file of doubles.
+    private func write(_ columns: [[Double]], fortran: Bool, to path: String) throws {
+        var header =
+            "{'descr': '<f8', 'fortran_order': \(fortran ? "True" : "False"), 'shape': (\(columns[0].count), \(columns.count)), }"
+        while (header.utf8.count + 11) % 64 != 0 { header += " " }
+        header += "\n"
+        var bytes =
+            [0x93] + Array("NUMPY".utf8) + [1, 0, UInt8(header.utf8.count & 255), UInt8(header.utf8.count >> 8)]
+        bytes += Array(header.utf8)
+        let values =
+            fortran
+            ? columns.flatMap { $0 } : (0..<columns[0].count).flatMap { i in columns.map { $0[i] } }
+        for value in values { withUnsafeBytes(of: value.bitPattern.littleEndian) { bytes += Array($0) } }
+        try AtomicFile.write(bytes, to: path)
+    }
+
+    @Test func designsStayOnDisk() throws {
+        let tables = try Tables()
+        guard case .dense(let values) = try MatrixMarketFile(contentsOf: tables.root + "/t.mtx").content else {
+            Issue.record("t.mtx is not dense")
+            return
+        }
+        let columns = (0..<3).map { Array(values[120 * $0..<120 * $0 + 120]) }
+        let y = try FileSystem.readText(tables.root + "/y.txt").split(separator: "\n").compactMap { Double($0) }
+        try write(columns, fortran: true, to: tables.root + "/f.npy")
+        try write(columns, fortran: false, to: tables.root + "/c.npy")
+        try write([y], fortran: true, to: tables.root + "/y.npy")
+        try write([y] + columns, fortran: true, to: tables.root + "/first.npy")
+        try write(columns + [y], fortran: true, to: tables.root + "/last.npy")
+        try write([columns[0], y, columns[1], columns[2]], fortran: true, to: tables.root + "/middle.npy")
+        let expected = coefficients(
+            try tables.json("lasso", "AT/t.mtx", "--target", "AT/y.txt", "--lambda", "0.1", "--quiet"))
+        let cases = [
+            ("f", "AT/y.npy", true), ("f", "AT/y.txt", true), ("c", "AT/y.npy", false), ("first", "1", true),
+            ("last", "4", true), ("middle", "2", false),
+        ]
+        for (name, target, mapped) in cases {
+            let found = coefficients(
+                try tables.json("lasso", "AT/\(name).npy", "--target", target, "--lambda", "0.1", "--quiet"))
+            for feature in ["1", "2", "3"] {
+                #expect(abs((found[feature] ?? 0) - (expected[feature] ?? 0)) < 1e-9, "\(name)")
+            }
+            let data = try FitData.read(
+                "\(tables.root)/\(name).npy", target: target.replacing("AT", with: tables.root))
+            #expect((data.design as? DenseDesign)?.isMapped == mapped && data.target == y, "\(name)")
+        }
+        for target in ["0", "5", "nowhere.npy"] {
+            let refused = try tables.run("lasso", "AT/first.npy", "--target", target)
+            #expect(refused.status == 2 && refused.errorOutput.contains(target))
         }
     }
 

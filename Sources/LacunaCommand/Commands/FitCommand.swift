@@ -19,7 +19,8 @@ struct FitCommand: ParsableCommand {
               lacuna fit l0 survey.csv --target score --private 2 --feature-bound 3 --target-bound 5
 
             DATA is a .csv or .tsv file with a header, a .svm file (SVMlight), .npy, .npz (arrays X and y) or .mtx \
-            (MatrixMarket). Without --lambda, the strength of the penalty is chosen by cross-validation: the largest \
+            (MatrixMarket). A .npy file of doubles in Fortran order (numpy.asfortranarray) is used where it lies, mapped, and \
+            may be larger than memory; its target is a file of its own, or the first or last column. Without --lambda, the strength of the penalty is chosen by cross-validation: the largest \
             within one standard error of the best (--rule 1se), or the best (--rule min). Columns are standardised for \
             the fit; coefficients are printed for the columns as they are.
             """,
@@ -41,7 +42,7 @@ struct FitOptions: ParsableArguments {
 
     @Option(
         help: ArgumentHelp(
-            "The target: a column's name or number, an array (.npz), a file (.mtx).", valueName: "column"))
+            "The target: a column's name or number, an array (.npz), a file (.npy, .mtx).", valueName: "column"))
     var target: String?
 
     @Option(help: ArgumentHelp("A column of sample weights.", valueName: "column"))
