@@ -1,12 +1,16 @@
 """Times the lasso and L1 logistic regression of scikit-learn, celer, skglm and glmnet on the problems of `lacuna-bench regress`.
 
-    peers_regress.py FOLDER [--only sklearn,glmnet] [--repeats 5]
+    peers_regress.py FOLDER [--only sklearn,glmnet] [--cases dense,sparse,labels,golub] [--repeats 5]
 
 Writes the problems into FOLDER on the first run (raw little-endian numbers and a JSON description), and adds the times to
 FOLDER/peers.json. One thread. Every solver runs at the loosest of its tolerances that reaches a duality gap of 1e-6 of
 the loss of the predictor 0 (for every strength of a path); that is found first and not timed. Compilation is excluded.
 
-Needs: pip install numpy scipy scikit-learn celer skglm; R with glmnet (Debian: r-cran-glmnet) for glmnet.
+Cases dense and sparse are lassos. Case labels is logistic: the columns of dense and the signs of its target. Case golub is
+logistic on real data: 3051 gene expressions of 38 leukaemia patients (T. Golub et al., Science 1999), each scaled to mean 0
+and deviation 1; it is left out unless the Debian package r-bioc-multtest (LGPL) is installed or --golub names its golub.RData.
+
+Needs: pip install numpy scipy scikit-learn celer skglm adelie; R with glmnet (Debian: r-cran-glmnet) for glmnet and golub.
 """
 
 import os
@@ -56,6 +60,41 @@ def make(folder):
         "dense": {"rows": 1000, "columns": 5000}, "sparse": {"rows": n, "columns": p}}))
 
 
+GOLUB = """
+args <- commandArgs(TRUE); load(args[1])
+writeBin(as.vector(t(golub)), args[2]); writeBin(as.double(golub.cl), args[3])
+"""
+
+
+def make_golub(folder, path):
+    """Rows are patients; every column has mean 0 and deviation 1. Returns whether the data were there."""
+    if not Path(path).exists() or not shutil.which("Rscript"):
+        return False
+    with tempfile.TemporaryDirectory() as scratch:
+        script = Path(scratch) / "golub.R"
+        script.write_text(GOLUB)
+        subprocess.run(["Rscript", script, path, f"{scratch}/x", f"{scratch}/y"], check=True)
+        y = np.fromfile(f"{scratch}/y")
+        x = np.fromfile(f"{scratch}/x").reshape((len(y), -1), order="F")
+    x = (x - x.mean(0)) / x.std(0)
+    np.asfortranarray(x).ravel(order="F").tofile(folder / "golub.x")
+    (2 * y - 1).tofile(folder / "golub.y")
+    return True
+
+
+def complete(folder, path):
+    """Adds the logistic problems to a folder that has the others."""
+    shapes = json.loads((folder / "problems.json").read_text())
+    if "labels" not in shapes:
+        y = np.fromfile(folder / "dense.y")
+        np.where(y > 0, 1.0, -1.0).tofile(folder / "labels.y")
+        shapes["labels"] = shapes["dense"]
+    if "golub" not in shapes and make_golub(folder, path):
+        rows = len(np.fromfile(folder / "golub.y"))
+        shapes["golub"] = {"rows": rows, "columns": len(np.fromfile(folder / "golub.x")) // rows}
+    (folder / "problems.json").write_text(json.dumps(shapes))
+
+
 def load(folder):
     shapes = json.loads((folder / "problems.json").read_text())
     d, s = shapes["dense"], shapes["sparse"]
@@ -63,7 +102,13 @@ def load(folder):
     start = np.fromfile(folder / "sparse.start", dtype=np.int64).astype(np.int32)
     index = np.fromfile(folder / "sparse.index", dtype=np.uint32).astype(np.int32)
     csc = sparse.csc_matrix((np.fromfile(folder / "sparse.values"), index, start), shape=(s["rows"], s["columns"]))
-    return {"dense": (dense, np.fromfile(folder / "dense.y")), "sparse": (csc, np.fromfile(folder / "sparse.y"))}
+    cases = {"dense": (dense, np.fromfile(folder / "dense.y")), "sparse": (csc, np.fromfile(folder / "sparse.y")),
+             "labels": (dense, np.fromfile(folder / "labels.y"))}
+    if "golub" in shapes:
+        g = shapes["golub"]
+        cases["golub"] = (np.fromfile(folder / "golub.x").reshape((g["rows"], g["columns"]), order="F"),
+                          np.fromfile(folder / "golub.y"))
+    return cases
 
 
 def gap(x, y, w, lam):
@@ -114,6 +159,54 @@ def solvers(peer, x, y):
     raise SystemExit(f"no peer {peer}")
 
 
+def logistic_solvers(peer, x, signs):
+    """As `solvers`, for one strength: minimises mean log(1 + exp(-s x·w)) + λ‖w‖₁."""
+    n = len(signs)
+    tolerances = [10.0 ** -k for k in range(2, 13)]
+    if peer in ("liblinear", "saga"):
+        from sklearn.linear_model import LogisticRegression
+
+        def run(lams, tol):
+            model = LogisticRegression(penalty="l1", C=1 / (n * lams[0]), solver=peer, fit_intercept=False, tol=tol,
+                                       max_iter=100_000 if peer == "liblinear" else 20_000, random_state=0)
+            return model.fit(x, signs).coef_[0][:, None]
+
+        return run, tolerances
+    if peer == "celer":
+        from celer import LogisticRegression
+
+        def run(lams, tol):
+            model = LogisticRegression(C=1 / (n * lams[0]), tol=tol, fit_intercept=False, max_iter=200)
+            return model.fit(x, signs).coef_[0][:, None]
+
+        return run, tolerances
+    if peer == "skglm":
+        from skglm.datafits import Logistic
+        from skglm.penalties import L1
+        from skglm.solvers import ProxNewton
+
+        def run(lams, tol):
+            solver = ProxNewton(tol=tol, fit_intercept=False, max_iter=200, warm_start=False)
+            return solver.solve(x, signs, compiled(Logistic, None), compiled(L1, lams[0]))[0][:, None]
+
+        return run, tolerances
+    if peer == "adelie":
+        import adelie as ad
+        matrix = ad.matrix.dense(x, method="naive", n_threads=1)
+        loss = ad.glm.binomial(y=np.where(signs > 0, 1.0, 0.0))
+
+        def run(lams, tol):
+            # From the strength at which nothing is selected, as its path requires; only the last is kept.
+            top = np.abs(x.T @ signs).max() / (2 * n)
+            state = ad.grpnet(matrix, loss, lmda_path=top * np.geomspace(1, lams[0] / top, 5), intercept=False,
+                              adev_tol=1, ddev_tol=0, early_exit=False, tol=tol, irls_tol=tol, n_threads=1,
+                              progress_bar=False)
+            return state.betas[-1].toarray().ravel()[:, None]
+
+        return run, tolerances
+    raise SystemExit(f"no peer {peer}")
+
+
 _compiled = {}
 
 
@@ -159,33 +252,70 @@ cat(sprintf('{"version": "%s", "thresh": %g, "gap": %g, "seconds": [%s]}', packa
 """
 
 
+GLMNET_LOGISTIC = """
+suppressMessages({library(glmnet)})
+args <- commandArgs(TRUE); folder <- args[1]; kind <- args[2]; repeats <- as.integer(args[3]); lam <- as.double(args[4])
+s <- readBin(file.path(folder, paste0(kind, ".y")), "double", 1e8); n <- length(s)
+x <- matrix(readBin(file.path(folder, paste0(if (kind == "labels") "dense" else kind, ".x")), "double", 1e8), nrow = n)
+y <- factor(s)
+glmnet.control(fdev = 0, devmax = 1, mxitnr = 1000)
+top <- max(abs(crossprod(x, s))) / (2 * n)
+lams <- exp(seq(log(top), log(lam), length.out = 5))
+worst <- Inf
+for (k in 5:16) {
+  fit <- function() glmnet(x, y, family = "binomial", lambda = lams, intercept = FALSE, standardize = FALSE,
+    thresh = 10^-k, maxit = 1e8)
+  m <- fit()
+  w <- m$beta[, length(m$lambda)]; eta <- as.vector(x %*% w)
+  share <- 1 / (1 + exp(s * eta)); g <- -s * share / n
+  scale <- min(1, lam / max(abs(as.vector(crossprod(x, g)))))
+  a <- pmin(pmax(scale * share, 1e-300), 1 - 1e-16)
+  dual <- -mean(a * log(a) + (1 - a) * log1p(-a))
+  primal <- mean(pmax(0, -s * eta) + log1p(exp(-abs(eta)))) + lam * sum(abs(w))
+  worst <- (primal - dual) / log(2)
+  if (worst <= 1e-6) break
+}
+times <- c()
+for (i in 1:repeats) { t <- proc.time()[["elapsed"]]; fit(); times <- c(times, proc.time()[["elapsed"]] - t) }
+cat(sprintf('{"version": "%s", "thresh": %g, "gap": %g, "seconds": [%s]}', packageVersion("glmnet"), 10^-k, worst,
+  paste(times, collapse = ", ")))
+"""
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--only", default="sklearn,celer,skglm,glmnet")
-    parser.add_argument("--cases", default="dense,sparse")
+    parser.add_argument("--only", default="sklearn,liblinear,saga,celer,skglm,adelie,glmnet")
+    parser.add_argument("--cases", default="dense,sparse,labels,golub")
+    parser.add_argument("--golub", default="/usr/lib/R/site-library/multtest/data/golub.RData")
     parser.add_argument("--repeats", type=int, default=5)
     options = parser.parse_args()
     folder = options.folder
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "problems.json").exists():
         make(folder)
+    complete(folder, options.golub)
     target = folder / "peers.json"
     results = json.loads(target.read_text()) if target.exists() else {}
     for kind, (x, y) in load(folder).items():
         if kind not in options.cases.split(","):
             continue
-        top = np.abs(x.T @ y).max() / len(y)
-        problems = {"10": [top / 10], "100": [top / 100], "path": list(top * np.logspace(0, -2, 100))}
+        logistic = kind in ("labels", "golub")
+        known_peers = ({"liblinear", "saga", "celer", "skglm", "adelie", "glmnet"} if logistic
+                       else {"sklearn", "celer", "skglm", "glmnet"})
+        top = np.abs(x.T @ y).max() / len(y) / (2 if logistic else 1)
+        problems = {"10": [top / 10], "100": [top / 100]} if logistic else {"10": [top / 10], "100": [top / 100], "path": list(top * np.logspace(0, -2, 100))}
         for case, lams in problems.items():
             repeats = options.repeats if case != "path" else max(1, options.repeats // 2)
             for peer in options.only.split(","):
                 name = f"{kind} {case}"
+                if peer not in known_peers:
+                    continue
                 if peer == "glmnet":
                     if not shutil.which("Rscript"):
                         continue
                     with tempfile.NamedTemporaryFile("w", suffix=".R") as script:
-                        script.write(GLMNET)
+                        script.write(GLMNET_LOGISTIC if logistic else GLMNET)
                         script.flush()
                         out = subprocess.run(
                             ["Rscript", script.name, str(folder), kind, str(repeats), ",".join(map(repr, map(float, lams)))],
@@ -193,12 +323,12 @@ def main():
                     entry = json.loads(out)
                     entry = {"seconds": entry["seconds"], "gap": entry["gap"], "tolerance": entry["thresh"]}
                 else:
-                    run, tolerances = solvers(peer, x, y)
+                    run, tolerances = (logistic_solvers if logistic else solvers)(peer, x, y)
                     known = results.get(name, {}).get(peer, {}).get("tolerance")
                     run([lams[0]] if len(lams) == 1 else lams[:2], 1e-2)  # compiles
                     for tolerance in [known] if known else tolerances:
                         w = np.asarray(run(lams, tolerance)).reshape(x.shape[1], -1)
-                        worst = max(gap(x, y, w[:, i], lam) for i, lam in enumerate(lams))
+                        worst = max((logistic_gap if logistic else gap)(x, y, w[:, i], lam) for i, lam in enumerate(lams))
                         if worst <= GAP:
                             break
                     times = []

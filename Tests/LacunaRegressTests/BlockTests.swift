@@ -64,4 +64,91 @@ import Testing
                 hessian: Tensor(zeros: [2, 3]), linear: [1, 2], iterations: 1)
         }
     }
+
+    @Test func partitionsHoldEverythingOnce() {
+        let curvatures = [5.0, 1, 4, 2, 3, 9, 7, 8, 6, 0]
+        for partition in BlockPartition.allCases {
+            let blocks = partition.blocks(curvatures: curvatures, size: 4)
+            #expect(blocks.flatMap { $0 }.sorted() == Array(0..<10) && blocks.allSatisfy { $0.count <= 4 })
+        }
+        #expect(BlockPartition.order.blocks(curvatures: curvatures, size: 4)[1] == [4, 5, 6, 7])
+        #expect(
+            BlockPartition.sort.blocks(curvatures: curvatures, size: 5)[0].map { curvatures[$0] } == [9, 8, 7, 6, 5])
+        let sums = BlockPartition.average.blocks(curvatures: curvatures, size: 5).map {
+            $0.reduce(0) { $0 + curvatures[$1] }
+        }
+        #expect(abs(sums[0] - sums[1]) <= 1)
+    }
+
+    @Test(arguments: FixedBlockDescent.Rule.allCases, GreedyBlockDescent.Update.allCases)
+    func fixedBlocksDescendToTheMinimum(rule: FixedBlockDescent.Rule, update: GreedyBlockDescent.Update) throws {
+        let (hessian, linear, best) = Self.problem(12)
+        for partition in BlockPartition.allCases {
+            let run = try FixedBlockDescent(partition: partition, rule: rule, update: update, blockSize: 3).minimize(
+                hessian: hessian, linear: linear, iterations: 3000)
+            #expect(zip(run.values, run.values.dropFirst()).allSatisfy { $1 <= $0 + 1e-12 }, "never uphill")
+            #expect(abs(run.values.last! - best) < 1e-8 * abs(best))
+        }
+    }
+
+    /// What a rule promises, by trying all blocks: the matrix update of GSQ lowers the objective most.
+    @Test func theQuadraticRuleIsTheBestStep() throws {
+        let (hessian, linear, _) = Self.problem(12, seed: 6)
+        let greedy = try FixedBlockDescent(
+            partition: .order, rule: .gaussSouthwellQuadratic, update: .matrix, blockSize: 3
+        )
+        .minimize(hessian: hessian, linear: linear, iterations: 1)
+        var best = Double.infinity
+        for start in stride(from: 0, to: 12, by: 3) {
+            var sub = Tensor<Double>(zeros: [3, 3])
+            for a in 0..<3 { for b in 0..<3 { sub[a, b] = hessian[start + a, start + b] } }
+            let right = Tensor(Array(linear[start..<start + 3]), shape: [3, 1])
+            let x = try sub.solvePositiveDefinite(right).scalars
+            best = min(best, -zip(x, right.scalars).reduce(0) { $0 + $1.0 * $1.1 } / 2)
+        }
+        #expect(abs(greedy.values[0] - best) < 1e-12 * abs(best))
+    }
+
+    @Test(arguments: BoundedBlockDescent.Rule.allCases, BoundedBlockDescent.Update.allCases)
+    func boundedDescentReachesTheMinimum(rule: BoundedBlockDescent.Rule, update: BoundedBlockDescent.Update) throws {
+        let (hessian, linear, _) = Self.problem(15, seed: 3)
+        let reference = try QuadraticModel(gram: hessian).minimize(linear: linear, NonNegativeL1(0), tolerance: 1e-13)
+        let run = try BoundedBlockDescent(rule: rule, update: update, blockSize: 4).minimize(
+            hessian: hessian, linear: linear, iterations: 3000)
+        #expect(zip(run.values, run.values.dropFirst()).allSatisfy { $1 <= $0 + 1e-12 }, "never uphill")
+        #expect(largestDifference(run.point, reference.coefficients) < 1e-7)
+        #expect(run.stationarity < 1e-6 && run.identification < 3000)
+        #expect(run.point.contains(0) && run.point.contains { $0 > 0 })
+        // Two bounds: between them, and the conditions hold at both.
+        let boxed = try BoundedBlockDescent(rule: rule, update: update, blockSize: 4).minimize(
+            hessian: hessian, linear: linear, lower: -0.005, upper: 0.01, iterations: 3000)
+        #expect(boxed.point.allSatisfy { $0 >= -0.005 && $0 <= 0.01 } && boxed.stationarity < 1e-6)
+        #expect(boxed.point.contains(0.01) || boxed.point.contains(-0.005))
+        // No bounds that matter: the plain minimum.
+        let loose = try BoundedBlockDescent(rule: rule, update: update, blockSize: 4).minimize(
+            hessian: hessian, linear: linear, lower: -1e9, upper: 1e9, iterations: 3000)
+        let plain = try hessian.solvePositiveDefinite(Tensor(linear, shape: [15, 1])).scalars
+        #expect(largestDifference(loose.point, plain) < 1e-7)
+    }
+
+    @Test func boundedEdges() throws {
+        let zero = try BoundedBlockDescent(rule: .cyclic, update: .twoMetric, blockSize: 2).minimize(
+            hessian: Tensor(zeros: [3, 3]), linear: [0, 0, 0], iterations: 5)
+        #expect(zero.point == [0, 0, 0] && zero.identification == 0)
+        let none = try FixedBlockDescent(partition: .sort, rule: .cyclic, update: .matrix, blockSize: 2).minimize(
+            hessian: Tensor(zeros: [0, 0]), linear: [], iterations: 3)
+        #expect(none.point.isEmpty && none.values.isEmpty)
+        // Starts at the bound nearest 0.
+        let above = try BoundedBlockDescent(rule: .cyclic, update: .exact, blockSize: 1).minimize(
+            hessian: Tensor([2.0], shape: [1, 1]), linear: [1], lower: 3, upper: 4, iterations: 1)
+        #expect(above.point == [3])
+        #expect(throws: LacunaError.self) {
+            try BoundedBlockDescent(rule: .cyclic, update: .exact, blockSize: 1).minimize(
+                hessian: Tensor([2.0], shape: [1, 1]), linear: [1], lower: 3, upper: 2, iterations: 1)
+        }
+        #expect(throws: LacunaError.self) {
+            try FixedBlockDescent(partition: .sort, rule: .cyclic, update: .matrix, blockSize: 2).minimize(
+                hessian: Tensor(zeros: [2, 3]), linear: [1, 2], iterations: 1)
+        }
+    }
 }

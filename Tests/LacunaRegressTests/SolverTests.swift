@@ -133,6 +133,24 @@ import Testing
         #expect(short.solutions.last!.support.count > 5 && short.solutions.dropLast().last!.support.count <= 5)
     }
 
+    /// Few rows and long paths: solutions at the rank of the design, where what an earlier strength left in the model must not
+    /// move by gradients that are out of date.
+    @Test(arguments: [UInt64(1), 2, 3, 4]) func pathsOfFewRows(seed: UInt64) throws {
+        let design = correlatedDesign(rows: 12, columns: 300, correlation: 0, seed: seed)
+        var y = [Double](repeating: 0, count: 12)
+        design.add(1, column: 0, to: &y)
+        for i in 0..<12 { y[i] = i % 2 == 0 ? abs(y[i]) : -abs(y[i]) }
+        let standardized = design.standardized(weights: [Double](repeating: 1.0 / 12, count: 12))
+        let problem = try Problem(standardized, SquaredLoss(y), L1(1))
+        let path = try RegularizationPath(problem, solver: ProximalNewton(maximumPasses: 30))
+        #expect(path.solutions.allSatisfy { $0.converged && $0.support.count <= 11 })
+        for index in [20, 50, 99] {
+            let single = try CoordinateDescent(tolerance: 1e-8).solve(
+                problem.with(penalty: L1(path.strengths[index])))
+            #expect(abs(single.objective - path.solutions[index].objective) < 1e-6)
+        }
+    }
+
     @Test func theDefaultPathOfGroups() throws {
         let design = correlatedDesign(rows: 50, columns: 40)
         let y = target(design, nonzeros: 4, noise: 0.5)

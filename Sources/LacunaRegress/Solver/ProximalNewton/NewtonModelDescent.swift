@@ -67,7 +67,8 @@ extension NewtonSession {
             let distance = model.distance(penalty, z, g)
             if distance <= tolerance { break }
             let start = (z: z, g: g)
-            model.minimize(penalty, &z, gradient: &g, tolerance: max(0.3 * tolerance, 1e-3 * distance))
+            // No more exact than the model itself: the next one is another.
+            model.minimize(penalty, &z, gradient: &g, tolerance: max(0.3 * tolerance, 1e-1 * distance))
             // The direction in η, and what the model promises.
             direction.pointer.update(repeating: 0, count: n)
             var (promise, shift) = (0.0, 0.0)

@@ -80,9 +80,12 @@ final class NewtonSession<P: SeparablePenalty> {
             referenceGradient.pointer.update(from: gradient.pointer, count: p)
             return
         }
-        var values = [Double](repeating: 0, count: alive.count)
-        design.correlations(alive, with: slope.pointer, into: &values)
-        for (j, value) in zip(alive, values) { gradient.pointer[Int(j)] = value }
+        // The model's columns too, alive or not: its steps move all of them.
+        for some in [alive, model.columns] {
+            var values = [Double](repeating: 0, count: some.count)
+            design.correlations(some, with: slope.pointer, into: &values)
+            for (j, value) in zip(some, values) { gradient.pointer[Int(j)] = value }
+        }
     }
 
     /// `Σ_i w_i (x_ij - m_j)²`, or without means where there is no intercept.

@@ -22,7 +22,8 @@ extension NewtonSession {
                 scores.append(Float(score))
             }
         }
-        let room = max(128, support)
+        // Models that are rebuilt at each step should not have far more columns than rows can tell apart.
+        let room = max(datafit.isQuadratic ? 128 : min(128, max(16, n / 2)), support)
         if violators.count > room {
             var (greater, equal) = (0, 0)
             let threshold = kernels.kth_largest(scores, scores.count, room, &greater, &equal)
