@@ -115,7 +115,8 @@ import Testing
         let repetitions = 800
         for repetition in 0..<repetitions {
             var random = SeededGenerator(seed: UInt64(repetition), stream: 4)
-            let tests = try Self.tests(200, &random, stratum: { $0 > 2.2 ? 1 : 0 }) { $0 >= 2.6 ? 1 : 0 }
+            let tests = try Self.tests(
+                200, &random, stratum: { $0 > 2.2 ? 1 : 0 }, outcome: { $0 >= 2.6 ? 1 : 0 })
             for (k, adjustment) in adjustments.enumerated() {
                 let rate =
                     try SparseControlVariates(mixture, adjustment: adjustment, crossFitting: true)
@@ -145,10 +146,7 @@ import Testing
             stratum: { _ in
                 index += 1
                 return index % 40 == 0 ? 1 : 0
-            }
-        ) {
-            $0 >= 2 ? 1 : 0
-        }
+            }, outcome: { $0 >= 2 ? 1 : 0 })
         let strata = SparseControlVariates.Strata(probabilities: [0.975, 0.025], proposals: 5)
         let found = try SparseControlVariates(try Self.mixture(), adjustment: .stratified(strata)).estimate(tests)
         #expect(found.pooledStrata == [1])

@@ -20,6 +20,33 @@ import Testing
         expectInside(!barrier.update([0, 1.2, 0, 0, 0, 1.2, 1.2, 0, 0], domain: 1))
     }
 
+    /// Sizes below, at and above the block, against the product with the matrix itself and the determinant by QR.
+    @Test(arguments: [1, 31, 32, 33, 70, 200]) func barrierByBlocks(count d: Int) throws {
+        var random = SeededGenerator(seed: UInt64(d))
+        let w = (0..<d * d).map { $0 % (d + 1) == 0 ? 0 : 0.6 / Double(d).squareRoot() * random.normal() }
+        var barrier = AcyclicityBarrier(count: d)
+        expectInside(barrier.update(w, domain: 0.9))
+        var matrix = Tensor(w.map { -$0 * $0 }, shape: [d, d])
+        for i in 0..<d { matrix[i, i] += 0.9 }
+        let product = matrix.multiplied(by: Tensor(barrier.inverse, shape: [d, d]))
+        for i in 0..<d {
+            for j in 0..<d where abs(product[i, j] - (i == j ? 1 : 0)) > 1e-12 { Issue.record("entry (\(i), \(j))") }
+        }
+        let r = try matrix.qr().r
+        var logDeterminant = 0.0
+        for i in 0..<d { logDeterminant += logarithm(abs(r[i, i])) }
+        #expect(abs(barrier.logDeterminant - logDeterminant) < 1e-10)
+        // Large entries leave the domain, whichever block they are in.
+        if d > 1 {
+            var outside = w
+            (outside[1], outside[d]) = (1.3, 1.3)
+            expectInside(!barrier.update(outside, domain: 0.9))
+            outside = w
+            (outside[d * d - 2], outside[d * (d - 1) - 1]) = (1.3, 1.3)
+            expectInside(!barrier.update(outside, domain: 0.9))
+        }
+    }
+
     @Test func barrierGradient() {
         var random = SeededGenerator(seed: 3)
         var w = (0..<25).map { $0 % 6 == 0 ? 0 : 0.3 * random.normal() }

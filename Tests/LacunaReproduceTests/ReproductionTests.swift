@@ -5,7 +5,7 @@ import Testing
 
 /// The claims hold here, and not for one lucky seed only.
 @Suite struct ReproductionTests {
-    @Test(arguments: ["DSnoT", "EssentialSparsity", "CFSP", "CoLiDE", "BCD"], [UInt64(0), 7])
+    @Test(arguments: ["DSnoT", "EssentialSparsity", "CFSP", "CoLiDE", "BCD", "SparseBandits", "SCV"], [UInt64(0), 7])
     func isReproduced(name: String, seed: UInt64) throws {
         let outcome = try Reproductions.find(name).run(ReproductionContext(seed: seed, quick: true))
         #expect(outcome.verdict == .reproduced, "\(outcome.checks.filter { !$0.holds })")
@@ -17,6 +17,27 @@ import Testing
         let outcome = try Reproductions.find("SMASH").run(ReproductionContext(seed: 3, quick: true))
         #expect(outcome.checks.filter { !$0.holds && !$0.statement.contains("as fast") }.isEmpty)
         #expect(outcome.checks.count > 3)
+    }
+
+    /// Mean of p/q under the mixture: 1, or the ratios are wrong.
+    @Test func scenarioWeightsAverageToOne() throws {
+        var random = SeededGenerator(seed: 1)
+        let tail = try RareTail(spacing: 0.5)
+        let following = try FollowingScenario(surrogates: [
+            .init(headway: 1, braking: 2), .init(headway: 1, braking: 3),
+        ])
+        let vehicle = FollowingScenario.Driver(headway: 0.9, braking: 2.4, inertia: 0.2)
+        let beds = [
+            (tail.mixture, tail.tests(4000, thresholds: [2.5], fuzz: 0.1, using: &random)),
+            (tail.mixture, tail.tests(4000, thresholds: [2.5], fuzz: 0.1, shift: 0.2, using: &random)),
+            (following.mixture, following.tests(4000, of: vehicle, using: &random)),
+        ]
+        for (mixture, tests) in beds {
+            #expect(tests.contains { $0.outcome == 1 } && tests.contains { $0.outcome == 0 })
+            let certain = tests.map { ScenarioTest(outcome: 1, logRatios: $0.logRatios) }
+            let found = try SparseControlVariates(mixture, adjustment: .none).estimate(certain)
+            #expect(abs(found.rate - 1) < 4 * found.standardError && found.standardError < 0.1)
+        }
     }
 
     @Test func aSeedDecidesEverything() throws {

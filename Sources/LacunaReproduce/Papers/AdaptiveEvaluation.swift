@@ -70,7 +70,8 @@ struct AdaptiveEvaluationReproduction: Reproduction {
                     4 * cross.error),
             ],
             notes: [
-                "The authors' order of magnitude is for their simulated overtaking scenarios, which were not run here.",
+                "The authors' order of magnitude is for their simulated overtaking scenarios. A simulation of following another "
+                    + "vehicle, with controls step by step, is part of `lacuna reproduce ATSCV`.",
                 "How the paper treats strata that follow from sampled actions is not known to us; `Strata(proposals:mixture:)` "
                     + "takes their probabilities under each proposal, and `.stepwise` needs none.",
             ])

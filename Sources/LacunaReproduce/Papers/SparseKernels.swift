@@ -91,7 +91,8 @@ struct SparseKernelsReproduction: Reproduction {
                 Check("at most 15 of 200 components stay", value("active"), .atMost, 15),
                 Check("at least 90 % of the weight is near the true frequencies", value("near"), .atLeast, 0.9),
                 Check("the error ahead is below 0.2", value("error"), .less, 0.2),
-                Check("and below that of a squared exponential kernel", value("error"), .less,
+                Check(
+                    "and below that of a squared exponential kernel", value("error"), .less,
                     value("squared exponential")),
                 Check("agents err at most twice as much", value("agents error"), .atMost, 2 * value("error")),
                 Check("their kernel is as sparse", value("agents active"), .atMost, 30),
