@@ -49,6 +49,8 @@ typedef struct lk_bitmask {
   const uint32_t *row_start;  // where each row begins in `values`, in values (i4: bytes); rows + 1 entries; or null:
   long row_stride;            // every row holds this many values (i4: bytes), as in N:M patterns
   long columns;
+  long word_values;           // every mask word of 64 columns has this many bits set, a multiple of 4, and rows have equally
+                              // many values (row_start is null); 0 where that is not so
 } lk_bitmask;
 
 // A matrix that stores the column of every kept value. Columns ascend within a row.
