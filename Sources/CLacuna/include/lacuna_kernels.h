@@ -110,7 +110,6 @@ typedef struct lk_segmented {
   long wide;
   const lk_segment *segments;   // block by block, band by band, by ascending count; 16 more beyond the last are readable
   const uint32_t *first;        // [blocks * bands + 1]: the first segment of block b and band k is first[b * bands + k]
-  const uint32_t *row_start;    // [rows + 1], in values; products with narrow panels read it instead of segments
   const uint32_t *block_start;  // [blocks + 1]: the first row of each block
   long blocks, bands, band_columns;
 } lk_segmented;
@@ -130,6 +129,13 @@ typedef void lk_sampled_f32(
 typedef void lk_sampled_f64(
     const uint32_t *row_start, const uint32_t *column, long r0, long r1, const double *a, const double *b, long width,
     int add, double *values);
+
+// The same for the rows of one block, band by band: faster where segments are long enough to fill vectors. Columns are
+// `wide`.
+typedef void lk_sampled_segments_f32(
+    const lk_segmented *w, long block, const float *a, const float *b, long width, int add, float *values);
+typedef void lk_sampled_segments_f64(
+    const lk_segmented *w, long block, const double *a, const double *b, long width, int add, double *values);
 
 // out[i] = Σ_c W[r0 + i, c] x[c] for rows r0..<r1.
 typedef void lk_gemv_csr_f64(
@@ -319,6 +325,8 @@ typedef struct lk_table {
   lk_segments_f64 *product_segments_f64, *transposed_segments_f64;
   lk_sampled_f32 *sampled_f32;
   lk_sampled_f64 *sampled_f64;
+  lk_sampled_segments_f32 *sampled_segments_f32;
+  lk_sampled_segments_f64 *sampled_segments_f64;
   lk_blocks_f32 *product_blocks_f32, *transposed_blocks_f32;
   lk_sampled_blocks_f32 *sampled_blocks_f32;
 

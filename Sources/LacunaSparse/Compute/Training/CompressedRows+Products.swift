@@ -51,8 +51,8 @@ extension CompressedRows {
         _ panels: UnsafePointer<Scalar>, _ cut: PanelCut<Scalar>,
         _ take: (_ panel: Int, _ rows: Range<Int>, _ tile: UnsafePointer<Scalar>) -> Void
     ) {
-        let order = pattern.segments
-        withUnsafePointer(to: kernel) { kernel in
+        let order = cut.batch <= Scalar._panelWidth / 2 ? pattern.narrowSegments : pattern.segments
+        withUnsafePointer(to: kernel(order)) { kernel in
             Parallel.forEach(cut.count * order.blocks) { item in
                 let (p, block) = (item / order.blocks, item % order.blocks)
                 let rows = order.rows(block: block)
@@ -185,7 +185,7 @@ extension CompressedRows {
         _ take: (_ panel: Int, _ columns: Range<Int>, _ tile: UnsafePointer<Scalar>) -> Void
     ) {
         let order = pattern.segments
-        withUnsafePointer(to: kernel) { kernel in
+        withUnsafePointer(to: kernel(order)) { kernel in
             Parallel.forEach(cut.count * order.bands) { item in
                 let (p, band) = (item / order.bands, item % order.bands)
                 let columns = order.columns(band: band, of: self.columns)
@@ -255,12 +255,20 @@ extension CompressedRows {
             return
         }
         let order = pattern.segments
-        Parallel.forEach(order.blocks) { block in
-            for p in 0..<cut.count {
-                Scalar._sampled(
-                    pattern.rowOffsets.pointer, pattern.columnIndices.pointer, order.rows(block: block),
-                    a + cut.offset(p, features: rows), b + cut.offset(p, features: columns), cut[p].width,
-                    adding || p > 0, gradient)
+        // Short segments would leave most of a vector of entries empty.
+        let byBands = order.meanLength >= 32
+        withUnsafePointer(to: kernel(order)) { kernel in
+            Parallel.forEach(order.blocks) { block in
+                for p in 0..<cut.count {
+                    let (a, b) = (a + cut.offset(p, features: rows), b + cut.offset(p, features: columns))
+                    if byBands {
+                        Scalar._sampledSegments(kernel, block, a, b, cut[p].width, adding || p > 0, gradient)
+                    } else {
+                        Scalar._sampled(
+                            pattern.rowOffsets.pointer, pattern.columnIndices.pointer, order.rows(block: block), a, b,
+                            cut[p].width, adding || p > 0, gradient)
+                    }
+                }
             }
         }
     }
