@@ -2,7 +2,8 @@
 //
 // Gathers are no faster than scalar loads on processors that have them. What bounds scalar loops is the number of loads,
 // three an entry. With AVX2, eight entries take one load of values, two of columns, and eight broadcasts of inputs, which
-// are blended together two by two, three times: blends run on more ports than shuffles do.
+// are blended together two by two, three times: blends run on more ports than shuffles do. The loads bound it at 0.7 cycles
+// an entry; entries are asked for long before, as the two streams of values and columns otherwise fall behind that.
 
 #define NO_GATHER _Pragma("clang loop vectorize(disable) interleave(disable)")
 
@@ -16,6 +17,9 @@
 #define FACTOR_bf16(w, r) 1.0f
 #define FACTOR_i8(w, r) (((const float *)(w)->scales)[r])
 #define FACTOR_i4(w, r) 1.0f
+
+// Entries ahead of the present ones that are asked for.
+enum { K(CSR_AHEAD) = 1024 };
 
 #if LEVEL >= LK_AVX2
 typedef float K(eight) __attribute__((vector_size(32)));
@@ -61,6 +65,8 @@ INLINE K(four) K(four_doubles)(const double *x, uint64_t a, uint64_t b, uint64_t
     const long end = w->row_start[r + 1];                                                                  \
     K(eight) s0 = {0}, s1 = {0};                                                                           \
     for (; j + 16 <= end; j += 16) {                                                                       \
+      __builtin_prefetch(values + j + K(CSR_AHEAD));                                                       \
+      __builtin_prefetch(column + j + K(CSR_AHEAD));                                                       \
       s0 += EIGHT_##format(values + j) * K(inputs##suffix)(x, column + j);                                 \
       s1 += EIGHT_##format(values + j + 8) * K(inputs##suffix)(x, column + j + 8);                         \
     }                                                                                                      \
@@ -138,6 +144,8 @@ static void K(gemv_csr_f64)(
     K(four) s0 = {0}, s1 = {0};
     for (; j + 8 <= end; j += 8) {
       const uint32_t *c = column + j;
+      __builtin_prefetch(values + j + K(CSR_AHEAD));
+      __builtin_prefetch(column + j + K(CSR_AHEAD));
       s0 += *(const K(four_memory) *)(values + j) * K(four_doubles)(x, c[0], c[1], c[2], c[3]);
       s1 += *(const K(four_memory) *)(values + j + 4) * K(four_doubles)(x, c[4], c[5], c[6], c[7]);
     }

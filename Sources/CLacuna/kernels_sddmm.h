@@ -36,29 +36,59 @@
         sum[i] = PAIR_LOW_##real(sum[i], sum[i + half]) + PAIR_HIGH_##real(sum[i], sum[i + half]);                 \
     return sum[0];                                                                                                 \
   }                                                                                                                \
+  /* Entries j..<end of the row of which `a` is the panel row. */                                          \
+  INLINE void K(sampled_entries_##real)(                                                                           \
+      const uint32_t *column, long j, long end, const R *a, const R *b, const long width, const int vectors,       \
+      const int add, R *values) {                                                                                  \
+    VECTOR_##real x[4];                                                                                            \
+    for (int u = 0; u < vectors; u++) x[u] = AT_##real(a + u * LANES_##real);                                      \
+    for (; j + LANES_##real <= end; j += LANES_##real) {                                                           \
+      VECTOR_##real sum = K(sampled_group_##real)(x, column + j, b, width, vectors);                               \
+      if (add) sum += *(const K(sampled_memory_##real) *)(values + j);                                             \
+      *(K(sampled_memory_##real) *)(values + j) = sum;                                                             \
+    }                                                                                                              \
+    if (j < end) {                                                                                                 \
+      /* The rest repeats its last column. */                                                                      \
+      uint32_t columns[LANES_##real];                                                                              \
+      R sums[LANES_##real];                                                                                        \
+      for (int i = 0; i < LANES_##real; i++) columns[i] = column[j + i < end ? j + i : end - 1];                   \
+      VECTOR_##real sum = K(sampled_group_##real)(x, columns, b, width, vectors);                                  \
+      memcpy(sums, &sum, sizeof sums);                                                                             \
+      for (long i = j; i < end; i++) values[i] = add ? values[i] + sums[i - j] : sums[i - j];                      \
+    }                                                                                                              \
+  }                                                                                                                \
   INLINE void K(sampled_strip_##real)(                                                                             \
       const uint32_t *row_start, const uint32_t *column, long r0, long r1, const R *a, const R *b,                 \
       const long width, const int vectors, const int add, R *values) {                                             \
-    for (long r = r0; r < r1; r++) {                                                                               \
-      VECTOR_##real x[4];                                                                                          \
-      for (int u = 0; u < vectors; u++) x[u] = AT_##real(a + r * width + u * LANES_##real);                        \
-      long j = row_start[r];                                                                                       \
-      const long end = row_start[r + 1];                                                                           \
-      for (; j + LANES_##real <= end; j += LANES_##real) {                                                         \
-        VECTOR_##real sum = K(sampled_group_##real)(x, column + j, b, width, vectors);                             \
-        if (add) sum += *(const K(sampled_memory_##real) *)(values + j);                                           \
-        *(K(sampled_memory_##real) *)(values + j) = sum;                                                           \
-      }                                                                                                            \
-      if (j < end) {                                                                                               \
-        /* The rest repeats its last column. */                                                                    \
-        uint32_t columns[LANES_##real];                                                                            \
-        R sums[LANES_##real];                                                                                      \
-        for (int i = 0; i < LANES_##real; i++) columns[i] = column[j + i < end ? j + i : end - 1];                 \
-        VECTOR_##real sum = K(sampled_group_##real)(x, columns, b, width, vectors);                                \
-        memcpy(sums, &sum, sizeof sums);                                                                           \
-        for (long i = j; i < end; i++) values[i] = add ? values[i] + sums[i - j] : sums[i - j];                    \
-      }                                                                                                            \
+    for (long r = r0; r < r1; r++)                                                                                 \
+      K(sampled_entries_##real)(                                                                                   \
+          column, row_start[r], row_start[r + 1], a + r * width, b, width, vectors, add, values);                  \
+  }                                                                                                                \
+  /* Band by band, so that the rows of b stay in the first-level cache. */                                         \
+  INLINE void K(sampled_segments_strip_##real)(                                                                    \
+      const lk_segmented *w, long block, const R *a, const R *b, const long width, const int vectors,              \
+      const int add, R *values) {                                                                                  \
+    const uint32_t *column = (const uint32_t *)w->column;                                                          \
+    const R *rows = a + (long)w->block_start[block] * width;                                                       \
+    const lk_segment *s = w->segments + w->first[block * w->bands];                                                \
+    const lk_segment *const end = w->segments + w->first[(block + 1) * w->bands];                                  \
+    for (; s < end; s++) {                                                                                         \
+      PREFETCH_SEGMENT(R)                                                                                          \
+      for (int u = 0; u < vectors; u++) __builtin_prefetch(rows + s[4].row * width + u * LANES_##real);            \
+      K(sampled_entries_##real)(                                                                                   \
+          column, s->start, (long)s->start + s->count, rows + s->row * width, b, width, vectors, add, values);     \
     }                                                                                                              \
+  }                                                                                                                \
+  static void K(sampled_segments_##real)(                                                                          \
+      const lk_segmented *w, long block, const R *a, const R *b, long width, int add, R *values) {                 \
+    const long n = LANES_##real;                                                                                   \
+    long t = 0;                                                                                                    \
+    for (; t + 4 * n <= width; t += 4 * n)                                                                         \
+      K(sampled_segments_strip_##real)(w, block, a + t, b + t, width, 4, add || t > 0, values);                    \
+    for (; t + 2 * n <= width; t += 2 * n)                                                                         \
+      K(sampled_segments_strip_##real)(w, block, a + t, b + t, width, 2, add || t > 0, values);                    \
+    for (; t < width; t += n)                                                                                      \
+      K(sampled_segments_strip_##real)(w, block, a + t, b + t, width, 1, add || t > 0, values);                    \
   }                                                                                                                \
   static void K(sampled_##real)(                                                                                   \
       const uint32_t *row_start, const uint32_t *column, long r0, long r1, const R *a, const R *b, long width,     \
@@ -80,3 +110,4 @@ SAMPLED(f32, float)
 SAMPLED(f64, double)
 
 #undef SAMPLED
+#undef PREFETCH_SEGMENT

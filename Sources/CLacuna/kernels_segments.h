@@ -22,8 +22,65 @@ typedef double K(aligned_f64) __attribute__((vector_size(VECTOR_BYTES), may_alia
 #define VALUE_i8(p) ((float)*(p))
 #define VALUE_bf16(p) ((VF)(((VU){0} + *(const lk_any_u32 *)(p)) << 16))
 
+// One entry: `value` times the panel row of `column`, added to the sums of stream `i`.
+#define SEGMENT_ENTRY(real, R, i, value, column)                                                                   \
+  {                                                                                                                \
+    const R *entry = panel + (long)(column) * width;                                                               \
+    const VECTOR_##real factor = (value);                                                                          \
+    for (int u = 0; u < vectors; u++)                                                                              \
+      sum[(i) % streams * vectors + u] += factor * AT_##real(entry + u * LANES_##real);                            \
+  }
+
+// Entries four at a time, their values and columns from one load each: a product with a panel is bound by its loads.
+#define FOUR_ENTRIES_f32(format, R, suffix)                                                                        \
+  for (; c + 4 <= stop; c += 4, v += 4) {                                                                          \
+    const VF q = K(quad_##format)(v);                                                                              \
+    const K(four_columns) columns = K(four_columns##suffix)(c);                                                    \
+    SEGMENT_ENTRY(f32, R, 0, SPLAT(q, 0), columns.a)                                                               \
+    SEGMENT_ENTRY(f32, R, 1, SPLAT(q, 1), columns.b)                                                               \
+    SEGMENT_ENTRY(f32, R, 2, SPLAT(q, 2), columns.c)                                                               \
+    SEGMENT_ENTRY(f32, R, 3, SPLAT(q, 3), columns.d)                                                               \
+  }
+#define FOUR_ENTRIES_f64(format, R, suffix)                                                                        \
+  for (; c + 4 <= stop; c += 4, v += 4) {                                                                          \
+    const K(four_columns) columns = K(four_columns##suffix)(c);                                                    \
+    SEGMENT_ENTRY(f64, R, 0, v[0] - (K(vd)){0}, columns.a)                                                         \
+    SEGMENT_ENTRY(f64, R, 1, v[1] - (K(vd)){0}, columns.b)                                                         \
+    SEGMENT_ENTRY(f64, R, 2, v[2] - (K(vd)){0}, columns.c)                                                         \
+    SEGMENT_ENTRY(f64, R, 3, v[3] - (K(vd)){0}, columns.d)                                                         \
+  }
+
+typedef struct K(four_columns) {
+  uint64_t a, b, c, d;
+} K(four_columns);
+INLINE K(four_columns) K(four_columns_u16)(const uint16_t *c) {
+  uint64_t w;
+  memcpy(&w, c, 8);
+  __asm__("" : "+r"(w));
+  return (K(four_columns)){w & 65535, w >> 16 & 65535, w >> 32 & 65535, w >> 48};
+}
+INLINE K(four_columns) K(four_columns_u32)(const uint32_t *c) {
+  uint64_t low, high;
+  memcpy(&low, c, 8);
+  memcpy(&high, c + 2, 8);
+  __asm__("" : "+r"(low), "+r"(high));
+  return (K(four_columns)){low & 0xFFFFFFFF, low >> 32, high & 0xFFFFFFFF, high >> 32};
+}
+
+// Asks for every line of a segment some segments ahead: rows in the order of their lengths are beyond what the processor
+// guesses by itself.
+#define PREFETCH_SEGMENT(V)                                                                                        \
+  {                                                                                                                \
+    const V *const ahead = values + s[8].start;                                                                    \
+    for (long e = 0; e < s[8].count; e += 64 / (long)sizeof(V)) __builtin_prefetch(ahead + e);                     \
+    __builtin_prefetch(ahead + s[8].count);                                                                        \
+    __builtin_prefetch(column + s[8].start);                                                                       \
+    __builtin_prefetch(column + s[8].start + s[8].count);                                                          \
+  }
+
 // tile[row] += Σ_c W[row, c] panel[c] for the rows of one block and `vectors` vectors of every panel row. `streams`
-// entries at a time have sums of their own, so that one addition need not wait for that of the entry before.
+// entries at a time have sums of their own, so that one addition need not wait for that of the entry before. What the next
+// rows need is asked for: their sums wait in the second-level cache, their values beyond it.
 #define SEGMENT_PRODUCT(format, V, real, R, C, suffix)                                                             \
   INLINE void K(product_strip_##format##suffix)(                                                                   \
       const lk_segmented *w, long block, const R *panel, const long width, const int vectors, const int streams,   \
@@ -33,24 +90,22 @@ typedef double K(aligned_f64) __attribute__((vector_size(VECTOR_BYTES), may_alia
     const lk_segment *s = w->segments + w->first[block * w->bands];                                                \
     const lk_segment *const end = w->segments + w->first[(block + 1) * w->bands];                                  \
     for (; s < end; s++) {                                                                                         \
-      __builtin_prefetch(values + s[8].start);                                                                     \
-      __builtin_prefetch(column + s[8].start);                                                                     \
+      PREFETCH_SEGMENT(V)                                                                                          \
+      for (int u = 0; u < vectors; u++) __builtin_prefetch(tile + s[2].row * width + u * LANES_##real, 1);         \
       R *sums = tile + s->row * width;                                                                             \
       VECTOR_##real sum[8];                                                                                        \
       for (int u = 0; u < vectors; u++) sum[u] = AT_##real(sums + u * LANES_##real);                               \
       for (int u = vectors; u < vectors * streams; u++) sum[u] = (VECTOR_##real){0};                               \
       const V *v = values + s->start;                                                                              \
       const C *c = column + s->start, *const stop = c + s->count;                                                  \
-      for (; c + streams <= stop; c += streams, v += streams)                                                      \
-        for (int i = 0; i < streams; i++) {                                                                        \
-          const R *entry = panel + (long)c[i] * width;                                                             \
-          for (int u = 0; u < vectors; u++)                                                                        \
-            sum[i * vectors + u] += VALUE_##format(v + i) * AT_##real(entry + u * LANES_##real);                   \
-        }                                                                                                          \
-      for (; streams > 1 && c < stop; c++, v++) {                                                                  \
-        const R *entry = panel + (long)*c * width;                                                                 \
-        for (int u = 0; u < vectors; u++) sum[u] += VALUE_##format(v) * AT_##real(entry + u * LANES_##real);       \
+      FOUR_ENTRIES_##real(format, R, suffix)                                                                       \
+      if (s->count & 2) {                                                                                          \
+        SEGMENT_ENTRY(real, R, 0, VALUE_##format(v) - (VECTOR_##real){0}, c[0])                                    \
+        SEGMENT_ENTRY(real, R, 1, VALUE_##format(v + 1) - (VECTOR_##real){0}, c[1])                                \
+        c += 2;                                                                                                    \
+        v += 2;                                                                                                    \
       }                                                                                                            \
+      if (s->count & 1) SEGMENT_ENTRY(real, R, 0, VALUE_##format(v) - (VECTOR_##real){0}, c[0])                    \
       for (int u = 0; u < vectors; u++) {                                                                          \
         for (int i = 1; i < streams; i++) sum[u] += sum[i * vectors + u];                                          \
         AT_##real(sums + u * LANES_##real) = sum[u];                                                               \
@@ -58,43 +113,14 @@ typedef double K(aligned_f64) __attribute__((vector_size(VECTOR_BYTES), may_alia
     }                                                                                                              \
   }
 
-// The same row by row, for panels so narrow that they stay in the second-level cache, where a fetch costs less than what
-// a segment costs beside its entries.
-#define ROW_PRODUCT(format, V, real, R, C, suffix)                                                                 \
-  INLINE void K(product_rows_##format##suffix)(                                                                    \
-      const lk_segmented *w, long block, const R *panel, const long width, const int vectors, const int streams,   \
-      R *tile) {                                                                                                   \
-    const C *column = (const C *)w->column;                                                                        \
-    const V *values = (const V *)w->values;                                                                        \
-    for (long r = w->block_start[block]; r < (long)w->block_start[block + 1]; r++) {                               \
-      R *sums = tile + (r - w->block_start[block]) * width;                                                        \
-      VECTOR_##real sum[8];                                                                                        \
-      for (int u = 0; u < vectors; u++) sum[u] = AT_##real(sums + u * LANES_##real);                               \
-      for (int u = vectors; u < vectors * streams; u++) sum[u] = (VECTOR_##real){0};                               \
-      long j = w->row_start[r];                                                                                    \
-      const long end = w->row_start[r + 1];                                                                        \
-      for (; j + streams <= end; j += streams)                                                                     \
-        for (int i = 0; i < streams; i++) {                                                                        \
-          const R *entry = panel + (long)column[j + i] * width;                                                    \
-          for (int u = 0; u < vectors; u++)                                                                        \
-            sum[i * vectors + u] += VALUE_##format(values + j + i) * AT_##real(entry + u * LANES_##real);          \
-        }                                                                                                          \
-      for (; j < end; j++)                                                                                         \
-        for (int u = 0; u < vectors; u++)                                                                          \
-          sum[u] += VALUE_##format(values + j) * AT_##real(panel + (long)column[j] * width + u * LANES_##real);    \
-      for (int u = 0; u < vectors; u++) {                                                                          \
-        for (int i = 1; i < streams; i++) sum[u] += sum[i * vectors + u];                                          \
-        AT_##real(sums + u * LANES_##real) = sum[u];                                                               \
-      }                                                                                                            \
-    }                                                                                                              \
-  }
-
-// Panels of one or two vectors take the rows, wider ones the segments.
+// The usual widths are known to the compiler.
 #define BY_PANEL(format, real, suffix)                                                                             \
   if (width == n) {                                                                                                \
-    K(product_rows_##format##suffix)(w, block, panel, n, 1, 8, tile);                                              \
+    K(product_strip_##format##suffix)(w, block, panel, n, 1, 4, tile);                                             \
   } else if (width == 2 * n) {                                                                                     \
-    K(product_rows_##format##suffix)(w, block, panel, 2 * n, 2, 4, tile);                                          \
+    K(product_strip_##format##suffix)(w, block, panel, 2 * n, 2, 4, tile);                                         \
+  } else if (width == 4 * n) {                                                                                     \
+    K(product_strip_##format##suffix)(w, block, panel, 4 * n, 4, 2, tile);                                         \
   } else {                                                                                                         \
     for (; t + 4 * n <= width; t += 4 * n)                                                                         \
       K(product_strip_##format##suffix)(w, block, panel + t, width, 4, 2, tile + t);                               \
@@ -116,8 +142,7 @@ typedef double K(aligned_f64) __attribute__((vector_size(VECTOR_BYTES), may_alia
       const lk_segment *s = w->segments + w->first[block * w->bands + band];                                       \
       const lk_segment *const end = w->segments + w->first[block * w->bands + band + 1];                           \
       for (; s < end; s++) {                                                                                       \
-        __builtin_prefetch(values + s[8].start);                                                                   \
-        __builtin_prefetch(column + s[8].start);                                                                   \
+        PREFETCH_SEGMENT(V)                                                                                        \
         for (int u = 0; u < vectors; u++) __builtin_prefetch(rows + s[4].row * width + u * LANES_##real);          \
         VECTOR_##real x[4];                                                                                        \
         for (int u = 0; u < vectors; u++) x[u] = AT_##real(rows + s->row * width + u * LANES_##real);              \
@@ -135,8 +160,6 @@ typedef double K(aligned_f64) __attribute__((vector_size(VECTOR_BYTES), may_alia
 #define SEGMENTS(format, V, real, R)                                                                               \
   SEGMENT_PRODUCT(format, V, real, R, uint16_t, _u16)                                                              \
   SEGMENT_PRODUCT(format, V, real, R, uint32_t, _u32)                                                              \
-  ROW_PRODUCT(format, V, real, R, uint16_t, _u16)                                                                  \
-  ROW_PRODUCT(format, V, real, R, uint32_t, _u32)                                                                  \
   static void K(product_segments_##format)(                                                                        \
       const lk_segmented *w, long block, const R *panel, long width, R *tile) {                                    \
     const long n = LANES_##real;                                                                                   \
@@ -181,7 +204,9 @@ SEGMENTS_TRANSPOSED(f64, double, f64, double)
 #undef SEGMENTS
 #undef SEGMENT_TRANSPOSED
 #undef SEGMENT_PRODUCT
-#undef ROW_PRODUCT
+#undef SEGMENT_ENTRY
+#undef FOUR_ENTRIES_f32
+#undef FOUR_ENTRIES_f64
 #undef BY_PANEL
 #undef VALUE_f32
 #undef VALUE_f64

@@ -187,7 +187,12 @@ INLINE long K(positions)(const uint64_t *mask, long words, uint8_t *index) {
   }                                                                                                                \
   static void K(panel_bitmask_##format)(                                                                           \
       const lk_bitmask *w, const float *panel, long width, long r0, long r1, float *tile) {                        \
-    BY_WIDTH(K(bitmask_block_##format), w, panel, width, r0, r1, tile)                                             \
+    if (w->word_values > 0) {                                                                                      \
+      K(panel_nm_##format)(w, panel, width, r0, r1, tile);                                                         \
+      SCALE_##format(w, width, r0, r1, tile);                                                                      \
+    } else {                                                                                                       \
+      BY_WIDTH(K(bitmask_block_##format), w, panel, width, r0, r1, tile)                                           \
+    }                                                                                                              \
   }
 
 PANEL_BITMASK(f32, float)

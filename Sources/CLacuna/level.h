@@ -13,6 +13,7 @@
 #include "kernels_bitmask.h"
 #include "kernels_csr.h"
 #include "kernels_bsr.h"
+#include "kernels_nm.h"
 #include "kernels_spmm.h"
 #include "kernels_segments.h"
 #include "kernels_sddmm.h"
@@ -88,6 +89,7 @@ static const lk_table K(table) = {
     .sparse_dots_f64 = K(sparse_dots_f64),
 };
 
+#undef SPLAT
 #undef PAIR_LOW_f32
 #undef PAIR_HIGH_f32
 #undef PAIR_LOW_f64

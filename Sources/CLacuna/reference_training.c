@@ -71,6 +71,18 @@ TRANSPOSED(f64, double)
         values[j] = (R)sum;                                                                                    \
       }                                                                                                        \
   }                                                                                                            \
+  void reference_sampled_segments_##real(                                                                      \
+      const lk_segmented *w, long block, const R *a, const R *b, long width, int add, R *values) {             \
+    for (uint32_t i = w->first[block * w->bands]; i < w->first[(block + 1) * w->bands]; i++) {                 \
+      const lk_segment s = w->segments[i];                                                                     \
+      const R *x = a + ((long)w->block_start[block] + s.row) * width;                                          \
+      for (long j = s.start; j < (long)s.start + s.count; j++) {                                               \
+        double sum = add ? values[j] : 0;                                                                      \
+        for (long t = 0; t < width; t++) sum += (double)x[t] * b[segmented_column(w, j) * width + t];          \
+        values[j] = (R)sum;                                                                                    \
+      }                                                                                                        \
+    }                                                                                                          \
+  }                                                                                                            \
   void reference_transpose_add_##real(                                                                         \
       const R *source, long source_stride, long m, long n, R alpha, R beta, R *target, long target_stride) {   \
     for (long i = 0; i < m; i++)                                                                               \

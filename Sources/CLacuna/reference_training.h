@@ -8,6 +8,8 @@ lk_segments_f32 reference_product_segments_f32, reference_product_segments_bf16,
     reference_transposed_segments_f32;
 lk_segments_f64 reference_product_segments_f64, reference_transposed_segments_f64;
 lk_sampled_f32 reference_sampled_f32;
+lk_sampled_segments_f32 reference_sampled_segments_f32;
+lk_sampled_segments_f64 reference_sampled_segments_f64;
 lk_sampled_f64 reference_sampled_f64;
 lk_pointwise_f32 reference_pointwise_f32;
 lk_pad_plane_f32 reference_pad_plane_f32;
@@ -42,7 +44,8 @@ void reference_combine_f64(double alpha, const double *x, double beta, double *y
   .gemv_csr_f64 = N(gemv_csr_f64), .product_segments_i8 = N(product_segments_i8),                              \
   .product_segments_f32 = N(product_segments_f32), .product_segments_bf16 = N(product_segments_bf16),          \
   .product_segments_f64 = N(product_segments_f64), .transposed_segments_f32 = N(transposed_segments_f32),      \
-  .transposed_segments_f64 = N(transposed_segments_f64), .sampled_f32 = N(sampled_f32),                        \
+  .transposed_segments_f64 = N(transposed_segments_f64), .sampled_f32 = N(sampled_f32),  \
+  .sampled_segments_f32 = N(sampled_segments_f32), .sampled_segments_f64 = N(sampled_segments_f64),                      \
   .sampled_f64 = N(sampled_f64), .product_blocks_f32 = N(product_blocks_f32),                                  \
   .transposed_blocks_f32 = N(transposed_blocks_f32), .sampled_blocks_f32 = N(sampled_blocks_f32),              \
   .product_groups_f32 = N(product_groups_f32), .product_groups_f64 = N(product_groups_f64),                    \

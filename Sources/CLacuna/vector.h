@@ -119,6 +119,45 @@ INLINE VF K(load_scales)(const uint16_t *p, long n) {
 }
 #endif
 
+// MARK: Four numbers at a time
+
+// Four numbers, repeated in every 16 bytes of a vector: `SPLAT(q, i)` then brings one of them into every lane by a shuffle
+// within 16 bytes. A broadcast from memory would be a load, and loads are what products with panels are bound by; the
+// empty assembly keeps the compiler from seeing that the two are the same.
+typedef float K(quad_floats) __attribute__((vector_size(16)));
+typedef uint32_t K(quad_words) __attribute__((vector_size(16)));
+typedef float K(quad_floats_memory) __attribute__((vector_size(16), aligned(4), may_alias));
+typedef uint16_t K(quad_halves_memory) __attribute__((vector_size(8), aligned(2), may_alias));
+typedef int8_t K(quad_bytes_memory) __attribute__((vector_size(4), aligned(1), may_alias));
+
+INLINE VF K(quad)(K(quad_floats) v) {
+#if VECTOR_BYTES == 64
+  VF q = __builtin_shufflevector(v, v, 0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3);
+  __asm__("" : "+v"(q));
+  return q;
+#elif VECTOR_BYTES == 32
+  return __builtin_shufflevector(v, v, 0, 1, 2, 3, 0, 1, 2, 3);
+#else
+  return v;
+#endif
+}
+INLINE VF K(quad_f32)(const float *p) { return K(quad)(*(const K(quad_floats_memory) *)p); }
+INLINE VF K(quad_bf16)(const uint16_t *p) {
+  return K(quad)((K(quad_floats))(__builtin_convertvector(*(const K(quad_halves_memory) *)p, K(quad_words)) << 16));
+}
+INLINE VF K(quad_i8)(const int8_t *p) {
+  return K(quad)(__builtin_convertvector(*(const K(quad_bytes_memory) *)p, K(quad_floats)));
+}
+#if VECTOR_BYTES == 64
+#define SPLAT(q, i)                                                                                                \
+  __builtin_shufflevector(                                                                                         \
+      q, q, i, i, i, i, 4 + i, 4 + i, 4 + i, 4 + i, 8 + i, 8 + i, 8 + i, 8 + i, 12 + i, 12 + i, 12 + i, 12 + i)
+#elif VECTOR_BYTES == 32
+#define SPLAT(q, i) __builtin_shufflevector(q, q, i, i, i, i, 4 + i, 4 + i, 4 + i, 4 + i)
+#else
+#define SPLAT(q, i) __builtin_shufflevector(q, q, i, i, i, i)
+#endif
+
 // MARK: Exponential
 
 // exp(x) to 2e-7 relative; 0 below -87, at most exp(88).

@@ -52,6 +52,8 @@ void *mkl_csr(int rows, int columns, const uint32_t *offsets, const uint32_t *in
   return matrix;
 }
 
+void mkl_free(void *matrix) { destroy(matrix); }
+
 int mkl_vector(void *matrix, const float *x, float *y) { return mv(none, 1, matrix, general, x, 0, y); }
 
 int mkl_matrix(void *matrix, const float *b, int width, float *c) {

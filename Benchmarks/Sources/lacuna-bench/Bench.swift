@@ -8,7 +8,7 @@ import LacunaTensor
 @main
 struct Bench: ParsableCommand {
     enum Suite: String, ExpressibleByArgument, CaseIterable {
-        case vectors, matrices, decode, layers, training, sparse, regress
+        case vectors, matrices, decode, layers, training, sparse, planner, regress
     }
 
     static let configuration = CommandConfiguration(
@@ -56,6 +56,8 @@ struct Bench: ParsableCommand {
             switch suite {
             case .sparse:
                 report.sections += try SparseSuite(settings: settings, weights: weights, mkl: try openMKL()).sections()
+            case .planner:
+                report.sections += try PlannerSuite(settings: settings, weights: weights).sections()
             case .layers:
                 report.sections += try LayerTrainingSuite(settings: settings, weights: weights).sections()
             case .vectors:

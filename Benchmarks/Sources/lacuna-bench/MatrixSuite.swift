@@ -6,14 +6,14 @@ import LacunaTensor
 struct MatrixSuite {
     let settings: Settings
     let weights: RandomWeights
-    let count = 128
 
     func sections() throws -> [Section] {
-        try [Shapes.square, .smolLM2].filter(settings.includes).map(section)
+        try [(Shapes.square, 128), (.smolLM2, 128), (.square, 16)].filter { settings.includes($0.0) }
+            .map { try section($0, count: $1) }
     }
 
-    private func section(_ shapes: Shapes) throws -> Section {
-        settings.announce("matrices: \(shapes.name)")
+    private func section(_ shapes: Shapes, count: Int) throws -> Section {
+        settings.announce("matrices: \(shapes.name), \(count) vectors")
         let operations = 2 * Double(shapes.weightCount) * Double(count)
         return Section(
             "Products with \(count) vectors, \(shapes.name)",
@@ -24,17 +24,18 @@ struct MatrixSuite {
                 every removed weight would give at the dense product's rate, `1 / (1 - sparsity)`.
                 """,
             columns: [.threads, .seconds, .spread, .operations, .expected, .measured, .share],
-            rows: try rows(shapes, work: Work(operations: operations)))
+            rows: try rows(shapes, count: count, work: Work(operations: operations)))
     }
 
-    private func rows(_ shapes: Shapes, work: Work) throws -> [Row] {
+    private func rows(_ shapes: Shapes, count: Int, work: Work) throws -> [Row] {
         let dense = DenseProducts(shapes, weights: weights, count: count).candidates(work: work)
         var storages: [Storage] = []
         for values in [ValueType.f32, .bf16] {
             storages.append(.dense(values))
             storages += [0.5, 0.8, 0.9].map { .bitmask(values, $0) }
         }
-        storages += [.nm(.f32, 2, 4), .bsr(.f32, side: 4, 0.8), .bsr(.f32, side: 16, 0.8)]
+        storages += [ValueType.f32, .bf16].flatMap { [.nm($0, 2, 4), .nm($0, 4, 8)] }
+        storages += [.bsr(.f32, side: 4, 0.8), .bsr(.f32, side: 16, 0.75), .bsr(.f32, side: 16, 0.8)]
         storages += [.bitmask(.int8, 0.8), .csr(.f32, 0.9)]
         storages.removeAll { !settings.values.contains($0.values) }
         let candidates = try storages.map { storage in
@@ -57,11 +58,12 @@ struct MatrixSuite {
     }
 
     private func bars(_ storage: Storage) -> [Bar] {
-        guard storage.layout == .bitmask, storage.values != .int8 else { return [] }
-        switch storage.sparsity {
-        case 0.8: return [.atLeast(.measured, 1)]
-        case 0.9: return [.atLeast(.measured, 2)]
-        default: return []
+        switch (storage.layout, storage.sparsity) {
+        case (.nm, _): [.atLeast(.measured, 1)]
+        case (.bsr(rows: 16, columns: 16), 0.75): [.atLeast(.measured, 2.5)]
+        case (.bitmask, 0.8) where storage.values != .int8: [.atLeast(.measured, 1)]
+        case (.bitmask, 0.9) where storage.values != .int8: [.atLeast(.measured, 2)]
+        default: []
         }
     }
 }

@@ -48,14 +48,7 @@ struct SparseSuite {
             let narrow = try CSRMatrix(weight, mask: mask, values: .f32)
             let half = try CSRMatrix(weight, mask: mask, values: .bf16)
             let bits = try BitmaskMatrix(weight, mask: mask, values: .f32)
-            var candidates: [Candidate] = []
-            if mkl, let peer = peer(wide, width: 1) {
-                candidates.append(
-                    Candidate(mklName, work: Work(bytes: Double(wide.byteCount))) { _ in
-                        _ = mkl_vector(peer, x.pointer, y.pointer)
-                    })
-            }
-            candidates += [
+            var candidates = [
                 Candidate("f32, 32-bit columns", work: Work(bytes: Double(wide.byteCount))) { _ in
                     wide.multiply(vector: x.pointer, into: y.pointer)
                 }
@@ -70,7 +63,15 @@ struct SparseSuite {
                 }
             }
             rows += threaded { threads in
-                let measured = timer.measure(candidates)
+                var all = candidates
+                let peer = mkl ? PeerMatrix(wide, width: 1) : nil
+                if let peer {
+                    all.insert(
+                        Candidate(mklName, work: Work(bytes: Double(wide.byteCount))) { _ in
+                            _ = mkl_vector(peer.handle, x.pointer, y.pointer)
+                        }, at: 0)
+                }
+                let measured = timer.measure(all)
                 return measured.map { measurement in
                     var row = Row(measurement, threads: threads)
                     row.name = "\(percent(sparsity)): \(measurement.name)"
@@ -111,12 +112,7 @@ struct SparseSuite {
             let narrow = try CSRMatrix(weight, mask: mask, values: .f32)
             let half = try CSRMatrix(weight, mask: mask, values: .bf16)
             let work = Work(operations: 2 * Double(wide.count * width))
-            var candidates: [Candidate] = []
-            if mkl, let peer = peer(wide, width: width) {
-                candidates.append(
-                    Candidate(mklName, work: work) { _ in _ = mkl_matrix(peer, x.pointer, Int32(width), y.pointer) })
-            }
-            candidates += [
+            let candidates = [
                 Candidate("f32", work: work) { _ in
                     narrow.multiply(matrix: x.pointer, count: width, into: y.pointer, leadingY: size)
                 },
@@ -126,7 +122,15 @@ struct SparseSuite {
                 },
             ]
             rows += threaded { threads in
-                let measured = settings.timer(rounds: 8).measure(dense + candidates)
+                let peer = mkl ? PeerMatrix(wide, width: width) : nil
+                let peers = peer.map { peer in
+                    [
+                        Candidate(mklName, work: work) { _ in
+                            _ = mkl_matrix(peer.handle, x.pointer, Int32(width), y.pointer)
+                        }
+                    ]
+                }
+                let measured = settings.timer(rounds: 8).measure(dense + (peers ?? []) + candidates)
                 guard let blas = measured.prefix(dense.count).min(by: { $0.median < $1.median }) else { return [] }
                 return ([blas] + measured.dropFirst(dense.count)).map { measurement in
                     var row = Row(measurement, threads: threads)
@@ -167,15 +171,19 @@ struct SparseSuite {
         ] {
             let operations = matrix.pattern.operations(with: matrix.pattern)
             let work = Work(operations: 2 * operations)
-            var candidates: [Candidate] = []
-            if mkl, let peer = peer(matrix, width: 0) {
-                candidates.append(Candidate("MKL, unsorted", work: work) { _ in _ = mkl_product(peer, peer, 0) })
-                candidates.append(Candidate("MKL, sorted", work: work) { _ in _ = mkl_product(peer, peer, 1) })
-            }
-            candidates.append(
-                Candidate("Lacuna, sorted", work: work) { _ in _ = try? matrix.multiplied(by: matrix) })
             var single: Measurement?
             rows += threaded { threads in
+                var candidates = [
+                    Candidate("Lacuna, sorted", work: work) { _ in _ = try? matrix.multiplied(by: matrix) }
+                ]
+                if mkl, let peer = PeerMatrix(matrix, width: 0) {
+                    candidates.insert(
+                        Candidate("MKL, sorted", work: work) { _ in _ = mkl_product(peer.handle, peer.handle, 1) },
+                        at: 0)
+                    candidates.insert(
+                        Candidate("MKL, unsorted", work: work) { _ in _ = mkl_product(peer.handle, peer.handle, 0) },
+                        at: 0)
+                }
                 let measured = settings.timer(rounds: 6).measure(candidates)
                 let own = measured[measured.count - 1]
                 return measured.map { measurement in
@@ -198,15 +206,27 @@ struct SparseSuite {
             columns: [.threads, .seconds, .spread, .operations, .measured, .peerRatio], rows: rows)
     }
 
-    private func peer(_ matrix: CompressedRows<Float>, width: Int) -> UnsafeMutableRawPointer? {
-        matrix.withValues {
+    private func percent(_ sparsity: Double) -> String { "\(Int((sparsity * 100).rounded())) %" }
+}
+
+/// MKL's form of a matrix. MKL runs its products on as many threads as there were when the form was made, whatever it is
+/// told later, so every number of threads needs one of its own.
+private final class PeerMatrix {
+    let handle: UnsafeMutableRawPointer
+    private let matrix: CompressedRows<Float>
+
+    init?(_ matrix: CompressedRows<Float>, width: Int) {
+        self.matrix = matrix
+        let handle = matrix.withValues {
             mkl_csr(
                 Int32(matrix.rows), Int32(matrix.columns), matrix.pattern.rowOffsets.pointer,
                 matrix.pattern.columnIndices.pointer, $0, Int32(width))
         }
+        guard let handle else { return nil }
+        self.handle = handle
     }
 
-    private func percent(_ sparsity: Double) -> String { "\(Int((sparsity * 100).rounded())) %" }
+    deinit { mkl_free(handle) }
 }
 
 extension CSRPattern {

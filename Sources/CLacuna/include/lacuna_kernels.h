@@ -49,6 +49,8 @@ typedef struct lk_bitmask {
   const uint32_t *row_start;  // where each row begins in `values`, in values (i4: bytes); rows + 1 entries; or null:
   long row_stride;            // every row holds this many values (i4: bytes), as in N:M patterns
   long columns;
+  long word_values;           // every mask word of 64 columns has this many bits set, a multiple of 4, and rows have equally
+                              // many values (row_start is null); 0 where that is not so
 } lk_bitmask;
 
 // A matrix that stores the column of every kept value. Columns ascend within a row.
@@ -108,7 +110,6 @@ typedef struct lk_segmented {
   long wide;
   const lk_segment *segments;   // block by block, band by band, by ascending count; 16 more beyond the last are readable
   const uint32_t *first;        // [blocks * bands + 1]: the first segment of block b and band k is first[b * bands + k]
-  const uint32_t *row_start;    // [rows + 1], in values; products with narrow panels read it instead of segments
   const uint32_t *block_start;  // [blocks + 1]: the first row of each block
   long blocks, bands, band_columns;
 } lk_segmented;
@@ -128,6 +129,13 @@ typedef void lk_sampled_f32(
 typedef void lk_sampled_f64(
     const uint32_t *row_start, const uint32_t *column, long r0, long r1, const double *a, const double *b, long width,
     int add, double *values);
+
+// The same for the rows of one block, band by band: faster where segments are long enough to fill vectors. Columns are
+// `wide`.
+typedef void lk_sampled_segments_f32(
+    const lk_segmented *w, long block, const float *a, const float *b, long width, int add, float *values);
+typedef void lk_sampled_segments_f64(
+    const lk_segmented *w, long block, const double *a, const double *b, long width, int add, double *values);
 
 // A matrix under a mask of middling density, its columns in groups of four and its rows in blocks of LK_GROUP_ROWS. Part
 // (block b, group g) has index b * groups + g. Its rows are sorted by pattern, the bits 0...3 of which say which of the
@@ -346,6 +354,8 @@ typedef struct lk_table {
   lk_segments_f64 *product_segments_f64, *transposed_segments_f64;
   lk_sampled_f32 *sampled_f32;
   lk_sampled_f64 *sampled_f64;
+  lk_sampled_segments_f32 *sampled_segments_f32;
+  lk_sampled_segments_f64 *sampled_segments_f64;
   lk_groups_f32 *product_groups_f32;
   lk_groups_f64 *product_groups_f64;
   lk_groups_transposed_f32 *transposed_groups_f32;

@@ -33,7 +33,8 @@ struct FitReport {
     private var certificate: String {
         switch outcome.solution.certificate {
         case .dualityGap(_, let relative): "duality gap \(Quantities.significant(relative, 2)) of the null loss"
-        case .stationarity(_, let relative): "distance to stationarity \(Quantities.significant(relative, 2)) of the largest gradient"
+        case .stationarity(_, let relative):
+            "distance to stationarity \(Quantities.significant(relative, 2)) of the largest gradient"
         }
     }
 

@@ -104,7 +104,7 @@ enum MatrixProduct {
             pack(x + first * columns, plan, into: panels)
             for (matrix, y, leadingY) in operands {
                 let start = y + first * leadingY
-                let blocks = matrix.panelBlocks
+                let blocks = matrix.panelBlocks(width: plan.panel(0).width)
                 Parallel.forEach(blocks.count) { block in
                     let rows = blocks.rows(block)
                     let tile = Scratch.current.tile(count: rows.count * PanelPlan.width)

@@ -5,8 +5,8 @@ protocol PanelMatrix: WeightMatrix {
     /// Whether there is a kernel for the matrix's values; it is not called otherwise.
     var hasPanelKernel: Bool { get }
 
-    /// The ranges of rows that a product with a panel is cut into, of at most 512 rows.
-    var panelBlocks: PanelBlocks { get }
+    /// The ranges of rows that a product with panels, the widest of `width` vectors, is cut into, of at most 512 rows.
+    func panelBlocks(width: Int) -> PanelBlocks
 
     /// `tile[i * width + t] = Σ_c W[rows.lowerBound + i, c] x[c * width + t]`, for 16, 32 or 64 vectors and the rows of one
     /// block. Both are aligned to 64 bytes.
@@ -16,7 +16,7 @@ protocol PanelMatrix: WeightMatrix {
 }
 
 extension PanelMatrix {
-    var panelBlocks: PanelBlocks {
+    func panelBlocks(width: Int) -> PanelBlocks {
         .even(RowCut(rows: rows, unit: rowGranularity, items: 8, limit: 512))
     }
 }

@@ -27,8 +27,11 @@ final class BitmaskStorage: @unchecked Sendable {
 
     /// Stores the entries set in `mask`: those of `weight` that are in `kept`, zeros for the others. Offsets of rows are
     /// left out where all rows are equally long and `withoutOffsets` is set.
+    ///
+    /// - Parameter wordValues: How many entries every 64 columns have, a multiple of 4, if all have equally many.
     init(
-        _ weight: Tensor<Float>, kept: Mask, stored mask: Mask, values type: ValueType, withoutOffsets: Bool
+        _ weight: Tensor<Float>, kept: Mask, stored mask: Mask, values type: ValueType, withoutOffsets: Bool,
+        wordValues: Int = 0
     ) throws {
         let (rows, columns) = (mask.rows, mask.columns)
         // In slots; the nibbles of each mask word start a new byte.
@@ -56,7 +59,8 @@ final class BitmaskStorage: @unchecked Sendable {
         byteCount = values.byteCount + words.byteCount + rowStart.byteCount
         kernel = lk_bitmask(
             mask: words.pointer, values: values.bytes.pointer, scales: values.scales,
-            row_start: regular ? nil : UnsafePointer(rowStart.pointer), row_stride: stride / perUnit, columns: columns)
+            row_start: regular ? nil : UnsafePointer(rowStart.pointer), row_stride: stride / perUnit, columns: columns,
+            word_values: regular ? wordValues : 0)
         let k = Kernels.best
         switch type {
         case .f32:

@@ -20,6 +20,7 @@ public final class CSRMatrix: WeightMatrix, PanelMatrix, UnevenRows, @unchecked 
     private let decoder: Decoder
     private let panel: Panel?
     private let lazySegments = Lazily<SegmentOrder>()
+    private let lazyNarrowSegments = Lazily<SegmentOrder>()
 
     typealias Gemv =
         @convention(c) (
@@ -84,26 +85,32 @@ public final class CSRMatrix: WeightMatrix, PanelMatrix, UnevenRows, @unchecked 
     var hasPanelKernel: Bool { panel != nil }
     var rowOffsets: UnsafePointer<UInt32> { UnsafePointer(rowStart.pointer) }
 
-    /// The order in which products with many vectors visit the values.
-    private var segments: SegmentOrder {
-        lazySegments.value {
+    /// The order in which products with panels of `width` vectors visit the values.
+    private func segments(width: Int) -> SegmentOrder {
+        func make(_ bandColumns: Int?) -> SegmentOrder {
             kernel.wide == 1
-                ? SegmentOrder(rows: rows, columns: columns, rowOffsets: rowOffsets, columnIndices: wide.pointer)
-                : SegmentOrder(rows: rows, columns: columns, rowOffsets: rowOffsets, columnIndices: narrow.pointer)
+                ? SegmentOrder(
+                    rows: rows, columns: columns, rowOffsets: rowOffsets, columnIndices: wide.pointer,
+                    bandColumns: bandColumns)
+                : SegmentOrder(
+                    rows: rows, columns: columns, rowOffsets: rowOffsets, columnIndices: narrow.pointer,
+                    bandColumns: bandColumns)
         }
+        return width <= PanelPlan.width / 2
+            ? lazyNarrowSegments.value { make(SegmentOrder.narrowBandColumns) } : lazySegments.value { make(nil) }
     }
 
-    var panelBlocks: PanelBlocks { .segments(segments) }
+    /// Blocks are cut by entries and are the same in every order.
+    func panelBlocks(width: Int) -> PanelBlocks { .segments(segments(width: width)) }
 
     func multiply(
         panel x: UnsafePointer<Float>, width: Int, block: Int, rows: Range<Int>,
         into tile: UnsafeMutablePointer<Float>
     ) {
-        let order = segments
+        let order = segments(width: width)
         tile.update(repeating: 0, count: rows.count * width)
         withUnsafePointer(
-            to: order.kernel(
-                values: kernel.values, column: kernel.column, wide: kernel.wide == 1, rowOffsets: rowOffsets)
+            to: order.kernel(values: kernel.values, column: kernel.column, wide: kernel.wide == 1)
         ) { panel!($0, block, x, width, tile) }
         guard let scales = kernel.scales?.assumingMemoryBound(to: Float.self) else { return }
         for r in rows {

@@ -15,6 +15,7 @@ public final class CSRPattern: @unchecked Sendable {
     public let count: Int
 
     private let lazySegments = Lazily<SegmentOrder>()
+    private let lazyNarrowSegments = Lazily<SegmentOrder>()
 
     /// - Throws: `LacunaError.invalidArgument` unless `rowOffsets` ascends from 0 to the number of entries and the columns
     ///   of every row ascend strictly within 0..<`columns`.
@@ -95,4 +96,9 @@ public final class CSRPattern: @unchecked Sendable {
 
     /// The order in which products with many vectors visit the entries.
     var segments: SegmentOrder { lazySegments.value { SegmentOrder(self) } }
+
+    /// The same for panels that are at most half as wide as they can be.
+    var narrowSegments: SegmentOrder {
+        lazyNarrowSegments.value { SegmentOrder(self, bandColumns: SegmentOrder.narrowBandColumns) }
+    }
 }

@@ -123,9 +123,8 @@ public struct CompressedRows<Scalar: SparseScalar>: Sendable {
         return result
     }
 
-    var kernel: lk_segmented {
-        pattern.segments.kernel(
-            values: buffer.pointer, column: pattern.columnIndices.pointer, wide: true,
-            rowOffsets: pattern.rowOffsets.pointer)
+    /// What kernels take, in one of the orders of the pattern.
+    func kernel(_ order: SegmentOrder) -> lk_segmented {
+        order.kernel(values: buffer.pointer, column: pattern.columnIndices.pointer, wide: true)
     }
 }

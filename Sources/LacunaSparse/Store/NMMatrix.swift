@@ -5,6 +5,9 @@ import LacunaTensor
 /// For 2:4 the bits take what two 2-bit indices would. Because every row stores equally many values, no offsets are
 /// needed. A mask may keep fewer than `n` in a group: the group then stores explicit zeros, at its first removed
 /// columns. If `columns` is not a multiple of `m`, the remaining columns form a shorter group that stores at most `n`.
+///
+/// Products with many vectors are fastest where `m` divides 64: every 64 columns then hold equally many values, and no
+/// branch depends on the pattern.
 public final class NMMatrix: WeightMatrix, PanelMatrix {
     public let rows: Int
     public let columns: Int
@@ -28,7 +31,8 @@ public final class NMMatrix: WeightMatrix, PanelMatrix {
         columns = mask.columns
         format = StorageFormat(.nm(n: n, m: m), values)
         storage = try BitmaskStorage(
-            weight, kept: mask, stored: NMMatrix.filled(mask, n: n, m: m), values: values, withoutOffsets: true)
+            weight, kept: mask, stored: NMMatrix.filled(mask, n: n, m: m), values: values, withoutOffsets: true,
+            wordValues: 64 % m == 0 ? 64 / m * n : 0)
     }
 
     /// The mask with every group filled up to `n` entries.

@@ -201,19 +201,20 @@ import Testing
         }
     }
 
-    /// Rows that hidden groups of four share a support of are found again.
+    /// Rows that hidden groups of four share a support of are found again: the order found keeps what the planted one does.
     @Test(arguments: [UInt64(1), 2, 3]) func rearrangementFindsHiddenGroups(seed: UInt64) throws {
         var generator = SeededGenerator(seed: seed)
-        let scores = Self.plantedGroups(using: &generator)
+        let (scores, planted) = Self.plantedGroups(using: &generator)
         let search = ChannelRearrangement(group: 4, sparsity: 0.5)
         let shuffled = search.keptShare(scores, order: Array(0..<64))
         let order = try search.order(scores, using: &generator)
         #expect(order.sorted() == Array(0..<64))
-        #expect(shuffled < 0.85 && search.keptShare(scores, order: order) > 0.98)
+        let (found, best) = (search.keptShare(scores, order: order), search.keptShare(scores, order: planted))
+        #expect(shuffled < 0.9 * best && found >= best - 1e-6, "\(found) of \(best)")
     }
 
-    /// |W| [64, 64]: 16 groups of 4 rows that share a support of density 0.5, in a random order.
-    static func plantedGroups(using generator: inout SeededGenerator) -> Tensor<Float> {
+    /// |W| [64, 64]: 16 groups of 4 rows that share a support of density 0.5, in a random order, and that order.
+    static func plantedGroups(using generator: inout SeededGenerator) -> (Tensor<Float>, [Int]) {
         let place = Array(0..<64).shuffled(using: &generator)
         var scores = Tensor<Float>(zeros: [64, 64])
         for g in 0..<16 {
@@ -224,6 +225,6 @@ import Testing
                 }
             }
         }
-        return scores
+        return (scores, place)
     }
 }

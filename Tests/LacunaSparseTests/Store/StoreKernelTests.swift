@@ -126,7 +126,7 @@ import Testing
                     operands.words.withUnsafeBufferPointer { words in
                         var w = lk_bitmask(
                             mask: words.baseAddress, values: values, scales: scales, row_start: starts.baseAddress,
-                            row_stride: 0, columns: columns)
+                            row_stride: 0, columns: columns, word_values: 0)
                         let (a, b) = (Buffer<Float>(repeating: .nan, count: rows * 64), Self.random(rows * 64, seed: 3))
                         for first in Set([0, rows / 3]) {
                             for width in [16, 32, 64] {
@@ -136,6 +136,67 @@ import Testing
                                     Self.agree(a.pointer, b.pointer, (rows - first) * width), "\(width), type \(type)")
                             }
                         }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Words of equally many values: every one the kernel's loop over four of them at a time can meet, a last word that is
+    /// not full, bands that end within the matrix, one column alone.
+    @Test(arguments: levels, [(1, 16), (2, 4), (4, 8), (5, 8), (1, 1), (3, 16)])
+    func regularPanels(level: Int32, pattern: (Int, Int)) {
+        let (n, m) = pattern
+        let (table, reference) = (lk_level(level)!.pointee, lk_reference()!.pointee)
+        let many = [
+            (table.panel_bitmask_f32, reference.panel_bitmask_f32),
+            (table.panel_bitmask_bf16, reference.panel_bitmask_bf16),
+            (table.panel_bitmask_i8, reference.panel_bitmask_i8),
+        ]
+        for (rows, columns) in [(9, 640), (1, 64), (37, 200), (3, 1), (530, 129), (5, 64 * 9 + 5)] {
+            let operands = Operands(rows, columns)
+            let perRow = (columns + 63) / 64
+            var generator = SeededGenerator(seed: UInt64(columns), stream: UInt64(m))
+            var words = [UInt64](repeating: 0, count: rows * perRow)
+            var stride = 0
+            for r in 0..<rows {
+                var stored = 0
+                for start in Swift.stride(from: 0, to: columns, by: m) {
+                    let group = Array(start..<min(start + m, columns)).shuffled(using: &generator).prefix(n)
+                    for c in group { words[r * perRow + c / 64] |= 1 << UInt64(c % 64) }
+                    stored += group.count
+                }
+                stride = stored
+            }
+            let values = (0..<rows * stride + 64).map { operands.floats[$0 % operands.floats.count] }
+            let halves = values.map { BFloat16($0).bits }
+            let bytes = (0..<values.count).map { operands.bytes[$0 % operands.bytes.count] }
+            let panel = Self.random(columns * 64, seed: 2)
+            for type in 0..<3 {
+                operands.withValues(type) { _, scales in
+                    func check(_ stored: UnsafeRawBufferPointer) {
+                        words.withUnsafeBufferPointer { words in
+                            var w = lk_bitmask(
+                                mask: words.baseAddress, values: stored.baseAddress, scales: scales, row_start: nil,
+                                row_stride: stride, columns: columns, word_values: 64 / m * n)
+                            let (a, b) = (
+                                Buffer<Float>(repeating: .nan, count: rows * 64), Self.random(rows * 64, seed: 3)
+                            )
+                            for first in Set([0, rows / 3]) {
+                                for width in [16, 32, 64] {
+                                    many[type].0!(&w, panel.pointer, width, first, rows, a.pointer)
+                                    many[type].1!(&w, panel.pointer, width, first, rows, b.pointer)
+                                    #expect(
+                                        Self.agree(a.pointer, b.pointer, (rows - first) * width),
+                                        "\(columns) columns, \(width) vectors, type \(type)")
+                                }
+                            }
+                        }
+                    }
+                    switch type {
+                    case 0: values.withUnsafeBytes(check)
+                    case 1: halves.withUnsafeBytes(check)
+                    default: bytes.withUnsafeBytes(check)
                     }
                 }
             }

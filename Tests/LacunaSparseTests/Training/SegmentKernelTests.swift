@@ -19,8 +19,11 @@ private var reference: lk_table { lk_reference().pointee }
             check(
                 w, width: width, seed: UInt64(i), product: lk_level(level).pointee.product_segments_f32,
                 transposed: lk_level(level).pointee.transposed_segments_f32,
-                sampled: lk_level(level).pointee.sampled_f32, expected: reference.product_segments_f32,
-                expectedTransposed: reference.transposed_segments_f32, expectedSampled: reference.sampled_f32)
+                sampled: lk_level(level).pointee.sampled_f32,
+                sampledSegments: lk_level(level).pointee.sampled_segments_f32,
+                expected: reference.product_segments_f32,
+                expectedTransposed: reference.transposed_segments_f32, expectedSampled: reference.sampled_f32,
+                expectedSegments: reference.sampled_segments_f32)
         }
     }
 
@@ -31,8 +34,11 @@ private var reference: lk_table { lk_reference().pointee }
             check(
                 w, width: width, seed: UInt64(i), product: lk_level(level).pointee.product_segments_f64,
                 transposed: lk_level(level).pointee.transposed_segments_f64,
-                sampled: lk_level(level).pointee.sampled_f64, expected: reference.product_segments_f64,
-                expectedTransposed: reference.transposed_segments_f64, expectedSampled: reference.sampled_f64)
+                sampled: lk_level(level).pointee.sampled_f64,
+                sampledSegments: lk_level(level).pointee.sampled_segments_f64,
+                expected: reference.product_segments_f64,
+                expectedTransposed: reference.transposed_segments_f64, expectedSampled: reference.sampled_f64,
+                expectedSegments: reference.sampled_segments_f64)
         }
     }
 
@@ -44,12 +50,18 @@ private var reference: lk_table { lk_reference().pointee }
         UnsafeMutablePointer<R>?
     ) -> Void
 
+    typealias SampledSegments<R> = (
+        UnsafePointer<lk_segmented>?, Int, UnsafePointer<R>?, UnsafePointer<R>?, Int, Int32, UnsafeMutablePointer<R>?
+    ) -> Void
+
     private func check<R: SparseScalar>(
         _ w: CompressedRows<R>, width: Int, seed: UInt64, product: Segments<R>, transposed: Segments<R>,
-        sampled: Sampled<R>, expected: Segments<R>, expectedTransposed: Segments<R>, expectedSampled: Sampled<R>
+        sampled: Sampled<R>, sampledSegments: SampledSegments<R>, expected: Segments<R>,
+        expectedTransposed: Segments<R>, expectedSampled: Sampled<R>, expectedSegments: SampledSegments<R>
     ) {
         var generator = SeededGenerator(seed: seed, stream: 12)
-        let order = w.pattern.segments
+        // Both orders that products use.
+        let order = seed % 2 == 0 ? w.pattern.segments : w.pattern.narrowSegments
         let narrow = Buffer(w.pattern.columnIndices.elements.map { UInt16($0) })
         let x = Buffer<R>(generator.awkward(max(w.rows, w.columns) * width))
         // The sums of the magnitudes of the terms bound the error; they are the same products of magnitudes.
@@ -60,7 +72,7 @@ private var reference: lk_table { lk_reference().pointee }
             var kernel = order.kernel(
                 values: w.withValues { UnsafeRawPointer($0) },
                 column: wide ? UnsafeRawPointer(w.pattern.columnIndices.pointer) : UnsafeRawPointer(narrow.pointer),
-                wide: wide, rowOffsets: w.pattern.rowOffsets.pointer)
+                wide: wide)
             var sizeKernel = kernel
             sizeKernel.values = UnsafeRawPointer(sizes.pointer)
             for block in 0..<order.blocks {
@@ -101,11 +113,16 @@ private var reference: lk_table { lk_reference().pointee }
             expectedSampled(offsets, indices, 0, w.rows, y.pointer, x.pointer, width, add, b.pointer)
             let (size, ySizes) = (Buffer(start.map(\.magnitude)), Buffer(y.elements.map(\.magnitude)))
             expectedSampled(offsets, indices, 0, w.rows, ySizes.pointer, xSizes.pointer, width, add, size.pointer)
-            for r in 0..<w.rows {
-                for j in w.pattern.entries(row: r) {
-                    let magnitude = Double(size.pointer[j])
-                    if !agree(a.pointer[j], Double(b.pointer[j]), magnitude: magnitude) { wrong += 1 }
-                }
+            // The same entries band by band, and what the reference makes of them.
+            let (c, d) = (Buffer(start), Buffer(start))
+            var kernel = w.kernel(order)
+            for block in 0..<order.blocks {
+                sampledSegments(&kernel, block, y.pointer, x.pointer, width, add, c.pointer)
+                expectedSegments(&kernel, block, y.pointer, x.pointer, width, add, d.pointer)
+            }
+            for j in 0..<w.count {
+                let (expected, magnitude) = (Double(b.pointer[j]), Double(size.pointer[j]))
+                for found in [a, c, d] where !agree(found.pointer[j], expected, magnitude: magnitude) { wrong += 1 }
             }
         }
         #expect(wrong == 0)
@@ -143,8 +160,7 @@ private var reference: lk_table { lk_reference().pointee }
         let x = Buffer<Float>((0..<300 * 48).map { _ in Float(generator.normal()) })
         let order = pattern.segments
         var kernel = order.kernel(
-            values: bytes.pointer, column: pattern.columnIndices.pointer, wide: true,
-            rowOffsets: pattern.rowOffsets.pointer)
+            values: bytes.pointer, column: pattern.columnIndices.pointer, wide: true)
         for block in 0..<order.blocks {
             let count = order.rows(block: block).count * 48
             let (a, b) = (Buffer<Float>(repeating: 0, count: count), Buffer<Float>(repeating: 0, count: count))
@@ -165,12 +181,10 @@ private var reference: lk_table { lk_reference().pointee }
         let x = Buffer<Float>((0..<300 * 64).map { _ in Float(generator.normal()) })
         let order = w.pattern.segments
         var half = order.kernel(
-            values: bits.pointer, column: w.pattern.columnIndices.pointer, wide: true,
-            rowOffsets: w.pattern.rowOffsets.pointer)
+            values: bits.pointer, column: w.pattern.columnIndices.pointer, wide: true)
         rounded.withValues { values in
             var full = order.kernel(
-                values: values, column: w.pattern.columnIndices.pointer, wide: true,
-                rowOffsets: w.pattern.rowOffsets.pointer)
+                values: values, column: w.pattern.columnIndices.pointer, wide: true)
             for block in 0..<order.blocks {
                 let rows = order.rows(block: block)
                 let a = Buffer<Float>(repeating: 0, count: rows.count * 64)

@@ -74,7 +74,8 @@ import Testing
                 : Buffer(rowScales.withUnsafeBytes(Array.init))
             matrix = lk_bitmask(
                 mask: mask.pointer, values: values.pointer + lead, scales: scales.pointer,
-                row_start: nm ? nil : rowStart.pointer, row_stride: nm ? Int(starts[1]) : 0, columns: columns)
+                row_start: nm ? nil : rowStart.pointer, row_stride: nm ? Int(starts[1]) : 0, columns: columns,
+                word_values: 0)
         }
     }
 

@@ -5,6 +5,8 @@ public enum Metric: String, Sendable, Codable, CaseIterable {
     case bytes
     /// Seconds of one call: median over the rounds.
     case seconds
+    /// Seconds that a table of costs gave for a call beforehand.
+    case estimate
     /// Half the distance of the quartiles over the median.
     case spread
     /// Bytes a second.
@@ -36,6 +38,7 @@ public enum Metric: String, Sendable, Codable, CaseIterable {
         case .threads: "threads"
         case .bytes: "MB"
         case .seconds: "time"
+        case .estimate: "estimate"
         case .spread: "± "
         case .bandwidth: "GB/s"
         case .bandwidthShare: "of read loop"
@@ -57,7 +60,7 @@ public enum Metric: String, Sendable, Codable, CaseIterable {
         switch self {
         case .threads: Format.integer(value)
         case .bytes, .fileBytes: Format.significant(value / 1e6)
-        case .seconds: Format.time(value)
+        case .seconds, .estimate: Format.time(value)
         case .spread, .bandwidthShare, .share: Format.percent(value)
         case .bandwidth, .operations, .peakBytes: Format.significant(value / 1e9)
         case .tokensPerSecond, .perplexity: Format.significant(value)

@@ -7,8 +7,9 @@ extension CompressedRows: PanelProducts {
         _ panels: UnsafePointer<Scalar>, batch: Int,
         _ take: (_ panel: Int, _ rows: Range<Int>, _ tile: UnsafePointer<Scalar>) -> Void
     ) {
-        let (order, cut) = (pattern.segments, PanelCut<Scalar>(batch: batch))
-        withUnsafePointer(to: kernel) { kernel in
+        let cut = PanelCut<Scalar>(batch: batch)
+        let order = cut.batch <= Scalar._panelWidth / 2 ? pattern.narrowSegments : pattern.segments
+        withUnsafePointer(to: kernel(order)) { kernel in
             Parallel.forEach(cut.count * order.blocks) { item in
                 let (p, block) = (item / order.blocks, item % order.blocks)
                 let rows = order.rows(block: block)
@@ -26,7 +27,7 @@ extension CompressedRows: PanelProducts {
         _ take: (_ panel: Int, _ columns: Range<Int>, _ tile: UnsafePointer<Scalar>) -> Void
     ) {
         let (order, cut) = (pattern.segments, PanelCut<Scalar>(batch: batch))
-        withUnsafePointer(to: kernel) { kernel in
+        withUnsafePointer(to: kernel(order)) { kernel in
             Parallel.forEach(cut.count * order.bands) { item in
                 let (p, band) = (item / order.bands, item % order.bands)
                 let columns = order.columns(band: band, of: self.columns)
@@ -48,12 +49,20 @@ extension CompressedRows: PanelProducts {
             if !adding { gradient.update(repeating: 0, count: count) }
             return
         }
-        Parallel.forEach(order.blocks) { block in
-            for p in 0..<cut.count {
-                Scalar._sampled(
-                    pattern.rowOffsets.pointer, pattern.columnIndices.pointer, order.rows(block: block),
-                    a + cut.offset(p, features: rows), b + cut.offset(p, features: columns), cut[p].width,
-                    adding || p > 0, gradient)
+        // Short segments would leave most of a vector of entries empty.
+        let byBands = order.meanLength >= 32
+        withUnsafePointer(to: kernel(order)) { kernel in
+            Parallel.forEach(order.blocks) { block in
+                for p in 0..<cut.count {
+                    let (a, b) = (a + cut.offset(p, features: rows), b + cut.offset(p, features: columns))
+                    if byBands {
+                        Scalar._sampledSegments(kernel, block, a, b, cut[p].width, adding || p > 0, gradient)
+                    } else {
+                        Scalar._sampled(
+                            pattern.rowOffsets.pointer, pattern.columnIndices.pointer, order.rows(block: block), a, b,
+                            cut[p].width, adding || p > 0, gradient)
+                    }
+                }
             }
         }
     }

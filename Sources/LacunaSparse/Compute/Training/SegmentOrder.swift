@@ -12,6 +12,8 @@ final class SegmentOrder: @unchecked Sendable {
     let blockStart: Buffer<UInt32>
     let bandColumns: Int
     let bands: Int
+    /// Entries of a segment, on average.
+    let meanLength: Double
     var blocks: Int { blockStart.count - 1 }
 
     /// Rows of a block at most. Their sums take this times 256 bytes of the second-level cache.
@@ -28,23 +30,28 @@ final class SegmentOrder: @unchecked Sendable {
         return max(min(wanted, (columns / 8 + 63) / 64 * 64), 64)
     }
 
-    convenience init(_ pattern: CSRPattern) {
+    /// Columns of a band for panels of at most 128 bytes a column, of which more columns fit in the first-level cache.
+    static let narrowBandColumns = 512
+
+    convenience init(_ pattern: CSRPattern, bandColumns: Int? = nil) {
         self.init(
             rows: pattern.rows, columns: pattern.columns, rowOffsets: pattern.rowOffsets.pointer,
-            columnIndices: pattern.columnIndices.pointer)
+            columnIndices: pattern.columnIndices.pointer, bandColumns: bandColumns)
     }
 
     /// - Parameters:
     ///   - offsets: Where each row begins, [rows + 1].
     ///   - indices: The column of every entry, ascending within a row.
+    ///   - bandColumns: Columns of a band; nil for what panels of 256 bytes a column need.
     @_specialize(where Index == UInt16)
     @_specialize(where Index == UInt32)
     init<Index: FixedWidthInteger & UnsignedInteger>(
-        rows: Int, columns: Int, rowOffsets offsets: UnsafePointer<UInt32>, columnIndices indices: UnsafePointer<Index>
+        rows: Int, columns: Int, rowOffsets offsets: UnsafePointer<UInt32>, columnIndices indices: UnsafePointer<Index>,
+        bandColumns wanted: Int? = nil
     ) {
         let count = Int(offsets[rows])
         let density = rows * columns == 0 ? 0 : Double(count) / Double(rows * columns)
-        bandColumns = SegmentOrder.bandColumns(columns: columns, density: density)
+        bandColumns = wanted ?? SegmentOrder.bandColumns(columns: columns, density: density)
         bands = max((columns + bandColumns - 1) / bandColumns, 1)
 
         let share = max(count / 16, 8192)
@@ -78,6 +85,7 @@ final class SegmentOrder: @unchecked Sendable {
         }
         for i in 0..<blocks * bands { counts[i + 1] += counts[i] }
         let total = Int(counts[blocks * bands])
+        meanLength = Double(count) / Double(max(total, 1))
         segments = Buffer(repeating: lk_segment(), count: total + SegmentOrder.slack)
         let segments = segments.pointer
         Parallel.forRanges(blocks, grain: 1) { range in
@@ -124,12 +132,9 @@ final class SegmentOrder: @unchecked Sendable {
     }
 
     /// What kernels take.
-    func kernel(
-        values: UnsafeRawPointer, column: UnsafeRawPointer, wide: Bool, rowOffsets: UnsafePointer<UInt32>
-    ) -> lk_segmented {
+    func kernel(values: UnsafeRawPointer, column: UnsafeRawPointer, wide: Bool) -> lk_segmented {
         lk_segmented(
             values: values, column: column, wide: wide ? 1 : 0, segments: segments.pointer, first: first.pointer,
-            row_start: rowOffsets, block_start: blockStart.pointer, blocks: blocks, bands: bands,
-            band_columns: bandColumns)
+            block_start: blockStart.pointer, blocks: blocks, bands: bands, band_columns: bandColumns)
     }
 }

@@ -23,6 +23,9 @@ public protocol SparseScalar: TensorScalar {
         _ rowOffsets: UnsafePointer<UInt32>, _ columns: UnsafePointer<UInt32>, _ rows: Range<Int>,
         _ a: UnsafePointer<Self>, _ b: UnsafePointer<Self>, _ width: Int, _ add: Bool,
         _ values: UnsafeMutablePointer<Self>)
+    static func _sampledSegments(
+        _ w: UnsafeRawPointer, _ block: Int, _ a: UnsafePointer<Self>, _ b: UnsafePointer<Self>, _ width: Int,
+        _ add: Bool, _ values: UnsafeMutablePointer<Self>)
     static func _productGroups(
         _ w: UnsafePointer<lk_grouped>, _ block: Int, _ panel: UnsafePointer<Self>, _ width: Int,
         _ tile: UnsafeMutablePointer<Self>)
@@ -80,6 +83,13 @@ extension Float: SparseScalar {
     ) {
         Kernels.best.sampled_f32(
             rowOffsets, columns, rows.lowerBound, rows.upperBound, a, b, width, add ? 1 : 0, values)
+    }
+    public static func _sampledSegments(
+        _ w: UnsafeRawPointer, _ block: Int, _ a: UnsafePointer<Float>, _ b: UnsafePointer<Float>, _ width: Int,
+        _ add: Bool, _ values: UnsafeMutablePointer<Float>
+    ) {
+        Kernels.best.sampled_segments_f32(
+            w.assumingMemoryBound(to: lk_segmented.self), block, a, b, width, add ? 1 : 0, values)
     }
     public static func _productGroups(
         _ w: UnsafePointer<lk_grouped>, _ block: Int, _ panel: UnsafePointer<Float>, _ width: Int,
@@ -155,6 +165,13 @@ extension Double: SparseScalar {
     ) {
         Kernels.best.sampled_f64(
             rowOffsets, columns, rows.lowerBound, rows.upperBound, a, b, width, add ? 1 : 0, values)
+    }
+    public static func _sampledSegments(
+        _ w: UnsafeRawPointer, _ block: Int, _ a: UnsafePointer<Double>, _ b: UnsafePointer<Double>, _ width: Int,
+        _ add: Bool, _ values: UnsafeMutablePointer<Double>
+    ) {
+        Kernels.best.sampled_segments_f64(
+            w.assumingMemoryBound(to: lk_segmented.self), block, a, b, width, add ? 1 : 0, values)
     }
     public static func _productGroups(
         _ w: UnsafePointer<lk_grouped>, _ block: Int, _ panel: UnsafePointer<Double>, _ width: Int,
