@@ -76,7 +76,7 @@ struct AverageParametersReproduction: Reproduction {
                     middleLoss),
             ],
             notes: [
-                "One seed of each run. The authors' fit of a scaling law needs runs of many sizes and is not part of this."
+                "One seed of each run. `ScalingLaw` fits the authors' law; runs of as many sizes as that needs are not part of this."
             ])
     }
 }
