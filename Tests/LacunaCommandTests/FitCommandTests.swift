@@ -215,6 +215,41 @@ import Testing
         #expect(again.status == 2 && again.errorOutput.contains("--force"))
     }
 
+    /// A column that acts through its square stands out; the target as words, and formats, make no difference to that.
+    @Test func screening() throws {
+        let tables = try Tables()
+        var random = SeededGenerator(seed: 5)
+        var csv = "noise,square,copy,line,y\n"
+        for _ in 0..<300 {
+            let (a, b) = (random.normal(), random.normal())
+            let y = a * a + 0.5 * b + 0.3 * random.normal()
+            csv += "\(random.normal()),\(a),\(a + 0.01 * random.normal()),\(b),\(y)\n"
+        }
+        try AtomicFile.write(csv, to: tables.root + "/s.csv")
+        let result = try tables.json("screen", "AT/s.csv", "--target", "y", "--quiet")
+        let columns = result["columns"]?.arrayValue ?? []
+        let names = columns.compactMap { $0["name"]?.stringValue }
+        #expect(names.prefix(2).contains("square"))
+        #expect(columns.last?["name"]?.stringValue == "noise" && columns.count == 4)
+        #expect(columns[0]["p"]?.doubleValue == 0.05 && (columns[0]["dependence"]?.doubleValue ?? 0) > 0.5)
+        #expect(abs(columns[0]["correlation"]?.doubleValue ?? 1) < 0.4)
+        let clumped = try tables.json(
+            "screen", "AT/s.csv", "--target", "y", "--clump", "--top", "2", "--permutations", "0", "--quiet")
+        let kept = clumped["columns"]?.arrayValue ?? []
+        #expect(kept.count == 2 && kept[1]["name"]?.stringValue == "line" && kept[0]["p"] == .null)
+        let text = try tables.run(
+            "screen", "AT/s.csv", "--target", "y", "--top", "1", "--estimator", "histogram", "--quiet")
+        #expect(text.status == 0 && text.output.contains("300 rows, 4 columns") && text.output.contains("information"))
+        #expect(text.output.split(separator: "\n").count == 4, "a line, a header, a rule, a row")
+        let words = try tables.json(
+            "screen", "AT/t.csv", "--target", "ill", "--drop", "price,weight,c", "--text", "one-hot", "--quiet")
+        #expect(words["columns"]?.arrayValue?.first?["name"]?.stringValue == "a")
+        let svm = try tables.json("screen", "AT/t.svm", "--quiet")
+        #expect(svm["columns"]?.arrayValue?.first?["name"]?.stringValue == "1")
+        let help = try tables.run("screen", "--help")
+        #expect(help.status == 0 && help.output.contains("lacuna fit screen expression.csv --target y --top 20"))
+    }
+
     /// a -> b -> c with noise of one level.
     @Test func aGraphOfEffects() throws {
         let tables = try Tables()
@@ -254,6 +289,9 @@ import Testing
         (["lasso", "AT/t.csv", "--target", "price", "--folds", "1"], "--folds"),
         (["lasso", "AT/t.csv", "--target", "price", "--lambda", "-1"], "--lambda"),
         (["mcp", "AT/t.svm", "--shape", "0.5"], "--shape"), (["lasso", "AT/t.mtx", "--target", "AT/t.csv"], "finite"),
+        (["screen", "AT/t.csv", "--target", "price"], "column 'c'"), (["screen", "AT/t.mtx"], "--target"),
+        (["screen", "AT/t.svm", "--top", "0"], "--top"), (["screen", "AT/t.svm", "--cells", "1"], "--cells"),
+        (["screen", "AT/t.svm", "--permutations", "-1"], "--permutations"),
         (["predict", "AT/t.csv", "AT/t.csv"], "t.csv"), (["group-lasso", "AT/t.svm", "--group-size", "0"], "--group"),
     ]) func badInputIsRefused(arguments: [String], word: String) throws {
         let tables = try Tables()

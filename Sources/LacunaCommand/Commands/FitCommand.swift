@@ -14,6 +14,7 @@ struct FitCommand: ParsableCommand {
                 --model ill.json --report ill.html
               lacuna fit scad expression.npz --target y --rule min
               lacuna fit predict ill.json new.csv --output predicted.csv
+              lacuna fit screen expression.csv --target y --top 20
               lacuna fit dag sensors.csv --svg effects.svg
               lacuna fit l0 survey.csv --target score --private 2 --feature-bound 3 --target-bound 5
 
@@ -25,7 +26,7 @@ struct FitCommand: ParsableCommand {
             """,
         subcommands: [
             FitLasso.self, FitElasticNet.self, FitLogistic.self, FitGroupLasso.self, FitSCAD.self, FitMCP.self,
-            FitL0.self, FitPredict.self, FitDAG.self,
+            FitL0.self, FitPredict.self, FitScreen.self, FitDAG.self,
         ])
 }
 
