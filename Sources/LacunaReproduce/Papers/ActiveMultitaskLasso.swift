@@ -139,7 +139,7 @@ struct ActiveMultitaskReproduction: Reproduction {
                 + "alternating least squares; error ‖(I - B̂B̂ᵀ)B w‖², mean of \(seeds) worlds",
             measurements: rows, checks: checks,
             notes: [
-                "Where the relevance has to be estimated the advantage does not show at this scale: thirty sources, of which a "
+                "Where the relevance has to be estimated a steady advantage does not show at this scale: thirty sources, of which a "
                     + "third of a few thousand samples is a dozen each, leave the Lasso many combinations that fit as well, and "
                     + "those that it picks are not the best ones.",
                 "The paper's constants (samples of an epoch, floor, strength of the Lasso) are not published as a program: the "

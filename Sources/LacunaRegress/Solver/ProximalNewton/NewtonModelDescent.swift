@@ -43,12 +43,12 @@ extension NewtonSession {
     @_specialize(where P == MCP)
     @_specialize(where P == SCAD)
     func descendGeneral(_ penalty: P, tolerance: Double) {
-        let w = columns.count
-        if w == 0 { return }
-        let old = columns.map { beta.pointer[Int($0)] }
-        var (z, g) = (old, [Double](repeating: 0, count: w))
+        if columns.isEmpty { return }
+        var gradients = [Double](repeating: 0, count: columns.count)
         let direction = Buffer<Double>(uninitialized: n)
         let trial = Buffer<Double>(uninitialized: n)
+        let lipschitz = penalty.isConvex ? gradient.pointer : norms.pointer
+        let b = beta.pointer
         for step in 0..<settings.maximumSteps {
             if hasIntercept && step > 0 {
                 datafit.refineIntercepts(&intercepts, eta: eta.pointer, work: work.pointer, maximumSteps: 20)
@@ -61,35 +61,47 @@ extension NewtonSession {
                 curvature.pointer[i] = max(curvature.pointer[i], 1e-9 * datafit.weights[i])
                 total += curvature.pointer[i]
             }
-            design.correlations(columns, with: slope.pointer, into: &g)
-            model.removeAll()
-            model.append(columns, of: design, curvature: curvature.pointer, total: total, centered: hasIntercept)
-            let distance = model.distance(penalty, z, g)
+            design.correlations(columns, with: slope.pointer, into: &gradients)
+            // The model is of the columns that are not 0 or would not stay so: the Gram matrix is what a step costs.
+            var (moving, g): ([UInt32], [Double]) = ([], [])
+            var distance = 0.0
+            for (column, value) in zip(columns, gradients) {
+                let j = Int(column)
+                let violation = penalty.distance(b[j], gradient: value, lipschitz: lipschitz[j], j)
+                distance = max(distance, violation)
+                if b[j] != 0 || violation > 0 {
+                    moving.append(column)
+                    g.append(value)
+                }
+            }
             if distance <= tolerance { break }
-            let start = (z: z, g: g)
+            model.removeAll()
+            model.append(moving, of: design, curvature: curvature.pointer, total: total, centered: hasIntercept)
+            let start = moving.map { b[Int($0)] }
+            let slopes = g
+            var z = start
             // No more exact than the model itself: the next one is another.
             model.minimize(penalty, &z, gradient: &g, tolerance: max(0.3 * tolerance, 1e-1 * distance))
             // The direction in η, and what the model promises.
             direction.pointer.update(repeating: 0, count: n)
             var (promise, shift) = (0.0, 0.0)
-            for k in 0..<w where z[k] != start.z[k] {
-                let (j, delta) = (Int(columns[k]), z[k] - start.z[k])
+            for k in moving.indices where z[k] != start[k] {
+                let (j, delta) = (Int(moving[k]), z[k] - start[k])
                 design.add(delta, column: j, to: direction.pointer)
                 shift -= model.means[k] * delta
-                promise += start.g[k] * delta + penalty.value(z[k], j) - penalty.value(start.z[k], j)
+                promise += slopes[k] * delta + penalty.value(z[k], j) - penalty.value(start[k], j)
             }
             if hasIntercept { for i in 0..<n { direction.pointer[i] += shift } }
             let length = lineSearch(
-                penalty, from: start.z, to: z, direction: direction.pointer, promise: promise, trial: trial.pointer)
-            guard let length else {
-                z = start.z
-                break
+                penalty, moving, from: start, to: z, direction: direction.pointer, promise: promise,
+                trial: trial.pointer)
+            guard let length else { break }
+            for k in moving.indices {
+                b[Int(moving[k])] = length == 1 ? z[k] : start[k] + length * (z[k] - start[k])
             }
-            for k in 0..<w { z[k] = length == 1 ? z[k] : start.z[k] + length * (z[k] - start.z[k]) }
             eta.pointer.update(from: trial.pointer, count: n)
             intercepts[0] += length * shift
         }
-        for k in 0..<w { beta.pointer[Int(columns[k])] = z[k] }
         updateEta()
     }
 
@@ -101,7 +113,8 @@ extension NewtonSession {
     @_specialize(where P == MCP)
     @_specialize(where P == SCAD)
     private func lineSearch(
-        _ penalty: P, from start: [Double], to end: [Double], direction: UnsafePointer<Double>, promise: Double,
+        _ penalty: P, _ moving: [UInt32], from start: [Double], to end: [Double], direction: UnsafePointer<Double>,
+        promise: Double,
         trial: UnsafeMutablePointer<Double>
     ) -> Double? {
         let before = datafit.value(eta.pointer)
@@ -110,7 +123,7 @@ extension NewtonSession {
             for i in 0..<n { trial[i] = eta.pointer[i] + length * direction[i] }
             var change = datafit.value(trial) - before
             for k in start.indices where end[k] != start[k] {
-                let j = Int(columns[k])
+                let j = Int(moving[k])
                 let point = start[k] + length * (end[k] - start[k])
                 change += penalty.value(point, j) - penalty.value(start[k], j)
             }

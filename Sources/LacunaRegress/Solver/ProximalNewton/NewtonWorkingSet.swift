@@ -29,18 +29,19 @@ extension NewtonSession {
             let threshold = kernels.kth_largest(scores, scores.count, room, &greater, &equal)
             violators = zip(violators, scores).compactMap { $1 >= threshold ? $0 : nil }
         }
-        if model.count > 2 * (support + violators.count) + 256 {
+        let isList = usesResiduals || !datafit.isQuadratic
+        if !isList && model.count > 2 * (support + violators.count) + 256 {
             let keep = model.columns.map { b[Int($0)] != 0 }
             for (j, kept) in zip(model.columns, keep) where !kept { place[Int(j)] = -1 }
             model.compact(keep)
             for (k, j) in model.columns.enumerated() { place[Int(j)] = Int32(k) }
         }
-        if usesResiduals || !datafit.isQuadratic {
-            if usesResiduals && columns.count > 2 * (support + violators.count) + 256 {
+        if isList {
+            if columns.count > 2 * (support + violators.count) + 256 {
                 for j in columns { place[Int(j)] = -1 }
                 columns = columns.filter { b[Int($0)] != 0 }
             }
-            columns = (usesResiduals ? columns : model.columns) + violators
+            columns += violators
             for (k, j) in columns.enumerated() { place[Int(j)] = Int32(k) }
         } else {
             model.append(
