@@ -27,6 +27,8 @@ np.save(OUT / "cube.npy", np.zeros((2, 2, 2)))
 np.save(OUT / "complex.npy", a.astype(complex))
 np.savez(OUT / "both.npz", X=a, y=y)
 np.savez_compressed(OUT / "compressed.npz", X=a)
+large = np.fromfunction(lambda i, j: (7 * i + 3 * j) % 11 / 4, (300, 40))
+np.savez_compressed(OUT / "compressed-large.npz", X=large, y=large[:, 0])
 scipy.io.mmwrite(OUT / "sparse.mtx", sparse.coo_matrix(a))
 scipy.io.mmwrite(OUT / "dense.mtx", a)
 symmetric = a[:4] + a[:4].T

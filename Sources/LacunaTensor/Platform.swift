@@ -13,6 +13,8 @@
 @inlinable public func sine(_ x: Double) -> Double { sin(x) }
 @inlinable public func cosine(_ x: Double) -> Double { cos(x) }
 @inlinable public func arcCosine(_ x: Double) -> Double { acos(x) }
+/// `erfc(x) = 1 - erf(x)`, without cancellation.
+@inlinable public func complementaryError(_ x: Double) -> Double { erfc(x) }
 
 /// Seconds on a clock that never goes backwards.
 public func monotonicSeconds() -> Double {

@@ -98,6 +98,14 @@ import Testing
         #expect(outcome.status == 0)
         #expect(outcome.output.split(separator: "\n").count == 1)
         #expect(outcome.output.hasPrefix("[23] DSnoT: reproduced in "))
+        let page = FileSystem.join(
+            ProcessInfo.processInfo.environment["TMPDIR"] ?? "/tmp",
+            "lacuna-page-\(String(UInt64.random(in: 0 ... .max), radix: 36)).md")
+        defer { try? FileSystem.remove(page) }
+        #expect(try lacuna("reproduce", "23", "--quick", "--quiet", "--markdown", page).status == 0)
+        let text = try FileSystem.readText(page)
+        #expect(text.contains("[23](#23-dsnot)") && text.contains("## 23. DSnoT") && text.contains("- ✓ "))
+        #expect(try lacuna("reproduce", "23", "--quick", "--quiet", "--markdown", page).status == 2)
     }
 
     @Test func unknownNameOfTheCatalogue() throws {

@@ -1,4 +1,5 @@
 import LacunaIO
+import LacunaRegress
 import LacunaTensor
 import Testing
 
@@ -89,6 +90,39 @@ import Testing
         #expect(classes["classes"]?.arrayValue == ["no", "yes"])
     }
 
+    @Test func privateFitsSayWhatTheySpend() throws {
+        let tables = try Tables()
+        let bounds = [
+            "--target", "price", "--drop", "c,city,ill,weight", "--private", "500", "--feature-bound", "3",
+            "--target-bound", "8", "--quiet",
+        ]
+        func json(_ arguments: [String]) throws -> JSONValue {
+            let executable = try #require(CommandLineTests.executable)
+            let outcome = try ChildProcess(
+                executable: executable, arguments: ["fit"] + arguments + ["--json"]
+            ).run()
+            #expect(outcome.status == 0, "\(outcome.errorOutput)")
+            return try JSONValue(parsing: outcome.output)
+        }
+        let subset = try json(["l0", tables.root + "/t.csv", "--size", "2", "--radius", "5"] + bounds)
+        #expect(Set(coefficients(subset).keys) == ["a", "b"])
+        #expect(subset["privacy"]?["epsilon"]?.doubleValue == 500 && subset["privacy"]?["delta"]?.doubleValue == 0)
+        #expect(subset["privacy"]?["isPrivate"]?.boolValue == true)
+        let lasso = try json(["lasso", tables.root + "/t.csv", "--noise-seed", "1"] + bounds)
+        #expect(
+            lasso["privacy"]?["model"]?.stringValue == "local" && lasso["privacy"]?["isPrivate"]?.boolValue == false)
+        #expect(lasso["privacy"]?["releases"]?.arrayValue?.count == 2)
+        for wrong in [["--report", tables.root + "/r.html"], ["--missing", "mean"], ["--text", "one-hot"]] {
+            let executable = try #require(CommandLineTests.executable)
+            let outcome = try ChildProcess(
+                executable: executable, arguments: ["fit", "lasso", tables.root + "/t.csv"] + bounds + wrong
+            ).run()
+            #expect(outcome.status == 2 && outcome.errorOutput.contains(wrong[0]), "\(outcome.errorOutput)")
+        }
+        let unbounded = try tables.run("lasso", "AT/t.csv", "--target", "price", "--private", "1")
+        #expect(unbounded.status != 0 && unbounded.errorOutput.contains("--feature-bound"))
+    }
+
     @Test func everyFormatGivesTheSame() throws {
         let tables = try Tables()
         let csv = coefficients(
@@ -100,6 +134,58 @@ import Testing
         for (name, other, third) in [("a", "1", "1"), ("b", "2", "2")] {
             let value = try #require(csv[name])
             #expect(abs(value - (svm[other] ?? 0)) < 1e-5 && abs(value - (mtx[third] ?? 0)) < 1e-5)
+        }
+    }
+
+    /// A .npy file of doubles.
+    private func write(_ columns: [[Double]], fortran: Bool, to path: String) throws {
+        var header =
+            "{'descr': '<f8', 'fortran_order': \(fortran ? "True" : "False"), 'shape': (\(columns[0].count), \(columns.count)), }"
+        while (header.utf8.count + 11) % 64 != 0 { header += " " }
+        header += "\n"
+        var bytes =
+            [0x93] + Array("NUMPY".utf8) + [1, 0, UInt8(header.utf8.count & 255), UInt8(header.utf8.count >> 8)]
+        bytes += Array(header.utf8)
+        let values =
+            fortran
+            ? columns.flatMap { $0 } : (0..<columns[0].count).flatMap { i in columns.map { $0[i] } }
+        for value in values { withUnsafeBytes(of: value.bitPattern.littleEndian) { bytes += Array($0) } }
+        try AtomicFile.write(bytes, to: path)
+    }
+
+    @Test func designsStayOnDisk() throws {
+        let tables = try Tables()
+        guard case .dense(let values) = try MatrixMarketFile(contentsOf: tables.root + "/t.mtx").content else {
+            Issue.record("t.mtx is not dense")
+            return
+        }
+        let columns = (0..<3).map { Array(values[120 * $0..<120 * $0 + 120]) }
+        let y = try FileSystem.readText(tables.root + "/y.txt").split(separator: "\n").compactMap { Double($0) }
+        try write(columns, fortran: true, to: tables.root + "/f.npy")
+        try write(columns, fortran: false, to: tables.root + "/c.npy")
+        try write([y], fortran: true, to: tables.root + "/y.npy")
+        try write([y] + columns, fortran: true, to: tables.root + "/first.npy")
+        try write(columns + [y], fortran: true, to: tables.root + "/last.npy")
+        try write([columns[0], y, columns[1], columns[2]], fortran: true, to: tables.root + "/middle.npy")
+        let expected = coefficients(
+            try tables.json("lasso", "AT/t.mtx", "--target", "AT/y.txt", "--lambda", "0.1", "--quiet"))
+        let cases = [
+            ("f", "AT/y.npy", true), ("f", "AT/y.txt", true), ("c", "AT/y.npy", false), ("first", "1", true),
+            ("last", "4", true), ("middle", "2", false),
+        ]
+        for (name, target, mapped) in cases {
+            let found = coefficients(
+                try tables.json("lasso", "AT/\(name).npy", "--target", target, "--lambda", "0.1", "--quiet"))
+            for feature in ["1", "2", "3"] {
+                #expect(abs((found[feature] ?? 0) - (expected[feature] ?? 0)) < 1e-9, "\(name)")
+            }
+            let data = try FitData.read(
+                "\(tables.root)/\(name).npy", target: target.replacing("AT", with: tables.root))
+            #expect((data.design as? DenseDesign)?.isMapped == mapped && data.target == y, "\(name)")
+        }
+        for target in ["0", "5", "nowhere.npy"] {
+            let refused = try tables.run("lasso", "AT/first.npy", "--target", target)
+            #expect(refused.status == 2 && refused.errorOutput.contains(target))
         }
     }
 
@@ -127,6 +213,41 @@ import Testing
         #expect(try CSVTable(contentsOf: tables.root + "/p.csv").rows == 120)
         let again = try tables.run("predict", "AT/m.json", "AT/t.csv", "--output", "AT/p.csv")
         #expect(again.status == 2 && again.errorOutput.contains("--force"))
+    }
+
+    /// A column that acts through its square stands out; the target as words, and formats, make no difference to that.
+    @Test func screening() throws {
+        let tables = try Tables()
+        var random = SeededGenerator(seed: 5)
+        var csv = "noise,square,copy,line,y\n"
+        for _ in 0..<300 {
+            let (a, b) = (random.normal(), random.normal())
+            let y = a * a + 0.5 * b + 0.3 * random.normal()
+            csv += "\(random.normal()),\(a),\(a + 0.01 * random.normal()),\(b),\(y)\n"
+        }
+        try AtomicFile.write(csv, to: tables.root + "/s.csv")
+        let result = try tables.json("screen", "AT/s.csv", "--target", "y", "--quiet")
+        let columns = result["columns"]?.arrayValue ?? []
+        let names = columns.compactMap { $0["name"]?.stringValue }
+        #expect(names.prefix(2).contains("square"))
+        #expect(columns.last?["name"]?.stringValue == "noise" && columns.count == 4)
+        #expect(columns[0]["p"]?.doubleValue == 0.05 && (columns[0]["dependence"]?.doubleValue ?? 0) > 0.5)
+        #expect(abs(columns[0]["correlation"]?.doubleValue ?? 1) < 0.4)
+        let clumped = try tables.json(
+            "screen", "AT/s.csv", "--target", "y", "--clump", "--top", "2", "--permutations", "0", "--quiet")
+        let kept = clumped["columns"]?.arrayValue ?? []
+        #expect(kept.count == 2 && kept[1]["name"]?.stringValue == "line" && kept[0]["p"] == .null)
+        let text = try tables.run(
+            "screen", "AT/s.csv", "--target", "y", "--top", "1", "--estimator", "histogram", "--quiet")
+        #expect(text.status == 0 && text.output.contains("300 rows, 4 columns") && text.output.contains("information"))
+        #expect(text.output.split(separator: "\n").count == 4, "a line, a header, a rule, a row")
+        let words = try tables.json(
+            "screen", "AT/t.csv", "--target", "ill", "--drop", "price,weight,c", "--text", "one-hot", "--quiet")
+        #expect(words["columns"]?.arrayValue?.first?["name"]?.stringValue == "a")
+        let svm = try tables.json("screen", "AT/t.svm", "--quiet")
+        #expect(svm["columns"]?.arrayValue?.first?["name"]?.stringValue == "1")
+        let help = try tables.run("screen", "--help")
+        #expect(help.status == 0 && help.output.contains("lacuna fit screen expression.csv --target y --top 20"))
     }
 
     /// a -> b -> c with noise of one level.
@@ -168,6 +289,9 @@ import Testing
         (["lasso", "AT/t.csv", "--target", "price", "--folds", "1"], "--folds"),
         (["lasso", "AT/t.csv", "--target", "price", "--lambda", "-1"], "--lambda"),
         (["mcp", "AT/t.svm", "--shape", "0.5"], "--shape"), (["lasso", "AT/t.mtx", "--target", "AT/t.csv"], "finite"),
+        (["screen", "AT/t.csv", "--target", "price"], "column 'c'"), (["screen", "AT/t.mtx"], "--target"),
+        (["screen", "AT/t.svm", "--top", "0"], "--top"), (["screen", "AT/t.svm", "--cells", "1"], "--cells"),
+        (["screen", "AT/t.svm", "--permutations", "-1"], "--permutations"),
         (["predict", "AT/t.csv", "AT/t.csv"], "t.csv"), (["group-lasso", "AT/t.svm", "--group-size", "0"], "--group"),
     ]) func badInputIsRefused(arguments: [String], word: String) throws {
         let tables = try Tables()

@@ -13,7 +13,7 @@ import Testing
 
     @Test(arguments: [
         (0.0, "0"), (123456.0, "123456"), (29.602, "29.60"), (0.00012345, "0.0001235"), (-2.5, "-2.500"),
-        (1e-9, "1e-09"),
+        (1e-9, "1.000e-9"), (1.42040570184937e-15, "1.420e-15"), (-9.99996e-12, "-1.000e-11"), (2.5e18, "2.500e18"),
     ])
     func significant(_ value: Double, _ expected: String) {
         #expect(Quantities.significant(value) == expected)

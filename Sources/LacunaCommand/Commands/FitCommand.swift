@@ -14,16 +14,19 @@ struct FitCommand: ParsableCommand {
                 --model ill.json --report ill.html
               lacuna fit scad expression.npz --target y --rule min
               lacuna fit predict ill.json new.csv --output predicted.csv
+              lacuna fit screen expression.csv --target y --top 20
               lacuna fit dag sensors.csv --svg effects.svg
+              lacuna fit l0 survey.csv --target score --private 2 --feature-bound 3 --target-bound 5
 
             DATA is a .csv or .tsv file with a header, a .svm file (SVMlight), .npy, .npz (arrays X and y) or .mtx \
-            (MatrixMarket). Without --lambda, the strength of the penalty is chosen by cross-validation: the largest \
+            (MatrixMarket). A .npy file of doubles in Fortran order (numpy.asfortranarray) is used where it lies, mapped, and \
+            may be larger than memory; its target is a file of its own, or the first or last column. Without --lambda, the strength of the penalty is chosen by cross-validation: the largest \
             within one standard error of the best (--rule 1se), or the best (--rule min). Columns are standardised for \
             the fit; coefficients are printed for the columns as they are.
             """,
         subcommands: [
             FitLasso.self, FitElasticNet.self, FitLogistic.self, FitGroupLasso.self, FitSCAD.self, FitMCP.self,
-            FitL0.self, FitPredict.self, FitDAG.self,
+            FitL0.self, FitPredict.self, FitScreen.self, FitDAG.self,
         ])
 }
 
@@ -39,7 +42,7 @@ struct FitOptions: ParsableArguments {
 
     @Option(
         help: ArgumentHelp(
-            "The target: a column's name or number, an array (.npz), a file (.mtx).", valueName: "column"))
+            "The target: a column's name or number, an array (.npz), a file (.npy, .mtx).", valueName: "column"))
     var target: String?
 
     @Option(help: ArgumentHelp("A column of sample weights.", valueName: "column"))
@@ -108,12 +111,18 @@ struct FitOptions: ParsableArguments {
         if !(tolerance > 0 && tolerance < 1) { throw ValidationError("--tolerance must be above 0 and below 1") }
     }
 
-    func run(_ method: FitMethod, _ adjust: (inout FitMethod.Settings, FitData) throws -> Void = { _, _ in }) throws {
+    /// Checks what can be checked before anything is read.
+    @discardableResult
+    func prepare() throws -> ProgressDisplay {
         for file in [model, report].compactMap({ $0 }) { try OutputPlace.check(file: file, overwriting: force) }
         if target == nil && data.hasSuffix(".csv") {
             throw LacunaError.invalidArgument("--target", reason: "is needed for \(data)")
         }
-        let progress = options.begin()
+        return options.begin()
+    }
+
+    func run(_ method: FitMethod, _ adjust: (inout FitMethod.Settings, FitData) throws -> Void = { _, _ in }) throws {
+        let progress = try prepare()
         defer { progress.clear() }
         let table = try FitData.read(
             data, target: target, weights: weights, drop: drop?.split(separator: ",").map(String.init) ?? [],
@@ -167,9 +176,22 @@ extension FitData.Text: ExpressibleByArgument {}
 
 struct FitLasso: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "lasso", abstract: "Least squares with an L1 penalty.")
+        commandName: "lasso", abstract: "Least squares with an L1 penalty.",
+        discussion: """
+            With --private every row is clipped and randomised before it is summed, so that nobody need be trusted \
+            with it; that takes very many rows and few columns. There is no intercept, no standardisation and no \
+            cross-validation then, because they would look at the rows; --lambda is the soft threshold, which by \
+            default follows from the known noise. (Zhu and others, arXiv:2310.07367.)
+
+              lacuna fit lasso visits.csv --target minutes --private 1 --feature-bound 3 --target-bound 10
+            """)
+    @OptionGroup var privacy: PrivacyOptions
     @OptionGroup var options: FitOptions
-    func run() throws { try options.run(.lasso) }
+    func run() throws {
+        guard privacy.epsilon != nil else { return try options.run(.lasso) }
+        try options.prepare()
+        try PrivateFit(options, privacy).lasso()
+    }
 }
 
 struct FitElasticNet: ParsableCommand {
@@ -262,9 +284,30 @@ struct FitMCP: ParsableCommand {
 
 struct FitL0: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "l0", abstract: "Least squares; every feature has a price.")
+        commandName: "l0", abstract: "Least squares; every feature has a price.",
+        discussion: """
+            With --private the best --size features are chosen among all sets of that size, then their coefficients, \
+            both by the exponential mechanism on bounded losses: ε in all, δ = 0, robust to outliers. There is no \
+            intercept and no standardisation then. (After Asi, Ullman and Zakynthinou, arXiv:2302.01855.)
+
+              lacuna fit l0 survey.csv --target score --private 2 --size 2 --feature-bound 3 --target-bound 5
+            """)
+    @Option(help: ArgumentHelp("With --private: how many features.", valueName: "n"))
+    var size = 2
+    @Option(help: ArgumentHelp("With --private: the longest vector of coefficients.", valueName: "x"))
+    var radius = 2.0
+    @OptionGroup var privacy: PrivacyOptions
     @OptionGroup var options: FitOptions
-    func run() throws { try options.run(.l0) }
+    func validate() throws {
+        if size < 1 { throw ValidationError("--size must be at least 1") }
+        if !(radius > 0) || !radius.isFinite { throw ValidationError("--radius must be a finite number above 0") }
+    }
+    func run() throws {
+        guard privacy.epsilon != nil else { return try options.run(.l0) }
+        let progress = try options.prepare()
+        defer { progress.clear() }
+        try PrivateFit(options, privacy).subset(size: size, radius: radius, progress: progress)
+    }
 }
 
 struct FitPredict: ParsableCommand {

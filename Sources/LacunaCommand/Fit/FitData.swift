@@ -33,8 +33,8 @@ struct FitData {
     /// Reads a file by its ending: .csv and .tsv, .svm and .libsvm, .npy, .npz, .mtx.
     ///
     /// - Parameters:
-    ///   - target: A column's name, its number from 1, or, for .mtx, a file of one number a line or .npy; in .npz files an
-    ///     array. SVMlight files bring their own.
+    ///   - target: A column's name, its number from 1, or, for .npy and .mtx, a file of one number a line or .npy; in .npz
+    ///     files an array. SVMlight files bring their own.
     ///   - coding: What a stored model needs, in its order; nil to take all columns.
     static func read(
         _ path: String, target: String?, weights: String? = nil, drop: [String] = [], missing: Missing = .error,
@@ -61,7 +61,7 @@ struct FitData {
             }
             data.target = try target.map(vector)
         case "npy":
-            data = try array(try NumPyArray(contentsOf: path), path, target: target)
+            data = try mapped(path, target: target) ?? array(try NumPyArray(contentsOf: path), path, target: target)
         case "npz":
             let arrays = try NumPyArchive(contentsOf: path).arrays
             guard let matrix = arrays["X"] ?? arrays["x"] ?? (arrays.count == 1 ? arrays.values.first : nil) else {
@@ -100,11 +100,53 @@ struct FitData {
             values: file.values)
     }
 
+    /// Columns of doubles stay on disk; nil where the file or the choice of the target does not allow it.
+    private static func mapped(_ path: String, target: String?) throws -> FitData? {
+        let file = try MappedFile(path)
+        let header = try NumPyHeader(file)
+        guard header.isMappable else { return nil }
+        func design(_ columns: Range<Int>) throws -> DenseDesign {
+            try DenseDesign(
+                mapping: file, offset: header.offset + columns.lowerBound * header.rows * 8, rows: header.rows,
+                columns: columns.count)
+        }
+        guard let target else { return FitData(design: try design(0..<header.columns), features: []) }
+        guard let number = Int(target) else {
+            return FitData(design: try design(0..<header.columns), features: [], target: try vector(target))
+        }
+        // Without its first or last column the matrix is still one piece.
+        let rest: Range<Int>
+        switch number {
+        case 1: rest = 1..<header.columns
+        case header.columns: rest = 0..<header.columns - 1
+        default:
+            guard (1...max(header.columns, 1)).contains(number) else {
+                throw LacunaError.invalidArgument(
+                    "--target", reason: "'\(target)' is no column from 1 to \(header.columns)")
+            }
+            return nil
+        }
+        var y = [Double](repeating: 0, count: header.rows)
+        try y.withUnsafeMutableBufferPointer { y in
+            if let base = y.baseAddress { try design(number - 1..<number).add(1, column: 0, to: base) }
+        }
+        return FitData(design: try design(rest), features: [], target: y)
+    }
+
     private static func array(_ array: NumPyArray, _ path: String, target: String?) throws -> FitData {
         guard let target else {
             return FitData(design: DenseDesign(columnMajor: array.columnMajor, rows: array.rows), features: [])
         }
-        guard let number = Int(target), (1...array.columns).contains(number) else {
+        guard let number = Int(target) else {
+            guard FileSystem.exists(target) else {
+                throw LacunaError.invalidArgument(
+                    "--target", reason: "'\(target)' is neither a column from 1 to \(array.columns) nor a file")
+            }
+            return FitData(
+                design: DenseDesign(columnMajor: array.columnMajor, rows: array.rows), features: [],
+                target: try vector(target))
+        }
+        guard (1...max(array.columns, 1)).contains(number) else {
             throw LacunaError.invalidArgument(
                 "--target", reason: "'\(target)' is no column from 1 to \(array.columns)")
         }

@@ -32,15 +32,9 @@ struct FitReport {
 
     private var certificate: String {
         switch outcome.solution.certificate {
-        case .dualityGap(_, let relative): "duality gap \(Self.small(relative)) of the null loss"
-        case .stationarity(_, let relative): "distance to stationarity \(Self.small(relative)) of the largest gradient"
+        case .dualityGap(_, let relative): "duality gap \(Quantities.significant(relative, 2)) of the null loss"
+        case .stationarity(_, let relative): "distance to stationarity \(Quantities.significant(relative, 2)) of the largest gradient"
         }
-    }
-
-    private static func small(_ value: Double) -> String {
-        if value == 0 { return "0" }
-        let exponent = (logarithm(value) / logarithm(10)).rounded(.down)
-        return "\(Quantities.fixed(value / power(10, exponent), 1))e\(Int(exponent))"
     }
 
     /// Name and value of everything worth knowing.

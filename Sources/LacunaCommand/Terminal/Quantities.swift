@@ -14,7 +14,8 @@ enum Quantities {
         return "\(sign)\(whole)." + String(repeating: "0", count: digits - fraction.count) + fraction
     }
 
-    /// About `digits` significant digits: for axes and for numbers of unknown size.
+    /// About `digits` significant digits, with an exponent where a number is far from 1: for axes and for numbers of
+    /// unknown size.
     static func significant(_ value: Double, _ digits: Int = 4) -> String {
         guard value.isFinite, value != 0 else { return fixed(value, 0) }
         var magnitude = 0
@@ -27,7 +28,13 @@ enum Quantities {
             rest *= 10
             magnitude -= 1
         }
-        if magnitude >= 15 || magnitude < -6 { return "\(value)" }
+        if magnitude >= 15 || magnitude < -6 {
+            // Rounding may carry: 9.9996 becomes 10.
+            let mantissa = fixed(rest, digits - 1)
+            let carried = mantissa.hasPrefix("10")
+            return (value < 0 ? "-" : "") + (carried ? fixed(1, digits - 1) : mantissa)
+                + "e\(magnitude + (carried ? 1 : 0))"
+        }
         return fixed(value, max(0, digits - 1 - magnitude))
     }
 

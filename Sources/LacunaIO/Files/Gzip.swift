@@ -11,6 +11,22 @@ public enum Gzip {
         var reader = Inflater(bytes, file: file, limit: limit)
         return try reader.members()
     }
+
+    /// The content of a bare DEFLATE stream, as ZIP archives hold it.
+    ///
+    /// - Parameters:
+    ///   - count: The bytes that it must unpack to.
+    ///   - checksum: Their CRC-32.
+    /// - Throws: `LacunaError.malformed` with the byte offset if the data is damaged.
+    static func inflated(_ bytes: [UInt8], count: Int, checksum: UInt32, file: String) throws -> [UInt8] {
+        // No stream unpacks to more than 1032 times its size: a larger claim need not be tried.
+        guard count / 1032 <= bytes.count else {
+            throw LacunaError.malformed(
+                file: file, location: "directory", reason: "\(count) bytes are not in \(bytes.count) packed ones")
+        }
+        var reader = Inflater(bytes, file: file, limit: count)
+        return try reader.stream(count: count, checksum: checksum)
+    }
 }
 
 /// DEFLATE: literals and copies of what came before, in Huffman codes.
@@ -51,6 +67,13 @@ private struct Inflater {
             }
             position += 8
         }
+        return output
+    }
+
+    mutating func stream(count: Int, checksum: UInt32) throws -> [UInt8] {
+        try blocks()
+        guard output.count == count else { throw failure("unpacks to \(output.count) bytes instead of \(count)") }
+        guard Self.checksum(output[...]) == checksum else { throw failure("the checksum does not agree") }
         return output
     }
 

@@ -1,25 +1,27 @@
 import LacunaTensor
 
-/// An array in NumPy's `.npy` format: booleans, integers and floating-point numbers of one or two dimensions.
-public struct NumPyArray: Sendable {
+/// What the beginning of a `.npy` file says about its array, without the numbers.
+public struct NumPyHeader: Sendable, Equatable {
     /// One or two lengths.
     public let shape: [Int]
-    /// Whether the file keeps columns together.
+    /// Whether the file keeps columns together; true for one dimension.
     public let isColumnMajor: Bool
-    /// Column after column.
-    public let columnMajor: [Double]
-    /// If the numbers are little-endian doubles: where they begin in the file, so that it can be mapped.
-    public let doublesOffset: Int?
+    /// NumPy's name of the element type, such as `<f8`.
+    public let type: String
+    /// Where the numbers begin, in bytes.
+    public let offset: Int
 
     public var rows: Int { shape[0] }
     public var columns: Int { shape.count > 1 ? shape[1] : 1 }
 
-    /// - Throws: ``LacunaError/malformed(file:location:reason:)`` if the file is cut off or contradicts itself;
-    ///   ``LacunaError/unsupported(file:what:)`` for other types and more dimensions.
-    public init(contentsOf path: String) throws {
-        let file = try MappedFile(path)
-        try self.init(file.bytes, file: path)
-    }
+    /// Whether the numbers are doubles of this machine's byte order, column after column, at a multiple of 8 bytes: then
+    /// the file can be used as it is, mapped into memory.
+    public var isMappable: Bool { type == Self.nativeDouble && isColumnMajor && offset % 8 == 0 }
+
+    private static var nativeDouble: String { 1.littleEndian == 1 ? "<f8" : ">f8" }
+
+    /// - Throws: As ``NumPyArray/init(contentsOf:)``.
+    public init(_ file: MappedFile) throws { try self.init(file.bytes, file: file.path) }
 
     init(_ bytes: UnsafeRawBufferPointer, file: String) throws {
         func failure(_ location: String, _ reason: String) -> LacunaError {
@@ -43,7 +45,7 @@ public struct NumPyArray: Sendable {
         guard (1...2).contains(shape.count) else {
             throw LacunaError.unsupported(file: file, what: "an array of \(shape.count) dimensions")
         }
-        guard let reader = Self.reader(type) else {
+        guard let reader = NumPyArray.reader(type) else {
             throw LacunaError.unsupported(file: file, what: "numbers of type '\(type)'")
         }
         let (rows, columns) = (shape[0], shape.count > 1 ? shape[1] : 1)
@@ -54,18 +56,87 @@ public struct NumPyArray: Sendable {
         }
         self.shape = shape
         isColumnMajor = order.hasPrefix("True") || shape.count == 1
-        doublesOffset = type == "<f8" && isColumnMajor && data % 8 == 0 ? data : nil
-        var values = [Double](repeating: 0, count: count)
-        for i in 0..<rows {
-            for j in 0..<columns {
-                let place = isColumnMajor ? j * rows + i : i * columns + j
-                values[j * rows + i] = reader.read(bytes, data + place * reader.size)
+        self.type = type
+        offset = data
+    }
+
+    // The header is a Python dictionary of three known keys.
+
+    private static func field(_ key: String, _ header: String) -> Substring? {
+        for quote in ["'", "\""] {
+            if let range = header.firstRange(of: "\(quote)\(key)\(quote)") {
+                let rest = header[range.upperBound...].drop { $0 == " " }
+                return rest.first == ":" ? rest.dropFirst().drop { $0 == " " } : nil
+            }
+        }
+        return nil
+    }
+
+    private static func string(_ text: Substring) -> String? {
+        guard let quote = text.first, quote == "'" || quote == "\"",
+            let end = text.dropFirst().firstIndex(of: quote)
+        else { return nil }
+        return String(text[text.index(after: text.startIndex)..<end])
+    }
+
+    private static func tuple(_ text: Substring) -> [Int]? {
+        guard text.first == "(", let end = text.firstIndex(of: ")") else { return nil }
+        let items = text[text.index(after: text.startIndex)..<end].split(separator: ",").map { item in
+            String(item.filter { $0 != " " })
+        }.filter { !$0.isEmpty }
+        let numbers = items.compactMap { Int($0) }
+        return numbers.count == items.count && numbers.allSatisfy { $0 >= 0 } ? numbers : nil
+    }
+}
+
+/// An array in NumPy's `.npy` format: booleans, integers and floating-point numbers of one or two dimensions.
+public struct NumPyArray: Sendable {
+    /// One or two lengths.
+    public let shape: [Int]
+    /// Whether the file keeps columns together.
+    public let isColumnMajor: Bool
+    /// Column after column.
+    public let columnMajor: [Double]
+    /// If the numbers can be used as they are (``NumPyHeader/isMappable``): where they begin in the file.
+    public let doublesOffset: Int?
+
+    public var rows: Int { shape[0] }
+    public var columns: Int { shape.count > 1 ? shape[1] : 1 }
+
+    /// - Throws: ``LacunaError/malformed(file:location:reason:)`` if the file is cut off or contradicts itself;
+    ///   ``LacunaError/unsupported(file:what:)`` for other types and more dimensions.
+    public init(contentsOf path: String) throws {
+        let file = try MappedFile(path)
+        try self.init(file.bytes, file: path)
+    }
+
+    init(_ bytes: UnsafeRawBufferPointer, file: String) throws {
+        let header = try NumPyHeader(bytes, file: file)
+        shape = header.shape
+        isColumnMajor = header.isColumnMajor
+        doublesOffset = header.isMappable ? header.offset : nil
+        let (rows, columns) = (header.rows, header.columns)
+        // The header was checked: there is a reader.
+        guard let reader = Self.reader(header.type) else {
+            throw LacunaError.unsupported(file: file, what: "numbers of type '\(header.type)'")
+        }
+        var values = [Double](repeating: 0, count: rows * columns)
+        if header.isMappable, let start = bytes.baseAddress {
+            values.withUnsafeMutableBytes { target in
+                target.copyMemory(from: UnsafeRawBufferPointer(start: start + header.offset, count: target.count))
+            }
+        } else {
+            for i in 0..<rows {
+                for j in 0..<columns {
+                    let place = isColumnMajor ? j * rows + i : i * columns + j
+                    values[j * rows + i] = reader.read(bytes, header.offset + place * reader.size)
+                }
             }
         }
         columnMajor = values
     }
 
-    private static func reader(
+    fileprivate static func reader(
         _ type: String
     ) -> (size: Int, read: (UnsafeRawBufferPointer, Int) -> Double)? {
         let isBig = type.hasPrefix(">")
@@ -106,43 +177,16 @@ public struct NumPyArray: Sendable {
         default: return nil
         }
     }
-
-    // The header is a Python dictionary of three known keys.
-
-    private static func field(_ key: String, _ header: String) -> Substring? {
-        for quote in ["'", "\""] {
-            if let range = header.firstRange(of: "\(quote)\(key)\(quote)") {
-                let rest = header[range.upperBound...].drop { $0 == " " }
-                return rest.first == ":" ? rest.dropFirst().drop { $0 == " " } : nil
-            }
-        }
-        return nil
-    }
-
-    private static func string(_ text: Substring) -> String? {
-        guard let quote = text.first, quote == "'" || quote == "\"",
-            let end = text.dropFirst().firstIndex(of: quote)
-        else { return nil }
-        return String(text[text.index(after: text.startIndex)..<end])
-    }
-
-    private static func tuple(_ text: Substring) -> [Int]? {
-        guard text.first == "(", let end = text.firstIndex(of: ")") else { return nil }
-        let items = text[text.index(after: text.startIndex)..<end].split(separator: ",").map { item in
-            String(item.filter { $0 != " " })
-        }.filter { !$0.isEmpty }
-        let numbers = items.compactMap { Int($0) }
-        return numbers.count == items.count && numbers.allSatisfy { $0 >= 0 } ? numbers : nil
-    }
 }
 
-/// Several arrays in one `.npz` file, as `numpy.savez` writes it: a ZIP archive of `.npy` files, not compressed.
+/// Several arrays in one `.npz` file, as `numpy.savez` writes it, or `numpy.savez_compressed`: a ZIP archive of
+/// `.npy` files.
 public struct NumPyArchive: Sendable {
     /// By name, without `.npy`.
     public let arrays: [String: NumPyArray]
 
     /// - Throws: ``LacunaError/malformed(file:location:reason:)`` if the archive is damaged;
-    ///   ``LacunaError/unsupported(file:what:)`` for compressed entries, as `savez_compressed` makes them.
+    ///   ``LacunaError/unsupported(file:what:)`` for entries that are neither stored nor deflated.
     public init(contentsOf path: String) throws {
         let file = try MappedFile(path)
         let bytes = file.bytes
@@ -165,30 +209,47 @@ public struct NumPyArchive: Sendable {
         for _ in 0..<(try number(end + 10, 2)) {
             guard try number(at, 4) == 0x0201_4B50 else { throw failure(at, "no entry of the directory is here") }
             let method = try number(at + 10, 2)
-            var size = try number(at + 24, 4)
+            var (packed, size) = (try number(at + 20, 4), try number(at + 24, 4))
             let (nameLength, extraLength) = (try number(at + 28, 2), try number(at + 30, 2))
             let local = try number(at + 42, 4)
             _ = try number(at + 46 + nameLength + extraLength, 0)
             let name = String(decoding: bytes[(at + 46)..<(at + 46 + nameLength)], as: UTF8.self)
-            if method != 0 {
-                throw LacunaError.unsupported(
-                    file: path, what: "compressed arrays ('\(name)'); write the file with numpy.savez")
+            guard method == 0 || method == 8 else {
+                throw LacunaError.unsupported(file: path, what: "compression method \(method) ('\(name)')")
             }
             guard try number(local, 4) == 0x0403_4B50 else { throw failure(local, "no entry is here") }
             let data = local + 30 + (try number(local + 26, 2)) + (try number(local + 28, 2))
-            if size == 0xFFFF_FFFF {
-                // Large sizes are in the first field of the extra data.
-                guard extraLength >= 12, try number(at + 46 + nameLength, 2) == 1 else {
+            if size == 0xFFFF_FFFF || packed == 0xFFFF_FFFF {
+                // Large sizes are in the first field of the extra data, the unpacked one first.
+                var place = at + 46 + nameLength + 4
+                guard extraLength >= 4, try number(place - 4, 2) == 1 else {
                     throw failure(at, "the size of '\(name)' is missing")
                 }
-                size = try number(at + 46 + nameLength + 4, 8)
+                let end = place + (try number(place - 2, 2))
+                func large() throws -> Int {
+                    guard place + 8 <= end, end <= at + 46 + nameLength + extraLength else {
+                        throw failure(at, "the size of '\(name)' is missing")
+                    }
+                    defer { place += 8 }
+                    return try number(place, 8)
+                }
+                if size == 0xFFFF_FFFF { size = try large() }
+                if packed == 0xFFFF_FFFF { packed = try large() }
             }
-            guard data <= bytes.count, size >= 0, size <= bytes.count - data else {
+            if method == 0 { packed = size }
+            guard data <= bytes.count, size >= 0, packed >= 0, packed <= bytes.count - data else {
                 throw failure(local, "'\(name)' is cut off")
             }
             let key = name.hasSuffix(".npy") ? String(name.dropLast(4)) : name
-            arrays[key] = try NumPyArray(
-                UnsafeRawBufferPointer(rebasing: bytes[data..<data + size]), file: "\(path)/\(name)")
+            let content = UnsafeRawBufferPointer(rebasing: bytes[data..<data + packed])
+            if method == 0 {
+                arrays[key] = try NumPyArray(content, file: "\(path)/\(name)")
+            } else {
+                let checksum = UInt32(truncatingIfNeeded: try number(at + 16, 4))
+                let unpacked = try Gzip.inflated(
+                    Array(content), count: size, checksum: checksum, file: "\(path)/\(name)")
+                arrays[key] = try unpacked.withUnsafeBytes { try NumPyArray($0, file: "\(path)/\(name)") }
+            }
             at += 46 + nameLength + extraLength + (try number(at + 32, 2))
         }
         self.arrays = arrays

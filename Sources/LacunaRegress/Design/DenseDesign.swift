@@ -57,6 +57,8 @@ public struct DenseDesign: Design, @unchecked Sendable {
     }
 
     public var byteCount: Int { rows * columns * 8 }
+    /// Whether the numbers are in a file rather than in memory.
+    public var isMapped: Bool { owner is MappedFile }
 
     public func scaled(by inverseScales: [Double]?) -> DenseDesign {
         precondition(inverseScales == nil || inverseScales!.count == columns)

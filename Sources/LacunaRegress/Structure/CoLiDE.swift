@@ -137,37 +137,23 @@ public struct CoLiDE: Sendable {
         from start: (w: [Double], sigma: [Double])
     ) throws -> (w: [Double], sigma: [Double], iterations: Int, isInside: Bool, converged: Bool) {
         var (w, sigma) = start
+        var before = w
         var rate = initialRate
         let size = d * d
-        var (first, second) = ([Double](repeating: 0, count: size), [Double](repeating: 0, count: size))
-        var (residual, gradient) = (first, first)
+        var residual = [Double](repeating: 0, count: size)
+        var descent = Descent(count: d)
         var barrier = AcyclicityBarrier(count: d)
         guard barrier.update(w, domain: domain) else { return (w, sigma, 0, false, false) }
         covary(s, w, d, into: &residual)
         var previous = Double.infinity
         for iteration in 1...bound {
-            // ∂/∂W: -μ S(I - W)/σ + μλ sign W + 2 W ∘ (sI - W∘W)⁻ᵀ.
-            for i in 0..<d {
-                for j in 0..<d {
-                    let k = i * d + j
-                    let sign: Double = w[k] > 0 ? 1 : w[k] < 0 ? -1 : 0
-                    gradient[k] =
-                        i == j
-                        ? 0
-                        : mu * (sparsity * sign - residual[k] / sigma[j]) + 2 * w[k] * barrier.inverse[j * d + i]
-                }
-            }
-            let (a, b) = (1 - power(0.99, Double(iteration)), 1 - power(0.999, Double(iteration)))
-            var step = [Double](repeating: 0, count: size)
-            for k in 0..<size {
-                first[k] = 0.99 * first[k] + 0.01 * gradient[k]
-                second[k] = 0.999 * second[k] + 0.001 * gradient[k] * gradient[k]
-                step[k] = (first[k] / a) / ((second[k] / b).squareRoot() + 1e-8)
-            }
-            let before = w
+            descent.move(
+                w, residual, sigma, barrier.inverse, weight: mu, sparsity: sparsity,
+                corrections: (1 - power(0.99, Double(iteration)), 1 - power(0.999, Double(iteration))))
+            swap(&w, &before)
             var halvings = 0
             while true {
-                for k in 0..<size { w[k] = before[k] - rate * step[k] }
+                descent.apply(rate, from: before, to: &w)
                 if barrier.update(w, domain: domain) { break }
                 rate /= 2
                 halvings += 1
@@ -189,9 +175,81 @@ public struct CoLiDE: Sendable {
 
     /// `S (I - W)`.
     private func covary(_ s: [Double], _ w: [Double], _ d: Int, into out: inout [Double]) {
-        out = s
-        LinearAlgebra.gemm(
-            m: d, n: d, k: d, alpha: -1.0, s, leadingA: d, w, leadingB: d, beta: 1, into: &out, leadingC: d)
+        s.withUnsafeBufferPointer { s in
+            w.withUnsafeBufferPointer { w in
+                out.withUnsafeMutableBufferPointer { out in
+                    out.baseAddress!.update(from: s.baseAddress!, count: d * d)
+                    LinearAlgebra.parallelGemm(
+                        m: d, n: d, k: d, alpha: -1.0, s.baseAddress!, leadingA: d, w.baseAddress!, leadingB: d,
+                        beta: 1, into: out.baseAddress!, leadingC: d)
+                }
+            }
+        }
+    }
+
+    /// Adam's moments and steps.
+    private struct Descent {
+        private let count: Int
+        private let first, second, step: Buffer<Double>
+
+        init(count: Int) {
+            self.count = count
+            first = Buffer(repeating: 0, count: count * count)
+            second = Buffer(repeating: 0, count: count * count)
+            step = Buffer(repeating: 0, count: count * count)
+        }
+
+        /// The step for the gradient `-μ S(I - W)/σ + μλ sign W + 2 W ∘ (sI - W∘W)⁻ᵀ`.
+        mutating func move(
+            _ w: [Double], _ residual: [Double], _ sigma: [Double], _ inverse: [Double], weight mu: Double,
+            sparsity: Double, corrections: (first: Double, second: Double)
+        ) {
+            let d = count
+            let (first, second, step) = (self.first.pointer, self.second.pointer, self.step.pointer)
+            let scales = sigma.map { mu / $0 }
+            let (a, b, shrink) = (1 / corrections.first, 1 / corrections.second, mu * sparsity)
+            w.withUnsafeBufferPointer { w in
+                residual.withUnsafeBufferPointer { residual in
+                    inverse.withUnsafeBufferPointer { inverse in
+                        scales.withUnsafeBufferPointer { scales in
+                            Parallel.forRanges(d, grain: max(32, 10_000 / d)) { rows in
+                                // The inverse is read along its columns: in strips of 8 that share cache lines.
+                                for start in stride(from: rows.lowerBound, to: rows.upperBound, by: 8) {
+                                    let strip = start..<min(start + 8, rows.upperBound)
+                                    for j in 0..<d {
+                                        for i in strip { step[i * d + j] = inverse[j * d + i] }
+                                    }
+                                }
+                                for i in rows {
+                                    for k in i * d..<i * d + d {
+                                        let j = k - i * d
+                                        let x = w[k]
+                                        let sign = (x > 0 ? 1.0 : 0.0) - (x < 0 ? 1.0 : 0.0)
+                                        let slope = shrink * sign - residual[k] * scales[j] + 2 * x * step[k]
+                                        first[k] = 0.99 * first[k] + 0.01 * slope
+                                        second[k] = 0.999 * second[k] + 0.001 * slope * slope
+                                        step[k] = first[k] * a / ((second[k] * b).squareRoot() + 1e-8)
+                                    }
+                                    // No variable acts on itself.
+                                    let own = i * d + i
+                                    (first[own], second[own], step[own]) = (0, 0, 0)
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+
+        func apply(_ rate: Double, from before: [Double], to w: inout [Double]) {
+            let size = count * count
+            before.withUnsafeBufferPointer { before in
+                w.withUnsafeMutableBufferPointer { w in
+                    w.baseAddress!.update(from: before.baseAddress!, count: size)
+                    kernels.axpy_f64(-rate, step.pointer, w.baseAddress!, size)
+                }
+            }
+        }
     }
 
     /// Diagonal entry `j` of `(I - W)ᵀ S (I - W)`: the variance of variable `j`'s residual.
@@ -221,64 +279,4 @@ public struct CoLiDE: Sendable {
         return mu * (fit + sparsity * w.reduce(0) { $0 + abs($1) }) - barrier.logDeterminant
             + Double(d) * logarithm(domain)
     }
-}
-
-/// `h_s(W) = -log det(sI - W∘W) + d log s` and the inverse in its gradient.
-///
-/// Kevin Bello, Bryon Aragam, Pradeep Ravikumar, "DAGMA: Learning DAGs via M-matrices and a Log-Determinant Acyclicity
-/// Characterization", arXiv 2209.08037.
-public struct AcyclicityBarrier {
-    public let count: Int
-    /// `(sI - W∘W)⁻¹` [count, count], row-major.
-    public private(set) var inverse: [Double]
-    public private(set) var logDeterminant = 0.0
-    private var work: [Double]
-
-    public init(count: Int) {
-        self.count = count
-        inverse = [Double](repeating: 0, count: count * count)
-        work = inverse
-    }
-
-    /// Whether `sI - W∘W` is an M-matrix; if so the inverse is that of `w`.
-    ///
-    /// An M-matrix has positive pivots without any exchange of rows, and an inverse without negative entries.
-    public mutating func update(_ w: [Double], domain s: Double) -> Bool {
-        let d = count
-        var sum = 0.0
-        for k in 0..<d * d {
-            work[k] = -w[k] * w[k]
-            inverse[k] = 0
-        }
-        for i in 0..<d {
-            work[i * d + i] += s
-            inverse[i * d + i] = 1
-        }
-        let inside: Bool = work.withUnsafeMutableBufferPointer { a in
-            inverse.withUnsafeMutableBufferPointer { b in
-                for i in 0..<d {
-                    let pivot = a[i * d + i]
-                    guard pivot > 1e-12, pivot.isFinite else { return false }
-                    sum += logarithm(pivot)
-                    let (rowA, rowB) = (a.baseAddress! + i * d, b.baseAddress! + i * d)
-                    for j in 0..<d {
-                        rowA[j] /= pivot
-                        rowB[j] /= pivot
-                    }
-                    for k in 0..<d where k != i {
-                        let factor = a[k * d + i]
-                        if factor == 0 { continue }
-                        kernels.axpy_f64(-factor, rowA, a.baseAddress! + k * d, d)
-                        kernels.axpy_f64(-factor, rowB, b.baseAddress! + k * d, d)
-                    }
-                }
-                return b.allSatisfy { $0 >= -1e-6 }
-            }
-        }
-        logDeterminant = sum
-        return inside
-    }
-
-    /// `h_s` of the last update.
-    public func value(domain s: Double) -> Double { -logDeterminant + Double(count) * logarithm(s) }
 }

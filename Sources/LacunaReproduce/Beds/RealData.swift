@@ -17,11 +17,11 @@ enum RealData {
         return text.isEmpty ? nil : text
     }
 
-    /// Where `lacuna data fashion-mnist` keeps its files.
-    private static var fashionFolder: String? {
-        if let cache = variable("LACUNA_CACHE") { return cache + "/fashion-mnist" }
-        if let cache = variable("XDG_CACHE_HOME") { return cache + "/lacuna/fashion-mnist" }
-        return variable("HOME").map { $0 + "/.cache/lacuna/fashion-mnist" }
+    /// Where `lacuna data NAME` keeps its files.
+    private static func folder(_ name: String) -> String? {
+        if let cache = variable("LACUNA_CACHE") { return cache + "/" + name }
+        if let cache = variable("XDG_CACHE_HOME") { return cache + "/lacuna/" + name }
+        return variable("HOME").map { $0 + "/.cache/lacuna/" + name }
     }
 
     static let fashionIsMissing =
@@ -29,7 +29,7 @@ enum RealData {
 
     /// Fashion-MNIST as vectors of 784, standardised as a whole.
     static func fashionMNIST(trainCount: Int = 60_000) throws -> (train: LabelledExamples, test: LabelledExamples)? {
-        guard let folder = fashionFolder, FileSystem.exists(folder) else { return nil }
+        guard let folder = folder("fashion-mnist"), FileSystem.exists(folder) else { return nil }
         let data = try ImageFiles.fashionMNIST(folder)
         func flat(_ examples: LabelledExamples) throws -> LabelledExamples {
             let count = min(trainCount, examples.count)
@@ -39,6 +39,31 @@ enum RealData {
                 classes: part.classes)
         }
         return (try flat(data.train), try flat(data.test))
+    }
+
+    /// Flow cytometry of 11 proteins in 7466 cells, and the edges that biologists agree on (Karen Sachs and others, "Causal
+    /// Protein-Signaling Networks Derived from Multiparameter Single-Cell Data", Science 308, 2005).
+    static func sachs() throws -> (data: Tensor<Double>, graph: DirectedGraph)? {
+        guard let folder = folder("causal-pairs-0.6.0"), FileSystem.exists(folder) else { return nil }
+        let table = try CSVTable(contentsOf: folder + "/cyto_full_data.csv")
+        let edges = try CSVTable(contentsOf: folder + "/cyto_full_target.csv")
+        var data = Tensor<Double>(uninitialized: [table.rows, table.columns.count])
+        for (j, column) in table.columns.enumerated() {
+            guard case .numbers(let values) = column.values else {
+                throw LacunaError.malformed(file: folder, location: column.name, reason: "is not a column of numbers")
+            }
+            data.withMutablePointer { for i in 0..<table.rows { $0[i * table.columns.count + j] = values[i] } }
+        }
+        guard case .text(let causes)? = edges["Cause"]?.values, case .text(let effects)? = edges["Effect"]?.values
+        else {
+            throw LacunaError.malformed(file: folder, location: "cyto_full_target.csv", reason: "holds no edges")
+        }
+        var graph = DirectedGraph(count: table.columns.count)
+        let names = table.columns.map(\.name)
+        for (cause, effect) in zip(causes, effects) {
+            if let i = names.firstIndex(of: cause), let j = names.firstIndex(of: effect) { graph[i, j] = 1 }
+        }
+        return (data, graph)
     }
 
     /// A file of the checkout's `Data` directory, looked for from the working directory.

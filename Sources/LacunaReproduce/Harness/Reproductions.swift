@@ -4,14 +4,41 @@ import Lacuna
 public enum Reproductions {
     /// All of them, in order of paper number.
     public static let all: [any Reproduction] = [
-        DSnoTReproduction(), EssentialSparsityReproduction(), CFSPReproduction(), RandomPruningReproduction(),
-        SRSTEReproduction(), SLTrainReproduction(), QuickSelectionReproduction(),
-        ProgressiveGradientFlowReproduction(), BDWPReproduction(), CASTReproduction(), SparseIFTReproduction(),
-        RandomSearchReproduction(), AverageParametersReproduction(), SparsePretrainingReproduction(),
-        PQIndexReproduction(), SparseModelSoupsReproduction(), GroupEnvelopeReproduction(), CoLiDEReproduction(),
-        BlockCoordinateDescentReproduction(), SMASHReproduction(), FastSparseConvNetsReproduction(),
+        RandomSupportsReproduction(),
+        LDPSparseReproduction(),
+        RobustToPrivateReproduction(),
+        SparseWorldModelsReproduction(),
+        AdaptiveTestingReproduction(),
+        AdaptiveEvaluationReproduction(),
+        InformationScreeningReproduction(),
+        KroneckerSBLReproduction(),
+        RandomSearchReproduction(),
+        CoordinatewiseSketchingReproduction(),
+        SparseBanditsReproduction(),
+        CASTReproduction(),
         SparseByteNNReproduction(),
-    ].sorted { $0.paper < $1.paper }
+        ProgressiveGradientFlowReproduction(),
+        DSnoTReproduction(),
+        SparseIFTReproduction(),
+        RandomPruningReproduction(),
+        SparseModelSoupsReproduction(),
+        QuickSelectionReproduction(),
+        SparseKernelsReproduction(),
+        AverageParametersReproduction(),
+        SLTrainReproduction(),
+        EssentialSparsityReproduction(),
+        PQIndexReproduction(),
+        FastSparseConvNetsReproduction(),
+        ActiveMultitaskReproduction(),
+        SparsePretrainingReproduction(),
+        SMASHReproduction(),
+        GroupEnvelopeReproduction(),
+        CFSPReproduction(),
+        SRSTEReproduction(),
+        CoLiDEReproduction(),
+        BlockCoordinateDescentReproduction(),
+        BDWPReproduction(),
+    ]
 
     /// Finds a reproduction by short name (in any case) or by paper number.
     ///

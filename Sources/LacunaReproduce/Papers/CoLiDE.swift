@@ -49,7 +49,10 @@ struct CoLiDEReproduction: Reproduction {
                     Measurement("distance with a level for each variable, noise \(scale)", measured: varying[place]))
             }
         }
-        let small = context.quick ? [] : [Check("at noise 0.1 it errs less", joint[2], .less, plain[2])]
+        var further = context.quick ? [] : [Check("at noise 0.1 it errs less", joint[2], .less, plain[2])]
+        var notes: [String] = []
+        if !context.quick { try large(context, &rows, &further) }
+        try proteins(context, &rows, &notes)
         return Outcome(
             setting:
                 "mean of \(graphs) Erdős-Rényi graphs of 15 variables and 30 expected edges, weights of magnitude 0.5 "
@@ -62,11 +65,68 @@ struct CoLiDEReproduction: Reproduction {
                     plain[0] + 1),
                 Check("the noise level is estimated within 10 % at noise 1", abs(estimated[0] - 1), .less, 0.1),
                 Check("and within 25 % at noise 0.3", abs(estimated[1] - 1), .less, 0.25),
-            ] + small,
+            ] + further,
             notes: [
                 "The advantage shows away from unit noise only: at noise 1 both find nearly the same graphs.",
                 "Independence of the scale is partial: scaling the data by c has the effect of the weight λ/c, not none; for "
                     + "the method that takes the level as known it is λ/c².",
-            ])
+            ] + notes)
+    }
+
+    /// The authors' hardest homoscedastic setting: 200 variables, 4 edges each, with their schedule.
+    private func large(
+        _ context: ReproductionContext, _ rows: inout [Measurement], _ checks: inout [Check]
+    ) throws {
+        var generator = SeededGenerator(seed: context.seed, stream: 200)
+        let model = LinearStructuralModel(count: 200, edges: 800, noise: [power(5, 0.5)], using: &generator)
+        let data = model.sample(rows: 1000, using: &generator)
+        var distances: [Double] = []
+        for noise in [CoLiDE.Noise.fixed(1), .equal] {
+            let start = monotonicSeconds()
+            let found = try CoLiDE(noise: noise, progress: context.progress).fit(data)
+            distances.append(Double(found.graph.distance(to: model.graph)))
+            rows.append(
+                Measurement(
+                    "200 variables: seconds for \(found.iterations) steps, \(noise)",
+                    measured: monotonicSeconds() - start))
+        }
+        rows.append(
+            Measurement(
+                "distance, 200 variables, 800 expected edges, noise variance 5", measured: distances[1],
+                baseline: distances[0], baselineName: "noise level taken as 1"))
+        checks.append(Check("200 variables, noise variance 5: it errs less", distances[1], .less, distances[0]))
+    }
+
+    /// Sachs and others' measurements of 11 proteins, if `lacuna data causal-pairs` has fetched them.
+    private func proteins(
+        _ context: ReproductionContext, _ rows: inout [Measurement], _ notes: inout [String]
+    ) throws {
+        guard let sachs = try RealData.sachs() else {
+            notes.append(
+                "The protein measurements are not in the cache, so that part was not run: "
+                    + "`lacuna data causal-pairs` fetches them.")
+            return
+        }
+        let (n, d) = (sachs.data.rows, sachs.data.columns)
+        // Raw values are skewed over three orders of magnitude; variances of standardised ones say nothing of causes, so
+        // logarithms are taken and centred, not scaled.
+        var logarithms = sachs.data
+        logarithms.withMutablePointer { for k in 0..<n * d { $0[k] = logarithm($0[k]) } }
+        let empty = DirectedGraph(count: d)
+        for (name, noise) in [("one level", CoLiDE.Noise.equal), ("a level each", .varying)] {
+            try context.progress.report("learning the proteins' graph", 0, of: 1)
+            let found = try CoLiDE(noise: noise, iterations: 8000, finalIterations: 20_000, rate: 1e-3).fit(logarithms)
+            rows += [
+                Measurement(
+                    "distance, Sachs proteins, \(name)", measured: Double(found.graph.distance(to: sachs.graph)),
+                    baseline: Double(empty.distance(to: sachs.graph)), baselineName: "no edges at all"),
+                Measurement("edges found, Sachs proteins, \(name)", measured: Double(found.graph.edges.count)),
+            ]
+        }
+        notes.append(
+            "Sachs proteins: 7466 cells, \(sachs.graph.edges.count) edges of the Causal Discovery Toolbox, which hold the cycle "
+                + "PIP2, PIP3, plcg, so that no acyclic graph is at distance 0. Published distances count other versions of the "
+                + "graph and are no fair comparison edge for edge: Zheng and others (NOTEARS, arXiv 1803.01422) give 22 with 16 "
+                + "edges for theirs and 22 for a greedy equivalence search, against 20 edges.")
     }
 }

@@ -1,0 +1,175 @@
+import ArgumentParser
+import LacunaIO
+import LacunaRegress
+import LacunaTensor
+
+/// What a private fit takes beside the data.
+struct PrivacyOptions: ParsableArguments {
+    @Option(
+        name: .customLong("private"),
+        help: ArgumentHelp("Fit with differential privacy of this ε for every row.", valueName: "epsilon"))
+    var epsilon: Double?
+
+    @Option(help: ArgumentHelp("δ of the privacy; lasso only.", valueName: "x"))
+    var delta = 1e-6
+
+    @Option(
+        help: ArgumentHelp("With --private: magnitude to which features are clipped.", valueName: "x"))
+    var featureBound: Double?
+
+    @Option(help: ArgumentHelp("With --private: magnitude to which the target is clipped.", valueName: "x"))
+    var targetBound: Double?
+
+    @Option(
+        help: ArgumentHelp(
+            "Seed of the privacy noise, for tests: whoever knows it can undo the privacy.", valueName: "n"))
+    var noiseSeed: UInt64?
+
+    func validate() throws {
+        guard epsilon != nil else {
+            if featureBound != nil || targetBound != nil || noiseSeed != nil {
+                throw ValidationError("--feature-bound, --target-bound and --noise-seed belong to --private")
+            }
+            return
+        }
+        if featureBound == nil || targetBound == nil {
+            throw ValidationError(
+                "--private needs --feature-bound and --target-bound; they must come from knowledge of the "
+                    + "subject, not from these rows")
+        }
+    }
+}
+
+/// A private fit and how it is shown.
+struct PrivateFit {
+    let data: FitData
+    let path: String
+    let options: FitOptions
+    let privacy: PrivacyOptions
+    let target: [Double]
+
+    init(_ options: FitOptions, _ privacy: PrivacyOptions) throws {
+        if options.report != nil {
+            throw LacunaError.invalidArgument("--report", reason: "would show what --private hides")
+        }
+        if options.missing == .mean {
+            throw LacunaError.invalidArgument("--missing", reason: "mean is taken from the rows that --private hides")
+        }
+        if options.text == .oneHot {
+            throw LacunaError.invalidArgument("--text", reason: "one-hot shows values of the rows that --private hides")
+        }
+        if options.weights != nil {
+            throw LacunaError.invalidArgument("--weights", reason: "cannot be used with --private")
+        }
+        let table = try FitData.read(
+            options.data, target: options.target, drop: options.drop?.split(separator: ",").map(String.init) ?? [],
+            missing: options.missing, text: options.text)
+        guard let values = table.target, table.classes == nil else {
+            throw LacunaError.invalidArgument("--target", reason: "a column of numbers is needed for \(options.data)")
+        }
+        guard table.design.columns > 0 else {
+            throw LacunaError.malformed(
+                file: options.data, location: "columns", reason: "there is none beside the target")
+        }
+        data = table
+        path = options.data
+        target = values
+        self.options = options
+        self.privacy = privacy
+    }
+
+    private var generator: SeededGenerator { privacy.noiseSeed.map { SeededGenerator(seed: $0) } ?? .unpredictable() }
+    private var bounds: (feature: Double, target: Double) { (privacy.featureBound ?? 0, privacy.targetBound ?? 0) }
+
+    /// One randomised message a row, summed; soft thresholding.
+    func lasso() throws {
+        let model = try LocalSparseRegression(
+            columns: data.design.columns,
+            budget: PrivacyBudget(epsilon: privacy.epsilon ?? 0, delta: privacy.delta),
+            featureBound: bounds.feature, targetBound: bounds.target)
+        var generator = generator
+        let sums = try model.aggregate(data.design, target, using: &generator)
+        let estimate = try model.estimate(sums, threshold: options.strength.map { .fixed($0) } ?? .universal)
+        try show(
+            .lasso, estimate.coefficients, strength: estimate.thresholds.max() ?? 0, model.account,
+            notes: estimate.isNoiseDominated
+                ? [
+                    "The noise is larger than the features' covariance: with \(data.design.columns) columns and this ε far "
+                        + "more rows are needed. Do not rely on these numbers."
+                ] : [])
+    }
+
+    /// A support and its coefficients by the exponential mechanism.
+    func subset(size: Int, radius: Double, progress: ProgressDisplay) throws {
+        let model = try PrivateSubsetRegression(
+            epsilon: privacy.epsilon ?? 0, size: size, featureBound: bounds.feature, targetBound: bounds.target,
+            radius: radius, progress: progress)
+        var generator = generator
+        let estimate = try model.fit(data.design, target, using: &generator)
+        var coefficients = [Double](repeating: 0, count: data.design.columns)
+        for (j, value) in zip(estimate.support, estimate.values) { coefficients[j] = value }
+        progress.clear()
+        try show(
+            .l0, coefficients, strength: 0, model.account,
+            notes: [
+                "\(Quantities.grouped(estimate.candidates)) supports; coefficients are multiples of "
+                    + Quantities.significant(estimate.spacing, 3)
+            ])
+    }
+
+    private func show(
+        _ method: FitMethod, _ coefficients: [Double], strength: Double, _ account: PrivacyAccount, notes: [String]
+    ) throws {
+        var notes = notes
+        if privacy.noiseSeed != nil {
+            notes.append("The noise can be drawn again from --noise-seed: this is not private.")
+        }
+        let model = FittedModel(
+            method: method, features: data.features, coefficients: coefficients, intercept: 0, strength: strength,
+            classes: nil)
+        var releases = Table([.left("release"), .left("mechanism"), .right("ε"), .right("δ")])
+        func row(_ name: String, _ mechanism: String, _ budget: PrivacyBudget) {
+            releases.append([
+                name, mechanism, Quantities.significant(budget.epsilon, 4),
+                budget.delta == 0 ? "0" : "\(budget.delta)",
+            ])
+        }
+        for release in account.releases { row(release.name, release.mechanism, release.budget) }
+        row("together", "", account.total)
+        let selected = coefficients.indices.filter { coefficients[$0] != 0 }
+            .sorted { (abs(coefficients[$0]), $1) > (abs(coefficients[$1]), $0) }
+        var table = Table([.left("feature"), .right("coefficient")])
+        for j in selected.prefix(options.top) {
+            table.append([data.features[j].name, Quantities.significant(coefficients[j], 6)])
+        }
+        let rows = Quantities.grouped(data.design.rows)
+        let text =
+            [
+                "\(path): \(rows) rows, \(data.features.count) features; \(selected.count) selected, without intercept",
+                account.model == .local
+                    ? "privacy of every row, randomised before it is summed:"
+                    : "privacy of every row, the rows themselves being "
+                        + "trusted to this program:",
+                releases.text(console: .output), "", table.text(console: .output),
+            ] + (notes.isEmpty ? [] : [""]) + notes
+        var json = JSONObject()
+        if case .object(let object) = model.json { json = object }
+        json["features"] = .array(
+            selected.map { ["name": .string(data.features[$0].name), "coefficient": .number(coefficients[$0])] })
+        json["rows"] = JSONValue(data.design.rows)
+        json["privacy"] = [
+            "model": .string(account.model.rawValue), "epsilon": .number(account.total.epsilon),
+            "delta": .number(account.total.delta), "isPrivate": .bool(privacy.noiseSeed == nil),
+            "releases": .array(
+                account.releases.map {
+                    [
+                        "name": .string($0.name), "mechanism": .string($0.mechanism),
+                        "epsilon": .number($0.budget.epsilon), "delta": .number($0.budget.delta),
+                    ]
+                }),
+        ]
+        json["notes"] = .array(notes.map { .string($0) })
+        printResult(json: options.form.json, .object(json), text: text.joined(separator: "\n"))
+        if let file = options.model { try AtomicFile.write(model.json.serialized(.pretty), to: file) }
+    }
+}

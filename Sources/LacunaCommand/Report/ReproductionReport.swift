@@ -1,0 +1,102 @@
+import LacunaIO
+import LacunaReproduce
+import LacunaTensor
+
+/// One reproduction, run, in the forms in which it is shown.
+struct ReproductionReport {
+    let reproduction: any Reproduction
+    /// The outcome, or why there is none.
+    let result: Result<Outcome, any Error>
+    let seconds: Double
+
+    /// Runs it. A reproduction that breaks down has failed, but does not stop others; a cancelled one does.
+    init(_ reproduction: any Reproduction, _ context: ReproductionContext) throws {
+        self.reproduction = reproduction
+        let begin = monotonicSeconds()
+        do {
+            result = .success(try reproduction.run(context))
+        } catch LacunaError.cancelled {
+            throw LacunaError.cancelled
+        } catch {
+            result = .failure(error)
+        }
+        seconds = monotonicSeconds() - begin
+    }
+
+    var isReproduced: Bool {
+        if case .success(let outcome) = result { outcome.verdict == .reproduced } else { false }
+    }
+
+    var verdict: String {
+        switch result {
+        case .success(let outcome): outcome.verdict.description
+        case .failure(let error): "failed: \(error)"
+        }
+    }
+
+    var measurements: [Measurement] { (try? result.get())?.measurements ?? [] }
+
+    /// How many measurements fit into a line that is to be read.
+    private static let shownMeasurements = 3
+
+    /// Verdict, claim and the first measurements in one line.
+    func line(_ console: Console) -> String {
+        var measured = measurements.prefix(Self.shownMeasurements).map(Self.describe)
+        let rest = measurements.count - measured.count
+        if rest > 0 { measured.append("\(rest) more with --details") }
+        return "[\(reproduction.paper)] \(reproduction.shortName): "
+            + console.styled(verdict, isReproduced ? .green : .red)
+            + " in \(Quantities.duration(seconds)). Claim: \(reproduction.claim) "
+            + "Measured: \(measured.joined(separator: "; "))."
+    }
+
+    private static func describe(_ measurement: Measurement) -> String {
+        var text = "\(measurement.quantity) \(Quantities.significant(measurement.measured))"
+        if let baseline = measurement.baseline {
+            let name = measurement.baselineName.isEmpty ? "baseline" : measurement.baselineName
+            text += " (\(name) \(Quantities.significant(baseline)))"
+        }
+        return text
+    }
+
+    /// Setting, checks and notes, indented below the line.
+    var details: String {
+        guard case .success(let outcome) = result else { return "" }
+        var lines = ["setting: \(outcome.setting)"]
+        lines += outcome.measurements.map { "· " + Self.describe($0) }
+        for check in outcome.checks {
+            lines.append(
+                "\(check.holds ? "✓" : "✗") \(check.statement): \(Quantities.significant(check.left)) "
+                    + "\(check.relation.rawValue) \(Quantities.significant(check.right))")
+        }
+        lines += outcome.notes.map { "note: \($0)" }
+        return lines.map { "    " + $0 }.joined(separator: "\n")
+    }
+
+    var json: JSONValue {
+        let outcome = try? result.get()
+        return [
+            "paper": JSONValue(reproduction.paper), "name": .string(reproduction.shortName),
+            "title": .string(reproduction.title), "arXiv": reproduction.arXiv.map { .string($0) } ?? .null,
+            "claim": .string(reproduction.claim), "setting": .string(outcome?.setting ?? ""),
+            "measurements": .array(
+                measurements.map {
+                    [
+                        "quantity": .string($0.quantity), "measured": .number($0.measured),
+                        "baseline": $0.baseline.map { .number($0) } ?? .null,
+                        "baselineName": .string($0.baselineName),
+                    ]
+                }),
+            "checks": .array(
+                (outcome?.checks ?? []).map {
+                    [
+                        "statement": .string($0.statement), "left": .number($0.left),
+                        "relation": .string($0.relation.rawValue), "right": .number($0.right),
+                        "holds": .bool($0.holds),
+                    ]
+                }),
+            "notes": .array((outcome?.notes ?? []).map { .string($0) }), "verdict": .string(verdict),
+            "reproduced": .bool(isReproduced), "seconds": .number(seconds),
+        ]
+    }
+}

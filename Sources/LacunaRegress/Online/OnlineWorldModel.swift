@@ -1,0 +1,50 @@
+import LacunaTensor
+
+/// Learns what an action does in a state, from one pass over experience in the order in which it comes.
+///
+/// State and action, scaled to about [-1, 1], are encoded sparsely; a ``SparseFollowTheLeader`` predicts the change of the
+/// state and the reward. What was learnt in one part of the space stays when experience moves on to another.
+public struct OnlineWorldModel: Sendable {
+    public let encoding: LocalitySensitiveEncoding
+    public private(set) var learner: SparseFollowTheLeader
+    /// Middle and half width of every number of state and action.
+    private let ranges: [(middle: Double, half: Double)]
+    private let states: Int
+
+    /// - Parameters:
+    ///   - states: Range of every number of a state.
+    ///   - actions: Range of every number of an action.
+    ///   - spread: Standard deviation of a projection's input to the sigmoid, for inputs at the ends of their ranges.
+    public init(
+        states: [ClosedRange<Double>], actions: [ClosedRange<Double>], groups: Int = 50, bins: Int = 5,
+        spread: Double = 2, ridge: Double = 1e-5, using generator: inout SeededGenerator
+    ) {
+        precondition(!states.isEmpty && (states + actions).allSatisfy { $0.upperBound > $0.lowerBound })
+        ranges = (states + actions).map { (($0.upperBound + $0.lowerBound) / 2, ($0.upperBound - $0.lowerBound) / 2) }
+        self.states = states.count
+        encoding = LocalitySensitiveEncoding(
+            inputs: ranges.count, groups: groups, bins: bins, scale: spread, using: &generator)
+        learner = SparseFollowTheLeader(features: encoding.features, outputs: states.count + 1, ridge: ridge)
+    }
+
+    private func code(_ state: [Double], _ action: [Double]) -> LocalitySensitiveEncoding.Code {
+        encoding.encode(zip(state + action, ranges).map { ($0 - $1.middle) / $1.half })
+    }
+
+    /// The state that follows, and the reward.
+    public func predict(state: [Double], action: [Double]) -> (state: [Double], reward: Double) {
+        let change = learner.predict(code(state, action))
+        return (zip(state, change).map { $0 + $1 }, change[states])
+    }
+
+    /// Learns from one transition.
+    ///
+    /// - Throws: As ``SparseFollowTheLeader/update(_:target:)``.
+    public mutating func learn(state: [Double], action: [Double], next: [Double], reward: Double) throws {
+        precondition(state.count == states && next.count == states && state.count + action.count == ranges.count)
+        guard (state + action).allSatisfy(\.isFinite) else {
+            throw LacunaError.invalidArgument("state and action", reason: "are not finite")
+        }
+        try learner.update(code(state, action), target: zip(next, state).map { $0 - $1 } + [reward])
+    }
+}

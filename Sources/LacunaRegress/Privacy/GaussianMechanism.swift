@@ -1,0 +1,84 @@
+import LacunaTensor
+
+/// Normal noise that hides a change of known Euclidean length.
+///
+/// The classical standard deviation `Δ sqrt(2 ln(1.25/δ)) / ε` (Dwork and Roth, "The Algorithmic Foundations of
+/// Differential Privacy", 2014) is proved for ε below 1 only. The analytic one is the smallest for any ε: it solves
+/// `δ = Φ(Δ/2σ - εσ/Δ) - exp(ε) Φ(-Δ/2σ - εσ/Δ)` (Balle and Wang, "Improving the Gaussian Mechanism for Differential
+/// Privacy", arXiv 1805.06530).
+///
+/// Noise is made of floating-point numbers by a fast generator, not a cryptographic one: results are private against
+/// statistics, not against an adversary who inspects low-order bits.
+public struct GaussianMechanism: Sendable, Equatable {
+    public enum Calibration: String, Sendable, CaseIterable {
+        case classical
+        case analytic
+    }
+
+    public let sensitivity: Double
+    public let budget: PrivacyBudget
+    public let calibration: Calibration
+    /// Of the noise on every coordinate.
+    public let standardDeviation: Double
+
+    /// - Parameter sensitivity: The largest Euclidean distance between what two neighbouring tables release. Above 0.
+    /// - Throws: ``LacunaError/invalidArgument(_:reason:)`` for δ = 0, which no normal noise reaches, a sensitivity that
+    ///   is not above 0 and finite, and the classical calibration with ε above 1.
+    public init(sensitivity: Double, budget: PrivacyBudget, calibration: Calibration = .analytic) throws {
+        guard sensitivity > 0, sensitivity.isFinite else {
+            throw LacunaError.invalidArgument(
+                "sensitivity", reason: "must be a finite number above 0, but is \(sensitivity)")
+        }
+        guard budget.delta > 0 else {
+            throw LacunaError.invalidArgument("delta", reason: "must be above 0: normal noise never gives δ = 0")
+        }
+        self.sensitivity = sensitivity
+        self.budget = budget
+        self.calibration = calibration
+        switch calibration {
+        case .classical:
+            guard budget.epsilon <= 1 else {
+                throw LacunaError.invalidArgument(
+                    "epsilon", reason: "the classical calibration holds up to 1, but ε is \(budget.epsilon)")
+            }
+            standardDeviation = sensitivity * (2 * logarithm(1.25 / budget.delta)).squareRoot() / budget.epsilon
+        case .analytic:
+            standardDeviation = sensitivity * Self.analyticRatio(budget)
+        }
+    }
+
+    /// The δ that noise of `ratio` times the sensitivity reaches at `epsilon`.
+    public static func delta(ratio: Double, epsilon: Double) -> Double {
+        func normal(_ x: Double) -> Double { complementaryError(-x / 2.0.squareRoot()) / 2 }
+        let (a, b) = (0.5 / ratio, epsilon * ratio)
+        // exp(ε) may overflow where the probability it multiplies underflows.
+        let tail = normal(-a - b)
+        return normal(a - b) - (tail > 0 ? exponential(epsilon + logarithm(tail)) : 0)
+    }
+
+    private static func analyticRatio(_ budget: PrivacyBudget) -> Double {
+        // δ falls as the noise grows.
+        var (low, high) = (1e-6, 1.0)
+        while delta(ratio: high, epsilon: budget.epsilon) > budget.delta { high *= 2 }
+        for _ in 0..<200 where high - low > 1e-12 * high {
+            let middle = (low + high) / 2
+            if delta(ratio: middle, epsilon: budget.epsilon) > budget.delta { low = middle } else { high = middle }
+        }
+        return high
+    }
+
+    /// Adds noise to every coordinate.
+    public func privatize(_ values: inout [Double], using generator: inout SeededGenerator) {
+        for k in values.indices { values[k] += standardDeviation * generator.normal() }
+    }
+}
+
+extension SeededGenerator {
+    /// A generator that starts from the system's entropy: nobody can draw the same noise again.
+    public static func unpredictable() -> SeededGenerator {
+        var system = SystemRandomNumberGenerator()
+        while true {
+            if let generator = SeededGenerator(words: (0..<4).map { _ in system.next() }) { return generator }
+        }
+    }
+}

@@ -1,0 +1,87 @@
+import LacunaTensor
+
+/// What the certificate of a pass says: how far from optimal, and which columns are out for good.
+extension NewtonSession {
+    @_specialize(where P == L1)
+    @_specialize(where P == WeightedL1)
+    @_specialize(where P == ElasticNet)
+    @_specialize(where P == MCP)
+    @_specialize(where P == SCAD)
+    func largestViolation(_ penalty: P, _ alive: [UInt32]?) -> Double {
+        // Only penalties without a slope at 0 look at the curvature.
+        let lipschitz = penalty.isConvex ? gradient.pointer : norms.pointer
+        let (b, g) = (beta.pointer, gradient.pointer)
+        var largest = 0.0
+        forEachAlive(alive) { j in
+            largest = max(largest, penalty.distance(b[j], gradient: g[j], lipschitz: lipschitz[j], j))
+        }
+        return largest
+    }
+
+    @_specialize(where P == L1)
+    @_specialize(where P == WeightedL1)
+    @_specialize(where P == ElasticNet)
+    @_specialize(where P == MCP)
+    @_specialize(where P == SCAD)
+    func dualValue(_ penalty: P, _ alive: [UInt32]?) -> (value: Double, scale: Double) {
+        let g = gradient.pointer
+        var scale = 1.0
+        forEachAlive(alive) { scale = min(scale, penalty.dualScale(-g[$0], $0)) }
+        var conjugate = 0.0
+        if penalty.screeningLevel(0) == nil {
+            forEachAlive(alive) { conjugate += penalty.conjugate(-scale * g[$0], $0) }
+        }
+        return (-datafit.conjugate(gradient: slope.pointer, scale: scale) - conjugate, scale)
+    }
+
+    /// The columns that may be active at the optimum; nil if the penalty allows no such statement. What is discarded is 0
+    /// from here on.
+    @_specialize(where P == L1)
+    @_specialize(where P == WeightedL1)
+    @_specialize(where P == ElasticNet)
+    @_specialize(where P == MCP)
+    @_specialize(where P == SCAD)
+    func screened(_ penalty: P, _ alive: [UInt32]?, radius: Double, scale: Double) -> [UInt32]? {
+        guard penalty.screeningLevel(0) != nil else { return nil }
+        let norms = roots.pointer
+        var left: [UInt32] = []
+        var changed = false
+        forEachAlive(alive) { j in
+            let level = penalty.screeningLevel(j) ?? .infinity
+            if scale * abs(gradient.pointer[j]) + radius * norms[j] >= level * (1 - 1e-12) {
+                left.append(UInt32(j))
+            } else if beta.pointer[j] != 0 {
+                beta.pointer[j] = 0
+                changed = true
+            }
+        }
+        if changed { updateEta() }
+        return left
+    }
+
+    /// The columns that a later strength of a path has to look at, by the dual point of the last pass over all of them;
+    /// nil if those are so many that another such pass is better, or the penalty allows no such statement.
+    @_specialize(where P == L1)
+    @_specialize(where P == WeightedL1)
+    @_specialize(where P == ElasticNet)
+    @_specialize(where P == MCP)
+    @_specialize(where P == SCAD)
+    func remaining(_ penalty: P) -> [UInt32]? {
+        guard penalty.hasDual, penalty.screeningLevel(0) != nil, let bound = datafit.curvatureBound else { return nil }
+        let g = referenceGradient.pointer
+        var scale = 1.0
+        for j in 0..<p { scale = min(scale, penalty.dualScale(-g[j], j)) }
+        let objective = datafit.value(eta.pointer) + lengthAndValue(penalty, nil).value
+        let gap = max(0, objective + datafit.conjugate(gradient: referenceSlope.pointer, scale: scale))
+        let radius = (2 * bound * gap).squareRoot()
+        let norms = roots.pointer
+        var left: [UInt32] = []
+        for j in 0..<p {
+            let level = penalty.screeningLevel(j) ?? .infinity
+            if beta.pointer[j] != 0 || scale * abs(g[j]) + radius * norms[j] >= level * (1 - 1e-12) {
+                left.append(UInt32(j))
+            }
+        }
+        return left.count < p / 3 ? left : nil
+    }
+}

@@ -1,0 +1,210 @@
+import LacunaTensor
+
+/// What ``ProximalNewton`` keeps between the solutions of a path.
+final class NewtonSession<P: SeparablePenalty> {
+    let settings: ProximalNewton
+    let design: any Design
+    let datafit: any Datafit
+    let hasIntercept: Bool
+    let (n, p): (Int, Int)
+
+    let beta, eta, slope, curvature, work, gradient: Buffer<Double>
+    /// Row and column gradients at the last pass over all columns: a dual point that later strengths are screened by.
+    let referenceSlope, referenceGradient: Buffer<Double>
+    /// How often in a row that point was of no use.
+    var staleness = 0
+    var intercepts: [Double]
+    let model = QuadraticModel()
+    /// Place of each column in the model, or -1.
+    var place: [Int32]
+    /// Whether `slope` and `gradient` belong to the present coefficients, for all columns.
+    var isFresh = false
+    var passes = 1
+    /// Loss of the best constant predictor beyond that of a perfect fit, by which gaps are judged, and the largest
+    /// gradient there.
+    var nullLoss = 0.0
+    var nullGradient = 0.0
+    var knownNorms: Buffer<Double>?
+
+    init<F: Datafit>(_ settings: ProximalNewton, _ problem: Problem<F, P>, from start: Solution?) throws {
+        guard problem.datafit.outputs == 1 else {
+            throw LacunaError.unsupported(
+                file: nil, what: "several outputs with ProximalNewton; use BlockCoordinateDescent or FISTA")
+        }
+        self.settings = settings
+        design = problem.design
+        datafit = problem.datafit
+        hasIntercept = problem.hasIntercept
+        (n, p) = (design.rows, design.columns)
+        beta = Buffer(repeating: 0, count: p)
+        eta = Buffer(repeating: 0, count: n)
+        slope = Buffer(uninitialized: n)
+        curvature = Buffer(uninitialized: n)
+        work = Buffer(uninitialized: 2 * n)
+        gradient = Buffer(uninitialized: p)
+        referenceSlope = Buffer(uninitialized: n)
+        referenceGradient = Buffer(uninitialized: p)
+        place = [Int32](repeating: -1, count: p)
+        let weights = problem.datafit.weights
+        let perColumn = (problem.design as? SparseDesign).map { $0.count / max($0.columns, 1) } ?? .max
+        usesResiduals =
+            problem.penalty.isConvex && problem.datafit.isQuadratic && perColumn < 128
+            && weights.allSatisfy { $0 == weights[0] }
+        intercepts = [0]
+        if hasIntercept {
+            datafit.refineIntercepts(&intercepts, eta: eta.pointer, work: work.pointer, maximumSteps: 100)
+        }
+        refresh(nil)
+        nullLoss = datafit.value(eta.pointer) + datafit.conjugate(gradient: slope.pointer, scale: 0)
+        isFresh = true
+        nullGradient = (0..<p).reduce(0) { max($0, abs(gradient.pointer[$1])) }
+        if let start {
+            for (j, value) in zip(start.support, start.values) { beta.pointer[j] = value }
+            intercepts = start.intercepts
+            updateEta()
+            isFresh = false
+        }
+    }
+
+    func updateEta() {
+        eta.pointer.update(repeating: intercepts[0], count: n)
+        for j in 0..<p where beta.pointer[j] != 0 { design.add(beta.pointer[j], column: j, to: eta.pointer) }
+    }
+
+    /// Gradients of the rows and of the columns, or of those that are alive.
+    func refresh(_ alive: [UInt32]?) {
+        datafit.gradient(eta.pointer, into: slope.pointer)
+        guard let alive else {
+            design.correlations(nil, with: slope.pointer, into: gradient.pointer)
+            referenceSlope.pointer.update(from: slope.pointer, count: n)
+            referenceGradient.pointer.update(from: gradient.pointer, count: p)
+            return
+        }
+        var values = [Double](repeating: 0, count: alive.count)
+        design.correlations(alive, with: slope.pointer, into: &values)
+        for (j, value) in zip(alive, values) { gradient.pointer[Int(j)] = value }
+    }
+
+    /// `Σ_i w_i (x_ij - m_j)²`, or without means where there is no intercept.
+    var norms: Buffer<Double> {
+        if let knownNorms { return knownNorms }
+        if !hasIntercept { return rawNorms }
+        let result = rawNorms.copy()
+        let means = design.means(weights: datafit.weights)
+        for j in 0..<p { result.pointer[j] = max(0, result.pointer[j] - means[j] * means[j]) }
+        knownNorms = result
+        return result
+    }
+
+    /// `Σ_i w_i x_ij²`.
+    lazy var rawNorms: Buffer<Double> = {
+        let result = Buffer<Double>(uninitialized: p)
+        design.squaredNorms(weights: datafit.weights, into: result.pointer)
+        return result
+    }()
+
+    /// Roots of ``norms``.
+    lazy var roots: Buffer<Double> = {
+        let result = Buffer<Double>(uninitialized: p)
+        let norms = norms.pointer
+        for j in 0..<p { result.pointer[j] = norms[j].squareRoot() }
+        return result
+    }()
+
+    /// The working set of datafits whose model changes at each step.
+    var columns: [UInt32] = []
+
+    /// Whether a column's rows are so few that a Gram matrix is a detour.
+    let usesResiduals: Bool
+
+    // MARK: Solving
+
+    @_specialize(where P == L1)
+    @_specialize(where P == WeightedL1)
+    @_specialize(where P == ElasticNet)
+    @_specialize(where P == MCP)
+    @_specialize(where P == SCAD)
+    func solve(_ penalty: P, candidates: P?, screens: Bool) throws -> Solution {
+        let firstPass = passes - (isFresh ? 1 : 0)
+        var alive: [UInt32]?
+        var candidates = candidates
+        var bestDual = -Double.infinity
+        // Once the dual point of a pass no longer serves for the next strength, as in the dense part of a path, looking at
+        // all columns at the end of each strength is what the next one begins with.
+        if !screens && !isFresh && staleness < 2 {
+            alive = remaining(penalty)
+            staleness = alive == nil ? staleness + 1 : 0
+        }
+        while true {
+            if !isFresh {
+                if hasIntercept && !datafit.isQuadratic {
+                    datafit.refineIntercepts(&intercepts, eta: eta.pointer, work: work.pointer, maximumSteps: 20)
+                }
+                refresh(alive)
+                passes += 1
+            }
+            isFresh = alive == nil
+            if isFresh && !screens && staleness < 2 { alive = remaining(penalty) }
+            let norm = lengthAndValue(penalty, alive)
+            let loss = datafit.value(eta.pointer)
+            let objective = loss + norm.value
+            let violation = largestViolation(penalty, alive)
+            var certificate = Certificate.stationarity(
+                distance: violation, relative: nullGradient > 0 ? violation / nullGradient : violation)
+            var dual = (value: -Double.infinity, scale: 1.0)
+            if penalty.hasDual {
+                dual = dualValue(penalty, alive)
+                bestDual = max(bestDual, dual.value)
+                let gap = max(0, objective - bestDual)
+                certificate = .dualityGap(absolute: gap, relative: nullLoss > 0 ? gap / nullLoss : gap)
+            }
+            let isDone = certificate.relative <= settings.tolerance
+            if isDone || passes - firstPass >= settings.maximumPasses {
+                return Solution(
+                    beta: beta.pointer, columns: p, outputs: 1, intercepts: intercepts, objective: objective,
+                    certificate: certificate, passes: passes - firstPass, converged: isDone)
+            }
+            try settings.progress.report(
+                "fitting", passes - firstPass, of: settings.maximumPasses, "relative gap \(certificate.relative)")
+            if screens, penalty.hasDual, let bound = datafit.curvatureBound {
+                let radius = (2 * bound * max(0, objective - dual.value)).squareRoot()
+                let left = screened(penalty, alive, radius: radius, scale: dual.scale)
+                if let left, left.count < (alive?.count ?? p) * 3 / 4 { alive = left }
+            }
+            extendWorkingSet(penalty, candidates ?? penalty, alive)
+            // With the strong rule's candidates the working set is complete as a rule, and worth an exact solution.
+            let isComplete = candidates != nil
+            candidates = nil
+            // What the certificate needs, and no more than this pass can tell.
+            let final =
+                penalty.hasDual
+                ? 0.3 * settings.tolerance * max(nullLoss, .leastNormalMagnitude)
+                    / max(norm.sum, 1e-3 * nullLoss / max(nullGradient, .leastNormalMagnitude), .leastNormalMagnitude)
+                : 0.3 * settings.tolerance * nullGradient
+            // On short columns a sweep costs next to nothing beside a pass.
+            let share = usesResiduals ? 1e-3 : 0.1
+            descend(
+                penalty, tolerance: isComplete ? final : max(final, min(share * violation, 1e-2 * nullGradient)))
+            isFresh = false
+        }
+    }
+
+    func lengthAndValue(_ penalty: P, _ alive: [UInt32]?) -> (sum: Double, value: Double) {
+        var (sum, value) = (0.0, 0.0)
+        let b = beta.pointer
+        for j in 0..<p where b[j] != 0 {
+            sum += abs(b[j])
+            value += penalty.value(b[j], j)
+        }
+        return (sum, value)
+    }
+
+    @inline(__always)
+    func forEachAlive(_ alive: [UInt32]?, _ body: (Int) -> Void) {
+        if let alive {
+            for j in alive { body(Int(j)) }
+        } else {
+            for j in 0..<p { body(j) }
+        }
+    }
+}

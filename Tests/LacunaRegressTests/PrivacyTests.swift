@@ -1,0 +1,360 @@
+import LacunaTensor
+import Testing
+
+@testable import LacunaRegress
+
+@Suite struct PrivacyTests {
+    // MARK: Budget
+
+    @Test func budgetsAddAndDivide() throws {
+        let budget = try PrivacyBudget(epsilon: 1, delta: 1e-5)
+        let half = budget.divided(by: 2)
+        #expect(half.epsilon == 0.5 && half.delta == 5e-6)
+        #expect(half + half == budget)
+        for (epsilon, delta) in [(0.0, 0.0), (-1, 0), (.nan, 0), (.infinity, 0), (1, -0.1), (1, 1), (1, .nan)] {
+            #expect(throws: LacunaError.self) { try PrivacyBudget(epsilon: epsilon, delta: delta) }
+        }
+    }
+
+    // MARK: Gaussian mechanism
+
+    /// Both sides of the definition by numerical integration of two normal densities at distance 1.
+    @Test(arguments: [0.3, 1.0, 4.0], [1e-3, 1e-6])
+    func analyticNoiseSpendsTheWholeBudget(epsilon: Double, delta: Double) throws {
+        let sigma = try GaussianMechanism(sensitivity: 1, budget: PrivacyBudget(epsilon: epsilon, delta: delta))
+            .standardDeviation
+        func density(_ x: Double, _ mean: Double) -> Double {
+            exponential(-(x - mean) * (x - mean) / (2 * sigma * sigma)) / (sigma * (2 * Double.pi).squareRoot())
+        }
+        var excess = 0.0
+        let step = sigma / 2000
+        for k in -40_000..<40_000 {
+            let x = (Double(k) + 0.5) * step
+            excess += max(0, density(x, 1) - exponential(epsilon) * density(x, 0)) * step
+        }
+        #expect(abs(excess - delta) < 1e-3 * delta, "\(excess)")
+    }
+
+    @Test func classicalNoise() throws {
+        let budget = try PrivacyBudget(epsilon: 0.5, delta: 1e-5)
+        let classical = try GaussianMechanism(sensitivity: 3, budget: budget, calibration: .classical)
+        #expect(abs(classical.standardDeviation - 3 * (2 * logarithm(1.25e5)).squareRoot() / 0.5) < 1e-12)
+        let analytic = try GaussianMechanism(sensitivity: 3, budget: budget)
+        #expect(analytic.standardDeviation < classical.standardDeviation)
+        #expect(throws: LacunaError.self) {
+            try GaussianMechanism(
+                sensitivity: 1, budget: PrivacyBudget(epsilon: 2, delta: 1e-5), calibration: .classical)
+        }
+        #expect(throws: LacunaError.self) {
+            try GaussianMechanism(sensitivity: 1, budget: PrivacyBudget(epsilon: 1))
+        }
+        #expect(throws: LacunaError.self) { try GaussianMechanism(sensitivity: .infinity, budget: budget) }
+    }
+
+    @Test func unpredictableNoiseDiffers() {
+        var (a, b) = (SeededGenerator.unpredictable(), SeededGenerator.unpredictable())
+        #expect(a.next() != b.next())
+    }
+
+    // MARK: Sphere
+
+    @Test(arguments: [1, 2, 3, 8]) func theSphereIsUnbiased(dimensions: Int) throws {
+        let randomizer = try SphereRandomizer(dimensions: dimensions, bound: 2, epsilon: 1)
+        if dimensions == 1 {
+            let e = exponential(1)
+            #expect(abs(randomizer.radius - 2 * (e + 1) / (e - 1)) < 1e-12)
+        }
+        let g = (0..<dimensions).map { ($0 % 2 == 0 ? 0.9 : -0.6) / Double(dimensions).squareRoot() }
+        var generator = SeededGenerator(seed: 5)
+        var sum = [Double](repeating: 0, count: dimensions)
+        let draws = 100_000
+        for _ in 0..<draws {
+            let answer = randomizer(g, using: &generator)
+            for j in 0..<dimensions { sum[j] += answer[j] }
+        }
+        let error = randomizer.radius / (Double(dimensions) * Double(draws)).squareRoot()
+        for j in 0..<dimensions { #expect(abs(sum[j] / Double(draws) - g[j]) < 4.5 * error) }
+    }
+
+    /// The half a point lies in is all that an answer tells about the vector; its odds must stay below `e^ε`.
+    @Test func theSphereIsPrivate() throws {
+        let randomizer = try SphereRandomizer(dimensions: 3, bound: 1, epsilon: 0.7)
+        let sectors = 8
+        func histogram(_ g: [Double], seed: UInt64) -> [Double] {
+            var generator = SeededGenerator(seed: seed)
+            var counts = [Double](repeating: 0, count: sectors)
+            for _ in 0..<100_000 {
+                let v = randomizer(g, using: &generator)
+                counts[(v[0] > 0 ? 1 : 0) + (v[1] > 0 ? 2 : 0) + (v[2] > 0 ? 4 : 0)] += 1
+            }
+            return counts
+        }
+        let vectors: [[Double]] = [[1, 0, 0], [-1, 0, 0], [0, 5, 0], [0, 0, 0], [0.6, -0.6, 0.2]]
+        let histograms = vectors.enumerated().map { histogram($1, seed: UInt64($0)) }
+        var largest = 0.0
+        for a in histograms { for b in histograms { for s in 0..<sectors { largest = max(largest, a[s] / b[s]) } } }
+        #expect(logarithm(largest) < 0.7 + 0.05)
+        #expect(logarithm(largest) > 0.6, "opposite vectors of full length spend the budget")
+    }
+
+    // MARK: Exponential mechanism
+
+    @Test func choicesFollowTheSoftmax() throws {
+        let mechanism = try ExponentialMechanism(sensitivity: 2, epsilon: 1.5)
+        let losses = [0.0, 1, 3, 8]
+        let mass = [0.0, 0.5, 0, 1]
+        let weights = zip(losses, mass).map { exponential(-1.5 * $0 / 4 + $1) }
+        let total = weights.reduce(0, +)
+        var generator = SeededGenerator(seed: 1)
+        var counts = [Double](repeating: 0, count: 4)
+        let draws = 200_000
+        for _ in 0..<draws { counts[mechanism.choose(losses, logMass: mass, using: &generator)] += 1 }
+        for k in 0..<4 {
+            let p = weights[k] / total
+            let error = (p * (1 - p) / Double(draws)).squareRoot()
+            #expect(abs(counts[k] / Double(draws) - p) < 4.5 * error)
+        }
+        #expect(mechanism.choose([1e9, 1e9 + 1000], using: &generator) == 0, "no overflow")
+    }
+
+    // MARK: Quantiles
+
+    /// Path lengths of all data sets of 5 rows over 5 values, by breadth-first search over data sets.
+    @Test(arguments: [0.5, 0.2, 0.9]) func pathLengthsEqualTheSearch(fraction: Double) throws {
+        let quantile = try PrivateQuantile(fraction: fraction, range: -1...5, resolution: 0.1, epsilon: 1)
+        let all = Self.multisets(of: 5, from: 5)
+        for rows in all {
+            for t in 0..<5 {
+                let length = all.filter { $0[quantile.rank(of: 5) - 1] == Double(t) }
+                    .map { Self.replacements(rows, $0) }.min()
+                #expect(quantile.pathLength(to: Double(t), in: rows) == length)
+            }
+        }
+    }
+
+    static func multisets(of size: Int, from values: Int) -> [[Double]] {
+        guard size > 0 else { return [[]] }
+        return multisets(of: size - 1, from: values).flatMap { rows in
+            (Int(rows.last ?? 0)..<values).map { rows + [Double($0)] }
+        }
+    }
+
+    /// The fewest rows of one to replace to get the other.
+    static func replacements(_ a: [Double], _ b: [Double]) -> Int {
+        var rest = b
+        for value in a { if let place = rest.firstIndex(of: value) { rest.remove(at: place) } }
+        return rest.count
+    }
+
+    @Test(arguments: [0.5, 0.25, 1.0]) func theDensityIsPrivateAndCoversTheRange(fraction: Double) throws {
+        let quantile = try PrivateQuantile(fraction: fraction, range: -10...10, resolution: 0.05, epsilon: 1)
+        var generator = SeededGenerator(seed: 3)
+        for _ in 0..<50 {
+            var rows = (0..<7).map { _ in (4 * generator.normal()).rounded() }
+            func density(_ rows: [Double]) -> (Double) -> Double {
+                let pieces = quantile.pieces(rows.map { min(max($0, -10), 10) }.sorted())
+                let width = pieces.reduce(0) { $0 + $1.interval.upperBound - $1.interval.lowerBound }
+                #expect(abs(width - 20) < 1e-9)
+                let total = pieces.reduce(0) {
+                    $0 + ($1.interval.upperBound - $1.interval.lowerBound) * exponential(-Double($1.length) / 2)
+                }
+                return { t in exponential(-Double(pieces.first { $0.interval.contains(t) }!.length) / 2) / total }
+            }
+            let before = density(rows)
+            rows[Int(generator.next() % 7)] = 20 * generator.normal()
+            let after = density(rows)
+            for k in 0..<400 {
+                let t = -9.987 + 0.05 * Double(k)
+                #expect(abs(logarithm(before(t) / after(t))) <= 1 + 1e-9)
+            }
+        }
+    }
+
+    @Test func mediansAreNearAndRobust() throws {
+        let quantile = try PrivateQuantile(range: -1e6...1e6, resolution: 1e-3, epsilon: 1)
+        var generator = SeededGenerator(seed: 9)
+        var rows = (0..<1001).map { _ in 3 + generator.normal() }
+        #expect(abs(try quantile(rows, using: &generator) - 3) < 0.2)
+        for i in 0..<50 { rows[i] = .infinity }
+        #expect(abs(try quantile(rows, using: &generator) - 3) < 0.3)
+        #expect(throws: LacunaError.self) { try quantile([], using: &generator) }
+        #expect(throws: LacunaError.self) { try quantile([.nan], using: &generator) }
+        #expect(throws: LacunaError.self) { try PrivateQuantile(range: 0...1, resolution: 1, epsilon: 1) }
+        #expect(throws: LacunaError.self) {
+            try PrivateQuantile(fraction: 2, range: 0...1, resolution: 0.1, epsilon: 1)
+        }
+        #expect(throws: LacunaError.self) { try PrivateQuantile(range: 0 ... .infinity, resolution: 0.1, epsilon: 1) }
+    }
+
+    // MARK: Local regression
+
+    @Test func noiseAsPublished() throws {
+        let budget = try PrivacyBudget(epsilon: 1, delta: 1e-5)
+        let model = try LocalSparseRegression(
+            columns: 8, budget: budget, featureBound: 3, targetBound: 4, calibration: .classical)
+        let log = logarithm(2.5e5)
+        #expect(abs(model.covarianceNoise - (32 * 81 * 64 * log).squareRoot()) < 1e-9)
+        #expect(abs(model.correlationNoise - (32 * 8 * 9 * 16 * log).squareRoot()) < 1e-9)
+        #expect(model.account.total == budget)
+        let known = try LocalSparseRegression(
+            columns: 8, budget: budget, featureBound: 3, targetBound: 4,
+            publicCovariance: Tensor(zeros: [8, 8]))
+        #expect(known.covarianceNoise == 0 && known.account.total == budget)
+    }
+
+    /// With next to no noise the threshold 0 gives least squares on the clipped rows.
+    @Test func withoutNoiseItIsLeastSquares() throws {
+        let design = correlatedDesign(rows: 60, columns: 4)
+        let y = target(design, nonzeros: 2, noise: 0.3)
+        let model = try LocalSparseRegression(
+            columns: 4, budget: PrivacyBudget(epsilon: 1e12, delta: 0.5), featureBound: 20, targetBound: 100)
+        var generator = SeededGenerator(seed: 2)
+        let sums = try model.aggregate(design, y, using: &generator)
+        let estimate = try model.estimate(sums, threshold: .fixed(0))
+        let plain = try ProximalNewton(tolerance: 1e-12).solve(
+            Problem(design, SquaredLoss(y), L1(0), hasIntercept: false))
+        for j in 0..<4 { #expect(abs(estimate.coefficients[j] - plain.coefficients[j]) < 1e-2) }
+        #expect(!estimate.isNoiseDominated)
+    }
+
+    /// Messages one by one and all at once have the same mean and the same spread.
+    @Test func sumsOfMessagesAreDrawnAtOnce() throws {
+        let design = correlatedDesign(rows: 40, columns: 3)
+        let y = target(design, nonzeros: 2, noise: 0.3)
+        let model = try LocalSparseRegression(
+            columns: 3, budget: PrivacyBudget(epsilon: 5, delta: 1e-2), featureBound: 1, targetBound: 1)
+        let rows = try design.rowMajor(y)
+        var generator = SeededGenerator(seed: 4)
+        var (single, whole): ([Double], [Double]) = ([], [])
+        for _ in 0..<400 {
+            var sum = model.message([0, 0, 0], 0, using: &generator)
+            for i in 0..<39 { sum += model.message(Array(rows[3 * i..<3 * i + 3]), y[i], using: &generator) }
+            #expect(sum.users == 40)
+            single.append(sum.covariance[1])
+            whole.append(try model.aggregate(design, y, using: &generator).covariance[1])
+        }
+        func spread(_ x: [Double]) -> (mean: Double, deviation: Double) {
+            let mean = x.reduce(0, +) / Double(x.count)
+            return (mean, (x.reduce(0) { $0 + ($1 - mean) * ($1 - mean) } / Double(x.count)).squareRoot())
+        }
+        let (a, b) = (spread(single), spread(whole))
+        let expected = model.covarianceNoise * 40.0.squareRoot()
+        #expect(abs(a.deviation / expected - 1) < 0.15 && abs(b.deviation / expected - 1) < 0.15)
+        #expect(abs(a.mean - b.mean) < 5 * expected / 20 + 1)
+    }
+
+    @Test func fewRowsSayNothing() throws {
+        let design = correlatedDesign(rows: 100, columns: 6)
+        let y = target(design, nonzeros: 2, noise: 0.3)
+        let model = try LocalSparseRegression(
+            columns: 6, budget: PrivacyBudget(epsilon: 1, delta: 1e-6), featureBound: 3, targetBound: 3)
+        var generator = SeededGenerator(seed: 2)
+        let estimate = try model.estimate(model.aggregate(design, y, using: &generator))
+        #expect(estimate.isNoiseDominated)
+        #expect(estimate.coefficients.allSatisfy { $0.isFinite })
+        #expect(throws: LacunaError.self) {
+            try model.aggregate(correlatedDesign(rows: 100, columns: 5), y, using: &generator)
+        }
+        #expect(throws: LacunaError.self) { try model.aggregate(design, [.nan] + y.dropFirst(), using: &generator) }
+        #expect(throws: LacunaError.self) {
+            try model.estimate(model.aggregate(design, y, using: &generator), threshold: .fixed(-1))
+        }
+    }
+
+    @Test func hardThresholdingFindsTheColumns() throws {
+        var generator = SeededGenerator(seed: 6)
+        let (n, d) = (60_000, 5)
+        let x = (0..<n * d).map { _ in generator.normal() }
+        let y = (0..<n).map { 0.7 * x[$0] - 0.6 * x[2 * n + $0] + 0.2 * generator.normal() }
+        let model = try LocalHardThresholding(
+            epsilon: 4, sparsity: 1, featureBound: 3, targetBound: 3, gradientBound: 4)
+        let theta = try model.fit(DenseDesign(columnMajor: x, rows: n), y, using: &generator)
+        #expect(theta.count { $0 != 0 } == 2)
+        #expect(abs(theta[0] - 0.7) < 0.25 && abs(theta[2] + 0.6) < 0.25, "\(theta)")
+        #expect(model.account.total.epsilon == 4 && model.account.total.delta == 0)
+        #expect(throws: LacunaError.self) {
+            try LocalHardThresholding(epsilon: 1, sparsity: 0, featureBound: 3, targetBound: 3)
+        }
+    }
+
+    // MARK: Subsets
+
+    @Test func subsetsAndGrids() throws {
+        #expect(
+            PrivateSubsetRegression.subsets(of: 2, from: 4) == [[0, 1], [0, 2], [0, 3], [1, 2], [1, 3], [2, 3]])
+        #expect(PrivateSubsetRegression.subsets(of: 3, from: 3) == [[0, 1, 2]])
+        for size in 1...4 {
+            let model = try PrivateSubsetRegression(
+                epsilon: 1, size: size, featureBound: 1, targetBound: 1, radius: 2)
+            let (points, spacing) = model.grid()
+            #expect(points.count > 3_000 && points.count < 40_000, "\(size): \(points.count)")
+            #expect(points.allSatisfy { $0.reduce(0) { $0 + $1 * $1 } <= 4 + 1e-9 })
+            #expect(points.contains([Double](repeating: 0, count: size)))
+            let neighbour = [spacing] + [Double](repeating: 0, count: size - 1)
+            #expect(points.contains { zip($0, neighbour).allSatisfy { abs($0 - $1) < 1e-12 } })
+        }
+    }
+
+    /// No row, however far off, moves a loss by more than the stated sensitivity.
+    @Test func oneRowMovesALossByNoMoreThanTheSensitivity() throws {
+        let model = try PrivateSubsetRegression(epsilon: 1, size: 2, featureBound: 2, targetBound: 3, radius: 1.5)
+        var generator = SeededGenerator(seed: 8)
+        var largest = 0.0
+        for _ in 0..<300 {
+            var x = (0..<40).map { _ in min(max(3 * generator.normal(), -2), 2) }
+            var y = (0..<20).map { _ in min(max(3 * generator.normal(), -3), 3) }
+            func loss() throws -> Double {
+                try #require(
+                    HuberBallTask(huberThreshold: model.huberThreshold, radius: 1.5, targets: y)
+                        .minimum(x, within: model.sensitivity / 1000))
+            }
+            let before = try loss()
+            (x[0], x[1], y[0]) = (generator.uniform() < 0.5 ? 2 : -2, 2, generator.uniform() < 0.5 ? 3 : -3)
+            largest = max(largest, abs(try loss() - before))
+        }
+        #expect(largest <= model.sensitivity * 1.001)
+        #expect(largest > 0.1 * model.sensitivity, "the bound is not idle: \(largest / model.sensitivity)")
+    }
+
+    /// The minimum over the ball against a fine search.
+    @Test func minimaOverTheBall() throws {
+        var generator = SeededGenerator(seed: 12)
+        for radius in [0.3, 1.0, 5.0] {
+            let x = (0..<60).map { _ in generator.normal() }
+            let y = (0..<30).map { 2 * x[2 * $0] - x[2 * $0 + 1] + generator.normal() }
+            let task = HuberBallTask(huberThreshold: 1, radius: radius, targets: y)
+            let found = try #require(task.minimum(x, within: 1e-6))
+            var least = Double.infinity
+            for a in 0...200 {
+                for b in 0...200 {
+                    let beta = [radius * (Double(a) / 100 - 1), radius * (Double(b) / 100 - 1)]
+                    if beta[0] * beta[0] + beta[1] * beta[1] <= radius * radius {
+                        least = min(least, task.loss(x, beta))
+                    }
+                }
+            }
+            #expect(found <= least + 1e-6 && found > least - 0.02 * least)
+        }
+    }
+
+    @Test func theSupportSurvivesOutliers() throws {
+        var generator = SeededGenerator(seed: 14)
+        let (n, d) = (2000, 8)
+        let x = (0..<n * d).map { _ in generator.normal() }
+        var y = (0..<n).map { x[2 * n + $0] - x[5 * n + $0] + generator.normal() }
+        for i in 0..<60 { y[i] = 1e6 }
+        let design = DenseDesign(columnMajor: x, rows: n)
+        let model = try PrivateSubsetRegression(epsilon: 2, size: 2, featureBound: 3, targetBound: 5, radius: 2)
+        let estimate = try model.fit(design, y, using: &generator)
+        #expect(estimate.support == [2, 5] && estimate.candidates == 28)
+        #expect(abs(estimate.values[0] - 1) < 0.6 && abs(estimate.values[1] + 1) < 0.6)
+        #expect(model.account.total.epsilon == 2)
+        #expect(throws: LacunaError.self) {
+            try PrivateSubsetRegression(epsilon: 1, size: 9, featureBound: 3, targetBound: 5, radius: 2)
+                .fit(design, y, using: &generator)
+        }
+        #expect(throws: LacunaError.self) {
+            try PrivateSubsetRegression(epsilon: 1, size: 1, featureBound: 3, targetBound: 5, radius: 0)
+        }
+    }
+}
