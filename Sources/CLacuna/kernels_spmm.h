@@ -230,7 +230,7 @@ PANEL_BITMASK(i8, int8_t)
   BSR_STRIP(format, T)                                                                                             \
   INLINE void K(bsr_block_##format)(                                                                               \
       const lk_bsr *w, const float *panel, const long width, const int vectors, long r0, long r1, float *tile) {   \
-    const long band = K(BAND_BYTES) / 4 / width, height = w->block_rows;                                           \
+    const long band = K(BAND_BYTES) / 4 / width, height = w->block_rows, size = height * w->block_columns;         \
     const long first = r0 / height, last = (r1 + height - 1) / height;                                             \
     uint32_t at[K(BLOCK_ROWS) + 1];                                                                                \
     for (long i = first; i < last; i++) at[i - first] = w->row_start[i];                                           \
@@ -241,6 +241,11 @@ PANEL_BITMASK(i8, int8_t)
         long to = from;                                                                                            \
         while (to < stop && (long)w->block_column[to] * w->block_columns < c0 + band) to++;                        \
         at[i - first] = (uint32_t)to;                                                                              \
+        if (i + 1 < last) { /* the next row of blocks begins elsewhere: about as much of it as of this one */      \
+          const char *next = (const char *)((const T *)w->values + (long)at[i + 1 - first] * size);                \
+          const long bytes = (to - from) * size * (long)sizeof(T);                                                 \
+          for (long byte = 0; byte < bytes; byte += 64) __builtin_prefetch(next + byte);                           \
+        }                                                                                                          \
         const long low = i * height > r0 ? i * height : r0, high = (i + 1) * height < r1 ? (i + 1) * height : r1;  \
         for (long r = low; r < high;) {                                                                            \
           const T *value = (const T *)w->values + (r - i * height) * w->block_columns;                             \
