@@ -176,6 +176,65 @@ import Testing
         }
     }
 
+    /// The entries named are the sums of their terms, in order, and the semiring's zero where there is none.
+    @Test(arguments: Semiring.allCases) func maskedProductsAreEntriesOfTheWhole(semiring: Semiring) throws {
+        for (rows, inner, columns) in Self.shapes {
+            let a = matrix(rows, inner, 0.1, seed: 21, of: Double.self)
+            let b = matrix(inner, columns, 0.1, seed: 22, of: Double.self)
+            let wanted = matrix(rows, columns, 0.2, seed: 23, of: Double.self).pattern
+            let part = try a.multiplied(by: b, at: wanted, semiring: semiring)
+            #expect(part.pattern === wanted)
+            let terms = b.withValues { values in
+                (0..<inner).map { k in
+                    Dictionary(
+                        uniqueKeysWithValues: b.pattern.entries(row: k).map {
+                            (b.pattern.columnIndices.pointer[$0], values[$0])
+                        })
+                }
+            }
+            var wrong = 0
+            part.withValues { part in
+                a.withValues { values in
+                    for r in 0..<rows {
+                        for j in wanted.entries(row: r) {
+                            let column = wanted.columnIndices.pointer[j]
+                            var expected: Double = semiring == .plusTimes ? 0 : .infinity
+                            for i in a.pattern.entries(row: r) {
+                                guard let term = terms[Int(a.pattern.columnIndices.pointer[i])][column] else {
+                                    continue
+                                }
+                                expected =
+                                    semiring == .plusTimes
+                                    ? expected + values[i] * term : min(expected, values[i] + term)
+                            }
+                            if part[j] != expected && !(part[j].isNaN && expected.isNaN) { wrong += 1 }
+                        }
+                    }
+                }
+            }
+            #expect(wrong == 0, "\(rows) × \(inner) × \(columns)")
+        }
+        let square = matrix(7, 7, 0.3, seed: 1, of: Float.self)
+        let wide = matrix(7, 9, 0.3, seed: 2, of: Float.self)
+        #expect(throws: LacunaError.self) { try square.multiplied(by: square, at: wide.pattern) }
+        #expect(throws: LacunaError.self) { try wide.multiplied(by: square, at: square.pattern) }
+    }
+
+    /// A wheel of 30 spokes has 30 triangles.
+    @Test func trianglesOfAWheel() throws {
+        var edges = Set<[Int]>()
+        for i in 1...30 {
+            let next = i % 30 + 1
+            for pair in [[0, i], [i, 0], [i, next], [next, i]] { edges.insert(pair) }
+        }
+        var dense = Tensor<Double>(zeros: [31, 31])
+        for edge in edges { dense[edge[0], edge[1]] = 1 }
+        let graph = try CompressedRows(dense)
+        let paths = try graph.multiplied(by: graph, at: graph.pattern)
+        let total = paths.withValues { values in (0..<paths.count).reduce(0) { $0 + values[$1] } }
+        #expect(total == 6 * 30)
+    }
+
     @Test func zerosAreDroppedOnDemand() throws {
         let a = try CompressedRows(Tensor<Float>([1, 1, 0, 2], shape: [2, 2]))
         let b = try CompressedRows(Tensor<Float>([3, 1, -3, 1], shape: [2, 2]))
