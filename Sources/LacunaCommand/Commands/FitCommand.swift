@@ -20,9 +20,11 @@ struct FitCommand: ParsableCommand {
 
             DATA is a .csv or .tsv file with a header, a .svm file (SVMlight), .npy, .npz (arrays X and y) or .mtx \
             (MatrixMarket). A .npy file of doubles in Fortran order (numpy.asfortranarray) is used where it lies, mapped, and \
-            may be larger than memory; its target is a file of its own, or the first or last column. Without --lambda, the strength of the penalty is chosen by cross-validation: the largest \
-            within one standard error of the best (--rule 1se), or the best (--rule min). Columns are standardised for \
-            the fit; coefficients are printed for the columns as they are.
+            may be larger than memory; its target is a file of its own, or the first or last column.
+
+            Without --lambda, the strength of the penalty is chosen by cross-validation: the largest within one standard \
+            error of the best (--rule 1se), or the best (--rule min). Columns are standardised for the fit; coefficients are \
+            printed for the columns as they are.
             """,
         subcommands: [
             FitLasso.self, FitElasticNet.self, FitLogistic.self, FitGroupLasso.self, FitSCAD.self, FitMCP.self,
@@ -37,25 +39,10 @@ struct FitOptions: ParsableArguments {
         case smallest = "min"
     }
 
-    @Argument(help: "A .csv, .tsv, .svm, .npy, .npz or .mtx file.")
-    var data: String
-
-    @Option(
-        help: ArgumentHelp(
-            "The target: a column's name or number, an array (.npz), a file (.npy, .mtx).", valueName: "column"))
-    var target: String?
+    @OptionGroup var source: TableOptions
 
     @Option(help: ArgumentHelp("A column of sample weights.", valueName: "column"))
     var weights: String?
-
-    @Option(help: ArgumentHelp("Columns to leave out, separated by commas.", valueName: "columns"))
-    var drop: String?
-
-    @Option(help: "Missing values: error, mean (fill in), or drop (leave rows out).")
-    var missing = FitData.Missing.error
-
-    @Option(help: "Columns of text: error, one-hot (a feature for each value), or drop.")
-    var text = FitData.Text.error
 
     @Option(
         name: .customLong("lambda"),
@@ -115,27 +102,21 @@ struct FitOptions: ParsableArguments {
     @discardableResult
     func prepare() throws -> ProgressDisplay {
         for file in [model, report].compactMap({ $0 }) { try OutputPlace.check(file: file, overwriting: force) }
-        if target == nil && data.hasSuffix(".csv") {
-            throw LacunaError.invalidArgument("--target", reason: "is needed for \(data)")
-        }
+        try source.requireTarget()
         return options.begin()
     }
 
     func run(_ method: FitMethod, _ adjust: (inout FitMethod.Settings, FitData) throws -> Void = { _, _ in }) throws {
         let progress = try prepare()
         defer { progress.clear() }
-        let table = try FitData.read(
-            data, target: target, weights: weights, drop: drop?.split(separator: ",").map(String.init) ?? [],
-            missing: missing, text: text)
-        guard let values = table.target else {
-            throw LacunaError.invalidArgument("--target", reason: "is needed for \(data)")
-        }
+        let (table, values) = try source.read(weights: weights)
         guard table.design.columns > 0 else {
-            throw LacunaError.malformed(file: data, location: "columns", reason: "there is none beside the target")
+            throw LacunaError.malformed(
+                file: source.data, location: "columns", reason: "there is none beside the target")
         }
         if table.classes != nil && method != .logistic {
             throw LacunaError.invalidArgument(
-                "--target", reason: "'\(target ?? "")' is text; only 'lacuna fit logistic' predicts classes")
+                "--target", reason: "'\(source.target ?? "")' is text; only 'lacuna fit logistic' predicts classes")
         }
         var settings = FitMethod.Settings(
             count: count, ratio: ratio, folds: folds, seed: seed, strength: strength, tolerance: tolerance,
@@ -143,7 +124,7 @@ struct FitOptions: ParsableArguments {
         if method == .logistic { settings.mixing = 1 }
         try adjust(&settings, table)
         let loss = try SquaredLoss(values, weights: table.weights)  // checks targets and weights
-        try requireFinite(table.design)
+        try source.requireFinite(table.design)
         let fitted =
             noStandardize
             ? table.design : table.design.standardized(weights: loss.weights, centered: !noIntercept)
@@ -155,19 +136,11 @@ struct FitOptions: ParsableArguments {
             method: method, features: table.features, coefficients: plain.coefficients, intercept: plain.intercept,
             strength: outcome.strength, classes: table.classes)
         let report = FitReport(
-            data: data, rows: table.design.rows, model: result, outcome: outcome,
+            data: source.data, rows: table.design.rows, model: result, outcome: outcome,
             effects: outcome.solution.coefficients, settings: settings, limit: top)
         printResult(json: form.json, report.json, text: report.summary(console: .output))
         if let model { try AtomicFile.write(result.json.serialized(.pretty), to: model) }
         if let file = self.report { try AtomicFile.write(report.page.html(), to: file) }
-    }
-
-    private func requireFinite(_ design: any Design) throws {
-        if let place = design.firstNonFinite() {
-            throw LacunaError.malformed(
-                file: data, location: "row \(place.row + 1), feature \(place.column + 1)",
-                reason: "is not a finite number")
-        }
     }
 }
 

@@ -23,22 +23,7 @@ struct FitScreen: ParsableCommand {
         case histogram
     }
 
-    @Argument(help: "A .csv, .tsv, .svm, .npy, .npz or .mtx file.")
-    var data: String
-
-    @Option(
-        help: ArgumentHelp(
-            "The target: a column's name or number, an array (.npz), a file (.mtx).", valueName: "column"))
-    var target: String?
-
-    @Option(help: ArgumentHelp("Columns to leave out, separated by commas.", valueName: "columns"))
-    var drop: String?
-
-    @Option(help: "Missing values: error, mean (fill in), or drop (leave rows out).")
-    var missing = FitData.Missing.error
-
-    @Option(help: "Columns of text: error, one-hot (a feature for each value), or drop.")
-    var text = FitData.Text.error
+    @OptionGroup var source: TableOptions
 
     @Option(help: ArgumentHelp("Rows of the table at most.", valueName: "n"))
     var top = 30
@@ -68,29 +53,19 @@ struct FitScreen: ParsableCommand {
     }
 
     func run() throws {
-        if target == nil && !data.hasSuffix(".svm") && !data.hasSuffix(".libsvm") {
-            throw LacunaError.invalidArgument("--target", reason: "is needed for \(data)")
-        }
+        try source.requireTarget()
         let progress = options.begin()
         defer { progress.clear() }
-        let table = try FitData.read(
-            data, target: target, drop: drop?.split(separator: ",").map(String.init) ?? [], missing: missing, text: text
-        )
-        guard let values = table.target else {
-            throw LacunaError.invalidArgument("--target", reason: "is needed for \(data)")
-        }
+        let (table, values) = try source.read()
         guard values.count >= 2 else {
-            throw LacunaError.malformed(file: data, location: "rows", reason: "there is \(values.count); 2 are needed")
+            throw LacunaError.malformed(
+                file: source.data, location: "rows", reason: "there is \(values.count); 2 are needed")
         }
         if let row = values.firstIndex(where: { !$0.isFinite }) {
             throw LacunaError.malformed(
-                file: data, location: "target, row \(row + 1)", reason: "\(values[row]) is not a finite number")
+                file: source.data, location: "target, row \(row + 1)", reason: "\(values[row]) is not a finite number")
         }
-        if let place = table.design.firstNonFinite() {
-            throw LacunaError.malformed(
-                file: data, location: "row \(place.row + 1), feature \(place.column + 1)",
-                reason: "is not a finite number")
-        }
+        try source.requireFinite(table.design)
         let found: [Row]
         switch estimator {
         case .kernel: found = try rank(KernelDensityInformation(cells: cells), table, values, progress)
@@ -141,7 +116,7 @@ struct FitScreen: ParsableCommand {
         let significant = rows.count { ($0.pValue ?? 1) <= 0.05 }
         let verdict = permutations >= 19 ? "; \(Quantities.grouped(significant)) stand out (p ≤ 0.05)" : ""
         return
-            "\(data): \(Quantities.grouped(count)) rows, \(Quantities.grouped(table.features.count)) columns\(left)"
+            "\(source.data): \(Quantities.grouped(count)) rows, \(Quantities.grouped(table.features.count)) columns\(left)"
             + "\(verdict)\n\n" + result.text(console: .output)
     }
 

@@ -52,27 +52,25 @@ struct PrivateFit {
         if options.report != nil {
             throw LacunaError.invalidArgument("--report", reason: "would show what --private hides")
         }
-        if options.missing == .mean {
+        if options.source.missing == .mean {
             throw LacunaError.invalidArgument("--missing", reason: "mean is taken from the rows that --private hides")
         }
-        if options.text == .oneHot {
+        if options.source.text == .oneHot {
             throw LacunaError.invalidArgument("--text", reason: "one-hot shows values of the rows that --private hides")
         }
         if options.weights != nil {
             throw LacunaError.invalidArgument("--weights", reason: "cannot be used with --private")
         }
-        let table = try FitData.read(
-            options.data, target: options.target, drop: options.drop?.split(separator: ",").map(String.init) ?? [],
-            missing: options.missing, text: options.text)
-        guard let values = table.target, table.classes == nil else {
-            throw LacunaError.invalidArgument("--target", reason: "a column of numbers is needed for \(options.data)")
+        let (table, values) = try options.source.read()
+        guard table.classes == nil else {
+            throw LacunaError.invalidArgument("--target", reason: "is text; a column of numbers is needed")
         }
         guard table.design.columns > 0 else {
             throw LacunaError.malformed(
-                file: options.data, location: "columns", reason: "there is none beside the target")
+                file: options.source.data, location: "columns", reason: "there is none beside the target")
         }
         data = table
-        path = options.data
+        path = options.source.data
         target = values
         self.options = options
         self.privacy = privacy
