@@ -112,7 +112,9 @@ import Testing
         #expect(
             lasso["privacy"]?["model"]?.stringValue == "local" && lasso["privacy"]?["isPrivate"]?.boolValue == false)
         #expect(lasso["privacy"]?["releases"]?.arrayValue?.count == 2)
-        for wrong in [["--report", tables.root + "/r.html"], ["--missing", "mean"], ["--text", "one-hot"]] {
+        for wrong in [
+            ["--report", tables.root + "/r.html"], ["--missing", "mean"], ["--missing", "drop"], ["--text", "one-hot"],
+        ] {
             let executable = try #require(CommandLineTests.executable)
             let outcome = try ChildProcess(
                 executable: executable, arguments: ["fit", "lasso", tables.root + "/t.csv"] + bounds + wrong

@@ -52,8 +52,9 @@ struct PrivateFit {
         if options.report != nil {
             throw LacunaError.invalidArgument("--report", reason: "would show what --private hides")
         }
-        if options.source.missing == .mean {
-            throw LacunaError.invalidArgument("--missing", reason: "mean is taken from the rows that --private hides")
+        if options.source.missing != .error {
+            throw LacunaError.invalidArgument(
+                "--missing", reason: "mean and drop depend on which of the rows that --private hides have gaps")
         }
         if options.source.text == .oneHot {
             throw LacunaError.invalidArgument("--text", reason: "one-hot shows values of the rows that --private hides")
@@ -99,6 +100,9 @@ struct PrivateFit {
 
     /// A support and its coefficients by the exponential mechanism.
     func subset(size: Int, radius: Double, progress: ProgressDisplay) throws {
+        if options.strength != nil {
+            throw LacunaError.invalidArgument("--lambda", reason: "has no meaning with --private, where --size counts")
+        }
         let model = try PrivateSubsetRegression(
             epsilon: privacy.epsilon ?? 0, size: size, featureBound: bounds.feature, targetBound: bounds.target,
             radius: radius, progress: progress)

@@ -12,7 +12,8 @@ import Testing
             let x = (0..<4).map { _ in generator.normal() }
             text += x.map { "\($0)" }.joined(separator: ",") + ",\(x[0] * x[1] > 0 ? 1 : 0)\n"
         }
-        let path = "/tmp/lacuna-table-\(UInt64.random(in: 0...UInt64.max)).csv"
+        // Always the same content, so that one file serves every run and no more than one is left behind.
+        let path = "/tmp/lacuna-training-table.csv"
         try! AtomicFile.write(text, to: path)
         return path
     }()
@@ -182,7 +183,7 @@ import Testing
 
     /// The examples with data that is there, and small enough to be read many times.
     private static let small: [(name: String, text: String)] = {
-        let text = "/tmp/lacuna-text-\(UInt64.random(in: 0...UInt64.max)).txt"
+        let text = "/tmp/lacuna-training-text.txt"
         try! AtomicFile.write(String(repeating: "It is a truth universally acknowledged. ", count: 60), to: text)
         return TrainingJob.examples.map { name, example in
             let kinds = ["fashion-mnist", "digits"]
