@@ -1,4 +1,4 @@
-"""Times the lasso and L1 logistic regression of scikit-learn, celer, skglm and glmnet on the problems of `lacuna-bench regress`.
+"""Times the lasso and L1 logistic regression of scikit-learn, celer, skglm, adelie and glmnet on the problems of `lacuna-bench regress`.
 
     peers_regress.py FOLDER [--only sklearn,glmnet] [--cases dense,sparse,labels,golub] [--repeats 5]
 
@@ -156,6 +156,21 @@ def solvers(peer, x, y):
             return solver.path(x, y, compiled(Quadratic, None), compiled(L1, lams[0]), alphas=lams)[1]
 
         return run, [10.0 ** -k for k in range(3, 13)]
+    if peer == "adelie":
+        import adelie as ad
+        matrix = ad.matrix.sparse(x, method="naive", n_threads=1) if sparse.issparse(x) else ad.matrix.dense(
+            x, method="naive", n_threads=1)
+        loss = ad.glm.gaussian(y=y)
+
+        def run(lams, tol):
+            # From the strength at which nothing is selected, as its path requires.
+            top = np.abs(x.T @ y).max() / len(y)
+            path = top * np.geomspace(1, lams[0] / top, 5) if len(lams) == 1 else lams
+            state = ad.grpnet(matrix, loss, lmda_path=path, intercept=False, adev_tol=1, ddev_tol=0, early_exit=False,
+                              tol=tol, n_threads=1, progress_bar=False)
+            return (state.betas[-1] if len(lams) == 1 else state.betas).toarray().reshape(-1, x.shape[1]).T
+
+        return run, [10.0 ** -k for k in range(5, 15)]
     raise SystemExit(f"no peer {peer}")
 
 
@@ -302,7 +317,7 @@ def main():
             continue
         logistic = kind in ("labels", "golub")
         known_peers = ({"liblinear", "saga", "celer", "skglm", "adelie", "glmnet"} if logistic
-                       else {"sklearn", "celer", "skglm", "glmnet"})
+                       else {"sklearn", "celer", "skglm", "adelie", "glmnet"})
         top = np.abs(x.T @ y).max() / len(y) / (2 if logistic else 1)
         problems = {"10": [top / 10], "100": [top / 100]} if logistic else {"10": [top / 10], "100": [top / 100], "path": list(top * np.logspace(0, -2, 100))}
         for case, lams in problems.items():
