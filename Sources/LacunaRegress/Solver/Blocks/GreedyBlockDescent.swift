@@ -22,8 +22,8 @@ public struct GreedyBlockDescent: Sendable {
         case gaussSouthwellDiagonal = "GSD"
         /// The largest `|g_i| / √L_i`.
         case gaussSouthwellLipschitz = "GSL"
-        /// The block of largest decrease of the quadratic, approximately: by matching pursuit, or the choice of `GSL` if that
-        /// decreases it more. (The authors' iterative hard thresholding with steps of `1 / λ_max(H)` hardly ever leaves the choice
+        /// The block of largest decrease of the quadratic, approximately: by matching pursuit, or the choice of `GSL` if the
+        /// update then takes more off. (The authors' iterative hard thresholding with steps of `1 / λ_max(H)` hardly ever leaves the choice
         /// of `GSL` where columns have a direction in common.)
         case gaussSouthwellQuadratic = "GSQ"
         /// As `GSL`, but only coordinates that keep the Hessian of the block a forest, so that it is solved in linear time.
@@ -174,7 +174,14 @@ private struct BlockChooser {
                 for (i, value) in zip(block, found.d) where value != 0 { kernels.axpy_f64(value, h + i * p, &slope, p) }
             }
         }
-        return gain > minimum(plain).gain ? block : plain
+        if settings.update == .matrix { return gain > minimum(plain).gain ? block : plain }
+        /// Twice what the other update takes off.
+        func taken(_ block: [Int]) -> Double {
+            let slope = block.map { g[$0] }
+            let step = BlockMatrix.scaled(slope, by: BlockMatrix(block, hessian).largestEigenvalue())
+            return zip(slope, step).reduce(0) { $0 + $1.0 * $1.1 }
+        }
+        return taken(block) > taken(plain) ? block : plain
     }
 
     /// Greedily by score: a coordinate joins if it touches every tree of the forest at most once.
