@@ -46,6 +46,24 @@ import Testing
         let inputs = StraightThroughView.mask(weight.value, .nm(n: 2, m: 4))
         #expect(y.value == x.value.multiplied(by: inputs.applied(to: weight.value), otherTransposed: true))
         #expect(weight.gradient!.scalars.allSatisfy { $0 != 0 })
+        // Backward only: forward the weight is dense, in evaluation too, and costs what a dense one does.
+        let half = StraightThroughView(nil, backward: .nm(n: 2, m: 4, axis: .output))
+        #expect(half.multiplyAdds(weight) == 96)
+        let dense = x.value.multiplied(by: weight.value, otherTransposed: true)
+        for isTraining in [true, false] {
+            let tape = Tape<Float>()
+            tape.isTraining = isTraining
+            let input = tape.variable(x.value)
+            let (forward, backward) = half.weights(weight.on(tape))
+            let output = input.linear(forward, backward: backward)
+            #expect(output.value == dense && (backward != nil) == isTraining)
+            tape.backward(from: (output * tape.constant(dy)).sum())
+            let through = isTraining ? expected : dy.multiplied(by: weight.value)
+            #expect(zip(input.gradient!.scalars, through.scalars).allSatisfy { abs($0 - $1) < 1e-5 })
+        }
+        let straight = network()
+        try train(straight, hooks: [BDWP(n: 2, m: 4, isBackwardOnly: true)], steps: 10)
+        #expect(straight.layers[0].dense!.mask == nil && straight.layers[0].dense!.view == nil)
         #expect(try BDWP(n: 2, m: 8).computeRatio == 0.5)
         let model = network()
         try train(model, hooks: [BDWP(n: 2, m: 4)], steps: 10)
