@@ -67,8 +67,8 @@ let package = Package(
             dependencies: [
                 "Lacuna", "LacunaReproduce", .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ]),
-        .testTarget(name: "LacunaTensorTests", dependencies: ["LacunaTensor", "CLacuna"]),
-        .testTarget(name: "LacunaSparseTests", dependencies: ["LacunaSparse", "CLacuna"]),
+        .testTarget(name: "LacunaTensorTests", dependencies: ["LacunaTensor", "CLacuna"], swiftSettings: hotSettings),
+        .testTarget(name: "LacunaSparseTests", dependencies: ["LacunaSparse", "CLacuna"], swiftSettings: hotSettings),
         .testTarget(name: "LacunaIOTests", dependencies: ["LacunaIO"], resources: [.copy("Fixtures")]),
         .testTarget(name: "LacunaLearnTests", dependencies: ["LacunaLearn", "CLacuna"]),
         .testTarget(name: "LacunaModelsTests", dependencies: ["LacunaModels"], resources: [.copy("Fixtures")]),

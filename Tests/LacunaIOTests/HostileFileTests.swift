@@ -118,8 +118,9 @@ import Testing
         let scratch = try Scratch()
         _ = try scratch.write(Self.safetensors(), to: "f.safetensors")
         let bytes = try kind.bytes()
-        for length in 0..<bytes.count {
-            let path = try scratch.write(bytes[..<length], to: "file")
+        let path = try scratch.write(bytes, to: "file")
+        for length in bytes.indices.reversed() {
+            try scratch.overwrite(Array(bytes[..<length]), in: "file")
             // The end of a GGUF file may be padding that belongs to no tensor; nothing is missing then.
             let error = failure { try kind.use(path) }
             #expect(error?.description.contains(path) == true, "\(kind) cut to \(length): \(String(describing: error))")
@@ -130,12 +131,12 @@ import Testing
         let scratch = try Scratch()
         _ = try scratch.write(Self.safetensors(), to: "f.safetensors")
         let bytes = try kind.bytes()
-        let path = scratch.file("file")
+        let path = try scratch.write(bytes, to: "file")
         for position in bytes.indices where kind != .checkpoint || position % 7 == 0 {
             for bit in [0, 3, 7] {
                 var damaged = bytes
                 damaged[position] ^= 1 << UInt8(bit)
-                _ = try scratch.write(damaged, to: "file")
+                try scratch.overwrite(damaged, in: "file")
                 survives("\(kind) byte \(position) bit \(bit)") { try kind.use(path) }
             }
         }
@@ -147,11 +148,12 @@ import Testing
         _ = try scratch.write(Self.safetensors(), to: "f.safetensors")
         let path = scratch.file("file")
         let valid = try kind.bytes()
+        _ = try scratch.write(valid, to: "file")
         var generator = SeededGenerator(seed: 11, stream: UInt64(Kind.allCases.firstIndex(of: kind)!))
         for round in 0..<600 {
             var bytes = valid
             for _ in 0...Int.random(in: 0..<4, using: &generator) { Self.mutate(&bytes, &generator) }
-            _ = try scratch.write(bytes, to: "file")
+            try scratch.overwrite(bytes, in: "file")
             survives("\(kind) round \(round)") { try kind.use(path) }
         }
     }

@@ -23,6 +23,13 @@ final class Scratch {
         try Data(bytes).write(to: URL(fileURLWithPath: file(name)))
         return file(name)
     }
+    /// Replaces the content of a file that is there, in place: thousands of times faster than new files on a busy disk.
+    func overwrite(_ bytes: [UInt8], in name: String) throws {
+        let handle = try #require(FileHandle(forUpdatingAtPath: file(name)))
+        try handle.write(contentsOf: Data(bytes))
+        try handle.truncate(atOffset: UInt64(bytes.count))
+        try handle.close()
+    }
 }
 
 func fixture(_ name: String) throws -> String {

@@ -162,6 +162,38 @@ import Testing
         #expect(rounded.messages < rounded.rounds * 3 * 60)
     }
 
+    /// Several agents end at a minimum of the sum of their likelihoods: updates of its own majoriser, which has the sums of `q`
+    /// and `g`, find little to lower. The multipliers, which vanish for one agent, decide that.
+    @Test func consensusIsAMinimumOfTheSum() throws {
+        let grid = try SpectralGrid(count: 20)
+        let agents = (0..<3).map { j -> ConsensusKernelLearner.Agent in
+            let (x, y) = Self.series(40, seed: UInt64(20 + j))
+            return .init(x: x, y: y.map { $0 * [0.5, 1, 2][j] })
+        }
+        let likelihoods = try agents.map { try KernelLikelihood(grid, $0.x, $0.y, noise: 0.05) }
+        func lowered(_ start: [Double], _ updates: Int) throws -> Double {
+            var (weights, value) = (start, Double.infinity)
+            for _ in 0...updates {
+                let terms = try likelihoods.map { try $0.terms(weights) }
+                value = terms.reduce(0) { $0 + $1.value }
+                for i in weights.indices where weights[i] > 0 {
+                    weights[i] *= (terms.reduce(0) { $0 + $1.q[i] } / terms.reduce(0) { $0 + $1.g[i] }).squareRoot()
+                }
+            }
+            return value
+        }
+        for balances in [true, false] {
+            let found = try ConsensusKernelLearner(
+                rounds: 400, updates: 20, penalty: balances ? 1e-3 : 20, balances: balances, tolerance: 1e-5
+            ).fit(grid, agents, noise: 0.05)
+            #expect(abs(try lowered(found.weights, 0) - found.objective) < 1e-9 * abs(found.objective))
+            // One ρ for weights of all sizes converges slowly: 1.4 % are left after 400 rounds.
+            #expect(try lowered(found.weights, 200) > found.objective - 0.02 * abs(found.objective))
+            #expect(found.residuals[found.rounds - 1].primal < 0.05 * found.weights.reduce(0, +))
+            #expect(balances ? found.penalty > 0.01 : found.penalty == 20)
+        }
+    }
+
     @Test func roundingIsUnbiased() {
         var random = SeededGenerator(seed: 7)
         let quantizer = MessageQuantizer(resolution: 0.25)
@@ -182,7 +214,7 @@ import Testing
         let (x, y) = Self.series(30, seed: 8)
         let weights = [0.1, 0.4, 0.2, 0, 0.1, 0, 0.3, 0]
         let model = try SparseKernelModel(grid, weights: weights, x: x.rows(0..<25), y: Array(y[..<25]), noise: 0.05)
-        let found = model.predict(x.rows(25..<30))
+        let found = try model.predict(x.rows(25..<30))
         // The textbook formulas with an explicit inverse.
         var c = grid.matrix(x.rows(0..<25), x.rows(0..<25), weights: weights)
         for a in 0..<25 { c[a, a] += 0.05 }
@@ -227,6 +259,10 @@ import Testing
         #expect(throws: LacunaError.self) {
             try SparseKernelModel(grid, weights: [1, -1, 0, 0], x: x, y: [1, 2, 3], noise: 1)
         }
+        let model = try SparseKernelModel(grid, weights: [1, 0, 0, 0], x: x, y: [1, 2, 3], noise: 1)
+        #expect(throws: LacunaError.self) { try model.predict(Tensor([1, 2], shape: [1, 2])) }
+        #expect(throws: LacunaError.self) { try model.predict(Tensor([.infinity], shape: [1, 1])) }
         #expect(throws: LacunaError.self) { try SmootherNoise.variance(of: [1, 2, 3]) }
+        #expect(throws: LacunaError.self) { try SmootherNoise.variance(of: [1e200, -1e200, 1e200, 3e200, 2]) }
     }
 }

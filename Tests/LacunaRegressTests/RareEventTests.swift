@@ -14,6 +14,11 @@ import Testing
         return sum * width / 3 / (2 * 3.141592653589793).squareRoot()
     }
 
+    private static func variance(_ y: [Double]) -> Double {
+        let mean = y.reduce(0, +) / Double(y.count)
+        return y.reduce(0) { $0 + ($1 - mean) * ($1 - mean) } / Double(y.count - 1)
+    }
+
     /// A normal number of at least `bound`.
     private static func above(_ bound: Double, _ random: inout SeededGenerator) -> Double {
         if bound < 0.5 {
@@ -96,7 +101,12 @@ import Testing
         #expect(abs(found.rate - beta[0]) < 1e-12 && abs(found.standardError - error.squareRoot()) < 1e-12)
         let sum = ratios.reduce(0) { $0 + $1.weight }
         #expect(abs(found.effectiveTests - sum * sum / ratios.reduce(0) { $0 + $1.weight * $1.weight }) < 1e-9)
-        #expect(found.interval.contains(found.rate) && found.relativeHalfWidth < 1)
+        // 2.5 % of the normal distribution lie beyond either end.
+        let half = (found.interval.upperBound - found.interval.lowerBound) / 2
+        #expect(abs(Self.tail(half / found.standardError) - 0.025) < 1e-6)
+        #expect(abs(found.interval.lowerBound - (found.rate - half)) < 1e-15)
+        #expect(abs(found.relativeHalfWidth - half / found.rate) < 1e-12)
+        #expect(abs(found.explained - (1 - error * 300 / (Self.variance(y)))) < 1e-9)
     }
 
     /// Means over many repetitions agree with the truth, also where the stratum follows from what was drawn.
@@ -105,22 +115,24 @@ import Testing
         let mixture = try Self.mixture()
         // Strata: below and above 2.2; their probabilities under each proposal are known.
         let inside = zip(Self.bounds, Self.tails).map { min(1, Self.tail(max($0, 2.2)) / $1) }
-        let strata = SparseControlVariates.Strata(proposals: inside.map { [1 - $0, $0] }, mixture: mixture)
+        let strata = try SparseControlVariates.Strata(proposals: inside.map { [1 - $0, $0] }, mixture: mixture)
         #expect(abs(strata.probabilities.reduce(0, +) - 1) < 1e-12)
         let wrong = SparseControlVariates.Strata(probabilities: strata.probabilities, proposals: 5)
         let adjustments: [SparseControlVariates.Adjustment] = [
             .none, .global, .stepwise(steps: 1), .stratified(strata), .stratified(wrong),
         ]
         var sums = adjustments.map { _ in (0.0, 0.0) }
+        var covered = adjustments.map { _ in 0 }
         let repetitions = 800
         for repetition in 0..<repetitions {
             var random = SeededGenerator(seed: UInt64(repetition), stream: 4)
             let tests = try Self.tests(
                 200, &random, stratum: { $0 > 2.2 ? 1 : 0 }, outcome: { $0 >= 2.6 ? 1 : 0 })
             for (k, adjustment) in adjustments.enumerated() {
-                let rate =
-                    try SparseControlVariates(mixture, adjustment: adjustment, crossFitting: true)
-                    .estimate(tests).rate / truth
+                let found = try SparseControlVariates(mixture, adjustment: adjustment, crossFitting: true)
+                    .estimate(tests)
+                let rate = found.rate / truth
+                if found.interval.contains(truth) { covered[k] += 1 }
                 sums[k].0 += rate / Double(repetitions)
                 sums[k].1 += rate * rate / Double(repetitions)
             }
@@ -129,6 +141,8 @@ import Testing
             let error = ((square - mean * mean) / Double(repetitions)).squareRoot()
             if k < 4 {
                 #expect(abs(mean - 1) < 4 * error + 1e-3, "\(adjustments[k]): \(mean) ± \(error)")
+                // 760 of 800 by the normal approximation, which 200 tests are few for.
+                #expect((715...785).contains(covered[k]), "\(adjustments[k]): \(covered[k])")
             } else {
                 #expect(abs(mean - 1) > 10 * error, "taking the means as 1 within such strata is wrong, and shows")
             }
@@ -151,6 +165,61 @@ import Testing
         let found = try SparseControlVariates(try Self.mixture(), adjustment: .stratified(strata)).estimate(tests)
         #expect(found.pooledStrata == [1])
         #expect(abs(found.rate / Self.tail(2) - 1) < 1e-9, "coefficients of all tests are exact here")
+        let crossed = try SparseControlVariates(
+            try Self.mixture(), adjustment: .stratified(strata), crossFitting: true
+        ).estimate(tests)
+        #expect(crossed.pooledStrata == [1] && abs(crossed.rate / Self.tail(2) - 1) < 1e-9)
+    }
+
+    /// Cross-fitted, results of a small stratum never choose the coefficients that adjust them: the estimate moves with their
+    /// mean and by no more.
+    @Test func crossFittingKeepsASmallStratumOut() throws {
+        var random = SeededGenerator(seed: 12)
+        var tests = try Self.tests(60, &random) { $0 >= 2.4 ? 1 : 0 }
+        for i in tests.indices { tests[i].stratum = i < 54 ? 0 : 1 }
+        let strata = SparseControlVariates.Strata(probabilities: [0.8, 0.2], proposals: 5)
+        let mixture = try Self.mixture()
+        let solver = SparseControlVariates(mixture, adjustment: .stratified(strata), crossFitting: true)
+        let before = try solver.estimate(tests)
+        var moved = 0.0
+        for i in 54..<60 {
+            tests[i].outcome += Double(i)
+            moved += 0.2 * Double(i) * mixture.ratios(tests[i]).weight / 6
+        }
+        let after = try solver.estimate(tests)
+        #expect(before.pooledStrata == [1] && abs(after.rate - before.rate - moved) < 1e-12 * moved)
+    }
+
+    /// Strata with coefficients of their own are estimates of their own.
+    @Test func strataAddUp() throws {
+        var random = SeededGenerator(seed: 15)
+        var blur = SeededGenerator(seed: 16)
+        var tests = try Self.tests(400, &random) { $0 + 0.2 * blur.normal() >= 2.4 ? 1 : 0 }
+        for i in tests.indices { tests[i].stratum = i % 3 == 0 ? 1 : 0 }
+        let strata = SparseControlVariates.Strata(probabilities: [0.7, 0.3], proposals: 5)
+        let mixture = try Self.mixture()
+        let parts = try [0, 1].map { l in
+            try SparseControlVariates(mixture).estimate(tests.filter { $0.stratum == l })
+        }
+        let found = try SparseControlVariates(mixture, adjustment: .stratified(strata)).estimate(tests)
+        #expect(found.pooledStrata.isEmpty)
+        #expect(abs(found.rate - (0.7 * parts[0].rate + 0.3 * parts[1].rate)) < 1e-14)
+        let variance = zip([0.7, 0.3], parts).reduce(0) { $0 + $1.0 * $1.0 * $1.1.standardError * $1.1.standardError }
+        #expect(abs(found.standardError - variance.squareRoot()) < 1e-12 * found.standardError)
+    }
+
+    /// A regression on as many controls as tests leaves no residuals: that is no certainty.
+    @Test func tooFewTestsAreNotCertain() throws {
+        // One between any two bounds.
+        let tests = [0, 1.7, 2.2, 2.7, 3.2].map { s in
+            ScenarioTest(
+                outcome: s,
+                logRatios: [zip(Self.bounds, Self.tails).map { s >= $0 ? -logarithm($1) : -.infinity }])
+        }
+        let found = try SparseControlVariates(try Self.mixture()).estimate(tests)
+        #expect(found.standardError == .infinity && found.relativeHalfWidth == .infinity)
+        let plain = try SparseControlVariates(try Self.mixture(), adjustment: .none).estimate(tests)
+        #expect(plain.standardError > 0 && plain.standardError.isFinite)
     }
 
     /// Two critical steps, the second only if the first was high: the mean of every step control is 0 all the same.
@@ -200,5 +269,23 @@ import Testing
         other.adjustment = .stratified(strata)
         fails([good, good, good, good], other)
         fails([good, good, good, ScenarioTest(outcome: 1, logRatios: [[0, 1]], stratum: 2)], other)
+        let second = ScenarioTest(outcome: 1, logRatios: [[0, 1]], stratum: 1)
+        for probabilities in [[0.5, 0.4], [1.5, -0.5], [1, 0], [.nan, 0.5]] {
+            other.adjustment = .stratified(.init(probabilities: probabilities, proposals: 2))
+            fails([good, good, second, second], other)
+        }
+        other.adjustment = .stratified(.init(probabilities: [0.5, 0.5], proposals: 3))
+        fails([good, good, second, second], other)
+        other.testsPerCoefficient = 1
+        other.adjustment = .stratified(strata)
+        fails([good, good, good, second], other)
+        other.adjustment = .stepwise(steps: 0)
+        fails([good, good, good, good], other)
+        #expect(throws: LacunaError.self) {
+            try SparseControlVariates.Strata(proposals: [[1, 0], [1]], mixture: solver.mixture)
+        }
+        #expect(throws: LacunaError.self) {
+            try SparseControlVariates.Strata(proposals: [[0.5, 0.5]], mixture: solver.mixture)
+        }
     }
 }

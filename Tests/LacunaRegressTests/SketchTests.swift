@@ -152,6 +152,28 @@ import Testing
         #expect(throws: LacunaError.self) { try SketchedLeastSquares.solve(a, b, preconditionedBy: sketch) }
     }
 
+    /// However small a column is beside the others, its coefficient is found.
+    @Test func scalesOfColumnsDoNotMatter() throws {
+        var random = SeededGenerator(seed: 7)
+        var a = Tensor<Double>(normal: [200, 3], using: &random)
+        for i in 0..<200 { a[i, 1] *= 1e-20 }
+        let b = (0..<200).map { a[$0, 0] + 2e20 * a[$0, 1] - a[$0, 2] }
+        let sketch = GaussianSketch(rows: 40, inputRows: 200)
+        for found in [
+            try SketchedLeastSquares.solve(a, b, sketch: sketch),
+            try SketchedLeastSquares.solve(a, b, preconditionedBy: sketch),
+        ] { #expect(largestDifference(zip(found.coefficients, [1, 1e-20, 1]).map { $0 * $1 }, [1, 2, -1]) < 1e-10) }
+    }
+
+    @Test func theBoundOnStepsIsKept() throws {
+        var random = SeededGenerator(seed: 6)
+        let a = Tensor<Double>(normal: [600, 10], using: &random)
+        let b = (0..<600).map { _ in random.normal() }
+        let found = try SketchedLeastSquares.solve(
+            a, b, preconditionedBy: GaussianSketch(rows: 20, inputRows: 600), maximumIterations: 3)
+        #expect(!found.converged && found.iterations == 3)
+    }
+
     @Test func badInput() {
         let a = Tensor<Double>(zeros: [8, 3])
         let b = [Double](repeating: 1, count: 8)
@@ -167,6 +189,24 @@ import Testing
         #expect(throws: LacunaError.self) {
             try SketchedLeastSquares.solve(
                 Tensor(repeating: .nan, shape: [8, 3]), b, sketch: GaussianSketch(rows: 4, inputRows: 8))
+        }
+        // In rows that a sketch leaves out, and so large that the norm is not a number.
+        var random = SeededGenerator(seed: 1)
+        let normal = Tensor<Double>(normal: [64, 3], using: &random)
+        let projection = VerySparseProjection(rows: 4, inputRows: 64, rarity: 16)
+        let lost = (0..<64).first { i in
+            let unit = Tensor((0..<64).map { $0 == i ? 1.0 : 0 }, shape: [64, 1])
+            return projection.apply(unit).scalars.allSatisfy { $0 == 0 }
+        }
+        for (row, value) in [(lost ?? -1, Double.nan), (5, 1e200)] {
+            var target = [Double](repeating: 1, count: 64)
+            target[row] = value
+            #expect(throws: LacunaError.self) {
+                try SketchedLeastSquares.solve(normal, target, sketch: projection)
+            }
+            #expect(throws: LacunaError.self) {
+                try SketchedLeastSquares.solve(normal, target, preconditionedBy: projection)
+            }
         }
     }
 }

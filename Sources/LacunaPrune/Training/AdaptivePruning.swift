@@ -30,8 +30,12 @@ public final class AdaptivePruning: TrainingMethod {
         layers: LayerChoice = .all
     ) throws {
         guard rounds >= 1 else { throw LacunaError.invalidArgument("rounds", reason: "\(rounds) is not at least 1") }
-        guard eta > -1 else { throw LacunaError.invalidArgument("eta", reason: "\(eta) is not above -1") }
-        guard gamma >= 0 else { throw LacunaError.invalidArgument("gamma", reason: "\(gamma) is negative") }
+        guard eta > -1, eta.isFinite else {
+            throw LacunaError.invalidArgument("eta", reason: "\(eta) is not above -1")
+        }
+        guard gamma >= 0, gamma.isFinite else {
+            throw LacunaError.invalidArgument("gamma", reason: "\(gamma) is no factor")
+        }
         guard (0...1).contains(limit) else {
             throw LacunaError.invalidArgument("limit", reason: "\(limit) is not in 0...1")
         }
@@ -61,11 +65,18 @@ public final class AdaptivePruning: TrainingMethod {
         }
     }
 
-    public func attach(_ run: TrainingRun) throws { chosen = try layers.layers(of: run.model).map(\.layer) }
+    /// - Throws: `LacunaError.invalidArgument` if the run has fewer steps than rounds.
+    public func attach(_ run: TrainingRun) throws {
+        try PhasedRun(run, phases: rounds).requireSteps()
+        chosen = try layers.layers(of: run.model).map(\.layer)
+    }
 
     public func afterStep(_ run: TrainingRun) throws {
         guard PhasedRun(run, phases: rounds).endsPhaseButLast else { return }
         let value = index.value(IterativePruning.activeValues(chosen))
+        guard value.isFinite else {
+            throw LacunaError.numerical(operation: "pq-index", reason: "weights are not finite at step \(run.step)")
+        }
         let share = index.pruneShare(index: value, eta: eta, gamma: gamma, limit: limit)
         try IterativePruning.prune(chosen, share: share)
         run.optimizer.restart(run.model.parameters)
@@ -87,13 +98,23 @@ struct PhasedRun {
     /// Steps of each phase but the last.
     let length: Int
     let phases: Int
+    /// Steps of the whole run.
+    let steps: Int
     /// Steps done when hooks are called after a step.
     let done: Int
 
     init(_ run: TrainingRun, phases: Int) {
         self.phases = phases
         length = max(1, run.totalSteps / phases)
+        steps = run.totalSteps
         done = run.step + 1
+    }
+
+    /// - Throws: `LacunaError.invalidArgument` for fewer steps than phases.
+    func requireSteps() throws {
+        if steps < phases {
+            throw LacunaError.invalidArgument("steps", reason: "\(steps) are too few for \(phases) phases")
+        }
     }
 
     /// Whether the present step is the last of a phase after which another comes.

@@ -44,21 +44,10 @@ public final class BDWP: TrainingMethod {
     }
 
     public func attach(_ run: TrainingRun) throws {
-        let outputs = Pattern.nm(n: n, m: m, axis: .output)
-        if isBackwardOnly {
-            // All of every group of two is the dense forward weight.
-            try views.attach(layers, of: run.model, .nm(n: n, m: m), backward: outputs)
-            for (_, _, view) in views.layers { view.maskedFactor = 1 }
-        } else {
-            try views.attach(layers, of: run.model, .nm(n: n, m: m), backward: outputs)
-        }
+        try views.attach(
+            layers, of: run.model, isBackwardOnly ? nil : .nm(n: n, m: m),
+            backward: .nm(n: n, m: m, axis: .output))
     }
 
-    public func end(_ run: TrainingRun) throws {
-        if isBackwardOnly {
-            for (_, weight, _) in views.layers { weight.view = nil }
-        } else {
-            try views.finish()
-        }
-    }
+    public func end(_ run: TrainingRun) throws { try views.finish() }
 }

@@ -20,14 +20,14 @@ public struct GroupEnvelope: Sendable, Hashable {
 
     /// The u of the proximal map of λ S_k for groups of these norms.
     ///
-    /// - Complexity: O(groups) for each of at most 200 halvings.
+    /// - Complexity: O(groups log groups), and O(groups) for each of at most 1100 halvings.
     public func weights(norms: [Double], lambda: Double) -> [Double] {
         func at(_ mu: Double) -> [Double] { norms.map { min(max(mu * $0 - lambda, 0), 1) } }
-        let live = norms.count { $0 > 0 }
-        if Double(live) <= k || lambda == 0 { return norms.map { $0 > 0 ? 1 : 0 } }
-        let smallest = norms.filter { $0 > 0 }.min()!
-        var (low, high) = (0.0, (1 + lambda) / smallest)
-        for _ in 0..<200 {
+        let live = norms.filter { $0 > 0 }.sorted(by: >)
+        if Double(live.count) <= k || lambda == 0 { return norms.map { $0 > 0 ? 1 : 0 } }
+        // There the k largest, rounded up, have a u of 1.
+        var (low, high) = (0.0, min((1 + lambda) / live[Int(k.rounded(.up)) - 1], 1e300))
+        for _ in 0..<1100 {
             let middle = 0.5 * (low + high)
             if middle == low || middle == high { break }
             if at(middle).reduce(0, +) < k { low = middle } else { high = middle }

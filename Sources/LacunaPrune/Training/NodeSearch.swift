@@ -74,13 +74,15 @@ public struct NodeSearch: Sendable {
         var generator = SeededGenerator(seed: seed, stream: 0x40DE)
         let widths = [parent.layers[0].inputDimensions] + parent.layers.map(\.outputDimensions)
         let tape = Tape<Float>()
-        var (best, losses): (Choice, [Double]) = ([], [])
+        var (best, least, losses): (Choice, Double, [Double]) = ([], .infinity, [])
         for _ in 0..<max(trials, 1) {
             let choice = Self.randomChoice(widths, using: &generator, kept: kept)
             let child = Self.sliced(parent, choice)
             let loss = Double(
                 tape.evaluating { crossEntropy(child(tape.constant(batch.inputs)), labels: batch.labels) }.item)
-            if loss < losses.min() ?? .infinity { best = choice }
+            // Some choice, should no loss be a number.
+            if loss < least || losses.isEmpty { best = choice }
+            if loss < least { least = loss }
             losses.append(loss)
         }
         return (best, losses)

@@ -11,26 +11,30 @@ public struct PQIndex: Sendable, Hashable {
     public var p: Double
     public var q: Double
 
-    /// - Throws: `LacunaError.invalidArgument` unless 0 < p ≤ 1 ≤ q and p < q.
+    /// - Throws: `LacunaError.invalidArgument` unless 0 < p ≤ 1 ≤ q < ∞ and p < q.
     public init(p: Double = 1, q: Double = 2) throws {
-        guard p > 0, p <= 1, q >= 1, p < q else {
+        guard p > 0, p <= 1, q >= 1, p < q, q.isFinite else {
             throw LacunaError.invalidArgument("p, q", reason: "\(p), \(q) must satisfy 0 < p <= 1 <= q, p < q")
         }
         self.p = p
         self.q = q
     }
 
-    /// The index of the magnitudes of `numbers`; 0 for none or for zeros alone. Only numbers in use should be given.
+    /// The index of the magnitudes of `numbers`, in 0..<1; 0 for none or for zeros alone, not a number if one of them is not
+    /// finite. Only numbers in use should be given.
     public func value(_ numbers: some Collection<Float>) -> Double {
+        if !numbers.allSatisfy(\.isFinite) { return .nan }
+        let largest = Double(numbers.reduce(0) { max($0, abs($1)) })
+        if largest == 0 { return 0 }
+        // Power means of numbers up to 1 neither overflow nor vanish, whatever the exponents.
         var (a, b) = (0.0, 0.0)
         for number in numbers {
-            let magnitude = Double(abs(number))
+            let magnitude = Double(abs(number)) / largest
             a += power(magnitude, p)
             b += power(magnitude, q)
         }
         let d = Double(numbers.count)
-        if d == 0 || b == 0 { return 0 }
-        return max(0, 1 - power(d, 1 / q - 1 / p) * power(a, 1 / p) / power(b, 1 / q))
+        return max(0, 1 - power(a / d, 1 / p) / power(b / d, 1 / q))
     }
 
     /// The share of numbers that a vector of this index has to keep.

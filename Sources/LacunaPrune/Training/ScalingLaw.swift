@@ -139,7 +139,7 @@ public struct ScalingLaw: Sendable, Hashable {
             var quiet = 0
             for _ in 0..<limit {
                 // Weighted normal equations: Huber residuals weigh δ / |r| beyond δ.
-                var normal = [[Double]](repeating: [Double](repeating: 0, count: 5), count: 5)
+                var normal = [Double](repeating: 0, count: 25)
                 var right = [Double](repeating: 0, count: 5)
                 for i in losses.indices {
                     let (e, a, b) = terms(x, i)
@@ -149,13 +149,12 @@ public struct ScalingLaw: Sendable, Hashable {
                     let weight = abs(r) <= delta ? 1 : delta / abs(r)
                     for p in 0..<5 {
                         right[p] += weight * slope[p] * r
-                        for q in 0..<5 { normal[p][q] += weight * slope[p] * slope[q] }
+                        for q in 0..<5 { normal[5 * p + q] += weight * slope[p] * slope[q] }
                     }
                 }
                 var moved = false
                 while damping < 1e12 {
-                    let step = Self.solve(normal, right, damping: damping)
-                    let next = zip(x, step).map(+)
+                    let next = Self.solve(normal, right, damping: damping).map { zip(x, $0).map(+) } ?? x
                     let found = objective(next)
                     if found.isFinite, found < value {
                         // Exponents of what no longer changes the loss would drift for ever.
@@ -172,22 +171,11 @@ public struct ScalingLaw: Sendable, Hashable {
             return (x, value, false)
         }
 
-        /// Solves `(H + damping · diag(H)) s = r` by elimination; H is symmetric and not negative.
-        private static func solve(_ matrix: [[Double]], _ right: [Double], damping: Double) -> [Double] {
-            var (a, b) = (matrix, right)
-            for p in 0..<5 { a[p][p] += damping * a[p][p] + 1e-300 }
-            for p in 0..<5 {
-                for q in p + 1..<5 {
-                    let factor = a[q][p] / a[p][p]
-                    for c in p..<5 { a[q][c] -= factor * a[p][c] }
-                    b[q] -= factor * b[p]
-                }
-            }
-            for p in (0..<5).reversed() {
-                for c in p + 1..<5 { b[p] -= a[p][c] * b[c] }
-                b[p] /= a[p][p]
-            }
-            return b
+        /// Solves `(H + damping · diag(H)) s = r`; nil if rounding has left H not positive definite.
+        private static func solve(_ matrix: [Double], _ right: [Double], damping: Double) -> [Double]? {
+            var h = matrix
+            for p in 0..<5 { h[6 * p] += damping * h[6 * p] + 1e-300 }
+            return try? Tensor(h, shape: [5, 5]).solvePositiveDefinite(Tensor(right, shape: [5, 1])).scalars
         }
     }
 }

@@ -52,7 +52,11 @@ public final class SoupPruning: TrainingMethod {
     /// Trainings in a run.
     public var phases: Int { 1 + rounds * copies }
 
-    public func attach(_ run: TrainingRun) throws { chosen = try layers.layers(of: run.model).map(\.layer) }
+    /// - Throws: `LacunaError.invalidArgument` if the run has fewer steps than trainings.
+    public func attach(_ run: TrainingRun) throws {
+        try PhasedRun(run, phases: phases).requireSteps()
+        chosen = try layers.layers(of: run.model).map(\.layer)
+    }
 
     public func afterStep(_ run: TrainingRun) throws {
         let phased = PhasedRun(run, phases: phases)

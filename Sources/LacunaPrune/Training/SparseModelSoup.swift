@@ -7,14 +7,16 @@ import LacunaTensor
 /// Averaging", arXiv 2306.16788: after every phase of pruning several copies are retrained from one point and averaged
 /// before the next. As they have one mask, the average is as sparse as each.
 public enum SparseModelSoup {
-    /// Writes the mean of the parameters of `models` into `target`, whose masks it must share.
+    /// Writes the mean of the parameters of `models`, one at least, into `target`, whose masks it must share.
     ///
-    /// - Throws: `LacunaError.invalidArgument` for models of other shape or with other masks.
+    /// - Throws: `LacunaError.invalidArgument` for no models, and for models of other shape or with other masks; `target` is
+    ///   as it was then.
     public static func average(_ models: [any Module], into target: any Module) throws {
         let goal = target.namedParameters
         let parts = models.map(\.namedParameters)
-        for (index, (name, parameter)) in goal.enumerated() {
-            for part in parts {
+        guard !parts.isEmpty else { throw LacunaError.invalidArgument("models", reason: "are none") }
+        for part in parts {
+            for (index, (name, parameter)) in goal.enumerated() {
                 guard index < part.count, part[index].name == name, part[index].parameter.shape == parameter.shape
                 else {
                     throw LacunaError.invalidArgument("models", reason: "differ at '\(name)'")
@@ -23,6 +25,11 @@ public enum SparseModelSoup {
                     throw LacunaError.invalidArgument("models", reason: "have different masks at '\(name)'")
                 }
             }
+            if part.count > goal.count {
+                throw LacunaError.invalidArgument("models", reason: "differ at '\(part[goal.count].name)'")
+            }
+        }
+        for (index, (_, parameter)) in goal.enumerated() {
             var mean = Tensor<Float>(zeros: parameter.shape)
             let n = mean.count
             mean.withMutablePointer { m in
@@ -39,22 +46,26 @@ public enum SparseModelSoup {
     ///
     /// - Parameters:
     ///   - models: Candidates with the masks of `target`.
-    ///   - score: Quality of a model on data held out for the choice, the larger the better; called with `target` too,
-    ///     which holds the mean to be judged.
+    ///   - score: Quality of a model on data held out for the choice, the larger the better and what is not a number the worst;
+    ///     called with `target` too, which holds the mean to be judged.
     /// - Returns: The candidates in the soup, which `target` holds afterwards.
     /// - Throws: As ``average(_:into:)``, and what `score` throws.
     public static func greedy<Model: Module>(
         _ models: [Model], into target: Model, score: (Model) throws -> Double
     ) throws -> [Int] {
         guard !models.isEmpty else { throw LacunaError.invalidArgument("models", reason: "are none") }
-        let scores = try models.map(score)
+        func quality(_ model: Model) throws -> Double {
+            let found = try score(model)
+            return found.isNaN ? -.infinity : found
+        }
+        let scores = try models.map(quality)
         let order = models.indices.sorted { scores[$0] != scores[$1] ? scores[$0] > scores[$1] : $0 < $1 }
         var soup = [order[0]]
         try average([models[order[0]]], into: target)
-        var best = try score(target)
+        var best = try quality(target)
         for candidate in order.dropFirst() {
             try average((soup + [candidate]).map { models[$0] }, into: target)
-            let found = try score(target)
+            let found = try quality(target)
             if found >= best {
                 soup.append(candidate)
                 best = found

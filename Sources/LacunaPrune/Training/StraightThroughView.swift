@@ -7,7 +7,7 @@ import LacunaTensor
 /// The mask keeps the largest magnitudes under the pattern and is chosen anew whenever the weights may have changed.
 /// While training, masked entries may take part with a factor; evaluation always uses the mask alone.
 public final class StraightThroughView: WeightView {
-    /// Nil computes with the dense weight.
+    /// Nil computes forward with the dense weight.
     public var pattern: Pattern?
     /// What masked entries are multiplied by while training: 0 masks them, 1 is dense training.
     public var maskedFactor: Float = 0
@@ -30,13 +30,15 @@ public final class StraightThroughView: WeightView {
     }
 
     public func weights(_ weight: Variable<Float>) -> (forward: Variable<Float>, backward: Variable<Float>?) {
-        guard let pattern else { return (weight, nil) }
         let dense = weight.value
-        let mask = Self.mask(dense, pattern)
-        self.mask = mask
         let isTraining = weight.tape.isTraining
-        let forward = weight.masked(
-            mask, factor: isTraining ? Double(maskedFactor) : 0, passesGradients: !appliesChainRule)
+        var forward = weight
+        if let pattern {
+            let mask = Self.mask(dense, pattern)
+            self.mask = mask
+            forward = weight.masked(
+                mask, factor: isTraining ? Double(maskedFactor) : 0, passesGradients: !appliesChainRule)
+        }
         guard let backwardPattern, isTraining else { return (forward, nil) }
         return (forward, weight.detached().masked(Self.mask(dense, backwardPattern)))
     }
@@ -66,11 +68,11 @@ final class StraightThroughLayers {
         }
     }
 
-    /// Removes the views and keeps what the masks keep.
+    /// Removes the views and keeps what the masks keep: everything where the forward weight was dense.
     func finish() throws {
         for (_, weight, view) in layers {
-            guard let pattern = view.pattern else { continue }
             weight.view = nil
+            guard let pattern = view.pattern else { continue }
             weight.mask = StraightThroughView.mask(weight.parameter.value, pattern)
         }
     }

@@ -96,8 +96,8 @@ public struct SparseNetSearch: Sendable {
         return result
     }
 
-    /// - Throws: ``LacunaError/invalidArgument(_:reason:)`` if `sparsity` exceeds the dimension or there are more than 10⁷ points
-    ///   of nets to look at.
+    /// - Throws: ``LacunaError/invalidArgument(_:reason:)`` if `sparsity` exceeds the dimension, pursuit may not query, there are more than 10⁷ points
+    ///   of nets to look at, or noise of this size takes more than 10⁹ queries.
     public func decide(_ bandit: LinearBandit, using generator: inout SeededGenerator) throws -> BanditDecision {
         let d = bandit.dimensions
         guard sparsity <= d else {
@@ -117,6 +117,9 @@ public struct SparseNetSearch: Sendable {
         switch support {
         case .exhaustive: supports = Self.subsets(of: d, size: sparsity)
         case .pursuit(let count):
+            guard count > 0 else {
+                throw LacunaError.invalidArgument("support", reason: "pursuit after \(count) queries")
+            }
             let (asked, answers) = LeastSquaresBandit.ask(bandit, count, &generator)
             let pursuit = try OrthogonalMatchingPursuit(count: sparsity).fit(bandit.features(of: asked), answers)
             // Rewards that vanish leave the support open: the first dimensions do as well as any.
@@ -125,20 +128,21 @@ public struct SparseNetSearch: Sendable {
             queries += asked.count
         }
         let candidates = candidates(bandit.features.transposed(), supports: supports)
-        // Hoeffding: with so many answers each, all means are within ε but for the probability of failure.
-        let repeats =
-            bandit.noise == 0
-            ? 1
-            : Int(
-                (2 * bandit.noise * bandit.noise * logarithm(2 * Double(candidates.count) / failure)
-                    / (resolution * resolution)).rounded(.up))
+        // Tails of normal means: with so many answers each, all are within ε but for the probability of failure.
+        let ratio = bandit.noise / resolution
+        let needed = max(1, (2 * ratio * ratio * logarithm(2 * Double(candidates.count) / failure)).rounded(.up))
+        guard needed * Double(candidates.count) <= 1e9 else {
+            throw LacunaError.invalidArgument(
+                "noise", reason: "\(bandit.noise) hides errors of \(resolution) in fewer than 10⁹ queries")
+        }
+        let repeats = Int(needed)
         var best: (action: Int, value: Double)?
         for action in candidates {
             var sum = 0.0
-            for _ in 0..<max(repeats, 1) { sum += bandit.query(action, using: &generator) }
+            for _ in 0..<repeats { sum += bandit.query(action, using: &generator) }
             if sum > best?.value ?? -.infinity { best = (action, sum) }
         }
-        queries += candidates.count * max(repeats, 1)
+        queries += candidates.count * repeats
         return BanditDecision(action: best?.action ?? 0, queries: queries, candidates: candidates.count)
     }
 }

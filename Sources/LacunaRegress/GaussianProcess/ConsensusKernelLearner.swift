@@ -14,9 +14,10 @@ public struct ConsensusKernelLearner: Sendable {
     public var rounds: Int
     /// Bound on an agent's updates in a round, which end at a relative decrease of 1e-3 or less.
     public var updates: Int
-    /// ρ at first; it doubles while the primal residual is more than ten times the dual one, and halves while the dual one is
-    /// larger. Without ``balances`` it stays.
+    /// ρ at first; it doubles while the primal residual is more than ten times the dual one, and halves, down to its first
+    /// value, while the dual one is larger. Without ``balances`` it stays.
     public var penalty: Double
+    /// Whether ρ follows the residuals.
     public var balances: Bool
     /// Ends when both residuals are below this, absolutely and relative to the weights.
     public var tolerance: Double
@@ -43,7 +44,9 @@ public struct ConsensusKernelLearner: Sendable {
 
     /// What an agent holds.
     public struct Agent: Sendable {
+        /// Inputs [n, dimensions].
         public var x: Tensor<Double>
+        /// Targets [n], whose mean is taken as 0.
         public var y: [Double]
 
         public init(x: Tensor<Double>, y: [Double]) {
@@ -55,16 +58,19 @@ public struct ConsensusKernelLearner: Sendable {
     public struct Result: Sendable {
         /// `θ`, one a component.
         public var weights: [Double]
-        /// `Σ l_j(θ)` of the last round.
+        /// `Σ l_j(θ)` at ``weights``.
         public var objective: Double
         /// `√Σ‖ζ_j - θ‖²` and `ρ √N ‖θ - θ'‖` of every round.
         public var residuals: [(primal: Double, dual: Double)]
+        /// ρ of the last round.
         public var penalty: Double
+        /// Whether the residuals met the tolerance rather than the bound on the rounds was reached.
         public var converged: Bool
         public var rounds: Int { residuals.count }
         /// Numbers that an agent sent: those that were not 0 after rounding.
         public var messages: Int
 
+        /// Components whose weight is above `fraction` of the largest.
         public func active(above fraction: Double = 1e-3) -> [Int] {
             let limit = fraction * (weights.max() ?? 0)
             return weights.indices.filter { weights[$0] > limit }

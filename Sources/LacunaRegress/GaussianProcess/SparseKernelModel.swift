@@ -11,10 +11,14 @@ public struct SparseKernelModel: Sendable {
 
     /// Mean and variance of a new observation (noise included), for each input.
     public struct Prediction: Sendable, Equatable {
+        /// [m].
         public var means: [Double]
+        /// [m], the variance of the noise or more.
         public var variances: [Double]
 
         /// Predictions of several agents, weighted by their inverse variances (a product of experts).
+        ///
+        /// - Parameter parts: One at least, all for the same inputs.
         public static func fused(_ parts: [Prediction]) -> Prediction {
             precondition(!parts.isEmpty && parts.allSatisfy { $0.means.count == parts[0].means.count })
             var result = parts[0]
@@ -27,6 +31,11 @@ public struct SparseKernelModel: Sendable {
         }
     }
 
+    /// - Parameters:
+    ///   - weights: One a component, 0 or more.
+    ///   - x: Inputs [n, dimensions].
+    ///   - y: Targets [n], whose mean is taken as 0.
+    ///   - noise: Variance of the noise.
     /// - Throws: ``LacunaError/invalidArgument(_:reason:)`` if sizes disagree, weights are negative, or a number is not finite;
     ///   ``LacunaError/numerical(operation:reason:)`` if the covariance is not positive definite.
     public init(_ grid: SpectralGrid, weights: [Double], x: Tensor<Double>, y: [Double], noise: Double) throws {
@@ -48,7 +57,12 @@ public struct SparseKernelModel: Sendable {
     }
 
     /// - Parameter inputs: [m, dimensions].
-    public func predict(_ inputs: Tensor<Double>) -> Prediction {
+    /// - Throws: ``LacunaError/invalidArgument(_:reason:)`` for another shape and numbers that are not finite.
+    public func predict(_ inputs: Tensor<Double>) throws -> Prediction {
+        guard inputs.rank == 2, inputs.columns == grid.dimensions, inputs.scalars.allSatisfy(\.isFinite) else {
+            throw LacunaError.invalidArgument(
+                "inputs", reason: "of shape \(inputs.shape) for \(grid.dimensions) dimensions, or not finite")
+        }
         let cross = grid.matrix(x, inputs, weights: weights)
         let means = cross.multiplied(by: alpha, transposed: true).scalars
         let half = factor.solveTriangular(cross)
@@ -65,7 +79,8 @@ public enum SmootherNoise {
     /// The residual variance of the Whittaker smoother (second differences) whose strength generalised cross-validation
     /// chooses: `‖y - Hy‖² / (n - tr H)` where `n ‖y - Hy‖² / (n - tr H)²` is least.
     ///
-    /// - Throws: ``LacunaError/invalidArgument(_:reason:)`` for fewer than 5 numbers or ones that are not finite.
+    /// - Throws: ``LacunaError/invalidArgument(_:reason:)`` for fewer than 5 numbers, ones that are not finite, and ones whose
+    ///   squares are not.
     /// - Complexity: O(n³) once.
     public static func variance(of y: [Double]) throws -> Double {
         let n = y.count
@@ -90,6 +105,9 @@ public enum SmootherNoise {
             }
             let score = Double(n) * residual / (freedom * freedom)
             if score < best.score { best = (score, residual / freedom) }
+        }
+        guard best.score.isFinite else {
+            throw LacunaError.invalidArgument("y", reason: "its sum of squares is not finite")
         }
         return best.variance
     }

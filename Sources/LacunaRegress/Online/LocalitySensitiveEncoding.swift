@@ -10,18 +10,20 @@ import LacunaTensor
 /// Zichen Liu, Chao Du, Wee Sun Lee, Min Lin, "Locality Sensitive Sparse Encoding for Learning World Models Online",
 /// arXiv 2401.13034. A coordinate that saturates gets a place of its own here (a stride of `bins + 2`).
 public struct LocalitySensitiveEncoding: Sendable {
+    /// Numbers in an input.
     public let inputs: Int
+    /// Grids.
     public let groups: Int
+    /// Axes of a grid.
     public let perGroup: Int
+    /// Cells along an axis, but for the one where a coordinate saturates.
     public let bins: Int
     /// [inputs, groups · perGroup].
     public let projection: Tensor<Double>
-    /// Added to each projection.
-    public let offsets: [Double]
-
     /// Active features and their weights. Places ascend.
     public struct Code: Sendable, Equatable {
         public var places: [UInt32]
+        /// As many.
         public var weights: [Double]
 
         public init(places: [UInt32], weights: [Double]) {
@@ -41,7 +43,7 @@ public struct LocalitySensitiveEncoding: Sendable {
         inputs: Int, groups: Int = 50, bins: Int = 5, perGroup: Int = 2, scale: Double = 1,
         using generator: inout SeededGenerator
     ) {
-        precondition(inputs > 0 && groups > 0 && bins > 0 && (1...8).contains(perGroup) && scale > 0)
+        precondition(inputs > 0 && groups > 0 && bins > 0 && (1...8).contains(perGroup) && scale > 0 && scale < 1e100)
         var features = groups
         for _ in 0..<perGroup { features *= bins + 2 }
         precondition(features <= Int(Int32.max), "too many features")
@@ -55,7 +57,6 @@ public struct LocalitySensitiveEncoding: Sendable {
                     if abs(x) <= 2 { return x * factor }
                 }
             }, shape: [inputs, axes])
-        offsets = [Double](repeating: 0, count: axes)
     }
 
     /// Number of features, D.
@@ -64,12 +65,20 @@ public struct LocalitySensitiveEncoding: Sendable {
     public var active: Int { groups << perGroup }
     private var cells: Int { (0..<perGroup).reduce(1) { product, _ in product * (bins + 2) } }
 
-    /// - Parameter x: One number an input; they must be finite.
-    public func encode(_ x: [Double]) -> Code {
-        precondition(x.count == inputs, "\(x.count) numbers for \(inputs) inputs")
+    /// - Parameter x: [inputs].
+    /// - Throws: ``LacunaError/invalidArgument(_:reason:)`` for another count and numbers that are not finite.
+    /// - Complexity: O(groups · (inputs · perGroup + 2^perGroup · perGroup)).
+    public func encode(_ x: [Double]) throws -> Code {
+        guard x.count == inputs, x.allSatisfy(\.isFinite) else {
+            throw LacunaError.invalidArgument(
+                "input", reason: "\(x.count) numbers for \(inputs) inputs, or not finite")
+        }
         let axes = groups * perGroup
-        var h = offsets
-        projection.withPointer { p in for i in 0..<inputs { kernels.axpy_f64(x[i], p + i * axes, &h, axes) } }
+        var h = [Double](repeating: 0, count: axes)
+        // Beyond any scale the sigmoid is saturated; sums must not overflow.
+        projection.withPointer { p in
+            for i in 0..<inputs { kernels.axpy_f64(min(max(x[i], -1e150), 1e150), p + i * axes, &h, axes) }
+        }
         let corners = 1 << perGroup
         var code = Code(
             places: [UInt32](repeating: 0, count: groups * corners),

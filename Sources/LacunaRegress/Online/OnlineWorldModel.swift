@@ -14,7 +14,10 @@ public struct OnlineWorldModel: Sendable {
     /// - Parameters:
     ///   - states: Range of every number of a state.
     ///   - actions: Range of every number of an action.
-    ///   - spread: Standard deviation of a projection's input to the sigmoid, for inputs at the ends of their ranges.
+    ///   - groups: Grids of the encoding, of two axes each.
+    ///   - bins: Cells along an axis.
+    ///   - spread: About the standard deviation of a projection, for inputs at the ends of their ranges.
+    ///   - ridge: ε of the learner.
     public init(
         states: [ClosedRange<Double>], actions: [ClosedRange<Double>], groups: Int = 50, bins: Int = 5,
         spread: Double = 2, ridge: Double = 1e-5, using generator: inout SeededGenerator
@@ -27,24 +30,31 @@ public struct OnlineWorldModel: Sendable {
         learner = SparseFollowTheLeader(features: encoding.features, outputs: states.count + 1, ridge: ridge)
     }
 
-    private func code(_ state: [Double], _ action: [Double]) -> LocalitySensitiveEncoding.Code {
-        encoding.encode(zip(state + action, ranges).map { ($0 - $1.middle) / $1.half })
+    private func code(_ state: [Double], _ action: [Double]) throws -> LocalitySensitiveEncoding.Code {
+        guard state.count == states, state.count + action.count == ranges.count else {
+            throw LacunaError.invalidArgument(
+                "state and action",
+                reason: "\(state.count) and \(action.count) numbers for \(states) and \(ranges.count - states)")
+        }
+        return try encoding.encode(zip(state + action, ranges).map { ($0 - $1.middle) / $1.half })
     }
 
     /// The state that follows, and the reward.
-    public func predict(state: [Double], action: [Double]) -> (state: [Double], reward: Double) {
-        let change = learner.predict(code(state, action))
+    ///
+    /// - Throws: ``LacunaError/invalidArgument(_:reason:)`` for other counts and numbers that are not finite.
+    public func predict(state: [Double], action: [Double]) throws -> (state: [Double], reward: Double) {
+        let change = learner.predict(try code(state, action))
         return (zip(state, change).map { $0 + $1 }, change[states])
     }
 
     /// Learns from one transition.
     ///
-    /// - Throws: As ``SparseFollowTheLeader/update(_:target:)``.
+    /// - Throws: ``LacunaError/invalidArgument(_:reason:)`` for other counts and numbers that are not finite, and as
+    ///   ``SparseFollowTheLeader/update(_:target:)``.
     public mutating func learn(state: [Double], action: [Double], next: [Double], reward: Double) throws {
-        precondition(state.count == states && next.count == states && state.count + action.count == ranges.count)
-        guard (state + action).allSatisfy(\.isFinite) else {
-            throw LacunaError.invalidArgument("state and action", reason: "are not finite")
+        guard next.count == states else {
+            throw LacunaError.invalidArgument("next state", reason: "\(next.count) numbers for \(states)")
         }
-        try learner.update(code(state, action), target: zip(next, state).map { $0 - $1 } + [reward])
+        try learner.update(try code(state, action), target: zip(next, state).map { $0 - $1 } + [reward])
     }
 }

@@ -39,8 +39,9 @@ public struct SparseFollowTheLeader: Sendable {
     /// Entries of `A` that are stored.
     public var storedEntries: Int { gram.entries }
 
-    /// `Wᵀφ`.
+    /// `Wᵀφ` [outputs].
     ///
+    /// - Parameter code: Places below ``features``.
     /// - Complexity: O(active · outputs).
     public func predict(_ code: LocalitySensitiveEncoding.Code) -> [Double] {
         var result = [Double](repeating: 0, count: outputs)
@@ -57,12 +58,12 @@ public struct SparseFollowTheLeader: Sendable {
     ///   - target: `outputs` numbers.
     /// - Throws: ``LacunaError/invalidArgument(_:reason:)`` for places out of order or range and for numbers that are not
     ///   finite, without learning anything; ``LacunaError/numerical(operation:reason:)`` if the block is not positive
-    ///   definite, in which case the example counts and the coefficients stay.
+    ///   definite or its solution not finite, in which case the example counts and the coefficients stay.
     /// - Complexity: O(|s|³ + Σ stored entries of the rows `s`), however long the stream.
     public mutating func update(_ code: LocalitySensitiveEncoding.Code, target: [Double]) throws {
         let s = code.places
         guard target.count == outputs, target.allSatisfy(\.isFinite), code.weights.allSatisfy(\.isFinite),
-            zip(s.dropFirst(), s).allSatisfy({ $0 > $1 }), s.last.map({ $0 < UInt32(features) }) ?? true
+            s.count == code.weights.count, isActiveSet(s)
         else {
             throw LacunaError.invalidArgument("example", reason: "its places do not ascend, or it is not finite")
         }
@@ -78,12 +79,22 @@ public struct SparseFollowTheLeader: Sendable {
         try solve(s)
     }
 
-    /// Sets the coefficients of the features `s` to their best values given all others.
+    /// Sets the coefficients of the features `s`, which ascend, to their best values given all others.
     ///
     /// Sweeping it over sets that cover all features converges to ridge regression on everything seen.
+    ///
+    /// - Throws: ``LacunaError/invalidArgument(_:reason:)`` for places out of order or range;
+    ///   ``LacunaError/numerical(operation:reason:)`` as ``update(_:target:)``.
     public mutating func refit(_ s: [UInt32]) throws {
+        guard isActiveSet(s) else {
+            throw LacunaError.invalidArgument("features", reason: "do not ascend below \(features)")
+        }
         guard count > 0, !s.isEmpty else { return }
         try solve(s)
+    }
+
+    private func isActiveSet(_ s: [UInt32]) -> Bool {
+        zip(s.dropFirst(), s).allSatisfy { $0 > $1 } && s.last.map { Int($0) < features } ?? true
     }
 
     private mutating func solve(_ s: [UInt32]) throws {
@@ -112,12 +123,13 @@ public struct SparseFollowTheLeader: Sendable {
             right.withUnsafeMutableBufferPointer { right in
                 guard LinearAlgebra.choleskyInPlace(block.baseAddress!, n: n) else { return false }
                 LinearAlgebra.solveCholesky(block.baseAddress!, n: n, right.baseAddress!, count: outputs)
-                return true
+                return right.allSatisfy(\.isFinite)
             }
         }
         guard solved else {
             throw LacunaError.numerical(
-                operation: "follow the leader", reason: "the block of \(n) features is not positive definite")
+                operation: "follow the leader",
+                reason: "the block of \(n) features is not positive definite, or not finite")
         }
         for (k, place) in s.enumerated() {
             for o in 0..<outputs { coefficients[Int(place) * outputs + o] = right[k * outputs + o] }

@@ -42,8 +42,9 @@ public struct MixtureProposal: Sendable, Equatable {
 
     public var count: Int { weights.count }
 
-    /// `log q / p` for given `log q_j / p`.
+    /// `log q / p` for given `log q_j / p`, one a proposal; -∞ if all exclude what was drawn.
     public func logRatio(_ logRatios: [Double]) -> Double {
+        precondition(logRatios.count == count)
         let largest = logRatios.max() ?? 0
         guard largest > -.infinity else { return -.infinity }
         return largest
@@ -58,7 +59,7 @@ public struct MixtureProposal: Sendable, Equatable {
     }
 
     /// `q_j(u | past) / q(u | past)` at every critical step: each has mean 1 given the past, however the past decided that
-    /// there would be another step.
+    /// there would be another step, if some proposal excludes nothing that another may draw.
     func stepControls(_ test: ScenarioTest) -> [[Double]] {
         var past = [Double](repeating: 0, count: count)
         return test.logRatios.map { step in

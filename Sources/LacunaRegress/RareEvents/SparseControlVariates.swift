@@ -20,7 +20,8 @@ public struct SparseControlVariates: Sendable {
         /// A `β` for each stratum.
         case stratified(Strata)
         /// Controls step by step: the `m`-th critical step of a scenario has coefficients of its own, for the first so many
-        /// steps. Each control has mean 0 given the past, so it does not matter what decides how many there are.
+        /// steps (1 or more). Each control has mean 0 given the past, so it does not matter what decides how many there are.
+        /// One proposal has to exclude nothing, such as the natural distribution.
         case stepwise(steps: Int)
     }
 
@@ -32,6 +33,10 @@ public struct SparseControlVariates: Sendable {
         public let means: [[Double]]
 
         /// Strata that are decided before anything is drawn from a proposal, so that ratios have mean 1 within each.
+        ///
+        /// - Parameters:
+        ///   - probabilities: Of each stratum.
+        ///   - proposals: How many there are.
         public init(probabilities: [Double], proposals: Int) {
             self.probabilities = probabilities
             means = probabilities.map { _ in [Double](repeating: 1, count: proposals) }
@@ -41,8 +46,14 @@ public struct SparseControlVariates: Sendable {
         ///
         /// - Parameter proposals: `proposals[j][l]`: the probability of stratum `l` under proposal `j`, which can be simulated
         ///   without a single test.
-        public init(proposals: [[Double]], mixture: MixtureProposal) {
+        /// - Throws: ``LacunaError/invalidArgument(_:reason:)`` if there are not as many probabilities for every proposal of the
+        ///   mixture.
+        public init(proposals: [[Double]], mixture: MixtureProposal) throws {
             let count = proposals.first?.count ?? 0
+            guard proposals.count == mixture.count, proposals.allSatisfy({ $0.count == count }) else {
+                throw LacunaError.invalidArgument(
+                    "proposals", reason: "\(proposals.map(\.count)) probabilities for \(mixture.count) proposals")
+            }
             let probabilities = (0..<count).map { l in
                 zip(mixture.weights, proposals).reduce(0) { $0 + $1.0 * $1.1[l] }
             }
@@ -56,6 +67,7 @@ public struct SparseControlVariates: Sendable {
     public struct Estimate: Sendable, Equatable {
         /// The mean outcome under the natural distribution.
         public var rate: Double
+        /// Of ``rate``; ∞ where tests are no more than coefficients, so that the regression leaves nothing to judge it by.
         public var standardError: Double
         /// Share of the variance of `Y` that the controls explain, of the tests that they were used for.
         public var explained: Double
@@ -74,10 +86,10 @@ public struct SparseControlVariates: Sendable {
 
     public var mixture: MixtureProposal
     public var adjustment: Adjustment
-    /// Coefficients come from the other half of the tests, which makes the estimate exactly unbiased; otherwise from all
-    /// tests, with a bias that vanishes like 1/n.
+    /// Coefficients come from the other half of the tests, or from the other strata where a stratum has too few, which makes
+    /// the estimate exactly unbiased; otherwise from all tests, with a bias that vanishes like 1/n.
     public var crossFitting: Bool
-    /// Tests for each coefficient that a stratum must have.
+    /// Tests for each coefficient that a stratum must have to get coefficients of its own.
     public var testsPerCoefficient: Int
 
     public init(
@@ -92,7 +104,8 @@ public struct SparseControlVariates: Sendable {
     }
 
     /// - Throws: ``LacunaError/invalidArgument(_:reason:)`` for fewer than 4 tests, ratios for another number of proposals,
-    ///   numbers that are not finite, strata that do not exist, and a stratum that may happen with fewer than 2 tests;
+    ///   numbers that are not finite, strata that do not exist or cannot happen, probabilities of strata that are negative or do
+    ///   not sum to 1 (within 1e-6), a stratum that may happen with fewer than 2 tests, and fewer than 1 step;
     ///   ``LacunaError/numerical(operation:reason:)`` if the least-squares problem cannot be decomposed.
     public func estimate(_ tests: [ScenarioTest]) throws -> Estimate {
         let count = mixture.count
@@ -111,7 +124,8 @@ public struct SparseControlVariates: Sendable {
             throw LacunaError.invalidArgument("tests", reason: "a scenario is impossible under the mixture")
         }
         let sum = ratios.reduce(0) { $0 + $1.weight }
-        let effective = sum * sum / ratios.reduce(0) { $0 + $1.weight * $1.weight }
+        let squares = ratios.reduce(0) { $0 + $1.weight * $1.weight }
+        let effective = squares > 0 ? sum * sum / squares : 0
         func estimate(_ mean: AdjustedMean, _ pooled: [Int]) -> Estimate {
             Estimate(
                 rate: mean.value, standardError: mean.variance.squareRoot(), explained: mean.explained,
@@ -122,7 +136,9 @@ public struct SparseControlVariates: Sendable {
         case .global:
             let controls = ratios.map { $0.controls.map { $0 - 1 } }
             return estimate(try AdjustedMean(y, controls: controls, crossFitting: crossFitting), [])
-        case .stepwise(let steps):
+        case .stepwise(let most):
+            guard most > 0 else { throw LacunaError.invalidArgument("adjustment", reason: "by \(most) steps") }
+            let steps = min(most, tests.reduce(0) { max($0, $1.logRatios.count) })
             let controls = tests.map { test in
                 let known = mixture.stepControls(test).prefix(steps).flatMap { $0.map { $0 - 1 } }
                 return known + [Double](repeating: 0, count: max(0, steps * count - known.count))
@@ -141,8 +157,16 @@ public struct SparseControlVariates: Sendable {
         guard strata.means.allSatisfy({ $0.count == mixture.count }) else {
             throw LacunaError.invalidArgument("strata", reason: "have not \(mixture.count) means each")
         }
-        if let wrong = tests.first(where: { !(0..<total).contains($0.stratum) }) {
-            throw LacunaError.invalidArgument("tests", reason: "stratum \(wrong.stratum) of \(total)")
+        guard strata.probabilities.allSatisfy({ $0 >= 0 }), abs(strata.probabilities.reduce(0, +) - 1) <= 1e-6,
+            strata.means.allSatisfy({ $0.allSatisfy(\.isFinite) })
+        else {
+            throw LacunaError.invalidArgument("strata", reason: "\(strata.probabilities) do not sum to 1")
+        }
+        if let wrong = tests.first(where: {
+            !(0..<total).contains($0.stratum) || strata.probabilities[$0.stratum] == 0
+        }) {
+            throw LacunaError.invalidArgument(
+                "tests", reason: "stratum \(wrong.stratum) of \(total), or one that cannot happen")
         }
         let centred = zip(tests, h).map { test, h in zip(h, strata.means[test.stratum]).map { $0 - $1 } }
         let members = (0..<total).map { l in tests.indices.filter { tests[$0].stratum == l } }
@@ -155,25 +179,24 @@ public struct SparseControlVariates: Sendable {
             left += probability * mean.residual
             before += probability * mean.spread
         }
-        for l in 0..<total where strata.probabilities[l] > 0 && !small.contains(l) {
-            add(
-                try AdjustedMean(
-                    members[l].map { y[$0] }, controls: members[l].map { centred[$0] }, crossFitting: crossFitting),
-                strata.probabilities[l])
-        }
-        if !small.isEmpty {
-            // Too few to learn from: they share the coefficients of all tests.
-            let everything = try AdjustedMean(y, controls: centred, crossFitting: false)
-            for l in small {
-                guard members[l].count >= 2 else {
-                    throw LacunaError.invalidArgument(
-                        "tests", reason: "stratum \(l) has \(members[l].count) tests; 2 are needed")
-                }
-                add(
-                    AdjustedMean(
-                        members[l].map { y[$0] }, controls: members[l].map { centred[$0] },
-                        coefficients: everything.coefficients), strata.probabilities[l])
+        // With too few tests to learn from, a stratum shares the coefficients of all tests.
+        let everything =
+            small.isEmpty || crossFitting ? nil : try AdjustedMean(y, controls: centred, crossFitting: false)
+        for l in 0..<total where strata.probabilities[l] > 0 {
+            guard members[l].count >= 2 else {
+                throw LacunaError.invalidArgument(
+                    "tests", reason: "stratum \(l) has \(members[l].count) tests; 2 are needed")
             }
+            let (results, controls) = (members[l].map { y[$0] }, members[l].map { centred[$0] })
+            guard small.contains(l) else {
+                add(try AdjustedMean(results, controls: controls, crossFitting: crossFitting), strata.probabilities[l])
+                continue
+            }
+            let others = crossFitting ? tests.indices.filter { tests[$0].stratum != l } : []
+            let shared =
+                try everything?.coefficients
+                ?? AdjustedMean.leastSquares(others.map { y[$0] }, others.map { centred[$0] }).beta
+            add(AdjustedMean(results, controls: controls, coefficients: shared), strata.probabilities[l])
         }
         let mean = AdjustedMean(value: value, variance: variance, residual: left, spread: before)
         return estimate(mean, small)
@@ -183,7 +206,7 @@ public struct SparseControlVariates: Sendable {
 /// `mean(y - βᵀc)` for controls `c` of mean 0, and how far it may be off.
 struct AdjustedMean {
     var value: Double
-    /// Of `value`.
+    /// Of `value`; ∞ without a degree of freedom left.
     var variance: Double
     /// Variance of one adjusted number, and of one unadjusted one.
     var residual: Double
@@ -222,10 +245,10 @@ struct AdjustedMean {
             }
             (value, residual) = Self.moments((0..<n).map { adjusted($0, fitted[1 - $0 % 2]) }, freedom: n - 1)
         } else {
-            (value, residual) = Self.moments(
-                (0..<n).map { adjusted($0, beta) }, freedom: max(n - 1 - rank, 1))
+            (value, residual) = Self.moments((0..<n).map { adjusted($0, beta) }, freedom: n - 1 - rank)
         }
-        variance = residual / Double(n)
+        // A regression that reproduces all results says nothing about the next one.
+        variance = crossFitting || rank == 0 || n > rank + 1 ? residual / Double(n) : .infinity
     }
 
     private static func moments(_ x: [Double], freedom: Int) -> (mean: Double, variance: Double) {
@@ -234,7 +257,7 @@ struct AdjustedMean {
     }
 
     /// `β` of `y` on controls and a constant: the shortest solution, as controls are linearly dependent by construction.
-    private static func leastSquares(_ y: [Double], _ controls: [[Double]]) throws -> (beta: [Double], rank: Int) {
+    static func leastSquares(_ y: [Double], _ controls: [[Double]]) throws -> (beta: [Double], rank: Int) {
         let (n, k) = (y.count, controls.first?.count ?? 0)
         if k == 0 || n < 2 { return ([Double](repeating: 0, count: k), 0) }
         let mean = (0..<k).map { j in controls.reduce(0) { $0 + $1[j] } / Double(n) }

@@ -27,7 +27,7 @@ public struct GaussianSketch: Sketch {
         let c = x.columns
         var result = Tensor<Double>(zeros: [rows, c])
         let deviation = 1 / Double(rows).squareRoot()
-        // Bands of rows with a stream each: a band of the map is never larger than a megabyte.
+        // Bands of rows with a stream each: a band of the map is a megabyte at most, or one row.
         let band = max(1, min(rows, (1 << 17) / inputRows))
         result.withMutablePointer { out in
             x.withPointer { x in
@@ -119,6 +119,8 @@ public struct SparseSketch: Sketch {
 /// Entries `±√(q/rows)` with probability `1/q`, 0 otherwise: most of a dense projection left out.
 ///
 /// Ping Li, Trevor Hastie, Kenneth Church, "Very Sparse Random Projections", KDD 2006, who propose `q = √inputRows`.
+///
+/// - Complexity: O(rows · inputRows / q · columns) in expectation.
 public struct VerySparseProjection: Sketch {
     public let rows, inputRows: Int
     /// q, 1 or more.
@@ -139,10 +141,15 @@ public struct VerySparseProjection: Sketch {
         result.withMutablePointer { out in
             x.withPointer { x in
                 var generator = SeededGenerator(seed: seed, stream: 0x5BA25E)
-                for i in 0..<inputRows {
-                    for r in 0..<rows where generator.uniform() * rarity < 1 {
-                        kernels.axpy_f64(generator.next() % 2 == 0 ? size : -size, x + i * c, out + r * c, c)
-                    }
+                // From one entry to the next: gaps are geometric.
+                let denser = min(logarithm(1 - 1 / rarity), -1e-300)
+                var at = 0.0
+                while true {
+                    if rarity > 1 { at += (logarithm(1 - generator.uniform()) / denser).rounded(.down) }
+                    guard at < Double(rows * inputRows) else { break }
+                    let (i, r) = Int(at).quotientAndRemainder(dividingBy: rows)
+                    kernels.axpy_f64(generator.next() % 2 == 0 ? size : -size, x + i * c, out + r * c, c)
+                    at += 1
                 }
             }
         }

@@ -3,19 +3,25 @@ import LacunaTensor
 /// Least squares of tall matrices by a sketch: solved for the sketch alone, or with the sketch as preconditioner for the whole.
 public enum SketchedLeastSquares {
     public struct Result: Sendable {
+        /// One a column of `A`.
         public let coefficients: [Double]
         /// `‖A x - b‖` on the whole matrix.
         public let residual: Double
         /// Steps of the iteration; 0 if there was none.
         public let iterations: Int
+        /// Whether the iteration met its tolerance rather than its bound; true if there was none.
         public let converged: Bool
     }
 
     /// `argmin ‖S A x - S b‖`: residuals come within a factor of the best, single coefficients as near as the kind of sketch
     /// allows. If the sketch loses a direction of the columns, the shortest of the minimisers.
     ///
+    /// - Parameters:
+    ///   - a: `A` [n, d].
+    ///   - b: [n].
+    ///   - sketch: Of n rows, to d or more.
     /// - Throws: ``LacunaError/invalidArgument(_:reason:)`` for shapes that do not match and fewer rows in the sketch than
-    ///   columns; ``LacunaError/numerical(operation:reason:)`` for numbers that are not finite.
+    ///   columns; ``LacunaError/numerical(operation:reason:)`` for numbers that are not finite or whose squares are not.
     public static func solve(
         _ a: Tensor<Double>, _ b: [Double], sketch: some Sketch
     ) throws -> Result {
@@ -29,8 +35,7 @@ public enum SketchedLeastSquares {
             for (k, value) in s.enumerated() where value > 1e-13 * s[0] { scaled[k, 0] = inner[k, 0] / value }
             x = vt.multiplied(by: scaled, transposed: true).scalars
         }
-        try requireFinite(x)
-        return Result(coefficients: x, residual: residual(a, b, x), iterations: 0, converged: true)
+        return Result(coefficients: x, residual: try residual(a, b, x), iterations: 0, converged: true)
     }
 
     /// `argmin ‖A x - b‖` by LSQR on `A R⁻¹`, where `R` is the triangle of the sketch: as exact as asked for, in a number of
@@ -40,8 +45,13 @@ public enum SketchedLeastSquares {
     /// 2008; Christopher Paige, Michael Saunders, "LSQR: An Algorithm for Sparse Linear Equations and Sparse Least Squares",
     /// ACM TOMS 1982.
     ///
+    /// - Parameters:
+    ///   - a: `A` [n, d].
+    ///   - b: [n].
+    ///   - sketch: Of n rows, to d or more.
+    ///   - tolerance: Bound on `‖(A R⁻¹)ᵀ r‖ / (‖A R⁻¹‖ ‖r‖)`, and on `‖r‖ / ‖b‖` for systems with a solution.
+    ///   - maximumIterations: Bound on the steps; ``Result/converged`` tells whether they sufficed.
     /// - Throws: As the other, and ``LacunaError/numerical(operation:reason:)`` if the sketch loses a direction of the columns.
-    /// - Parameter tolerance: Bound on `‖(A R⁻¹)ᵀ r‖ / (‖A R⁻¹‖ ‖r‖)`, and on `‖r‖ / ‖b‖` for systems with a solution.
     public static func solve(
         _ a: Tensor<Double>, _ b: [Double], preconditionedBy sketch: some Sketch, tolerance: Double = 1e-13,
         maximumIterations: Int = 200
@@ -59,15 +69,15 @@ public enum SketchedLeastSquares {
         }
         func backward(_ u: [Double]) -> [Double] {
             let g = a.multiplied(by: Tensor(u, shape: [n, 1]), transposed: true)
-            return transposedSolve(r, g.scalars)
+            return r.solveTriangular(g, lower: false, transposed: true).scalars
         }
         func norm(_ v: [Double]) -> Double { v.reduce(0) { $0 + $1 * $1 }.squareRoot() }
         // From the sketch's own solution.
         var z = q.multiplied(by: right, transposed: true).scalars
-        try requireFinite(z)
         let fitted = forward(z)
         var u = zip(b, fitted).map { $0 - $1 }
         var beta = norm(u)
+        guard beta.isFinite else { throw notFinite }
         let scale = max(norm(b), .leastNormalMagnitude)
         var (iterations, converged) = (0, beta <= tolerance * scale)
         if !converged {
@@ -104,8 +114,7 @@ public enum SketchedLeastSquares {
             }
         }
         let x = r.solveTriangular(Tensor(z, shape: [d, 1]), lower: false).scalars
-        try requireFinite(x)
-        return Result(coefficients: x, residual: residual(a, b, x), iterations: iterations, converged: converged)
+        return Result(coefficients: x, residual: try residual(a, b, x), iterations: iterations, converged: converged)
     }
 
     private static func factor(
@@ -123,24 +132,22 @@ public enum SketchedLeastSquares {
         let small = sketch.apply(a)
         let right = sketch.apply(Tensor(b, shape: [b.count, 1]))
         let (q, r) = try small.qr()
-        let largest = (0..<a.columns).reduce(0) { max($0, abs(r[$1, $1])) }
-        let isRegular = largest > 0 && (0..<a.columns).allSatisfy { abs(r[$0, $0]) > 1e-13 * largest }
+        // A column's distance from those before it, measured by the column itself: scales of columns do not matter.
+        let isRegular = (0..<a.columns).allSatisfy { j in
+            abs(r[j, j]) > 1e-13 * (0...j).reduce(0) { $0 + r[$1, j] * r[$1, j] }.squareRoot()
+        }
         return (q, r, right, isRegular)
     }
 
-    /// `R⁻ᵀ g` for upper triangular `R`.
-    private static func transposedSolve(_ r: Tensor<Double>, _ g: [Double]) -> [Double] {
-        r.transposed().solveTriangular(Tensor(g, shape: [g.count, 1]), lower: true).scalars
-    }
+    private static let notFinite = LacunaError.numerical(
+        operation: "sketched least squares", reason: "the result is not finite")
 
-    private static func residual(_ a: Tensor<Double>, _ b: [Double], _ x: [Double]) -> Double {
+    /// - Throws: ``LacunaError/numerical(operation:reason:)`` if it is not finite, as with any coefficient, entry of the matrix or
+    ///   target that is not: a sparse sketch may have passed over the row.
+    private static func residual(_ a: Tensor<Double>, _ b: [Double], _ x: [Double]) throws -> Double {
         let fitted = a.multiplied(by: Tensor(x, shape: [x.count, 1])).scalars
-        return zip(b, fitted).reduce(0) { $0 + ($1.0 - $1.1) * ($1.0 - $1.1) }.squareRoot()
-    }
-
-    private static func requireFinite(_ x: [Double]) throws {
-        if !x.allSatisfy({ $0.isFinite }) {
-            throw LacunaError.numerical(operation: "sketched least squares", reason: "the result is not finite")
-        }
+        let result = zip(b, fitted).reduce(0) { $0 + ($1.0 - $1.1) * ($1.0 - $1.1) }.squareRoot()
+        guard result.isFinite else { throw notFinite }
+        return result
     }
 }

@@ -41,11 +41,12 @@ struct FollowingScenario {
     private let values: [Table]
     /// Danger below which a step is not critical.
     private let threshold: Double
-    /// Share of the natural distribution in every proposal.
-    private let natural = 0.1
+    /// Share of the natural distribution in every step of every proposal.
+    private let natural: Double
 
-    init(surrogates: [Driver], threshold: Double = 1e-5) throws {
+    init(surrogates: [Driver], threshold: Double = 1e-5, natural: Double = 0.1) throws {
         self.surrogates = surrogates
+        self.natural = natural
         self.threshold = threshold
         let count = surrogates.count
         mixture = try MixtureProposal(weights: [0.1] + [Double](repeating: 0.9 / Double(count), count: count))

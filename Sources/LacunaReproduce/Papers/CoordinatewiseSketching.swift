@@ -11,8 +11,9 @@ struct CoordinatewiseSketchingReproduction: Reproduction {
         + "hashing sketches cannot, although they keep the residual."
 
     func run(_ context: ReproductionContext) throws -> Outcome {
-        let (n, d, m) = context.quick ? (4096, 64, 1024) : (8192, 128, 2048)
-        let seeds = context.quick ? 6 : 48
+        let (n, d, m) = (context.quick ? 4096 : 8192, 128, 2048)
+        // CountSketch either fails or is exact: it takes many draws to see on which side its median is. They are cheap.
+        let (seeds, hashed) = context.quick ? (8, 200) : (48, 400)
         let outliers = 16
         let epsilon = (Double(d) / Double(m)).squareRoot()
         // The identity over zeros; the target is of 16 rows that no column reaches, so that the best coefficients are 0.
@@ -21,23 +22,25 @@ struct CoordinatewiseSketchingReproduction: Reproduction {
         let names = ["CountSketch", "OSNAP-4", "Gaussian", "Hadamard", "Gaussian-pooled Hadamard", "very sparse"]
         var errors = [[Double]](repeating: [], count: names.count)
         var residuals = [Double](repeating: 0, count: names.count)
-        for seed in 0..<seeds {
+        for seed in 0..<hashed {
             var generator = SeededGenerator(seed: context.seed &* 100 &+ UInt64(seed), stream: 11)
             var b = [Double](repeating: 0, count: n)
             for row in (d..<n).shuffled(using: &generator).prefix(outliers) {
                 b[row] = (generator.next() % 2 == 0 ? 1 : -1) / Double(outliers).squareRoot()
             }
             let draw = generator.next()
-            let sketches: [any Sketch] = [
-                SparseSketch(rows: m, inputRows: n, seed: draw),
-                SparseSketch(rows: m, inputRows: n, nonzeros: 4, seed: draw),
-                GaussianSketch(rows: m, inputRows: n, seed: draw),
-                HadamardSketch(rows: m, inputRows: n, seed: draw),
-                PooledHadamardSketch(rows: m, inputRows: n, seed: draw),
-                VerySparseProjection(rows: m, inputRows: n, seed: draw),
-            ]
+            var sketches: [any Sketch] = [SparseSketch(rows: m, inputRows: n, seed: draw)]
+            if seed < seeds {
+                sketches += [
+                    SparseSketch(rows: m, inputRows: n, nonzeros: 4, seed: draw),
+                    GaussianSketch(rows: m, inputRows: n, seed: draw),
+                    HadamardSketch(rows: m, inputRows: n, seed: draw),
+                    PooledHadamardSketch(rows: m, inputRows: n, seed: draw),
+                    VerySparseProjection(rows: m, inputRows: n, seed: draw),
+                ]
+            }
             for (k, sketch) in sketches.enumerated() {
-                try context.progress.report("sketching", seed * names.count + k, of: seeds * names.count)
+                try context.progress.report("sketching", seed, of: hashed)
                 let found = try SketchedLeastSquares.solve(a, b, sketch: sketch)
                 // ‖A x* - b‖ = 1 and ‖A⁺‖ = 1.
                 errors[k].append(Double(d).squareRoot() * found.coefficients.reduce(0) { max($0, abs($1)) })
@@ -46,7 +49,7 @@ struct CoordinatewiseSketchingReproduction: Reproduction {
         }
         let medians = errors.map { values in
             let sorted = values.sorted()
-            return (sorted[(seeds - 1) / 2] + sorted[seeds / 2]) / 2
+            return (sorted[(sorted.count - 1) / 2] + sorted[sorted.count / 2]) / 2
         }
         var rows: [Measurement] = []
         for (k, name) in names.enumerated() {
@@ -59,7 +62,7 @@ struct CoordinatewiseSketchingReproduction: Reproduction {
         return Outcome(
             setting:
                 "A = [I; 0] of \(n) × \(d), a target on \(outliers) rows outside of it, \(m) rows of the sketch "
-                + "(ε = √(d/m) = \(epsilon)), \(seeds) draws",
+                + "(ε = √(d/m) = \(epsilon)), \(seeds) draws, \(hashed) of CountSketch",
             measurements: rows,
             checks: [
                 Check(
@@ -82,8 +85,9 @@ struct CoordinatewiseSketchingReproduction: Reproduction {
                     + "conclusion fails. For the plain Hadamard sketch the proved number of rows stays ε⁻² d^(1+o(1)).",
                 "Their repaired sketch, the Gaussian-pooled transform, has the guarantee with ε⁻² d log(d/δ) rows. Here it is "
                     + "measured with 4n rows of the transform rather than the d² log² that the proof asks for each pool.",
-                "CountSketch fails by collisions of a column's row with one of the target's, in about 63 % of draws: its median over a "
-                    + "dozen draws can fall between failing and exact ones, which is why there are more.",
+                "CountSketch fails by collisions of a column's row with one of the target's. One of the 16 meets a column that shares "
+                    + "its place with no other in 62 % of draws, so that the median is the whole error, √(d / 16), but that of a "
+                    + "few dozen draws may not be, which is why there are more.",
                 "What is reproduced is the separation of dense from hashing sketches on this instance, for the plain transform as "
                     + "an observation only.",
             ])

@@ -33,7 +33,7 @@ struct SparseKernelsReproduction: Reproduction {
             for (next, last) in zip(central.objectives.dropFirst(), central.objectives) {
                 rises = max(rises, (next - last) / abs(last))
             }
-            add("objective", central.objectives[299])
+            add("objective", central.objectives.last ?? .nan)
             add("active", Double(central.active().count))
             add("near", Self.near(central.weights))
             add(
@@ -95,11 +95,13 @@ struct SparseKernelsReproduction: Reproduction {
                     "and below that of a squared exponential kernel", value("error"), .less,
                     value("squared exponential")),
                 Check("agents err at most twice as much", value("agents error"), .atMost, 2 * value("error")),
-                Check("their kernel is as sparse", value("agents active"), .atMost, 30),
+                Check("they keep at most 30 components", value("agents active"), .atMost, 30),
                 Check("quantising adds less than half", value("quantised error"), .less, 1.5 * value("agents error")),
                 Check("and most messages become 0", value("quantised messages"), .less, 0.5),
             ],
             notes: [
+                "Of the authors' comparisons only the squared exponential kernel is run, with the likelihood's best scale and length; "
+                    + "a spectral mixture with learnt frequencies is not.",
                 "The authors solve blocks of cone programs; here each weight has a scalar problem of its own, with the same "
                     + "stationary points. Their data (CO₂, ECG, unemployment) were not run.",
                 "Agents hold consecutive times. Were each given every third, all would see the aliases of the frequencies, and "

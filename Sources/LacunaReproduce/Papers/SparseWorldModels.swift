@@ -86,10 +86,10 @@ struct SparseWorldModelsReproduction: Reproduction {
         }
 
         /// Mean squared error over outputs and test points.
-        func error(_ predict: ([Double]) -> [Double]) -> Double {
+        func error(_ predict: ([Double]) throws -> [Double]) rethrows -> Double {
             var sum = 0.0
             for (x, y) in zip(testInputs, testTargets) {
-                for (found, truth) in zip(predict(x), y) { sum += (found - truth) * (found - truth) }
+                for (found, truth) in zip(try predict(x), y) { sum += (found - truth) * (found - truth) }
             }
             return sum / Double(testInputs.count * testTargets[0].count)
         }
@@ -101,7 +101,7 @@ struct SparseWorldModelsReproduction: Reproduction {
         var random = SeededGenerator(seed: context.seed &* 100 &+ UInt64(seed), stream: 40)
         let encoding = LocalitySensitiveEncoding(inputs: 2, groups: groups, bins: bins, using: &random)
         var learner = SparseFollowTheLeader(features: encoding.features, outputs: 1)
-        let codes = stream.inputs.map(encoding.encode)
+        let codes = try stream.inputs.map(encoding.encode)
         for (code, target) in zip(codes, stream.targets) { try learner.update(code, target: target) }
         // Ridge regression through the kernel: W = Φᵀ(ΦΦᵀ + tεI)⁻¹ y.
         let (n, d) = (codes.count, encoding.features)
@@ -116,9 +116,9 @@ struct SparseWorldModelsReproduction: Reproduction {
         let dual = try kernel.solvePositiveDefinite(Tensor(stream.targets.flatMap { $0 }, shape: [n, 1]))
         let w = phi.multiplied(by: dual, transposed: true).scalars
         return (
-            stream.error { learner.predict(encoding.encode($0)) },
-            stream.error { x in
-                let code = encoding.encode(x)
+            try stream.error { learner.predict(try encoding.encode($0)) },
+            try stream.error { x in
+                let code = try encoding.encode(x)
                 return [zip(code.places, code.weights).reduce(0) { $0 + $1.1 * w[Int($1.0)] }]
             }
         )
@@ -206,10 +206,10 @@ struct SparseWorldModelsReproduction: Reproduction {
         var learner = SparseFollowTheLeader(features: encoding.features, outputs: 4)
         for (i, (x, y)) in zip(stream.inputs, stream.targets).enumerated() {
             if i % 100 == 0 { try context.progress.report("following a pendulum", i, of: count) }
-            try learner.update(encoding.encode(x), target: y)
+            try learner.update(try encoding.encode(x), target: y)
         }
         return (
-            stream.error { learner.predict(encoding.encode($0)) },
+            try stream.error { learner.predict(try encoding.encode($0)) },
             try Self.network(stream, shuffled: false, replay: 31, context, 0),
             try Self.network(stream, shuffled: false, context, 0)
         )

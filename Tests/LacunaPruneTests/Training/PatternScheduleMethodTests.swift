@@ -46,6 +46,24 @@ import Testing
         let inputs = StraightThroughView.mask(weight.value, .nm(n: 2, m: 4))
         #expect(y.value == x.value.multiplied(by: inputs.applied(to: weight.value), otherTransposed: true))
         #expect(weight.gradient!.scalars.allSatisfy { $0 != 0 })
+        // Backward only: forward the weight is dense, in evaluation too, and costs what a dense one does.
+        let half = StraightThroughView(nil, backward: .nm(n: 2, m: 4, axis: .output))
+        #expect(half.multiplyAdds(weight) == 96)
+        let dense = x.value.multiplied(by: weight.value, otherTransposed: true)
+        for isTraining in [true, false] {
+            let tape = Tape<Float>()
+            tape.isTraining = isTraining
+            let input = tape.variable(x.value)
+            let (forward, backward) = half.weights(weight.on(tape))
+            let output = input.linear(forward, backward: backward)
+            #expect(output.value == dense && (backward != nil) == isTraining)
+            tape.backward(from: (output * tape.constant(dy)).sum())
+            let through = isTraining ? expected : dy.multiplied(by: weight.value)
+            #expect(zip(input.gradient!.scalars, through.scalars).allSatisfy { abs($0 - $1) < 1e-5 })
+        }
+        let straight = network()
+        try train(straight, hooks: [BDWP(n: 2, m: 4, isBackwardOnly: true)], steps: 10)
+        #expect(straight.layers[0].dense!.mask == nil && straight.layers[0].dense!.view == nil)
         #expect(try BDWP(n: 2, m: 8).computeRatio == 0.5)
         let model = network()
         try train(model, hooks: [BDWP(n: 2, m: 4)], steps: 10)
@@ -167,7 +185,15 @@ import Testing
         #expect(abs(wide.value(normal + normal) - wide.value(normal)) < 1e-9)
         #expect(wide.value(normal + [0, 0, 0]) > wide.value(normal))
         #expect(wide.pruneShare(index: 0.99) == 0.9 && wide.pruneShare(index: 0) == 0)
+        // Far exponents, and numbers near the ends of their range.
+        let far = try PQIndex(p: 0.01, q: 200)
+        #expect(
+            far.value(constant.map { 1e-12 * $0 }) < 1e-9 && abs(far.value(normal + normal) - far.value(normal)) < 1e-9)
+        #expect(far.value(normal) > 0.5 && far.value(normal) < 1)
+        #expect(abs(wide.value(normal.map { 1e-30 * $0 }) - wide.value(normal)) < 1e-6)
+        #expect(wide.value([1, .infinity]).isNaN && wide.value([.nan, 1]).isNaN && wide.value([]) == 0)
         #expect(throws: LacunaError.self) { try PQIndex(p: 2, q: 2) }
+        #expect(throws: LacunaError.self) { try PQIndex(p: 1, q: .infinity) }
     }
 
     @Test func iterativePruningIsGlobalAndExact() throws {
@@ -198,8 +224,15 @@ import Testing
         )
         try SparseModelSoup.average([a, a], into: target)
         #expect(target.layers.map { $0.weight.densified() } == a.layers.map { $0.weight.densified() })
-        b.layers[0].dense!.mask = nil
-        #expect(throws: LacunaError.self) { try SparseModelSoup.average([a, b], into: target) }
+        #expect(throws: LacunaError.self) { try SparseModelSoup.average([], into: target) }
+        // What cannot be averaged leaves the target as it was, also where only the last layer differs.
+        b.layers[2].dense!.mask = Mask(rows: 2, columns: 16) { ($0 + $1) % 2 == 0 }
+        #expect(throws: LacunaError.self) { try SparseModelSoup.average([b, a], into: target) }
+        #expect(target.layers.map { $0.weight.densified() } == a.layers.map { $0.weight.densified() })
+        var generator = SeededGenerator(seed: 1)
+        let longer = MLP(widths: [20, 24, 16, 2, 2], using: &generator)
+        longer.layers[0].dense!.mask = mask
+        #expect(throws: LacunaError.self) { try SparseModelSoup.average([a, longer], into: target) }
     }
 
     @Test func greedySoups() throws {
@@ -214,6 +247,9 @@ import Testing
         #expect(try SparseModelSoup.greedy([a, b, c], into: target, score: nearThree) == [0])
         #expect(target.layers.map { $0.weight.densified() } == a.layers.map { $0.weight.densified() })
         #expect(throws: LacunaError.self) { try SparseModelSoup.greedy([], into: target, score: score) }
+        // A score that is not a number is the worst.
+        func broken(_ model: MLP) -> Double { model === c ? .nan : score(model) }
+        #expect(try SparseModelSoup.greedy([c, b, a], into: target, score: broken) == [1, 2])
     }
 
     @Test func recalibratedNorms() {
@@ -247,6 +283,14 @@ import Testing
         #expect(agree(try prox(0.5, 2), [2, -1.125, 0.625, 0, 0]))
         #expect(agree(try prox(1, 5), [1.5, -1, 0.75, 0.25, -0.05]))
         let norms = [3, 2, 1.5, 0.5, 0.1]
+        // Groups that have nearly, or just, vanished beside others of any size.
+        for tiny in [0, 5e-324, 1e-310, 1e-30] {
+            let u = try GroupEnvelope(k: 2).weights(norms: [3, 2, 1.5, 0.5, tiny, 0], lambda: 1)
+            let exact = try GroupEnvelope(k: 2).weights(norms: [3, 2, 1.5, 0.5], lambda: 1)
+            #expect(zip(u, exact + [0, 0]).allSatisfy { abs($0 - $1) < 1e-12 })
+        }
+        let faint = try GroupEnvelope(k: 1).weights(norms: [1e-310, 0, 1e-310], lambda: 1)
+        #expect(faint.allSatisfy(\.isFinite) && faint[1] == 0)
         #expect(abs(try GroupEnvelope(k: 1).value(norms: norms) - 25.205) < 1e-9)
         #expect(abs(try GroupEnvelope(k: 2).value(norms: norms) - 12.6025) < 1e-9)
         #expect(abs(try GroupEnvelope(k: 5).value(norms: norms) - 7.755) < 1e-9)

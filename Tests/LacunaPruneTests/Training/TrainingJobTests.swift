@@ -26,7 +26,9 @@ import Testing
         "sparse-ift": "sparsity = 0.75\ninterval = 4", "quick-selection": "hidden = 20\ndensity = 1.5",
     ]
 
-    private func job(_ name: String, extra: String = "", schedule: String = "") throws -> TrainingJob {
+    private func job(
+        _ name: String, extra: String = "", only: String? = nil, schedule: String = ""
+    ) throws -> TrainingJob {
         let model = name == "quick-selection" ? "" : "[model]\nkind = \"mlp\"\nhidden = [16, 16]"
         return try TrainingJob(
             ConfigurationFile(
@@ -38,7 +40,7 @@ import Testing
                     \(model)
                     [method]
                     name = "\(name)"
-                    \(Self.options[name] ?? "")
+                    \(only ?? Self.options[name] ?? "")
                     \(extra)
                     [optimizer]
                     learning_rate = 0.01
@@ -284,6 +286,15 @@ import Testing
         #expect(message("soup", "copies = 0").contains("line"))
         #expect(message("quick-selection", "exchange = 1.5").contains("line"))
         #expect(message("random-search", "trials = 0").contains("line"))
+    }
+
+    /// A run too short for its phases would end half pruned, or with the mean of copies that were never trained.
+    @Test func phasesNeedSteps() throws {
+        for (name, options) in [("soup", "sparsity = 0.8\nrounds = 20\ncopies = 2"), ("pq-index", "rounds = 41")] {
+            let short = try job(name, only: options)
+            #expect(throws: LacunaError.self) { try short.run(directory: nil) }
+        }
+        _ = try job("pq-index", only: "rounds = 40").run(directory: nil)
     }
 
     @Test func examplesAreReadable() throws {

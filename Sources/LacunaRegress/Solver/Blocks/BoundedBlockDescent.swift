@@ -49,85 +49,77 @@ public struct BoundedBlockDescent: Sendable {
         public let stationarity: Double
     }
 
-    /// Runs `iterations` from the point between the bounds nearest 0.
+    /// Runs `iterations` (0 or more) from the point between the bounds nearest 0; coordinates without curvature start, and stay,
+    /// at the bound to which their slope leads.
     ///
     /// - Parameters:
     ///   - hessian: [p, p], symmetric and positive semidefinite.
     ///   - linear: [p].
-    /// - Throws: ``LacunaError/invalidArgument(_:reason:)`` for shapes that do not match and bounds that cross.
+    ///   - lower: Bound of all coordinates, -∞ for none.
+    ///   - upper: The same, ∞ for none.
+    /// - Throws: ``LacunaError/invalidArgument(_:reason:)`` for shapes that do not match, numbers that are not finite, a matrix
+    ///   that is not symmetric or has a diagonal below 0, a coordinate with neither curvature nor a bound to end its slope, and
+    ///   bounds that cross.
     public func minimize(
         hessian: Tensor<Double>, linear: [Double], lower: Double = 0, upper: Double = .infinity, iterations: Int
     ) throws -> Result {
-        let p = linear.count
-        guard hessian.shape == [p, p] else {
-            throw LacunaError.invalidArgument("hessian", reason: "has shape \(hessian.shape), not [\(p), \(p)]")
-        }
-        guard lower <= upper else {
-            throw LacunaError.invalidArgument("bounds", reason: "\(lower) is above \(upper)")
+        precondition(iterations >= 0)
+        guard lower <= upper, lower < .infinity, upper > -.infinity else {
+            throw LacunaError.invalidArgument("bounds", reason: "nothing lies between \(lower) and \(upper)")
         }
         func clamp(_ value: Double) -> Double { min(upper, max(lower, value)) }
-        let curvatures = (0..<p).map { hessian[$0, $0] }
+        var descent = try QuadraticDescent(hessian: hessian, linear: linear, start: clamp(0))
+        try descent.requireMinimum(lower: lower, upper: upper)
+        for i in 0..<descent.count where descent.curvatures[i] == 0 && linear[i] != 0 {
+            descent.move(i, to: linear[i] > 0 ? upper : lower)
+        }
         var generator = SeededGenerator(seed: seed, stream: 119)
-        var x = [Double](repeating: clamp(0), count: p)
-        var g = linear.map { -$0 }
-        var values: [Double] = []
         var lastChange = 0
-        hessian.withPointer { h in
-            for i in 0..<p where x[i] != 0 { kernels.axpy_f64(x[i], h + i * p, &g, p) }
-            for iteration in 0..<iterations where p > 0 {
-                let block = self.block(iteration, x, g, curvatures, clamp, &generator)
-                let next = moved(block, h, p, x, g, clamp, lower, upper)
-                for (i, value) in zip(block, next) where value != x[i] {
-                    // Whether the coordinate arrives at a bound or leaves one.
-                    let wasBound = x[i] == lower || x[i] == upper
-                    let isBound = value == lower || value == upper
-                    if wasBound != isBound || (isBound && value != x[i]) { lastChange = iteration + 1 }
-                    kernels.axpy_f64(value - x[i], h + i * p, &g, p)
-                    x[i] = value
+        for iteration in 0..<iterations where descent.count > 0 {
+            let block = self.block(iteration, descent, clamp, &generator)
+            for (i, value) in zip(block, moved(block, descent, clamp, lower, upper)) where value != descent.point[i] {
+                // Whether the coordinate arrives at a bound or leaves one.
+                if [value, descent.point[i]].contains(where: { $0 == lower || $0 == upper }) {
+                    lastChange = iteration + 1
                 }
-                values.append((0..<p).reduce(0) { $0 + x[$1] * (g[$1] - linear[$1]) } / 2)
+                descent.move(i, to: value)
             }
+            descent.record()
         }
-        let distance = (0..<p).reduce(0.0) { worst, i in
-            let l = max(curvatures[i], .leastNormalMagnitude)
-            return max(worst, curvatures[i] > 0 ? abs(x[i] - clamp(x[i] - g[i] / l)) * l : 0)
+        let distance = (0..<descent.count).reduce(0.0) { worst, i in
+            let (x, l) = (descent.point[i], descent.curvatures[i])
+            return l > 0 ? max(worst, abs(x - clamp(x - descent.gradient[i] / l)) * l) : worst
         }
-        return Result(point: x, values: values, identification: lastChange, stationarity: distance)
+        return Result(
+            point: descent.point, values: descent.values, identification: lastChange, stationarity: distance)
     }
 
     private func block(
-        _ iteration: Int, _ x: [Double], _ g: [Double], _ curvatures: [Double], _ clamp: (Double) -> Double,
-        _ generator: inout SeededGenerator
+        _ iteration: Int, _ descent: QuadraticDescent, _ clamp: (Double) -> Double, _ generator: inout SeededGenerator
     ) -> [Int] {
-        let p = x.count
-        let size = min(blockSize, p)
+        let p = descent.count
         switch rule {
-        case .random:
-            var chosen: Set<Int> = []
-            while chosen.count < size { chosen.insert(Int.random(in: 0..<p, using: &generator)) }
-            return chosen.sorted()
-        case .cyclic: return (0..<size).map { (iteration * size + $0) % p }
+        case .random: return BlockChoice.random(blockSize, of: p, using: &generator)
+        case .cyclic: return BlockChoice.cyclic(blockSize, of: p, iteration: iteration)
         case .gaussSouthwellQuadratic:
             let gains = (0..<p).map { i -> Double in
-                guard curvatures[i] > 0 else { return 0 }
-                let d = clamp(x[i] - g[i] / curvatures[i]) - x[i]
-                return -(g[i] * d + curvatures[i] * d * d / 2)
+                let (x, g, l) = (descent.point[i], descent.gradient[i], descent.curvatures[i])
+                guard l > 0 else { return 0 }
+                let d = clamp(x - g / l) - x
+                return -(g * d + l * d * d / 2)
             }
-            return Array((0..<p).sorted { (gains[$0], $1) > (gains[$1], $0) }.prefix(size))
+            return BlockChoice.top(blockSize, of: gains)
         }
     }
 
     /// New values of a block's coordinates.
     private func moved(
-        _ block: [Int], _ h: UnsafePointer<Double>, _ p: Int, _ x: [Double], _ g: [Double],
-        _ clamp: (Double) -> Double, _ lower: Double, _ upper: Double
+        _ block: [Int], _ descent: QuadraticDescent, _ clamp: (Double) -> Double, _ lower: Double, _ upper: Double
     ) -> [Double] {
         let m = block.count
-        var sub = Tensor<Double>(zeros: [m, m])
-        for (a, i) in block.enumerated() { for (b, j) in block.enumerated() { sub[a, b] = h[i * p + j] } }
-        let (old, slope) = (block.map { x[$0] }, block.map { g[$0] })
-        let trace = (0..<m).reduce(0) { $0 + sub[$1, $1] }
-        if trace <= 0 { return old }
+        let part = BlockMatrix(block, descent.hessian)
+        let sub = part.matrix
+        let (old, slope) = (block.map { descent.point[$0] }, block.map { descent.gradient[$0] })
         /// `g·d + ½dᵀHd`.
         func change(_ next: [Double]) -> Double {
             let d = zip(next, old).map { $0 - $1 }
@@ -140,8 +132,7 @@ public struct BoundedBlockDescent: Sendable {
             return sum
         }
         func gradientStep() -> [Double] {
-            let curvature = max((try? sub.symmetricEigen().values.last) ?? trace, .leastNormalMagnitude)
-            return (0..<m).map { clamp(old[$0] - slope[$0] / curvature) }
+            zip(old, BlockMatrix.scaled(slope, by: part.largestEigenvalue())).map { clamp($0 - $1) }
         }
         switch update {
         case .projectedGradient: return gradientStep()
@@ -150,9 +141,9 @@ public struct BoundedBlockDescent: Sendable {
             let free = (0..<m).filter {
                 !(old[$0] < lower + 1e-4 && slope[$0] > 0) && !(old[$0] > upper - 1e-4 && slope[$0] < 0)
             }
-            let part = BlockMatrix(free, sub)
+            let solved = BlockMatrix.solve(BlockMatrix(free, sub).factor(), free.map { slope[$0] })
             var direction = (0..<m).map { sub[$0, $0] > 0 ? -slope[$0] / sub[$0, $0] : 0 }
-            for (a, d) in zip(free, part.solve(free.map { slope[$0] })) { direction[a] = -d }
+            for (a, d) in zip(free, solved) { direction[a] = -d }
             var length = 1.0
             for _ in 0..<40 {
                 let next = (0..<m).map { clamp(old[$0] + length * direction[$0]) }
@@ -162,7 +153,7 @@ public struct BoundedBlockDescent: Sendable {
             }
             return gradientStep()
         case .exact:
-            // Coordinate descent on a few coordinates, to rounding.
+            // Coordinate descent on a few coordinates, to rounding or 2000 sweeps; every one of them descends.
             var next = old
             var inner = slope
             for _ in 0..<2000 {

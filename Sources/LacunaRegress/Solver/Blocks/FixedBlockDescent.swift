@@ -71,99 +71,54 @@ public struct FixedBlockDescent: Sendable {
         self.seed = seed
     }
 
-    /// Runs `iterations` from 0.
+    /// Runs `iterations` (0 or more) from 0.
     ///
     /// - Parameters:
     ///   - hessian: [p, p], symmetric and positive semidefinite.
     ///   - linear: [p].
-    /// - Returns: The point, and the objective after each iteration.
-    /// - Throws: ``LacunaError/invalidArgument(_:reason:)`` for shapes that do not match.
+    /// - Returns: The point [p], and the objective after each iteration; no iterations for p = 0.
+    /// - Throws: As ``GreedyBlockDescent/minimize(hessian:linear:iterations:)``.
     public func minimize(
         hessian: Tensor<Double>, linear: [Double], iterations: Int
     ) throws -> (point: [Double], values: [Double]) {
-        let p = linear.count
-        guard hessian.shape == [p, p] else {
-            throw LacunaError.invalidArgument("hessian", reason: "has shape \(hessian.shape), not [\(p), \(p)]")
-        }
-        let blocks = partition.blocks(curvatures: (0..<p).map { hessian[$0, $0] }, size: blockSize)
-        let parts = blocks.map { BlockMatrix($0, hessian) }
-        let dominating: [Double] = hessian.withPointer { h in
-            rule != .gaussSouthwellDiagonal
-                ? [] : (0..<p).map { i in (0..<p).reduce(0) { $0 + abs(h[i * p + $1]) }.squareRoot() }
-        }
+        precondition(iterations >= 0)
+        var descent = try QuadraticDescent(hessian: hessian, linear: linear)
+        try descent.requireMinimum()
+        let parts = partition.blocks(curvatures: descent.curvatures, size: blockSize).map { BlockMatrix($0, hessian) }
+        let usesFactors = update == .matrix || rule == .gaussSouthwellQuadratic
+        let factors = usesFactors ? parts.map { $0.factor() } : []
+        let usesEigenvalues = update == .gradient || rule == .gaussSouthwellLipschitz
+        let curvatures = usesEigenvalues ? parts.map { $0.largestEigenvalue() } : []
+        let dominating = rule == .gaussSouthwellDiagonal ? rowSums(hessian).map { $0.squareRoot() } : []
         var generator = SeededGenerator(seed: seed, stream: 118)
-        var x = [Double](repeating: 0, count: p)
-        var g = linear.map { -$0 }
-        var values: [Double] = []
-        hessian.withPointer { h in
-            for iteration in 0..<iterations where !parts.isEmpty {
-                func best(_ score: (BlockMatrix) -> Double) -> Int {
-                    let scores = parts.map(score)
-                    return scores.indices.reduce(0) { scores[$1] > scores[$0] ? $1 : $0 }
+        for iteration in 0..<iterations where !parts.isEmpty {
+            let g = descent.gradient
+            func best(_ score: (Int) -> Double) -> Int { BlockChoice.top(1, of: parts.indices.map(score))[0] }
+            func sum(_ k: Int) -> Double { parts[k].members.reduce(0) { $0 + abs(g[$1]) } }
+            func slope(_ k: Int) -> [Double] { parts[k].members.map { g[$0] } }
+            let chosen: Int
+            switch rule {
+            case .random: chosen = Int.random(in: 0..<parts.count, using: &generator)
+            case .cyclic: chosen = iteration % parts.count
+            case .gaussSouthwell: chosen = best(sum)
+            case .gaussSouthwellLipschitz:
+                chosen = best { curvatures[$0] > 0 ? sum($0) / curvatures[$0].squareRoot() : 0 }
+            case .gaussSouthwellDiagonal:
+                chosen = best { k in
+                    parts[k].members.reduce(0) { dominating[$1] > 0 ? $0 + abs(g[$1]) / dominating[$1] : $0 }
                 }
-                func sum(_ part: BlockMatrix) -> Double { part.members.reduce(0) { $0 + abs(g[$1]) } }
-                let chosen: Int
-                switch rule {
-                case .random: chosen = Int.random(in: 0..<parts.count, using: &generator)
-                case .cyclic: chosen = iteration % parts.count
-                case .gaussSouthwell: chosen = best(sum)
-                case .gaussSouthwellLipschitz:
-                    chosen = best { $0.curvature > 0 ? sum($0) / $0.curvature.squareRoot() : 0 }
-                case .gaussSouthwellDiagonal:
-                    chosen = best {
-                        $0.members.reduce(0) { dominating[$1] > 0 ? $0 + abs(g[$1]) / dominating[$1] : $0 }
-                    }
-                case .gaussSouthwellQuadratic:
-                    chosen = best { part in
-                        let slope = part.members.map { g[$0] }
-                        return zip(slope, part.solve(slope)).reduce(0) { $0 + $1.0 * $1.1 }
-                    }
+            case .gaussSouthwellQuadratic:
+                chosen = best { k in
+                    zip(slope(k), BlockMatrix.solve(factors[k], slope(k))).reduce(0) { $0 + $1.0 * $1.1 }
                 }
-                let part = parts[chosen]
-                let slope = part.members.map { g[$0] }
-                let step =
-                    update == .matrix
-                    ? part.solve(slope) : slope.map { part.curvature > 0 ? $0 / part.curvature : 0 }
-                for (i, d) in zip(part.members, step) where d != 0 {
-                    x[i] -= d
-                    kernels.axpy_f64(-d, h + i * p, &g, p)
-                }
-                values.append((0..<p).reduce(0) { $0 + x[$1] * (g[$1] - linear[$1]) } / 2)
             }
+            let step =
+                update == .matrix
+                ? BlockMatrix.solve(factors[chosen], slope(chosen))
+                : BlockMatrix.scaled(slope(chosen), by: curvatures[chosen])
+            for (i, d) in zip(parts[chosen].members, step) { descent.move(i, by: -d) }
+            descent.record()
         }
-        return (x, values)
-    }
-}
-
-/// What is computed once for a block: the factor of its matrix and its largest eigenvalue.
-struct BlockMatrix {
-    let members: [Int]
-    let curvature: Double
-    private let factor: Tensor<Double>
-
-    init(_ members: [Int], _ hessian: Tensor<Double>) {
-        self.members = members
-        let m = members.count
-        var sub = Tensor<Double>(zeros: [m, m])
-        for (a, i) in members.enumerated() { for (b, j) in members.enumerated() { sub[a, b] = hessian[i, j] } }
-        let trace = (0..<m).reduce(0) { $0 + sub[$1, $1] }
-        curvature = trace > 0 ? max(0, (try? sub.symmetricEigen().values.last) ?? trace) : 0
-        // Dependent coordinates: a little of the diagonal makes the matrix definite, and steps still descend.
-        var factor: Tensor<Double>?
-        for ridge in [0, 1e-10, 1e-6] where factor == nil && trace > 0 {
-            var regular = sub
-            for a in 0..<m { regular[a, a] += ridge * trace / Double(m) }
-            factor = try? regular.cholesky()
-        }
-        self.factor = factor ?? Tensor(zeros: [0, 0])
-    }
-
-    /// `H_BB⁻¹ g`; 0 for a block without curvature.
-    func solve(_ g: [Double]) -> [Double] {
-        let m = members.count
-        guard factor.rows == m else { return [Double](repeating: 0, count: m) }
-        var x = g
-        factor.withPointer { l in LinearAlgebra.solveCholesky(l, n: m, &x) }
-        return x
+        return (descent.point, descent.values)
     }
 }
