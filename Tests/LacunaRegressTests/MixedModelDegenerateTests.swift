@@ -65,7 +65,9 @@ import Testing
         let good = DenseDesign(columnMajor: [1, 2, 3, 4], rows: 4)
         let model = SparseMixedModel()
         for bad in [Double.nan, .infinity] {
-            refused("row 2") { _ = try model.fit(DenseDesign(columnMajor: [1, bad, 3, 4], rows: 4), [1, 2, 3, 5], L1(0.1)) }
+            refused("row 2") {
+                _ = try model.fit(DenseDesign(columnMajor: [1, bad, 3, 4], rows: 4), [1, 2, 3, 5], L1(0.1))
+            }
             refused("target") { _ = try model.fit(good, [1, 2, bad, 5], L1(0.1)) }
         }
         refused("too large") { _ = try model.fit(good, [1, 2, 1e200, 5], L1(0.1)) }

@@ -28,7 +28,9 @@ private func coefficients(_ design: any Design, _ fit: MixedFit) -> [Double] {
     [fit.solution.intercept] + fit.solution.unscaled(design).coefficients
 }
 
-private func expected(_ value: JSONValue) -> [Double] { [value.number("intercept")] + Peers.numbers(value["coefficients"]) }
+private func expected(_ value: JSONValue) -> [Double] {
+    [value.number("intercept")] + Peers.numbers(value["coefficients"])
+}
 
 /// Grouped rows with `count` coefficients ±1…, random intercepts of variance `ratio`, residuals of variance 1 and some of them
 /// replaced.
@@ -53,7 +55,8 @@ private func error(_ fit: MixedFit, _ truth: [Double]) -> Double {
 }
 
 @Suite struct MixedModelTests {
-    private let exact = SparseMixedModel(tolerance: 1e-10, maximumRounds: 2000, solver: ProximalNewton(tolerance: 1e-15))
+    private let exact = SparseMixedModel(
+        tolerance: 1e-10, maximumRounds: 2000, solver: ProximalNewton(tolerance: 1e-15))
 
     private func exact(_ tail: Tail) -> SparseMixedModel {
         var model = exact
@@ -315,7 +318,9 @@ private func error(_ fit: MixedFit, _ truth: [Double]) -> Double {
         // One fold by hand: a fit of the other groups' rows alone.
         var losses: [Double] = []
         for fold in 0..<5 {
-            let (inside, outside) = (folds.indices.filter { folds[$0] != fold }, folds.indices.filter { folds[$0] == fold })
+            let (inside, outside) = (
+                folds.indices.filter { folds[$0] != fold }, folds.indices.filter { folds[$0] == fold }
+            )
             func part(_ rows: [Int]) -> DenseDesign {
                 DenseDesign(
                     columnMajor: (0..<8).flatMap { j in

@@ -138,7 +138,8 @@ final class MixedSession {
     ) throws -> (problem: Problem<SquaredLoss, P>, design: WhitenedDesign, mean: Double) {
         let weights = zip(likelihood.weights(moments, scale), likelihood.multiplicities).map { $0 * $1 }
         let whitened = WhitenedDesign(
-            design, groups: groups, ratio: scale.ratio, weights: weights, hasIntercept: model.hasIntercept, isVoid: isVoid
+            design, groups: groups, ratio: scale.ratio, weights: weights, hasIntercept: model.hasIntercept,
+            isVoid: isVoid
         )
         let (values, mean) = whitened.whitened(target)
         return (
@@ -225,7 +226,9 @@ final class MixedSession {
         design.correlations(nil, with: slopes, into: &gradient)
         for j in isVoid.indices where isVoid[j] { gradient[j] = 0 }
         var curvatures = gradient  // only penalties without a slope at 0 look at the curvature
-        if !penalty.isConvex { design.squaredNorms(weights: slopes.map { _ in 1 / likelihood.total }, into: &curvatures) }
+        if !penalty.isConvex {
+            design.squaredNorms(weights: slopes.map { _ in 1 / likelihood.total }, into: &curvatures)
+        }
         let distance = penalty.distance(
             state.beta, gradient: gradient, lipschitz: curvatures, columns: design.columns, outputs: 1)
         var relative = nullGradient > 0 ? distance / nullGradient : distance

@@ -90,13 +90,15 @@ public struct SparseMixedModel: Sendable {
     /// K-fold cross-validation of a path: how likely each strength makes groups that were not fitted.
     ///
     /// The loss of a fold is minus the log density of its rows, their random intercepts unknown, divided by their number.
+    /// Strengths below one at which a fold's path ends are left out.
     ///
     /// - Parameters:
     ///   - folds: The fold of each row, from 0; rows of a group must share one. See ``RowGroups/folds(count:seed:)``.
     /// - Throws: As ``fit(_:_:groups:_:from:)``, and ``LacunaError/invalidArgument(_:reason:)`` for fewer than two folds, empty
     ///   ones, and folds that tear groups apart.
     public func crossValidation<P: SeparablePenalty & ScalablePenalty>(
-        _ design: any Design, _ target: [Double], groups: RowGroups? = nil, _ penalty: P, strengths: [Double], folds: [Int]
+        _ design: any Design, _ target: [Double], groups: RowGroups? = nil, _ penalty: P, strengths: [Double],
+        folds: [Int]
     ) throws -> CrossValidation {
         let groups = groups ?? .singletons(rows: target.count)
         guard folds.count == groups.rows else {
@@ -133,6 +135,8 @@ public struct SparseMixedModel: Sendable {
                 converged = converged && fit.solution.converged
             }
         }
-        return CrossValidation(strengths: strengths, losses: losses, converged: converged)
+        let reached = losses.firstIndex { $0.contains(.infinity) } ?? strengths.count
+        return CrossValidation(
+            strengths: Array(strengths.prefix(reached)), losses: Array(losses.prefix(reached)), converged: converged)
     }
 }

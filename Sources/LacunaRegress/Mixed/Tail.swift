@@ -83,7 +83,9 @@ public struct Tail: Sendable, Equatable, Hashable {
         let inverse = 1 / (x * x)
         let series =
             (1.0 / 12 - inverse
-                * (1.0 / 360 - inverse * (1.0 / 1260 - inverse * (1.0 / 1680 - inverse * (1.0 / 1188 - inverse * 691 / 360360))))) / x
+                * (1.0 / 360 - inverse
+                    * (1.0 / 1260 - inverse * (1.0 / 1680 - inverse * (1.0 / 1188 - inverse * 691 / 360360)))))
+            / x
         return (x - 0.5) * logarithm(x) - x + 0.5 * logarithm(2 * .pi) + series - shift
     }
 }

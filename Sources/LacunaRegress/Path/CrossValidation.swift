@@ -88,7 +88,6 @@ public struct CrossValidation: Sendable {
         self.losses = losses.map { $0.reduce(0, +) / Double($0.count) }
         standardErrors = zip(losses, self.losses).map { values, mean in
             let count = Double(values.count)
-            if !mean.isFinite { return 0 }
             let variance = values.reduce(0) { $0 + ($1 - mean) * ($1 - mean) } / (count - 1)
             return (variance / count).squareRoot()
         }
