@@ -142,7 +142,8 @@ struct FitOptions: ParsableArguments {
             strength: outcome.strength, classes: table.classes, groups: outcome.mixed?.knownGroups(of: table))
         let report = FitReport(
             data: source.data, rows: table.design.rows, model: result, outcome: outcome,
-            effects: outcome.solution.coefficients, settings: settings, limit: top)
+            effects: outcome.solution.coefficients, settings: settings, limit: top,
+            mixed: outcome.mixed.map { MixedReport(outcome: $0, table: table, limit: top) })
         printResult(json: form.json, report.json, text: report.summary(console: .output))
         if let model { try AtomicFile.write(result.json.serialized(.pretty), to: model) }
         if let file = self.report { try AtomicFile.write(report.page.html(), to: file) }

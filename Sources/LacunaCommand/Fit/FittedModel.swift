@@ -70,8 +70,7 @@ struct FittedModel {
         strength = try fields.number("strength")
         intercept = try fields.number("intercept")
         classes = try fields.optionalArray("classes")?.compactMap(\.stringValue)
-        if let value = fields.value["groups"], value != .null {
-            let known = try JSONFields(value, file: path, location: "groups")
+        if let known = try fields.optionalFields("groups") {
             var intercepts: [String: Double] = [:]
             for (index, value) in try known.array("intercepts").enumerated() {
                 let item = try JSONFields(value, file: path, location: "groups.intercepts[\(index)]")

@@ -24,7 +24,8 @@ struct TableOptions: ParsableArguments {
     /// - Throws: As `FitData.read`, and ``LacunaError/invalidArgument(_:reason:)`` if there is no target.
     func read(weights: String? = nil, group: String? = nil) throws -> (table: FitData, target: [Double]) {
         let table = try FitData.read(
-            data, target: target, weights: weights, group: group, drop: drop?.split(separator: ",").map(String.init) ?? [],
+            data, target: target, weights: weights, group: group,
+            drop: drop?.split(separator: ",").map(String.init) ?? [],
             missing: missing, text: text)
         guard let values = table.target else { throw missingTarget }
         return (table, values)
