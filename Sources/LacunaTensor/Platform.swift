@@ -8,6 +8,8 @@
 #endif
 
 @inlinable public func logarithm(_ x: Double) -> Double { log(x) }
+/// `log(1 + x)`, also where `x` is tiny.
+@inlinable public func logarithmOfOnePlus(_ x: Double) -> Double { log1p(x) }
 @inlinable public func exponential(_ x: Double) -> Double { exp(x) }
 @inlinable public func power(_ x: Double, _ y: Double) -> Double { pow(x, y) }
 @inlinable public func sine(_ x: Double) -> Double { sin(x) }

@@ -15,6 +15,7 @@ struct FitCommand: ParsableCommand {
               lacuna fit scad expression.npz --target y --rule min
               lacuna fit predict ill.json new.csv --output predicted.csv
               lacuna fit screen expression.csv --target y --top 20
+              lacuna fit mixed visits.csv --target pressure --group patient
               lacuna fit dag sensors.csv --svg effects.svg
               lacuna fit l0 survey.csv --target score --private 2 --feature-bound 3 --target-bound 5
 
@@ -28,7 +29,7 @@ struct FitCommand: ParsableCommand {
             """,
         subcommands: [
             FitLasso.self, FitElasticNet.self, FitLogistic.self, FitGroupLasso.self, FitSCAD.self, FitMCP.self,
-            FitL0.self, FitPredict.self, FitScreen.self, FitDAG.self,
+            FitL0.self, FitMixed.self, FitPredict.self, FitScreen.self, FitDAG.self,
         ])
 }
 
@@ -106,10 +107,14 @@ struct FitOptions: ParsableArguments {
         return options.begin()
     }
 
-    func run(_ method: FitMethod, _ adjust: (inout FitMethod.Settings, FitData) throws -> Void = { _, _ in }) throws {
+    /// - Parameter group: The column of a mixed model's groups.
+    func run(
+        _ method: FitMethod, group: String? = nil,
+        _ adjust: (inout FitMethod.Settings, FitData) throws -> Void = { _, _ in }
+    ) throws {
         let progress = try prepare()
         defer { progress.clear() }
-        let (table, values) = try source.read(weights: weights)
+        let (table, values) = try source.read(weights: weights, group: group)
         guard table.design.columns > 0 else {
             throw LacunaError.malformed(
                 file: source.data, location: "columns", reason: "there is none beside the target")
@@ -134,10 +139,11 @@ struct FitOptions: ParsableArguments {
         let plain = outcome.solution.unscaled(fitted)
         let result = FittedModel(
             method: method, features: table.features, coefficients: plain.coefficients, intercept: plain.intercept,
-            strength: outcome.strength, classes: table.classes)
+            strength: outcome.strength, classes: table.classes, groups: outcome.mixed?.knownGroups(of: table))
         let report = FitReport(
             data: source.data, rows: table.design.rows, model: result, outcome: outcome,
-            effects: outcome.solution.coefficients, settings: settings, limit: top)
+            effects: outcome.solution.coefficients, settings: settings, limit: top,
+            mixed: outcome.mixed.map { MixedReport(outcome: $0, table: table, limit: top) })
         printResult(json: form.json, report.json, text: report.summary(console: .output))
         if let model { try AtomicFile.write(result.json.serialized(.pretty), to: model) }
         if let file = self.report { try AtomicFile.write(report.page.html(), to: file) }
@@ -301,8 +307,9 @@ struct FitPredict: ParsableCommand {
     func run() throws {
         if let output { try OutputPlace.check(file: output, overwriting: force) }
         let model = try FittedModel(contentsOf: model)
-        let table = try FitData.read(data, target: target, coding: model.features)
-        let predictions = model.predictions(table.design)
+        let table = try FitData.read(
+            data, target: target, group: model.groups?.column, coding: model.features)
+        let predictions = model.predictions(table.design, labels: table.groups)
         var score: Double?
         if target != nil || data.hasSuffix(".svm"), let truth = table.target {
             score =

@@ -22,6 +22,12 @@ struct FitData {
     var weights: [Double]?
     /// What the two values of a text target are, the one that counts as 0 first.
     var classes: [String]?
+    /// What rows belong to, where that was asked for; empty for unknown.
+    var groups: [String]?
+    /// The column that says so, if it is one.
+    var groupColumn: String?
+    /// The rows of the file that are here, from 1; nil for all of them.
+    var rowNumbers: [Int]?
 
     enum Missing: String, CaseIterable { case error, mean, drop }
     enum Text: String, CaseIterable {
@@ -35,14 +41,16 @@ struct FitData {
     /// - Parameters:
     ///   - target: A column's name, its number from 1, or, for .npy and .mtx, a file of one number a line or .npy; in .npz
     ///     files an array. SVMlight files bring their own.
-    ///   - coding: What a stored model needs, in its order; nil to take all columns.
+    ///   - group: A column of labels of rows that belong together; for other files than CSV a file of one label a line.
+    ///   - coding: What a stored model needs, in its order; nil to take all columns. With it, the column of groups may be absent.
     static func read(
-        _ path: String, target: String?, weights: String? = nil, drop: [String] = [], missing: Missing = .error,
-        text: Text = .error, coding: [FeatureCoding]? = nil
+        _ path: String, target: String?, weights: String? = nil, group: String? = nil, drop: [String] = [],
+        missing: Missing = .error, text: Text = .error, coding: [FeatureCoding]? = nil
     ) throws -> FitData {
         let ending = path.split(separator: ".").last.map { $0.lowercased() } ?? ""
         if ending == "csv" || ending == "tsv" || ending == "txt" {
-            return try CSVFeatures(path, target, weights, drop, missing, text).data(coding)
+            return try CSVFeatures(path, target, weights, group, drop, missing, text, isPrediction: coding != nil)
+                .data(coding)
         }
         if weights != nil || !drop.isEmpty {
             throw LacunaError.invalidArgument("--weights and --drop", reason: "are for CSV files")
@@ -83,6 +91,14 @@ struct FitData {
         if let y = data.target, y.count != data.design.rows {
             throw LacunaError.malformed(
                 file: path, location: "target", reason: "has \(y.count) values for \(data.design.rows) rows")
+        }
+        if let group, coding == nil {
+            let labels = try FileSystem.readText(group).split(whereSeparator: \.isNewline).map(String.init)
+            guard labels.count == data.design.rows else {
+                throw LacunaError.malformed(
+                    file: group, location: "lines", reason: "\(labels.count) labels for \(data.design.rows) rows")
+            }
+            data.groups = labels
         }
         if let coding, coding.count != data.features.count {
             throw LacunaError.malformed(
@@ -175,13 +191,14 @@ private struct CSVFeatures {
     let table: CSVTable
     let target: CSVTable.Column?
     let weights: CSVTable.Column?
+    let group: CSVTable.Column?
     let columns: [CSVTable.Column]
     let missing: FitData.Missing
     let text: FitData.Text
 
     init(
-        _ path: String, _ target: String?, _ weights: String?, _ drop: [String], _ missing: FitData.Missing,
-        _ text: FitData.Text
+        _ path: String, _ target: String?, _ weights: String?, _ group: String?, _ drop: [String],
+        _ missing: FitData.Missing, _ text: FitData.Text, isPrediction: Bool
     ) throws {
         let table = try CSVTable(contentsOf: path)
         func column(_ option: String, _ name: String) throws -> CSVTable.Column {
@@ -196,8 +213,9 @@ private struct CSVFeatures {
         self.table = table
         self.target = try target.map { try column("--target", $0) }
         self.weights = try weights.map { try column("--weights", $0) }
+        self.group = try isPrediction ? group.flatMap { table[$0] } : group.map { try column("--group", $0) }
         let away = try Set(drop.map { try column("--drop", $0).name })
-        let own = Set([self.target?.name, self.weights?.name].compactMap { $0 })
+        let own = Set([self.target?.name, self.weights?.name, self.group?.name].compactMap { $0 })
         columns = table.columns.filter { !away.contains($0.name) && !own.contains($0.name) }
         self.missing = missing
         self.text = text
@@ -212,7 +230,11 @@ private struct CSVFeatures {
         if let target, let row = target.missing.first {
             throw malformed(target, "the target is missing in row \(row + 1)")
         }
-        if missing == .drop && coding == nil { for column in columns { dropped.formUnion(column.missing) } }
+        if missing == .drop && coding == nil {
+            for column in columns + [group].compactMap({ $0 }) { dropped.formUnion(column.missing) }
+        } else if coding == nil, let group, let row = group.missing.first {
+            throw malformed(group, "the group is missing in row \(row + 1); --missing drop leaves such rows out")
+        }
         let kept = (0..<table.rows).filter { !dropped.contains($0) }
         if kept.isEmpty { throw LacunaError.malformed(file: path, location: "rows", reason: "none is left") }
         let features = try coding ?? self.coding(kept)
@@ -256,6 +278,17 @@ private struct CSVFeatures {
                 }
                 data.classes = classes
                 data.target = kept.map { words[$0] == classes[1] ? 1 : 0 }
+            }
+        }
+        if kept.count < table.rows { data.rowNumbers = kept.map { $0 + 1 } }
+        if let group {
+            data.groupColumn = group.name
+            switch group.values {
+            case .text(let words): data.groups = kept.map { words[$0] }
+            case .numbers(let numbers):
+                data.groups = kept.map { row in
+                    numbers[row].isNaN ? "" : Int(exactly: numbers[row]).map { String($0) } ?? "\(numbers[row])"
+                }
             }
         }
         if let weights {

@@ -11,6 +11,7 @@ enum FitMethod: String, CaseIterable {
     case scad
     case mcp
     case l0
+    case mixed
 
     /// Numbers that a method takes beside the strength of its penalty.
     struct Settings {
@@ -25,6 +26,7 @@ enum FitMethod: String, CaseIterable {
         var tolerance = 1e-7
         var usesSmallestLoss = false
         var hasIntercept = true
+        var mixed: MixedSettings?
     }
 
     /// A path, where it was cross-validated, and the place that was chosen.
@@ -33,6 +35,7 @@ enum FitMethod: String, CaseIterable {
         var maximum: Double
         var validation: CrossValidation?
         var chosen: Int
+        var mixed: MixedOutcome?
         var solution: Solution { path.solutions[chosen] }
         var strength: Double { path.strengths[chosen] }
     }
@@ -50,6 +53,8 @@ enum FitMethod: String, CaseIterable {
         case .scad: return try squared(SCAD(1, shape: settings.shape ?? 3.7))
         case .mcp: return try squared(MCP(1, shape: settings.shape ?? 3))
         case .l0: return try squared(L0(1))
+        case .mixed:
+            return try Self.fitMixed(design, target: target, settings, settings.mixed ?? MixedSettings(), progress)
         case .logistic:
             let loss = try LogisticLoss(target, weights: weights)
             return try fitSeparable(
@@ -102,7 +107,7 @@ enum FitMethod: String, CaseIterable {
     }
 
     /// The path, cut off at the strength that was asked for.
-    private static func strengths(_ maximum: Double, _ settings: Settings) throws -> [Double] {
+    static func strengths(_ maximum: Double, _ settings: Settings) throws -> [Double] {
         guard let wanted = settings.strength else {
             return try RegularizationPath.strengths(from: maximum, ratio: settings.ratio, count: settings.count)
         }

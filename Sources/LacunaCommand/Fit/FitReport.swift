@@ -13,6 +13,8 @@ struct FitReport {
     let settings: FitMethod.Settings
     /// Rows of the table at most.
     let limit: Int
+    /// What there is to say about groups and tails.
+    var mixed: MixedReport?
 
     private var selected: [Int] {
         model.coefficients.indices.filter { model.coefficients[$0] != 0 }
@@ -66,6 +68,7 @@ struct FitReport {
                             ? "the smallest" : "the simplest within one standard error of the smallest")
                 ))
         }
+        if let mixed { facts += mixed.facts }
         facts.append(("certificate", certificate + (outcome.solution.converged ? "" : " (stopped short)")))
         if let classes = model.classes { facts.append(("predicted class", "\(classes[1]), not \(classes[0])")) }
         return facts
@@ -77,6 +80,7 @@ struct FitReport {
         let rest = selected.count - min(limit, selected.count)
         return lines.joined(separator: "\n") + "\n\n" + table.text(console: console)
             + (rest > 0 ? "\n… and \(rest) more (--top)" : "")
+            + (mixed.map { "\n\n" + $0.summary(console: console) } ?? "")
     }
 
     var json: JSONValue {
@@ -91,6 +95,10 @@ struct FitReport {
                     "standardized": .number(effects[j]),
                 ]
             })
+        if let mixed {
+            object["groups"] = nil
+            object["mixed"] = mixed.json
+        }
         object["rows"] = JSONValue(rows)
         object["columns"] = JSONValue(model.features.count)
         object["explained"] = .number(outcome.path.explained[outcome.chosen])
@@ -170,6 +178,7 @@ struct FitReport {
         }
         page.heading("Coefficients")
         page.table(table)
+        mixed?.add(to: &page)
         return page
     }
 }

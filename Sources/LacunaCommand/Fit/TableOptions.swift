@@ -22,9 +22,10 @@ struct TableOptions: ParsableArguments {
     var text = FitData.Text.error
 
     /// - Throws: As `FitData.read`, and ``LacunaError/invalidArgument(_:reason:)`` if there is no target.
-    func read(weights: String? = nil) throws -> (table: FitData, target: [Double]) {
+    func read(weights: String? = nil, group: String? = nil) throws -> (table: FitData, target: [Double]) {
         let table = try FitData.read(
-            data, target: target, weights: weights, drop: drop?.split(separator: ",").map(String.init) ?? [],
+            data, target: target, weights: weights, group: group,
+            drop: drop?.split(separator: ",").map(String.init) ?? [],
             missing: missing, text: text)
         guard let values = table.target else { throw missingTarget }
         return (table, values)

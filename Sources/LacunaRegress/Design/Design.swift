@@ -26,6 +26,8 @@ public protocol Design: Sendable {
     func correlation(_ j: Int, with v: UnsafePointer<Double>) -> Double
     /// `v += a x_j`.
     func add(_ a: Double, column j: Int, to v: UnsafeMutablePointer<Double>)
+    /// `out = X β` for the columns where `β` [columns] is not 0.
+    func product(_ beta: UnsafePointer<Double>, into out: UnsafeMutablePointer<Double>)
     /// `out[j] = Σ_i w_i x_ij²`.
     func squaredNorms(weights: UnsafePointer<Double>, into out: UnsafeMutablePointer<Double>)
     /// `out[a * leading + b] = Σ_i w_i (x_ia - m_a)(x_ib - m_b)` for the columns `a` of `first` and `b` of `second`;
@@ -40,7 +42,6 @@ public protocol Design: Sendable {
 }
 
 extension Design {
-    /// `out = X β` for the columns where `β` [columns] is not 0.
     public func product(_ beta: UnsafePointer<Double>, into out: UnsafeMutablePointer<Double>) {
         out.update(repeating: 0, count: rows)
         for j in 0..<columns where beta[j] != 0 { add(beta[j], column: j, to: out) }

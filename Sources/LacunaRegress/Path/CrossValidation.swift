@@ -78,12 +78,18 @@ public struct CrossValidation: Sendable {
                 converged = converged && solution.converged
             }
         }
+        self.init(strengths: strengths, losses: losses, converged: converged)
+    }
+
+    /// - Parameter losses: For each strength the loss in each fold.
+    init(strengths: [Double], losses: [[Double]], converged: Bool) {
         self.strengths = strengths
         self.converged = converged
-        self.losses = losses.map { $0.reduce(0, +) / Double(count) }
+        self.losses = losses.map { $0.reduce(0, +) / Double($0.count) }
         standardErrors = zip(losses, self.losses).map { values, mean in
-            let variance = values.reduce(0) { $0 + ($1 - mean) * ($1 - mean) } / Double(count - 1)
-            return (variance / Double(count)).squareRoot()
+            let count = Double(values.count)
+            let variance = values.reduce(0) { $0 + ($1 - mean) * ($1 - mean) } / (count - 1)
+            return (variance / count).squareRoot()
         }
     }
 }

@@ -9,6 +9,14 @@ public struct RegularizationPath: Sendable {
     /// Shares explained of what the best constant predictor loses beyond a perfect fit (R² for least squares).
     public let explained: [Double]
 
+    /// A path that was followed elsewhere.
+    public init(strengths: [Double], solutions: [Solution], explained: [Double]) {
+        precondition(strengths.count == solutions.count && explained.count == solutions.count)
+        self.strengths = strengths
+        self.solutions = solutions
+        self.explained = explained
+    }
+
     /// The smallest strength at which no column is selected.
     public static func maximumStrength<F: Datafit, P: ScalablePenalty>(_ problem: Problem<F, P>) -> Double {
         let state = SolverState(problem, from: nil)
