@@ -96,8 +96,8 @@ public struct SparseNetSearch: Sendable {
         return result
     }
 
-    /// - Throws: ``LacunaError/invalidArgument(_:reason:)`` if `sparsity` exceeds the dimension, pursuit may not query, there are more than 10⁷ points
-    ///   of nets to look at, or noise of this size takes more than 10⁹ queries.
+    /// - Throws: ``LacunaError/invalidArgument(_:reason:)`` if `sparsity` exceeds the dimension, pursuit may not query, there are
+    ///   more than 10⁷ points of nets to look at, or noise of this size takes more than 10⁹ queries.
     public func decide(_ bandit: LinearBandit, using generator: inout SeededGenerator) throws -> BanditDecision {
         let d = bandit.dimensions
         guard sparsity <= d else {

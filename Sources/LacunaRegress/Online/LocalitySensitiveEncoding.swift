@@ -20,6 +20,7 @@ public struct LocalitySensitiveEncoding: Sendable {
     public let bins: Int
     /// [inputs, groups · perGroup].
     public let projection: Tensor<Double>
+
     /// Active features and their weights. Places ascend.
     public struct Code: Sendable, Equatable {
         public var places: [UInt32]
