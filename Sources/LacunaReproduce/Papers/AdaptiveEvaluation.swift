@@ -80,7 +80,7 @@ struct AdaptiveEvaluationReproduction: Reproduction {
     private func crossFitted(
         _ context: ReproductionContext, _ tail: RareTail, _ strata: SparseControlVariates.Strata
     ) throws -> (mean: Double, error: Double) {
-        let repetitions = 2000
+        let repetitions = context.quick ? 500 : 2000
         let truth = [2.3, 3.1].reduce(0) { $0 + RareTail.rate(threshold: $1, fuzz: 0.05) / 2 }
         var estimates: [Double] = []
         for repetition in 0..<repetitions {

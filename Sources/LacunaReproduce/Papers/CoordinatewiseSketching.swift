@@ -13,7 +13,7 @@ struct CoordinatewiseSketchingReproduction: Reproduction {
     func run(_ context: ReproductionContext) throws -> Outcome {
         let (n, d, m) = (context.quick ? 4096 : 8192, 128, 2048)
         // CountSketch either fails or is exact: it takes many draws to see on which side its median is. They are cheap.
-        let (seeds, hashed) = context.quick ? (8, 200) : (48, 400)
+        let (seeds, hashed) = context.quick ? (5, 150) : (48, 400)
         let outliers = 16
         let epsilon = (Double(d) / Double(m)).squareRoot()
         // The identity over zeros; the target is of 16 rows that no column reaches, so that the best coefficients are 0.

@@ -14,7 +14,7 @@ struct SparseBanditsReproduction: Reproduction {
 
     func run(_ context: ReproductionContext) throws -> Outcome {
         let dimensions = context.quick ? [100, 400] : [100, 200, 400, 800]
-        let repetitions = context.quick ? 2 : 5
+        let repetitions = context.quick ? 5 : 10
         var rows: [Measurement] = []
         var worst = 0.0
         var dense: [Double] = []
