@@ -16,6 +16,7 @@
 #include "kernels_nm.h"
 #include "kernels_spmm.h"
 #include "kernels_segments.h"
+#include "kernels_segments_transposed.h"
 #include "kernels_sddmm.h"
 #include "kernels_groups.h"
 #include "kernels_blocks.h"
