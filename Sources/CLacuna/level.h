@@ -13,6 +13,7 @@
 #include "kernels_bitmask.h"
 #include "kernels_csr.h"
 #include "kernels_bsr.h"
+#include "kernels_panels.h"
 #include "kernels_nm.h"
 #include "kernels_spmm.h"
 #include "kernels_segments.h"
