@@ -53,7 +53,7 @@
         v[i] = add ? v[i] + sum : sum;                                                                             \
       }                                                                                                            \
     } else {                                                                                                       \
-      G(group_put)(v, DOTS(pattern, kept), now * kept, add);                                                       \
+      G(put)(v, DOTS(pattern, kept), now * kept, add);                                                       \
     }                                                                                                              \
     v += now * kept;                                                                                               \
     row += now;                                                                                                    \
@@ -87,24 +87,6 @@
   long t = 0;                                                                                                      \
   for (; t + GROUP_VECTORS * STEP <= width; t += GROUP_VECTORS * STEP) call(GROUP_VECTORS);                        \
   for (; t < width; t += STEP) call(1);
-
-// The first n numbers of x, stored or added.
-INLINE void K(group_put_f32)(float *v, VF x, long n, const int add) {
-#if LEVEL < LK_AVX512
-  if (n == LANES) return K(store)(v, add ? K(load)(v) + x : x);
-#endif
-  K(store_part)(v, add ? K(load_part)(v, n) + x : x, n);
-}
-INLINE void K(group_put_f64)(double *v, K(vd) x, long n, const int add) {
-  if (n == LANES / 2) {
-    K(vd_memory) *const whole = (K(vd_memory) *)v;
-    *whole = add ? *whole + x : x;
-    return;
-  }
-  double some[LANES / 2];
-  memcpy(some, &x, sizeof some);
-  for (long i = 0; i < n; i++) v[i] = add ? v[i] + some[i] : some[i];
-}
 
 #define REAL float
 #define VECTOR VF
