@@ -32,8 +32,8 @@ typedef double K(aligned_f64) __attribute__((vector_size(VECTOR_BYTES), may_alia
   }
 
 // Entries four at a time, their values and columns from one load each: a product with a panel is bound by its loads.
-#define FOUR_ENTRIES_f32(format, R, suffix)                                                                        \
-  for (; c + 4 <= stop; c += 4, v += 4) {                                                                          \
+#define FOUR_f32(format, R, suffix)                                                                                \
+  {                                                                                                                \
     const VF q = K(quad_##format)(v);                                                                              \
     const K(four_columns) columns = K(four_columns##suffix)(c);                                                    \
     SEGMENT_ENTRY(f32, R, 0, SPLAT(q, 0), columns.a)                                                               \
@@ -41,14 +41,23 @@ typedef double K(aligned_f64) __attribute__((vector_size(VECTOR_BYTES), may_alia
     SEGMENT_ENTRY(f32, R, 2, SPLAT(q, 2), columns.c)                                                               \
     SEGMENT_ENTRY(f32, R, 3, SPLAT(q, 3), columns.d)                                                               \
   }
-#define FOUR_ENTRIES_f64(format, R, suffix)                                                                        \
-  for (; c + 4 <= stop; c += 4, v += 4) {                                                                          \
+#define FOUR_f64(format, R, suffix)                                                                                \
+  {                                                                                                                \
     const K(four_columns) columns = K(four_columns##suffix)(c);                                                    \
     SEGMENT_ENTRY(f64, R, 0, v[0] - (K(vd)){0}, columns.a)                                                         \
     SEGMENT_ENTRY(f64, R, 1, v[1] - (K(vd)){0}, columns.b)                                                         \
     SEGMENT_ENTRY(f64, R, 2, v[2] - (K(vd)){0}, columns.c)                                                         \
     SEGMENT_ENTRY(f64, R, 3, v[3] - (K(vd)){0}, columns.d)                                                         \
   }
+// The up to three entries that are left.
+#define LAST_ENTRIES(format, real, R)                                                                              \
+  if ((stop - c) & 2) {                                                                                            \
+    SEGMENT_ENTRY(real, R, 0, VALUE_##format(v) - (VECTOR_##real){0}, c[0])                                        \
+    SEGMENT_ENTRY(real, R, 1, VALUE_##format(v + 1) - (VECTOR_##real){0}, c[1])                                    \
+    c += 2;                                                                                                        \
+    v += 2;                                                                                                        \
+  }                                                                                                                \
+  if ((stop - c) & 1) SEGMENT_ENTRY(real, R, 0, VALUE_##format(v) - (VECTOR_##real){0}, c[0])
 
 typedef struct K(four_columns) {
   uint64_t a, b, c, d;
@@ -98,14 +107,8 @@ INLINE K(four_columns) K(four_columns_u32)(const uint32_t *c) {
       for (int u = vectors; u < vectors * streams; u++) sum[u] = (VECTOR_##real){0};                               \
       const V *v = values + s->start;                                                                              \
       const C *c = column + s->start, *const stop = c + s->count;                                                  \
-      FOUR_ENTRIES_##real(format, R, suffix)                                                                       \
-      if (s->count & 2) {                                                                                          \
-        SEGMENT_ENTRY(real, R, 0, VALUE_##format(v) - (VECTOR_##real){0}, c[0])                                    \
-        SEGMENT_ENTRY(real, R, 1, VALUE_##format(v + 1) - (VECTOR_##real){0}, c[1])                                \
-        c += 2;                                                                                                    \
-        v += 2;                                                                                                    \
-      }                                                                                                            \
-      if (s->count & 1) SEGMENT_ENTRY(real, R, 0, VALUE_##format(v) - (VECTOR_##real){0}, c[0])                    \
+      for (; c + 4 <= stop; c += 4, v += 4) FOUR_##real(format, R, suffix)                                         \
+      LAST_ENTRIES(format, real, R)                                                                                \
       for (int u = 0; u < vectors; u++) {                                                                          \
         for (int i = 1; i < streams; i++) sum[u] += sum[i * vectors + u];                                          \
         AT_##real(sums + u * LANES_##real) = sum[u];                                                               \
@@ -129,6 +132,44 @@ INLINE K(four_columns) K(four_columns_u32)(const uint32_t *c) {
     for (; t < width; t += n) K(product_strip_##format##suffix)(w, block, panel + t, width, 1, 4, tile + t);       \
   }
 
+// tile[r - r0] = Σ_c W[r, c] panel[c] for panels of 16 vectors. A panel that the second-level cache holds is best walked
+// whole: rows are long, and values and columns are streams that can be asked for far ahead, wherever they come from.
+enum { K(ROWS_AHEAD) = 512 };
+#define ROW_PRODUCT(format, V, C, suffix)                                                                          \
+  INLINE void K(product_rows_##format##suffix)(                                                                    \
+      const lk_csr *w, const float *panel, long r0, long r1, float *tile) {                                        \
+    enum { width = 16, vectors = 64 / VECTOR_BYTES, streams = vectors < 4 ? 4 : 2 };                               \
+    for (long r = r0; r < r1; r++, tile += width) {                                                                \
+      const V *v = (const V *)w->values + w->row_start[r];                                                         \
+      const C *c = (const C *)w->column + w->row_start[r], *const stop = (const C *)w->column + w->row_start[r + 1];\
+      VF sum[vectors * streams];                                                                                   \
+      for (int u = 0; u < vectors * streams; u++) sum[u] = (VF){0};                                                \
+      for (; c + 4 <= stop; c += 4, v += 4) {                                                                      \
+        __builtin_prefetch(v + K(ROWS_AHEAD));                                                                     \
+        __builtin_prefetch(c + K(ROWS_AHEAD));                                                                     \
+        FOUR_f32(format, float, suffix)                                                                            \
+      }                                                                                                            \
+      LAST_ENTRIES(format, f32, float)                                                                             \
+      for (int u = 0; u < vectors; u++) {                                                                          \
+        for (int i = 1; i < streams; i++) sum[u] += sum[i * vectors + u];                                          \
+        AT_f32(tile + u * LANES) = sum[u] * ROW_SCALE_##format;                                                    \
+      }                                                                                                            \
+    }                                                                                                              \
+  }
+#define ROW_SCALE_f32 1
+#define ROW_SCALE_bf16 1
+#define ROW_SCALE_i8 ((const float *)w->scales)[r]
+#define ROW_PRODUCTS(format, V)                                                                                    \
+  ROW_PRODUCT(format, V, uint16_t, _u16)                                                                           \
+  ROW_PRODUCT(format, V, uint32_t, _u32)                                                                           \
+  static void K(product_rows_##format)(const lk_csr *w, const float *panel, long r0, long r1, float *tile) {       \
+    if (w->wide) {                                                                                                 \
+      K(product_rows_##format##_u32)(w, panel, r0, r1, tile);                                                      \
+    } else {                                                                                                       \
+      K(product_rows_##format##_u16)(w, panel, r0, r1, tile);                                                      \
+    }                                                                                                              \
+  }
+
 #define SEGMENTS(format, V, real, R)                                                                               \
   SEGMENT_PRODUCT(format, V, real, R, uint16_t, _u16)                                                              \
   SEGMENT_PRODUCT(format, V, real, R, uint32_t, _u32)                                                              \
@@ -143,6 +184,9 @@ INLINE K(four_columns) K(four_columns_u32)(const uint32_t *c) {
     }                                                                                                              \
   }
 
+ROW_PRODUCTS(f32, float)
+ROW_PRODUCTS(bf16, uint16_t)
+ROW_PRODUCTS(i8, int8_t)
 SEGMENTS(f32, float, f32, float)
 SEGMENTS(f64, double, f64, double)
 SEGMENTS(bf16, uint16_t, f32, float)
@@ -151,8 +195,14 @@ SEGMENTS(i8, int8_t, f32, float)
 #undef SEGMENTS
 #undef SEGMENT_PRODUCT
 #undef SEGMENT_ENTRY
-#undef FOUR_ENTRIES_f32
-#undef FOUR_ENTRIES_f64
+#undef FOUR_f32
+#undef FOUR_f64
+#undef LAST_ENTRIES
+#undef ROW_PRODUCT
+#undef ROW_PRODUCTS
+#undef ROW_SCALE_f32
+#undef ROW_SCALE_bf16
+#undef ROW_SCALE_i8
 #undef BY_PANEL
 #undef VALUE_f32
 #undef VALUE_f64

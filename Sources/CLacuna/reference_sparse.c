@@ -47,6 +47,20 @@ CSR(bf16)
 CSR(i8)
 CSR(i4)
 
+#define CSR_ROWS(format)                                                                                         \
+  void reference_product_rows_##format(const lk_csr *w, const float *panel, long r0, long r1, float *tile) {     \
+    for (long r = r0; r < r1; r++, tile += 16) {                                                                 \
+      double sums[16] = {0};                                                                                     \
+      for (long j = w->row_start[r]; j < (long)w->row_start[r + 1]; j++)                                         \
+        for (long t = 0; t < 16; t++) sums[t] += (double)csr_##format(w, r, j) * panel[csr_column(w, j) * 16 + t]; \
+      for (long t = 0; t < 16; t++) tile[t] = (float)sums[t];                                                    \
+    }                                                                                                            \
+  }
+
+CSR_ROWS(f32)
+CSR_ROWS(bf16)
+CSR_ROWS(i8)
+
 // MARK: BSR
 
 // The value in row r (of the matrix), column j of block b.

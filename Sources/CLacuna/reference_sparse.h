@@ -28,6 +28,7 @@ lk_gemv_bsr reference_gemv_bsr_f32, reference_gemv_bsr_bf16, reference_gemv_bsr_
 lk_decode_bsr reference_decode_bsr_f32, reference_decode_bsr_bf16, reference_decode_bsr_i8, reference_decode_bsr_i4;
 lk_panel_bitmask reference_panel_bitmask_f32, reference_panel_bitmask_bf16, reference_panel_bitmask_i8;
 lk_panel_bsr reference_panel_bsr_f32, reference_panel_bsr_bf16, reference_panel_bsr_i8;
+lk_product_rows reference_product_rows_f32, reference_product_rows_bf16, reference_product_rows_i8;
 void reference_pack_panel(const float *x, long stride, long count, long columns, long width, float *panel);
 void reference_unpack_panel(const float *tile, long width, long rows, long count, float *y, long stride);
 
@@ -45,7 +46,8 @@ void reference_unpack_panel(const float *tile, long width, long rows, long count
   .panel_bitmask_f32 = reference_panel_bitmask_f32, .panel_bitmask_bf16 = reference_panel_bitmask_bf16,        \
   .panel_bitmask_i8 = reference_panel_bitmask_i8,                                                              \
   .panel_bsr_f32 = reference_panel_bsr_f32, .panel_bsr_bf16 = reference_panel_bsr_bf16,                        \
-  .panel_bsr_i8 = reference_panel_bsr_i8
+  .panel_bsr_i8 = reference_panel_bsr_i8, .product_rows_f32 = reference_product_rows_f32,                      \
+  .product_rows_bf16 = reference_product_rows_bf16, .product_rows_i8 = reference_product_rows_i8
 
 // The same part of a level's table. Decoding is bound by its writes, so every level shares the scalar one.
 #define LEVEL_SPARSE_ENTRIES                                                                                   \
@@ -58,6 +60,8 @@ void reference_unpack_panel(const float *tile, long width, long rows, long count
   .decode_bsr_i8 = reference_decode_bsr_i8, .decode_bsr_i4 = reference_decode_bsr_i4,                          \
   .pack_panel = K(pack_panel), .unpack_panel = K(unpack_panel), .panel_bitmask_f32 = K(panel_bitmask_f32),     \
   .panel_bitmask_bf16 = K(panel_bitmask_bf16), .panel_bitmask_i8 = K(panel_bitmask_i8),                        \
-  .panel_bsr_f32 = K(panel_bsr_f32), .panel_bsr_bf16 = K(panel_bsr_bf16), .panel_bsr_i8 = K(panel_bsr_i8)
+  .panel_bsr_f32 = K(panel_bsr_f32), .panel_bsr_bf16 = K(panel_bsr_bf16), .panel_bsr_i8 = K(panel_bsr_i8),  \
+  .product_rows_f32 = K(product_rows_f32), .product_rows_bf16 = K(product_rows_bf16),                          \
+  .product_rows_i8 = K(product_rows_i8)
 
 #endif

@@ -93,6 +93,8 @@ typedef void lk_decode_bsr(const lk_bsr *w, long r0, long r1, float *out);
 // aligned to 64 bytes.
 typedef void lk_panel_bitmask(const lk_bitmask *w, const float *panel, long width, long r0, long r1, float *tile);
 typedef void lk_panel_bsr(const lk_bsr *w, const float *panel, long width, long r0, long r1, float *tile);
+// Panels of 16 vectors only: wider ones are for CSR matrices in segments.
+typedef void lk_product_rows(const lk_csr *w, const float *panel, long r0, long r1, float *tile);
 
 // MARK: Products with many vectors, for training
 
@@ -347,6 +349,7 @@ typedef struct lk_table {
   void (*unpack_panel)(const float *tile, long width, long rows, long count, float *y, long stride);
   lk_panel_bitmask *panel_bitmask_f32, *panel_bitmask_bf16, *panel_bitmask_i8;
   lk_panel_bsr *panel_bsr_f32, *panel_bsr_bf16, *panel_bsr_i8;
+  lk_product_rows *product_rows_f32, *product_rows_bf16, *product_rows_i8;
 
   // CSR matrices in segments.
   lk_gemv_csr_f64 *gemv_csr_f64;

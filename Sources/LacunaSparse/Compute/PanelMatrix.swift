@@ -21,22 +21,22 @@ extension PanelMatrix {
     }
 }
 
-/// Ranges of rows: about equally many, or as the order of a CSR matrix's segments has them.
+/// Ranges of rows: about equally many, or with about equally many entries.
 enum PanelBlocks {
     case even(RowCut)
-    case segments(SegmentOrder)
+    case byEntries(RowBlocks)
 
     var count: Int {
         switch self {
         case .even(let cut): cut.items
-        case .segments(let order): order.blocks
+        case .byEntries(let blocks): blocks.count
         }
     }
 
     func rows(_ block: Int) -> Range<Int> {
         switch self {
         case .even(let cut): cut.range(block)
-        case .segments(let order): order.rows(block: block)
+        case .byEntries(let blocks): blocks.rows(block)
         }
     }
 }

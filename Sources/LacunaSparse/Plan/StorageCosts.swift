@@ -3,7 +3,7 @@
 /// One vector costs the greater of its bytes at `bandwidth` and its arithmetic: `entryNanoseconds` for every entry of the
 /// matrix, stored or not, and `valueNanoseconds` for every stored value. Many vectors cost `2 · values · vectors` operations
 /// at a rate between `rate16` and `rate128`, by the number of vectors, and `panelNanoseconds` for every entry of the matrix
-/// and every 64 vectors begun. All numbers are for one thread.
+/// and every 64 vectors, in proportion. All numbers are for one thread.
 public struct StorageCosts: Sendable, Hashable {
     public struct Layout: Sendable, Hashable {
         public var entryNanoseconds: Double
@@ -11,7 +11,7 @@ public struct StorageCosts: Sendable, Hashable {
         /// Operations a second on stored values with 16 vectors and with 128 or more.
         public var rate16: Double
         public var rate128: Double
-        /// For every entry of the matrix and every 64 vectors begun.
+        /// For every entry of the matrix and every 64 vectors.
         public var panelNanoseconds: Double
 
         public init(
@@ -57,12 +57,12 @@ public struct StorageCosts: Sendable, Hashable {
         bandwidth: 36e9,
         dense: Layout(entryNanoseconds: 0.05, valueNanoseconds: 0, rate16: 68e9, rate128: 165e9),
         bitmask: Layout(
-            entryNanoseconds: 0.04, valueNanoseconds: 0.004, rate16: 65e9, rate128: 145e9, panelNanoseconds: 0.12),
+            entryNanoseconds: 0.04, valueNanoseconds: 0.004, rate16: 50e9, rate128: 150e9, panelNanoseconds: 0.17),
         nm: Layout(
             entryNanoseconds: 0.04, valueNanoseconds: 0.004, rate16: 80e9, rate128: 140e9, panelNanoseconds: 0.02),
         csr: Layout(
-            entryNanoseconds: 0, valueNanoseconds: 0.26, rate16: 52e9, rate128: 110e9, panelNanoseconds: 0.02),
-        bsr: Layout(entryNanoseconds: 0, valueNanoseconds: 0.16, rate16: 80e9, rate128: 120e9),
+            entryNanoseconds: 0, valueNanoseconds: 0.26, rate16: 70e9, rate128: 115e9, panelNanoseconds: 0.05),
+        bsr: Layout(entryNanoseconds: 0, valueNanoseconds: 0.16, rate16: 80e9, rate128: 125e9, panelNanoseconds: 0.02),
         smallBlocks: Layout(entryNanoseconds: 0, valueNanoseconds: 0.15, rate16: 46e9, rate128: 110e9))
 
     func layout(_ layout: StorageLayout) -> Layout {

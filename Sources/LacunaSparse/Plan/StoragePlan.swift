@@ -88,10 +88,9 @@ public struct StoragePlan: Sendable {
             // Between 16 and 128 vectors the rate rises about linearly; below 16 a panel of 16 is computed.
             let filled = Double(max(vectors, 16))
             let share = min((filled - 16) / 112, 1)
-            let panels = Double((vectors + 63) / 64)
             arithmetic =
                 2 * Double(stored) * filled / (cost.rate16 + share * (cost.rate128 - cost.rate16))
-                + Double(entries) * panels * cost.panelNanoseconds * 1e-9
+                + Double(entries) * filled / 64 * cost.panelNanoseconds * 1e-9
         }
         return reading > arithmetic ? (reading, .memory) : (arithmetic, .arithmetic)
     }

@@ -19,8 +19,10 @@ public final class CSRMatrix: WeightMatrix, PanelMatrix, UnevenRows, @unchecked 
     private let gemv: Gemv
     private let decoder: Decoder
     private let panel: Panel?
+    private let rowPanel: RowPanel?
     private let lazySegments = Lazily<SegmentOrder>()
     private let lazyNarrowSegments = Lazily<SegmentOrder>()
+    private let lazyRowBlocks = Lazily<RowBlocks>()
 
     typealias Gemv =
         @convention(c) (
@@ -30,6 +32,10 @@ public final class CSRMatrix: WeightMatrix, PanelMatrix, UnevenRows, @unchecked 
     typealias Panel =
         @convention(c) (
             UnsafePointer<lk_segmented>?, Int, UnsafePointer<Float>?, Int, UnsafeMutablePointer<Float>?
+        ) -> Void
+    typealias RowPanel =
+        @convention(c) (
+            UnsafePointer<lk_csr>?, UnsafePointer<Float>?, Int, Int, UnsafeMutablePointer<Float>?
         ) -> Void
 
     /// Keeps the entries of `weight` [rows, columns] that are in `mask`, rounded to `values`.
@@ -58,10 +64,16 @@ public final class CSRMatrix: WeightMatrix, PanelMatrix, UnevenRows, @unchecked 
             values: values.bytes.pointer, scales: values.scales, columns: mask.columns, wide: isWide ? 1 : 0)
         let k = Kernels.best
         switch type {
-        case .f32: (gemv, decoder, panel) = (k.gemv_csr_f32, k.decode_csr_f32, k.product_segments_f32)
-        case .bf16: (gemv, decoder, panel) = (k.gemv_csr_bf16, k.decode_csr_bf16, k.product_segments_bf16)
-        case .int8: (gemv, decoder, panel) = (k.gemv_csr_i8, k.decode_csr_i8, k.product_segments_i8)
-        case .int4: (gemv, decoder, panel) = (k.gemv_csr_i4, k.decode_csr_i4, nil)
+        case .f32: (gemv, decoder) = (k.gemv_csr_f32, k.decode_csr_f32)
+        case .bf16: (gemv, decoder) = (k.gemv_csr_bf16, k.decode_csr_bf16)
+        case .int8: (gemv, decoder) = (k.gemv_csr_i8, k.decode_csr_i8)
+        case .int4: (gemv, decoder) = (k.gemv_csr_i4, k.decode_csr_i4)
+        }
+        switch type {
+        case .f32: (panel, rowPanel) = (k.product_segments_f32, k.product_rows_f32)
+        case .bf16: (panel, rowPanel) = (k.product_segments_bf16, k.product_rows_bf16)
+        case .int8: (panel, rowPanel) = (k.product_segments_i8, k.product_rows_i8)
+        case .int4: (panel, rowPanel) = (nil, nil)
         }
         // Neighbouring rows may share a byte of nibbles.
         values.fill(from: weight, mask: mask, serially: type == .int4) { r, coder in
@@ -100,13 +112,25 @@ public final class CSRMatrix: WeightMatrix, PanelMatrix, UnevenRows, @unchecked 
             ? lazyNarrowSegments.value { make(SegmentOrder.narrowBandColumns) } : lazySegments.value { make(nil) }
     }
 
-    /// Blocks are cut by entries and are the same in every order.
-    func panelBlocks(width: Int) -> PanelBlocks { .segments(segments(width: width)) }
+    /// Whether rows are walked whole: a panel of 16 vectors should be more than the first-level cache holds, as rows are
+    /// too short otherwise to be worth it, and less than the second-level cache does.
+    private func walksRows(width: Int) -> Bool { width == 16 && 1024...12_288 ~= columns }
+
+    /// The same blocks in every order.
+    func panelBlocks(width: Int) -> PanelBlocks {
+        .byEntries(
+            walksRows(width: width)
+                ? lazyRowBlocks.value { RowBlocks(rows: rows, rowOffsets: rowOffsets) }
+                : segments(width: width).rowBlocks)
+    }
 
     func multiply(
         panel x: UnsafePointer<Float>, width: Int, block: Int, rows: Range<Int>,
         into tile: UnsafeMutablePointer<Float>
     ) {
+        if walksRows(width: width) {
+            return withUnsafePointer(to: kernel) { rowPanel!($0, x, rows.lowerBound, rows.upperBound, tile) }
+        }
         let order = segments(width: width)
         tile.update(repeating: 0, count: rows.count * width)
         withUnsafePointer(

@@ -83,6 +83,12 @@ import Testing
             (table.gemv_csr_f32, reference.gemv_csr_f32), (table.gemv_csr_bf16, reference.gemv_csr_bf16),
             (table.gemv_csr_i8, reference.gemv_csr_i8), (table.gemv_csr_i4, reference.gemv_csr_i4),
         ]
+        let many = [
+            (table.product_rows_f32, reference.product_rows_f32),
+            (table.product_rows_bf16, reference.product_rows_bf16),
+            (table.product_rows_i8, reference.product_rows_i8),
+        ]
+        let panel = Self.random(columns * 16, seed: 2)
         for wide in [false, true] {
             for type in 0..<4 {
                 operands.withValues(type) { values, scales in
@@ -100,11 +106,41 @@ import Testing
                                     single[type].0!(&w, &input, first, rows, a.pointer)
                                     single[type].1!(&w, &input, first, rows, b.pointer)
                                     #expect(Self.agree(a.pointer, b.pointer, rows - first), "vector, type \(type)")
+                                    guard type < 3 else { continue }
+                                    many[type].0!(&w, panel.pointer, first, rows, a.pointer)
+                                    many[type].1!(&w, panel.pointer, first, rows, b.pointer)
+                                    #expect(
+                                        Self.agree(a.pointer, b.pointer, (rows - first) * 16), "panel, type \(type)")
                                 }
                             }
                         }
                     }
                 }
+            }
+        }
+    }
+
+    /// The last entries of a row may be read twice: what they meet must count once, infinities too.
+    @Test(arguments: levels)
+    func infiniteInputsOfRows(level: Int32) {
+        for count in [1, 7, 8, 15, 16, 17, 31, 33] {
+            let x = Buffer<Float>(repeating: 1, count: 64)
+            let values = Buffer<Float>(repeating: 2, count: count)
+            let columns = Buffer((0..<count).map { UInt16($0) })
+            let starts = Buffer<UInt32>([0, UInt32(count)])
+            var w = lk_csr(
+                row_start: starts.pointer, column: UnsafeRawPointer(columns.pointer),
+                values: UnsafeRawPointer(values.pointer), scales: nil, columns: 64, wide: 0)
+            var input = lk_input()
+            input.x = UnsafePointer(x.pointer)
+            var sum: Float = 0
+            lk_level(level).pointee.gemv_csr_f32(&w, &input, 0, 1, &sum)
+            #expect(sum == Float(2 * count))
+            for c in 0..<count {
+                x.pointer[c] = .infinity
+                lk_level(level).pointee.gemv_csr_f32(&w, &input, 0, 1, &sum)
+                #expect(sum == .infinity, "\(count) entries, infinity at \(c)")
+                x.pointer[c] = 1
             }
         }
     }

@@ -151,6 +151,27 @@ import Testing
     }
 
     /// Ranges of rows are cut by values: each row is in exactly one, whatever the rows hold.
+    /// Rows walked whole and rows in segments: by the number of columns and of vectors.
+    @Test(arguments: [(1000, 16), (1500, 9), (1500, 16), (1500, 30), (13_000, 7)])
+    func manyVectorsByCSR(columns: Int, count: Int) throws {
+        let rows = 11
+        var generator = SeededGenerator(seed: 6)
+        let weight = Tensor<Float>(normal: [rows, columns], using: &generator)
+        let mask = Mask(rows: rows, columns: columns) { r, _ in r % 9 != 4 && generator.uniform() < 0.1 }
+        let x = StoreCases.vector(count * columns, seed: 9)
+        for values in ValueType.allCases {
+            let stored = try CSRMatrix(weight, mask: mask, values: values)
+            let dense = stored.densified().scalars
+            var y = [Float](repeating: .nan, count: count * rows)
+            stored.multiply(matrix: x, count: count, into: &y, leadingY: rows)
+            for t in 0..<count {
+                let expected = StoreCases.product(
+                    dense, rows: rows, x: Array(x[t * columns..<(t + 1) * columns]))
+                #expect(StoreCases.agrees(y[t * rows..<(t + 1) * rows], expected), "\(values), vector \(t)")
+            }
+        }
+    }
+
     @Test(arguments: [1, 7, 64, 100_000]) func cutsByValuesCoverEveryRow(bytes: Int) throws {
         for full in [[Int](), [0], [30], [3, 4, 29]] {
             let mask = Mask(rows: 31, columns: 200) { r, c in full.contains(r) || (r % 5 == 2 && c == r) }

@@ -3,21 +3,15 @@ import LacunaTensor
 
 /// The order in which kernels visit the entries of a CSR matrix: blocks of rows × bands of columns, and within these the
 /// rows by the number of their entries (`kernels_segments.h` says why).
-///
-/// Blocks are cut by entries, not by rows, so that they cost about the same; the cut depends on the pattern alone.
 final class SegmentOrder: @unchecked Sendable {
     let segments: Buffer<lk_segment>
     let first: Buffer<UInt32>
-    /// The first row of each block, and the number of rows.
-    let blockStart: Buffer<UInt32>
+    let rowBlocks: RowBlocks
     let bandColumns: Int
     let bands: Int
     /// Entries of a segment, on average.
     let meanLength: Double
-    var blocks: Int { blockStart.count - 1 }
-
-    /// Rows of a block at most. Their sums take this times 256 bytes of the second-level cache.
-    static let blockRows = 512
+    var blocks: Int { rowBlocks.count }
 
     /// What a kernel reads beyond the last segment.
     private static let slack = 16
@@ -54,18 +48,10 @@ final class SegmentOrder: @unchecked Sendable {
         bandColumns = wanted ?? SegmentOrder.bandColumns(columns: columns, density: density)
         bands = max((columns + bandColumns - 1) / bandColumns, 1)
 
-        let share = max(count / 16, 8192)
-        var starts: [UInt32] = [0]
-        for r in 0..<rows {
-            let start = Int(starts.last!)
-            if r > start && (r - start == SegmentOrder.blockRows || Int(offsets[r + 1] - offsets[start]) > share) {
-                starts.append(UInt32(r))
-            }
-        }
-        if rows > 0 { starts.append(UInt32(rows)) }
-        blockStart = Buffer(starts)
+        rowBlocks = RowBlocks(rows: rows, rowOffsets: offsets)
+        let starts = rowBlocks.starts.pointer
 
-        let blocks = starts.count - 1
+        let blocks = rowBlocks.count
         let bandColumns = bandColumns
         let bands = bands
         first = Buffer(repeating: 0, count: blocks * bands + 1)
@@ -89,8 +75,8 @@ final class SegmentOrder: @unchecked Sendable {
         segments = Buffer(repeating: lk_segment(), count: total + SegmentOrder.slack)
         let segments = segments.pointer
         Parallel.forRanges(blocks, grain: 1) { range in
-            var at = [Int](repeating: 0, count: SegmentOrder.blockRows)
-            var unsorted = [lk_segment](repeating: lk_segment(), count: SegmentOrder.blockRows)
+            var at = [Int](repeating: 0, count: RowBlocks.limit)
+            var unsorted = [lk_segment](repeating: lk_segment(), count: RowBlocks.limit)
             var places = [Int](repeating: 0, count: bandColumns + 2)
             for block in range {
                 let (low, high) = (Int(starts[block]), Int(starts[block + 1]))
@@ -124,9 +110,9 @@ final class SegmentOrder: @unchecked Sendable {
         }
     }
 
-    var byteCount: Int { segments.byteCount + first.byteCount + blockStart.byteCount }
+    var byteCount: Int { segments.byteCount + first.byteCount + rowBlocks.starts.byteCount }
 
-    func rows(block: Int) -> Range<Int> { Int(blockStart.pointer[block])..<Int(blockStart.pointer[block + 1]) }
+    func rows(block: Int) -> Range<Int> { rowBlocks.rows(block) }
     func columns(band: Int, of columns: Int) -> Range<Int> {
         band * bandColumns..<min((band + 1) * bandColumns, columns)
     }
@@ -135,6 +121,6 @@ final class SegmentOrder: @unchecked Sendable {
     func kernel(values: UnsafeRawPointer, column: UnsafeRawPointer, wide: Bool) -> lk_segmented {
         lk_segmented(
             values: values, column: column, wide: wide ? 1 : 0, segments: segments.pointer, first: first.pointer,
-            block_start: blockStart.pointer, blocks: blocks, bands: bands, band_columns: bandColumns)
+            block_start: rowBlocks.starts.pointer, blocks: blocks, bands: bands, band_columns: bandColumns)
     }
 }
