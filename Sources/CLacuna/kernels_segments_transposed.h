@@ -49,7 +49,7 @@
         for (int u = 0; u < vectors; u++) x[u] = AT_##real(rows + s->row * width + u * LANES_##real);              \
         const R *v = values + s->start;                                                                            \
         const C *c = column + s->start, *const stop = c + s->count;                                                \
-        SHORT_LOOP for (; c + 4 <= stop; c += 4, v += 4) {                                                         \
+        for (; c + 4 <= stop; c += 4, v += 4) {                                                                    \
           const FOUR four = FOUR_VALUES_##real(v);                                                                 \
           const K(four_columns) columns = K(four_columns##suffix)(c);                                              \
           SCATTER_ENTRY(real, R, ONE_OF_FOUR_##real(four, 0), columns.a)                                           \
@@ -57,7 +57,7 @@
           SCATTER_ENTRY(real, R, ONE_OF_FOUR_##real(four, 2), columns.c)                                           \
           SCATTER_ENTRY(real, R, ONE_OF_FOUR_##real(four, 3), columns.d)                                           \
         }                                                                                                          \
-        SHORT_LOOP for (; c < stop; c++, v++) SCATTER_ENTRY(real, R, *v - (VECTOR_##real){0}, *c)                  \
+        for (; c < stop; c++, v++) SCATTER_ENTRY(real, R, *v - (VECTOR_##real){0}, *c)                             \
       }                                                                                                            \
     }                                                                                                              \
   }
@@ -83,13 +83,9 @@
     }                                                                                                              \
   }
 
-// Segments are short, and so are these loops: unrolled ones would be slower.
-#define SHORT_LOOP _Pragma("clang loop unroll(disable)")
-
 SEGMENTS_TRANSPOSED(f32, float, VF)
 SEGMENTS_TRANSPOSED(f64, double, double *)
 
-#undef SHORT_LOOP
 #undef SEGMENTS_TRANSPOSED
 #undef TRANSPOSED_STRIPS
 #undef SEGMENT_TRANSPOSED
