@@ -22,6 +22,15 @@ INLINE void K(fetch_bytes)(const void *kept, const uint64_t *mask, long word, in
   if (word % 8 == 0) __builtin_prefetch((const char *)mask + 1024);
 }
 
+// Where the values and the bits of each of the rows begin.
+#define START_ROWS(T, M)                                                                              \
+  const T *kept[K(together)];                                                                         \
+  const M *mask[K(together)];                                                                         \
+  for (int j = 0; j < count; j++) {                                                                   \
+    kept[j] = (const T *)w->values + K(row_start)(w, rows[j]);                                        \
+    mask[j] = (const M *)(w->mask + rows[j] * words);                                                 \
+  }
+
 // A product by groups of rows. The rows of a group come from the three thirds of the range, so that weights arrive in
 // three long streams; four, a power of two apart as a rule, compete for the same cache lines.
 #define BY_ROW_GROUPS(name)                                                                           \
@@ -72,13 +81,9 @@ INLINE __m512i K(spread_nibbles)(const uint8_t *kept, const uint64_t *mask) {
 INLINE void K(gemv_bitmask_f32_rows)(
     const lk_bitmask *w, const lk_input *input, const long *rows, const int count, float *results) {
   long words = (w->columns + 63) / 64;
-  const float *x = input->x, *kept[K(together)];
-  const uint16_t *mask[K(together)];
+  const float *x = input->x;
+  START_ROWS(float, uint16_t)
   __m512 sum[K(together)][2] = {0};
-  for (int j = 0; j < count; j++) {
-    kept[j] = (const float *)w->values + K(row_start)(w, rows[j]);
-    mask[j] = (const uint16_t *)(w->mask + rows[j] * words);
-  }
   for (long i = 0; i < words * 4; i += 2) {
     __m512 first = _mm512_loadu_ps(x + i * 16), second = _mm512_loadu_ps(x + i * 16 + 16);
     for (int j = 0; j < count; j++) {
@@ -102,13 +107,9 @@ BY_ROW_GROUPS(gemv_bitmask_f32)
 INLINE void K(gemv_bitmask_bf16_rows)(
     const lk_bitmask *w, const lk_input *input, const long *rows, const int count, float *results) {
   long words = (w->columns + 63) / 64;
-  const uint16_t *x = input->bf16, *kept[K(together)];
-  const uint64_t *mask[K(together)];
+  const uint16_t *x = input->bf16;
+  START_ROWS(uint16_t, uint64_t)
   __m512 sum[K(together)][2] = {0};
-  for (int j = 0; j < count; j++) {
-    kept[j] = (const uint16_t *)w->values + K(row_start)(w, rows[j]);
-    mask[j] = w->mask + rows[j] * words;
-  }
   for (long i = 0; i < words; i++) {
     __m512bh first = (__m512bh)_mm512_loadu_si512(x + i * 64), second = (__m512bh)_mm512_loadu_si512(x + i * 64 + 32);
     for (int j = 0; j < count; j++) {
@@ -133,13 +134,8 @@ INLINE void K(gemv_bitmask_bf16_rows)(
   long words = (w->columns + 63) / 64;
   __m512i upper = _mm512_set1_epi32((int)0xFFFF0000u);
   const float *x = input->split;
-  const uint16_t *kept[K(together)];
-  const uint32_t *mask[K(together)];
+  START_ROWS(uint16_t, uint32_t)
   __m512 sum[K(together)][2] = {0};
-  for (int j = 0; j < count; j++) {
-    kept[j] = (const uint16_t *)w->values + K(row_start)(w, rows[j]);
-    mask[j] = (const uint32_t *)(w->mask + rows[j] * words);
-  }
   // A pair of bf16 in 32 bits: the even column below, the odd one above. `split` has the inputs in that order.
   for (long i = 0; i < words * 2; i += 2) {
     __m512 in[4];
@@ -165,14 +161,10 @@ BY_ROW_GROUPS(gemv_bitmask_bf16)
 INLINE void K(gemv_bitmask_i8_rows)(
     const lk_bitmask *w, const lk_input *input, const long *rows, const int count, float *results) {
   long words = (w->columns + 63) / 64;
-  const int8_t *x = input->q64, *kept[K(together)];
+  const int8_t *x = input->q64;
   const float *scale = input->scale64;
-  const uint64_t *mask[K(together)];
+  START_ROWS(int8_t, uint64_t)
   __m512 sum[K(together)] = {0};
-  for (int j = 0; j < count; j++) {
-    kept[j] = (const int8_t *)w->values + K(row_start)(w, rows[j]);
-    mask[j] = w->mask + rows[j] * words;
-  }
   for (long i = 0; i < words; i++) {
     if (i % 4 == 0)
       for (int j = 0; j < count; j++) K(fetch_bytes)(kept[j], mask[j] + i, i, 3);
@@ -193,15 +185,10 @@ INLINE void K(gemv_bitmask_i4_rows)(
     const lk_bitmask *w, const lk_input *input, const long *rows, const int count, float *results) {
   long words = (w->columns + 63) / 64;
   const int8_t *x = input->q64;
-  const uint8_t *kept[K(together)];
+  START_ROWS(uint8_t, uint64_t)
   const uint16_t *scales[K(together)];
-  const uint64_t *mask[K(together)];
+  for (int j = 0; j < count; j++) scales[j] = (const uint16_t *)w->scales + rows[j] * words;
   __m512 sum[K(together)] = {0};
-  for (int j = 0; j < count; j++) {
-    kept[j] = (const uint8_t *)w->values + K(row_start)(w, rows[j]);
-    scales[j] = (const uint16_t *)w->scales + rows[j] * words;
-    mask[j] = w->mask + rows[j] * words;
-  }
   for (long first = 0; first < words; first += 16) {
     for (int j = 0; j < count; j++) __builtin_prefetch(scales[j] + first + 128);
     // The scales of 16 groups at once.
@@ -284,13 +271,8 @@ INLINE float K(sum_part)(K(part_f32) sum) { return vaddvq_f32(sum); }
   INLINE void K(gemv_bitmask_##format##_rows)(                                                         \
       const lk_bitmask *w, const lk_input *input, const long *rows, const int count, float *results) { \
     long words = (w->columns + 63) / 64;                                                               \
-    const type *kept[K(together)];                                                                     \
-    const uint8_t *mask[K(together)];                                                                  \
+    START_ROWS(type, uint8_t)                                                                          \
     K(part_f32) sum[K(together)][2] = {0};                                                             \
-    for (int j = 0; j < count; j++) {                                                                  \
-      kept[j] = (const type *)w->values + K(row_start)(w, rows[j]);                                    \
-      mask[j] = (const uint8_t *)(w->mask + rows[j] * words);                                          \
-    }                                                                                                  \
     for (long i = 0; i < words * 8; i += 8) {                                                          \
       for (int j = 0; j < count; j++) __builtin_prefetch((const char *)kept[j] + K(distance));         \
       _Pragma("clang loop unroll(full)") for (int u = 0; u < 8; u++) {                                 \
@@ -388,13 +370,8 @@ INLINE K(part_f32) K(group_products)(const K(part_bytes) * w, const int8_t *q) {
   INLINE void K(gemv_bitmask_##format##_rows)(                                                                 \
       const lk_bitmask *w, const lk_input *input, const long *rows, const int count, float *results) {         \
     long words = (w->columns + 63) / 64;                                                                       \
-    const type *kept[K(together)];                                                                             \
-    const uint8_t *mask[K(together)];                                                                          \
+    START_ROWS(type, uint8_t)                                                                                  \
     K(part_f32) sum[K(together)][2] = {0};                                                                     \
-    for (int j = 0; j < count; j++) {                                                                          \
-      kept[j] = (const type *)w->values + K(row_start)(w, rows[j]);                                            \
-      mask[j] = (const uint8_t *)(w->mask + rows[j] * words);                                                  \
-    }                                                                                                          \
     for (long i = 0; i < words; i++)                                                                           \
       _Pragma("clang loop unroll(full)") for (int j = 0; j < count; j++) {                                     \
         K(part_bytes) spread[K(byte_parts)];                                                                   \
@@ -536,10 +513,7 @@ static void K(decode_bitmask_i4)(const lk_bitmask *w, long r0, long r1, float *o
       float *target = out + (r - r0) * n + i * 64;
       float scale = K(bf16_value)(((const uint16_t *)w->scales)[r * words + i]);
       int8_t bytes[64 + 16];
-      for (int j = 0; j < 32; j++) {
-        bytes[2 * j] = (int8_t)(((packed[j] & 15) ^ 8) - 8);
-        bytes[2 * j + 1] = (int8_t)(((packed[j] >> 4) ^ 8) - 8);
-      }
+      K(unpack64)(packed, bytes);
       const int8_t *kept = bytes;
       SPREAD_WORD(K(kept16_i8), *scale)
       packed += (__builtin_popcountll(bits) + 1) / 2;
@@ -547,4 +521,5 @@ static void K(decode_bitmask_i4)(const lk_bitmask *w, long r0, long r1, float *o
   }
 }
 #undef SPREAD_WORD
+#undef START_ROWS
 #undef BY_ROW_GROUPS

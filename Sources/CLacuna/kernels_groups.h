@@ -40,17 +40,11 @@
   }
 
 // Inner products, a vector of results at a time, in the order they are stored in: those of STEP / kept rows (three to a
-// row leave a lane unused), or of one.
+// row leave a lane unused), or of one. Lanes beyond the last row of a run take rows of what follows in the list, which are
+// in the block as well; what they give is not stored.
 #define SAMPLED_RUN(pattern, kept)                                                                                 \
   for (long n = counts[pattern - 1]; n > 0;) {                                                                     \
     const long together = kept > STEP ? 1 : STEP / kept, now = n < together ? n : together;                        \
-    uint8_t some[16];                                                                                              \
-    const uint8_t *at = row;                                                                                       \
-    if (now < together || together * kept < STEP) {                                                                \
-      /* Lanes without a row of their own repeat the last. */                                                      \
-      for (int i = 0; i < 16; i++) some[i] = row[i < now ? i : now - 1];                                           \
-      at = some;                                                                                                   \
-    }                                                                                                              \
     if (kept > STEP) {                                                                                             \
       for (int i = 0; i < kept; i++) {                                                                             \
         VECTOR part = DOT(pattern, kept, i);                                                                       \
@@ -59,15 +53,7 @@
         v[i] = add ? v[i] + sum : sum;                                                                             \
       }                                                                                                            \
     } else {                                                                                                       \
-      VECTOR result = DOTS(pattern, kept);                                                                         \
-      if (now * kept == STEP) {                                                                                    \
-        if (add) result += *(const MEMORY *)v;                                                                     \
-        *(MEMORY *)v = result;                                                                                     \
-      } else {                                                                                                     \
-        REAL results[STEP];                                                                                        \
-        memcpy(results, &result, sizeof results);                                                                  \
-        for (long i = 0; i < now * kept; i++) v[i] = add ? v[i] + results[i] : results[i];                         \
-      }                                                                                                            \
+      G(put)(v, DOTS(pattern, kept), now * kept, add);                                                       \
     }                                                                                                              \
     v += now * kept;                                                                                               \
     row += now;                                                                                                    \
@@ -75,7 +61,7 @@
   }
 
 // The products of lane i, to be summed over the lanes of the vector.
-#define DOT(pattern, kept, i) G(group_dot)(x[COLUMN(pattern, ((i) % kept))], rows + (long)at[(i) / kept] * width, vectors)
+#define DOT(pattern, kept, i) G(group_dot)(x[COLUMN(pattern, ((i) % kept))], rows + (long)row[(i) / kept] * width, vectors)
 // Depth first, so that few vectors wait: sums of halves, of quarters, and so on, as kernels_sddmm.h has them.
 #define JOIN(a, b) G(group_join)(a, b)
 #define DOTS_2(p, k, i, h) JOIN(DOT(p, k, i), DOT(p, k, (i) + h))
@@ -106,7 +92,6 @@
 #define VECTOR VF
 #define STEP LANES
 #define AT(p) AT_f32(p)
-#define MEMORY K(sampled_memory_f32)
 #define G(name) K(name##_f32)
 #define PAIRED(a, b) (PAIR_LOW_f32(a, b) + PAIR_HIGH_f32(a, b))
 #if VECTOR_BYTES == 64
@@ -121,7 +106,6 @@
 #undef VECTOR
 #undef STEP
 #undef AT
-#undef MEMORY
 #undef G
 #undef PAIRED
 #undef DOTS
@@ -130,7 +114,6 @@
 #define VECTOR K(vd)
 #define STEP (LANES / 2)
 #define AT(p) AT_f64(p)
-#define MEMORY K(sampled_memory_f64)
 #define G(name) K(name##_f64)
 #define PAIRED(a, b) (PAIR_LOW_f64(a, b) + PAIR_HIGH_f64(a, b))
 #if VECTOR_BYTES == 64
@@ -145,7 +128,6 @@
 #undef VECTOR
 #undef STEP
 #undef AT
-#undef MEMORY
 #undef G
 #undef PAIRED
 #undef DOTS

@@ -17,7 +17,7 @@ enum { K(NM_AHEAD) = 3 };
     bits &= bits - 1;                                                                                              \
     const VF value = SPLAT(q, k);                                                                                  \
     for (int u = 0; u < vectors; u++)                                                                              \
-      sum[k % streams * vectors + u] += value * *(const VF *)(entry + u * LANES);                                  \
+      sum[k % streams * vectors + u] += value * LOAD(entry + u * LANES);                                           \
   }
 
 #define PANEL_NM(format, T)                                                                                        \
@@ -25,9 +25,7 @@ enum { K(NM_AHEAD) = 3 };
       const uint64_t *mask, const T *v, const float *x, const long width, const int vectors, long words, long count, \
       uint64_t rest, int fresh, float *sums) {                                                                     \
     const int streams = NM_STREAMS(vectors);                                                                       \
-    VF sum[8];                                                                                                     \
-    for (int u = 0; u < vectors; u++) sum[u] = fresh ? (VF){0} : *(const VF *)(sums + u * LANES);                  \
-    for (int u = vectors; u < vectors * streams; u++) sum[u] = (VF){0};                                            \
+    LOAD_SUMS(sums, fresh)                                                                                         \
     for (long i = 0; i < words; i++, x += 64 * width) {                                                            \
       uint64_t bits = mask[i];                                                                                     \
       for (long n = 0; n < count; n += 4, v += 4) {                                                                \
@@ -40,13 +38,9 @@ enum { K(NM_AHEAD) = 3 };
     }                                                                                                              \
     for (; rest; rest &= rest - 1, v++) {                                                                          \
       const float *entry = x + __builtin_ctzll(rest) * width;                                                      \
-      const VF value = K(splat)(NM_SINGLE_##format(v));                                                            \
-      for (int u = 0; u < vectors; u++) sum[u] += value * *(const VF *)(entry + u * LANES);                        \
+      for (int u = 0; u < vectors; u++) sum[u] += SPREAD_##format(v) * LOAD(entry + u * LANES);                    \
     }                                                                                                              \
-    for (int u = 0; u < vectors; u++) {                                                                            \
-      for (int s = 1; s < streams; s++) sum[u] += sum[s * vectors + u];                                            \
-      *(VF *)(sums + u * LANES) = sum[u];                                                                          \
-    }                                                                                                              \
+    STORE_SUMS(sums)                                                                                               \
   }                                                                                                                \
   INLINE void K(nm_block_##format)(                                                                                \
       const lk_bitmask *w, const float *panel, const long width, const int vectors, long r0, long r1,              \
@@ -74,14 +68,8 @@ enum { K(NM_AHEAD) = 3 };
   /* As panel_bitmask, where `word_values` is not 0. */                                                            \
   INLINE void K(panel_nm_##format)(                                                                                \
       const lk_bitmask *w, const float *panel, long width, long r0, long r1, float *tile) {                        \
-    if (width == 64) K(nm_block_##format)(w, panel, 64, 64 / LANES < 8 ? 64 / LANES : 8, r0, r1, tile);            \
-    else if (width == 32) K(nm_block_##format)(w, panel, 32, 32 / LANES < 8 ? 32 / LANES : 8, r0, r1, tile);       \
-    else K(nm_block_##format)(w, panel, 16, 16 / LANES < 8 ? 16 / LANES : 8, r0, r1, tile);                        \
+    BY_WIDTH(K(nm_block_##format), w, panel, width, r0, r1, tile)                                                  \
   }
-
-#define NM_SINGLE_f32(p) (*(p))
-#define NM_SINGLE_bf16(p) K(bf16_value)(*(p))
-#define NM_SINGLE_i8(p) ((float)*(p))
 
 PANEL_NM(f32, float)
 PANEL_NM(bf16, uint16_t)
@@ -90,6 +78,3 @@ PANEL_NM(i8, int8_t)
 #undef PANEL_NM
 #undef NM_VALUE
 #undef NM_STREAMS
-#undef NM_SINGLE_f32
-#undef NM_SINGLE_bf16
-#undef NM_SINGLE_i8

@@ -3,6 +3,14 @@
 // Within a group (64 columns, or the 32 of a GGUF block) bytes are multiplied and added as integers, exactly; each
 // group's sum becomes a float and is weighted by the scales of both sides.
 
+// 64 signed bytes from 32 bytes of nibbles.
+INLINE void K(unpack64)(const uint8_t *w, int8_t *bytes) {
+  for (int i = 0; i < 32; i++) {
+    bytes[2 * i] = (int8_t)((w[i] & 15) ^ 8) - 8;
+    bytes[2 * i + 1] = (int8_t)((w[i] >> 4) ^ 8) - 8;
+  }
+}
+
 #if LEVEL >= LK_AVX2
 
 INLINE float K(sum8)(__m256 v) {
@@ -210,14 +218,6 @@ INLINE int K(dot_bytes)(const int8_t *w, const int8_t *q, long n) {
   int sum = 0;
   for (long c = 0; c < n; c++) sum += w[c] * q[c];
   return sum;
-}
-
-// 64 signed bytes from 32 bytes of nibbles.
-INLINE void K(unpack64)(const uint8_t *w, int8_t *bytes) {
-  for (int i = 0; i < 32; i++) {
-    bytes[2 * i] = (int8_t)((w[i] & 15) ^ 8) - 8;
-    bytes[2 * i + 1] = (int8_t)((w[i] >> 4) ^ 8) - 8;
-  }
 }
 
 static void K(gemv_i8)(const lk_dense *w, const lk_input *x, long r0, long r1, float *out) {

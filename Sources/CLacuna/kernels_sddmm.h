@@ -21,6 +21,22 @@
 #define PAIR_HIGH_f32(a, b) __builtin_shufflevector(a, b, 2, 6, 3, 7)
 #endif
 
+// The first n numbers of x, stored or added.
+INLINE void K(put_f32)(float *v, VF x, long n, const int add) {
+  if (n == LANES) K(store)(v, add ? K(load)(v) + x : x);
+  else K(store_part)(v, add ? K(load_part)(v, n) + x : x, n);
+}
+INLINE void K(put_f64)(double *v, K(vd) x, long n, const int add) {
+  if (n == LANES / 2) {
+    K(vd_memory) *const whole = (K(vd_memory) *)v;
+    *whole = add ? *whole + x : x;
+  } else {
+    double some[LANES / 2];
+    memcpy(some, &x, sizeof some);
+    for (long i = 0; i < n; i++) v[i] = add ? v[i] + some[i] : some[i];
+  }
+}
+
 #define SAMPLED(real, R)                                                                                           \
   /* The inner products of `x` (`vectors` vectors, held in registers) with `count` (LANES, or 1) panel rows. */    \
   INLINE VECTOR_##real K(sampled_group_##real)(                                                                    \
@@ -42,19 +58,13 @@
       const int add, R *values) {                                                                                  \
     VECTOR_##real x[4];                                                                                            \
     for (int u = 0; u < vectors; u++) x[u] = AT_##real(a + u * LANES_##real);                                      \
-    for (; j + LANES_##real <= end; j += LANES_##real) {                                                           \
-      VECTOR_##real sum = K(sampled_group_##real)(x, column + j, b, width, vectors);                               \
-      if (add) sum += *(const K(sampled_memory_##real) *)(values + j);                                             \
-      *(K(sampled_memory_##real) *)(values + j) = sum;                                                             \
-    }                                                                                                              \
+    for (; j + LANES_##real <= end; j += LANES_##real)                                                             \
+      K(put_##real)(values + j, K(sampled_group_##real)(x, column + j, b, width, vectors), LANES_##real, add);     \
     if (j < end) {                                                                                                 \
-      /* The rest repeats its last column. */                                                                      \
-      uint32_t columns[LANES_##real];                                                                              \
-      R sums[LANES_##real];                                                                                        \
-      for (int i = 0; i < LANES_##real; i++) columns[i] = column[j + i < end ? j + i : end - 1];                   \
-      VECTOR_##real sum = K(sampled_group_##real)(x, columns, b, width, vectors);                                  \
-      memcpy(sums, &sum, sizeof sums);                                                                             \
-      for (long i = j; i < end; i++) values[i] = add ? values[i] + sums[i - j] : sums[i - j];                      \
+      /* The rest is filled up with column 0. */                                                                   \
+      uint32_t columns[LANES];                                                                                     \
+      K(store)((float *)columns, K(load_part)((const float *)(column + j), end - j));                              \
+      K(put_##real)(values + j, K(sampled_group_##real)(x, columns, b, width, vectors), end - j, add);             \
     }                                                                                                              \
   }                                                                                                                \
   INLINE void K(sampled_strip_##real)(                                                                             \
@@ -102,9 +112,6 @@
     for (; t < width; t += n)                                                                                      \
       K(sampled_strip_##real)(row_start, column, r0, r1, a + t, b + t, width, 1, add || t > 0, values);            \
   }
-
-typedef float K(sampled_memory_f32) __attribute__((vector_size(VECTOR_BYTES), aligned(4), may_alias));
-typedef double K(sampled_memory_f64) __attribute__((vector_size(VECTOR_BYTES), aligned(8), may_alias));
 
 SAMPLED(f32, float)
 SAMPLED(f64, double)

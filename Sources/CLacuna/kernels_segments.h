@@ -170,34 +170,6 @@ enum { K(ROWS_AHEAD) = 512 };
     }                                                                                                              \
   }
 
-// tile[c - first column of the band] += Σ_row W[row, c] panel[row] for the columns of one band: W's own rows are read in
-// the order they are stored in, and what a column has gathered stays in the first-level cache.
-#define SEGMENT_TRANSPOSED(format, V, real, R, C, suffix)                                                          \
-  INLINE void K(transposed_strip_##format##suffix)(                                                                \
-      const lk_segmented *w, long band, const R *panel, const long width, const int vectors, R *tile) {            \
-    const C *column = (const C *)w->column;                                                                        \
-    const V *values = (const V *)w->values;                                                                        \
-    R *const origin = tile - band * w->band_columns * width;                                                       \
-    for (long block = 0; block < w->blocks; block++) {                                                             \
-      const R *rows = panel + (long)w->block_start[block] * width;                                                 \
-      const lk_segment *s = w->segments + w->first[block * w->bands + band];                                       \
-      const lk_segment *const end = w->segments + w->first[block * w->bands + band + 1];                           \
-      for (; s < end; s++) {                                                                                       \
-        PREFETCH_SEGMENT(V)                                                                                        \
-        for (int u = 0; u < vectors; u++) __builtin_prefetch(rows + s[4].row * width + u * LANES_##real);          \
-        VECTOR_##real x[4];                                                                                        \
-        for (int u = 0; u < vectors; u++) x[u] = AT_##real(rows + s->row * width + u * LANES_##real);              \
-        const V *v = values + s->start;                                                                            \
-        const C *c = column + s->start, *const stop = c + s->count;                                                \
-        for (; c < stop; c++, v++) {                                                                               \
-          R *sums = origin + (long)*c * width;                                                                     \
-          for (int u = 0; u < vectors; u++)                                                                        \
-            AT_##real(sums + u * LANES_##real) += VALUE_##format(v) * x[u];                                        \
-        }                                                                                                          \
-      }                                                                                                            \
-    }                                                                                                              \
-  }
-
 #define SEGMENTS(format, V, real, R)                                                                               \
   SEGMENT_PRODUCT(format, V, real, R, uint16_t, _u16)                                                              \
   SEGMENT_PRODUCT(format, V, real, R, uint32_t, _u32)                                                              \
@@ -212,28 +184,6 @@ enum { K(ROWS_AHEAD) = 512 };
     }                                                                                                              \
   }
 
-#define SEGMENTS_TRANSPOSED(format, V, real, R)                                                                    \
-  SEGMENT_TRANSPOSED(format, V, real, R, uint16_t, _u16)                                                           \
-  SEGMENT_TRANSPOSED(format, V, real, R, uint32_t, _u32)                                                           \
-  static void K(transposed_segments_##format)(                                                                     \
-      const lk_segmented *w, long band, const R *panel, long width, R *tile) {                                     \
-    const long n = LANES_##real;                                                                                   \
-    long t = 0;                                                                                                    \
-    if (w->wide) {                                                                                                 \
-      for (; t + 4 * n <= width; t += 4 * n)                                                                       \
-        K(transposed_strip_##format##_u32)(w, band, panel + t, width, 4, tile + t);                                \
-      for (; t + 2 * n <= width; t += 2 * n)                                                                       \
-        K(transposed_strip_##format##_u32)(w, band, panel + t, width, 2, tile + t);                                \
-      for (; t < width; t += n) K(transposed_strip_##format##_u32)(w, band, panel + t, width, 1, tile + t);        \
-    } else {                                                                                                       \
-      for (; t + 4 * n <= width; t += 4 * n)                                                                       \
-        K(transposed_strip_##format##_u16)(w, band, panel + t, width, 4, tile + t);                                \
-      for (; t + 2 * n <= width; t += 2 * n)                                                                       \
-        K(transposed_strip_##format##_u16)(w, band, panel + t, width, 2, tile + t);                                \
-      for (; t < width; t += n) K(transposed_strip_##format##_u16)(w, band, panel + t, width, 1, tile + t);        \
-    }                                                                                                              \
-  }
-
 ROW_PRODUCTS(f32, float)
 ROW_PRODUCTS(bf16, uint16_t)
 ROW_PRODUCTS(i8, int8_t)
@@ -241,12 +191,8 @@ SEGMENTS(f32, float, f32, float)
 SEGMENTS(f64, double, f64, double)
 SEGMENTS(bf16, uint16_t, f32, float)
 SEGMENTS(i8, int8_t, f32, float)
-SEGMENTS_TRANSPOSED(f32, float, f32, float)
-SEGMENTS_TRANSPOSED(f64, double, f64, double)
 
-#undef SEGMENTS_TRANSPOSED
 #undef SEGMENTS
-#undef SEGMENT_TRANSPOSED
 #undef SEGMENT_PRODUCT
 #undef SEGMENT_ENTRY
 #undef FOUR_f32

@@ -145,7 +145,7 @@ typedef void lk_sampled_segments_f64(
 enum { LK_GROUP_ROWS = 128 };
 typedef struct lk_grouped {
   const void *values;           // f32 or f64
-  const uint8_t *row;           // the rows of every part, from the first of the block
+  const uint8_t *row;           // the rows of every part, from the first of the block; then 16 zeros
   const uint32_t *first;        // [parts + 1], in `row`
   const uint32_t *value_first;  // [parts + 1], in `values`
   const uint8_t *counts;        // [parts, 15]: how many rows have pattern 1...15

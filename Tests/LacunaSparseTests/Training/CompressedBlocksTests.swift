@@ -87,6 +87,10 @@ import Testing
                 csr.multiplyTransposed(dy, alpha: alpha, beta: beta, into: dz)
                 #expect(distance(y.tensor, z.tensor) < 1e-4 && distance(dx.tensor, dz.tensor) < 1e-4)
             }
+            // The same from rows of a batch.
+            #expect(distance(blocks.multiplied(by: x.tensor), csr.multiplied(by: x.tensor)) < 1e-4)
+            #expect(
+                distance(blocks.transposedMultiplied(by: dy.tensor), csr.transposedMultiplied(by: dy.tensor)) < 1e-4)
             var once = blocks
             once.withMutableValues { blocks.accumulateGradient(output: dy, input: x, into: $0.baseAddress!) }
             // The gradient by rows covers the entries that are not 0; those that are have a gradient too.

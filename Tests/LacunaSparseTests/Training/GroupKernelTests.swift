@@ -131,6 +131,31 @@ import Testing
         #expect(seen == mask)
     }
 
+    /// Cuts of the work depend on the pattern alone, and so do the bits of every result.
+    @Test(arguments: [30, 130]) func threadsDoNotChangeResults(batch: Int) throws {
+        var generator = SeededGenerator(seed: 11)
+        let weight = Tensor<Float>(normal: [300, 260], using: &generator)
+        let mask = try Selection.mask(scores: weight, pattern: .nm(n: 2, m: 4))
+        let x = Tensor<Float>(normal: [batch, 260], using: &generator)
+        let dy = Tensor<Float>(normal: [batch, 300], using: &generator)
+        let matrix = try CompressedGroups(weight, mask: mask)
+        let threads = Parallel.threads
+        defer { Parallel.threads = threads }
+        func results(threads: Int) -> [[Float]] {
+            Parallel.threads = threads
+            var gradient = matrix
+            gradient.withMutableValues {
+                matrix.accumulateGradient(
+                    output: Panels(dy), input: Panels(x), into: $0.baseAddress!)
+            }
+            return [
+                matrix.multiplied(by: x).scalars, matrix.transposedMultiplied(by: dy).scalars, gradient.values,
+            ]
+        }
+        let alone = results(threads: 1)
+        for n in [2, 5] { #expect(results(threads: n) == alone) }
+    }
+
     @Test func refusesAMaskOfAnotherShape() {
         #expect(throws: LacunaError.self) {
             try CompressedGroups(Tensor<Float>(zeros: [3, 4]), mask: Mask(rows: 4, columns: 3))

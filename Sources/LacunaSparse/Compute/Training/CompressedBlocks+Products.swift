@@ -1,23 +1,27 @@
 import CLacuna
 import LacunaTensor
 
-/// The three products of a sparse layer `Y = X Wᵀ` on panels, as ``CompressedRows`` has them.
-///
-/// - Complexity: `2 · count · batch` operations.
-extension CompressedBlocks {
+/// The three products of a sparse layer by its blocks.
+extension CompressedBlocks: PanelProducts {
     /// Rows or columns of an item of parallel work: as many blocks as have about this many.
     private static let itemSize = 128
 
-    /// `Y = alpha X Wᵀ + beta Y` on panels of `columns` and of `rows` features.
-    public func multiply(_ x: Panels<Float>, alpha: Float = 1, beta: Float = 0, into y: Panels<Float>) {
-        precondition(x.features == columns && y.features == rows && x.batch == y.batch, "panels of other shapes")
-        run(x, into: y, alpha: alpha, beta: beta, size: blockRows, kernel: Kernels.best.product_blocks_f32)
+    public func _forward(
+        _ panels: UnsafePointer<Float>, batch: Int,
+        _ take: (_ panel: Int, _ rows: Range<Int>, _ tile: UnsafePointer<Float>) -> Void
+    ) {
+        run(
+            panels, features: columns, batch: batch, result: rows, size: blockRows,
+            kernel: Kernels.best.product_blocks_f32, take)
     }
 
-    /// `dX = alpha dY W + beta dX` on panels of `rows` and of `columns` features.
-    public func multiplyTransposed(_ dy: Panels<Float>, alpha: Float = 1, beta: Float = 0, into dx: Panels<Float>) {
-        precondition(dy.features == rows && dx.features == columns && dx.batch == dy.batch, "panels of other shapes")
-        run(dy, into: dx, alpha: alpha, beta: beta, size: blockColumns, kernel: Kernels.best.transposed_blocks_f32)
+    public func _backward(
+        _ panels: UnsafePointer<Float>, batch: Int,
+        _ take: (_ panel: Int, _ columns: Range<Int>, _ tile: UnsafePointer<Float>) -> Void
+    ) {
+        run(
+            panels, features: rows, batch: batch, result: columns, size: blockColumns,
+            kernel: Kernels.best.transposed_blocks_f32, take)
     }
 
     typealias Kernel =
@@ -25,39 +29,28 @@ extension CompressedBlocks {
             UnsafePointer<lk_bsr>?, Int, Int, Int, UnsafePointer<Float>?, Int, UnsafeMutablePointer<Float>?
         ) -> Void
 
-    /// Cuts `target` into ranges of blocks of `size` features and calls `product` for each.
+    /// Cuts the `result` features into ranges of blocks of `size` features and calls `product` for each.
     private func run(
-        _ source: Panels<Float>, into target: Panels<Float>, alpha: Float, beta: Float, size: Int,
-        kernel product: Kernel
+        _ panels: UnsafePointer<Float>, features: Int, batch: Int, result: Int, size: Int, kernel product: Kernel,
+        _ take: (_ panel: Int, _ range: Range<Int>, _ tile: UnsafePointer<Float>) -> Void
     ) {
-        let cut = source.cut
-        let (count, features) = ((target.features + size - 1) / size, target.features)
+        let count = (result + size - 1) / size
         let grain = max(1, CompressedBlocks.itemSize / size)
-        let items = (count + grain - 1) / grain
+        func blocks(_ part: Int) -> Range<Int> { part * grain..<min((part + 1) * grain, count) }
         withUnsafePointer(to: kernel) { kernel in
-            Parallel.forEach(cut.count * items) { item in
-                let (p, first) = (item / items, item % items * grain)
-                let last = min(first + grain, count)
-                let width = cut[p].width
-                let entries = (min(last * size, features) - first * size) * width
-                let tile = Scratch.current.tile(count: entries)
-                tile.update(repeating: 0, count: entries)
-                product(
-                    kernel, rows, first, last, source.pointer + cut.offset(p, features: source.features), width, tile)
-                let result = target.pointer + cut.offset(p, features: features) + first * size * width
-                Kernels.best.combine_f32(alpha, tile, beta, result, entries)
-            }
+            PanelCut<Float>(batch: batch).forEachTile(
+                of: panels, features: features, parts: (count + grain - 1) / grain,
+                range: { blocks($0).lowerBound * size..<min(blocks($0).upperBound * size, result) },
+                product: { product(kernel, rows, blocks($0).lowerBound, blocks($0).upperBound, $1, $2, $3) }, take)
         }
     }
 
-    /// `g (+)= Σ_b dY[b, row] X[b, column]` for every value of every block, [blocks, blockRows, blockColumns], on panels
-    /// of `rows` and of `columns` features.
-    public func accumulateGradient(
-        output dy: Panels<Float>, input x: Panels<Float>, into gradient: UnsafeMutablePointer<Float>,
-        adding: Bool = false
+    /// Every value of every block, [blocks, blockRows, blockColumns].
+    public func _sample(
+        _ a: UnsafePointer<Float>, _ b: UnsafePointer<Float>, batch: Int, into gradient: UnsafeMutablePointer<Float>,
+        adding: Bool
     ) {
-        precondition(dy.features == rows && x.features == columns && x.batch == dy.batch, "panels of other shapes")
-        let cut = x.cut
+        let cut = PanelCut<Float>(batch: batch)
         let grain = max(1, CompressedBlocks.itemSize / blockRows)
         withUnsafePointer(to: kernel) { kernel in
             Parallel.forRanges(blocks.rows, grain: grain) { range in
@@ -70,8 +63,8 @@ extension CompressedBlocks {
                 }
                 for p in 0..<cut.count {
                     Kernels.best.sampled_blocks_f32(
-                        kernel, rows, range.lowerBound, range.upperBound, dy.pointer + cut.offset(p, features: rows),
-                        x.pointer + cut.offset(p, features: columns), cut[p].width, 1, gradient)
+                        kernel, rows, range.lowerBound, range.upperBound, a + cut.offset(p, features: rows),
+                        b + cut.offset(p, features: columns), cut[p].width, 1, gradient)
                 }
             }
         }

@@ -72,17 +72,10 @@ extension CompressedGroups: PanelProducts {
         _ panels: UnsafePointer<Scalar>, batch: Int,
         _ take: (_ panel: Int, _ rows: Range<Int>, _ tile: UnsafePointer<Scalar>) -> Void
     ) {
-        let cut = PanelCut<Scalar>(batch: batch)
         withUnsafePointer(to: pattern.kernel(values: buffer.pointer)) { kernel in
-            Parallel.forEach(cut.count * pattern.blocks) { item in
-                let (p, block) = (item / pattern.blocks, item % pattern.blocks)
-                let rows = pattern.rows(block: block)
-                let width = cut[p].width
-                let tile = Scratch.current.tile(Scalar.self, count: rows.count * width)
-                tile.update(repeating: 0, count: rows.count * width)
-                Scalar._productGroups(kernel, block, panels + cut.offset(p, features: columns), width, tile)
-                take(p, rows, tile)
-            }
+            PanelCut<Scalar>(batch: batch).forEachTile(
+                of: panels, features: columns, parts: pattern.blocks, range: pattern.rows(block:),
+                product: { Scalar._productGroups(kernel, $0, $1, $2, $3) }, take)
         }
     }
 
@@ -90,19 +83,13 @@ extension CompressedGroups: PanelProducts {
         _ panels: UnsafePointer<Scalar>, batch: Int,
         _ take: (_ panel: Int, _ columns: Range<Int>, _ tile: UnsafePointer<Scalar>) -> Void
     ) {
-        let cut = PanelCut<Scalar>(batch: batch)
-        let items = (pattern.groups + Self.itemGroups - 1) / Self.itemGroups
+        let size = Self.itemGroups
+        func groups(_ part: Int) -> Range<Int> { part * size..<min((part + 1) * size, pattern.groups) }
         withUnsafePointer(to: pattern.kernel(values: buffer.pointer)) { kernel in
-            Parallel.forEach(cut.count * items) { item in
-                let (p, from) = (item / items, item % items * Self.itemGroups)
-                let groups = from..<min(from + Self.itemGroups, pattern.groups)
-                let columns = 4 * from..<min(4 * groups.upperBound, self.columns)
-                let width = cut[p].width
-                let tile = Scratch.current.tile(Scalar.self, count: columns.count * width)
-                tile.update(repeating: 0, count: columns.count * width)
-                Scalar._transposedGroups(kernel, groups, panels + cut.offset(p, features: rows), width, tile)
-                take(p, columns, tile)
-            }
+            PanelCut<Scalar>(batch: batch).forEachTile(
+                of: panels, features: rows, parts: (pattern.groups + size - 1) / size,
+                range: { 4 * groups($0).lowerBound..<min(4 * groups($0).upperBound, columns) },
+                product: { Scalar._transposedGroups(kernel, groups($0), $1, $2, $3) }, take)
         }
     }
 

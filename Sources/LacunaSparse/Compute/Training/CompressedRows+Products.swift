@@ -10,15 +10,9 @@ extension CompressedRows: PanelProducts {
         let cut = PanelCut<Scalar>(batch: batch)
         let order = cut.batch <= Scalar._panelWidth / 2 ? pattern.narrowSegments : pattern.segments
         withUnsafePointer(to: kernel(order)) { kernel in
-            Parallel.forEach(cut.count * order.blocks) { item in
-                let (p, block) = (item / order.blocks, item % order.blocks)
-                let rows = order.rows(block: block)
-                let width = cut[p].width
-                let tile = Scratch.current.tile(Scalar.self, count: rows.count * width)
-                tile.update(repeating: 0, count: rows.count * width)
-                Scalar._product(kernel, block, panels + cut.offset(p, features: columns), width, tile)
-                take(p, rows, tile)
-            }
+            cut.forEachTile(
+                of: panels, features: columns, parts: order.blocks, range: order.rows(block:),
+                product: { Scalar._product(kernel, $0, $1, $2, $3) }, take)
         }
     }
 
@@ -28,15 +22,9 @@ extension CompressedRows: PanelProducts {
     ) {
         let (order, cut) = (pattern.segments, PanelCut<Scalar>(batch: batch))
         withUnsafePointer(to: kernel(order)) { kernel in
-            Parallel.forEach(cut.count * order.bands) { item in
-                let (p, band) = (item / order.bands, item % order.bands)
-                let columns = order.columns(band: band, of: self.columns)
-                let width = cut[p].width
-                let tile = Scratch.current.tile(Scalar.self, count: columns.count * width)
-                tile.update(repeating: 0, count: columns.count * width)
-                Scalar._transposed(kernel, band, panels + cut.offset(p, features: rows), width, tile)
-                take(p, columns, tile)
-            }
+            cut.forEachTile(
+                of: panels, features: rows, parts: order.bands, range: { order.columns(band: $0, of: columns) },
+                product: { Scalar._transposed(kernel, $0, $1, $2, $3) }, take)
         }
     }
 

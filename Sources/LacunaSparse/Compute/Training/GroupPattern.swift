@@ -59,7 +59,8 @@ public final class GroupPattern: Sendable {
             first[part + 1] += first[part]
             valueFirst[part + 1] += valueFirst[part]
         }
-        row = Buffer(uninitialized: Int(first[parts]))
+        // Kernels read up to 16 rows beyond the last.
+        row = Buffer(repeating: 0, count: Int(first[parts]) + 16)
         // Where the next row of each pattern goes.
         var next = [UInt32](repeating: 0, count: parts * 15)
         for part in 0..<parts {

@@ -110,6 +110,30 @@ struct PanelCut<Scalar: SparseScalar> {
         count == 0 ? 0 : offset(count - 1, features: features) + self[count - 1].width * features
     }
 
+    /// Computes a tile of sums for every panel of `source` [features] and every part of a result, and hands it on: what
+    /// products in either direction have in common.
+    ///
+    /// - Parameters:
+    ///   - range: The features of the result that a part computes.
+    ///   - product: Adds to `tile`, which is zeros [features of the part, width], what a panel gives.
+    ///   - take: Receives the tile of a panel and a range of features; on any thread, as `product`.
+    func forEachTile(
+        of source: UnsafePointer<Scalar>, features: Int, parts: Int, range: (_ part: Int) -> Range<Int>,
+        product: (
+            _ part: Int, _ panel: UnsafePointer<Scalar>, _ width: Int, _ tile: UnsafeMutablePointer<Scalar>
+        ) -> Void,
+        _ take: (_ panel: Int, _ range: Range<Int>, _ tile: UnsafePointer<Scalar>) -> Void
+    ) {
+        Parallel.forEach(count * parts) { item in
+            let (p, part) = (item / parts, item % parts)
+            let (range, width) = (range(part), self[p].width)
+            let tile = Scratch.current.tile(Scalar.self, count: range.count * width)
+            tile.update(repeating: 0, count: range.count * width)
+            product(part, source + offset(p, features: features), width, tile)
+            take(p, range, tile)
+        }
+    }
+
     /// Transposes rows of `x` into panels, padding included.
     func pack(_ x: UnsafePointer<Scalar>, leading: Int, features: Int, into panels: UnsafeMutablePointer<Scalar>) {
         let band = 512

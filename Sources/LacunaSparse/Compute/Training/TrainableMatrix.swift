@@ -25,5 +25,3 @@ public protocol TrainableMatrix<Scalar>: Sendable {
         output dy: Panels<Scalar>, input x: Panels<Scalar>, into gradient: UnsafeMutablePointer<Scalar>, adding: Bool)
     func densified() -> Tensor<Scalar>
 }
-
-extension CompressedBlocks: TrainableMatrix {}
