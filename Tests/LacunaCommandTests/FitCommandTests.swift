@@ -125,6 +125,68 @@ import Testing
         #expect(unbounded.status != 0 && unbounded.errorOutput.contains("--feature-bound"))
     }
 
+    @Test func mixedModelsKnowTheirGroups() throws {
+        let tables = try Tables()
+        var random = SeededGenerator(seed: 12)
+        var csv = "clinic,a,b,noise,y\n"
+        // 25 clinics of 4 rows with constants of their own; the last one is off by far, and so is row 7.
+        for i in 0..<100 {
+            let clinic = i / 4
+            let (a, b) = (random.normal(), random.normal())
+            var y = 10 + 3 * a - 2 * b + 4 * sine(Double(clinic)) + 0.5 * random.normal()
+            if clinic == 24 { y += 80 * random.normal() }
+            if i == 6 { y += 60 }
+            csv += "clinic \(clinic),\(a),\(b),\(random.normal()),\(y)\n"
+        }
+        try AtomicFile.write(csv, to: tables.root + "/visits.csv")
+        let options = ["--target", "y", "--group", "clinic", "--quiet"]
+        func json(_ more: [String]) throws -> JSONValue {
+            let executable = try #require(CommandLineTests.executable)
+            let outcome = try ChildProcess(
+                executable: executable,
+                arguments: ["fit", "mixed", tables.root + "/visits.csv"] + options + more + ["--json"]
+            ).run()
+            #expect(outcome.status == 0, "\(outcome.errorOutput)")
+            return try JSONValue(parsing: outcome.output)
+        }
+        let result = try json(
+            ["--rule", "min", "--model", tables.root + "/v.json", "--report", tables.root + "/v.html"])
+        let found = coefficients(result)
+        #expect(abs((found["a"] ?? 0) - 3) < 0.3 && abs((found["b"] ?? 0) + 2) < 0.3)
+        let mixed = try #require(result["mixed"])
+        #expect(mixed["q"]?.doubleValue == 1.5 && mixed["choice"]?.stringValue == "cv")
+        #expect(
+            Set((mixed["groups"]?.arrayValue ?? []).prefix(2).map { $0["group"]?.stringValue ?? "" })
+                == ["clinic 24", "clinic 1"])
+        let rows = (mixed["rows"]?.arrayValue ?? []).prefix(5).compactMap { $0["row"]?.intValue }
+        #expect(rows.contains(7) && rows.filter { $0 > 96 }.count >= 3, "\(rows)")
+        let correlation = mixed["intraclassCorrelation"]?.doubleValue ?? 0
+        #expect(correlation > 0.8 && correlation < 1)
+        // The normal model on the same table is far off.
+        let normal = coefficients(try json(["--tail", "1", "--rule", "min"]))
+        #expect(abs((normal["a"] ?? 0) - 3) > 0.5 || abs((normal["b"] ?? 0) + 2) > 0.5)
+        let estimated = try json(["--tail", "estimate", "--choose", "bic"])
+        #expect((estimated["mixed"]?["q"]?.doubleValue ?? 0) > 1.3)
+        #expect(estimated["mixed"]?["tails"]?.arrayValue?.count == 7)
+        let page = try FileSystem.readText(tables.root + "/v.html")
+        #expect(page.contains("Groups that count least") && page.contains("clinic 24"))
+        #expect(page.contains("Rows farthest from their group") && page.contains("intraclass correlation"))
+        // Known groups have their constant, new ones have none; rows without labels neither.
+        try AtomicFile.write(
+            "clinic,a,b,noise\nclinic 8,0,0,0\nclinic 11,0,0,0\nelsewhere,0,0,0\n", to: tables.root + "/next.csv")
+        try AtomicFile.write("a,b,noise\n0,0,0\n", to: tables.root + "/bare.csv")
+        func predictions(_ file: String) throws -> [Double] {
+            try tables.json("predict", "AT/v.json", file)["predictions"]?.arrayValue?.compactMap(\.doubleValue) ?? []
+        }
+        let next = try predictions("AT/next.csv")
+        let intercept = result["intercept"]?.doubleValue ?? .nan
+        #expect(next.count == 3 && abs(next[2] - intercept) < 1e-9)
+        #expect(abs(next[0] - next[1] - 4 * (sine(8) - sine(11))) < 1.5, "\(next)")
+        #expect(try predictions("AT/bare.csv") == [next[2]])
+        let help = try tables.run("mixed", "--help")
+        #expect(help.status == 0 && help.output.contains("--tail") && help.output.contains("Examples"))
+    }
+
     @Test func everyFormatGivesTheSame() throws {
         let tables = try Tables()
         let csv = coefficients(

@@ -172,6 +172,60 @@ import Testing
         #expect((found.coefficients["a"] ?? 0) == 0)
     }
 
+    /// Mixed models have scales to estimate: where there is nothing to estimate them from they say so.
+    @Test(.timeLimit(.minutes(1)), arguments: ["1", "1.5"]) func mixedModels(tail: String) throws {
+        let more = ["--tail", tail]
+        let grouped = more + ["--group", "g"]
+        func table(rows: Int = 40, _ y: (Int, Double) -> Double) -> String {
+            var random = SeededGenerator(seed: 1)
+            var csv = "a,three,g,y\n"
+            for i in 0..<rows {
+                let a = random.normal()
+                csv += "\(a),3,team \(i % 8),\(y(i, a) + 0.5 * random.normal())\n"
+            }
+            return csv
+        }
+        let plain = table { i, a in 2 * a + Double(i % 8) }
+        for options in [grouped, grouped + ["--choose", "bic"], grouped + ["--choose", "ebic", "--penalty", "mcp"]] {
+            let found = try Self.fit("mixed", plain, options + ["--rule", "min"])
+            #expect(abs((found.coefficients["a"] ?? 0) - 2) < 0.4 && (found.coefficients["three"] ?? 0) == 0)
+        }
+        // Without groups the labels are a column of text.
+        try Self.refused("mixed", plain, more, naming: "g")
+        let robust = try Self.fit("mixed", plain, more + ["--text", "drop", "--rule", "min"])
+        #expect(abs((robust.coefficients["a"] ?? 0) - 2) < 1.5)
+        try Self.refused("mixed", plain, more + ["--group", "h"], naming: "--group")
+        try Self.refused("mixed", plain, grouped + ["--folds", "9"], naming: "--folds")
+        try Self.refused("mixed", plain, grouped + ["--weights", "a"], naming: "--weights")
+        try Self.refused("mixed", plain, grouped + ["--degrees-of-freedom", "3"], naming: "not both")
+        try Self.refused("mixed", plain, ["--tail", "3"], naming: "--tail")
+        // One row, a target that never varies, a perfect fit.
+        try Self.refused("mixed", "a,g,y\n1,x,1\n", grouped + ["--lambda", "1"], naming: "does not vary", status: 1)
+        try Self.refused(
+            "mixed", "a,g,y\n1,x,1\n2,x,1\n3,y,1\n4,y,1\n", grouped + ["--lambda", "1"], naming: "does not vary",
+            status: 1)
+        try Self.refused(
+            "mixed", "a,g,y\n1,x,1\n2,x,2\n3,y,3\n5,y,5\n", grouped + ["--lambda", "0"], naming: "no bound", status: 1)
+        // One group, where a random intercept has nothing to do.
+        let single = try Self.fit(
+            "mixed", (0..<8).reduce(plain) { $0.replacing("team \($1)", with: "team") }, grouped + ["--lambda", "0.1"])
+        #expect((single.coefficients["a"] ?? 0) > 1)
+        // A label that is missing.
+        let hole = plain.replacing("team 3", with: "")
+        try Self.refused("mixed", hole, grouped + ["--lambda", "0.1"], naming: "--missing drop")
+        _ = try Self.fit("mixed", hole, grouped + ["--lambda", "0.1", "--missing", "drop"])
+        try Self.refused("mixed", "a,g,y\n1,x,0\ninf,x,1\n3,z,1\n4,z,0\n", grouped, naming: "not a finite number")
+        try Self.refused("mixed", "a,g,y\n1,x,0\n2,x,inf\n3,z,1\n4,z,0\n", grouped, naming: "target")
+        // More columns than rows.
+        let names = (0..<300).map { "x\($0)" }
+        let wide = Self.table("mixed", rows: 24, names + ["g"]) { random, i in
+            let cells = names.map { _ in random.normal() }
+            return (cells + [Double(i % 6)], 2 * cells[0] + 0.3 * random.normal())
+        }
+        let found = try Self.fit("mixed", wide, grouped + ["--count", "20", "--folds", "3"], converges: false)
+        #expect((found.coefficients["x0"] ?? 0) > 0.5)
+    }
+
     @Test(.timeLimit(.minutes(1))) func screens() throws {
         func columns(_ csv: String, _ more: [String] = []) throws -> [JSONValue] {
             let outcome = try Self.run(csv, ["screen", "T", "--target", "y", "--json"] + more)

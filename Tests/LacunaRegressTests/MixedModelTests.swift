@@ -289,17 +289,23 @@ private func error(_ fit: MixedFit, _ truth: [Double]) -> Double {
             #expect(path.fits[0].solution.support.isEmpty)
             #expect(!path.fits[1].solution.support.isEmpty, "a little below it something is")
             #expect(path.fits.allSatisfy(\.solution.converged) && path.ending == nil)
-            let best = path.fits[path.best]
+            let best = path.fits[path.bestBIC]
             #expect(Array(best.solution.support.prefix(3)) == [0, 1, 2] && best.solution.support.count < 12)
             #expect(abs(best.scale.ratio - 1) < 0.8)
             // Schwarz's criterion by hand.
             let parameters = Double(best.solution.support.count + 3)
             #expect(abs(best.bic - (-2 * best.logLikelihood + parameters * logarithm(80))) < 1e-9)
+            let logChoices = (0..<best.solution.support.count).reduce(0.0) {
+                $0 + logarithm(Double(30 - $1)) - logarithm(Double($1 + 1))
+            }
+            #expect(abs(best.extendedBIC - best.bic - 2 * logChoices) < 1e-9)
+            let sparser = path.fits[path.bestExtendedBIC].solution.support.count
+            #expect(sparser <= best.solution.support.count && sparser >= 3)
             // The empty model is where the path starts.
             #expect(abs(path.null.logLikelihood - path.fits[0].logLikelihood) < 1e-9)
-            #expect(path.explained[0] < 1e-9 && path.explained[path.best] > (tail.isGaussian ? 0.3 : 0.6))
+            #expect(path.explained[0] < 1e-9 && path.explained[path.bestBIC] > (tail.isGaussian ? 0.3 : 0.6))
             // Starting elsewhere ends in the same place.
-            let cold = try model.fit(bed.design, bed.target, groups: bed.groups, L1(path.strengths[path.best]))
+            let cold = try model.fit(bed.design, bed.target, groups: bed.groups, L1(path.strengths[path.bestBIC]))
             #expect(largestDifference(cold.solution.coefficients, best.solution.coefficients) < 1e-4)
         }
     }

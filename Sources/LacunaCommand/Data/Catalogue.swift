@@ -123,6 +123,15 @@ enum Catalogue {
                     sha256: "92fe0d43b0bb8351873102ca3651a39766c3708da37cf30042fa0fdc58ba01eb"),
             ]),
         CatalogueEntry(
+            name: "golub",
+            what: "leukaemia (38 × 3051): two kinds, gene expressions, as R saves objects (xz)",
+            client: .apt, package: "r-bioc-multtest", version: nil, licence: "LGPL-3+", downloadBytes: 845_624,
+            files: [
+                .init(
+                    "usr/lib/R/site-library/multtest/data/golub.RData", bytes: 304_276,
+                    sha256: "c49407449272725e6e02ef5f609115ee1f6854e8b19d7f477625af012a8e3e47")
+            ]),
+        CatalogueEntry(
             name: "movielens-100k",
             what: "100,000 ratings with user and item features and a knowledge graph; for research only",
             client: .pip, package: "recbole", version: "1.2.1", licence: "GroupLens research licence",

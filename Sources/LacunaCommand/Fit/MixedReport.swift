@@ -56,14 +56,15 @@ struct MixedReport {
         }
         facts += [
             ("log likelihood", Quantities.significant(fit.logLikelihood, 7)),
-            (
-                "BIC",
-                Quantities.significant(fit.bic, 7)
-                    + (outcome.choice == .bic ? ", by which the strength was chosen" : "")
-            ),
+            ("BIC", Quantities.significant(fit.bic, 7) + chosen(.bic)),
+            ("extended BIC", Quantities.significant(fit.extendedBIC, 7) + chosen(.ebic)),
         ]
         if let ending = outcome.ending { facts.append(("end of the path", ending)) }
         return facts
+    }
+
+    private func chosen(_ choice: MixedSettings.Choice) -> String {
+        outcome.choice == choice ? ", by which the strength was chosen" : ""
     }
 
     /// Groups in the order of their weights, those of equal weight by their distance.
@@ -158,10 +159,12 @@ struct MixedReport {
                     [
                         "q": .number($0.tail.q), "score": .number($0.score),
                     ]
-                }), "penalty": .string(outcome.penalty.rawValue), "choice": .string(outcome.choice.rawValue),
+                }), "penalty": .string(outcome.penalty.rawValue),
+            "choice": outcome.choice.map { .string($0.rawValue) } ?? .null,
             "residualVariance": .number(fit.scale.residual), "interceptVariance": .number(fit.scale.intercepts),
             "intraclassCorrelation": .number(fit.scale.intraclassCorrelation),
             "logLikelihood": .number(fit.logLikelihood), "bic": .number(fit.bic),
+            "extendedBIC": .number(fit.extendedBIC),
             "pathEnding": outcome.ending.map { .string($0) } ?? .null,
             "groups": .array(
                 outcome.hasGroups

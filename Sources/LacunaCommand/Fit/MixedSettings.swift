@@ -14,7 +14,7 @@ struct MixedSettings {
     /// How a strength is chosen.
     enum Choice: String, CaseIterable, ExpressibleByArgument {
         case crossValidation = "cv"
-        case bic
+        case bic, ebic
     }
 
     /// The group of each row; nil if every row is one.
@@ -31,7 +31,8 @@ struct MixedSettings {
 /// What a mixed model says beyond coefficients.
 struct MixedOutcome {
     let fit: MixedFit
-    let choice: MixedSettings.Choice
+    /// What chose the strength; nil if it was given.
+    let choice: MixedSettings.Choice?
     let penalty: MixedSettings.Penalty
     /// Tails and how they did, the smaller the better, where there was a choice.
     let tails: [(tail: Tail, score: Double)]
@@ -87,7 +88,9 @@ extension FitMethod {
                     folds: groups.folds(count: settings.folds, seed: settings.seed))
                 strengths = validation?.strengths ?? strengths
             }
-            let path = try model.path(design, target, groups: groups, penalty, strengths: strengths)
+            let path = try model.path(
+                design, target, groups: groups, penalty, strengths: strengths,
+                maximumSupport: settings.strength == nil ? nil : .max)
             let chosen: Int
             if let wanted = settings.strength {
                 guard path.strengths.last == wanted else {
@@ -98,9 +101,11 @@ extension FitMethod {
             } else if let validation {
                 chosen = min(settings.usesSmallestLoss ? validation.best : validation.simplest, path.fits.count - 1)
             } else {
-                chosen = path.best
+                chosen = mixed.choice == .ebic ? path.bestExtendedBIC : path.bestBIC
             }
-            let score = validation.map { $0.losses[$0.best] } ?? path.fits[chosen].bic
+            let score =
+                validation.map { $0.losses[$0.best] }
+                ?? (mixed.choice == .ebic ? path.fits[chosen].extendedBIC : path.fits[chosen].bic)
             scores.append((tail, score))
             if let best, best.score <= score { continue }
             best = (
@@ -108,7 +113,8 @@ extension FitMethod {
                 Outcome(
                     path: path.regularizationPath, maximum: maximum, validation: validation, chosen: chosen,
                     mixed: MixedOutcome(
-                        fit: path.fits[chosen], choice: mixed.choice, penalty: mixed.penalty, tails: [],
+                        fit: path.fits[chosen], choice: settings.strength == nil ? mixed.choice : nil,
+                        penalty: mixed.penalty, tails: [],
                         ending: path.ending,
                         hasGroups: mixed.labels != nil))
             )

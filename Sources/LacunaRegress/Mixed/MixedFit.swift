@@ -38,6 +38,17 @@ public struct MixedFit: Sendable {
     /// `-2 log likelihood + parameters · log(rows)`: the information criterion of Schwarz, the smaller the better.
     public var bic: Double { -2 * logLikelihood + Double(parameters) * logarithm(Double(groups.rows)) }
 
+    /// ``bic`` plus `2 log (columns choose selected)`, which accounts for how many sets of so many columns there are: for
+    /// designs of more than a few columns, among which Schwarz's criterion picks too many.
+    ///
+    /// Jiahua Chen, Zehua Chen, "Extended Bayesian Information Criteria for Model Selection with Large Model Spaces", Biometrika
+    /// 2008, with γ = 1.
+    public var extendedBIC: Double {
+        let (p, k) = (solution.columns, solution.support.count)
+        let choices = (0..<min(k, p - k)).reduce(0.0) { $0 + logarithm(Double(p - $1) / Double($1 + 1)) }
+        return bic + 2 * choices
+    }
+
     /// Predicted targets of the rows that were fitted, random intercepts included.
     public func fitted(_ design: any Design) -> [Double] {
         zip(solution.predictors(design), groups.indices).map { $0 + randomIntercepts[$1] }
@@ -56,7 +67,10 @@ public struct MixedPath: Sendable {
     public let ending: String?
 
     /// Where Schwarz's criterion is smallest.
-    public var best: Int { fits.indices.min { fits[$0].bic < fits[$1].bic } ?? 0 }
+    public var bestBIC: Int { fits.indices.min { fits[$0].bic < fits[$1].bic } ?? 0 }
+
+    /// Where the extended criterion is smallest.
+    public var bestExtendedBIC: Int { fits.indices.min { fits[$0].extendedBIC < fits[$1].extendedBIC } ?? 0 }
 
     /// The share of the variance `s²(1 + t)` of the empty model that the columns explain, for each strength.
     public var explained: [Double] {

@@ -1,7 +1,7 @@
 import LacunaTensor
 
 /// Coefficients and scales between two rounds.
-struct MixedState {
+struct MixedState: Equatable {
     var beta: [Double]
     var intercept: Double
     var scale: VarianceComponents
@@ -24,6 +24,7 @@ final class MixedSession {
     private let target: [Double]
     private let likelihood: GroupedLikelihood
     private let isVoid: [Bool]
+    private let groupSums: DenseDesign?
     private let null: MixedState
     /// The largest gradient of the coefficients at the empty model.
     private let nullGradient: Double
@@ -51,6 +52,7 @@ final class MixedSession {
             multiplicities: groups.sizes.indices.map { included?[$0] ?? true ? share : 0 })
         let rowWeights = groups.indices.map { [likelihood] in likelihood.multiplicities[$0] / likelihood.total }
         isVoid = Self.constantColumns(design, weights: rowWeights, hasIntercept: model.hasIntercept)
+        groupSums = WhitenedDesign.sums(of: design, groups: groups)
         self.model = model
         self.design = design
         self.target = target
@@ -199,11 +201,12 @@ final class MixedSession {
                 likelihood.negativeLogLikelihood(nextMoments, state.scale), owed, unit: unit)
             // Rounding, or a solver that stopped short, may leave nothing to gain.
             if !(middle <= before + 1e-12 * (1 + abs(before))) { break }
-            stalled = middle >= before && beta == state.beta
             guard let scale = likelihood.mostLikelyScale(nextMoments, from: state.scale),
                 scale.residual > 1e-14 * null.scale.residual
             else { throw Self.unbounded("the columns leave nothing of the target, or nothing within groups") }
-            state = MixedState(beta: beta, intercept: intercept, scale: scale)
+            let next = MixedState(beta: beta, intercept: intercept, scale: scale)
+            stalled = next == state
+            state = next
             (residuals, moments) = (nextResiduals, nextMoments)
             let after = objective(likelihood.negativeLogLikelihood(moments, scale), owed, unit: unit)
             rounds.append(.init(start: before, afterCoefficients: middle, afterScales: after))
@@ -263,7 +266,9 @@ final class MixedSession {
 
     // MARK: A path
 
-    func path<P: SeparablePenalty & ScalablePenalty>(_ penalty: P, _ strengths: [Double]) throws -> MixedPath {
+    func path<P: SeparablePenalty & ScalablePenalty>(
+        _ penalty: P, _ strengths: [Double], maximumSupport: Int
+    ) throws -> MixedPath {
         let maximum = try maximumStrength(penalty)
         var state = empty
         var (fits, ending): ([MixedFit], String?) = ([], nil)
@@ -271,6 +276,11 @@ final class MixedSession {
             try model.progress.report("fitting", index, of: strengths.count)
             do {
                 let fit = try minimize(penalty.with(strength: strength), state)
+                if fit.solution.support.count > maximumSupport {
+                    ending =
+                        "\(fit.solution.support.count) columns are selected at the next strength, too many for the rows"
+                    break
+                }
                 state = MixedState(fit)
                 fits.append(fit)
             } catch LacunaError.numerical(_, let reason) where index > 0 {

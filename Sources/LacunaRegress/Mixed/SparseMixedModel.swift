@@ -29,7 +29,8 @@ public struct SparseMixedModel: Sendable {
     /// Bound of the distance to stationarity of the coefficients, relative to the largest gradient without any.
     public var tolerance: Double
     public var maximumRounds: Int
-    /// What solves the weighted least-squares problem of a round.
+    /// What solves the weighted least-squares problem of a round. Where it certifies by a duality gap, which near the
+    /// solution falls with the square of the distance to it, its tolerance should be far below ``tolerance``.
     public var solver: any SeparableSolver
     public var progress: (any ProgressReporter)?
 
@@ -38,7 +39,8 @@ public struct SparseMixedModel: Sendable {
     ///   - maximumRounds: At least 1. A fit that reaches it says so.
     public init(
         tail: Tail = .gaussian, hasIntercept: Bool = true, tolerance: Double = 1e-6, maximumRounds: Int = 200,
-        solver: any SeparableSolver = ProximalNewton(tolerance: 1e-12), progress: (any ProgressReporter)? = nil
+        solver: any SeparableSolver = ProximalNewton(tolerance: 1e-15, maximumPasses: 30),
+        progress: (any ProgressReporter)? = nil
     ) {
         precondition(tolerance > 0 && maximumRounds > 0)
         self.tail = tail
@@ -67,15 +69,21 @@ public struct SparseMixedModel: Sendable {
 
     /// Fits descending strengths, every one starting from the one before.
     ///
-    /// - Parameter strengths: 100 from the smallest that selects nothing to a hundredth of it for nil.
+    /// A path ends early before a strength that selects too many columns, and before one where the likelihood has no bound:
+    /// a model that nearly interpolates has a likelihood near infinity, and no criterion that rests on it means anything.
+    ///
+    /// - Parameters:
+    ///   - strengths: 100 from the smallest that selects nothing to a hundredth of it for nil.
+    ///   - maximumSupport: How many columns may be selected; half as many as there are rows for nil.
     /// - Throws: As ``fit(_:_:groups:_:from:)``, and ``LacunaError/numerical(operation:reason:)`` if no column is related to the
-    ///   target. A path ends where the likelihood loses its bound, unless that is at its first strength.
+    ///   target, or the likelihood has no bound at the first strength.
     public func path<P: SeparablePenalty & ScalablePenalty>(
-        _ design: any Design, _ target: [Double], groups: RowGroups? = nil, _ penalty: P, strengths: [Double]? = nil
+        _ design: any Design, _ target: [Double], groups: RowGroups? = nil, _ penalty: P, strengths: [Double]? = nil,
+        maximumSupport: Int? = nil
     ) throws -> MixedPath {
         let session = try MixedSession(self, design, target, groups: groups)
         let all = try strengths ?? RegularizationPath.strengths(from: session.maximumStrength(penalty))
-        return try session.path(penalty, all)
+        return try session.path(penalty, all, maximumSupport: maximumSupport ?? design.rows / 2)
     }
 
     /// The smallest strength at which nothing is selected.
@@ -94,11 +102,12 @@ public struct SparseMixedModel: Sendable {
     ///
     /// - Parameters:
     ///   - folds: The fold of each row, from 0; rows of a group must share one. See ``RowGroups/folds(count:seed:)``.
+    ///   - maximumSupport: As for a path.
     /// - Throws: As ``fit(_:_:groups:_:from:)``, and ``LacunaError/invalidArgument(_:reason:)`` for fewer than two folds, empty
     ///   ones, and folds that tear groups apart.
     public func crossValidation<P: SeparablePenalty & ScalablePenalty>(
         _ design: any Design, _ target: [Double], groups: RowGroups? = nil, _ penalty: P, strengths: [Double],
-        folds: [Int]
+        folds: [Int], maximumSupport: Int? = nil
     ) throws -> CrossValidation {
         let groups = groups ?? .singletons(rows: target.count)
         guard folds.count == groups.rows else {
@@ -120,7 +129,7 @@ public struct SparseMixedModel: Sendable {
             try progress.report("cross-validation", fold, of: count)
             let session = try MixedSession(
                 quiet, design, target, groups: groups, included: foldOfGroup.map { $0 != fold })
-            let path = try session.path(penalty, strengths)
+            let path = try session.path(penalty, strengths, maximumSupport: maximumSupport ?? design.rows / 2)
             let outside = GroupedLikelihood(
                 groups: groups, tail: tail, multiplicities: foldOfGroup.map { $0 == fold ? 1 : 0 })
             for index in strengths.indices {

@@ -12,6 +12,10 @@ struct WhitenedDesign: Design {
     private let scales, shares, constants: [Double]
     /// Generalised least-squares means of the columns; 0 without an intercept.
     let means: [Double]
+    /// `1ᵀ X` for each group [groups, columns], from which squared norms follow without spelling columns out; nil for none.
+    private let groupSums: DenseDesign?
+    /// `w t / (1 + t n)` for each group, what those sums take off the squared norms.
+    private let discounts: [Double]
     /// Columns that count as 0: constant ones beside an intercept.
     private let isVoid: [Bool]
     /// The weight of a group's rows in those means: `w_g / (1 + t n_g)` over its sum over the rows.
@@ -21,9 +25,13 @@ struct WhitenedDesign: Design {
     ///   - ratio: `t`, the variance of the random intercepts over that of the residuals.
     ///   - weights: One for each group; not all 0.
     ///   - isVoid: Columns to count as 0.
+    ///   - groupSums: ``sums(of:groups:)``, if they are known.
     init(
-        _ base: any Design, groups: RowGroups, ratio t: Double, weights: [Double], hasIntercept: Bool, isVoid: [Bool]
+        _ base: any Design, groups: RowGroups, ratio t: Double, weights: [Double], hasIntercept: Bool, isVoid: [Bool],
+        groupSums: DenseDesign? = nil
     ) {
+        self.groupSums = groupSums
+        discounts = zip(weights, groups.sizes).map { $0 * t / (1 + t * Double($1)) }
         self.base = base
         self.groups = groups
         self.isVoid = isVoid
@@ -45,6 +53,22 @@ struct WhitenedDesign: Design {
         self.means = means
     }
 
+    /// The sums of every column over each group; nil where groups are single rows, or the sums too large to keep.
+    static func sums(of base: any Design, groups: RowGroups) -> DenseDesign? {
+        guard groups.hasCompany, groups.count * base.columns <= 1 << 24 else { return nil }
+        let sums = Buffer<Double>(repeating: 0, count: groups.count * base.columns)
+        Parallel.forRanges(base.columns, grain: columnGrain(base.rows)) { range in
+            var column = [Double](repeating: 0, count: base.rows)
+            for j in range {
+                for i in column.indices { column[i] = 0 }
+                base.add(1, column: j, to: &column)
+                let target = sums.pointer + j * groups.count
+                for (i, g) in groups.indices.enumerated() { target[g] += column[i] }
+            }
+        }
+        return DenseDesign(sums, rows: groups.count, columns: base.columns)
+    }
+
     /// A target treated as the columns are, and its mean, which is 0 without an intercept.
     func whitened(_ target: [Double]) -> (values: [Double], mean: Double) {
         var mean = 0.0
@@ -55,10 +79,18 @@ struct WhitenedDesign: Design {
     }
 
     private func whiten(_ x: UnsafeMutablePointer<Double>, mean: Double) {
-        var sums = [Double](repeating: 0, count: groups.count)
-        groups.sums(x, into: &sums)
-        for (i, g) in groups.indices.enumerated() {
-            x[i] = scales[g] * (x[i] - shares[g] * sums[g]) - mean * constants[g]
+        groups.indices.withUnsafeBufferPointer { indices in
+            scales.withUnsafeBufferPointer { scales in
+                // What each group's rows are shifted by, after scaling.
+                var shifts = constants
+                shifts.withUnsafeMutableBufferPointer { shifts in
+                    for g in shifts.indices { shifts[g] *= mean }
+                    if groups.hasCompany {
+                        for (i, g) in indices.enumerated() { shifts[g] += scales[g] * shares[g] * x[i] }
+                    }
+                    for (i, g) in indices.enumerated() { x[i] = scales[g] * x[i] - shifts[g] }
+                }
+            }
         }
     }
 
@@ -129,6 +161,19 @@ struct WhitenedDesign: Design {
     }
 
     func squaredNorms(weights: UnsafePointer<Double>, into out: UnsafeMutablePointer<Double>) {
+        let isEven = (0..<rows).allSatisfy { weights[$0] == weights[0] }
+        if isEven && (groupSums != nil || !groups.hasCompany) {
+            // ‖√w (I - c 1 1ᵀ) x‖² = w ‖x‖² - w t/(1 + t n) (Σ x)², minus what the constant column explains.
+            base.squaredNorms(weights: groups.indices.map { scales[$0] * scales[$0] }, into: out)
+            var taken = [Double](repeating: 0, count: columns)
+            groupSums?.squaredNorms(weights: discounts, into: &taken)
+            let constant = zip(constants, groups.sizes).reduce(0) { $0 + $1.0 * $1.0 * Double($1.1) }
+            for j in 0..<columns {
+                let left = out[j] - taken[j] - constant * means[j] * means[j]
+                out[j] = isVoid[j] ? 0 : weights[0] * max(0, left)
+            }
+            return
+        }
         Parallel.forRanges(columns, grain: columnGrain(rows)) { range in
             var column = [Double](repeating: 0, count: rows)
             for j in range {

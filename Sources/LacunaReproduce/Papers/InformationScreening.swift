@@ -24,7 +24,7 @@ struct InformationScreeningReproduction: Reproduction {
             setting:
                 "solvers: 300 × 1000, neighbouring columns correlated by 0.7, 10 coefficients ±2, noise 1, strength 0.25; "
                 + "screening: 400 × 1000 normal columns, y = x₁² + 2 sin 3x₂ + x₃ + noise of deviation ½; both over "
-                + "\(context.quick ? 2 : 10) seeds; " + Self.mixedSetting + "; \(context.quick ? 3 : 20) seeds",
+                + "\(context.quick ? 2 : 10) seeds; " + Self.mixedSetting + "; \(Self.mixedSeeds(context)) seeds",
             measurements: measurements, checks: checks,
             notes: [
                 "Kernel smoothing biases information downwards, the more the stronger the dependence: ranks are compared, not "
