@@ -53,7 +53,7 @@
         v[i] = add ? v[i] + sum : sum;                                                                             \
       }                                                                                                            \
     } else {                                                                                                       \
-      G(put)(v, DOTS(pattern, kept), now * kept, add);                                                       \
+      G(put)(v, DOTS(pattern, kept), now * kept, add);                                                             \
     }                                                                                                              \
     v += now * kept;                                                                                               \
     row += now;                                                                                                    \
