@@ -284,12 +284,13 @@ import Testing
         #expect(agree(try prox(1, 5), [1.5, -1, 0.75, 0.25, -0.05]))
         let norms = [3, 2, 1.5, 0.5, 0.1]
         // Groups that have nearly, or just, vanished beside others of any size.
-        for tiny in [0, 5e-324, 1e-310, 1e-30] {
+        let faintest = Double.leastNormalMagnitude / 128
+        for tiny in [0, Double.leastNonzeroMagnitude, faintest, 1e-30] {
             let u = try GroupEnvelope(k: 2).weights(norms: [3, 2, 1.5, 0.5, tiny, 0], lambda: 1)
             let exact = try GroupEnvelope(k: 2).weights(norms: [3, 2, 1.5, 0.5], lambda: 1)
             #expect(zip(u, exact + [0, 0]).allSatisfy { abs($0 - $1) < 1e-12 })
         }
-        let faint = try GroupEnvelope(k: 1).weights(norms: [1e-310, 0, 1e-310], lambda: 1)
+        let faint = try GroupEnvelope(k: 1).weights(norms: [faintest, 0, faintest], lambda: 1)
         #expect(faint.allSatisfy(\.isFinite) && faint[1] == 0)
         #expect(abs(try GroupEnvelope(k: 1).value(norms: norms) - 25.205) < 1e-9)
         #expect(abs(try GroupEnvelope(k: 2).value(norms: norms) - 12.6025) < 1e-9)
