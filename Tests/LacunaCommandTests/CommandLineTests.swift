@@ -81,6 +81,16 @@ import Testing
             plot)
         #expect(outcome.status == 0 && outcome.output.contains("csr-f32") && outcome.output.contains("dense"))
         #expect(try FileSystem.readText(plot).contains("<svg"))
+        let chosen = try lacuna(
+            "bench", "kernels", "--rows", "64", "--columns", "64", "--rounds", "1", "--quiet", "--json", "--values",
+            "bf16", "--sparsities", "0.75, 0.5,0.5")
+        let points = try #require(try JSONValue(parsing: chosen.output)["points"]?.arrayValue)
+        #expect(points.compactMap { $0["sparsity"]?.doubleValue } == [0.5, 0.5, 0.5, 0.75, 0.75, 0.75])
+        #expect(points.first?["store"]?.stringValue == "csr-bf16")
+        for list in ["0.5,x", "1", "", "-0.5"] {
+            let refused = try lacuna("bench", "kernels", "--sparsities=\(list)", "--quiet")
+            #expect(refused.status == 2 && refused.errorOutput.contains("--sparsities"), "\(list): \(refused)")
+        }
     }
 
     @Test func methodsAreListed() throws {

@@ -10,6 +10,7 @@ struct BenchCommand: ParsableCommand {
         discussion: """
             Examples:
               lacuna bench kernels --vectors 128 --plot kernels.svg
+              lacuna bench kernels --vectors 1 --values bf16 --sparsities 0.5,0.75
               lacuna bench explain --sparsity 0.9 --vectors 16
 
             The tables in docs/Performance.md come from the benchmark package: 'make bench'.
@@ -24,6 +25,10 @@ struct BenchCommand: ParsableCommand {
         @Option(help: "Rows of the matrix.") var rows = 2048
         @Option(help: "Columns of the matrix.") var columns = 2048
         @Option(help: "Vectors that it is multiplied with at a time.") var vectors = 128
+        @Option(help: ArgumentHelp("Fractions removed, separated by commas.", valueName: "list"))
+        var sparsities = "0.3,0.5,0.6,0.7,0.8,0.9,0.95"
+        @Option(help: ArgumentHelp("Stored values, the dense ones too: f32, bf16, int8 or int4.", valueName: "type"))
+        var values = ValueType.f32
         @Option(help: "Rounds; every number is a median over them.") var rounds = 7
         @Option(help: ArgumentHelp("Where to draw the speeds, as SVG.", valueName: "file")) var plot: String?
         @OptionGroup var output: JSONOption
@@ -31,14 +36,16 @@ struct BenchCommand: ParsableCommand {
 
         func run() throws {
             let progress = options.begin()
-            let sweep = KernelSweep(rows: rows, columns: columns, vectors: vectors, rounds: rounds)
+            let sweep = KernelSweep(
+                rows: rows, columns: columns, vectors: vectors, values: values,
+                sparsities: try SparsityList.parse(sparsities), rounds: rounds)
             let points = try sweep.run(progress: progress)
             progress.clear()
             if let plot { try AtomicFile.write(chart(sweep, points).svg(), to: plot) }
             printResult(json: output.json, json(sweep, points), text: text(sweep, points))
         }
 
-        private func name(_ layout: StorageLayout) -> String { StorageFormat(layout, .f32).description }
+        private func name(_ layout: StorageLayout) -> String { StorageFormat(layout, values).description }
 
         private func text(_ sweep: KernelSweep, _ points: [KernelSweep.Point]) -> String {
             var table = Table([.left("store"), .right("sparsity"), .right("ms"), .right("MB"), .right("× dense")])
@@ -53,14 +60,17 @@ struct BenchCommand: ParsableCommand {
                 return "\(name(layout)): "
                     + (at.map { "faster than dense from \(Quantities.fixed($0, 2))" } ?? "never faster than dense")
             }
-            return "\(rows) x \(columns), \(vectors) vectors, \(Machine.description)\n\n" + table.text(console: .output)
-                + "\n\n"
-                + lines.joined(separator: "\n")
+            let header = """
+                \(rows) x \(columns), \(vectors) vectors, \(Machine.description)
+                dense: \(LinearAlgebra.libraryDescription)
+                """
+            return [header, table.text(console: .output), lines.joined(separator: "\n")].joined(separator: "\n\n")
         }
 
         private func json(_ sweep: KernelSweep, _ points: [KernelSweep.Point]) -> JSONValue {
             [
                 "rows": JSONValue(rows), "columns": JSONValue(columns), "vectors": JSONValue(vectors),
+                "values": .string(values.rawValue), "dense": .string(LinearAlgebra.libraryDescription),
                 "points": .array(
                     points.map {
                         [
@@ -107,13 +117,10 @@ struct BenchCommand: ParsableCommand {
         @Option(help: ArgumentHelp("unstructured, N:M such as 2:4, or blocks such as 16x16.", valueName: "pattern"))
         var pattern = "unstructured"
         @Option(help: "Vectors that it is multiplied with at a time.") var vectors = 1
-        @Option(help: ArgumentHelp("f32, bf16, int8 or int4.", valueName: "type")) var values = "f32"
+        @Option(help: ArgumentHelp("f32, bf16, int8 or int4.", valueName: "type")) var values = ValueType.f32
         @OptionGroup var output: JSONOption
 
         func run() throws {
-            guard let values = ValueType(rawValue: values) else {
-                throw LacunaError.invalidArgument("--values", reason: "'\(values)' is not f32, bf16, int8 or int4")
-            }
             guard rows >= 1 && columns >= 1 && (0...1).contains(sparsity) else {
                 throw LacunaError.invalidArgument("--sparsity", reason: "\(sparsity) of a [\(rows), \(columns)] matrix")
             }

@@ -66,7 +66,7 @@ struct SweepCommand: ParsableCommand {
     }
 
     func run() throws {
-        let sparsities = try Self.fractions(sparsities)
+        let sparsities = try SparsityList.parse("0," + sparsities)
         let methods = try methods.split(separator: ",").map {
             try PruningMethods.named(String($0), seed: calibration.seed)
         }
@@ -95,18 +95,6 @@ struct SweepCommand: ParsableCommand {
         printResult(json: form.json, result.json, text: result.summary(console: .output))
         if let svg { try AtomicFile.write(result.chart.svg() + "\n", to: svg) }
         if let report { try AtomicFile.write(result.report.html(), to: report) }
-    }
-
-    /// Sorted, with 0.
-    static func fractions(_ list: String) throws -> [Double] {
-        let values = try list.split(separator: ",").map { item in
-            guard let value = Double(item), value >= 0, value < 1 else {
-                throw LacunaError.invalidArgument(
-                    "--sparsities", reason: "'\(item)' is no fraction of at least 0 and below 1")
-            }
-            return value
-        }
-        return Set(values + [0]).sorted()
     }
 }
 

@@ -1,10 +1,12 @@
 import LacunaTensor
 
-/// Times stores against the dense BLAS product over a range of sparsities: where each breaks even on this machine.
+/// Times stores against the dense product over a range of sparsities: where each breaks even on this machine.
 public struct KernelSweep: Sendable {
     public var rows: Int
     public var columns: Int
     public var vectors: Int
+    /// How values are stored, those of the dense matrix too.
+    public var values: ValueType
     public var sparsities: [Double]
     public var layouts: [StorageLayout]
     /// Rounds in which the dense product and every store have one turn each.
@@ -12,13 +14,14 @@ public struct KernelSweep: Sendable {
     public var seed: UInt64
 
     public init(
-        rows: Int = 2048, columns: Int = 2048, vectors: Int = 128,
+        rows: Int = 2048, columns: Int = 2048, vectors: Int = 128, values: ValueType = .f32,
         sparsities: [Double] = [0.3, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95],
         layouts: [StorageLayout] = [.csr, .bitmask, .bsr(rows: 16, columns: 16)], rounds: Int = 7, seed: UInt64 = 1
     ) {
         self.rows = rows
         self.columns = columns
         self.vectors = vectors
+        self.values = values
         self.sparsities = sparsities
         self.layouts = layouts
         self.rounds = rounds
@@ -50,7 +53,7 @@ public struct KernelSweep: Sendable {
         let scores = try MagnitudeScore().scores(weight: weight, statistics: nil)
         let x = Tensor<Float>(normal: [vectors, columns], using: &generator)
         let y = Buffer<Float>(repeating: 0, count: vectors * rows)
-        let dense = try DenseMatrix(weight, values: .f32)
+        let dense = try DenseMatrix(weight, values: values)
         var points: [Point] = []
         for (index, sparsity) in sparsities.enumerated() {
             try progress.report("measuring", index, of: sparsities.count)
@@ -58,7 +61,7 @@ public struct KernelSweep: Sendable {
                 var pattern = Pattern.unstructured(.layer)
                 if case .bsr(let height, let width) = layout { pattern = .block(rows: height, columns: width) }
                 let mask = try Selection.mask(scores: scores, pattern: pattern, sparsity: sparsity)
-                return try WeightStore.make(weight, mask: mask, layout: layout, values: .f32)
+                return try WeightStore.make(weight, mask: mask, layout: layout, values: values)
             }
             let all: [any WeightMatrix] = [dense] + stores
             var times = [[Double]](repeating: [], count: all.count)
