@@ -1,14 +1,16 @@
 """Times the lasso and L1 logistic regression of scikit-learn, celer, skglm, adelie and glmnet on the problems of `lacuna-bench regress`.
 
-    peers_regress.py FOLDER [--only sklearn,glmnet] [--cases dense,sparse,labels,golub] [--repeats 5]
+    peers_regress.py FOLDER [--only sklearn,glmnet] [--cases dense,sparse,labels,golub,grants] [--repeats 5]
 
 Writes the problems into FOLDER on the first run (raw little-endian numbers and a JSON description), and adds the times to
 FOLDER/peers.json. One thread. Every solver runs at the loosest of its tolerances that reaches a duality gap of 1e-6 of
 the loss of the predictor 0 (for every strength of a path); that is found first and not timed. Compilation is excluded.
 
-Cases dense and sparse are lassos. Case labels is logistic: the columns of dense and the signs of its target. Case golub is
-logistic on real data: 3051 gene expressions of 38 leukaemia patients (T. Golub et al., Science 1999), each scaled to mean 0
-and deviation 1; it is left out unless the Debian package r-bioc-multtest (LGPL) is installed or --golub names its golub.RData.
+Cases dense and sparse are lassos. Case labels is logistic: the columns of dense and the signs of its target. Two cases
+are logistic on real data, every column scaled to mean 0 and deviation 1, and left out where the data are missing: golub, 3051 gene
+expressions of 38 leukaemia patients (T. Golub et al., Science 1999; Debian package r-bioc-multtest, LGPL, or --golub names its
+golub.RData), and grants, whether 8190 applications at the University of Melbourne succeeded, by 1497 counts and values of those
+who applied (M. Kuhn, K. Johnson, Applied Predictive Modeling, 2013; r-cran-modeldata, MIT, or --grants names its Rdata.rdb).
 
 Needs: pip install numpy scipy scikit-learn celer skglm adelie; R with glmnet (Debian: r-cran-glmnet) for glmnet and golub.
 """
@@ -60,38 +62,48 @@ def make(folder):
         "dense": {"rows": 1000, "columns": 5000}, "sparse": {"rows": n, "columns": p}}))
 
 
-GOLUB = """
+# Case -> R code that writes the table of the file args[1], by columns, and its labels, 0 or 1.
+TABLES = {
+    "golub": """
 args <- commandArgs(TRUE); load(args[1])
 writeBin(as.vector(t(golub)), args[2]); writeBin(as.double(golub.cl), args[3])
-"""
+""",
+    "grants": """
+args <- commandArgs(TRUE); lazyLoad(sub("[.]rdb$", "", args[1]))
+x <- as.matrix(grants_other[, sapply(grants_other, is.numeric)]); storage.mode(x) <- "double"
+writeBin(as.vector(x), args[2]); writeBin(as.double(grants_other$class == "successful"), args[3])
+""",
+}
 
 
-def make_golub(folder, path):
-    """Rows are patients; every column has mean 0 and deviation 1. Returns whether the data were there."""
+def make_table(folder, kind, path):
+    """Every column that varies, with mean 0 and deviation 1. Returns the shape, or None if the data were not there."""
     if not Path(path).exists() or not shutil.which("Rscript"):
-        return False
+        return None
     with tempfile.TemporaryDirectory() as scratch:
-        script = Path(scratch) / "golub.R"
-        script.write_text(GOLUB)
-        subprocess.run(["Rscript", script, path, f"{scratch}/x", f"{scratch}/y"], check=True)
+        script = Path(scratch) / "table.R"
+        script.write_text(TABLES[kind])
+        subprocess.run(["Rscript", script, path, f"{scratch}/x", f"{scratch}/y"], check=True, stdout=subprocess.DEVNULL)
         y = np.fromfile(f"{scratch}/y")
         x = np.fromfile(f"{scratch}/x").reshape((len(y), -1), order="F")
+    x = x[:, x.std(0) > 0]
     x = (x - x.mean(0)) / x.std(0)
-    np.asfortranarray(x).ravel(order="F").tofile(folder / "golub.x")
-    (2 * y - 1).tofile(folder / "golub.y")
-    return True
+    np.asfortranarray(x).ravel(order="F").tofile(folder / f"{kind}.x")
+    (2 * y - 1).tofile(folder / f"{kind}.y")
+    return {"rows": x.shape[0], "columns": x.shape[1]}
 
 
-def complete(folder, path):
+def complete(folder, paths):
     """Adds the logistic problems to a folder that has the others."""
     shapes = json.loads((folder / "problems.json").read_text())
     if "labels" not in shapes:
         y = np.fromfile(folder / "dense.y")
         np.where(y > 0, 1.0, -1.0).tofile(folder / "labels.y")
         shapes["labels"] = shapes["dense"]
-    if "golub" not in shapes and make_golub(folder, path):
-        rows = len(np.fromfile(folder / "golub.y"))
-        shapes["golub"] = {"rows": rows, "columns": len(np.fromfile(folder / "golub.x")) // rows}
+    for kind, path in paths.items():
+        shape = None if kind in shapes else make_table(folder, kind, path)
+        if shape:
+            shapes[kind] = shape
     (folder / "problems.json").write_text(json.dumps(shapes))
 
 
@@ -104,10 +116,10 @@ def load(folder):
     csc = sparse.csc_matrix((np.fromfile(folder / "sparse.values"), index, start), shape=(s["rows"], s["columns"]))
     cases = {"dense": (dense, np.fromfile(folder / "dense.y")), "sparse": (csc, np.fromfile(folder / "sparse.y")),
              "labels": (dense, np.fromfile(folder / "labels.y"))}
-    if "golub" in shapes:
-        g = shapes["golub"]
-        cases["golub"] = (np.fromfile(folder / "golub.x").reshape((g["rows"], g["columns"]), order="F"),
-                          np.fromfile(folder / "golub.y"))
+    for kind in TABLES.keys() & shapes.keys():
+        g = shapes[kind]
+        cases[kind] = (np.fromfile(folder / f"{kind}.x").reshape((g["rows"], g["columns"]), order="F"),
+                       np.fromfile(folder / f"{kind}.y"))
     return cases
 
 
@@ -301,21 +313,22 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=Path)
     parser.add_argument("--only", default="sklearn,liblinear,saga,celer,skglm,adelie,glmnet")
-    parser.add_argument("--cases", default="dense,sparse,labels,golub")
+    parser.add_argument("--cases", default="dense,sparse,labels,golub,grants")
     parser.add_argument("--golub", default="/usr/lib/R/site-library/multtest/data/golub.RData")
+    parser.add_argument("--grants", default="/usr/lib/R/site-library/modeldata/data/Rdata.rdb")
     parser.add_argument("--repeats", type=int, default=5)
     options = parser.parse_args()
     folder = options.folder
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "problems.json").exists():
         make(folder)
-    complete(folder, options.golub)
+    complete(folder, {"golub": options.golub, "grants": options.grants})
     target = folder / "peers.json"
     results = json.loads(target.read_text()) if target.exists() else {}
     for kind, (x, y) in load(folder).items():
         if kind not in options.cases.split(","):
             continue
-        logistic = kind in ("labels", "golub")
+        logistic = kind == "labels" or kind in TABLES
         known_peers = ({"liblinear", "saga", "celer", "skglm", "adelie", "glmnet"} if logistic
                        else {"sklearn", "celer", "skglm", "adelie", "glmnet"})
         top = np.abs(x.T @ y).max() / len(y) / (2 if logistic else 1)

@@ -54,8 +54,8 @@ const char *la_description(void) {
   void la_##P##gemv(int t, int m, int n, T alpha, const T *a, int lda, const T *x, T beta, T *y) {                   \
     cblas_##P##gemv(CblasRowMajor, TRANS(t), m, n, alpha, a, lda, x, 1, beta, y, 1);                                 \
   }                                                                                                                  \
-  void la_##P##syrk(int n, int k, T alpha, const T *a, int lda, T beta, T *c, int ldc) {                             \
-    cblas_##P##syrk(CblasRowMajor, CblasLower, CblasTrans, n, k, alpha, a, lda, beta, c, ldc);                       \
+  void la_##P##syrk(int t, int n, int k, T alpha, const T *a, int lda, T beta, T *c, int ldc) {                      \
+    cblas_##P##syrk(CblasRowMajor, CblasLower, TRANS(t), n, k, alpha, a, lda, beta, c, ldc);                         \
   }                                                                                                                  \
   void la_##P##trsm(int lower, int t, int unit, int m, int n, const T *l, int ldl, T *b, int ldb) {                  \
     cblas_##P##trsm(CblasRowMajor, CblasLeft, lower ? CblasLower : CblasUpper, TRANS(t),                             \

@@ -8,7 +8,7 @@ public protocol TensorScalar: BinaryFloatingPoint, BitwiseCopyable, Sendable {
         _ ta: Bool, _ tb: Bool, _ m: Int, _ n: Int, _ k: Int, _ alpha: Self, _ a: UnsafePointer<Self>, _ lda: Int,
         _ b: UnsafePointer<Self>, _ ldb: Int, _ beta: Self, _ c: UnsafeMutablePointer<Self>, _ ldc: Int)
     static func _syrk(
-        _ n: Int, _ k: Int, _ alpha: Self, _ a: UnsafePointer<Self>, _ lda: Int, _ beta: Self,
+        _ transposed: Bool, _ n: Int, _ k: Int, _ alpha: Self, _ a: UnsafePointer<Self>, _ lda: Int, _ beta: Self,
         _ c: UnsafeMutablePointer<Self>, _ ldc: Int)
     static func _trsm(
         lower: Bool, transposed: Bool, _ m: Int, _ n: Int, _ l: UnsafePointer<Self>, _ ldl: Int,
@@ -45,10 +45,10 @@ extension Float: TensorScalar {
             Int32(ldc))
     }
     public static func _syrk(
-        _ n: Int, _ k: Int, _ alpha: Float, _ a: UnsafePointer<Float>, _ lda: Int, _ beta: Float,
+        _ transposed: Bool, _ n: Int, _ k: Int, _ alpha: Float, _ a: UnsafePointer<Float>, _ lda: Int, _ beta: Float,
         _ c: UnsafeMutablePointer<Float>, _ ldc: Int
     ) {
-        la_ssyrk(Int32(n), Int32(k), alpha, a, Int32(lda), beta, c, Int32(ldc))
+        la_ssyrk(transposed ? 1 : 0, Int32(n), Int32(k), alpha, a, Int32(lda), beta, c, Int32(ldc))
     }
     public static func _trsm(
         lower: Bool, transposed: Bool, _ m: Int, _ n: Int, _ l: UnsafePointer<Float>, _ ldl: Int,
@@ -107,10 +107,10 @@ extension Double: TensorScalar {
             Int32(ldc))
     }
     public static func _syrk(
-        _ n: Int, _ k: Int, _ alpha: Double, _ a: UnsafePointer<Double>, _ lda: Int, _ beta: Double,
+        _ transposed: Bool, _ n: Int, _ k: Int, _ alpha: Double, _ a: UnsafePointer<Double>, _ lda: Int, _ beta: Double,
         _ c: UnsafeMutablePointer<Double>, _ ldc: Int
     ) {
-        la_dsyrk(Int32(n), Int32(k), alpha, a, Int32(lda), beta, c, Int32(ldc))
+        la_dsyrk(transposed ? 1 : 0, Int32(n), Int32(k), alpha, a, Int32(lda), beta, c, Int32(ldc))
     }
     public static func _trsm(
         lower: Bool, transposed: Bool, _ m: Int, _ n: Int, _ l: UnsafePointer<Double>, _ ldl: Int,

@@ -20,8 +20,8 @@ void la_sgemv(int trans, int m, int n, float alpha, const float *a, int lda, con
 void la_dgemv(int trans, int m, int n, double alpha, const double *a, int lda, const double *x, double beta,
               double *y);
 // C[n,n] (lower triangle, row-major) = alpha Aᵀ A + beta C for row-major A[k,n].
-void la_ssyrk(int n, int k, float alpha, const float *a, int lda, float beta, float *c, int ldc);
-void la_dsyrk(int n, int k, double alpha, const double *a, int lda, double beta, double *c, int ldc);
+void la_ssyrk(int t, int n, int k, float alpha, const float *a, int lda, float beta, float *c, int ldc);
+void la_dsyrk(int t, int n, int k, double alpha, const double *a, int lda, double beta, double *c, int ldc);
 // Solves op(L) X = B in place for row-major triangular L[m,m] and B[m,n].
 void la_strsm(int lower, int trans, int unit, int m, int n, const float *l, int ldl, float *b, int ldb);
 void la_dtrsm(int lower, int trans, int unit, int m, int n, const double *l, int ldl, double *b, int ldb);

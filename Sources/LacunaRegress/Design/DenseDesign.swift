@@ -110,40 +110,45 @@ public struct DenseDesign: Design, @unchecked Sendable {
     ) {
         let (a, b) = (first.count, second.count)
         if a == 0 || b == 0 { return }
+        // Columns among themselves, at the end of `second`, are half of a symmetric matrix; what comes before is not.
+        let isSymmetric = b >= a && second.suffix(a).elementsEqual(first)
+        let others = isSymmetric ? b - a : b
         // Blocks of rows keep the packed columns in the cache, and a mapped design out of memory.
-        let block = min(rows, max(64, (1 << 19) / (a + b)))
+        let block = min(rows, max(256, (1 << 17) / (a + others)))
         let left = Buffer<Double>(uninitialized: a * block)
-        let right = Buffer<Double>(uninitialized: b * block)
+        let right = Buffer<Double>(uninitialized: others * block)
         for i in 0..<a { (out + i * leading).update(repeating: 0, count: b) }
+        let roots = (0..<rows).map { weights[$0].squareRoot() }
         for start in stride(from: 0, to: rows, by: block) {
             let count = min(block, rows - start)
             for (k, j) in first.enumerated() {
-                pack(
-                    Int(j), start, count, shift: means?.first[k] ?? 0, weights: weights, into: left.pointer + k * count)
+                pack(Int(j), start, count, shift: means?.first[k] ?? 0, weights: roots, into: left.pointer + k * count)
             }
-            for (k, j) in second.enumerated() {
-                pack(Int(j), start, count, shift: means?.second[k] ?? 0, weights: nil, into: right.pointer + k * count)
+            for (k, j) in second.prefix(others).enumerated() {
+                pack(
+                    Int(j), start, count, shift: means?.second[k] ?? 0, weights: roots, into: right.pointer + k * count)
             }
             LinearAlgebra.gemm(
-                m: a, n: b, k: count, left.pointer, leadingA: count, right.pointer, leadingB: count,
+                m: a, n: others, k: count, left.pointer, leadingA: count, right.pointer, leadingB: count,
                 transposedB: true, beta: 1, into: out, leadingC: leading)
+            if isSymmetric {
+                LinearAlgebra.accumulateOuterGram(
+                    left.pointer, leadingA: count, rows: a, columns: count, into: out + others, leadingC: leading)
+            }
+        }
+        if isSymmetric {
+            for i in 0..<a { for j in 0..<i { out[j * leading + others + i] = out[i * leading + others + j] } }
         }
     }
 
     private func pack(
-        _ j: Int, _ start: Int, _ count: Int, shift: Double, weights: UnsafePointer<Double>?,
+        _ j: Int, _ start: Int, _ count: Int, shift: Double, weights: UnsafePointer<Double>,
         into target: UnsafeMutablePointer<Double>
     ) {
         let source = values + j * rows + start
         let scale = inverseScales?[j] ?? 1
-        if let weights {
-            let weights = weights + start
-            for i in 0..<count { target[i] = weights[i] * (source[i] * scale - shift) }
-        } else if shift != 0 || scale != 1 {
-            for i in 0..<count { target[i] = source[i] * scale - shift }
-        } else {
-            target.update(from: source, count: count)
-        }
+        let weights = weights + start
+        for i in 0..<count { target[i] = weights[i] * (source[i] * scale - shift) }
     }
 
     public func firstNonFinite() -> (row: Int, column: Int)? {

@@ -31,7 +31,8 @@ public protocol Design: Sendable {
     /// `out[j] = Σ_i w_i x_ij²`.
     func squaredNorms(weights: UnsafePointer<Double>, into out: UnsafeMutablePointer<Double>)
     /// `out[a * leading + b] = Σ_i w_i (x_ia - m_a)(x_ib - m_b)` for the columns `a` of `first` and `b` of `second`;
-    /// without means, `m` is 0. Means are those of the scaled columns with the same weights, which sum to `totalWeight`.
+    /// without means, `m` is 0. Weights are at least 0. Means are those of the scaled columns with the same weights, which
+    /// sum to `totalWeight`.
     func gram(
         _ first: [UInt32], _ second: [UInt32], weights: UnsafePointer<Double>, totalWeight: Double,
         means: (first: [Double], second: [Double])?, into out: UnsafeMutablePointer<Double>, leading: Int)

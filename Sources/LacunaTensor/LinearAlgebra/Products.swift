@@ -70,6 +70,16 @@ public enum LinearAlgebra {
 
     @usableFromInline static func prepareBLAS() { prepare() }
 
+    /// Adds `A Aᵀ` of row-major `a` [n, k] to the lower triangle of `c` [n, n], on the calling thread.
+    public static func accumulateOuterGram<S: TensorScalar>(
+        _ a: UnsafePointer<S>, leadingA: Int, rows n: Int, columns k: Int, into c: UnsafeMutablePointer<S>,
+        leadingC: Int
+    ) {
+        if n == 0 || k == 0 { return }
+        prepare()
+        S._syrk(false, n, k, 1, a, leadingA, 1, c, leadingC)
+    }
+
     /// Adds `AᵀA` of row-major `a` [k, n] to the lower triangle of `c` [n, n], spread over the thread pool by blocks of
     /// columns.
     public static func accumulateGram<S: TensorScalar>(
@@ -91,7 +101,7 @@ public enum LinearAlgebra {
             let (i0, j0) = (i * block, j * block)
             let (ni, nj) = (min(block, n - i0), min(block, n - j0))
             if i == j {
-                S._syrk(ni, k, 1, a + i0, n, 1, c + i0 * n + i0, n)
+                S._syrk(true, ni, k, 1, a + i0, n, 1, c + i0 * n + i0, n)
             } else {
                 S._gemm(true, false, ni, nj, k, 1, a + i0, n, a + j0, n, 1, c + i0 * n + j0, n)
             }

@@ -71,7 +71,7 @@ extension NewtonSession {
         let g = referenceGradient.pointer
         var scale = 1.0
         for j in 0..<p { scale = min(scale, penalty.dualScale(-g[j], j)) }
-        let objective = datafit.value(eta.pointer) + lengthAndValue(penalty, nil).value
+        let objective = datafit.value(eta.pointer) + lengthAndValue(penalty).value
         let gap = max(0, objective + datafit.conjugate(gradient: referenceSlope.pointer, scale: scale))
         let radius = (2 * bound * gap).squareRoot()
         let norms = roots.pointer

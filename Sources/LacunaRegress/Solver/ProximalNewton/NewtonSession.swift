@@ -148,7 +148,7 @@ final class NewtonSession<P: SeparablePenalty> {
             }
             isFresh = alive == nil
             if isFresh && !screens && staleness < 2 { alive = remaining(penalty) }
-            let norm = lengthAndValue(penalty, alive)
+            let norm = lengthAndValue(penalty)
             let loss = datafit.value(eta.pointer)
             let objective = loss + norm.value
             let violation = largestViolation(penalty, alive)
@@ -184,22 +184,26 @@ final class NewtonSession<P: SeparablePenalty> {
                 ? 0.3 * settings.tolerance * max(nullLoss, .leastNormalMagnitude)
                     / max(norm.sum, 1e-3 * nullLoss / max(nullGradient, .leastNormalMagnitude), .leastNormalMagnitude)
                 : 0.3 * settings.tolerance * nullGradient
-            // On short columns a sweep costs next to nothing beside a pass.
-            let share = usesResiduals ? 1e-3 : 0.1
+            // On short columns a sweep costs next to nothing beside a pass; so does a model of few columns beside a pass that
+            // is read from memory.
+            let isCheap =
+                usesResiduals || (!datafit.isQuadratic && norm.count * norm.count < 4 * p && design.byteCount > 1 << 23)
+            let share = isCheap ? 1e-3 : 0.1
             descend(
                 penalty, tolerance: isComplete ? final : max(final, min(share * violation, 1e-2 * nullGradient)))
             isFresh = false
         }
     }
 
-    func lengthAndValue(_ penalty: P, _ alive: [UInt32]?) -> (sum: Double, value: Double) {
-        var (sum, value) = (0.0, 0.0)
+    func lengthAndValue(_ penalty: P) -> (sum: Double, value: Double, count: Int) {
+        var (sum, value, count) = (0.0, 0.0, 0)
         let b = beta.pointer
         for j in 0..<p where b[j] != 0 {
             sum += abs(b[j])
+            count += 1
             value += penalty.value(b[j], j)
         }
-        return (sum, value)
+        return (sum, value, count)
     }
 
     @inline(__always)
