@@ -46,6 +46,8 @@ private func sampleRow() -> Row {
     #expect(markdown.contains("| --- | ---: | ---: | --- | --- |"))
     #expect(markdown.contains("share ≥ 85 %: **missed**"))
     #expect(markdown.contains("**Bars:** 1 met, 1 missed, 1 not measured."))
+    let share = Metric.share.text(row[.share] ?? .nan)
+    #expect(markdown.contains("- Products: sparse, threads 2: \(share); share ≥ 85 %"))
     #expect(try Report(json: report.json()).sections[0].rows == [row])
 }
 

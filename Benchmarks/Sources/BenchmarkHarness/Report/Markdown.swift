@@ -19,9 +19,14 @@ extension Report {
         summary += open == 0 ? "." : ", \(open) not measured."
         parts.append(summary)
         if !missed.isEmpty {
-            parts.append(
-                "Missed:\n" + missed.map { "- \($0.section): \($0.row): \($0.bar.description)" }.joined(separator: "\n")
-            )
+            let lines = missed.map { section, row, bar in
+                // Where rows differ by threads alone, their name is not enough.
+                var threads = ""
+                if section.columns.contains(.threads), let count = row[.threads] { threads = ", threads \(Int(count))" }
+                let found = row[bar.metric].map { bar.metric.text($0) } ?? ""
+                return "- \(section.title): \(row.name)\(threads): \(found); \(bar.description)"
+            }
+            parts.append("Missed:\n" + lines.joined(separator: "\n"))
         }
         return (parts + sections.map(\.markdown)).joined(separator: "\n\n") + "\n"
     }

@@ -21,16 +21,16 @@ public struct Report: Sendable, Codable {
     }
 
     /// Bars that were met, that were missed, and that a missing measurement left open.
-    public var bars: (met: Int, missed: [(section: String, row: String, bar: Bar)], open: Int) {
+    public var bars: (met: Int, missed: [(section: Section, row: Row, bar: Bar)], open: Int) {
         var met = 0
         var open = 0
-        var missed: [(section: String, row: String, bar: Bar)] = []
+        var missed: [(section: Section, row: Row, bar: Bar)] = []
         for section in sections {
             for row in section.rows {
                 for bar in row.bars {
                     switch bar.isMet(by: row) {
                     case true?: met += 1
-                    case false?: missed.append((section.title, row.name, bar))
+                    case false?: missed.append((section, row, bar))
                     case nil: open += 1
                     }
                 }
