@@ -114,7 +114,7 @@ public struct DenseDesign: Design, @unchecked Sendable {
         let isSymmetric = b >= a && second.suffix(a).elementsEqual(first)
         let others = isSymmetric ? b - a : b
         // Blocks of rows keep the packed columns in the cache, and a mapped design out of memory.
-        let block = min(rows, max(256, (1 << 17) / (a + others)))
+        let block = min(rows, max(256, (1 << 15) / (a + others)))
         let left = Buffer<Double>(uninitialized: a * block)
         let right = Buffer<Double>(uninitialized: others * block)
         for i in 0..<a { (out + i * leading).update(repeating: 0, count: b) }

@@ -174,7 +174,7 @@ final class NewtonSession<P: SeparablePenalty> {
                 let left = screened(penalty, alive, radius: radius, scale: dual.scale)
                 if let left, left.count < (alive?.count ?? p) * 3 / 4 { alive = left }
             }
-            extendWorkingSet(penalty, candidates ?? penalty, alive)
+            let hasAll = extendWorkingSet(penalty, candidates ?? penalty, alive)
             // With the strong rule's candidates the working set is complete as a rule, and worth an exact solution.
             let isComplete = candidates != nil
             candidates = nil
@@ -185,9 +185,9 @@ final class NewtonSession<P: SeparablePenalty> {
                     / max(norm.sum, 1e-3 * nullLoss / max(nullGradient, .leastNormalMagnitude), .leastNormalMagnitude)
                 : 0.3 * settings.tolerance * nullGradient
             // On short columns a sweep costs next to nothing beside a pass; so does a model of few columns beside a pass that
-            // is read from memory.
-            let isCheap =
-                usesResiduals || (!datafit.isQuadratic && norm.count * norm.count < 4 * p && design.byteCount > 1 << 23)
+            // is read from memory, and is worth an exact solution if it lacks none.
+            let isSmall = norm.count * norm.count < 4 * p && design.byteCount > 1 << 23
+            let isCheap = usesResiduals || (!datafit.isQuadratic && isSmall && hasAll)
             let share = isCheap ? 1e-3 : 0.1
             descend(
                 penalty, tolerance: isComplete ? final : max(final, min(share * violation, 1e-2 * nullGradient)))

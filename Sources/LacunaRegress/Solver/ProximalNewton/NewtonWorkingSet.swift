@@ -2,12 +2,13 @@ import LacunaTensor
 
 /// The columns that are worked on between two passes.
 extension NewtonSession {
+    /// Adds columns that violate the conditions of optimality; whether those are all there are.
     @_specialize(where P == L1)
     @_specialize(where P == WeightedL1)
     @_specialize(where P == ElasticNet)
     @_specialize(where P == MCP)
     @_specialize(where P == SCAD)
-    func extendWorkingSet(_ penalty: P, _ candidates: P, _ alive: [UInt32]?) {
+    func extendWorkingSet(_ penalty: P, _ candidates: P, _ alive: [UInt32]?) -> Bool {
         let (b, g) = (beta.pointer, gradient.pointer)
         let lipschitz = penalty.isConvex ? gradient.pointer : norms.pointer
         var support = 0
@@ -24,7 +25,8 @@ extension NewtonSession {
         }
         // Models that are rebuilt at each step should not have far more columns than rows can tell apart.
         let room = max(datafit.isQuadratic ? 128 : min(128, max(16, n / 2)), support)
-        if violators.count > room {
+        let hasAll = violators.count <= room
+        if !hasAll {
             var (greater, equal) = (0, 0)
             let threshold = kernels.kth_largest(scores, scores.count, room, &greater, &equal)
             violators = zip(violators, scores).compactMap { $1 >= threshold ? $0 : nil }
@@ -48,5 +50,6 @@ extension NewtonSession {
                 violators, of: design, curvature: datafit.weights, total: 1, centered: hasIntercept)
             for (k, j) in model.columns.enumerated() { place[Int(j)] = Int32(k) }
         }
+        return hasAll
     }
 }
