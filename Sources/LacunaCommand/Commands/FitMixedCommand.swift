@@ -47,7 +47,10 @@ struct FitMixed: ParsableCommand {
     @Option(help: ArgumentHelp("Shape of scad (above 2; 3.7) or mcp (above 1; 3).", valueName: "x"))
     var shape: Double?
 
-    @Option(help: "What chooses the strength: cv (cross-validation, with --rule), or sooner bic, ebic (many columns).")
+    @Option(
+        help: """
+            What chooses the strength: cv (cross-validation, with --rule), or the faster bic, or ebic for many columns.
+            """)
     var choose = MixedSettings.Choice.crossValidation
 
     @OptionGroup var options: FitOptions

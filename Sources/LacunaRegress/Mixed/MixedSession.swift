@@ -277,9 +277,9 @@ final class MixedSession {
             do {
                 let fit = try minimize(penalty.with(strength: strength), state)
                 if fit.solution.support.count > maximumSupport {
-                    ending =
-                        "\(fit.solution.support.count) columns are selected at the next strength, too many for the rows"
-                    break
+                    throw LacunaError.numerical(
+                        operation: "mixed model",
+                        reason: "\(fit.solution.support.count) columns are selected, too many for the rows")
                 }
                 state = MixedState(fit)
                 fits.append(fit)

@@ -76,7 +76,7 @@ public struct SparseMixedModel: Sendable {
     ///   - strengths: 100 from the smallest that selects nothing to a hundredth of it for nil.
     ///   - maximumSupport: How many columns may be selected; half as many as there are rows for nil.
     /// - Throws: As ``fit(_:_:groups:_:from:)``, and ``LacunaError/numerical(operation:reason:)`` if no column is related to the
-    ///   target, or the likelihood has no bound at the first strength.
+    ///   target, or the path would end at its first strength.
     public func path<P: SeparablePenalty & ScalablePenalty>(
         _ design: any Design, _ target: [Double], groups: RowGroups? = nil, _ penalty: P, strengths: [Double]? = nil,
         maximumSupport: Int? = nil

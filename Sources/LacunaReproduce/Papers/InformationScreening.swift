@@ -145,14 +145,7 @@ struct InformationScreeningReproduction: Reproduction {
         _ generator: inout SeededGenerator
     ) -> (design: DenseDesign, target: [Double], truth: [Double]) {
         let (n, p) = (300, 1000)
-        var values = [Double](repeating: 0, count: n * p)
-        for j in 0..<p {
-            for i in 0..<n {
-                let fresh = generator.normal()
-                values[j * n + i] = j == 0 ? fresh : 0.7 * values[(j - 1) * n + i] + 0.51.squareRoot() * fresh
-            }
-        }
-        let design = DenseDesign(columnMajor: values, rows: n)
+        let design = CorrelatedColumns.design(rows: n, columns: p, correlation: 0.7, using: &generator)
         var truth = [Double](repeating: 0, count: p)
         var target = (0..<n).map { _ in generator.normal() }
         for j in (0..<p).shuffled(using: &generator).prefix(10) {
