@@ -1,7 +1,7 @@
 import LacunaTensor
 
 /// A matrix in the store that is fastest for it here, as far as a table of costs can tell.
-public struct SparseMatrix: Sendable {
+public struct PlannedMatrix: Sendable {
     public let matrix: any WeightMatrix
     /// Why: every store that was considered.
     public let plan: StoragePlan
