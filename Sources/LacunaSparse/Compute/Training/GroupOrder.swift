@@ -7,7 +7,7 @@ import LacunaTensor
 /// group by group within a block. In a part, rows come by which of the four columns they keep (as a number of four bits,
 /// ascending), then by number; a row's entries by column. `kernels_groups.h` says what that is good for.
 final class GroupOrder: Sendable {
-    private let (rows, columns): (Int, Int)
+    let (rows, columns): (Int, Int)
     /// Number of entries.
     let count: Int
     let groups: Int

@@ -4,7 +4,7 @@ import LacunaTensor
 /// The three products of a sparse layer by the segments of its rows.
 extension SparseMatrix: TrainableMatrix, PanelProducts where Scalar: SparseScalar {
     /// What kernels take, in one of the orders of the pattern.
-    private func kernel(_ order: SegmentOrder) -> lk_segmented {
+    func kernel(_ order: SegmentOrder) -> lk_segmented {
         order.kernel(values: buffer.pointer, column: pattern.compressedRows.columns.pointer, wide: true)
     }
 
