@@ -1,4 +1,4 @@
-// The kernels of kernels_groups.h for one type of number.
+// The kernels of groups.h for one type of number.
 
 INLINE void G(product_groups_strip)(
     const lk_grouped *w, long block, const REAL *panel, const long width, const int vectors, REAL *tile) {

@@ -1,4 +1,4 @@
-// Products of CSR matrices in segments, transposed. Included by level.h once for each level, after kernels_segments.h.
+// Products of CSR matrices in segments, transposed. Included by level.h once for each level, after csr/panel.h.
 //
 // W's own rows are read in the order they are stored in, and what a column has gathered stays in the first-level cache:
 // every entry adds to a row of the tile, so that one store a vector is the bound. Around it, four values and four columns

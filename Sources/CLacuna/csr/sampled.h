@@ -1,5 +1,5 @@
 // Sampled dense-dense products: entries of A Bᵀ at the positions of a sparse pattern. Included by level.h once for each
-// level, after kernels_segments.h.
+// level, after csr/panel.h.
 //
 // LANES entries of a row at a time: each is a vector of partial sums, and log2(LANES) rounds of interleaving and adding
 // turn the LANES vectors into one that holds their totals in order.

@@ -1,5 +1,5 @@
 // Convolutions of images stored channel by channel (CHW), for inference. Included by level.h once for each level, after
-// kernels_segments.h.
+// csr/panel.h.
 //
 // A channel is a plane of `stride` floats: height × width pixels, row by row, and room for whole vectors beyond the last.
 // Vectors run over pixels, so that a weight is one broadcast, and a weight that is 0 can be left out.

@@ -1,5 +1,5 @@
 // Products of BSR matrices of floats with panels of many vectors, for training. Included by level.h once for each level,
-// after kernels_sddmm.h.
+// after csr/sampled.h.
 //
 // Up to four rows (or columns) of a block × up to four vectors of the panel are summed in registers, so that every entry
 // of the panel and every value that is loaded is used up to four times.

@@ -2,12 +2,12 @@
 // SUFFIX defined; none of the files included here has an include guard.
 #define K(name) PASTE(name, SUFFIX)
 
-#include "training_elementwise.h"
-#include "training_rows.h"
-#include "training_sparse.h"
-#include "training_normalization.h"
-#include "training_images.h"
-#include "training_optimizers.h"
+#include "elementwise.h"
+#include "rows.h"
+#include "masked.h"
+#include "normalization.h"
+#include "images.h"
+#include "optimizers.h"
 
 static const lk_training K(training) = {
     .unary = K(unary),

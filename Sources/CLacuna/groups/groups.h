@@ -1,5 +1,5 @@
 // Products with masks of middling density (N:M patterns above all) and panels of many vectors. Included by level.h once
-// for each level, after kernels_sddmm.h.
+// for each level, after csr/sampled.h.
 //
 // At a half of the entries a loop over them is bound by its loads: every multiplication fetches a panel row of its own.
 // Here the columns are taken four at a time, whose panel rows (or whose sums, in the transposed product) stay in
@@ -62,7 +62,7 @@
 
 // The products of lane i, to be summed over the lanes of the vector.
 #define DOT(pattern, kept, i) G(group_dot)(x[COLUMN(pattern, ((i) % kept))], rows + (long)row[(i) / kept] * width, vectors)
-// Depth first, so that few vectors wait: sums of halves, of quarters, and so on, as kernels_sddmm.h has them.
+// Depth first, so that few vectors wait: sums of halves, of quarters, and so on, as csr/sampled.h has them.
 #define JOIN(a, b) G(group_join)(a, b)
 #define DOTS_2(p, k, i, h) JOIN(DOT(p, k, i), DOT(p, k, (i) + h))
 #define DOTS_4(p, k, i, h) JOIN(DOTS_2(p, k, i, 2 * h), DOTS_2(p, k, (i) + h, 2 * h))
@@ -101,7 +101,7 @@
 #else
 #define DOTS(pattern, kept) DOTS_4(pattern, kept, 0, 1)
 #endif
-#include "kernels_groups_body.h"
+#include "groups_body.h"
 #undef REAL
 #undef VECTOR
 #undef STEP
@@ -123,7 +123,7 @@
 #else
 #define DOTS(pattern, kept) DOTS_2(pattern, kept, 0, 1)
 #endif
-#include "kernels_groups_body.h"
+#include "groups_body.h"
 #undef REAL
 #undef VECTOR
 #undef STEP

@@ -1,7 +1,7 @@
 // Panels of either type of number, and transposes that scale and add. Included by level.h once for each level, after
-// kernels_spmm.h, of which the floats take the transposition, and kernels_sddmm.h.
+// dense/panel.h, of which the floats take the transposition, and csr/sampled.h.
 
-// As transpose_square of kernels_spmm.h.
+// As transpose_square of dense/panel.h.
 INLINE void K(transpose_square_f32)(VF *rows) { K(transpose_square)(rows); }
 INLINE void K(transpose_square_f64)(K(vd) *rows) {
   K(vd) other[LANES / 2];

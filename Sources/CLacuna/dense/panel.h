@@ -1,5 +1,5 @@
-// What products with panels of many vectors have in common. Included by level.h once for each level, before kernels_nm.h and
-// kernels_spmm.h, which removes its macros.
+// What products with panels of many vectors have in common. Included by level.h once for each level, before the panel.h of
+// every layout; level.h removes its macros.
 
 // Panels and tiles are aligned, which older instructions can use.
 #define LOAD(p) (*(const VF *)(p))

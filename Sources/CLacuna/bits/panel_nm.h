@@ -1,4 +1,4 @@
-// Products of N:M matrices with panels of many vectors. Included by level.h once for each level, before kernels_spmm.h.
+// Products of N:M matrices with panels of many vectors. Included by level.h once for each level, before panel.h.
 //
 // Where groups do not straddle mask words, every word has equally many values: the loop over them ends where it always
 // does, four values at a time come from one load, and a row's values are found without remembering where they began. A
