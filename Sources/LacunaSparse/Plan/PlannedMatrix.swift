@@ -1,7 +1,7 @@
 import LacunaTensor
 
 /// A matrix in the store that is fastest for it here, as far as a table of costs can tell.
-public struct SparseMatrix: Sendable {
+public struct PlannedMatrix: Sendable {
     public let matrix: any WeightMatrix
     /// Why: every store that was considered.
     public let plan: StoragePlan
@@ -11,7 +11,7 @@ public struct SparseMatrix: Sendable {
     ///
     /// - Throws: As ``StoragePlan/init(mask:vectors:values:costs:)`` and ``WeightStore/make(_:mask:layout:values:)``.
     public init(
-        auto weight: Tensor<Float>, mask: Mask? = nil, vectors: Int = 1, values: ValueType = .f32,
+        _ weight: Tensor<Float>, mask: Mask? = nil, vectors: Int = 1, values: ValueType = .f32,
         costs: StorageCosts = .measured
     ) throws {
         try WeightStore.check(weight, mask: mask, values: values)
