@@ -47,9 +47,11 @@ public struct CompressedGroups<Scalar: SparseScalar>: Sendable {
     /// The values in the order of the pattern.
     public var values: [Scalar] { buffer.array }
 
-    /// Calls `body` with the index of every value, ascending, and its row and column.
-    public func forEachEntry(_ body: (_ index: Int, _ row: Int, _ column: Int) throws -> Void) rethrows {
-        try order.forEachEntry(body)
+    /// Calls `body` with the index of every value of a matrix of this pattern, ascending, and its row and column.
+    public static func forEachEntry(
+        of pattern: SparsePattern, _ body: (_ index: Int, _ row: Int, _ column: Int) throws -> Void
+    ) rethrows {
+        try pattern.groups.forEachEntry(body)
     }
 
     public func withValues<R>(_ body: (UnsafeBufferPointer<Scalar>) throws -> R) rethrows -> R {

@@ -48,6 +48,22 @@ extension SparsePattern {
     /// Whether every entry that this pattern keeps is kept by `other` too. The shapes must agree.
     public func isSubset(of other: SparsePattern) -> Bool { intersection(other).count == count }
 
+    /// For every entry of `target`, in row-major order, its index here, or -1. The shapes must agree.
+    ///
+    /// - Complexity: O(rows + entries of both).
+    public func indices(ofEntriesOf target: SparsePattern) -> [Int] {
+        require(rows == target.rows && columns == target.columns, "patterns of \(shapeText) and \(target.shapeText)")
+        var result = [Int](repeating: -1, count: target.count)
+        let starts = target.compressedRows.starts
+        result.withUnsafeMutableBufferPointer { result in
+            let result = result
+            RowMerge.forEach(self, target, keeping: (both: true, left: false, right: true), starts: starts) {
+                place, _, left, _ in result[place] = left
+            }
+        }
+        return result
+    }
+
     // MARK: Transposition
 
     /// The pattern of the transposed matrix, in the form that this one is held in.
