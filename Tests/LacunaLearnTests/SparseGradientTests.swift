@@ -178,7 +178,7 @@ import Testing
             if weight is CSRWeight {
                 for r in 0..<13 { for c in 0..<70 where second[r, c] { places.append((r, c)) } }
             } else {
-                bits.pattern.forEachEntry { places.append(($1, $2)) }
+                CompressedGroups<Float>.forEachEntry(of: bits.pattern) { places.append(($1, $2)) }
             }
             for (place, (r, c)) in places.enumerated() {
                 let isOld = both[r, c]

@@ -121,7 +121,7 @@ import Testing
 
     @Test func matricesAndTheirTransposes() throws {
         let matrix = try SparseMatrix<Double>(
-            rows: 3, columns: 2, entries: [(2, 1, 5), (0, 0, 1), (2, 1, -1), (1, 1, 2)])
+            rows: 3, columns: 2, rowIndices: [2, 0, 2, 1], columnIndices: [1, 0, 1, 1], values: [5, 1, -1, 2])
         for design in [SparseDesign(matrix), SparseDesign(transpose: matrix.transposed())] {
             var out = [0.0, 0]
             design.correlations(nil, with: [1, 10, 100], into: &out)
