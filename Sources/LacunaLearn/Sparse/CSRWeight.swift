@@ -81,7 +81,7 @@ public final class CSRWeight: StatefulModule, TrainableWeight {
 
     public var integerState: [(name: String, values: [Int32])] {
         [
-            ("rows", pattern.rowOffsets.elements.map { Int32(bitPattern: $0) }),
+            ("rows", pattern.rowOffsets.elements.map { Int32($0) }),
             ("columns", pattern.columnIndices.elements.map { Int32(bitPattern: $0) }),
         ]
     }

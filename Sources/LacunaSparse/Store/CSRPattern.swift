@@ -8,7 +8,7 @@ public final class CSRPattern: @unchecked Sendable {
     public let rows: Int
     public let columns: Int
     /// Where each row begins among the entries, [rows + 1].
-    public let rowOffsets: Buffer<UInt32>
+    public let rowOffsets: Buffer<Int>
     /// The column of every entry, ascending within a row, [count].
     public let columnIndices: Buffer<UInt32>
     /// Number of entries.
@@ -42,7 +42,7 @@ public final class CSRPattern: @unchecked Sendable {
             }
         }
         self.init(
-            rows: rows, columns: columns, rowOffsets: Buffer(rowOffsets.map { UInt32($0) }),
+            rows: rows, columns: columns, rowOffsets: Buffer(rowOffsets),
             columnIndices: Buffer(columnIndices.map { UInt32($0) }))
     }
 
@@ -50,22 +50,22 @@ public final class CSRPattern: @unchecked Sendable {
     public convenience init(_ mask: Mask) {
         let count = mask.keptCount
         precondition(count <= Int(Int32.max), "a pattern of more than 2^31 - 1 entries")
-        let offsets = Buffer<UInt32>(uninitialized: mask.rows + 1)
+        let offsets = Buffer<Int>(uninitialized: mask.rows + 1)
         let indices = Buffer<UInt32>(uninitialized: count)
         var j = 0
         for r in 0..<mask.rows {
-            offsets.pointer[r] = UInt32(j)
+            offsets.pointer[r] = j
             mask.forEachKept(row: r) { c in
                 indices.pointer[j] = UInt32(c)
                 j += 1
             }
         }
-        offsets.pointer[mask.rows] = UInt32(j)
+        offsets.pointer[mask.rows] = j
         self.init(rows: mask.rows, columns: mask.columns, rowOffsets: offsets, columnIndices: indices)
     }
 
     /// Takes arrays that already are what the initialiser that throws asks for.
-    init(rows: Int, columns: Int, rowOffsets: Buffer<UInt32>, columnIndices: Buffer<UInt32>) {
+    init(rows: Int, columns: Int, rowOffsets: Buffer<Int>, columnIndices: Buffer<UInt32>) {
         self.rows = rows
         self.columns = columns
         self.rowOffsets = rowOffsets
@@ -74,7 +74,7 @@ public final class CSRPattern: @unchecked Sendable {
     }
 
     /// The entries of a row, as indices into values and `columnIndices`.
-    public func entries(row: Int) -> Range<Int> { Int(rowOffsets.pointer[row])..<Int(rowOffsets.pointer[row + 1]) }
+    public func entries(row: Int) -> Range<Int> { rowOffsets.pointer[row]..<rowOffsets.pointer[row + 1] }
 
     /// The same positions as a mask.
     public var mask: Mask {

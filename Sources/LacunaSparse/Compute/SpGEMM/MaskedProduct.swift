@@ -53,7 +53,7 @@ extension CompressedRows {
                 for j in wanted { place[Int(named[j])] = UInt32(j) }
                 for i in pattern.entries(row: r) {
                     let (k, value) = (Int(leftColumns[i]), a[i])
-                    for j in Int(starts[k])..<Int(starts[k + 1]) {
+                    for j in starts[k]..<starts[k + 1] {
                         let target = place[Int(rightColumns[j])]
                         if target != none { values[Int(target)] = term(values[Int(target)], value, b[j]) }
                     }

@@ -80,28 +80,35 @@ struct SparseProduct {
         }
     }
 
-    typealias Kernel<Value> = (
-        UnsafePointer<lk_spgemm>?, UnsafePointer<Value>?, UnsafePointer<Value>?, UnsafePointer<UInt64>?, Int, Int,
-        UnsafePointer<lk_spgemm_work>?, UnsafePointer<UInt32>?, UnsafeMutablePointer<UInt32>?,
-        UnsafeMutablePointer<Value>?
-    ) -> Void
+    typealias Kernel =
+        @convention(c) (
+            UnsafePointer<lk_spgemm>?, UnsafeRawPointer?, UnsafeRawPointer?, UnsafePointer<UInt64>?, Int, Int,
+            UnsafePointer<lk_spgemm_work>?, UnsafePointer<Int>?, UnsafeMutablePointer<UInt32>?,
+            UnsafeMutableRawPointer?
+        ) -> Void
+
+    /// Where each row of the product begins.
+    private func rowOffsets() throws -> Buffer<Int> {
+        let offsets = Buffer<Int>(uninitialized: left.rows + 1)
+        var total = 0
+        for r in 0..<left.rows {
+            offsets.pointer[r] = total
+            total += Int(counts.pointer[r])
+        }
+        if total > Int(Int32.max) {
+            throw LacunaError.unsupported(file: nil, what: "a sparse product of more than 2^31 - 1 entries")
+        }
+        offsets.pointer[left.rows] = total
+        return offsets
+    }
 
     /// The pattern and the values of the product. `zero` is the semiring's: what the kernel's sums hold between rows.
     func run<Value: BitwiseCopyable>(
-        _ a: UnsafePointer<Value>, _ b: UnsafePointer<Value>, zero: Value, kernel: Kernel<Value>
+        _ a: UnsafePointer<Value>, _ b: UnsafePointer<Value>, zero: Value, kernel: Kernel
     ) throws -> (CSRPattern, Buffer<Value>) {
-        let offsets = Buffer<UInt32>(uninitialized: left.rows + 1)
-        var total = 0
-        for r in 0..<left.rows {
-            offsets.pointer[r] = UInt32(total)
-            total += Int(counts.pointer[r])
-            if total > Int(Int32.max) {
-                throw LacunaError.unsupported(file: nil, what: "a sparse product of more than 2^31 - 1 entries")
-            }
-        }
-        offsets.pointer[left.rows] = UInt32(total)
-        let columns = Buffer<UInt32>(uninitialized: total)
-        let values = Buffer<Value>(uninitialized: total)
+        let offsets = try rowOffsets()
+        let columns = Buffer<UInt32>(uninitialized: offsets.pointer[left.rows])
+        let values = Buffer<Value>(uninitialized: offsets.pointer[left.rows])
         work.prepareSums(of: Value.self, zero: zero)
         forEachPiece { matrices, work, rows in
             kernel(
@@ -110,6 +117,17 @@ struct SparseProduct {
         }
         let pattern = CSRPattern(rows: left.rows, columns: right.columns, rowOffsets: offsets, columnIndices: columns)
         return (pattern, values)
+    }
+
+    /// The pattern alone.
+    func pattern() throws -> CSRPattern {
+        let offsets = try rowOffsets()
+        let columns = Buffer<UInt32>(uninitialized: offsets.pointer[left.rows])
+        forEachPiece { matrices, work, rows in
+            Kernels.best.spgemm_pattern(
+                matrices, operations.pointer, rows.lowerBound, rows.upperBound, work, offsets.pointer, columns.pointer)
+        }
+        return CSRPattern(rows: left.rows, columns: right.columns, rowOffsets: offsets, columnIndices: columns)
     }
 }
 
@@ -187,8 +205,11 @@ extension CompressedRows {
         let product = try SparseProduct(pattern, other.pattern, valueBytes: MemoryLayout<Scalar>.stride)
         let (pattern, values) = try withValues { a in
             try other.withValues { b in
-                try product.run(
-                    a, b, zero: semiring == .plusTimes ? 0 : Scalar.infinity, kernel: Scalar._spgemm(semiring))
+                switch semiring {
+                case .plusTimes: try product.run(a, b, zero: 0, kernel: Scalar.kernelTable.pointee.spgemm)
+                case .minPlus:
+                    try product.run(a, b, zero: .infinity, kernel: Scalar.kernelTable.pointee.spgemm_min_plus)
+                }
             }
         }
         return CompressedRows(pattern, buffer: values)
@@ -196,18 +217,18 @@ extension CompressedRows {
 
     /// The same matrix without entries that are 0.
     public func droppingZeros() -> CompressedRows {
-        let offsets = Buffer<UInt32>(uninitialized: rows + 1)
+        let offsets = Buffer<Int>(uninitialized: rows + 1)
         var (indices, kept): ([UInt32], [Scalar]) = ([], [])
         withValues { values in
             for r in 0..<rows {
-                offsets.pointer[r] = UInt32(indices.count)
+                offsets.pointer[r] = indices.count
                 for j in self.pattern.entries(row: r) where values[j] != 0 {
                     indices.append(self.pattern.columnIndices.pointer[j])
                     kept.append(values[j])
                 }
             }
         }
-        offsets.pointer[rows] = UInt32(indices.count)
+        offsets.pointer[rows] = indices.count
         let pattern = CSRPattern(rows: rows, columns: columns, rowOffsets: offsets, columnIndices: Buffer(indices))
         return CompressedRows(pattern, buffer: Buffer(kept))
     }
@@ -221,14 +242,12 @@ extension CSRPattern {
             throw LacunaError.invalidArgument(
                 "other", reason: "[\(other.rows), \(other.columns)] does not fit [\(rows), \(columns)]")
         }
-        let product = try SparseProduct(self, other, valueBytes: 1)
-        let ones = Buffer<UInt8>(repeating: 1, count: max(count, other.count))
-        return try product.run(ones.pointer, ones.pointer, zero: 0, kernel: Kernels.best.spgemm_boolean!).0
+        return try SparseProduct(self, other, valueBytes: 1).pattern()
     }
 
     /// The pattern of the transpose, and the index of each of its entries in this one.
     public func transposed() -> (pattern: CSRPattern, order: [Int]) {
-        let offsets = Buffer<UInt32>(repeating: 0, count: columns + 1)
+        let offsets = Buffer<Int>(repeating: 0, count: columns + 1)
         for j in 0..<count { offsets.pointer[Int(columnIndices.pointer[j]) + 1] += 1 }
         for c in 0..<columns { offsets.pointer[c + 1] += offsets.pointer[c] }
         var next = offsets.array
@@ -237,8 +256,8 @@ extension CSRPattern {
         for r in 0..<rows {
             for j in entries(row: r) {
                 let c = Int(columnIndices.pointer[j])
-                indices.pointer[Int(next[c])] = UInt32(r)
-                order[Int(next[c])] = j
+                indices.pointer[next[c]] = UInt32(r)
+                order[next[c]] = j
                 next[c] += 1
             }
         }

@@ -3,20 +3,20 @@ import LacunaTensor
 
 /// The three products of a sparse layer by the segments of its rows, and the product with one vector.
 extension CompressedRows: PanelProducts {
-    public func _forward(
+    public func forwardTiles(
         _ panels: UnsafePointer<Scalar>, batch: Int,
         _ take: (_ panel: Int, _ rows: Range<Int>, _ tile: UnsafePointer<Scalar>) -> Void
     ) {
         let cut = PanelCut<Scalar>(batch: batch)
-        let order = cut.batch <= Scalar._panelWidth / 2 ? pattern.narrowSegments : pattern.segments
+        let order = cut.batch <= Scalar.panelWidth / 2 ? pattern.narrowSegments : pattern.segments
         withUnsafePointer(to: kernel(order)) { kernel in
             cut.forEachTile(
                 of: panels, features: columns, parts: order.blocks, range: order.rows(block:),
-                product: { Scalar._product(kernel, $0, $1, $2, $3) }, take)
+                product: { Scalar.kernelTable.pointee.product_segments(kernel, $0, $1, $2, $3) }, take)
         }
     }
 
-    public func _backward(
+    public func backwardTiles(
         _ panels: UnsafePointer<Scalar>, batch: Int,
         _ take: (_ panel: Int, _ columns: Range<Int>, _ tile: UnsafePointer<Scalar>) -> Void
     ) {
@@ -24,11 +24,11 @@ extension CompressedRows: PanelProducts {
         withUnsafePointer(to: kernel(order)) { kernel in
             cut.forEachTile(
                 of: panels, features: rows, parts: order.bands, range: { order.columns(band: $0, of: columns) },
-                product: { Scalar._transposed(kernel, $0, $1, $2, $3) }, take)
+                product: { Scalar.kernelTable.pointee.transposed_segments(kernel, $0, $1, $2, $3) }, take)
         }
     }
 
-    public func _sample(
+    public func samplePanels(
         _ a: UnsafePointer<Scalar>, _ b: UnsafePointer<Scalar>, batch: Int,
         into gradient: UnsafeMutablePointer<Scalar>, adding: Bool
     ) {
@@ -44,11 +44,13 @@ extension CompressedRows: PanelProducts {
                 for p in 0..<cut.count {
                     let (a, b) = (a + cut.offset(p, features: rows), b + cut.offset(p, features: columns))
                     if byBands {
-                        Scalar._sampledSegments(kernel, block, a, b, cut[p].width, adding || p > 0, gradient)
+                        Scalar.kernelTable.pointee.sampled_segments(
+                            kernel, block, a, b, cut[p].width, adding || p > 0 ? 1 : 0, gradient)
                     } else {
-                        Scalar._sampled(
-                            pattern.rowOffsets.pointer, pattern.columnIndices.pointer, order.rows(block: block), a, b,
-                            cut[p].width, adding || p > 0, gradient)
+                        let rows = order.rows(block: block)
+                        Scalar.kernelTable.pointee.sampled(
+                            pattern.rowOffsets.pointer, pattern.columnIndices.pointer, rows.lowerBound,
+                            rows.upperBound, a, b, cut[p].width, adding || p > 0 ? 1 : 0, gradient)
                     }
                 }
             }
@@ -95,16 +97,16 @@ extension CompressedRows: PanelProducts {
             var (low, high) = (0, rows)
             while low < high {
                 let middle = (low + high) / 2
-                if Int(offsets[middle]) < entry { low = middle + 1 } else { high = middle }
+                if offsets[middle] < entry { low = middle + 1 } else { high = middle }
             }
             return low
         }
         withValues { values in
             func sum(_ range: Range<Int>) -> Scalar {
                 var sum: Scalar = 0
-                withUnsafePointer(to: (UInt32(range.lowerBound), UInt32(range.upperBound))) {
-                    $0.withMemoryRebound(to: UInt32.self, capacity: 2) {
-                        Scalar._gemv($0, columns, values, x, 0..<1, columns: self.columns, &sum)
+                withUnsafePointer(to: (range.lowerBound, range.upperBound)) {
+                    $0.withMemoryRebound(to: Int.self, capacity: 2) {
+                        Scalar.kernelTable.pointee.gemv_rows($0, columns, values, x, 0, 1, &sum)
                     }
                 }
                 return sum
@@ -114,24 +116,24 @@ extension CompressedRows: PanelProducts {
                 let first = firstRow(at: start)
                 let last = item + 1 == items ? rows : firstRow(at: end)
                 carried[item] = 0
-                if first > 0 && Int(offsets[first]) > start {
-                    carried[item] = sum(start..<Swift.min(end, Int(offsets[first])))
+                if first > 0 && offsets[first] > start {
+                    carried[item] = sum(start..<Swift.min(end, offsets[first]))
                 }
                 // The last row that begins here may end elsewhere.
-                let isCut = last > first && Int(offsets[last]) > end
+                let isCut = last > first && offsets[last] > end
                 let whole = first..<(isCut ? last - 1 : last)
                 if !whole.isEmpty {
-                    Scalar._gemv(
-                        offsets, columns, values, x, whole, columns: self.columns, sums + whole.lowerBound)
+                    Scalar.kernelTable.pointee.gemv_rows(
+                        offsets, columns, values, x, whole.lowerBound, whole.upperBound, sums + whole.lowerBound)
                 }
-                if isCut { sums[last - 1] = sum(Int(offsets[last - 1])..<end) }
+                if isCut { sums[last - 1] = sum(offsets[last - 1]..<end) }
             }
         }
         for item in 1..<Swift.max(items, 1) where carried[item] != 0 || carried[item].isNaN {
             let first = firstRow(at: item * share)
             if first > 0 { sums[first - 1] += carried[item] }
         }
-        if !direct { Scalar._combine(alpha, sums, beta, y, rows) }
+        if !direct { Scalar.kernelTable.pointee.combine(Double(alpha), sums, Double(beta), y, rows) }
     }
 
     /// `W x` of `x` [columns].
