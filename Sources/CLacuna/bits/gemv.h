@@ -101,9 +101,15 @@ INLINE void K(fetch_bytes)(const void *kept, const uint64_t *mask, long word, in
     ROW_GROUPS(K(name##_rows))
 // Of a function that masks if told to, where `finite` is 0.
 #define BY_ROW_GROUPS_MASKED(name, finite)                                                     \
+  static __attribute__((noinline)) void K(name##_masked)(                                      \
+      const lk_bitmask *w, const lk_input *x, long r0, long r1, float *out)                    \
+    ROW_GROUPS(K(name##_rows), 1)                                                              \
   static void K(name)(const lk_bitmask *w, const lk_input *x, long r0, long r1, float *out) {  \
-    if (finite) ROW_GROUPS(K(name##_rows), 0)                                                  \
-    else ROW_GROUPS(K(name##_rows), 1)                                                         \
+    if (!(finite)) {                                                                           \
+      K(name##_masked)(w, x, r0, r1, out);                                                     \
+      return;                                                                                  \
+    }                                                                                          \
+    ROW_GROUPS(K(name##_rows), 0)                                                              \
   }
 #define BY_ROW_GROUPS_INTEGER(name)                                                            \
   static void K(name)(const lk_bitmask *w, const lk_input *x, long r0, long r1, float *out) {  \

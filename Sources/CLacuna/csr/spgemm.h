@@ -127,7 +127,8 @@ static void K(sort_columns)(uint32_t *list, uint32_t *other, long count, long co
 
 static void K(spgemm_count)(
     const lk_spgemm *m, const uint64_t *operations, long r0, long r1, const lk_spgemm_work *work, uint32_t *counts) {
-  const long words = (m->columns + 511) / 512 * 8, last = m->a_start[r1];
+  const long words = (m->columns + 511) / 512 * 8, last = m->a_start[r1], *const b_start = m->b_start;
+  const uint32_t *const a_column = m->a_column, *const b_column = m->b_column;
   for (long r = r0; r < r1; r++) {
     const long start = m->a_start[r], end = m->a_start[r + 1];
     if (end - start == 0 || operations[r] == 0) {
@@ -136,10 +137,10 @@ static void K(spgemm_count)(
       counts[r] = (uint32_t)operations[r];
     } else if (K(spgemm_is_dense)(m->columns, work->value_bytes, operations[r])) {
       for (long i = start; i < end; i++) {
-        const long k = m->a_column[i], ahead = m->b_start[m->a_column[i + 4 < last ? i + 4 : i]];
-        __builtin_prefetch(m->b_column + ahead);
-        for (long j = m->b_start[k]; j < m->b_start[k + 1]; j++) {
-          const uint32_t c = m->b_column[j];
+        const long k = a_column[i], ahead = b_start[a_column[i + 4 < last ? i + 4 : i]];
+        __builtin_prefetch(b_column + ahead);
+        for (long j = b_start[k], stop = b_start[k + 1]; j < stop; j++) {
+          const uint32_t c = b_column[j];
           work->bits[c >> 6] |= 1ull << (c & 63);
         }
       }
@@ -148,11 +149,11 @@ static void K(spgemm_count)(
       const int shift = K(hash_shift)(operations[r], m->columns);
       long count = 0;
       for (long i = start; i < end; i++) {
-        const long k = m->a_column[i];
-        for (long j = m->b_start[k]; j < m->b_start[k + 1]; j++) {
-          const uint32_t slot = K(hash_slot)(work->keys, m->b_column[j], shift);
+        const long k = a_column[i];
+        for (long j = b_start[k], stop = b_start[k + 1]; j < stop; j++) {
+          const uint32_t slot = K(hash_slot)(work->keys, b_column[j], shift);
           if (work->keys[slot] == 0) {
-            work->keys[slot] = m->b_column[j] + 1;
+            work->keys[slot] = b_column[j] + 1;
             work->list[count++] = slot;
           }
         }
@@ -167,19 +168,20 @@ static void K(spgemm_count)(
 static void K(spgemm_pattern)(
     const lk_spgemm *m, const uint64_t *operations, long r0, long r1, const lk_spgemm_work *work, const long *c_start,
     uint32_t *c_column) {
-  const long words = (m->columns + 511) / 512 * 8, last = m->a_start[r1];
+  const long words = (m->columns + 511) / 512 * 8, last = m->a_start[r1], *const b_start = m->b_start;
+  const uint32_t *const a_column = m->a_column, *const b_column = m->b_column;
   for (long r = r0; r < r1; r++) {
     const long start = m->a_start[r], end = m->a_start[r + 1];
     if (end == start || operations[r] == 0) continue;
     uint32_t *column = c_column + c_start[r];
     if (end - start == 1) {
-      memcpy(column, m->b_column + m->b_start[m->a_column[start]], (size_t)operations[r] * sizeof *column);
+      memcpy(column, b_column + b_start[a_column[start]], (size_t)operations[r] * sizeof *column);
     } else if (K(spgemm_is_dense)(m->columns, work->value_bytes, operations[r])) {
       for (long i = start; i < end; i++) {
-        const long k = m->a_column[i], ahead = m->b_start[m->a_column[i + 4 < last ? i + 4 : i]];
-        __builtin_prefetch(m->b_column + ahead);
-        for (long j = m->b_start[k]; j < m->b_start[k + 1]; j++) {
-          const uint32_t c = m->b_column[j];
+        const long k = a_column[i], ahead = b_start[a_column[i + 4 < last ? i + 4 : i]];
+        __builtin_prefetch(b_column + ahead);
+        for (long j = b_start[k], stop = b_start[k + 1]; j < stop; j++) {
+          const uint32_t c = b_column[j];
           work->bits[c >> 6] |= 1ull << (c & 63);
         }
       }
@@ -190,12 +192,12 @@ static void K(spgemm_pattern)(
       const int shift = K(hash_shift)(operations[r], m->columns);
       long count = 0;
       for (long i = start; i < end; i++) {
-        const long k = m->a_column[i];
-        for (long j = m->b_start[k]; j < m->b_start[k + 1]; j++) {
-          const uint32_t slot = K(hash_slot)(work->keys, m->b_column[j], shift);
+        const long k = a_column[i];
+        for (long j = b_start[k], stop = b_start[k + 1]; j < stop; j++) {
+          const uint32_t slot = K(hash_slot)(work->keys, b_column[j], shift);
           if (work->keys[slot] == 0) {
-            work->keys[slot] = m->b_column[j] + 1;
-            column[count] = m->b_column[j];
+            work->keys[slot] = b_column[j] + 1;
+            column[count] = b_column[j];
             work->list[count++] = slot;
           }
         }
@@ -209,78 +211,80 @@ static void K(spgemm_pattern)(
 #endif
 
 // TIMES and PLUS are the semiring, `zero` what PLUS leaves unchanged: what the sums hold between rows.
-#define SPGEMM(name, zero, TIMES, PLUS)                                                                             \
-  static void R(name)(                                                                                              \
-      const lk_spgemm *m, const void *a_, const void *b_, const uint64_t *operations, long r0, long r1,             \
-      const lk_spgemm_work *work, const long *c_start, uint32_t *c_column, void *c_) {                              \
-    const long words = (m->columns + 511) / 512 * 8, last = m->a_start[r1];                                         \
-    const REAL *a = (const REAL *)a_, *b = (const REAL *)b_;                                                        \
-    REAL *sums = (REAL *)work->sums, *table = (REAL *)work->table, *c = (REAL *)c_;                                 \
-    for (long r = r0; r < r1; r++) {                                                                                \
-      const long start = m->a_start[r], end = m->a_start[r + 1];                                                    \
-      if (end == start || operations[r] == 0) continue;                                                             \
-      uint32_t *column = c_column + c_start[r];                                                                     \
-      REAL *value = c + c_start[r];                                                                                 \
-      if (end - start == 1) {                                                                                       \
-        const long k = m->a_column[start], from = m->b_start[k];                                                    \
-        memcpy(column, m->b_column + from, (size_t)operations[r] * sizeof *column);                                 \
-        for (long j = 0; j < (long)operations[r]; j++) value[j] = TIMES(a[start], b[from + j]);                     \
-      } else if (K(spgemm_is_dense)(m->columns, work->value_bytes, operations[r])) {                                \
-        for (long i = start; i < end; i++) {                                                                        \
-          const long k = m->a_column[i], ahead = m->b_start[m->a_column[i + 4 < last ? i + 4 : i]];                 \
-          const REAL factor = a[i];                                                                                 \
-          __builtin_prefetch(m->b_column + ahead);                                                                  \
-          __builtin_prefetch(b + ahead);                                                                            \
-          NO_GATHER for (long j = m->b_start[k]; j < m->b_start[k + 1]; j++) {                                      \
-            const uint32_t to = m->b_column[j];                                                                     \
-            sums[to] = PLUS(sums[to], TIMES(factor, b[j]));                                                         \
-            work->bits[to >> 6] |= 1ull << (to & 63);                                                               \
-          }                                                                                                         \
-        }                                                                                                           \
-        const long count = K(take_bits)(work->bits, words, work->list);                                             \
-        NO_GATHER for (long j = 0; j < count; j++) {                                                                \
-          const uint32_t from = work->list[j];                                                                      \
-          column[j] = from;                                                                                         \
-          value[j] = sums[from];                                                                                    \
-          sums[from] = zero;                                                                                        \
-        }                                                                                                           \
-      } else if (end - start == 2) {                                                                                \
-        const long k0 = m->a_column[start], k1 = m->a_column[start + 1];                                            \
-        long i = m->b_start[k0], j = m->b_start[k1], n = 0;                                                         \
-        const long i_end = m->b_start[k0 + 1], j_end = m->b_start[k1 + 1];                                          \
-        while (i < i_end || j < j_end) {                                                                            \
-          const uint32_t x = i < i_end ? m->b_column[i] : UINT32_MAX, y = j < j_end ? m->b_column[j] : UINT32_MAX;  \
-          REAL sum = x <= y ? TIMES(a[start], b[i]) : zero;                                                         \
-          if (y <= x) sum = PLUS(sum, TIMES(a[start + 1], b[j]));                                                   \
-          column[n] = x < y ? x : y;                                                                                \
-          value[n++] = sum;                                                                                         \
-          i += x <= y;                                                                                              \
-          j += y <= x;                                                                                              \
-        }                                                                                                           \
-      } else {                                                                                                      \
-        const int shift = K(hash_shift)(operations[r], m->columns);                                                 \
-        long count = 0;                                                                                             \
-        for (long i = start; i < end; i++) {                                                                        \
-          const long k = m->a_column[i];                                                                            \
-          const REAL factor = a[i];                                                                                 \
-          for (long j = m->b_start[k]; j < m->b_start[k + 1]; j++) {                                                \
-            const uint32_t slot = K(hash_slot)(work->keys, m->b_column[j], shift);                                  \
-            if (work->keys[slot] == 0) {                                                                            \
-              work->keys[slot] = m->b_column[j] + 1;                                                                \
-              table[slot] = zero;                                                                                   \
-              column[count++] = m->b_column[j];                                                                     \
-            }                                                                                                       \
-            table[slot] = PLUS(table[slot], TIMES(factor, b[j]));                                                   \
-          }                                                                                                         \
-        }                                                                                                           \
-        K(sort_columns)(column, work->list, count, m->columns);                                                     \
-        for (long j = 0; j < count; j++) {                                                                          \
-          work->list[j] = K(hash_slot)(work->keys, column[j], shift);                                               \
-          value[j] = table[work->list[j]];                                                                          \
-        }                                                                                                           \
-        for (long j = 0; j < count; j++) work->keys[work->list[j]] = 0;                                             \
-      }                                                                                                             \
-    }                                                                                                               \
+#define SPGEMM(name, zero, TIMES, PLUS)                                                                       \
+  static void R(name)(                                                                                        \
+      const lk_spgemm *m, const void *a_, const void *b_, const uint64_t *operations, long r0, long r1,       \
+      const lk_spgemm_work *work, const long *c_start, uint32_t *c_column, void *c_) {                        \
+    const long words = (m->columns + 511) / 512 * 8, last = m->a_start[r1], *const b_start = m->b_start;      \
+    const uint32_t *const a_column = m->a_column, *const b_column = m->b_column;                              \
+    uint64_t *const touched = work->bits;                                                                     \
+    const REAL *a = (const REAL *)a_, *b = (const REAL *)b_;                                                  \
+    REAL *sums = (REAL *)work->sums, *table = (REAL *)work->table, *c = (REAL *)c_;                           \
+    for (long r = r0; r < r1; r++) {                                                                          \
+      const long start = m->a_start[r], end = m->a_start[r + 1];                                              \
+      if (end == start || operations[r] == 0) continue;                                                       \
+      uint32_t *column = c_column + c_start[r];                                                               \
+      REAL *value = c + c_start[r];                                                                           \
+      if (end - start == 1) {                                                                                 \
+        const long k = a_column[start], from = b_start[k];                                                    \
+        memcpy(column, b_column + from, (size_t)operations[r] * sizeof *column);                              \
+        for (long j = 0; j < (long)operations[r]; j++) value[j] = TIMES(a[start], b[from + j]);               \
+      } else if (K(spgemm_is_dense)(m->columns, work->value_bytes, operations[r])) {                          \
+        for (long i = start; i < end; i++) {                                                                  \
+          const long k = a_column[i], ahead = b_start[a_column[i + 4 < last ? i + 4 : i]];                    \
+          const REAL factor = a[i];                                                                           \
+          __builtin_prefetch(b_column + ahead);                                                               \
+          __builtin_prefetch(b + ahead);                                                                      \
+          NO_GATHER for (long j = b_start[k], stop = b_start[k + 1]; j < stop; j++) {                         \
+            const uint32_t to = b_column[j];                                                                  \
+            sums[to] = PLUS(sums[to], TIMES(factor, b[j]));                                                   \
+            touched[to >> 6] |= 1ull << (to & 63);                                                            \
+          }                                                                                                   \
+        }                                                                                                     \
+        const long count = K(take_bits)(work->bits, words, work->list);                                       \
+        NO_GATHER for (long j = 0; j < count; j++) {                                                          \
+          const uint32_t from = work->list[j];                                                                \
+          column[j] = from;                                                                                   \
+          value[j] = sums[from];                                                                              \
+          sums[from] = zero;                                                                                  \
+        }                                                                                                     \
+      } else if (end - start == 2) {                                                                          \
+        const long k0 = a_column[start], k1 = a_column[start + 1];                                            \
+        long i = b_start[k0], j = b_start[k1], n = 0;                                                         \
+        const long i_end = b_start[k0 + 1], j_end = b_start[k1 + 1];                                          \
+        while (i < i_end || j < j_end) {                                                                      \
+          const uint32_t x = i < i_end ? b_column[i] : UINT32_MAX, y = j < j_end ? b_column[j] : UINT32_MAX;  \
+          REAL sum = x <= y ? TIMES(a[start], b[i]) : zero;                                                   \
+          if (y <= x) sum = PLUS(sum, TIMES(a[start + 1], b[j]));                                             \
+          column[n] = x < y ? x : y;                                                                          \
+          value[n++] = sum;                                                                                   \
+          i += x <= y;                                                                                        \
+          j += y <= x;                                                                                        \
+        }                                                                                                     \
+      } else {                                                                                                \
+        const int shift = K(hash_shift)(operations[r], m->columns);                                           \
+        long count = 0;                                                                                       \
+        for (long i = start; i < end; i++) {                                                                  \
+          const long k = a_column[i];                                                                         \
+          const REAL factor = a[i];                                                                           \
+          for (long j = b_start[k], stop = b_start[k + 1]; j < stop; j++) {                                   \
+            const uint32_t slot = K(hash_slot)(work->keys, b_column[j], shift);                               \
+            if (work->keys[slot] == 0) {                                                                      \
+              work->keys[slot] = b_column[j] + 1;                                                             \
+              table[slot] = zero;                                                                             \
+              column[count++] = b_column[j];                                                                  \
+            }                                                                                                 \
+            table[slot] = PLUS(table[slot], TIMES(factor, b[j]));                                             \
+          }                                                                                                   \
+        }                                                                                                     \
+        K(sort_columns)(column, work->list, count, m->columns);                                               \
+        for (long j = 0; j < count; j++) {                                                                    \
+          work->list[j] = K(hash_slot)(work->keys, column[j], shift);                                         \
+          value[j] = table[work->list[j]];                                                                    \
+        }                                                                                                     \
+        for (long j = 0; j < count; j++) work->keys[work->list[j]] = 0;                                       \
+      }                                                                                                       \
+    }                                                                                                         \
   }
 
 #define PRODUCT(x, y) ((x) * (y))

@@ -95,20 +95,17 @@ static void K(split_even_odd)(const float *x, long n, float *split) {
 // Quantises the whole group at x, and returns the sum of the bytes.
 INLINE int K(quantize_group)(const float *x, long group, int8_t *q, float *scale) {
 #pragma clang fp reassociate(off)
-  VF largest_lanes = {0};
-  VI special = {0};
-  for (long i = 0; i < group; i += LANES) {
-    const VF magnitude = K(absolute)(K(load)(x + i));
-    largest_lanes = K(larger)(magnitude, largest_lanes);
-    special |= (VI)((VU)magnitude >= 0x7F800000);
+  // Magnitudes are in the order of their bits, infinity and what is not a number above all others.
+  VI most = {0};
+  for (long i = 0; i < group; i += LANES) most = __builtin_elementwise_max((VI)K(absolute)(K(load)(x + i)), most);
+  const int32_t bits = __builtin_reduce_max(most);
+  float largest;
+  memcpy(&largest, &bits, 4);
+  if (bits >= 0x7F800000) {
+    memset(q, 0, (size_t)group);
+    *scale = NAN;
+    return 0;
   }
-  float largest = K(max_lanes)(largest_lanes);
-  for (int j = 0; j < LANES; j++)
-    if (special[j]) {
-      memset(q, 0, (size_t)group);
-      *scale = NAN;
-      return 0;
-    }
   float inverse = largest < 0x1p-120f ? 0 : 127 / largest;
   *scale = largest < 0x1p-120f ? 0 : largest / 127;
   VI sum = {0};

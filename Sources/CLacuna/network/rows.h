@@ -216,16 +216,16 @@ static void K(scatter_add_rows)(const void *dy_, const int32_t *rows, void *tabl
 }
 
 // Walks an array of up to six dimensions, the last one innermost.
-#define WALK(body)                                                              \
-  long last = shape[rank - 1], step = strides[rank - 1], outer = 1;            \
-  for (int d = 0; d < rank - 1; d++) outer *= shape[d];                         \
-  for (long row = 0; row < outer; row++) {                                      \
-    long rest = row, offset = 0;                                                \
-    for (int d = rank - 2; d >= 0; d--) {                                       \
-      offset += rest % shape[d] * strides[d];                                   \
-      rest /= shape[d];                                                         \
-    }                                                                           \
-    body                                                                        \
+#define WALK(body)                                                   \
+  long last = shape[rank - 1], step = strides[rank - 1], outer = 1;  \
+  for (int d = 0; d < rank - 1; d++) outer *= shape[d];              \
+  for (long row = 0; row < outer; row++) {                           \
+    long rest = row, offset = 0;                                     \
+    for (int d = rank - 2; d >= 0; d--) {                            \
+      offset += rest % shape[d] * strides[d];                        \
+      rest /= shape[d];                                              \
+    }                                                                \
+    body                                                             \
   }
 
 static void K(permute)(const void *x_, void *y_, const long *shape, const long *strides, int rank, int add) {
@@ -257,11 +257,15 @@ static void K(rotate)(
     const T *x = (const T *)x_ + i * stride, *cosines = (const T *)cosines_ + positions[i] * half,
             *sines = (const T *)sines_ + positions[i] * half;
     T *y = (T *)y_ + i * stride;
-    for (long j = 0; j < half; j++) {
-      T a = x[j], b = x[j + half], s = sign * sines[j];
-      T u = a * cosines[j] - b * s, v = a * s + b * cosines[j];
-      y[j] = add ? y[j] + u : u;
-      y[j + half] = add ? y[j + half] + v : v;
-    }
+#define ROTATED(j, set)                                              \
+  {                                                                  \
+    const T a = x[j], b = x[j + half], s = sign * sines[j];          \
+    const T u = a * cosines[j] - b * s, v = a * s + b * cosines[j];  \
+    y[j] set u;                                                      \
+    y[j + half] set v;                                               \
+  }
+    if (add) for (long j = 0; j < half; j++) ROTATED(j, +=)
+    else for (long j = 0; j < half; j++) ROTATED(j, =)
+#undef ROTATED
   }
 }
