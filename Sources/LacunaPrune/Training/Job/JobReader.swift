@@ -31,7 +31,7 @@ struct JobReader {
         let path = try file.optionalString("data.path")
         switch kind {
         case "fashion-mnist":
-            var (train, test) = try ImageFiles.fashionMNIST(path ?? fetch("fashion-mnist"))
+            var (train, test, _) = try ImageFiles.fashionMNIST(path ?? fetch("fashion-mnist"))
             if let limit = try file.optionalInteger("data.limit", in: 1...train.count) {
                 train = train.prefix(limit)
                 test = test.prefix(limit)
@@ -42,7 +42,7 @@ struct JobReader {
                 throw file.failure("data.path", "is missing")
             }
             let share = try file.optionalNumber("data.test_fraction", in: 0.01...0.99) ?? 0.2
-            let (train, test) = try ImageFiles.table(table, testFraction: share, seed: seed)
+            let (train, test, _) = try TableFiles.classification(table, testFraction: share, seed: seed)
             return .examples(train: train, test: test)
         default:
             guard let path else { throw file.failure("data.path", "is missing") }
