@@ -1,0 +1,102 @@
+import LacunaTensor
+
+/// What iterative solvers need of a matrix: its products with vectors.
+///
+/// ``SparseMatrix`` and `Tensor` conform; ``FunctionOperator`` makes one of functions, for matrices that are never formed.
+public protocol LinearOperator<Scalar>: Sendable {
+    associatedtype Scalar: SparseScalar
+    var rows: Int { get }
+    var columns: Int { get }
+    /// `y = A x`: `x` [columns], `y` [rows].
+    func apply(_ x: UnsafeBufferPointer<Scalar>, into y: UnsafeMutableBufferPointer<Scalar>)
+    /// `y = Aᵀ x`: `x` [rows], `y` [columns].
+    func applyTransposed(_ x: UnsafeBufferPointer<Scalar>, into y: UnsafeMutableBufferPointer<Scalar>)
+}
+
+extension LinearOperator {
+    /// `A x` of `x` [columns].
+    public func applied(to x: [Scalar]) -> [Scalar] {
+        require(x.count == columns, "a vector of \(x.count) for an operator of \(columns) columns")
+        let (from, y) = (Buffer(x), Buffer<Scalar>(uninitialized: rows))
+        apply(UnsafeBufferPointer(from.elements), into: y.elements)
+        return y.array
+    }
+
+    /// `Aᵀ x` of `x` [rows].
+    public func transposeApplied(to x: [Scalar]) -> [Scalar] {
+        require(x.count == rows, "a vector of \(x.count) for an operator of \(rows) rows, transposed")
+        let (from, y) = (Buffer(x), Buffer<Scalar>(uninitialized: columns))
+        applyTransposed(UnsafeBufferPointer(from.elements), into: y.elements)
+        return y.array
+    }
+}
+
+extension SparseMatrix: LinearOperator where Scalar: SparseScalar {
+    public func apply(_ x: UnsafeBufferPointer<Scalar>, into y: UnsafeMutableBufferPointer<Scalar>) {
+        guard let target = y.baseAddress else { return }
+        multiply(vector: x.baseAddress ?? UnsafePointer(target), into: target)
+    }
+
+    public func applyTransposed(_ x: UnsafeBufferPointer<Scalar>, into y: UnsafeMutableBufferPointer<Scalar>) {
+        guard let target = y.baseAddress else { return }
+        multiplyTransposed(vector: x.baseAddress ?? UnsafePointer(target), into: target)
+    }
+}
+
+extension Tensor: LinearOperator where Scalar: SparseScalar {
+    public func apply(_ x: UnsafeBufferPointer<Scalar>, into y: UnsafeMutableBufferPointer<Scalar>) {
+        product(x, into: y, transposed: false)
+    }
+
+    public func applyTransposed(_ x: UnsafeBufferPointer<Scalar>, into y: UnsafeMutableBufferPointer<Scalar>) {
+        product(x, into: y, transposed: true)
+    }
+
+    private func product(
+        _ x: UnsafeBufferPointer<Scalar>, into y: UnsafeMutableBufferPointer<Scalar>, transposed: Bool
+    ) {
+        guard let target = y.baseAddress else { return }
+        let (rows, columns) = (rows, columns)
+        withPointer { a in
+            LinearAlgebra.gemm(
+                m: transposed ? columns : rows, n: 1, k: transposed ? rows : columns, a, leadingA: columns,
+                transposedA: transposed, x.baseAddress ?? UnsafePointer(target), leadingB: 1, into: target, leadingC: 1)
+        }
+    }
+}
+
+/// An operator of functions.
+///
+/// ```swift
+/// let shift = FunctionOperator<Double>(rows: 3, columns: 3, apply: { [$0[2], $0[0], $0[1]] })
+/// ```
+public struct FunctionOperator<Scalar: SparseScalar>: LinearOperator {
+    public let rows: Int
+    public let columns: Int
+    private let function: @Sendable ([Scalar]) -> [Scalar]
+    private let transpose: (@Sendable ([Scalar]) -> [Scalar])?
+
+    /// - Parameters:
+    ///   - apply: `A x` [rows] of `x` [columns].
+    ///   - transpose: `Aᵀ x` [columns] of `x` [rows]; only least squares and singular vectors need it.
+    public init(
+        rows: Int, columns: Int, apply: @escaping @Sendable ([Scalar]) -> [Scalar],
+        transpose: (@Sendable ([Scalar]) -> [Scalar])? = nil
+    ) {
+        (self.rows, self.columns, function, self.transpose) = (rows, columns, apply, transpose)
+    }
+
+    public func apply(_ x: UnsafeBufferPointer<Scalar>, into y: UnsafeMutableBufferPointer<Scalar>) {
+        store(function(Array(x)), into: y)
+    }
+
+    public func applyTransposed(_ x: UnsafeBufferPointer<Scalar>, into y: UnsafeMutableBufferPointer<Scalar>) {
+        guard let transpose else { fatalError("this operator was made without its transpose, which the method needs") }
+        store(transpose(Array(x)), into: y)
+    }
+
+    private func store(_ result: [Scalar], into y: UnsafeMutableBufferPointer<Scalar>) {
+        require(result.count == y.count, "the operator's function gave \(result.count) numbers instead of \(y.count)")
+        _ = y.update(from: result)
+    }
+}
