@@ -21,7 +21,13 @@ let package = Package(
         .library(name: "LacunaPrune", targets: ["LacunaPrune"]),
         .library(name: "LacunaInfer", targets: ["LacunaInfer"]),
         .library(name: "LacunaRegress", targets: ["LacunaRegress"]),
+        .library(name: "LacunaSuiteSparse", targets: ["LacunaSuiteSparse"]),
         .executable(name: "lacuna", targets: ["LacunaCommand"]),
+    ],
+    traits: [
+        .trait(
+            name: "SuiteSparse",
+            description: "LacunaSuiteSparse: direct factorisations by UMFPACK and CHOLMOD, which need libsuitesparse-dev")
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2")
@@ -37,6 +43,12 @@ let package = Package(
             name: "CLinearAlgebra",
             dependencies: [.target(name: "COpenBLAS", condition: .when(platforms: [.linux]))],
             linkerSettings: [.linkedFramework("Accelerate", .when(platforms: [.macOS]))]),
+        .target(
+            name: "CSuiteSparse", cSettings: [.define("LACUNA_SUITESPARSE", .when(traits: ["SuiteSparse"]))],
+            linkerSettings: ["umfpack", "cholmod", "suitesparseconfig"].map {
+                .linkedLibrary($0, .when(traits: ["SuiteSparse"]))
+            }),
+        .target(name: "LacunaSuiteSparse", dependencies: ["CSuiteSparse", "LacunaSparse"]),
         .target(name: "LacunaTensor", dependencies: ["CLacuna", "CLinearAlgebra"], swiftSettings: hotSettings),
         .target(name: "LacunaSparse", dependencies: ["CLacuna", "LacunaTensor"], swiftSettings: hotSettings),
         .target(
@@ -72,6 +84,7 @@ let package = Package(
             ]),
         .testTarget(name: "LacunaTensorTests", dependencies: ["LacunaTensor", "CLacuna"], swiftSettings: hotSettings),
         .testTarget(name: "LacunaSparseTests", dependencies: ["LacunaSparse", "CLacuna"], swiftSettings: hotSettings),
+        .testTarget(name: "LacunaSuiteSparseTests", dependencies: ["LacunaSuiteSparse"]),
         .testTarget(name: "LacunaIOTests", dependencies: ["LacunaIO"], resources: [.copy("Fixtures")]),
         .testTarget(name: "LacunaLearnTests", dependencies: ["LacunaLearn", "CLacuna"]),
         .testTarget(name: "LacunaModelsTests", dependencies: ["LacunaModels"], resources: [.copy("Fixtures")]),

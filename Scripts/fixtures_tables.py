@@ -38,3 +38,17 @@ dump_svmlight_file(a, y, str(OUT / "one.svm"), zero_based=False)
 dump_svmlight_file(a, y, str(OUT / "zero.svm"), zero_based=True, comment="with a comment")
 pandas.DataFrame(a, columns=["a", "b, c", 'say "d"', "e\nf"]).assign(
     kind=["x", "y", None, "x", "z,z"], gap=[1, None, 3, 4, 5]).to_csv(OUT / "table.csv", index=False)
+
+# Sparse matrices as scipy.sparse.save_npz writes them: entry i of 35 is i - 10.25 where i % 3 == 1, but for the third row.
+dense = np.array([[i - 10.25 if i % 3 == 1 and i // 7 != 2 else 0 for i in range(7 * r, 7 * r + 7)] for r in range(5)])
+csr = sparse.csr_matrix(dense)
+for name in ["csr", "csc", "coo", "bsr"]:
+    sparse.save_npz(OUT / f"{name}.npz", csr.asformat(name), compressed=False)
+sparse.save_npz(OUT / "csr-packed.npz", csr, compressed=True)
+unsorted = csr.copy()
+for r in range(5):
+    part = slice(unsorted.indptr[r], unsorted.indptr[r + 1])
+    unsorted.indices[part] = unsorted.indices[part][::-1].copy()
+    unsorted.data[part] = unsorted.data[part][::-1].copy()
+unsorted.has_sorted_indices = False
+sparse.save_npz(OUT / "csr-unsorted.npz", unsorted, compressed=False)

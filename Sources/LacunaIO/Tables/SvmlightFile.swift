@@ -23,7 +23,7 @@ public struct SvmlightFile: Sendable, Equatable {
                 let end = line.firstIndex(of: UInt8(ascii: "#")) ?? line.count
                 let words = TextScanner.words(UnsafeRawBufferPointer(rebasing: line[..<end]))
                 guard let first = words.first else { continue }
-                guard let label = Double(first), label.isFinite else {
+                guard let label = TextScanner.decimal(first) else {
                     throw scanner.failure("the label \(TextScanner.quoted(first)) is not a number")
                 }
                 guard labels.count < Int(UInt32.max) else { throw scanner.failure("there are too many rows") }
@@ -31,7 +31,7 @@ public struct SvmlightFile: Sendable, Equatable {
                 for word in words.dropFirst() {
                     if word.hasPrefix("qid:") { continue }
                     guard let colon = word.firstIndex(of: ":"), let index = Int(word[..<colon]), index >= 0,
-                        let value = Double(word[word.index(after: colon)...]), value.isFinite
+                        let value = TextScanner.decimal(word[word.index(after: colon)...])
                     else {
                         throw scanner.failure("\(TextScanner.quoted(word)) is not index:value with finite numbers")
                     }

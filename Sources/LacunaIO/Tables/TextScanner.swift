@@ -46,9 +46,16 @@ struct TextScanner {
         text.count <= 40 ? "'\(text)'" : "'\(text.prefix(37))…'"
     }
 
+    /// A finite decimal number, or nil. Swift would take hexadecimal ones too, which no table means.
+    static func decimal(_ word: Substring) -> Double? {
+        guard let value = Double(word), value.isFinite, !word.utf8.contains(where: { $0 | 0x20 == UInt8(ascii: "x") })
+        else { return nil }
+        return value
+    }
+
     /// A finite number.
     func number(_ word: Substring) throws -> Double {
-        guard let value = Double(word), value.isFinite else {
+        guard let value = Self.decimal(word) else {
             throw failure("\(Self.quoted(word)) is not a finite number")
         }
         return value
@@ -126,10 +133,7 @@ struct TextScanner {
                 let value = Double(mantissa) / Self.powers[-exponent]
                 return isNegative ? -value : value
             }
-            guard let value = Double(Substring(decoding: bytes[begin..<end], as: UTF8.self)), value.isFinite else {
-                return nil
-            }
-            return value
+            return TextScanner.decimal(Substring(decoding: bytes[begin..<end], as: UTF8.self))
         }
 
         private static let powers: [Double] = (0...22).map { Double("1e\($0)")! }
