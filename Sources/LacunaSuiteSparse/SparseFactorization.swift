@@ -20,8 +20,8 @@
         ///   finite or takes too much memory.
         /// - Complexity: Depends on the fill-in: about O(n log n) entries and O(n^1.5) operations for grids in the plane.
         public init(_ matrix: SparseMatrix<Double>) throws {
-            arrays = try CompressedArrays(matrix)
-            self.matrix = matrix
+            let arrays = try CompressedArrays(matrix)
+            (self.arrays, self.matrix) = (arrays, matrix)
             var factors: OpaquePointer?
             let n = matrix.rows
             let status = matrix.withValues { values in
