@@ -11,7 +11,7 @@ public struct CompressedBlocks<Scalar: SparseScalar>: Sendable {
     public let blockRows: Int
     public let blockColumns: Int
     /// Where the blocks stand: [rows / blockRows, columns / blockColumns], both rounded up.
-    public let blocks: CSRPattern
+    public let blocks: SparsePattern
     private var buffer: Buffer<Scalar>
 
     /// Values stored, [blocks, blockRows, blockColumns]. Blocks at the edges may reach beyond the matrix; what is stored
@@ -24,7 +24,7 @@ public struct CompressedBlocks<Scalar: SparseScalar>: Sendable {
     /// not 0. Entries of kept blocks are taken as they are, whether the mask keeps them or not.
     /// - Throws: `LacunaError.invalidArgument` if the tensor is not a matrix, the mask has another shape, or sides of
     ///   blocks are not in 1...256.
-    public init(_ weight: Tensor<Scalar>, mask: Mask? = nil, blockRows: Int, blockColumns: Int) throws {
+    public init(_ weight: Tensor<Scalar>, mask: SparsePattern? = nil, blockRows: Int, blockColumns: Int) throws {
         guard weight.rank == 2 else {
             throw LacunaError.invalidArgument("weight", reason: "shape \(weight.shape) is not a matrix")
         }
@@ -36,21 +36,21 @@ public struct CompressedBlocks<Scalar: SparseScalar>: Sendable {
             throw LacunaError.invalidArgument(
                 "blocks", reason: "\(blockRows)x\(blockColumns): each side must be in 1...256")
         }
-        let mask = mask ?? Mask(nonzerosOf: weight)
-        var kept = Mask(
+        let mask = mask ?? SparsePattern(nonzerosOf: weight)
+        var kept = SparsePattern(
             rows: (weight.rows + blockRows - 1) / blockRows, columns: (weight.columns + blockColumns - 1) / blockColumns
         )
         for r in 0..<mask.rows { mask.forEachKept(row: r) { kept[r / blockRows, $0 / blockColumns] = true } }
         self.init(
             rows: weight.rows, columns: weight.columns, blockRows: blockRows, blockColumns: blockColumns,
-            blocks: CSRPattern(kept))
+            blocks: kept)
         weight.withPointer { source in forEachEntry { r, c, slot in buffer.pointer[slot] = source[r * columns + c] } }
     }
 
     /// Blocks of zeros.
     ///
     /// - Precondition: `blocks` has as many rows and columns as there are blocks down and across.
-    public init(rows: Int, columns: Int, blockRows: Int, blockColumns: Int, blocks: CSRPattern) {
+    public init(rows: Int, columns: Int, blockRows: Int, blockColumns: Int, blocks: SparsePattern) {
         self.init(
             rows: rows, columns: columns, blockRows: blockRows, blockColumns: blockColumns, blocks: blocks,
             buffer: Buffer(repeating: 0, count: blocks.count * blockRows * blockColumns))
@@ -62,7 +62,7 @@ public struct CompressedBlocks<Scalar: SparseScalar>: Sendable {
     /// - Precondition: `blocks` has as many rows and columns as there are blocks down and across, and the buffer as many
     ///   values as they have.
     package init(
-        rows: Int, columns: Int, blockRows: Int, blockColumns: Int, blocks: CSRPattern, buffer: Buffer<Scalar>
+        rows: Int, columns: Int, blockRows: Int, blockColumns: Int, blocks: SparsePattern, buffer: Buffer<Scalar>
     ) {
         precondition(
             blocks.rows == (rows + blockRows - 1) / blockRows
@@ -83,8 +83,8 @@ public struct CompressedBlocks<Scalar: SparseScalar>: Sendable {
             buffer: buffer)
     }
 
-    public func withValues<R>(_ body: (UnsafePointer<Scalar>) throws -> R) rethrows -> R {
-        try withExtendedLifetime(buffer) { try body(UnsafePointer(buffer.pointer)) }
+    public func withValues<R>(_ body: (UnsafeBufferPointer<Scalar>) throws -> R) rethrows -> R {
+        try withExtendedLifetime(buffer) { try body(UnsafeBufferPointer(buffer.elements)) }
     }
 
     /// Calls `body` with values that no other matrix shares.
@@ -105,9 +105,10 @@ public struct CompressedBlocks<Scalar: SparseScalar>: Sendable {
 
     /// Calls `body` with the row, the column and the slot of every entry within the matrix.
     func forEachEntry(_ body: (_ row: Int, _ column: Int, _ slot: Int) -> Void) {
+        let columnIndices = blocks.compressedRows.columns.pointer
         for i in 0..<blocks.rows {
             for b in blocks.entries(row: i) {
-                let left = Int(blocks.columnIndices.pointer[b]) * blockColumns
+                let left = Int(columnIndices[b]) * blockColumns
                 for r in i * blockRows..<min((i + 1) * blockRows, rows) {
                     let slot = (b * blockRows + r - i * blockRows) * blockColumns
                     for c in left..<min(left + blockColumns, columns) { body(r, c, slot + c - left) }
@@ -117,8 +118,9 @@ public struct CompressedBlocks<Scalar: SparseScalar>: Sendable {
     }
 
     var kernel: lk_blocks {
-        lk_blocks(
-            row_start: blocks.rowOffsets.pointer, block_column: blocks.columnIndices.pointer, values: buffer.pointer,
+        let compressed = blocks.compressedRows
+        return lk_blocks(
+            row_start: compressed.starts.pointer, block_column: compressed.columns.pointer, values: buffer.pointer,
             rows: rows, columns: columns, block_rows: blockRows, block_columns: blockColumns)
     }
 }

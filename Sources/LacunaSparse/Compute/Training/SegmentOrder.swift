@@ -33,10 +33,11 @@ final class SegmentOrder: @unchecked Sendable {
     /// where parts hold next to nothing there is nothing in the caches to come back to.
     private static let partEntries = 8
 
-    convenience init(_ pattern: CSRPattern, bandColumns: Int? = nil) {
+    convenience init(_ pattern: SparsePattern, bandColumns: Int? = nil) {
+        let compressed = pattern.compressedRows
         self.init(
-            rows: pattern.rows, columns: pattern.columns, rowOffsets: pattern.rowOffsets.pointer,
-            columnIndices: pattern.columnIndices.pointer, bandColumns: bandColumns)
+            rows: pattern.rows, columns: pattern.columns, rowOffsets: compressed.starts.pointer,
+            columnIndices: compressed.columns.pointer, bandColumns: bandColumns)
     }
 
     /// - Parameters:
@@ -59,7 +60,11 @@ final class SegmentOrder: @unchecked Sendable {
         func bands(_ width: Int) -> Int { max((columns + width - 1) / width, 1) }
         while max(rows / limit, 1) * bands(bandColumns) > parts && (limit < 32_768 || bands(bandColumns) > 1) {
             // Sums of a block are one row's each, those of a band one column's: both stay of a size.
-            if limit < 32_768 && (limit <= bandColumns || bands(bandColumns) == 1) { limit *= 2 } else { bandColumns *= 2 }
+            if limit < 32_768 && (limit <= bandColumns || bands(bandColumns) == 1) {
+                limit *= 2
+            } else {
+                bandColumns *= 2
+            }
         }
         let rowBlocks = RowBlocks(rows: rows, rowOffsets: offsets, limit: limit)
         let starts = rowBlocks.starts.pointer

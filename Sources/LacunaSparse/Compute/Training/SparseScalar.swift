@@ -2,7 +2,7 @@ import CLacuna
 import LacunaTensor
 
 /// The types of values that sparse matrices compute with: `Float` and `Double`.
-public protocol SparseScalar: TensorScalar {
+public protocol SparseScalar: TensorScalar, SparseElement {
     /// The compiled kernels for this type.
     static var sparseKernels: SparseKernels { get }
 }

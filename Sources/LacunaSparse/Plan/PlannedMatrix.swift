@@ -1,7 +1,7 @@
 import LacunaTensor
 
 /// A matrix in the store that is fastest for it here, as far as a table of costs can tell.
-public struct SparseMatrix: Sendable {
+public struct PlannedMatrix: Sendable {
     public let matrix: any WeightMatrix
     /// Why: every store that was considered.
     public let plan: StoragePlan
@@ -11,8 +11,8 @@ public struct SparseMatrix: Sendable {
     ///
     /// - Throws: As ``StoragePlan/init(mask:vectors:values:costs:)`` and ``WeightStore/make(_:mask:layout:values:)``.
     public init(
-        auto weight: Tensor<Float>, mask: Mask? = nil, vectors: Int = 1, values: ValueType = .f32,
-        costs: StorageCosts = .measured
+        _ weight: Tensor<Float>, mask: Mask? = nil, vectors: Int = 1, values: ValueType = .f32,
+        costs: StorageCosts = .current
     ) throws {
         try WeightStore.check(weight, mask: mask, values: values)
         let mask = mask ?? Mask(nonzerosOf: weight)

@@ -4,13 +4,13 @@ import Testing
 @testable import LacunaSparse
 
 /// Whole products against dense ones in double precision.
-@Suite struct CompressedRowsTests {
+@Suite struct SparsePanelTests {
     static let batches = [1, 16, 33, 65, 150]
 
     @Test(arguments: SparseCase.all) func floats(shape: SparseCase) { check(shape.matrix(seed: 1, of: Float.self)) }
     @Test(arguments: SparseCase.all) func doubles(shape: SparseCase) { check(shape.matrix(seed: 2, of: Double.self)) }
 
-    private func check<S: SparseScalar>(_ w: CompressedRows<S>) {
+    private func check<S: SparseScalar>(_ w: SparseMatrix<S>) {
         let dense = w.densified().scalars.map { Double($0) }
         let (rows, columns) = (w.rows, w.columns)
         var wrong = 0
@@ -28,7 +28,7 @@ import Testing
                     w.multiply(x, leadingX: columns, batch: batch, alpha: 2, beta: -0.5, into: $0, leadingY: rows)
                 }
             }
-            let (plain, panelled) = (w.multiplied(by: x), Panels<S>(zeros: batch, features: rows))
+            let (plain, panelled) = (w.applied(toRows: x), Panels<S>(zeros: batch, features: rows))
             w.multiply(Panels(x), into: panelled)
             #expect(panelled.tensor == plain)
             var dx = Tensor<S>(generator.awkward(batch * columns), shape: [batch, columns])
@@ -39,7 +39,7 @@ import Testing
                         dy, leadingY: rows, batch: batch, alpha: -1, beta: 1, into: $0, leadingX: columns)
                 }
             }
-            let (plainX, panelledX) = (w.transposedMultiplied(by: dy), Panels<S>(zeros: batch, features: columns))
+            let (plainX, panelledX) = (w.transposeApplied(toRows: dy), Panels<S>(zeros: batch, features: columns))
             w.multiplyTransposed(Panels(dy), into: panelledX)
             #expect(panelledX.tensor == plainX)
             let (plains, ysAfter, plainXs, dxs) = (plain.scalars, y.scalars, plainX.scalars, dx.scalars)
@@ -68,7 +68,7 @@ import Testing
                 }
             }
 
-            let sampled = w.sampledProduct(output: dy, input: x)
+            let sampled = SparseMatrix.sampled(dy.transposed(), x.transposed(), at: w.pattern)
             var twice = sampled
             twice.withMutableValues { values in
                 guard let p = values.baseAddress else { return }
@@ -77,7 +77,7 @@ import Testing
             let (once, both) = (sampled.values, twice.values)
             for r in 0..<rows {
                 for j in w.pattern.entries(row: r) {
-                    let c = Int(w.pattern.columnIndices.pointer[j])
+                    let c = Int(w.pattern.compressedRows.columns.pointer[j])
                     var (sum, magnitude) = (0.0, 0.0)
                     for t in 0..<batch {
                         let term = ys[t * rows + r] * xs[t * columns + c]
@@ -102,9 +102,9 @@ import Testing
             if isLong { indices += Array(0..<columns) } else if r % 3 == 1 { indices += [r, 5000 + r, 119_999] }
             offsets.append(indices.count)
         }
-        let pattern = try CSRPattern(rows: rows, columns: columns, rowOffsets: offsets, columnIndices: indices)
-        check(vector: try CompressedRows<Float>(pattern, values: generator.awkward(pattern.count)))
-        check(vector: try CompressedRows<Double>(pattern, values: generator.awkward(pattern.count)))
+        let pattern = try SparsePattern(rows: rows, columns: columns, rowStarts: offsets, columnIndices: indices)
+        check(vector: try SparseMatrix<Float>(pattern, values: generator.awkward(pattern.count)))
+        check(vector: try SparseMatrix<Double>(pattern, values: generator.awkward(pattern.count)))
     }
 
     @Test(arguments: SparseCase.all) func vectors(shape: SparseCase) {
@@ -112,7 +112,7 @@ import Testing
         check(vector: shape.matrix(seed: 1, of: Double.self))
     }
 
-    private func check<S: SparseScalar>(vector w: CompressedRows<S>) {
+    private func check<S: SparseScalar>(vector w: SparseMatrix<S>) {
         var generator = SeededGenerator(seed: 4)
         let x: [S] = generator.awkward(w.columns)
         let y: [S] = generator.awkward(w.rows)
@@ -124,7 +124,7 @@ import Testing
         for r in 0..<w.rows {
             var (sum, magnitude) = (0.0, 0.0)
             for j in w.pattern.entries(row: r) {
-                let term = Double(values[j]) * Double(x[Int(w.pattern.columnIndices.pointer[j])])
+                let term = Double(values[j]) * Double(x[Int(w.pattern.compressedRows.columns.pointer[j])])
                 sum += term
                 magnitude += term.magnitude
             }
@@ -136,7 +136,7 @@ import Testing
     }
 
     @Test func resultsDoNotDependOnThreads() {
-        let w: CompressedRows<Float> = SparseCase(rows: 700, columns: 900, density: 0.1).matrix(seed: 8)
+        let w: SparseMatrix<Float> = SparseCase(rows: 700, columns: 900, density: 0.1).matrix(seed: 8)
         var generator = SeededGenerator(seed: 1)
         let x = Tensor<Float>(normal: [70, 900], using: &generator)
         let dy = Tensor<Float>(normal: [70, 700], using: &generator)
@@ -144,13 +144,16 @@ import Testing
         defer { Parallel.threads = threads }
         Parallel.threads = 1
         let vector = w.multiplied(by: x.rows(0..<1).scalars)
-        let (y, dx, g) = (w.multiplied(by: x), w.transposedMultiplied(by: dy), w.sampledProduct(output: dy, input: x))
+        let (y, dx, g) = (
+            w.applied(toRows: x), w.transposeApplied(toRows: dy),
+            SparseMatrix.sampled(dy.transposed(), x.transposed(), at: w.pattern)
+        )
         for n in [2, 3] {
             Parallel.threads = n
-            #expect(w.multiplied(by: x) == y)
+            #expect(w.applied(toRows: x) == y)
             #expect(w.multiplied(by: x.rows(0..<1).scalars) == vector)
-            #expect(w.transposedMultiplied(by: dy) == dx)
-            #expect(w.sampledProduct(output: dy, input: x).values == g.values)
+            #expect(w.transposeApplied(toRows: dy) == dx)
+            #expect(SparseMatrix.sampled(dy.transposed(), x.transposed(), at: w.pattern).values == g.values)
         }
     }
 
@@ -169,23 +172,23 @@ import Testing
 
     @Test func valuesAreValues() throws {
         let dense = Tensor<Float>([1, 0, 2, 0, 0, 3], shape: [2, 3])
-        let a = try CompressedRows(dense)
+        let a = try SparseMatrix(dense)
         var b = a
         b.withMutableValues { $0[1] = 9 }
         #expect(a.values == [1, 2, 3] && b.values == [1, 9, 3])
-        #expect(a.densified() == dense && a.pattern.mask == Mask(nonzerosOf: dense))
+        #expect(a.densified() == dense && a.pattern == Mask(nonzerosOf: dense))
         b.gather(from: dense)
         #expect(b.values == a.values)
-        let target = try CSRPattern(rows: 2, columns: 3, rowOffsets: [0, 2, 4], columnIndices: [1, 2, 0, 2])
+        let target = try SparsePattern(rows: 2, columns: 3, rowStarts: [0, 2, 4], columnIndices: [1, 2, 0, 2])
         #expect(try a.moved(to: target).values == [0, 2, 0, 3])
         #expect(a.count == 3 && a.sparsity == 0.5 && a.byteCount == 12 + 12 + 24)
     }
 
     /// How often each entry is in a segment of its row and band; 100 where a segment is wrong.
-    private func coverage(_ order: SegmentOrder, of pattern: CSRPattern) -> [Int] {
+    private func coverage(_ order: SegmentOrder, of pattern: SparsePattern) -> [Int] {
         var seen = [Int](repeating: 0, count: pattern.count)
         for block in 0..<order.blocks {
-            let entry = pattern.rowOffsets.pointer[order.rows(block: block).lowerBound]
+            let entry = pattern.compressedRows.starts.pointer[order.rows(block: block).lowerBound]
             for band in 0..<order.bands {
                 let part = block * order.bands + band
                 var previous = 0
@@ -196,7 +199,7 @@ import Testing
                     previous = Int(s.count)
                     let row = order.rows(block: block).lowerBound + Int(s.row)
                     for j in start..<start + Int(s.count) {
-                        let inBand = Int(pattern.columnIndices.pointer[j]) / order.bandColumns == band
+                        let inBand = Int(pattern.compressedRows.columns.pointer[j]) / order.bandColumns == band
                         seen[j] += pattern.entries(row: row).contains(j) && inBand ? 1 : 100
                     }
                 }
@@ -207,7 +210,7 @@ import Testing
 
     @Test func segmentsCoverEveryEntryOnce() {
         for shape in SparseCase.all {
-            let pattern = CSRPattern(shape.mask(seed: 3))
+            let pattern = shape.mask(seed: 3)
             for order in [pattern.segments, pattern.narrowSegments, SegmentOrder(pattern, bandColumns: 64)] {
                 #expect(coverage(order, of: pattern).allSatisfy { $0 == 1 })
             }
@@ -224,12 +227,12 @@ import Testing
             let part = columns / perRow
             for k in 0..<perRow { indices.append(k * part + Int(generator.next() % UInt64(part))) }
         }
-        let pattern = try CSRPattern(
-            rows: rows, columns: columns, rowOffsets: (0...rows).map { $0 * perRow }, columnIndices: indices)
+        let pattern = try SparsePattern(
+            rows: rows, columns: columns, rowStarts: (0...rows).map { $0 * perRow }, columnIndices: indices)
         let order = pattern.segments
         #expect(coverage(order, of: pattern).allSatisfy { $0 == 1 })
         #expect(order.byteCount <= 10 * pattern.count + 4 * rows + 4096)
-        let w = try CompressedRows<Double>(pattern, values: (0..<pattern.count).map { _ in generator.normal() })
+        let w = try SparseMatrix<Double>(pattern, values: (0..<pattern.count).map { _ in generator.normal() })
         let values = w.values
         let x = Panels<Double>(zeros: 2, features: columns)
         for c in 0..<columns { for t in 0..<2 { x.elements[c * 8 + t] = generator.normal() } }
@@ -254,7 +257,7 @@ import Testing
     @Test func badPatternsAreRefused() {
         func refuses(_ offsets: [Int], _ indices: [Int]) -> Bool {
             do {
-                _ = try CSRPattern(rows: 2, columns: 3, rowOffsets: offsets, columnIndices: indices)
+                _ = try SparsePattern(rows: 2, columns: 3, rowStarts: offsets, columnIndices: indices)
                 return false
             } catch { return error is LacunaError }
         }
@@ -266,12 +269,12 @@ import Testing
         #expect(refuses([0, 1, 2], [-1, 0]))
         #expect(refuses([0, 2, 1], [0, 1]))
         #expect(!refuses([0, 2, 3], [0, 2, 1]))
-        #expect(throws: LacunaError.self) { try CompressedRows(Tensor<Float>(zeros: [2])) }
+        #expect(throws: LacunaError.self) { try SparseMatrix(Tensor<Float>(zeros: [2])) }
         #expect(throws: LacunaError.self) {
-            try CompressedRows(Tensor<Float>(zeros: [2, 2]), mask: Mask(rows: 2, columns: 3))
+            try SparseMatrix(Tensor<Float>(zeros: [2, 2]), at: Mask(rows: 2, columns: 3))
         }
         #expect(throws: LacunaError.self) {
-            try CompressedRows(CSRPattern(Mask(rows: 1, columns: 2, keepingAll: true)), values: [Float(1)])
+            try SparseMatrix(Mask(rows: 1, columns: 2, keepingAll: true), values: [Float(1)])
         }
     }
 }
