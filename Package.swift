@@ -1,11 +1,12 @@
 // swift-tools-version: 6.1
 import PackageDescription
 
-// A package that others depend on may not carry unsafe flags, so the two that matter during development (optimised
-// C kernels and tensor loops in debug builds, which otherwise run several times slower) apply to the root package only.
-let isRoot = !Context.packageDirectory.contains("/checkouts/")
-let kernelSettings: [CSetting] = isRoot ? [.unsafeFlags(["-O3"])] : []
-let hotSettings: [SwiftSetting] = isRoot ? [.unsafeFlags(["-O"], .when(configuration: .debug))] : []
+// A package that others depend on may not carry unsafe flags. The root package's debug builds have those that make kernels
+// and tensor loops bearable, which otherwise run several times slower; release builds need none, here or elsewhere.
+let path = Context.packageDirectory.split(separator: "/")
+let isDependency = path.dropLast().last == "checkouts" || Context.packageDirectory.contains("/registry/downloads/")
+let kernelSettings: [CSetting] = isDependency ? [] : [.unsafeFlags(["-O2"], .when(configuration: .debug))]
+let hotSettings: [SwiftSetting] = isDependency ? [] : [.unsafeFlags(["-O"], .when(configuration: .debug))]
 let math: [LinkerSetting] = [.linkedLibrary("m", .when(platforms: [.linux]))]
 
 let package = Package(
@@ -82,7 +83,9 @@ let package = Package(
             dependencies: [
                 "Lacuna", "LacunaReproduce", .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ]),
-        .testTarget(name: "LacunaTensorTests", dependencies: ["LacunaTensor", "CLacuna"], swiftSettings: hotSettings),
+        .testTarget(
+            name: "LacunaTensorTests", dependencies: ["LacunaTensor", "CLacuna", "CLinearAlgebra"],
+            swiftSettings: hotSettings),
         .testTarget(name: "LacunaSparseTests", dependencies: ["LacunaSparse", "CLacuna"], swiftSettings: hotSettings),
         .testTarget(name: "LacunaSuiteSparseTests", dependencies: ["LacunaSuiteSparse"]),
         .testTarget(name: "LacunaIOTests", dependencies: ["LacunaIO"], resources: [.copy("Fixtures")]),

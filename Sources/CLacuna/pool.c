@@ -146,8 +146,6 @@ static void start_workers(int threads) {
   }
 }
 
-int lk_pool_withdrawn(void) { return atomic_load(&withdrawn); }
-
 // Of the workers that have an item, how many get less than half of the time that passes while the caller looks.
 static int held_up(long items) {
   int64_t before[MAX_THREADS];

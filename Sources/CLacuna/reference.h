@@ -1,5 +1,4 @@
-// Scalar versions of every kernel, for tests and for tables that have no vector version of one. Each is defined in the folder
-// of its layout.
+// Scalar versions of every kernel, which tests compare the others with. Each is defined in the folder of its layout.
 #ifndef LACUNA_REFERENCE_H
 #define LACUNA_REFERENCE_H
 
@@ -31,6 +30,7 @@ float reference_dot_f32(const float *a, const float *b, long n);
 void reference_axpy_f32(float a, const float *x, float *y, long n);
 float reference_max_f32(const float *x, long n);
 long reference_argmax_f32(const float *x, long n);
+int reference_all_finite(const float *x, long n);
 void reference_f32_to_bf16(const float *x, uint16_t *out, long n);
 void reference_bf16_to_f32(const uint16_t *x, float *out, long n);
 void reference_f32_to_f16(const float *x, uint16_t *out, long n);

@@ -4,7 +4,10 @@ import CLacuna
 ///
 /// How work is cut into items never depends on the number of threads, so neither do results.
 public enum Parallel {
-    /// Number of threads a loop may use, the caller included. Settable at any time between loops.
+    /// Number of threads a loop may use, the caller included: at first the processors that this process may run on, by its
+    /// affinity and by the quota of its control groups. Settable at any time between loops.
+    ///
+    /// Threads that the system stops in the midst of their work are left out of loops for a while.
     public static var threads: Int {
         get { Int(lk_pool_threads()) }
         set { lk_pool_set_threads(Int32(clamping: newValue)) }

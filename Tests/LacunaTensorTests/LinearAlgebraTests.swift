@@ -1,3 +1,4 @@
+import CLinearAlgebra
 import LacunaTensor
 import Testing
 
@@ -39,6 +40,28 @@ private let shapes: [[Int]] = [
 ]
 
 @Suite struct ProductTests {
+    /// A host program's number of threads is there again after a call, and calls of ours do not depend on it.
+    @Test func threadsOfTheLibraryAreTheHosts() {
+        let before = la_threads()
+        if before == 0 { return }
+        defer { la_set_threads(before) }
+        var generator = SeededGenerator(seed: 4)
+        let a = Tensor<Float>(normal: [130, 90], using: &generator)
+        var results: [Tensor<Float>] = []
+        for threads in [Int32(1), 2] {
+            // Other tests may be inside a call, and end it with the number that they found.
+            var isRestored = false
+            for _ in 0..<1000 where !isRestored {
+                la_set_threads(threads)
+                results.append(a.multiplied(by: a, otherTransposed: true))
+                Parallel.forEach(8) { _ in _ = a.multiplied(by: a, otherTransposed: true) }
+                isRestored = la_threads() == threads
+            }
+            #expect(isRestored)
+        }
+        #expect(results.allSatisfy { $0 == results[0] })
+    }
+
     @Test(arguments: [
         [0, 0, 0], [0, 3, 2], [3, 0, 2], [3, 2, 0], [1, 1, 1], [1, 50, 1], [50, 1, 50], [4, 3, 2], [17, 33, 9],
         [130, 130, 130], [40, 130, 420],

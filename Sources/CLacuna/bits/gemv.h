@@ -13,16 +13,7 @@ INLINE long K(row_start)(const lk_bitmask *w, long r) {
   return w->row_start ? (long)w->row_start[r] : r * w->row_stride;
 }
 
-// Whether all of n floats, or all of n bf16, are finite: the exponents of the others are all ones.
-INLINE int K(all_finite)(const float *x, long n) {
-  VI worst = {0};
-  long i = 0;
-  for (; i + LANES <= n; i += LANES) worst |= (VI)(((VU)K(load)(x + i) & 0x7F800000) == 0x7F800000);
-  if (i < n) worst |= (VI)(((VU)K(load_part)(x + i, n - i) & 0x7F800000) == 0x7F800000);
-  int any = 0;
-  for (int u = 0; u < LANES; u++) any |= worst[u];
-  return !any;
-}
+// As all_finite.
 INLINE int K(all_finite_bf16)(const uint16_t *x, long n) {
   int any = 0;
   for (long i = 0; i < n; i++) any |= (x[i] & 0x7F80) == 0x7F80;

@@ -1,7 +1,5 @@
 #include "../reference.h"
 
-#include <math.h>
-
 // The stored value at `position` (in values; i4: in nibbles) of row r, column c.
 static float kept_f32(const lk_bitmask *w, long position, long r, long c) {
   (void)r, (void)c;
@@ -57,21 +55,15 @@ static float multiply_row(
     for (long r = r0; r < r1; r++) spread_row(w, r, per_byte, kept_##format, out + (r - r0) * w->columns);      \
   }
 
-// Groups of bytes with an entry that is not finite have no scale; the floats are multiplied instead.
-static int all_finite(const lk_input *x, long columns) {
-  for (long c = 0; c < columns; c++)
-    if (!isfinite(x->x[c])) return 0;
-  return 1;
-}
-
+// Groups of bytes with an entry that is not finite have no scale: then the floats are multiplied.
 static float input_x(const lk_input *x, long c) { return x->x[c]; }
 static float input_bf16(const lk_input *x, long c) { return sparse_bf16(x->bf16[c]); }
 static float input_q64(const lk_input *x, long c) { return x->scale64[c / 64] * x->q64[c]; }
 
 BITMASK(f32, 1, input_x)
 BITMASK(bf16, 1, input_bf16)
-BITMASK(i8, 1, all_finite(x, w->columns) ? input_q64 : input_x)
-BITMASK(i4, 2, all_finite(x, w->columns) ? input_q64 : input_x)
+BITMASK(i8, 1, reference_all_finite(x->x, w->columns) ? input_q64 : input_x)
+BITMASK(i4, 2, reference_all_finite(x->x, w->columns) ? input_q64 : input_x)
 
 // MARK: Panels
 

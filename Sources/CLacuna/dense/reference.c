@@ -68,6 +68,12 @@ long reference_argmax_f32(const float *x, long n) {
   return best;
 }
 
+int reference_all_finite(const float *x, long n) {
+  for (long i = 0; i < n; i++)
+    if (!isfinite(x[i])) return 0;
+  return 1;
+}
+
 // MARK: Conversions
 
 void reference_f32_to_bf16(const float *x, uint16_t *out, long n) {

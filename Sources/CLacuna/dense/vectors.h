@@ -43,6 +43,17 @@ static long K(argmax_f32)(const float *x, long n) {
   return -1;
 }
 
+// The exponents of what is infinite or not a number are all ones.
+static inline int K(all_finite)(const float *x, long n) {
+  VI worst = {0};
+  long i = 0;
+  for (; i + LANES <= n; i += LANES) worst |= (VI)(((VU)K(load)(x + i) & 0x7F800000) == 0x7F800000);
+  if (i < n) worst |= (VI)(((VU)K(load_part)(x + i, n - i) & 0x7F800000) == 0x7F800000);
+  int any = 0;
+  for (int u = 0; u < LANES; u++) any |= worst[u];
+  return !any;
+}
+
 // MARK: Conversions
 
 static void K(f32_to_bf16)(const float *x, uint16_t *out, long n) {

@@ -155,6 +155,8 @@ typedef struct lk_table {
   void (*axpy_f32)(float a, const float *x, float *y, long n);                  // y += a x
   long (*argmax_f32)(const float *x, long n);   // the first of equals; -1 if no entry is a number
 
+  int (*all_finite)(const float *x, long n);    // 1 if no entry is infinite or not a number
+
   // Conversions, rounding to nearest, ties to even; NaN stays NaN
   void (*f32_to_bf16)(const float *x, uint16_t *out, long n);
   void (*bf16_to_f32)(const uint16_t *x, float *out, long n);

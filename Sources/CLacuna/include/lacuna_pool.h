@@ -14,11 +14,8 @@ void lk_pool_run(long items, void (*body)(void *context, long item), void *conte
 int lk_pool_threads(void);
 void lk_pool_set_threads(int threads);
 
-// Workers that are left out at present because the system did not let them run.
-int lk_pool_withdrawn(void);
-
-// The processors that control groups allow, rounded down, at least 1: of the groups in a file like /proc/self/cgroup, mounted
-// like /sys/fs/cgroup (both versions). 0 where there is no quota.
+// The processors that control groups of either version allow, rounded down, at least 1: of the groups in a file like
+// /proc/self/cgroup, mounted like /sys/fs/cgroup. 0 where there is no quota.
 int lk_quota(const char *groups, const char *mount);
 
 #endif

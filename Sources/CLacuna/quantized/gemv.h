@@ -81,12 +81,9 @@ INLINE VF K(group_i8)(const int8_t *w, const int8_t *q) {
 #endif
 }
 
+#if LEVEL < LK_AVX512_VNNI
 // The sums of one group of 64 columns of nibbles.
 INLINE VF K(group_i4)(const uint8_t *w, const int8_t *q) {
-#if LEVEL >= LK_AVX512_VNNI
-  __m512i input = _mm512_loadu_si512(q);
-  return _mm512_cvtepi32_ps(_mm512_dpbusd_epi32(K(bias_sums)(8, input), K(unpack_biased)(w), input));
-#else
   __m256i eight = _mm256_set1_epi8(8);
   __m256i sum = _mm256_setzero_si256();
   for (int u = 0; u < 2; u++) {
@@ -99,8 +96,8 @@ INLINE VF K(group_i4)(const uint8_t *w, const int8_t *q) {
 #else
   return _mm256_cvtepi32_ps(sum);
 #endif
-#endif
 }
+#endif
 
 INLINE void K(prefetch)(const void *p) { __builtin_prefetch((const char *)p + 4096); }
 
@@ -125,6 +122,56 @@ static void K(gemv_i8)(const lk_dense *w, const lk_input *x, long r0, long r1, f
   }
 }
 
+#if LEVEL >= LK_AVX512_VNNI
+
+// Nibbles leave memory waiting for arithmetic: rows walked together share the loads of the input and the sums of its
+// bias, and the scales of 16 groups are multiplied at once. The rows come from the thirds of the range, as those of
+// bitmasks do.
+enum { K(nibble_rows) = 3 };
+
+INLINE void K(gemv_i4_rows)(
+    const lk_dense *w, const lk_input *x, const long *rows, const int count, float *results) {
+  const long groups = (w->columns + 63) / 64;
+  const uint8_t *row[K(nibble_rows)];
+  const uint16_t *scales[K(nibble_rows)];
+  UNROLLED for (int j = 0; j < count; j++) {
+    row[j] = (const uint8_t *)w->values + rows[j] * groups * 32;
+    scales[j] = (const uint16_t *)w->scales + rows[j] * groups;
+  }
+  VF sum[K(nibble_rows)] = {0};
+  for (long first = 0; first < groups; first += 16) {
+    const long n = groups - first < 16 ? groups - first : 16;
+    float scale[K(nibble_rows)][16];
+    UNROLLED for (int j = 0; j < count; j++) {
+      __builtin_prefetch(scales[j] + first + 128);
+      K(store)(scale[j], K(load_scales)(scales[j] + first, n) * K(load_part)(x->scale64 + first, n));
+    }
+    for (long g = 0; g < n; g++) {
+      const __m512i q = _mm512_loadu_si512(x->q64 + (first + g) * 64), start = K(bias_sums)(8, q);
+      UNROLLED for (int j = 0; j < count; j++) {
+        const uint8_t *nibbles = row[j] + (first + g) * 32;
+        __builtin_prefetch(nibbles + 4096);
+        sum[j] += _mm512_cvtepi32_ps(_mm512_dpbusd_epi32(start, K(unpack_biased)(nibbles), q)) * scale[j][g];
+      }
+    }
+  }
+  UNROLLED for (int j = 0; j < count; j++) results[j] = _mm512_reduce_add_ps(sum[j]);
+}
+
+static void K(gemv_i4)(const lk_dense *w, const lk_input *x, long r0, long r1, float *out) {
+  const long part = (r1 - r0) / K(nibble_rows);
+  for (long i = 0; i < part; i++) {
+    long rows[K(nibble_rows)];
+    float results[K(nibble_rows)];
+    UNROLLED for (int j = 0; j < K(nibble_rows); j++) rows[j] = r0 + j * part + i;
+    K(gemv_i4_rows)(w, x, rows, K(nibble_rows), results);
+    UNROLLED for (int j = 0; j < K(nibble_rows); j++) out[j * part + i] = results[j];
+  }
+  for (long r = r0 + K(nibble_rows) * part; r < r1; r++) K(gemv_i4_rows)(w, x, &r, 1, out + (r - r0));
+}
+
+#else
+
 static void K(gemv_i4)(const lk_dense *w, const lk_input *x, long r0, long r1, float *out) {
   long groups = (w->columns + 63) / 64;
   for (long r = r0; r < r1; r++) {
@@ -144,6 +191,8 @@ static void K(gemv_i4)(const lk_dense *w, const lk_input *x, long r0, long r1, f
     out[r - r0] = K(sum_lanes)(sum[0] + sum[1]);
   }
 }
+
+#endif
 
 // The f16 at p in every lane.
 INLINE __m256 K(splat_f16)(const void *p) {

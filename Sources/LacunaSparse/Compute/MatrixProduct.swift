@@ -3,6 +3,11 @@ import LacunaTensor
 
 /// Products with many vectors, each in the fastest of three ways: one vector at a time, sparse by panels of vectors, or
 /// densely after decoding.
+///
+/// Decoding makes zeros of the weights that sparse layouts leave out, and 0 times an infinite input is not a number: where
+/// an input is not finite, such matrices are multiplied without being decoded. What a layout leaves out thus never
+/// contributes, whatever meets it and however many vectors there are. Zeros that are stored (those of dense and masked
+/// layouts, of stored blocks, and of N:M groups with fewer than N kept entries) are multiplied as other values are.
 enum MatrixProduct {
     typealias Operand = (matrix: any WeightMatrix, y: UnsafeMutablePointer<Float>, leadingY: Int)
 
@@ -15,11 +20,21 @@ enum MatrixProduct {
         precondition(operands.allSatisfy { $0.matrix.columns == columns }, "matrices differ in their columns")
         if n <= fewVectors { return oneByOne(operands, x: x, count: n, columns: columns) }
         var sparse: [(any PanelMatrix, UnsafeMutablePointer<Float>, Int)] = []
+        // Looked for only where it matters.
+        lazy var isFinite = Kernels.best.all_finite(x, n * columns) != 0
         for (matrix, y, leadingY) in operands {
-            if let panelled = matrix as? any PanelMatrix, isSparseFaster(panelled) {
+            guard let panelled = matrix as? any PanelMatrix else {
+                decoded(matrix, x: x, count: n, into: y, leadingY: leadingY)
+                continue
+            }
+            if isSparseFaster(panelled) {
+                sparse.append((panelled, y, leadingY))
+            } else if isFinite {
+                decoded(matrix, x: x, count: n, into: y, leadingY: leadingY)
+            } else if panelled.hasPanelKernel {
                 sparse.append((panelled, y, leadingY))
             } else {
-                decoded(matrix, x: x, count: n, into: y, leadingY: leadingY)
+                oneByOne([(matrix, y, leadingY)], x: x, count: n, columns: columns)
             }
         }
         if !sparse.isEmpty { byPanels(sparse, x: x, count: n, columns: columns) }
@@ -48,7 +63,7 @@ enum MatrixProduct {
     /// tile: with small tiles that costs more than it saves that they stay in the second-level cache.
     static let decodedBytes = 4 << 20
 
-    private static func decoded(
+    static func decoded(
         _ matrix: any WeightMatrix, x: UnsafePointer<Float>, count n: Int, into y: UnsafeMutablePointer<Float>,
         leadingY: Int
     ) {
@@ -76,16 +91,17 @@ enum MatrixProduct {
 
     // MARK: Panels
 
-    /// The largest density at which the sparse kernel beats decoding and BLAS. Measured with 16 and 128 vectors on shapes
-    /// from 192 × 576 to 4096 × 4096 in f32, bf16 and int8, on a processor with AVX-512; processors with narrower vectors
-    /// lose on both sides.
+    /// The largest density at which the sparse kernel beats decoding and BLAS: the tuning's, or what was measured with 16 and
+    /// 128 vectors on shapes from 192 × 576 to 4096 × 4096 in f32, bf16 and int8, on a processor with AVX-512; processors
+    /// with narrower vectors lose on both sides.
     static func densityLimit(_ format: StorageFormat) -> Double {
+        if let key = KernelTuning.key(format), let limit = KernelTuning.current?.densityLimits[key] { return limit }
         switch format.layout {
-        case .csr: 0.75
+        case .csr: return 0.75
         // Fewer than 4 rows share what is loaded of the input.
-        case .bsr(let rows, _): rows >= 4 ? 1 : 0.5
+        case .bsr(let rows, _): return rows >= 4 ? 1 : 0.5
         // BLAS on decoded values is as fast for all types, panels are slower where values need spreading by type.
-        default: format.values == .f32 ? 0.75 : 0.65
+        default: return format.values == .f32 ? 0.75 : 0.65
         }
     }
 
@@ -96,7 +112,7 @@ enum MatrixProduct {
     /// Vectors that are brought into panels at a time.
     private static let panelledVectors = 512
 
-    private static func byPanels(
+    static func byPanels(
         _ operands: [(any PanelMatrix, UnsafeMutablePointer<Float>, Int)], x: UnsafePointer<Float>, count n: Int,
         columns: Int
     ) {

@@ -44,8 +44,8 @@ extension SparseMatrix where Scalar: SparseScalar {
     package func multiply(
         vector x: UnsafePointer<Scalar>, alpha: Scalar = 1, beta: Scalar = 0, into y: UnsafeMutablePointer<Scalar>
     ) {
-        let offsets = pattern.compressedRows.starts.pointer
-        let columns = pattern.compressedRows.columns.pointer
+        let compressed = pattern.compressedRows
+        let (offsets, columns) = (compressed.starts.pointer, compressed.columns.pointer)
         let share = Swift.max(Self.itemEntries, (count + 31) / 32)
         let items = Swift.max((count + share - 1) / share, 1)
         let direct = alpha == 1 && beta == 0

@@ -12,7 +12,7 @@ public struct PlannedMatrix: Sendable {
     /// - Throws: As ``StoragePlan/init(mask:vectors:values:costs:)`` and ``WeightStore/make(_:mask:layout:values:)``.
     public init(
         _ weight: Tensor<Float>, mask: Mask? = nil, vectors: Int = 1, values: ValueType = .f32,
-        costs: StorageCosts = .measured
+        costs: StorageCosts = .current
     ) throws {
         try WeightStore.check(weight, mask: mask, values: values)
         let mask = mask ?? Mask(nonzerosOf: weight)

@@ -4,8 +4,8 @@
 /// matrix, stored or not, and `valueNanoseconds` for every stored value. Many vectors cost `2 · values · vectors` operations
 /// at a rate between `rate16` and `rate128`, by the number of vectors, and `panelNanoseconds` for every entry of the matrix
 /// and every 64 vectors, in proportion. All numbers are for one thread.
-public struct StorageCosts: Sendable, Hashable {
-    public struct Layout: Sendable, Hashable {
+public struct StorageCosts: Sendable, Hashable, Codable {
+    public struct Layout: Sendable, Hashable, Codable {
         public var entryNanoseconds: Double
         public var valueNanoseconds: Double
         /// Operations a second on stored values with 16 vectors and with 128 or more.
@@ -64,6 +64,21 @@ public struct StorageCosts: Sendable, Hashable {
             entryNanoseconds: 0, valueNanoseconds: 0.26, rate16: 70e9, rate128: 115e9, panelNanoseconds: 0.05),
         bsr: Layout(entryNanoseconds: 0, valueNanoseconds: 0.16, rate16: 80e9, rate128: 125e9, panelNanoseconds: 0.02),
         smallBlocks: Layout(entryNanoseconds: 0, valueNanoseconds: 0.15, rate16: 46e9, rate128: 110e9))
+
+    /// Those of this machine's ``KernelTuning``, or ``measured``.
+    public static var current: StorageCosts { KernelTuning.current?.costs ?? measured }
+
+    /// Whether times that follow from the costs are numbers: everything is finite, rates above 0 and costs not below.
+    var isValid: Bool {
+        func isPositive(_ x: Double) -> Bool { x > 0 && x.isFinite }
+        return isPositive(bandwidth)
+            && [dense, bitmask, nm, csr, bsr, smallBlocks].allSatisfy { layout in
+                isPositive(layout.rate16) && isPositive(layout.rate128)
+                    && [layout.entryNanoseconds, layout.valueNanoseconds, layout.panelNanoseconds].allSatisfy {
+                        $0 >= 0 && $0.isFinite
+                    }
+            }
+    }
 
     func layout(_ layout: StorageLayout) -> Layout {
         switch layout {

@@ -48,14 +48,9 @@ public struct InputStatistics: Sendable {
             squares.withUnsafeMutableBufferPointer { squares in
                 let (sums, squares) = (sums.baseAddress!, squares.baseAddress!)
                 Parallel.forRanges(width, grain: max(64, 1 << 16 / n)) { range in
-                    for token in 0..<n {
-                        let row = x + token * width
-                        for j in range {
-                            let value = Double(row[j])
-                            sums[j] += value
-                            squares[j] += value * value
-                        }
-                    }
+                    let (first, count) = (range.lowerBound, range.count)
+                    Kernels.best.accumulate_sums(x + first, n, count, width, sums + first)
+                    Kernels.best.accumulate_squares(x + first, n, count, width, squares + first)
                 }
             }
         }

@@ -83,7 +83,6 @@ public struct CompressedBlocks<Scalar: SparseScalar>: Sendable {
             buffer: buffer)
     }
 
-    /// Calls `body` with the values, which are only valid during the call.
     public func withValues<R>(_ body: (UnsafeBufferPointer<Scalar>) throws -> R) rethrows -> R {
         try withExtendedLifetime(buffer) { try body(UnsafeBufferPointer(buffer.elements)) }
     }
@@ -119,8 +118,9 @@ public struct CompressedBlocks<Scalar: SparseScalar>: Sendable {
     }
 
     var kernel: lk_blocks {
-        lk_blocks(
-            row_start: blocks.compressedRows.starts.pointer, block_column: blocks.compressedRows.columns.pointer, values: buffer.pointer,
+        let compressed = blocks.compressedRows
+        return lk_blocks(
+            row_start: compressed.starts.pointer, block_column: compressed.columns.pointer, values: buffer.pointer,
             rows: rows, columns: columns, block_rows: blockRows, block_columns: blockColumns)
     }
 }

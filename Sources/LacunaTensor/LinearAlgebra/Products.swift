@@ -60,7 +60,6 @@ public enum LinearAlgebra {
         }
     }
 
-
     /// Adds `A Aᵀ` of row-major `a` [n, k] to the lower triangle of `c` [n, n], on the calling thread.
     public static func accumulateOuterGram<S: TensorScalar>(
         _ a: UnsafePointer<S>, leadingA: Int, rows n: Int, columns k: Int, into c: UnsafeMutablePointer<S>,

@@ -120,6 +120,89 @@ import Testing
         }
     }
 
+    /// What entry `at` of the values is worth in row r, column c.
+    private static func value(_ operands: Operands, _ type: Int, at: Int, row: Int, column: Int) -> Float {
+        switch type {
+        case 0: return operands.floats[at]
+        case 1: return BFloat16(bits: operands.halves[at]).float
+        case 2: return operands.rowScales[row] * Float(operands.bytes[at])
+        default:
+            let nibble = UInt8(bitPattern: operands.bytes[at / 2]) >> UInt8(at % 2 * 4) & 15
+            let group = row * ((operands.columns + 63) / 64) + column / 64
+            return BFloat16(bits: operands.groupScales[group]).float * Float((Int(nibble) ^ 8) - 8)
+        }
+    }
+
+    @Test(arguments: levels, shapes)
+    func decodingOfRows(level: Int32, shape: (Int, Int)) {
+        let (rows, columns) = shape
+        let operands = Operands(rows, columns)
+        let k = lk_level(level)!.pointee
+        let decoders = [k.decode_csr_f32, k.decode_csr_bf16, k.decode_csr_i8, k.decode_csr_i4]
+        for (wide, type) in [false, true].flatMap({ wide in (0..<4).map { (wide, $0) } }) {
+            operands.withValues(type) { values, scales in
+                operands.starts.withUnsafeBufferPointer { starts in
+                    operands.narrow.withUnsafeBytes { narrow in
+                        operands.wide.withUnsafeBytes { wideColumns in
+                            var w = lk_csr(
+                                row_start: starts.baseAddress,
+                                column: wide ? wideColumns.baseAddress : narrow.baseAddress, values: values,
+                                scales: scales, columns: columns, wide: wide ? 1 : 0)
+                            let out = Buffer<Float>(repeating: .nan, count: rows * columns + 1)
+                            decoders[type]!(&w, rows / 3, rows, out.pointer)
+                            var expected = [Float](repeating: 0, count: (rows - rows / 3) * columns)
+                            for r in rows / 3..<rows {
+                                for j in Int(starts[r])..<Int(starts[r + 1]) {
+                                    let c = Int(operands.wide[j])
+                                    expected[(r - rows / 3) * columns + c] =
+                                        Self.value(operands, type, at: j, row: r, column: c)
+                                }
+                            }
+                            #expect(Array(out.array[..<expected.count]) == expected && out.array.last!.isNaN)
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    @Test(arguments: levels, [(1, 1), (4, 4), (2, 8), (1, 16), (16, 16), (3, 5), (40, 16), (6, 4)])
+    func decodingOfBlocks(level: Int32, block: (Int, Int)) {
+        let k = lk_level(level)!.pointee
+        let decoders = [k.decode_bsr_f32, k.decode_bsr_bf16, k.decode_bsr_i8, k.decode_bsr_i4]
+        let size = block.0 * block.1
+        for (rows, columns) in [(block.0 * 5, block.1 * 9), (block.0 * 2 + 1, block.1 * 30 + 1)] {
+            let operands = Operands(rows, columns, blockRows: block.0, blockColumns: block.1)
+            for type in 0..<4 {
+                operands.withValues(type) { values, scales in
+                    operands.starts.withUnsafeBufferPointer { starts in
+                        operands.wide.withUnsafeBufferPointer { blocks in
+                            var w = lk_bsr(
+                                row_start: starts.baseAddress, block_column: blocks.baseAddress, values: values,
+                                scales: scales, columns: columns, block_rows: block.0, block_columns: block.1)
+                            let first = rows / 3
+                            let out = Buffer<Float>(repeating: .nan, count: (rows - first) * columns)
+                            decoders[type]!(&w, first, rows, out.pointer)
+                            var expected = [Float](repeating: 0, count: (rows - first) * columns)
+                            for r in first..<rows {
+                                for b in Int(starts[r / block.0])..<Int(starts[r / block.0 + 1]) {
+                                    for j in 0..<block.1 where Int(blocks[b]) * block.1 + j < columns {
+                                        let c = Int(blocks[b]) * block.1 + j
+                                        // The nibbles of each block start a new byte.
+                                        let start = type == 3 ? (size + 1) / 2 * 2 * b : size * b
+                                        expected[(r - first) * columns + c] = Self.value(
+                                            operands, type, at: start + r % block.0 * block.1 + j, row: r, column: c)
+                                    }
+                                }
+                            }
+                            #expect(out.array == expected, "type \(type), [\(rows), \(columns)]")
+                        }
+                    }
+                }
+            }
+        }
+    }
+
     /// The last entries of a row may be read twice: what they meet must count once, infinities too.
     @Test(arguments: levels)
     func infiniteInputsOfRows(level: Int32) {

@@ -38,7 +38,8 @@ private var reference: lk_table { lk_reference().pointee }
         for wide in [true, false] {
             var kernel = order.kernel(
                 values: UnsafeRawPointer(w.buffer.pointer),
-                column: wide ? UnsafeRawPointer(w.pattern.compressedRows.columns.pointer) : UnsafeRawPointer(narrow.pointer),
+                column: wide
+                    ? UnsafeRawPointer(w.pattern.compressedRows.columns.pointer) : UnsafeRawPointer(narrow.pointer),
                 wide: wide)
             var sizeKernel = kernel
             sizeKernel.values = UnsafeRawPointer(sizes.pointer)
@@ -114,9 +115,10 @@ private var reference: lk_table { lk_reference().pointee }
         w.withValues { values in
             for rows in [0..<cut, cut..<w.rows] {
                 table.gemv_rows(
-                    offsets, indices, values.baseAddress!, x, rows.lowerBound, rows.upperBound, a.pointer + rows.lowerBound)
+                    offsets, indices, values.baseAddress, x, rows.lowerBound, rows.upperBound,
+                    a.pointer + rows.lowerBound)
             }
-            scalar.gemv_rows(offsets, indices, values.baseAddress!, x, 0, w.rows, b.pointer)
+            scalar.gemv_rows(offsets, indices, values.baseAddress, x, 0, w.rows, b.pointer)
         }
         scalar.gemv_rows(
             offsets, indices, w.values.map(\.magnitude), x.map(\.magnitude), 0, w.rows, sizes.pointer)

@@ -144,7 +144,10 @@ import Testing
         defer { Parallel.threads = threads }
         Parallel.threads = 1
         let vector = w.multiplied(by: x.rows(0..<1).scalars)
-        let (y, dx, g) = (w.applied(toRows: x), w.transposeApplied(toRows: dy), SparseMatrix.sampled(dy.transposed(), x.transposed(), at: w.pattern))
+        let (y, dx, g) = (
+            w.applied(toRows: x), w.transposeApplied(toRows: dy),
+            SparseMatrix.sampled(dy.transposed(), x.transposed(), at: w.pattern)
+        )
         for n in [2, 3] {
             Parallel.threads = n
             #expect(w.applied(toRows: x) == y)

@@ -75,7 +75,8 @@ import Testing
             list: list.pointer, value_bytes: valueBytes)
         var m = lk_spgemm(
             a_start: a.pattern.compressedRows.starts.pointer, a_column: a.pattern.compressedRows.columns.pointer,
-            b_start: b.pattern.compressedRows.starts.pointer, b_column: b.pattern.compressedRows.columns.pointer, columns: columns)
+            b_start: b.pattern.compressedRows.starts.pointer, b_column: b.pattern.compressedRows.columns.pointer,
+            columns: columns)
         var (found, expected) = ([UInt32](repeating: 9, count: rows), [UInt32](repeating: 9, count: rows))
         table.spgemm_count(&m, operations, 0, rows, &work, &found)
         reference.spgemm_count(&m, operations, 0, rows, &work, &expected)
@@ -102,9 +103,11 @@ import Testing
         }
         a.withValues { x in
             b.withValues { y in
-                compare { $0.spgemm(&m, x.baseAddress!, y.baseAddress!, operations, 0, rows, &work, starts, $1, $2) }
+                compare { $0.spgemm(&m, x.baseAddress, y.baseAddress, operations, 0, rows, &work, starts, $1, $2) }
                 sums.pointer.update(repeating: .infinity, count: columns)
-                compare { $0.spgemm_min_plus(&m, x.baseAddress!, y.baseAddress!, operations, 0, rows, &work, starts, $1, $2) }
+                compare {
+                    $0.spgemm_min_plus(&m, x.baseAddress, y.baseAddress, operations, 0, rows, &work, starts, $1, $2)
+                }
             }
         }
         // Everything is left as it was.
@@ -161,7 +164,9 @@ import Testing
         let one = try a.multiplied(by: a)
         Parallel.threads = 3
         let three = try a.multiplied(by: a)
-        #expect(one.values == three.values && one.pattern.compressedRows.columns.array == three.pattern.compressedRows.columns.array)
+        #expect(
+            one.values == three.values
+                && one.pattern.compressedRows.columns.array == three.pattern.compressedRows.columns.array)
     }
 
     /// More columns than a dense accumulator is allowed for: hashed rows, merged pairs and a dense row in one product.
@@ -247,7 +252,8 @@ import Testing
             rows: 5, columns: 5, entries: (0..<5).map { ($0, ($0 + 1) % 5, true) }, combining: nil)
         let two = try ring.multiplied(by: ring, over: OrAnd())
         #expect(two.map { [$0.row, $0.column] } == [[0, 2], [1, 3], [2, 4], [3, 0], [4, 1]])
-        #expect(ring.multiplied(by: [true, false, false, false, true], over: OrAnd()) == [false, false, false, true, true])
+        #expect(
+            ring.multiplied(by: [true, false, false, false, true], over: OrAnd()) == [false, false, false, true, true])
         #expect(two.reduced(over: OrAnd()) && two.rowsReduced(over: OrAnd()) == [true, true, true, true, true])
 
         /// Counts paths modulo 7.

@@ -37,6 +37,24 @@ import Testing
         #expect(k.argmax_f32([3, 7, 7, 1], 4) == 1, "the first of equals")
     }
 
+    @Test(arguments: supportedLevels) func findsWhatIsNotFinite(level: Int32) {
+        let k = kernels(level)
+        #expect(k.all_finite([], 0) == 1)
+        for n in awkwardLengths {
+            // The largest and the smallest numbers are finite, and what lies beyond the end does not count.
+            var x = [Float](repeating: .greatestFiniteMagnitude, count: n) + [.nan]
+            x[n / 2] = -Float.leastNonzeroMagnitude
+            #expect(k.all_finite(x, n) == 1)
+            for special in [Float.infinity, -.infinity, .nan, -.nan] {
+                for place in Set([0, n / 2, n - 1]) {
+                    var y = x
+                    y[place] = special
+                    #expect(k.all_finite(y, n) == 0, "\(special) at \(place) of \(n)")
+                }
+            }
+        }
+    }
+
     @Test(arguments: supportedLevels) func conversionsAgreeBitForBit(level: Int32) {
         let k = kernels(level)
         var random = SeededGenerator(seed: 2, stream: UInt64(level))

@@ -34,9 +34,10 @@ final class SegmentOrder: @unchecked Sendable {
     private static let partEntries = 8
 
     convenience init(_ pattern: SparsePattern, bandColumns: Int? = nil) {
+        let compressed = pattern.compressedRows
         self.init(
-            rows: pattern.rows, columns: pattern.columns, rowOffsets: pattern.compressedRows.starts.pointer,
-            columnIndices: pattern.compressedRows.columns.pointer, bandColumns: bandColumns)
+            rows: pattern.rows, columns: pattern.columns, rowOffsets: compressed.starts.pointer,
+            columnIndices: compressed.columns.pointer, bandColumns: bandColumns)
     }
 
     /// - Parameters:
@@ -59,7 +60,11 @@ final class SegmentOrder: @unchecked Sendable {
         func bands(_ width: Int) -> Int { max((columns + width - 1) / width, 1) }
         while max(rows / limit, 1) * bands(bandColumns) > parts && (limit < 32_768 || bands(bandColumns) > 1) {
             // Sums of a block are one row's each, those of a band one column's: both stay of a size.
-            if limit < 32_768 && (limit <= bandColumns || bands(bandColumns) == 1) { limit *= 2 } else { bandColumns *= 2 }
+            if limit < 32_768 && (limit <= bandColumns || bands(bandColumns) == 1) {
+                limit *= 2
+            } else {
+                bandColumns *= 2
+            }
         }
         let rowBlocks = RowBlocks(rows: rows, rowOffsets: offsets, limit: limit)
         let starts = rowBlocks.starts.pointer

@@ -48,15 +48,14 @@ extension SparseMatrix: TrainableMatrix, PanelProducts where Scalar: SparseScala
             Parallel.forEach(order.blocks) { block in
                 for p in 0..<cut.count {
                     let (a, b) = (a + cut.offset(p, features: rows), b + cut.offset(p, features: columns))
+                    let adds: Int32 = adding || p > 0 ? 1 : 0
                     if byBands {
-                        Scalar.kernelTable.pointee.sampled_segments(
-                            kernel, block, a, b, cut[p].width, adding || p > 0 ? 1 : 0, gradient)
+                        Scalar.kernelTable.pointee.sampled_segments(kernel, block, a, b, cut[p].width, adds, gradient)
                     } else {
-                        let rows = order.rows(block: block)
-                        let compressed = pattern.compressedRows
+                        let (compressed, range) = (pattern.compressedRows, order.rows(block: block))
                         Scalar.kernelTable.pointee.sampled(
-                            compressed.starts.pointer, compressed.columns.pointer, rows.lowerBound, rows.upperBound, a,
-                            b, cut[p].width, adding || p > 0 ? 1 : 0, gradient)
+                            compressed.starts.pointer, compressed.columns.pointer, range.lowerBound, range.upperBound,
+                            a, b, cut[p].width, adds, gradient)
                     }
                 }
             }
