@@ -31,6 +31,16 @@ public struct Mask: Equatable, Sendable {
         }
     }
 
+    /// A mask whose bits `fill` sets, in words of 64 that begin as 0, a row every `wordsPerRow`: for loops that are too hot
+    /// for anything else. Bits beyond the last column must stay 0.
+    init(rows: Int, columns: Int, words fill: (_ words: UnsafeMutablePointer<UInt64>, _ wordsPerRow: Int) -> Void) {
+        self.init(rows: rows, columns: columns)
+        let wordsPerRow = wordsPerRow
+        words.withUnsafeMutableBufferPointer { words in
+            if let words = words.baseAddress, rows > 0 { fill(words, wordsPerRow) }
+        }
+    }
+
     /// A mask of `rows` × `columns` booleans in row-major order, true for kept.
     public init(rows: Int, columns: Int, _ kept: some RandomAccessCollection<Bool>) {
         precondition(kept.count == rows * columns, "\(kept.count) booleans for \(rows) x \(columns)")

@@ -12,18 +12,21 @@ public final class NMMatrix: WeightMatrix, PanelMatrix {
     public let rows: Int
     public let columns: Int
     public let format: StorageFormat
+    /// The largest M that is stored: that of patterns.
+    public static let maximumGroup = Pattern.maximumGroup
+
     public let n: Int
     public let m: Int
     private let storage: BitmaskStorage
 
     /// Keeps the entries of `weight` [rows, columns] that are in `mask`, rounded to `values`.
-    /// - Throws: `LacunaError.invalidArgument` unless 1 <= n <= m <= 16 and no group of the mask keeps more than `n`;
+    /// - Throws: `LacunaError.invalidArgument` unless 1 <= n <= m <= ``maximumGroup`` and no group of the mask keeps more than `n`;
     ///   otherwise as ``BitmaskMatrix/init(_:mask:values:)``.
     public init(_ weight: Tensor<Float>, mask: Mask, n: Int, m: Int, values: ValueType) throws {
         try WeightStore.check(weight, mask: mask, values: values)
-        guard n >= 1 && n <= m && m <= 16 else {
+        guard n >= 1 && n <= m && m <= Self.maximumGroup else {
             throw LacunaError.invalidArgument(
-                "pattern", reason: "\(n):\(m) is not an N:M pattern with 1 <= N <= M <= 16")
+                "pattern", reason: "\(n):\(m) is not an N:M pattern with 1 <= N <= M <= \(Self.maximumGroup)")
         }
         self.n = n
         self.m = m
