@@ -15,7 +15,7 @@ import Testing
         let configuration = DecoderConfiguration(
             vocabularySize: 40, hiddenSize: 32, intermediateSizes: [48, 64, 48], headCount: 4, keyValueHeadCount: 2,
             headSize: 8, maximumPositions: 64, tiedEmbeddings: true)
-        func matrix(_ shape: [Int]) throws -> any WeightMatrix {
+        func matrix(_ shape: [Int]) throws -> any StoredMatrix {
             let weight = Tensor<Float>(
                 normal: shape, standardDeviation: 1 / Float(shape[1]).squareRoot(), using: &generator)
             return try WeightStore.make(weight, layout: .dense, values: .f32)

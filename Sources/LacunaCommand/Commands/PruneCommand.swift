@@ -99,13 +99,8 @@ struct LayoutArgument: ExpressibleByArgument {
     let layout: StorageLayout
 
     init?(argument: String) {
-        if argument == "dense" {
-            layout = .dense
-        } else if let format = StorageFormat(description: "\(argument)-f32") {
-            layout = format.layout
-        } else {
-            return nil
-        }
+        guard let layout = StorageLayout(argument) else { return nil }
+        self.layout = layout
     }
 }
 

@@ -15,25 +15,17 @@ public struct PrunedStorage: Sendable, Hashable {
 
     /// Whether the layout can hold what the pattern keeps, to be asked before anything is pruned.
     ///
-    /// - Throws: ``LacunaError/invalidArgument(_:reason:)`` for n:m that is not that of the pattern.
+    /// - Throws: ``LacunaError/invalidArgument(_:reason:)`` for a layout made for another pattern.
     func requireRoom(for pattern: Pattern) throws {
-        guard case .nm(let n, let m) = layout else { return }
-        guard let group = pattern.group, group.axis == .input, pattern.unit == .entry, group.m == m, group.n <= n else {
-            throw LacunaError.invalidArgument(
-                "layout", reason: "\(n):\(m) does not hold every mask of the pattern \(pattern)")
-        }
+        guard let layout, !layout.base.holds(pattern) else { return }
+        throw LacunaError.invalidArgument(
+            "layout", reason: "\(layout) does not hold every mask of the pattern \(pattern)")
     }
 
     /// The layout of a matrix under `mask`.
     func layout(for pattern: Pattern, _ mask: Mask) -> StorageLayout {
         if let layout { return layout }
         if mask.keptCount == mask.rows * mask.columns { return .dense }
-        switch (pattern.unit, pattern.competition) {
-        case (.entry, .every(let m, .input)) where m <= NMMatrix.maximumGroup:
-            // Layers of a pattern any:m differ in their n.
-            return .nm(n: pattern.keep ?? max(mask.largestGroup(m, along: .input), 1), m: m)
-        case (.block(let rows, let columns), _): return .bsr(rows: rows, columns: columns)
-        default: return .bitmask
-        }
+        return StoreLayouts.suiting(pattern, mask)
     }
 }

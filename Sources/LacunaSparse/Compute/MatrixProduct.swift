@@ -4,7 +4,7 @@ import LacunaTensor
 /// Products with many vectors, each in the fastest of three ways: one vector at a time, sparse by panels of vectors, or
 /// densely after decoding.
 enum MatrixProduct {
-    typealias Operand = (matrix: any WeightMatrix, y: UnsafeMutablePointer<Float>, leadingY: Int)
+    typealias Operand = (matrix: any StoredMatrix, y: UnsafeMutablePointer<Float>, leadingY: Int)
 
     /// Up to this many vectors are multiplied one at a time, a range of rows after the other: the stored bytes are read
     /// from memory once.
@@ -49,7 +49,7 @@ enum MatrixProduct {
     static let decodedBytes = 4 << 20
 
     private static func decoded(
-        _ matrix: any WeightMatrix, x: UnsafePointer<Float>, count n: Int, into y: UnsafeMutablePointer<Float>,
+        _ matrix: any StoredMatrix, x: UnsafePointer<Float>, count n: Int, into y: UnsafeMutablePointer<Float>,
         leadingY: Int
     ) {
         let columns = matrix.columns
@@ -57,7 +57,7 @@ enum MatrixProduct {
             for t in 0..<n { (y + t * leadingY).update(repeating: 0, count: matrix.rows) }
             return
         }
-        if let floats = (matrix as? DenseMatrix)?.floats ?? (matrix as? MaskedMatrix)?.floats {
+        if let floats = (matrix as? any DenseFloats)?.floats {
             return LinearAlgebra.parallelGemm(
                 m: n, n: matrix.rows, k: columns, x, leadingA: columns, floats, leadingB: columns, transposedB: true,
                 into: y, leadingC: leadingY)
@@ -76,21 +76,9 @@ enum MatrixProduct {
 
     // MARK: Panels
 
-    /// The largest density at which the sparse kernel beats decoding and BLAS. Measured with 16 and 128 vectors on shapes
-    /// from 192 × 576 to 4096 × 4096 in f32, bf16 and int8, on a processor with AVX-512; processors with narrower vectors
-    /// lose on both sides.
-    static func densityLimit(_ format: StorageFormat) -> Double {
-        switch format.layout {
-        case .csr: 0.75
-        // Fewer than 4 rows share what is loaded of the input.
-        case .bsr(let rows, _): rows >= 4 ? 1 : 0.5
-        // BLAS on decoded values is as fast for all types, panels are slower where values need spreading by type.
-        default: format.values == .f32 ? 0.75 : 0.65
-        }
-    }
-
+    /// Whether the sparse kernel beats decoding and BLAS: a question of the density.
     static func isSparseFaster(_ matrix: any PanelMatrix) -> Bool {
-        matrix.hasPanelKernel && 1 - matrix.sparsity <= densityLimit(matrix.format)
+        matrix.hasPanelKernel && 1 - matrix.sparsity <= matrix.format.layout.base.densityLimit(matrix.format.values)
     }
 
     /// Vectors that are brought into panels at a time.
@@ -113,7 +101,9 @@ enum MatrixProduct {
                     for p in 0..<plan.panels {
                         let (t, used, width) = plan.panel(p)
                         matrix.multiply(
-                            panel: panels + plan.offset(p), width: width, block: block, rows: rows, into: tile)
+                            panel: InputPanel(columns: columns, width: width, pointer: panels + plan.offset(p)),
+                            block: block, rows: rows,
+                            into: OutputPanel(rows: rows.count, width: width, pointer: tile))
                         Kernels.best.unpack_panel(
                             tile, width, rows.count, used, start + t * leadingY + rows.lowerBound, leadingY)
                     }
