@@ -63,7 +63,7 @@ struct FitData {
         case "mtx":
             let file = try MatrixMarketFile(contentsOf: path)
             switch file.content {
-            case .sparse(let columns): data = FitData(design: try sparse(columns), features: [])
+            case .sparse(let matrix): data = FitData(design: SparseDesign(matrix), features: [])
             case .dense(let values):
                 data = FitData(design: DenseDesign(columnMajor: values, rows: file.rows), features: [])
             }
@@ -71,12 +71,13 @@ struct FitData {
         case "npy":
             data = try mapped(path, target: target) ?? array(try NumPyArray(contentsOf: path), path, target: target)
         case "npz":
-            let arrays = try NumPyArchive(contentsOf: path).arrays
-            guard let matrix = arrays["X"] ?? arrays["x"] ?? (arrays.count == 1 ? arrays.values.first : nil) else {
+            let archive = try NumPyArchive(contentsOf: path)
+            let name = archive.names.count == 1 ? archive.names[0] : "X"
+            guard let matrix = try archive.array(name) ?? archive.array("x") else {
                 throw LacunaError.malformed(
-                    file: path, location: "arrays", reason: "there is no array 'X' among \(arrays.keys.sorted())")
+                    file: path, location: "arrays", reason: "there is no array 'X' among \(archive.names)")
             }
-            if let target, let y = arrays[target] {
+            if let target, let y = try archive.array(target) {
                 data = FitData(
                     design: DenseDesign(columnMajor: matrix.columnMajor, rows: matrix.rows), features: [],
                     target: y.columnMajor)
@@ -108,12 +109,10 @@ struct FitData {
         return data
     }
 
-    private static func sparse(_ file: SparseColumns, columns: Int? = nil) throws -> SparseDesign {
+    private static func sparse(_ file: SparseMatrix<Double>, columns: Int? = nil) throws -> SparseDesign {
         // A file to predict may lack the last features altogether.
         let extra = max(0, (columns ?? 0) - file.columns)
-        return try SparseDesign(
-            rows: file.rows, start: file.start + [Int](repeating: file.values.count, count: extra), index: file.index,
-            values: file.values)
+        return SparseDesign(try .stackedHorizontally([file, SparseMatrix(zeros: file.rows, extra)]))
     }
 
     /// Columns of doubles stay on disk; nil where the file or the choice of the target does not allow it.
@@ -267,7 +266,7 @@ private struct CSVFeatures {
             }
         }
         var data = FitData(design: DenseDesign(columnMajor: values, rows: kept.count), features: features)
-        if features.isEmpty { data.design = try SparseDesign(rows: kept.count, columns: 0, entries: []) }
+        if features.isEmpty { data.design = SparseDesign(SparseMatrix(zeros: kept.count, 0)) }
         if let target {
             switch target.values {
             case .numbers(let numbers): data.target = kept.map { numbers[$0] }

@@ -5,8 +5,7 @@ import LacunaTensor
 extension Mask {
     /// Calls `body` with pieces of rows, on the thread pool if there is work for more than one.
     fileprivate func spreadOverRows(_ body: (_ row: Int, _ words: UnsafePointer<UInt64>) -> Void) {
-        words.withUnsafeBufferPointer { words in
-            guard let words = words.baseAddress else { return }
+        withWords { words, wordsPerRow in
             spreadRows(rows, columns) { first, count in
                 for r in first..<first + count { body(r, words + r * wordsPerRow) }
             }

@@ -113,6 +113,21 @@ public struct DenseRows: RowSource {
     }
 }
 
+extension SparseMatrix: RowSource where Scalar == Float {
+    public func count(row: Int) -> Int { pattern.entries(row: row).count }
+
+    public func withRow(
+        _ row: Int, _ body: (_ columns: UnsafeBufferPointer<UInt32>, _ values: UnsafeBufferPointer<Float>) -> Void
+    ) {
+        let entries = pattern.entries(row: row)
+        pattern.withCompressedRows { _, columns in
+            body(
+                UnsafeBufferPointer(rebasing: columns[entries]),
+                UnsafeBufferPointer(rebasing: buffer.elements[entries]))
+        }
+    }
+}
+
 extension Mask {
     /// The entries of a matrix.
     ///

@@ -125,19 +125,3 @@ extension ValueType {
     /// Whether values are rounded to integers with a scale.
     var isInteger: Bool { self == .int8 || self == .int4 }
 }
-
-extension Mask {
-    /// Calls `body` with each kept column of a row, in ascending order.
-    @inline(__always)
-    func forEachKept(row: Int, _ body: (Int) -> Void) {
-        words.withUnsafeBufferPointer { words in
-            for i in 0..<wordsPerRow {
-                var bits = words[row * wordsPerRow + i]
-                while bits != 0 {
-                    body(i * 64 + bits.trailingZeroBitCount)
-                    bits &= bits - 1
-                }
-            }
-        }
-    }
-}

@@ -54,7 +54,7 @@ import Testing
         let mask = try mask(.unstructured(.layer), 0.95)
         let stored = try PlannedMatrix(weight, mask: mask, vectors: 64)
         #expect(stored.matrix.format.layout == stored.plan.best.layout)
-        #expect(stored.matrix.densified() == (try CompressedRows(weight, mask: mask)).densified())
+        #expect(stored.matrix.densified() == (try SparseMatrix(weight, at: mask)).densified())
         #expect(throws: LacunaError.self) { try PlannedMatrix(Tensor<Float>(zeros: [3])) }
     }
 

@@ -113,6 +113,18 @@ import Testing
         }
     }
 
+    /// A sparse matrix is stored as the dense one with its pattern is.
+    @Test(arguments: StoreCases.layouts, ValueType.allCases)
+    func sparseMatricesAreRows(layout: StorageLayout, values: ValueType) throws {
+        let square = StoreCases.Square(layout: layout, values: values, rows: 17, columns: 70)
+        let (weight, mask) = StoreCases.make(square)
+        let dense = mask.applied(to: weight)
+        let sparse = try SparseMatrix(mask, values: mask.rowwise(dense))
+        let stored = try WeightStore.make(sparse, layout: layout, values: values)
+        let expected = try WeightStore.make(weight, mask: mask, layout: layout, values: values)
+        #expect(stored.densified() == expected.densified() && stored.byteCount == expected.byteCount)
+    }
+
     @Test(arguments: StoreCases.layouts) func badRowsAreRefused(layout: StorageLayout) {
         for source in [
             Wide(columns: 50_000, breaks: 3), Wide(columns: 50_000, breaks: 7, lies: true), Wide(columns: 49_000),
@@ -156,5 +168,12 @@ import Testing
         if !exact.contains(where: { layout.description.hasPrefix($0) }) && !layout.description.contains(":") {
             #expect(stored.keptEntries.keptCount == (layout == .dense ? 33 * 64 : mask.keptCount))
         }
+    }
+}
+
+extension Mask {
+    /// The kept entries of a matrix, row by row.
+    fileprivate func rowwise(_ matrix: Tensor<Float>) -> [Float] {
+        (0..<rows).flatMap { r in keptColumns(row: r).map { matrix[r, $0] } }
     }
 }
