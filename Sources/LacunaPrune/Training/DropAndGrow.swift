@@ -27,7 +27,7 @@ public final class DropAndGrow: TrainingMethod {
     public struct Settings: Sendable {
         public var budget: any SparsityBudget
         public var layers = LayerChoice.all
-        public var storage = SparseStorage.masked
+        public var storage = StorageLayout.masked
         public var drop = Drop.magnitude
         public var growth = Growth.gradient
         /// Steps between updates.

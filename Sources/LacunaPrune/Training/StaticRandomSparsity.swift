@@ -15,16 +15,16 @@ import LacunaTensor
 public final class StaticRandomSparsity: TrainingMethod {
     public let budget: any SparsityBudget
     public let layers: LayerChoice
-    public let storage: SparseStorage
+    public let storage: StorageLayout
     /// Whether kept weights are multiplied by `1/√density` at the start.
     public let rescalesWeights: Bool
 
     /// - Throws: `LacunaError.invalidArgument` for storage that cannot hold single entries.
     public init(
-        budget: any SparsityBudget, layers: LayerChoice = .all, storage: SparseStorage = .masked,
+        budget: any SparsityBudget, layers: LayerChoice = .all, storage: StorageLayout = .masked,
         rescalesWeights: Bool = true
     ) throws {
-        if case .blocks = storage {
+        if storage.base is BSRLayout {
             throw LacunaError.invalidArgument("storage", reason: "random masks keep single entries, not blocks")
         }
         self.budget = budget
@@ -51,7 +51,7 @@ public final class StaticRandomSparsity: TrainingMethod {
 
     /// Gives each chosen layer of a model a random mask. Convolutions are described to the budget by their kernels.
     static func install(
-        _ budget: any SparsityBudget, on model: any Module, _ choice: LayerChoice, _ storage: SparseStorage,
+        _ budget: any SparsityBudget, on model: any Module, _ choice: LayerChoice, _ storage: StorageLayout,
         rescalesWeights: Bool, using generator: inout SeededGenerator
     ) throws {
         let layers = try choice.layers(of: model)

@@ -21,7 +21,7 @@ public final class BSRMatrix: StoredMatrix, PanelMatrix, @unchecked Sendable {
     private let kernel: lk_bsr
     private let gemv: Gemv
     private let decoder: Decoder
-    private let panel: Panel?
+    private let panel: Panel
 
     typealias Gemv =
         @convention(c) (
@@ -70,7 +70,7 @@ public final class BSRMatrix: StoredMatrix, PanelMatrix, @unchecked Sendable {
         case .f32: (gemv, decoder, panel) = (k.gemv_bsr_f32, k.decode_bsr_f32, k.panel_bsr_f32)
         case .bf16: (gemv, decoder, panel) = (k.gemv_bsr_bf16, k.decode_bsr_bf16, k.panel_bsr_bf16)
         case .int8: (gemv, decoder, panel) = (k.gemv_bsr_i8, k.decode_bsr_i8, k.panel_bsr_i8)
-        case .int4: (gemv, decoder, panel) = (k.gemv_bsr_i4, k.decode_bsr_i4, nil)
+        case .int4: (gemv, decoder, panel) = (k.gemv_bsr_i4, k.decode_bsr_i4, k.panel_bsr_f32)
         }
         // Rows of a block may share a byte of nibbles.
         try values.fill(from: source, serially: type == .int4) { r, entries in
@@ -118,12 +118,55 @@ public final class BSRMatrix: StoredMatrix, PanelMatrix, @unchecked Sendable {
         withUnsafePointer(to: kernel) { decoder($0, rows.lowerBound, rows.upperBound, output) }
     }
 
-    public var hasPanelKernel: Bool { panel != nil }
+    public var hasPanelKernel: Bool { true }
 
     public func multiply(panel x: InputPanel, block: Int, rows: Range<Int>, into tile: OutputPanel) {
         requireRows(rows)
-        withUnsafePointer(to: kernel) {
-            panel!($0, x.pointer, x.width, rows.lowerBound, rows.upperBound, tile.pointer)
+        var own = kernel
+        if format.values == .int4 {
+            let first = Int(rowStart.pointer[rows.lowerBound / blockRows])
+            // Kernels count values from the first of the matrix.
+            own.values = UnsafeRawPointer(expanded(rows) - first * blockRows * blockColumns)
+            own.scales = nil
         }
+        withUnsafePointer(to: own) {
+            panel($0, x.pointer, x.width, rows.lowerBound, rows.upperBound, tile.pointer)
+        }
+    }
+
+    /// The int4 values of the blocks of some rows as floats: a value meets many vectors, so that spreading it out costs
+    /// little.
+    private func expanded(_ rows: Range<Int>) -> UnsafeMutablePointer<Float> {
+        let (height, width) = (blockRows, blockColumns)
+        let bands = rows.lowerBound / height..<(rows.upperBound + height - 1) / height
+        let first = Int(rowStart.pointer[bands.lowerBound])
+        let size = height * width
+        let floats = Scratch.current.expanded(count: (Int(rowStart.pointer[bands.upperBound]) - first) * size)
+        for band in bands {
+            for b in Int(rowStart.pointer[band])..<Int(rowStart.pointer[band + 1]) {
+                let left = Int(blockColumn.pointer[b]) * width
+                let right = min(left + width, columns)
+                for i in 0..<height {
+                    let target = floats + (b - first) * size + i * width
+                    // What reaches beyond the matrix is 0, and has no scale.
+                    (target + right - left).update(repeating: 0, count: width - (right - left))
+                    guard band * height + i < self.rows else {
+                        target.update(repeating: 0, count: width)
+                        continue
+                    }
+                    let slot = b * ((size + 1) / 2 * 2) + i * width
+                    var start = left
+                    while start < right {
+                        let group = start / Quantization.int4Group
+                        let end = min(right, (group + 1) * Quantization.int4Group)
+                        values.expand(
+                            slots: slot + start - left..<slot + end - left, row: band * height + i, group: group,
+                            into: target + start - left)
+                        start = end
+                    }
+                }
+            }
+        }
+        return floats
     }
 }

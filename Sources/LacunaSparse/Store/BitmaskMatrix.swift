@@ -19,7 +19,7 @@ public final class BitmaskMatrix: StoredMatrix, PanelMatrix, @unchecked Sendable
     private let kernel: lk_bitmask
     private let gemv: Gemv
     private let decoder: Decoder
-    private let panel: Panel?
+    private let panel: Panel
 
     typealias Gemv =
         @convention(c) (
@@ -104,7 +104,7 @@ public final class BitmaskMatrix: StoredMatrix, PanelMatrix, @unchecked Sendable
             (gemv, decoder, panel) = (k.gemv_bitmask_i8, k.decode_bitmask_i8, k.panel_bitmask_i8)
             inputEncoding = .int8Groups64
         case .int4:
-            (gemv, decoder, panel) = (k.gemv_bitmask_i4, k.decode_bitmask_i4, nil)
+            (gemv, decoder, panel) = (k.gemv_bitmask_i4, k.decode_bitmask_i4, k.panel_bitmask_f32)
             inputEncoding = .int8Groups64
         }
         try values.fill(from: source) { row, entries in
@@ -159,12 +159,45 @@ public final class BitmaskMatrix: StoredMatrix, PanelMatrix, @unchecked Sendable
         withUnsafePointer(to: kernel) { decoder($0, rows.lowerBound, rows.upperBound, output) }
     }
 
-    public var hasPanelKernel: Bool { panel != nil }
+    public var hasPanelKernel: Bool { true }
 
     public func multiply(panel x: InputPanel, block: Int, rows: Range<Int>, into tile: OutputPanel) {
         requireRows(rows)
-        withUnsafePointer(to: kernel) {
-            panel!($0, x.pointer, x.width, rows.lowerBound, rows.upperBound, tile.pointer)
+        func run(_ kernel: lk_bitmask) {
+            withUnsafePointer(to: kernel) {
+                panel($0, x.pointer, x.width, rows.lowerBound, rows.upperBound, tile.pointer)
+            }
+        }
+        if format.values == .int4 { withExpanded(rows, run) } else { run(kernel) }
+    }
+
+    /// Calls `body` with a matrix whose `rows` hold the values of this one as floats: a value meets many vectors, so that
+    /// spreading it out beforehand costs little.
+    private func withExpanded(_ rows: Range<Int>, _ body: (lk_bitmask) -> Void) {
+        let wordsPerRow = (columns + 63) / 64
+        var count = 0
+        for i in rows.lowerBound * wordsPerRow..<rows.upperBound * wordsPerRow {
+            count += words.pointer[i].nonzeroBitCount
+        }
+        let floats = Scratch.current.expanded(count: count)
+        withUnsafeTemporaryAllocation(of: UInt32.self, capacity: rows.count + 1) { starts in
+            var next = 0
+            for r in rows {
+                starts[r - rows.lowerBound] = UInt32(next)
+                // Offsets count bytes; every word of bits starts one.
+                var slot = 2 * (kernel.row_start.map { Int($0[r]) } ?? r * kernel.row_stride)
+                for word in 0..<wordsPerRow {
+                    let n = words.pointer[r * wordsPerRow + word].nonzeroBitCount
+                    values.expand(slots: slot..<slot + n, row: r, group: word, into: floats + next)
+                    slot += (n + 1) / 2 * 2
+                    next += n
+                }
+            }
+            body(
+                lk_bitmask(
+                    mask: words.pointer, values: UnsafeRawPointer(floats), scales: nil,
+                    row_start: UnsafePointer(starts.baseAddress! - rows.lowerBound), row_stride: 0, columns: columns,
+                    word_values: 0))
         }
     }
 }

@@ -18,8 +18,8 @@ public final class CSRMatrix: StoredMatrix, PanelMatrix, UnevenRows, @unchecked 
     private let kernel: lk_csr
     private let gemv: Gemv
     private let decoder: Decoder
-    private let panel: Panel?
-    private let rowPanel: RowPanel?
+    private let panel: Panel
+    private let rowPanel: RowPanel
     private let lazySegments = Lazily<SegmentOrder>()
     private let lazyNarrowSegments = Lazily<SegmentOrder>()
     private let lazyRowBlocks = Lazily<RowBlocks>()
@@ -81,7 +81,7 @@ public final class CSRMatrix: StoredMatrix, PanelMatrix, UnevenRows, @unchecked 
         case .f32: (panel, rowPanel) = (k.product_segments_f32, k.product_rows_f32)
         case .bf16: (panel, rowPanel) = (k.product_segments_bf16, k.product_rows_bf16)
         case .int8: (panel, rowPanel) = (k.product_segments_i8, k.product_rows_i8)
-        case .int4: (panel, rowPanel) = (nil, nil)
+        case .int4: (panel, rowPanel) = (k.product_segments_f32, k.product_rows_f32)
         }
         // Neighbouring rows may share a byte of nibbles.
         try values.fill(from: source, serially: type == .int4) { r, entries in
@@ -103,7 +103,7 @@ public final class CSRMatrix: StoredMatrix, PanelMatrix, UnevenRows, @unchecked 
         withUnsafePointer(to: kernel) { decoder($0, rows.lowerBound, rows.upperBound, output) }
     }
 
-    public var hasPanelKernel: Bool { panel != nil }
+    public var hasPanelKernel: Bool { true }
     var rowOffsets: UnsafePointer<UInt32> { UnsafePointer(rowStart.pointer) }
 
     /// The order in which products with panels of `width` vectors visit the values.
@@ -136,19 +136,55 @@ public final class CSRMatrix: StoredMatrix, PanelMatrix, UnevenRows, @unchecked 
 
     public func multiply(panel: InputPanel, block: Int, rows: Range<Int>, into output: OutputPanel) {
         requireRows(rows)
-        let (x, width, tile) = (panel.pointer, panel.width, output.pointer)
+        if format.values == .int4 {
+            // Kernels count values from the first of the matrix.
+            let floats = expanded(rows) - Int(rowStart.pointer[rows.lowerBound])
+            multiply(panel, block, rows, output, values: UnsafeRawPointer(floats), scales: nil)
+        } else {
+            multiply(panel, block, rows, output, values: kernel.values, scales: kernel.scales)
+        }
+    }
+
+    private func multiply(
+        _ input: InputPanel, _ block: Int, _ rows: Range<Int>, _ output: OutputPanel, values: UnsafeRawPointer,
+        scales: UnsafeRawPointer?
+    ) {
+        let (x, width, tile) = (input.pointer, input.width, output.pointer)
         if walksRows(width: width) {
-            return withUnsafePointer(to: kernel) { rowPanel!($0, x, rows.lowerBound, rows.upperBound, tile) }
+            var own = kernel
+            (own.values, own.scales) = (values, scales)
+            return withUnsafePointer(to: own) { rowPanel($0, x, rows.lowerBound, rows.upperBound, tile) }
         }
         let order = segments(width: width)
         tile.update(repeating: 0, count: rows.count * width)
-        withUnsafePointer(
-            to: order.kernel(values: kernel.values, column: kernel.column, wide: kernel.wide == 1)
-        ) { self.panel!($0, block, x, width, tile) }
-        guard let scales = kernel.scales?.assumingMemoryBound(to: Float.self) else { return }
+        withUnsafePointer(to: order.kernel(values: values, column: kernel.column, wide: kernel.wide == 1)) {
+            panel($0, block, x, width, tile)
+        }
+        guard let scales = scales?.assumingMemoryBound(to: Float.self) else { return }
         for r in rows {
             let sums = tile + (r - rows.lowerBound) * width
             Kernels.best.combine_f32(scales[r], sums, 0, sums, width)
         }
+    }
+
+    /// The int4 values of some rows as floats: a value meets many vectors, so that spreading it out costs little.
+    private func expanded(_ rows: Range<Int>) -> UnsafeMutablePointer<Float> {
+        let first = Int(rowStart.pointer[rows.lowerBound])
+        let floats = Scratch.current.expanded(count: Int(rowStart.pointer[rows.upperBound]) - first)
+        func group(_ j: Int) -> Int {
+            Int(kernel.wide == 1 ? wide.pointer[j] : UInt32(narrow.pointer[j])) / Quantization.int4Group
+        }
+        for r in rows {
+            var start = Int(rowStart.pointer[r])
+            let rowEnd = Int(rowStart.pointer[r + 1])
+            while start < rowEnd {
+                let shared = group(start)
+                var end = start + 1
+                while end < rowEnd && group(end) == shared { end += 1 }
+                values.expand(slots: start..<end, row: r, group: shared, into: floats + start - first)
+                start = end
+            }
+        }
+        return floats
     }
 }

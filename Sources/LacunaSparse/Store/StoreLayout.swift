@@ -82,7 +82,14 @@ extension StoreLayout {
     public func holds(_ pattern: Pattern) -> Bool { true }
     public static func candidates(for mask: Mask) -> [Self] { [] }
     public var costKey: String { name }
-    public func densityLimit(_ values: ValueType) -> Double { values == .f32 ? 0.75 : 0.65 }
+    public func densityLimit(_ values: ValueType) -> Double {
+        switch values {
+        case .f32: 0.75
+        case .bf16, .int8: 0.65
+        // Values are spread out before they are multiplied.
+        case .int4: 0.5
+        }
+    }
     public static var opaqueTensor: String? { nil }
     public func columns(bytesPerRow: Int) -> Int? { nil }
     public func make(bytes: UnsafeRawBufferPointer, rows: Int, columns: Int) throws -> any StoredMatrix {

@@ -3,7 +3,7 @@ import LacunaTensor
 /// A stored matrix `A` [rows, columns] (of a linear layer: outputs × inputs) and its products.
 ///
 /// Every store conforms. Products read only what is stored. The safe ones take and return arrays and tensors
-/// (``multiplied(by:)-6w3te``, ``applied(toRows:)``); the others write where they are told. `multiply` and `decode` are serial
+/// (`multiplied(by:)`, ``applied(toRows:)``); the others write where they are told. `multiply` and `decode` are serial
 /// and may be called from several threads at once on different rows; use ``Product`` for whole products on the thread pool.
 public protocol StoredMatrix: Sendable {
     /// Outputs.

@@ -12,7 +12,8 @@ final class StoredValues: @unchecked Sendable {
     let rowScales: Buffer<Float>
     /// int4: bf16, one for every 64 columns of each row.
     let groupScales: Buffer<UInt16>
-    private let groups: Int
+    /// int4: groups of 64 columns in a row.
+    let groups: Int
 
     init(_ type: ValueType, slots: Int, rows: Int, columns: Int) {
         self.type = type

@@ -38,7 +38,7 @@ func network(_ widths: [Int] = [20, 24, 16, 2], seed: UInt64 = 1) -> MLP {
 }
 
 @Suite struct TrainingMethodTests {
-    @Test(arguments: [SparseStorage.masked, .csr]) func staticMasksNeverChange(storage: SparseStorage) throws {
+    @Test(arguments: [StorageLayout.masked, .csr]) func staticMasksNeverChange(storage: StorageLayout) throws {
         let model = network()
         var first: [Mask] = []
         let method = try StaticRandomSparsity(budget: ErdosRenyiBudget(0.7), storage: storage)
@@ -54,7 +54,7 @@ func network(_ widths: [Int] = [20, 24, 16, 2], seed: UInt64 = 1) -> MLP {
     /// Masked and stored training take the same steps.
     @Test func maskedAndStoredTrainingAgree() throws {
         var results: [[Tensor<Float>]] = []
-        for storage in [SparseStorage.masked, .csr] {
+        for storage in [StorageLayout.masked, .csr] {
             let model = network()
             try train(model, hooks: [StaticRandomSparsity(budget: UniformBudget(0.6), storage: storage)], steps: 40)
             results.append(model.layers.map { $0.weight.densified() })
@@ -88,8 +88,8 @@ func network(_ widths: [Int] = [20, 24, 16, 2], seed: UInt64 = 1) -> MLP {
         #expect(sparse.layers.map { $0.weight.densified() } == dense.layers.map { $0.weight.densified() })
     }
 
-    @Test(arguments: DropAndGrow.Growth.allCases, [SparseStorage.masked, .csr])
-    func exchangesKeepTheCount(growth: DropAndGrow.Growth, storage: SparseStorage) throws {
+    @Test(arguments: DropAndGrow.Growth.allCases, [StorageLayout.masked, .csr])
+    func exchangesKeepTheCount(growth: DropAndGrow.Growth, storage: StorageLayout) throws {
         let model = network()
         var settings = DropAndGrow.Settings(budget: UniformBudget(0.8), growth: growth)
         (settings.storage, settings.interval, settings.fraction) = (storage, 5, 0.4)
@@ -166,7 +166,7 @@ func network(_ widths: [Int] = [20, 24, 16, 2], seed: UInt64 = 1) -> MLP {
         #expect(throws: LacunaError.self) { try SRSTE(pattern: .nm(n: 2, m: 4), decay: -1) }
         #expect(throws: LacunaError.self) { try SLTrain(rank: -1) }
         #expect(throws: LacunaError.self) {
-            try StaticRandomSparsity(budget: UniformBudget(0.5), storage: .blocks(rows: 2, columns: 2))
+            try StaticRandomSparsity(budget: UniformBudget(0.5), storage: .bsr(rows: 2, columns: 2))
         }
         #expect(throws: LacunaError.self) {
             try train(network(), hooks: [SRSTE(pattern: .nm(n: 2, m: 4), layers: .named(["nothing"]))], steps: 1)

@@ -46,8 +46,8 @@ public enum TrainingMethods {
         }
     }
 
-    private static func storage(_ options: any MethodOptions) throws -> SparseStorage {
-        try SparseStorage(options.text("storage") ?? "csr")
+    private static func storage(_ options: any MethodOptions) throws -> StorageLayout {
+        try .trainable(options.text("storage") ?? "csr")
     }
 
     private static func pattern(_ options: any MethodOptions) throws -> Pattern {
