@@ -137,9 +137,15 @@ public final class SparseCheckpoint: Sendable {
     ///   their type would change the weights: name a type in `values` then.
     public func matrix(_ name: String, values: ValueType? = nil) throws -> any StoredMatrix {
         let format = try format(of: name)
-        if values == nil, case .bytes(let tensor) = encoding(name) { return try opaqueMatrix(name, tensor) }
+        let opaque = type(of: format.layout.base).opaqueTensor
+        if values == nil, let opaque, let prefix = prefix(name) {
+            guard case .bytes(let tensor) = encoding(name) else {
+                throw LacunaError.missingTensor(file: source.path, name: "\(prefix).\(opaque)")
+            }
+            return try opaqueMatrix(name, tensor)
+        }
         let (weight, mask) = try decompressed(name)
-        let layout = type(of: format.layout.base).opaqueTensor == nil ? format.layout : .dense
+        let layout = opaque == nil ? format.layout : .dense
         let matrix: any StoredMatrix
         do {
             matrix = try WeightStore.make(weight, mask: mask, layout: layout, values: values ?? format.values)
