@@ -54,37 +54,48 @@ public struct CFSP: FeedForwardPruning {
         return AngularBudget.keptCounts(fractions, widths: widths, multiple: multiple)
     }
 
-    public func neuronScores(_ block: FeedForwardWeights, norms: [Float]) throws -> [Float] {
-        if norms.count != block.neurons {
-            throw LacunaError.invalidArgument(
-                "statistics", reason: "\(norms.count) activations were seen of \(block.neurons) neurons")
-        }
-        let (outputs, neurons, inputs) = (block.down.rows, block.neurons, block.gate.columns)
-        return block.gate.withPointer { gate in
-            block.up.withPointer { up in
-                block.down.withPointer { down in
-                    (0..<neurons).map { j in
-                        let norm = Double(norms[j])
-                        func column(_ i: Int) -> Double { Double(down[i * neurons + j]) }
-                        switch score {
-                        case .weighted:
-                            return Float((0..<outputs).reduce(0) { $0 + column($1) * column($1) }.squareRoot() * norm)
-                        case .published:
-                            let shares =
-                                Self.meanShare(outputs) { column($0).magnitude * norm }
-                                + Self.meanShare(inputs) { Double(up[j * inputs + $0].magnitude) }
-                                + Self.meanShare(inputs) { Double(gate[j * inputs + $0].magnitude) }
-                            return Float(shares * norm)
-                        }
-                    }
-                }
-            }
+    public func neuronScore(
+        _ block: FeedForwardWeights
+    ) -> (score: any ImportanceScore, unit: Selection.UnitScore) {
+        switch score {
+        case .published: (PublishedScore(block: block), .mean)
+        case .weighted: (ActivationWeightedScore(), .norm)
         }
     }
 
-    /// The mean of numbers divided by their sum; 0 if all vanish.
-    private static func meanShare(_ count: Int, _ number: (Int) -> Double) -> Double {
-        let sum = (0..<count).reduce(0) { $0 + number($1) }
-        return sum > 0 ? (0..<count).reduce(0) { $0 + number($1) / sum } / Double(count) : 0
+    /// What each entry of the down projection adds to the published formula.
+    private struct PublishedScore: ImportanceScore {
+        let block: FeedForwardWeights
+        var name: String { "cfsp" }
+        var requirement: ScoreRequirement { .moments }
+
+        func scores(_ inputs: ScoreInputs) throws -> Tensor<Float> {
+            let norms = try requireInputs(inputs).norms
+            let down = inputs.weight
+            let shares = (0..<block.neurons).map { j in
+                Self.meanShare(block.gate, row: j) + Self.meanShare(block.up, row: j)
+            }
+            var sums = [Double](repeating: 0, count: down.columns)
+            for i in 0..<down.rows {
+                for j in 0..<down.columns { sums[j] += Double(down[i, j].magnitude) * Double(norms[j]) }
+            }
+            var result = Tensor<Float>(zeros: down.shape)
+            for i in 0..<down.rows {
+                for j in 0..<down.columns {
+                    let norm = Double(norms[j])
+                    let share = sums[j] > 0 ? Double(down[i, j].magnitude) * norm / sums[j] : 0
+                    result[i, j] = Float((share + shares[j]) * norm)
+                }
+            }
+            return result
+        }
+
+        /// The mean of a row's magnitudes divided by their sum; 0 if all vanish.
+        private static func meanShare(_ matrix: Tensor<Float>, row: Int) -> Double {
+            let width = matrix.columns
+            let sum = (0..<width).reduce(0.0) { $0 + Double(matrix[row, $1].magnitude) }
+            return sum > 0
+                ? (0..<width).reduce(0.0) { $0 + Double(matrix[row, $1].magnitude) / sum } / Double(width) : 0
+        }
     }
 }

@@ -42,12 +42,12 @@ public struct DSnoT: MaskRefiner {
                 title: "Dynamic Sparse No Training: Training-Free Fine-tuning for Sparse LLMs", arXiv: "2310.08915"),
             composition: ["signed expected contribution w · mean(x)", "exchange within rows or groups"])
     }
-    public var requirement: InputRequirement { .moments }
+    public var requirement: ScoreRequirement { .moments }
 
     public func supports(_ pattern: Pattern) -> Bool {
-        switch pattern {
-        case .unstructured, .nm(_, _, .input): true
-        case .nm, .block, .rows, .columns: false
+        switch (pattern.unit, pattern.competition) {
+        case (.entry, .scope), (.entry, .every(_, along: .input)): true
+        default: false
         }
     }
 
@@ -138,7 +138,7 @@ private struct RowRefinement {
 
     /// The next pair for an error of the given sign, or nil if none is left.
     private func exchange(_ candidates: inout Candidates, _ error: Double) -> (grown: Int, removed: Int)? {
-        guard case .nm(_, let group, _) = pattern else {
+        guard case .every(let group, _) = pattern.competition else {
             guard let grown = candidates.nextToGrow(positive: error > 0),
                 let removed = candidates.nextToRemove(positive: error < 0)
             else { return nil }

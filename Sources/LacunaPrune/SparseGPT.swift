@@ -33,10 +33,12 @@ public struct SparseGPT: LayerwisePruning {
                 title: "SparseGPT: Massive Language Models Can Be Accurately Pruned in One-Shot", arXiv: "2301.00774"),
             composition: ["w² / [H⁻¹]ⱼⱼ of the columns to come", "largest by pattern, per 128 columns", "OBS update"])
     }
-    public var requirement: InputRequirement { .gram }
+    public var requirement: ScoreRequirement { .gram }
     public var defaultScope: Pattern.Scope { .layer }
 
-    public func supports(_ pattern: Pattern) -> Bool { pattern != .rows }
+    public func supports(_ pattern: Pattern) -> Bool {
+        if case .rows = pattern.unit { false } else { true }
+    }
 
     public func prune(
         _ weight: inout Tensor<Float>, statistics: InputStatistics?, request: PruningRequest
@@ -74,11 +76,13 @@ public struct SparseGPT: LayerwisePruning {
     /// Columns that are chosen together, and columns whose corrections are gathered before the rest is updated.
     private func widths(for pattern: Pattern) -> (window: Int, block: Int) {
         func rounded(_ unit: Int) -> Int { (blockSize + unit - 1) / unit * unit }
-        return switch pattern {
-        case .nm(_, let m, .input): (m, rounded(m))
-        case .block(_, let columns): (rounded(columns), rounded(columns))
-        default: (blockSize, blockSize)
-        }
+        let width: Int =
+            switch pattern.unit {
+            case .entry, .rows: 1
+            case .block(_, let columns), .columns(let columns): columns
+            }
+        if case .every(let m, .input) = pattern.competition { return (m * width, rounded(m * width)) }
+        return (rounded(width), rounded(width))
     }
 
     private func sweep(_ weight: inout Tensor<Float>, _ factor: InverseFactor, request: PruningRequest) throws -> Mask {
@@ -179,7 +183,7 @@ private struct WindowShares {
 
     /// The sparsity of the next window.
     mutating func next(columns: Int) -> Double? {
-        guard let sparsity, pattern.impliedSparsity == nil, sparsity >= 0, sparsity <= 1 else { return sparsity }
+        guard let sparsity, case .scope = pattern.competition, sparsity >= 0, sparsity <= 1 else { return sparsity }
         let units = units(columns)
         if units == 0 { return sparsity }
         seen += units
@@ -190,11 +194,13 @@ private struct WindowShares {
 
     /// How many things compete in a window.
     private func units(_ columns: Int) -> Int {
-        switch pattern {
-        case .unstructured(.row), .columns: columns
-        case .unstructured, .nm: rows * columns
-        case .block(let height, let width): (rows + height - 1) / height * ((columns + width - 1) / width)
-        case .rows: rows
+        let isByRow = pattern.competition == .scope(.row)
+        switch pattern.unit {
+        case .entry: return isByRow ? columns : rows * columns
+        case .block(let height, let width):
+            return (isByRow ? 1 : (rows + height - 1) / height) * ((columns + width - 1) / width)
+        case .rows(let size): return (rows + size - 1) / size
+        case .columns(let size): return (columns + size - 1) / size
         }
     }
 }

@@ -69,11 +69,11 @@ import Testing
 
     private static func matrices(
         _ weights: [(String, [Int], String)]
-    ) throws -> [(name: String, matrix: any WeightMatrix)] {
+    ) throws -> [(name: String, matrix: any StoredMatrix)] {
         try weights.enumerated().map { index, item in
             let format = try #require(StorageFormat(description: item.2))
             var density = 2
-            if case .nm(let n, _) = format.layout { density = n }
+            if let layout = format.layout.base as? NMLayout { density = layout.n }
             let (weight, mask) = weight(item.1[0], item.1[1], seed: index, density: density)
             return (
                 item.0 + ".weight",
@@ -134,7 +134,7 @@ import Testing
         var generator = SeededGenerator(seed: 5)
         let weight = Tensor<Float>(normal: [13, 136], using: &generator)
         var mask = Self.weight(13, 136, seed: 1).1
-        if case .nm(2, 8) = format.layout {
+        if format.layout == .nm(n: 2, m: 8) {
             for r in 0..<13 { for c in 0..<136 where c % 8 > 3 { mask[r, c] = false } }
         }
         let matrix = try WeightStore.make(
@@ -276,7 +276,7 @@ import Testing
             #expect(failure { try SparseCheckpoint(directory: scratch.path) } != nil)
         }
         // The section may ask for a layout that cannot hold the weight.
-        for format in ["1:8-bf16", "bsr999x1-f32", "Q4_1", "17:34-f32"] {
+        for format in ["1:8-bf16", "bsr999x1-f32", "Q4_1", "3:2000-f32"] {
             try AtomicFile.write(
                 #"{"lacuna":{"version":1,"weights":{"a.weight":"\#(format)"}}}"#, to: scratch.file("config.json"))
             #expect(failure { try SparseCheckpoint(directory: scratch.path).matrix("a.weight") } != nil, "\(format)")

@@ -151,7 +151,7 @@ import Testing
         let dense = ledger()
         #expect(dense.denseMultiplyAdds == 8 * (600 + 300) && dense.activeMultiplyAdds == dense.denseMultiplyAdds)
         #expect(dense.parameters == 600 + 30 + 300 + 10 && dense.weightBytes == 4 * dense.parameters)
-        for storage in [SparseStorage.masked, .csr, .bitmask] {
+        for storage in [StorageLayout.masked, .csr, .bitmask] {
             try mlp.layers[0].sparsify(storage, mask: mask)
             let sparse = ledger()
             #expect(sparse.activeMultiplyAdds == 8 * (mask.keptCount + 300))

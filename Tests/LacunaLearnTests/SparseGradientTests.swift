@@ -56,7 +56,7 @@ import Testing
         let small = mask(2, 3, keep: 0.6, seed: 6)
         let mask = Mask(rows: 8, columns: 18) { small[$0 / 4, $1 / 6] }
         dense.weight.value = mask.applied(to: sparse.product.weight.densified()).reshaped([8, 2, 3, 3])
-        try sparse.product.sparsify(SparseStorage(storage), mask: mask)
+        try sparse.product.sparsify(.trainable(storage), mask: mask)
         #expect(sparse.linears.map(\.name) == [""] && sparse.inputChannels == 2)
         let x = Tensor<Float>(normal: [3, 2, 7, 6], using: &generator)
         let dy = Tensor<Float>(normal: [3, 8, 4, 3], using: &generator)
@@ -101,7 +101,7 @@ import Testing
         let small = mask(12, 8, keep: 0.4, seed: 6)
         let mask = Mask(rows: 48, columns: 64) { small[$0 / 4, $1 / 8] }
         let reference = Linear(weight: DenseWeight(mask.applied(to: layer.weight.densified())), bias: layer.bias!.value)
-        let sparse = try layer.sparsified(SparseStorage(storage), mask: mask)
+        let sparse = try layer.sparsified(.trainable(storage), mask: mask)
         #expect(sparse.weight.densified() == reference.weight.densified())
         #expect(sparse.weight.activeCount == mask.keptCount && sparse.weight.multiplyAdds == mask.keptCount)
         let x = Tensor<Float>(normal: [19, 64], using: &generator)
@@ -122,7 +122,7 @@ import Testing
         SGD(learningRate: 0.1).step(parameters)
         #expect(close(sparse.weight.densified(), mask.applied(to: reference.weight.densified())))
         #expect(throws: LacunaError.self) {
-            try layer.sparsify(SparseStorage(storage), mask: Mask(rows: 2, columns: 2))
+            try layer.sparsify(.trainable(storage), mask: Mask(rows: 2, columns: 2))
         }
     }
 

@@ -12,14 +12,14 @@ import Testing
 
     private func stored(
         _ layout: StorageLayout, _ values: ValueType, rows: Int = 48, columns: Int = 64
-    ) throws -> any WeightMatrix {
+    ) throws -> any StoredMatrix {
         var generator = SeededGenerator(seed: 1)
         let weight = Tensor<Float>(normal: [rows, columns], using: &generator)
         let mask: Mask? =
-            switch layout {
-            case .dense: nil
-            case .nm: Mask(rows: rows, columns: columns) { ($1 + $0) % 4 < 2 }
-            case .bsr: Mask(rows: rows, columns: columns) { ($0 / 16 + $1 / 16) % 2 == 0 }
+            switch layout.base {
+            case is DenseLayout: nil
+            case is NMLayout: Mask(rows: rows, columns: columns) { ($1 + $0) % 4 < 2 }
+            case is BSRLayout: Mask(rows: rows, columns: columns) { ($0 / 16 + $1 / 16) % 2 == 0 }
             default: Mask(rows: rows, columns: columns) { ($0 * 7 + $1 * 3) % 5 < 2 }
             }
         return try WeightStore.make(weight, mask: mask, layout: layout, values: values)

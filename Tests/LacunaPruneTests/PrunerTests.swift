@@ -15,7 +15,7 @@ import Testing
         let configuration = DecoderConfiguration(
             vocabularySize: 40, hiddenSize: 32, intermediateSizes: [48, 64, 48], headCount: 4, keyValueHeadCount: 2,
             headSize: 8, maximumPositions: 64, tiedEmbeddings: true)
-        func matrix(_ shape: [Int]) throws -> any WeightMatrix {
+        func matrix(_ shape: [Int]) throws -> any StoredMatrix {
             let weight = Tensor<Float>(
                 normal: shape, standardDeviation: 1 / Float(shape[1]).squareRoot(), using: &generator)
             return try WeightStore.make(weight, layout: .dense, values: .f32)
@@ -52,7 +52,7 @@ import Testing
     func everyMethodPrunesEveryLayer(name: String) throws {
         let method = try PruningMethods.named(name)
         for pattern in [Pattern.unstructured(.row), .nm(n: 2, m: 4)] {
-            let budget: SparsityBudget? = pattern.impliedSparsity == nil ? .uniform(0.5) : nil
+            let budget: SparsityBudget? = pattern.impliedSparsity == nil ? UniformBudget(0.5) : nil
             let (pruned, report) = try Pruner(method, pattern: pattern, budget: budget).prune(
                 decoder, calibration: calibration)
             #expect(report.layers.map(\.name) == decoder.linearNames)
@@ -71,7 +71,7 @@ import Testing
 
     /// Statistics are those of the inputs that a layer gets once all before it are pruned.
     @Test func layersSeePrunedInputs() throws {
-        let (pruned, _) = try Pruner(Wanda(), pattern: .unstructured(.row), budget: .uniform(0.5), batchTokens: 48)
+        let (pruned, _) = try Pruner(Wanda(), pattern: .unstructured(.row), budget: UniformBudget(0.5), batchTokens: 48)
             .prune(decoder, calibration: calibration)
         // By hand: one block at a time, all sequences at once.
         var byHand = decoder
@@ -100,7 +100,8 @@ import Testing
 
     @Test func compensationBeatsMasksAlone() throws {
         func error(_ name: String) throws -> Double {
-            let pruner = Pruner(try PruningMethods.named(name), pattern: .unstructured(.row), budget: .uniform(0.5))
+            let pruner = Pruner(
+                try PruningMethods.named(name), pattern: .unstructured(.row), budget: UniformBudget(0.5))
             return try difference(pruner.prune(decoder, calibration: calibration).decoder, decoder)
         }
         let (own, wanda, random) = (try error("sparsegpt"), try error("wanda"), try error("random"))
@@ -108,7 +109,7 @@ import Testing
     }
 
     @Test func outputErrorsAreReportedWhereAGramMatrixIs() throws {
-        var pruner = Pruner(Wanda(), pattern: .unstructured(.row), budget: .uniform(0.5))
+        var pruner = Pruner(Wanda(), pattern: .unstructured(.row), budget: UniformBudget(0.5))
         #expect(try pruner.prune(decoder, calibration: calibration).report.layers.allSatisfy { $0.outputError == nil })
         pruner.measuresError = true
         let wanda = try pruner.prune(decoder, calibration: calibration).report.layers
@@ -116,12 +117,12 @@ import Testing
         pruner.method = SparseGPT()
         let compensated = try pruner.prune(decoder, calibration: calibration).report.layers
         #expect(compensated[0].outputError! < wanda[0].outputError!)
-        pruner.budget = .uniform(0)
+        pruner.budget = UniformBudget(0)
         #expect(try pruner.prune(decoder, calibration: calibration).report.layers.allSatisfy { $0.outputError == 0 })
     }
 
     @Test func budgetsAreKept() throws {
-        let magnitude = Pruner(Magnitude(), pattern: .unstructured(.global), budget: .uniform(0.6))
+        let magnitude = Pruner(Magnitude(), pattern: .unstructured(.global), budget: UniformBudget(0.6))
         let global = try magnitude.prune(decoder)
         #expect(abs(global.report.sparsity - 0.6) < 1e-4)
         #expect(Set(global.report.layers.map(\.sparsity)).count > 3)
@@ -134,12 +135,12 @@ import Testing
         }.min()!
         #expect(largestRemoved <= smallestKept)
 
-        let kernel = try Pruner(Magnitude(), pattern: .unstructured(.layer), budget: .erdosRenyiKernel(0.5))
+        let kernel = try Pruner(Magnitude(), pattern: .unstructured(.layer), budget: ErdosRenyiBudget(0.5))
             .prune(decoder).report
         #expect(abs(kernel.sparsity - 0.5) < 1e-3)
         let sparsities = Dictionary(
             uniqueKeysWithValues: decoder.linearNames.enumerated().map { ($1, Double($0 % 4) / 4) })
-        let given = try Pruner(Wanda(), pattern: .unstructured(.row), budget: .perLayer(sparsities))
+        let given = try Pruner(Wanda(), pattern: .unstructured(.row), budget: LayerBudget(sparsities))
             .prune(decoder, calibration: calibration).report
         for layer in given.layers { #expect(abs(layer.sparsity - sparsities[layer.name]!) < 1e-9) }
         // What is not pruned at all is stored dense.
@@ -147,7 +148,7 @@ import Testing
     }
 
     @Test func storageFollowsThePatternUnlessToldOtherwise() throws {
-        func formats(_ pattern: Pattern, _ budget: SparsityBudget?, _ storage: PrunedStorage) throws -> Set<
+        func formats(_ pattern: Pattern, _ budget: (any SparsityBudget)?, _ storage: PrunedStorage) throws -> Set<
             StorageFormat
         > {
             let pruner = Pruner(Magnitude(), pattern: pattern, budget: budget, storage: storage)
@@ -155,9 +156,9 @@ import Testing
         }
         let bf16 = PrunedStorage(values: .bf16)
         #expect(try formats(.nm(n: 2, m: 4), nil, bf16) == [StorageFormat(.nm(n: 2, m: 4), .bf16)])
-        #expect(try formats(.unstructured(.row), .uniform(0.5), bf16) == [StorageFormat(.bitmask, .bf16)])
+        #expect(try formats(.unstructured(.row), UniformBudget(0.5), bf16) == [StorageFormat(.bitmask, .bf16)])
         #expect(
-            try formats(.block(rows: 4, columns: 4), .uniform(0.5), bf16)
+            try formats(.block(rows: 4, columns: 4), UniformBudget(0.5), bf16)
                 == [StorageFormat(.bsr(rows: 4, columns: 4), .bf16)])
         #expect(
             try formats(.nm(n: 2, m: 4), nil, PrunedStorage(layout: .csr, values: .int8))
@@ -166,7 +167,7 @@ import Testing
 
     @Test(arguments: [0.25, 0.5])
     func structuredPruningMakesSmallerMatrices(sparsity: Double) throws {
-        let (pruned, report) = try Pruner(CFSP(), pattern: .rows, budget: .uniform(sparsity)).prune(
+        let (pruned, report) = try Pruner(CFSP(), pattern: .rows, budget: UniformBudget(sparsity)).prune(
             decoder, calibration: calibration)
         let sizes = pruned.configuration.intermediateSizes
         #expect(abs(sizes.reduce(0, +) - Int((160 * (1 - sparsity)).rounded())) <= 1)
@@ -180,7 +181,7 @@ import Testing
         #expect(
             pruned[linear: "model.layers.0.self_attn.q_proj.weight"].densified()
                 == decoder[linear: "model.layers.0.self_attn.q_proj.weight"].densified())
-        let random = try Pruner(RandomPruning(), pattern: .unstructured(.row), budget: .uniform(sparsity)).prune(
+        let random = try Pruner(RandomPruning(), pattern: .unstructured(.row), budget: UniformBudget(sparsity)).prune(
             decoder)
         #expect(try difference(pruned, decoder) < difference(random.decoder, decoder))
     }
@@ -207,7 +208,8 @@ import Testing
             var isCancelled: Bool { updates >= 5 }
         }
         for name in ["magnitude", "wanda", "cfsp"] {
-            let pruner = Pruner(try PruningMethods.named(name), pattern: .unstructured(.row), budget: .uniform(0.5))
+            let pruner = Pruner(
+                try PruningMethods.named(name), pattern: .unstructured(.row), budget: UniformBudget(0.5))
             let stop = Stop()
             #expect(throws: LacunaError.cancelled) {
                 try pruner.prune(decoder, calibration: calibration, progress: stop)
@@ -220,17 +222,17 @@ import Testing
         func prune(_ pruner: Pruner, _ set: CalibrationSet? = nil) throws {
             _ = try pruner.prune(decoder, calibration: set)
         }
-        let half = SparsityBudget.uniform(0.5)
+        let half = UniformBudget(0.5)
         #expect(throws: LacunaError.self) { try prune(Pruner(Wanda(), pattern: .nm(n: 2, m: 4))) }
         #expect(throws: LacunaError.self) { try prune(Pruner(Magnitude(), pattern: .unstructured(.row))) }
         #expect(throws: LacunaError.self) { try prune(Pruner(Magnitude(), pattern: .nm(n: 4, m: 4))) }
-        #expect(throws: LacunaError.self) { try prune(Pruner(Magnitude(), pattern: .rows, budget: .uniform(1.2))) }
+        #expect(throws: LacunaError.self) { try prune(Pruner(Magnitude(), pattern: .rows, budget: UniformBudget(1.2))) }
         #expect(throws: LacunaError.self) { try prune(Pruner(SparseGPT(), pattern: .rows, budget: half), calibration) }
         #expect(throws: LacunaError.self) {
             try prune(Pruner(Wanda(), pattern: .unstructured(.global), budget: half), calibration)
         }
         #expect(throws: LacunaError.self) {
-            try prune(Pruner(CFSP(), pattern: .rows, budget: .erdosRenyiKernel(0.5)), calibration)
+            try prune(Pruner(CFSP(), pattern: .rows, budget: ErdosRenyiBudget(0.5)), calibration)
         }
         #expect(throws: LacunaError.self) {
             try prune(Pruner(Wanda(), pattern: .rows, budget: half, batchTokens: 0), calibration)
@@ -264,7 +266,7 @@ import Testing
         let sweep = SparsitySweep(sparsities: [0, 0.3, 0.9])
         let curve = try sweep.run(decoder, method: Magnitude(), text: text, window: 32)
         #expect(curve.points[0].value == (try Perplexity.measure(decoder, tokens: text, window: 32).value))
-        let direct = try Pruner(Magnitude(), pattern: .unstructured(.global), budget: .global(0.9)).prune(decoder)
+        let direct = try Pruner(Magnitude(), pattern: .unstructured(.global), budget: GlobalBudget(0.9)).prune(decoder)
             .decoder
         let expected = try Perplexity.measure(direct, tokens: text, window: 32).value
         #expect(abs(curve.points[2].value / expected - 1) < 1e-3)

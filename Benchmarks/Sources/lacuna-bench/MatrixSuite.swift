@@ -58,11 +58,12 @@ struct MatrixSuite {
     }
 
     private func bars(_ storage: Storage) -> [Bar] {
-        switch (storage.layout, storage.sparsity) {
-        case (.nm, _): [.atLeast(.measured, 1)]
-        case (.bsr(rows: 16, columns: 16), 0.75): [.atLeast(.measured, 2.5)]
-        case (.bitmask, 0.8) where storage.values != .int8: [.atLeast(.measured, 1)]
-        case (.bitmask, 0.9) where storage.values != .int8: [.atLeast(.measured, 2)]
+        switch (storage.layout.base, storage.sparsity) {
+        case (is NMLayout, _): [.atLeast(.measured, 1)]
+        case (let blocks as BSRLayout, 0.75) where blocks == BSRLayout(rows: 16, columns: 16):
+            [.atLeast(.measured, 2.5)]
+        case (is BitmaskLayout, 0.8) where storage.values != .int8: [.atLeast(.measured, 1)]
+        case (is BitmaskLayout, 0.9) where storage.values != .int8: [.atLeast(.measured, 2)]
         default: []
         }
     }

@@ -38,14 +38,14 @@ final class RandomWeights {
     }
 
     /// One matrix, in memory of its own.
-    func matrix(_ shape: Shapes.Matrix, _ storage: Storage) throws -> any WeightMatrix {
+    func matrix(_ shape: Shapes.Matrix, _ storage: Storage) throws -> any StoredMatrix {
         let mask = try storage.pattern.map { try self.mask(shape, pattern: $0, sparsity: storage.sparsity) }
         return try WeightStore.make(weight(shape), mask: mask, layout: storage.layout, values: storage.values)
     }
 
     /// The matrices of every group, one behind the other in memory, as loading a model puts them. Those of equal shape
     /// have equal values.
-    func matrices(_ shapes: Shapes, _ storage: Storage) throws -> [[any WeightMatrix]] {
+    func matrices(_ shapes: Shapes, _ storage: Storage) throws -> [[any StoredMatrix]] {
         try shapes.groups.map { try $0.map { try matrix($0, storage) } }
     }
 }

@@ -45,16 +45,16 @@ struct SparseSuite {
             let weight = weights.weight(shape)
             let mask = try weights.mask(shape, pattern: .unstructured(.layer), sparsity: sparsity)
             let wide = try SparseMatrix(weight, at: mask)
-            let narrow = try CSRMatrix(weight, mask: mask, values: .f32)
-            let half = try CSRMatrix(weight, mask: mask, values: .bf16)
-            let bits = try BitmaskMatrix(weight, mask: mask, values: .f32)
+            let narrow = try CSRMatrix(DenseRows(weight, mask: mask), values: .f32)
+            let half = try CSRMatrix(DenseRows(weight, mask: mask), values: .bf16)
+            let bits = try BitmaskMatrix(DenseRows(weight, mask: mask), values: .f32)
             var candidates = [
                 Candidate("f32, 32-bit columns", work: Work(bytes: Double(wide.byteCount))) { _ in
                     wide.multiply(vector: x.pointer, into: y.pointer)
                 }
             ]
             candidates += [
-                ("f32, 16-bit columns", narrow as any WeightMatrix), ("bf16, 16-bit columns", half),
+                ("f32, 16-bit columns", narrow as any StoredMatrix), ("bf16, 16-bit columns", half),
                 ("f32, bitmask", bits),
             ].map {
                 name, matrix in
@@ -109,8 +109,8 @@ struct SparseSuite {
             let weight = weights.weight(shape)
             let mask = try weights.mask(shape, pattern: .unstructured(.layer), sparsity: sparsity)
             let wide = try SparseMatrix(weight, at: mask)
-            let narrow = try CSRMatrix(weight, mask: mask, values: .f32)
-            let half = try CSRMatrix(weight, mask: mask, values: .bf16)
+            let narrow = try CSRMatrix(DenseRows(weight, mask: mask), values: .f32)
+            let half = try CSRMatrix(DenseRows(weight, mask: mask), values: .bf16)
             let work = Work(operations: 2 * Double(wide.count * width))
             let candidates = [
                 Candidate("f32", work: work) { _ in

@@ -3,7 +3,7 @@ import LacunaTensor
 
 /// Matrices in one storage, with an input and outputs for `count` vectors.
 final class StoredShapes {
-    typealias Group = [(matrix: any WeightMatrix, output: UnsafeMutablePointer<Float>)]
+    typealias Group = [(matrix: any StoredMatrix, output: UnsafeMutablePointer<Float>)]
 
     let storage: Storage
     let count: Int

@@ -53,10 +53,10 @@ struct TrainingSuite {
         settings.announce("training: sparse weights")
         let widths = [784, 2048, 2048, 10]
         let dense = MLPStep(widths: widths)
-        let cases: [(name: String, density: Double, storage: SparseStorage, bar: Double?)] = [
+        let cases: [(name: String, density: Double, storage: StorageLayout, bar: Double?)] = [
             ("csr, 80 % removed", 0.2, .csr, nil), ("csr, 90 % removed", 0.1, .csr, 2),
             ("csr, 95 % removed", 0.05, .csr, 3), ("2:4", 0.5, .bitmask, 1),
-            ("blocks of 32x16, 90 % removed", 0.1, .blocks(rows: 32, columns: 16), nil),
+            ("blocks of 32x16, 90 % removed", 0.1, .bsr(rows: 32, columns: 16), nil),
         ]
         let steps = try cases.map { try MLPStep(widths: widths, density: $0.density, storage: $0.storage) }
         let work = Work(operations: dense.operations)
@@ -93,18 +93,13 @@ private final class MLPStep {
     private let parameters: [Parameter<Float>]
     let operations: Double
 
-    init(widths: [Int], density: Double = 1, storage: SparseStorage? = nil) throws {
+    init(widths: [Int], density: Double = 1, storage: StorageLayout? = nil) throws {
         var generator = SeededGenerator(seed: 1)
         model = MLP(widths: widths, using: &generator)
         if let storage {
             for layer in model.layers.dropLast() {
                 let (rows, columns) = (layer.outputDimensions, layer.inputDimensions)
-                let pattern: Pattern
-                switch storage {
-                case .bitmask: pattern = .nm(n: 2, m: 4)
-                case .blocks(let height, let width): pattern = .block(rows: height, columns: width)
-                default: pattern = .unstructured(.layer)
-                }
+                let pattern = storage == .bitmask ? .nm(n: 2, m: 4) : storage.base.pattern ?? .unstructured(.layer)
                 let scores = Tensor<Float>(uniform: [rows, columns], using: &generator)
                 let sparsity = pattern.impliedSparsity == nil ? 1 - density : nil
                 try layer.sparsify(storage, mask: Selection.mask(scores: scores, pattern: pattern, sparsity: sparsity))

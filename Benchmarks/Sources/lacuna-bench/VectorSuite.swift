@@ -69,16 +69,16 @@ struct VectorSuite {
     }
 
     private func bars(_ storage: Storage) -> [Bar] {
-        switch (storage.layout, storage.values) {
-        case (.dense, .bf16): return [.atLeast(.bandwidthShare, 0.85)]
+        switch (storage.layout.base, storage.values) {
+        case (is DenseLayout, .bf16): return [.atLeast(.bandwidthShare, 0.85)]
         // Integer values may fall behind by 15 %.
-        case (.bitmask, .bf16), (.bitmask, .int8):
+        case (is BitmaskLayout, .bf16), (is BitmaskLayout, .int8):
             let bf16 = [0.5: 1.6, 0.75: 2.6, 0.8: 3]
             guard let speed = bf16[storage.sparsity] else { return [] }
             return [.atLeast(.measured, storage.values == .bf16 ? speed : 0.85 * speed)]
-        case (.nm, .bf16): return [.atLeast(.measured, 1.6)]
-        case (.nm, .int8): return [.atLeast(.measured, 0.85 * 1.6)]
-        case (.bitmask, .int4) where storage.sparsity == 0.5: return [.atLeast(.measured, 1)]
+        case (is NMLayout, .bf16): return [.atLeast(.measured, 1.6)]
+        case (is NMLayout, .int8): return [.atLeast(.measured, 0.85 * 1.6)]
+        case (is BitmaskLayout, .int4) where storage.sparsity == 0.5: return [.atLeast(.measured, 1)]
         default: return []
         }
     }

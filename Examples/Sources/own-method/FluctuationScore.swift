@@ -8,10 +8,10 @@ public struct FluctuationScore: ImportanceScore {
     public init() {}
 
     public var name: String { "fluctuation" }
-    public var requirement: InputRequirement { .moments }
+    public var requirement: ScoreRequirement { .moments }
 
-    public func scores(weight: Tensor<Float>, statistics: InputStatistics?) throws -> Tensor<Float> {
-        let statistics = try require(statistics, for: weight)
-        return map(weight, factors: statistics.variances) { w, variance in w * w * variance }
+    public func scores(_ inputs: ScoreInputs) throws -> Tensor<Float> {
+        let statistics = try requireInputs(inputs)
+        return map(inputs.weight, factors: statistics.variances) { w, variance in w * w * variance }
     }
 }

@@ -14,7 +14,7 @@ do {
 
     let calibration = try CalibrationSet(file: textFile, tokenizer: tokenizer, sequences: 16)
     let pruner = Pruner(
-        Wanda(), pattern: .unstructured(.row), budget: .uniform(0.5), storage: PrunedStorage(values: .bf16))
+        Wanda(), pattern: .unstructured(.row), budget: UniformBudget(0.5), storage: PrunedStorage(values: .bf16))
     let (sparse, report) = try pruner.prune(dense, calibration: calibration)
     print("\(report.method): \(dense.linearBytes >> 20) MiB of linear layers became \(sparse.linearBytes >> 20) MiB")
 

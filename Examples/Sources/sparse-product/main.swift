@@ -8,7 +8,7 @@ let weight = Tensor<Float>(normal: [rows, columns], standardDeviation: 1, using:
 let x = Tensor<Float>(normal: [1, columns], standardDeviation: 1, using: &generator)
 
 // Score and select.
-let scores = try MagnitudeScore().scores(weight: weight, statistics: nil)
+let scores = try MagnitudeScore().scores(weight: weight)
 func mask(_ pattern: Pattern) throws -> Mask {
     try Selection.mask(scores: scores, pattern: pattern, sparsity: sparsity)
 }
@@ -25,16 +25,11 @@ print("\(rows) × \(columns), \(Int(sparsity * 100)) % removed, values in bf16\n
 var denseSeconds = 0.0
 for (name, layout, mask) in choices {
     let stored = try WeightStore.make(weight, mask: mask, layout: layout, values: .bf16)
-    var y = Tensor<Float>(zeros: [1, rows])
-    let seconds = x.withPointer { x in
-        y.withMutablePointer { y in
-            (0..<20).map { _ in
-                let start = monotonicSeconds()
-                Product.gemv([(stored, y)], x: x)
-                return monotonicSeconds() - start
-            }.sorted()[10]
-        }
-    }
+    let seconds = (0..<20).map { _ in
+        let start = monotonicSeconds()
+        _ = stored.applied(toRows: x)
+        return monotonicSeconds() - start
+    }.sorted()[10]
     if mask == nil { denseSeconds = seconds }
     let megabytes = (Double(stored.byteCount) / 1e5).rounded() / 10
     let microseconds = Int((seconds * 1e6).rounded())

@@ -135,7 +135,7 @@ struct BenchCommand: ParsableCommand {
             let scores = try MagnitudeScore().scores(weight: weight, statistics: nil)
             let pattern = try parsed()
             var wanted: Double? = sparsity
-            if case .nm = pattern { wanted = nil }
+            if pattern.impliedSparsity != nil { wanted = nil }
             let mask = try Selection.mask(scores: scores, pattern: pattern, sparsity: wanted)
             let plan = try StoragePlan(mask: mask, vectors: vectors, values: values)
             var table = Table([.left("store"), .right("MB"), .right("estimated ms"), .left("bound by")])

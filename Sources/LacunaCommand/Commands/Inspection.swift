@@ -62,12 +62,7 @@ struct Inspection {
     private static func item(_ name: String, in checkpoint: SparseCheckpoint, bytes: Int) throws -> Item {
         let format = try checkpoint.format(of: name)
         let mask = try kept(name, in: checkpoint)
-        let known: Pattern? =
-            switch format.layout {
-            case .nm(let n, let m): .nm(n: n, m: m)
-            case .bsr(let rows, let columns): .block(rows: rows, columns: columns)
-            default: nil
-            }
+        let known = format.layout.base.pattern
         return Item(
             name: name, shape: [mask.rows, mask.columns], type: format.description, sparsity: mask.sparsity,
             pattern: known?.description ?? pattern(mask), bytes: bytes)
@@ -78,7 +73,6 @@ struct Inspection {
     private static func kept(_ name: String, in checkpoint: SparseCheckpoint) throws -> Mask {
         switch try? checkpoint.matrix(name) {
         case let matrix as BitmaskMatrix: matrix.mask
-        case let matrix as NMMatrix: matrix.mask
         case let matrix?: Mask(nonzerosOf: matrix.densified())
         // A foreign checkpoint that no store holds exactly can still be looked at.
         case nil: Mask(nonzerosOf: try checkpoint.float(name))

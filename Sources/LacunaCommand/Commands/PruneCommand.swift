@@ -150,13 +150,8 @@ struct LayoutArgument: ExpressibleByArgument {
     static var defaultCompletionKind: CompletionKind { .list(NameCompletion.layoutNames) }
 
     init?(argument: String) {
-        if argument == "dense" {
-            layout = .dense
-        } else if let format = StorageFormat(description: "\(argument)-f32") {
-            layout = format.layout
-        } else {
-            return nil
-        }
+        guard let layout = StorageLayout(argument) else { return nil }
+        self.layout = layout
     }
 }
 

@@ -54,7 +54,7 @@ struct PruningPlan {
         return .rows
     }
 
-    private func parsedBudget(_ pattern: Pattern) throws -> SparsityBudget? {
+    private func parsedBudget(_ pattern: Pattern) throws -> (any SparsityBudget)? {
         if let implied = pattern.impliedSparsity {
             if let sparsity, abs(sparsity - implied) > 1e-9 {
                 throw LacunaError.invalidArgument(
@@ -71,9 +71,9 @@ struct PruningPlan {
             throw LacunaError.invalidArgument("--sparsity", reason: "\(sparsity) is not at least 0 and below 1")
         }
         return switch budget {
-        case .uniform: .uniform(sparsity)
-        case .erk: .erdosRenyiKernel(sparsity)
-        case .global: .global(sparsity)
+        case .uniform: UniformBudget(sparsity)
+        case .erk: ErdosRenyiBudget(sparsity)
+        case .global: GlobalBudget(sparsity)
         }
     }
 }

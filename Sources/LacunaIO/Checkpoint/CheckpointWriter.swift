@@ -27,12 +27,12 @@ public final class CheckpointWriter {
         case twoOfFour = "sparse-24-bitmask"
 
         /// The 2:4 layout if all sparse matrices among `matrices` fit it.
-        public static func fitting(_ matrices: some Sequence<any WeightMatrix>) -> SparseLayout {
-            let sparse = matrices.filter { $0.format.layout.isSparse }
+        public static func fitting(_ matrices: some Sequence<any StoredMatrix>) -> SparseLayout {
+            let sparse = matrices.filter { $0.format.layout.base.isSparse }
             return !sparse.isEmpty && sparse.allSatisfy(holdsTwoOfFour) ? .twoOfFour : .bitmask
         }
 
-        static func holdsTwoOfFour(_ matrix: any WeightMatrix) -> Bool {
+        static func holdsTwoOfFour(_ matrix: any StoredMatrix) -> Bool {
             matrix.format.layout == .nm(n: 2, m: 4) && matrix.columns % 4 == 0 && matrix.format.values != .int4
         }
     }
@@ -64,20 +64,23 @@ public final class CheckpointWriter {
     /// - Parameter name: The name of the weight, ending in `.weight`.
     /// - Throws: ``LacunaError/invalidArgument(_:reason:)`` for another name, a name that is taken, or a matrix that does
     ///   not fit the 2:4 layout.
-    public func write(_ name: String, _ matrix: any WeightMatrix) throws {
+    public func write(_ name: String, _ matrix: any StoredMatrix) throws {
         guard name.hasSuffix(".weight") else {
             throw LacunaError.invalidArgument(name, reason: "the name of a matrix ends in '.weight'")
         }
         let prefix = String(name.dropLast(".weight".count))
-        switch matrix.format.layout {
-        case .gguf: try writeBlocks(prefix, matrix)
-        case .dense: try writeDense(name, prefix, matrix)
-        case .masked, .bitmask, .nm, .csr, .bsr: try writeSparse(prefix, matrix)
+        let layout = matrix.format.layout.base
+        if let tensor = type(of: layout).opaqueTensor {
+            try writeBytes("\(prefix).\(tensor)", matrix)
+        } else if layout.isSparse {
+            try writeSparse(prefix, matrix)
+        } else {
+            try writeDense(name, prefix, matrix)
         }
         summary.add(name, matrix)
     }
 
-    private func writeDense(_ name: String, _ prefix: String, _ matrix: any WeightMatrix) throws {
+    private func writeDense(_ name: String, _ prefix: String, _ matrix: any StoredMatrix) throws {
         let type = matrix.format.values
         let (rows, columns) = (matrix.rows, matrix.columns)
         if type == .f32 || type == .bf16 { return try file.write(name, matrix.densified(), as: type.elementType) }
@@ -94,7 +97,7 @@ public final class CheckpointWriter {
         try writeScales(prefix, weight, type, rows: rows)
     }
 
-    private func writeSparse(_ prefix: String, _ matrix: any WeightMatrix) throws {
+    private func writeSparse(_ prefix: String, _ matrix: any StoredMatrix) throws {
         let type = matrix.format.values
         let (rows, columns) = (matrix.rows, matrix.columns)
         if layout == .twoOfFour && !SparseLayout.holdsTwoOfFour(matrix) {
@@ -134,14 +137,13 @@ public final class CheckpointWriter {
             "\(prefix).weight_scale", Tensor(weight.scales, shape: [rows, perRow]), as: type == .int8 ? .f32 : .bf16)
     }
 
-    private func writeBlocks(_ prefix: String, _ matrix: any WeightMatrix) throws {
-        guard let matrix = matrix as? GGUFMatrix else {
+    private func writeBytes(_ name: String, _ matrix: any StoredMatrix) throws {
+        guard let matrix = matrix as? any OpaqueMatrix else {
             throw LacunaError.unsupported(file: file.path, what: "writing a \(matrix.format) matrix")
         }
         let bytes = matrix.bytes
         try file.write(
-            "\(prefix).gguf_blocks", type: .u8, shape: [matrix.rows, matrix.rows == 0 ? 0 : bytes.count / matrix.rows],
-            bytes: bytes)
+            name, type: .u8, shape: [matrix.rows, matrix.rows == 0 ? 0 : bytes.count / matrix.rows], bytes: bytes)
     }
 
     /// Completes `model.safetensors` and writes `config.json`: `configuration` with what describes the compression.

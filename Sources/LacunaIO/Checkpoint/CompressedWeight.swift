@@ -52,10 +52,10 @@ struct CompressedWeight {
     }
 
     /// Takes a stored matrix apart. Its values are numbers of its own value type already, so rounding finds them again.
-    init(_ matrix: any WeightMatrix) {
+    init(_ matrix: any StoredMatrix) {
         let type = matrix.format.values
         let (rows, columns) = (matrix.rows, matrix.columns)
-        let mask = Self.positions(matrix)
+        let mask = matrix.keptEntries
         let groups = (columns + Quantization.int4Group - 1) / Quantization.int4Group
         var scales: [Float] = []
         var values: [UInt8] = []
@@ -107,18 +107,6 @@ struct CompressedWeight {
 
     static func forEachKept(_ mask: Mask, row: Int, _ body: (Int) -> Void) {
         mask.forEachKeptColumn(row: row, body)
-    }
-
-    /// The entries that a matrix stores, where it knows them, otherwise those that are not 0.
-    private static func positions(_ matrix: any WeightMatrix) -> Mask {
-        switch matrix {
-        case let matrix as MaskedMatrix: matrix.mask
-        case let matrix as BitmaskMatrix: matrix.mask
-        case let matrix as NMMatrix: matrix.mask
-        case let matrix where !matrix.format.layout.isSparse:
-            Mask(rows: matrix.rows, columns: matrix.columns, keepingAll: true)
-        default: Mask(nonzerosOf: matrix.densified())
-        }
     }
 }
 

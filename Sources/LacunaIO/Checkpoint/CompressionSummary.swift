@@ -7,9 +7,9 @@ struct CompressionSummary {
     private var kept = 0
     private var total = 0
 
-    mutating func add(_ name: String, _ matrix: any WeightMatrix) {
+    mutating func add(_ name: String, _ matrix: any StoredMatrix) {
         formats.append((name, matrix.format))
-        guard matrix.format.layout.isSparse else { return }
+        guard matrix.format.layout.base.isSparse else { return }
         kept += matrix.storedCount
         total += matrix.rows * matrix.columns
     }
@@ -25,10 +25,10 @@ struct CompressionSummary {
     /// matrix is stored in a way that the package does not know.
     func quantizationConfiguration(_ layout: CheckpointWriter.SparseLayout) -> JSONValue? {
         let isForeign = formats.contains {
-            if case .gguf = $0.format.layout { return true }
-            return $0.format.layout.isSparse && $0.format.values == .int4
+            let layout = $0.format.layout.base
+            return type(of: layout).opaqueTensor != nil || layout.isSparse && $0.format.values == .int4
         }
-        let sparse = modules { $0.layout.isSparse }
+        let sparse = modules { $0.layout.base.isSparse }
         let int8 = modules { $0.values == .int8 }
         let int4 = modules { $0.values == .int4 }
         guard !isForeign, !(sparse.isEmpty && int8.isEmpty && int4.isEmpty) else { return nil }

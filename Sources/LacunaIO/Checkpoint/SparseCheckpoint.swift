@@ -46,7 +46,9 @@ public final class SparseCheckpoint: Sendable {
     }
 
     private enum Encoding {
-        case bitmask, bitmaskInt4, int8, packedInt4, blocks
+        case bitmask, bitmaskInt4, int8, packedInt4
+        /// The bytes of a layout, in the tensor of this name.
+        case bytes(tensor: String)
     }
 
     private func prefix(_ name: String) -> String? {
@@ -58,10 +60,15 @@ public final class SparseCheckpoint: Sendable {
         if source.contains("\(prefix).compressed") { return .bitmask }
         if source.contains("\(prefix).compressed_int4") { return .bitmaskInt4 }
         if source.contains("\(prefix).weight_packed") { return .packedInt4 }
-        if source.contains("\(prefix).gguf_blocks") { return .blocks }
+        for tensor in Self.opaqueTensors where source.contains("\(prefix).\(tensor)") {
+            return .bytes(tensor: "\(prefix).\(tensor)")
+        }
         if source.find(name)?.type == .scalar(.i8), source.contains("\(prefix).weight_scale") { return .int8 }
         return nil
     }
+
+    /// The names under which layouts put their bytes into files.
+    private static var opaqueTensors: [String] { StoreLayouts.all.compactMap { $0.opaqueTensor } }
 
     /// Whether `name` is stored compressed. Plain tensors are read from ``source``.
     public func contains(_ name: String) -> Bool { encoding(name) != nil }
@@ -69,7 +76,8 @@ public final class SparseCheckpoint: Sendable {
     /// Dense names of all compressed weights, in the order of the file.
     public var names: [String] {
         source.tensors.compactMap { tensor in
-            for suffix in [".compressed", ".compressed_int4", ".weight_packed", ".gguf_blocks", ".weight"]
+            for suffix in [".compressed", ".compressed_int4", ".weight_packed", ".weight"]
+                + Self.opaqueTensors.map({ "." + $0 })
             where tensor.name.hasSuffix(suffix) {
                 let name = String(tensor.name.dropLast(suffix.count)) + ".weight"
                 return contains(name) ? name : nil
@@ -90,13 +98,13 @@ public final class SparseCheckpoint: Sendable {
         case .int8: return try rank2(source.info(name))
         case .bitmask, .bitmaskInt4: return try storedShape("\(prefix).shape")
         case .packedInt4: return try storedShape("\(prefix).weight_shape")
-        case .blocks:
-            let (type, size) = try blockType(name)
-            let stored = try rank2(source.info("\(prefix).gguf_blocks"))
-            guard stored[1] % size == 0 else {
-                throw malformed("\(prefix).gguf_blocks", "rows of \(stored[1]) bytes are not made of \(type) blocks")
+        case .bytes(let tensor):
+            let layout = try opaqueLayout(name, tensor)
+            let stored = try rank2(source.info(tensor))
+            guard let columns = layout.columns(bytesPerRow: stored[1]) else {
+                throw malformed(tensor, "rows of \(stored[1]) bytes are not made of \(layout.name) blocks")
             }
-            return [stored[0], stored[1] / size * GGUFMatrix.blockColumns]
+            return [stored[0], columns]
         }
     }
 
@@ -114,7 +122,7 @@ public final class SparseCheckpoint: Sendable {
         case .bitmaskInt4: return StorageFormat(.bitmask, .int4)
         case .int8: return StorageFormat(.dense, .int8)
         case .packedInt4: return StorageFormat(.dense, .int4)
-        case .blocks: throw malformed("\(prefix).gguf_blocks", "config.json does not say of which type the blocks are")
+        case .bytes(let tensor): throw malformed(tensor, "config.json does not say of which type the blocks are")
         }
     }
 
@@ -127,19 +135,18 @@ public final class SparseCheckpoint: Sendable {
     /// - Throws: ``LacunaError/malformed(file:location:reason:)`` naming the tensor; ``LacunaError/unsupported(file:what:)``
     ///   if the file's integers are not those that Lacuna would round to (scales chosen by another rule), so that keeping
     ///   their type would change the weights: name a type in `values` then.
-    public func matrix(_ name: String, values: ValueType? = nil) throws -> any WeightMatrix {
+    public func matrix(_ name: String, values: ValueType? = nil) throws -> any StoredMatrix {
         let format = try format(of: name)
-        if case .gguf(let type) = format.layout, values == nil, let prefix = prefix(name) {
-            let shape = try shape(of: name)
-            return try withExtendedLifetime(source) {
-                try GGUFMatrix(
-                    type, bytes: source.bytes(of: "\(prefix).gguf_blocks"), rows: shape[0], columns: shape[1])
+        let opaque = type(of: format.layout.base).opaqueTensor
+        if values == nil, let opaque, let prefix = prefix(name) {
+            guard case .bytes(let tensor) = encoding(name) else {
+                throw LacunaError.missingTensor(file: source.path, name: "\(prefix).\(opaque)")
             }
+            return try opaqueMatrix(name, tensor)
         }
         let (weight, mask) = try decompressed(name)
-        var layout = format.layout
-        if case .gguf = layout { layout = .dense }
-        let matrix: any WeightMatrix
+        let layout = opaque == nil ? format.layout : .dense
+        let matrix: any StoredMatrix
         do {
             matrix = try WeightStore.make(weight, mask: mask, layout: layout, values: values ?? format.values)
         } catch LacunaError.invalidArgument(_, let reason) {
@@ -153,7 +160,7 @@ public final class SparseCheckpoint: Sendable {
         return matrix
     }
 
-    private func requireSame(_ matrix: any WeightMatrix, _ weight: Tensor<Float>, _ name: String) throws {
+    private func requireSame(_ matrix: any StoredMatrix, _ weight: Tensor<Float>, _ name: String) throws {
         let found = matrix.densified()
         let isSame = weight.withPointer { a in
             found.withPointer { b in (0..<weight.count).allSatisfy { abs(a[$0] - b[$0]) <= 1e-6 * abs(a[$0]) } }
@@ -202,11 +209,21 @@ public final class SparseCheckpoint: Sendable {
         }
     }
 
-    private func blockType(_ name: String) throws -> (String, size: Int) {
-        guard case .gguf(let type) = try format(of: name).layout, let size = GGUFMatrix.blockBytes(type) else {
+    /// The layout whose bytes a tensor holds.
+    private func opaqueLayout(_ name: String, _ tensor: String) throws -> any StoreLayout {
+        let layout = try format(of: name).layout.base
+        guard let own = type(of: layout).opaqueTensor, tensor.hasSuffix("." + own) else {
             throw malformed(name, "config.json does not say of which type the blocks are")
         }
-        return (type, size)
+        return layout
+    }
+
+    private func opaqueMatrix(_ name: String, _ tensor: String) throws -> any StoredMatrix {
+        let layout = try opaqueLayout(name, tensor)
+        let shape = try shape(of: name)
+        return try withExtendedLifetime(source) {
+            try layout.make(bytes: source.bytes(of: tensor), rows: shape[0], columns: shape[1])
+        }
     }
 
     /// One scale for each of `groups` stretches of a row: [rows, groups], or [rows] for one.
@@ -229,17 +246,13 @@ public final class SparseCheckpoint: Sendable {
         switch encoding {
         case .bitmask, .bitmaskInt4:
             let mask = try mask(prefix, shape)
-            return (try scatter(prefix, mask, isInt4: encoding == .bitmaskInt4), mask)
+            return (try scatter(prefix, mask, isInt4: source.contains("\(prefix).compressed_int4")), mask)
         case .int8:
             var weight = try source.float(name)
             try scale(&weight, "\(prefix).weight_scale")
             return (weight, nil)
         case .packedInt4: return (try unpacked(prefix, shape), nil)
-        case .blocks:
-            let (type, _) = try blockType(name)
-            let bytes = try source.bytes(of: "\(prefix).gguf_blocks")
-            let block = StoredType.block(GGUFBlockType(rawValue: type)!)
-            return (withExtendedLifetime(source) { TensorConversion.float(bytes, type: block, shape: shape) }, nil)
+        case .bytes(let tensor): return (try opaqueMatrix(name, tensor).densified(), nil)
         }
     }
 

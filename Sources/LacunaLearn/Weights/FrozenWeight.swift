@@ -8,9 +8,9 @@ import LacunaTensor
 /// stays a 4-bit weight: nothing of its full size is made. (Stores that round their inputs in products with a few vectors
 /// do so here too, and the gradient is that of the product without rounding.)
 public final class FrozenWeight: TrainableWeight {
-    public let matrix: any WeightMatrix
+    public let matrix: any StoredMatrix
 
-    public init(_ matrix: any WeightMatrix) { self.matrix = matrix }
+    public init(_ matrix: any StoredMatrix) { self.matrix = matrix }
 
     public var parts: [(name: String, part: Any)] { [] }
     public var outputs: Int { matrix.rows }

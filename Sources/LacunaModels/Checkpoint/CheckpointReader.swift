@@ -61,7 +61,7 @@ struct CheckpointReader {
     /// - Parameter rotated: Whether its rows are entries of queries or keys.
     func matrix(
         _ name: String, rows: Int, columns: Int, rotated: Bool = false, as precision: WeightPrecision
-    ) throws -> any WeightMatrix {
+    ) throws -> any StoredMatrix {
         if compressed.contains(name) {
             let shape = try compressed.shape(of: name)
             guard shape == [rows, columns] else {
@@ -87,7 +87,7 @@ struct CheckpointReader {
     /// The matrix in the file's own bytes, if there are products for them; bf16 is also what `precision` may ask for.
     private func unconverted(
         _ info: TensorInfo, rows: Int, columns: Int, reorders: Bool, _ precision: WeightPrecision
-    ) throws -> (any WeightMatrix)? {
+    ) throws -> (any StoredMatrix)? {
         let bytes = try source.bytes(of: info.name)
         let ordered = reorders ? separatingPairs(bytes, rows: rows) : nil
         return try withExtendedLifetime((source, ordered)) {

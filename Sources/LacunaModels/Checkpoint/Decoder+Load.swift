@@ -46,7 +46,7 @@ extension Decoder {
             blocks.append(try DecoderBlock(reader, configuration: configuration, layer: layer, weights: weights))
             try progress.report("loading", layer + 1, of: configuration.layerCount)
         }
-        var head: (any WeightMatrix)?
+        var head: (any StoredMatrix)?
         if !configuration.tiedEmbeddings {
             head = try reader.matrix("lm_head.weight", rows: vocabulary, columns: width, as: embedding)
         }

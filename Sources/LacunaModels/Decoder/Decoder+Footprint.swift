@@ -13,7 +13,7 @@ public struct MatrixFootprint: Sendable, Equatable {
     /// Bytes of values, scales and positions: what a product with one vector reads.
     public var byteCount: Int
 
-    init(_ name: String, _ matrix: any WeightMatrix) {
+    init(_ name: String, _ matrix: any StoredMatrix) {
         self.name = name
         format = matrix.format
         rows = matrix.rows

@@ -25,7 +25,7 @@ extension Decoder {
     ///
     /// - Precondition: The name is one of ``linearNames``, and a new matrix has the shape of the old one. Use
     ///   ``replaceFeedForward(layer:with:)`` to change a layer's width.
-    public subscript(linear name: String) -> any WeightMatrix {
+    public subscript(linear name: String) -> any StoredMatrix {
         get {
             guard let (layer, role) = location(ofLinear: name) else {
                 preconditionFailure("there is no linear layer '\(name)'")
@@ -49,7 +49,7 @@ extension Decoder {
     /// - Parameter replacement: Called with each name and its matrix; returns another one of the same shape, or nil to
     ///   leave the layer as it is.
     public mutating func sparsify(
-        _ replacement: (_ name: String, _ matrix: any WeightMatrix) throws -> (any WeightMatrix)?
+        _ replacement: (_ name: String, _ matrix: any StoredMatrix) throws -> (any StoredMatrix)?
     ) rethrows {
         for name in linearNames {
             if let matrix = try replacement(name, self[linear: name]) { self[linear: name] = matrix }
@@ -58,7 +58,7 @@ extension Decoder {
 
     /// A copy in which the storage of linear weights is replaced. It shares the layers that are left as they are.
     public func sparsified(
-        _ replacement: (_ name: String, _ matrix: any WeightMatrix) throws -> (any WeightMatrix)?
+        _ replacement: (_ name: String, _ matrix: any StoredMatrix) throws -> (any StoredMatrix)?
     ) rethrows -> Decoder {
         var result = self
         try result.sparsify(replacement)

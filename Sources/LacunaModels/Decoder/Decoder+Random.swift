@@ -9,7 +9,7 @@ extension Decoder {
     public init(random configuration: DecoderConfiguration, seed: UInt64, values: ValueType = .f32) throws {
         try configuration.validate(file: "random decoder")
         var generator = SeededGenerator(seed: seed)
-        func matrix(_ rows: Int, _ columns: Int) throws -> any WeightMatrix {
+        func matrix(_ rows: Int, _ columns: Int) throws -> any StoredMatrix {
             let weight = Tensor<Float>(
                 normal: [rows, columns], standardDeviation: 1 / Float(columns).squareRoot(), using: &generator)
             return try WeightStore.make(weight, layout: .dense, values: values)

@@ -9,12 +9,12 @@ import LacunaTensor
 public struct Decoder: Sendable {
     public private(set) var configuration: DecoderConfiguration
     /// The embedding table [vocabularySize, hiddenSize], one row a token.
-    public var embedding: any WeightMatrix
+    public var embedding: any StoredMatrix
     public internal(set) var blocks: [DecoderBlock]
     /// Weights [hiddenSize] of the norm before the head.
     public var finalNorm: Tensor<Float>
     /// The output head [vocabularySize, hiddenSize]; nil if it is the embedding table.
-    public var untiedHead: (any WeightMatrix)?
+    public var untiedHead: (any StoredMatrix)?
     /// Rotates queries and keys by their positions.
     public let rotary: RotaryEmbedding
 
@@ -24,8 +24,8 @@ public struct Decoder: Sendable {
     /// - Throws: ``LacunaError/malformed(file:location:reason:)`` for a configuration out of range, and
     ///   ``LacunaError/tensorMismatch(file:name:expected:found:)`` for a part of another shape than configured.
     public init(
-        configuration: DecoderConfiguration, embedding: any WeightMatrix, blocks: [DecoderBlock],
-        finalNorm: Tensor<Float>, untiedHead: (any WeightMatrix)?, file: String = "decoder"
+        configuration: DecoderConfiguration, embedding: any StoredMatrix, blocks: [DecoderBlock],
+        finalNorm: Tensor<Float>, untiedHead: (any StoredMatrix)?, file: String = "decoder"
     ) throws {
         try configuration.validate(file: file)
         self.configuration = configuration
@@ -38,7 +38,7 @@ public struct Decoder: Sendable {
     }
 
     /// The matrix that turns hidden states into logits: the embedding table if the two are tied.
-    public var head: any WeightMatrix { untiedHead ?? embedding }
+    public var head: any StoredMatrix { untiedHead ?? embedding }
 
     private func checkShapes(file: String) throws {
         func require(_ name: String, _ found: [Int], _ expected: [Int]) throws {

@@ -3,11 +3,11 @@ import LacunaTensor
 
 /// A stored weight matrix [outputs, inputs] and an optional bias [outputs].
 public struct LinearLayer: Sendable {
-    public var weight: any WeightMatrix
+    public var weight: any StoredMatrix
     public var bias: Tensor<Float>?
 
     /// - Precondition: A bias has one entry for each row of the weight.
-    public init(_ weight: any WeightMatrix, bias: Tensor<Float>? = nil) {
+    public init(_ weight: any StoredMatrix, bias: Tensor<Float>? = nil) {
         precondition(bias == nil || bias!.count == weight.rows)
         self.weight = weight
         self.bias = bias

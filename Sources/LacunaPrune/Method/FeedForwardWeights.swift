@@ -73,21 +73,24 @@ public protocol FeedForwardPruning: PruningMethod {
     ///   - sparsity: Fraction of all neurons removed, 0..<1.
     func keptCounts(importance: [Double], widths: [Int], sparsity: Double) throws -> [Int]
 
-    /// How much each neuron of a block matters.
-    ///
-    /// - Parameter norms: `‖h_j‖₂` of every neuron's activation over the calibration tokens.
-    func neuronScores(_ block: FeedForwardWeights, norms: [Float]) throws -> [Float]
+    /// How much each neuron of a block matters: a score of the columns of `down`, given what was seen of its inputs, the
+    /// neurons' activations; and how the scores of a column's entries become the neuron's.
+    func neuronScore(_ block: FeedForwardWeights) -> (score: any ImportanceScore, unit: Selection.UnitScore)
 }
 
 extension FeedForwardPruning {
-    public var requirement: InputRequirement { .moments }
+    public var requirement: ScoreRequirement { .moments }
 
     /// The `count` neurons with the largest scores, in ascending order.
-    public func keptNeurons(_ block: FeedForwardWeights, norms: [Float], count: Int) throws -> [Int] {
-        let scores = try neuronScores(block, norms: norms)
-        let mask = try Selection.mask(
-            scores: Tensor(scores, shape: [1, scores.count]), pattern: .unstructured(.row),
-            sparsity: 1 - Double(count) / Double(max(scores.count, 1)))
+    ///
+    /// - Parameter activations: What was seen of the neurons' activations.
+    /// - Throws: As ``Selection/mask(scores:pattern:amount:unitScore:within:)`` and the score.
+    public func keptNeurons(
+        _ block: FeedForwardWeights, activations: InputStatistics, count: Int
+    ) throws -> [Int] {
+        let (score, unit) = neuronScore(block)
+        let scores = try score.scores(ScoreInputs(weight: block.down, inputs: activations))
+        let mask = try Selection.mask(scores: scores, pattern: .columns, amount: .count(count), unitScore: unit)
         return Array(mask.keptColumns(row: 0))
     }
 }

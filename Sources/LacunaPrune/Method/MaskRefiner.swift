@@ -5,7 +5,7 @@ import LacunaTensor
 public protocol MaskRefiner: Sendable {
     var card: MethodCard { get }
     /// What calibration has to collect of a layer's inputs.
-    var requirement: InputRequirement { get }
+    var requirement: ScoreRequirement { get }
     func supports(_ pattern: Pattern) -> Bool
 
     /// A mask with the budget of `mask`: the same number kept in every row or, under n:m, in every group.
@@ -51,7 +51,7 @@ public struct RefinedPruning: LayerwisePruning {
             name: name, family: .refining, paper: refiner.card.paper,
             composition: base.card.composition + refiner.card.composition)
     }
-    public var requirement: InputRequirement { max(base.requirement, refiner.requirement) }
+    public var requirement: ScoreRequirement { base.requirement.union(refiner.requirement) }
     public var defaultScope: Pattern.Scope { base.defaultScope }
     public func supports(_ pattern: Pattern) -> Bool { base.supports(pattern) && refiner.supports(pattern) }
 

@@ -5,7 +5,7 @@ import LacunaTensor
 public protocol PruningMethod: Sendable {
     var card: MethodCard { get }
     /// What calibration has to collect of a layer's inputs.
-    var requirement: InputRequirement { get }
+    var requirement: ScoreRequirement { get }
 }
 
 /// How one matrix is to be pruned.
@@ -81,7 +81,7 @@ public protocol ScoredPruning: LayerwisePruning {
 }
 
 extension ScoredPruning {
-    public var requirement: InputRequirement { score(layer: 0).requirement }
+    public var requirement: ScoreRequirement { score(layer: 0).requirement }
 
     public func supports(_ pattern: Pattern) -> Bool { true }
 

@@ -47,7 +47,7 @@ extension Pruner {
         estimate.states = calibrationTokens * configuration.hiddenSize * float
         let wide = max(2 * configuration.queryWidth + 2 * configuration.keyValueWidth, 2 * largest)
         estimate.activations = min(batchTokens, calibrationTokens) * float * (3 * configuration.hiddenSize + wide)
-        let usesGram = method.requirement == .gram || measuresError
+        let usesGram = method.requirement.contains(.gram) || measuresError
         estimate.statistics = widths.reduce(0) { $0 + 16 * $1 + (usesGram ? float * $1 * $1 : 0) }
         if usesGram, let width = widths.max() { estimate.statistics += 4 * float * width * width }
         return estimate

@@ -1,4 +1,5 @@
 import LacunaSparse
+import LacunaTensor
 
 /// How pruned matrices are stored.
 public struct PrunedStorage: Sendable, Hashable {
@@ -12,14 +13,19 @@ public struct PrunedStorage: Sendable, Hashable {
         self.values = values
     }
 
+    /// Whether the layout can hold what the pattern keeps, to be asked before anything is pruned.
+    ///
+    /// - Throws: ``LacunaError/invalidArgument(_:reason:)`` for a layout made for another pattern.
+    func requireRoom(for pattern: Pattern) throws {
+        guard let layout, !layout.base.holds(pattern) else { return }
+        throw LacunaError.invalidArgument(
+            "layout", reason: "\(layout) does not hold every mask of the pattern \(pattern)")
+    }
+
     /// The layout of a matrix under `mask`.
     func layout(for pattern: Pattern, _ mask: Mask) -> StorageLayout {
         if let layout { return layout }
         if mask.keptCount == mask.rows * mask.columns { return .dense }
-        return switch pattern {
-        case .nm(let n, let m, .input): .nm(n: n, m: m)
-        case .block(let rows, let columns): .bsr(rows: rows, columns: columns)
-        case .nm, .unstructured, .rows, .columns: .bitmask
-        }
+        return StoreLayouts.suiting(pattern, mask)
     }
 }

@@ -47,7 +47,7 @@ extension Pruner {
         var statistics = LinearRole.groups.map { roles in
             InputStatistics(
                 columns: decoder[linear: roles[0].weightName(layer: layer)].columns,
-                gram: method.requirement == .gram || measuresError)
+                gram: method.requirement.contains(.gram) || measuresError)
         }
         var places: [String: Int] = [:]
         for (index, roles) in LinearRole.groups.enumerated() { places[roles[0].weightName(layer: layer)] = index }
@@ -104,11 +104,11 @@ extension Pruner {
                 file: nil,
                 what: "one threshold over all layers with the method \(method.card.name), which sees them in turn")
         }
-        let sparsity: Double
+        let shared: any SparsityBudget
         switch budget {
-        case .global(let value), .uniform(let value): sparsity = value
-        case .perLayer, .erdosRenyiKernel, .erdosRenyiKernelPlus, nil:
-            throw LacunaError.invalidArgument("budget", reason: "\(pattern) takes one sparsity for all layers")
+        case let budget? where budget.needsScores: shared = budget
+        case let uniform as UniformBudget: shared = GlobalBudget(uniform.value)
+        default: throw LacunaError.invalidArgument("budget", reason: "\(pattern) takes one sparsity for all layers")
         }
         let names = decoder.linearNames
         var scores: [String: Tensor<Float>] = [:]
@@ -117,7 +117,7 @@ extension Pruner {
             scores[name] = try method.score(layer: index).scores(
                 weight: decoder[linear: name].densified(), statistics: nil)
         }
-        let masks = try SparsityBudget.global(sparsity).masks(scores: scores, pattern: pattern)
+        let masks = try shared.masks(scores: scores, pattern: pattern)
         scores = [:]
         var layers: [PruningReport.Layer] = []
         for (index, name) in names.enumerated() {

@@ -8,7 +8,7 @@ extension Pruner {
         _ decoder: inout Decoder, _ method: any FeedForwardPruning, _ calibration: CalibrationSet,
         _ progress: (any ProgressReporter)?
     ) throws -> [PruningReport.Layer] {
-        guard case .uniform(let sparsity) = budget else {
+        guard let sparsity = (budget as? UniformBudget)?.value else {
             throw LacunaError.invalidArgument(
                 "budget", reason: "the method \(method.card.name) shares out one sparsity among the blocks by itself")
         }
@@ -16,7 +16,7 @@ extension Pruner {
         var stream = try CalibrationStream(decoder, calibration, batchTokens: batchTokens)
         let batches = stream.batchCount
         var importance: [Double] = []
-        var norms: [[Float]] = []
+        var seen: [InputStatistics] = []
         for layer in 0..<blocks {
             let down = LinearRole.down.weightName(layer: layer)
             var activations = InputStatistics(columns: decoder[linear: down].columns)
@@ -35,13 +35,13 @@ extension Pruner {
                         "block \(layer + 1) of \(blocks)")
                 })
             importance.append(angles / Double(max(activations.tokens, 1)))
-            norms.append(activations.norms)
+            seen.append(activations)
         }
-        let counts = try method.keptCounts(importance: importance, widths: norms.map(\.count), sparsity: sparsity)
+        let counts = try method.keptCounts(importance: importance, widths: seen.map(\.columns), sparsity: sparsity)
         var layers: [PruningReport.Layer] = []
         for layer in 0..<blocks {
             try progress.report("slicing", layer, of: blocks)
-            layers += try slice(&decoder, layer, method, norms: norms[layer], count: counts[layer])
+            layers += try slice(&decoder, layer, method, seen[layer], count: counts[layer])
         }
         return layers
     }
@@ -56,14 +56,15 @@ extension Pruner {
     }
 
     private func slice(
-        _ decoder: inout Decoder, _ layer: Int, _ method: any FeedForwardPruning, norms: [Float], count: Int
+        _ decoder: inout Decoder, _ layer: Int, _ method: any FeedForwardPruning, _ activations: InputStatistics,
+        count: Int
     ) throws -> [PruningReport.Layer] {
         let begin = monotonicSeconds()
         let block = decoder.blocks[layer]
         let whole = try FeedForwardWeights(
             gate: block.feedForward.gate.weight.densified(), up: block.feedForward.up.weight.densified(),
             down: block.feedForward.down.weight.densified())
-        let kept = try method.keptNeurons(whole, norms: norms, count: count)
+        let kept = try method.keptNeurons(whole, activations: activations, count: count)
         let part = whole.keeping(kept)
         var replacement = block.feedForward
         var layers: [PruningReport.Layer] = []

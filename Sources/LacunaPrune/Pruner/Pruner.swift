@@ -19,7 +19,7 @@ public struct Pruner: Sendable {
     public var method: any PruningMethod
     public var pattern: Pattern
     /// How sparsity is shared out among layers; nil only for patterns that fix it.
-    public var budget: SparsityBudget?
+    public var budget: (any SparsityBudget)?
     public var storage: PrunedStorage
     /// Collects Gram matrices even for methods that do not need them, so that the report can tell output errors.
     public var measuresError: Bool
@@ -27,7 +27,7 @@ public struct Pruner: Sendable {
     public var batchTokens: Int
 
     public init(
-        _ method: any PruningMethod, pattern: Pattern, budget: SparsityBudget? = nil,
+        _ method: any PruningMethod, pattern: Pattern, budget: (any SparsityBudget)? = nil,
         storage: PrunedStorage = PrunedStorage(), measuresError: Bool = false, batchTokens: Int = 4096
     ) {
         self.method = method
@@ -53,6 +53,11 @@ public struct Pruner: Sendable {
         let begin = monotonicSeconds()
         if batchTokens < 1 { throw LacunaError.invalidArgument("batch", reason: "must be positive") }
         try pattern.validate()
+        try budget?.requireAgreement(with: pattern)
+        guard method.requirement.isSubset(of: .gram) else {
+            throw LacunaError.unsupported(
+                file: nil, what: "calibration for \(method.card.name), which needs more than a layer's inputs")
+        }
         let needsCalibration = method.requirement != .none
         if needsCalibration && calibration == nil {
             throw LacunaError.invalidArgument("calibration", reason: "the method \(method.card.name) needs a text")
@@ -67,6 +72,7 @@ public struct Pruner: Sendable {
             layers = try slice(&result, method, seen!, progress)
         case let method as any LayerwisePruning:
             try method.requireSupport(pattern)
+            try storage.requireRoom(for: pattern)
             layers =
                 isGlobal
                 ? try pruneGlobally(&result, method, progress)
@@ -81,30 +87,16 @@ public struct Pruner: Sendable {
     }
 
     /// Whether the entries of all layers compete with each other.
-    var isGlobal: Bool {
-        if case .global = budget { return true }
-        return pattern == .unstructured(.global)
-    }
+    var isGlobal: Bool { budget?.needsScores ?? false || pattern.isGlobal }
 
     /// The sparsity over all layers, as far as it is known beforehand.
-    var nominalSparsity: Double {
-        switch budget {
-        case .uniform(let sparsity), .erdosRenyiKernel(let sparsity), .erdosRenyiKernelPlus(let sparsity, _),
-            .global(let sparsity):
-            sparsity
-        case .perLayer(let sparsities): sparsities.values.reduce(0, +) / Double(max(sparsities.count, 1))
-        case nil: pattern.impliedSparsity ?? 0
-        }
-    }
+    var nominalSparsity: Double { pattern.impliedSparsity ?? budget?.sparsity ?? 0 }
 
     /// The request for every layer, in the order of ``Decoder/linearNames``.
     func requests(_ decoder: Decoder) throws -> [String: PruningRequest] {
         let names = decoder.linearNames
-        let layers = names.map { name -> SparsityBudget.Layer in
-            let matrix = decoder[linear: name]
-            return (name, [matrix.rows, matrix.columns])
-        }
-        let sparsities = try budget?.allocate(layers: layers)
+        let layers = names.map { name in (name, [decoder[linear: name].rows, decoder[linear: name].columns]) }
+        let sparsities = try budget?.sparsities(for: pattern, layers: layers)
         var requests: [String: PruningRequest] = [:]
         for (index, name) in names.enumerated() {
             requests[name] = PruningRequest(pattern, sparsity: sparsities?[name], layer: index)

@@ -34,15 +34,15 @@ extension SparsitySweep {
 
     private func pruner(_ method: any PruningMethod, _ sparsity: Double) -> Pruner {
         guard let layerwise = method as? any LayerwisePruning else {
-            return Pruner(method, pattern: .rows, budget: .uniform(sparsity))
+            return Pruner(method, pattern: .rows, budget: UniformBudget(sparsity))
         }
         // Dense floats: a sweep asks about quality, and every model is thrown away.
         let storage = PrunedStorage(layout: .dense)
         if scope == .global && method is any ScoredPruning && method.requirement == .none {
-            return Pruner(method, pattern: .unstructured(.global), budget: .global(sparsity), storage: storage)
+            return Pruner(method, pattern: .unstructured(.global), budget: GlobalBudget(sparsity), storage: storage)
         }
         let pattern = Pattern.unstructured(scope == .global ? layerwise.defaultScope : scope)
-        return Pruner(method, pattern: pattern, budget: .uniform(sparsity), storage: storage)
+        return Pruner(method, pattern: pattern, budget: UniformBudget(sparsity), storage: storage)
     }
 
     /// A model so broken that its logits are no numbers has an infinite perplexity.

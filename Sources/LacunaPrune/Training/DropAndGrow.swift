@@ -9,8 +9,7 @@ import LacunaTensor
 /// and others, "Scalable training of artificial neural networks with adaptive sparse connectivity inspired by network
 /// science", arXiv 1707.04780), with gradient RigL (Utku Evci and others, "Rigging the Lottery: Making All Tickets
 /// Winners", arXiv 1911.11134). An update at step t drops `⌊fraction(t) · nnz⌋` weights of the smallest magnitude and
-/// grows as many, never those just dropped, at zero and with empty optimiser state. Selection is by index, so counts
-/// are exact whatever the ties.
+/// grows as many, never those just dropped, at zero and with empty optimiser state. Counts are exact whatever the ties.
 public final class DropAndGrow: TrainingMethod {
     public enum Drop: String, Sendable, Hashable, CaseIterable {
         /// The smallest magnitudes.
@@ -25,10 +24,10 @@ public final class DropAndGrow: TrainingMethod {
         case gradient
     }
 
-    public struct Settings: Sendable, Hashable {
-        public var budget: SparsityBudget
+    public struct Settings: Sendable {
+        public var budget: any SparsityBudget
         public var layers = LayerChoice.all
-        public var storage = SparseStorage.masked
+        public var storage = StorageLayout.masked
         public var drop = Drop.magnitude
         public var growth = Growth.gradient
         /// Steps between updates.
@@ -42,7 +41,7 @@ public final class DropAndGrow: TrainingMethod {
         public var growthDeviation = 0.0
         public var rescalesWeights = true
 
-        public init(budget: SparsityBudget, growth: Growth = .gradient) {
+        public init(budget: any SparsityBudget, growth: Growth = .gradient) {
             self.budget = budget
             self.growth = growth
         }
@@ -89,7 +88,7 @@ public final class DropAndGrow: TrainingMethod {
 
     public func begin(_ run: TrainingRun) throws {
         try StaticRandomSparsity.install(
-            settings.budget, settings.layers.layers(of: run.model), settings.storage,
+            settings.budget, on: run.model, settings.layers, settings.storage,
             rescalesWeights: settings.rescalesWeights, using: &run.generator)
     }
 
@@ -118,7 +117,7 @@ public final class DropAndGrow: TrainingMethod {
         guard isUpdate(run) else { return }
         let fraction = fraction(run)
         for index in layers.indices {
-            exchange(layers[index], fraction, &run.generator)
+            try exchange(layers[index], fraction, &run.generator)
             visited[index] = visited[index].union(layers[index].mask)
             (layers[index].layer.weight as? CSRWeight)?.clearDenseGradient()
         }
@@ -135,59 +134,48 @@ public final class DropAndGrow: TrainingMethod {
     }
 
     /// One update of one layer.
-    private func exchange(_ state: SparseLayerState, _ fraction: Double, _ generator: inout SeededGenerator) {
+    private func exchange(_ state: SparseLayerState, _ fraction: Double, _ generator: inout SeededGenerator) throws {
         let old = state.mask
-        let places = old.keptPlaces
-        let values = state.values(old)
-        var dropped = droppedIndices(values, fraction).map { places[$0] }
-        let absent = old.inverted().keptPlaces
-        let count = min(dropped.count, absent.count)
-        dropped = Array(dropped.prefix(count))
-        let grown: [Int]
+        let absent = old.inverted()
+        let remaining = try remaining(of: old, state.layer.weight.densified(), fraction, atMost: absent.keptCount)
+        let count = old.keptCount - remaining.keptCount
+        let score: any ImportanceScore
         switch settings.growth {
-        case .random: grown = sampledPlaces(count, of: absent.count, using: &generator).map { absent[Int($0)] }
+        case .random: score = RandomScore(seed: generator.next())
         case .gradient:
-            guard let gradient = state.denseGradient else { return }
-            let scores = gradient.withPointer { g in absent.map { -abs(g[$0]) } }
-            grown = Self.smallest(count, of: scores).map { absent[$0] }
+            if state.denseGradient == nil { return }
+            score = GradientScore()
         }
-        var mask = old
-        mask.set(places: dropped, kept: false)
-        mask.set(places: grown, kept: true)
+        let weight = Tensor<Float>(zeros: [old.rows, old.columns])
+        let grown = try Selection.mask(
+            scores: score.scores(ScoreInputs(weight: weight, gradient: state.denseGradient)),
+            pattern: .unstructured(.layer), amount: .count(count), within: absent)
         let deviation = settings.growthDeviation
-        state.move(to: mask, from: old) { _, _ in deviation == 0 ? 0 : Float(deviation * generator.normal()) }
-    }
-
-    private func droppedIndices(_ values: [Float], _ fraction: Double) -> [Int] {
-        switch settings.drop {
-        case .magnitude:
-            return Self.smallest(Selection.removedCount(sparsity: fraction, of: values.count), of: values.map(abs))
-        case .signed:
-            let positive = values.indices.filter { values[$0] > 0 }
-            let negative = values.indices.filter { values[$0] <= 0 }
-            return [positive, negative].flatMap { part in
-                let count = Selection.removedCount(sparsity: fraction, of: part.count)
-                return Self.smallest(count, of: part.map { abs(values[$0]) }).map { part[$0] }
-            }
+        state.move(to: remaining.union(grown), from: old) { _, _ in
+            deviation == 0 ? 0 : Float(deviation * generator.normal())
         }
     }
 
-    /// Indices of the `count` smallest numbers; of equals the first. Ascending. NaN counts as largest.
-    static func smallest(_ count: Int, of numbers: [Float]) -> [Int] {
-        let numbers = numbers.contains(where: \.isNaN) ? numbers.map { $0.isNaN ? .infinity : $0 } : numbers
-        guard count > 0,
-            let line = numbers.withUnsafeBufferPointer({
-                RankThreshold(smallest: count, of: $0.baseAddress!, count: $0.count)
-            })
-        else { return [] }
-        var ties = line.ties
-        return numbers.indices.filter {
-            if numbers[$0] < line.value { return true }
-            if numbers[$0] == line.value && ties > 0 {
-                ties -= 1
-                return true
-            }
-            return false
+    /// What stays of the connections in use when a fraction is dropped, at most so many.
+    private func remaining(
+        of old: Mask, _ weight: Tensor<Float>, _ fraction: Double, atMost limit: Int
+    ) throws -> Mask {
+        let magnitudes = try MagnitudeScore().scores(weight: weight)
+        /// What stays of a part of them.
+        func keep(_ part: Mask, atMost limit: Int) throws -> Mask {
+            let count = part.keptCount
+            let dropped = min(Selection.removedCount(sparsity: fraction, of: count), limit)
+            return try Selection.mask(
+                scores: magnitudes, pattern: .unstructured(.layer), amount: .count(count - dropped), within: part)
+        }
+        switch settings.drop {
+        case .magnitude: return try keep(old, atMost: limit)
+        case .signed:
+            var positive = Mask(rows: old.rows, columns: old.columns)
+            for r in 0..<old.rows { old.forEachKeptColumn(row: r) { if weight[r, $0] > 0 { positive[r, $0] = true } } }
+            let above = try keep(positive, atMost: limit)
+            let used = positive.keptCount - above.keptCount
+            return try above.union(keep(old.subtracting(positive), atMost: limit - used))
         }
     }
 

@@ -58,15 +58,14 @@ public final class EnvelopeRegularization: TrainingMethod {
     }
 
     /// The rows of largest norm of each layer, `keep` of them, ascending.
-    public func strongestRows() -> [[Int]] {
-        parameters.map { parameter in
-            let (rows, columns) = (parameter.shape[0], parameter.shape[1])
-            let w = parameter.buffer.pointer
-            let norms = (0..<rows).map { r in
-                (0..<columns).reduce(0.0) { $0 + Double(w[r * columns + $1] * w[r * columns + $1]) }
-            }
-            let order = norms.indices.sorted { norms[$0] != norms[$1] ? norms[$0] > norms[$1] : $0 < $1 }
-            return order.prefix(max(1, Int((keep * Double(rows)).rounded()))).sorted()
+    ///
+    /// - Throws: `LacunaError.numerical` if weights are not numbers.
+    public func strongestRows() throws -> [[Int]] {
+        try parameters.map { parameter in
+            let count = max(1, Int((keep * Double(parameter.shape[0])).rounded()))
+            let mask = try Selection.mask(
+                scores: parameter.value, pattern: .rows, amount: .count(count), unitScore: .norm)
+            return (0..<mask.rows).filter { mask.keptCount(row: $0) > 0 }
         }
     }
 }

@@ -38,7 +38,7 @@ public final class FeatureSelection: TrainingMethod {
     func source(_ x: Tensor<Float>, batch: Int, seed: UInt64, using generator: inout SeededGenerator) -> NoisyRows {
         let source = NoisyRows(x, noise: settings.noise, batch: batch, seed: seed, using: &generator)
         if settings.exchange > 0 {
-            var moves = DropAndGrow.Settings(budget: .uniform(0), growth: .random)
+            var moves = DropAndGrow.Settings(budget: UniformBudget(0), growth: .random)
             (moves.storage, moves.drop, moves.interval) = (.csr, .signed, source.batchesPerEpoch!)
             (moves.fraction, moves.isAnnealed, moves.end, moves.growthDeviation) = (
                 settings.exchange, false, 1, settings.deviation

@@ -90,18 +90,10 @@ public final class GradualPruning: TrainingMethod {
         let isEdge = target == sparsity && weights.contains { $0.mask.map(\.sparsity) ?? 0 < sparsity - 1e-6 }
         if target > 0 && (run.step % interval == 0 || isEdge) {
             for weight in weights {
-                var scores = weight.parameter.value
-                let n = scores.count
-                // What is masked scores lowest: masks only grow.
-                scores.withMutablePointer { p in for i in 0..<n { p[i] = abs(p[i]) } }
-                if let old = weight.mask {
-                    let removed = old.inverted()
-                    let columns = old.columns
-                    scores.withMutablePointer { p in
-                        for r in 0..<old.rows { removed.forEachKeptColumn(row: r) { p[r * columns + $0] = -1 } }
-                    }
-                }
-                weight.mask = try Selection.mask(scores: scores, pattern: .unstructured(.layer), sparsity: target)
+                // Within what is in use: masks only grow.
+                weight.mask = try Selection.mask(
+                    scores: MagnitudeScore().scores(weight: weight.parameter.value), pattern: .unstructured(.layer),
+                    sparsity: target, within: weight.mask)
             }
         }
         let total = weights.reduce(0) { $0 + $1.parameter.count }

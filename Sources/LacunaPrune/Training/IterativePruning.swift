@@ -13,28 +13,20 @@ public struct IterativePruning: Sendable {
             throw LacunaError.invalidArgument("share", reason: "\(share) is not in 0...1")
         }
         var scores: [String: Tensor<Float>] = [:]
-        var (active, total) = (0, 0)
+        var inUse: [String: Mask] = [:]
+        var active = 0
         for (index, layer) in layers.enumerated() {
             guard let weight = layer.dense else {
                 throw LacunaError.unsupported(file: nil, what: "pruning \(layer.weight.storage) weights")
             }
-            var values = weight.parameter.value
-            let mask = weight.mask
-            let n = values.count
-            values.withMutablePointer { p in
-                for i in 0..<n { p[i] = abs(p[i]) }
-                if let mask {
-                    let removed = mask.inverted()
-                    for r in 0..<mask.rows { removed.forEachKeptColumn(row: r) { p[r * mask.columns + $0] = -1 } }
-                }
-            }
             active += weight.activeCount
-            total += n
             // Padded, so that names sort as indices do.
-            scores[String(10_000 + index)] = values
+            let name = String(10_000 + index)
+            scores[name] = try MagnitudeScore().scores(weight: weight.parameter.value)
+            inUse[name] = weight.mask
         }
         let kept = active - Selection.removedCount(sparsity: share, of: active)
-        let masks = try Selection.selectGlobally(scores, sparsity: 1 - Double(kept) / Double(max(total, 1)))
+        let masks = try Selection.masks(scores: scores, amount: .count(kept), within: inUse)
         for (index, layer) in layers.enumerated() { layer.dense!.mask = masks[String(10_000 + index)]! }
     }
 

@@ -33,7 +33,7 @@ public final class ProgressiveGradientFlow: TrainingMethod {
     private let views = StraightThroughLayers()
     private let frames: PatternSchedule?
 
-    /// - Throws: `LacunaError.invalidArgument` for a bad pattern or a negative rate.
+    /// - Throws: `LacunaError.invalidArgument` for a bad pattern, of the flow's too, or a negative rate.
     public init(
         n: Int, m: Int, flow: Flow = .exponential(6), layers: LayerChoice = .allButOutput,
         appliesChainRule: Bool = false
@@ -46,6 +46,7 @@ public final class ProgressiveGradientFlow: TrainingMethod {
         case .stepwise: frames = .stepwise(n: n, m: m)
         case .geometric: frames = .geometric(n: n, m: m)
         }
+        for pattern in frames?.frames ?? [] { try pattern?.validate() }
         self.n = n
         self.m = m
         self.flow = flow

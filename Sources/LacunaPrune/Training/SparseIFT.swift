@@ -27,7 +27,7 @@ public struct SparseIFT: Sendable, Hashable {
 
     /// The widths of a fully connected network whose hidden layers are wider by k, and the sparsities, by the paths of
     /// ``MLP``, that make every layer cost what it did.
-    public func wide(_ widths: [Int]) -> (widths: [Int], budget: SparsityBudget) {
+    public func wide(_ widths: [Int]) -> (widths: [Int], budget: LayerBudget) {
         var wider = widths
         for i in widths.indices.dropFirst().dropLast() { wider[i] = Int((Double(widths[i]) * widening).rounded()) }
         var sparsities: [String: Double] = [:]
@@ -35,7 +35,7 @@ public struct SparseIFT: Sendable, Hashable {
             let (before, after) = (widths[layer] * widths[layer + 1], wider[layer] * wider[layer + 1])
             sparsities["layers.\(layer)"] = 1 - Double(before) / Double(after)
         }
-        return (wider, .perLayer(sparsities))
+        return (wider, LayerBudget(sparsities))
     }
 
     /// The rank of Sparse-Doped that, beside a sparse matrix of density 1 - s, costs what the dense one does:

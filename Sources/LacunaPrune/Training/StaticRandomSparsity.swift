@@ -13,18 +13,18 @@ import LacunaTensor
 /// Training", arXiv 2202.02643. The default budget is theirs (Erdős-Rényi-Kernel); counts are exact where theirs are
 /// expectations.
 public final class StaticRandomSparsity: TrainingMethod {
-    public let budget: SparsityBudget
+    public let budget: any SparsityBudget
     public let layers: LayerChoice
-    public let storage: SparseStorage
+    public let storage: StorageLayout
     /// Whether kept weights are multiplied by `1/√density` at the start.
     public let rescalesWeights: Bool
 
     /// - Throws: `LacunaError.invalidArgument` for storage that cannot hold single entries.
     public init(
-        budget: SparsityBudget, layers: LayerChoice = .all, storage: SparseStorage = .masked,
+        budget: any SparsityBudget, layers: LayerChoice = .all, storage: StorageLayout = .masked,
         rescalesWeights: Bool = true
     ) throws {
-        if case .blocks = storage {
+        if storage.base is BSRLayout {
             throw LacunaError.invalidArgument("storage", reason: "random masks keep single entries, not blocks")
         }
         self.budget = budget
@@ -46,16 +46,18 @@ public final class StaticRandomSparsity: TrainingMethod {
 
     public func begin(_ run: TrainingRun) throws {
         try Self.install(
-            budget, layers.layers(of: run.model), storage, rescalesWeights: rescalesWeights, using: &run.generator)
+            budget, on: run.model, layers, storage, rescalesWeights: rescalesWeights, using: &run.generator)
     }
 
-    /// Gives each layer a random mask.
+    /// Gives each chosen layer of a model a random mask. Convolutions are described to the budget by their kernels.
     static func install(
-        _ budget: SparsityBudget, _ layers: [(name: String, layer: Linear)], _ storage: SparseStorage,
+        _ budget: any SparsityBudget, on model: any Module, _ choice: LayerChoice, _ storage: StorageLayout,
         rescalesWeights: Bool, using generator: inout SeededGenerator
     ) throws {
+        let layers = try choice.layers(of: model)
+        let shapes = model.weightShapes
         let sparsities = try budget.allocate(
-            layers: layers.map { ($0.name, [$0.layer.outputDimensions, $0.layer.inputDimensions]) })
+            layers: layers.map { ($0.name, shapes[ObjectIdentifier($0.layer)]!) })
         for (name, layer) in layers {
             let (rows, columns) = (layer.outputDimensions, layer.inputDimensions)
             let kept = rows * columns - Selection.removedCount(sparsity: sparsities[name]!, of: rows * columns)
@@ -69,5 +71,4 @@ public final class StaticRandomSparsity: TrainingMethod {
             try layer.sparsify(storage, mask: mask)
         }
     }
-
 }

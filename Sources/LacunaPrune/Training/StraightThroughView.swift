@@ -26,7 +26,7 @@ public final class StraightThroughView: WeightView {
     /// The mask that `pattern` gives for the magnitudes of `weight`.
     public static func mask(_ weight: Tensor<Float>, _ pattern: Pattern) -> Mask {
         // Patterns were validated when the method was made: nothing can be thrown.
-        try! Mask(largestMagnitudesOf: weight, pattern: pattern)
+        try! Selection.mask(magnitudesOf: weight, pattern: pattern)
     }
 
     public func weights(_ weight: Variable<Float>) -> (forward: Variable<Float>, backward: Variable<Float>?) {

@@ -35,17 +35,21 @@ public enum LayerChoice: Sendable, Hashable {
     }
 }
 
-extension SparsityBudget {
-    /// A budget by name, for a sparsity: `uniform`, `erk`, or `erk+` (the last layer dense).
-    ///
-    /// - Throws: `LacunaError.invalidArgument` for another name.
-    public static func named(_ name: String, sparsity: Double) throws -> SparsityBudget {
-        switch name {
-        case "uniform": return .uniform(sparsity)
-        case "erk": return .erdosRenyiKernel(sparsity)
-        case "erk+": return .erdosRenyiKernelPlus(sparsity)
-        default: throw LacunaError.invalidArgument("budget", reason: "'\(name)' is none of uniform, erk, erk+")
+extension Module {
+    /// The shapes of all linear layers' weights: [outputs, inputs], and of convolutions [outputs, channels, height, width].
+    var weightShapes: [ObjectIdentifier: [Int]] {
+        var shapes: [ObjectIdentifier: [Int]] = [:]
+        forEachModule { _, module in
+            if let layer = module as? Linear, shapes[ObjectIdentifier(layer)] == nil {
+                shapes[ObjectIdentifier(layer)] = [layer.outputDimensions, layer.inputDimensions]
+            }
+            if let layer = module as? SparseConv2d {
+                let side = layer.kernelSize
+                shapes[ObjectIdentifier(layer.product)] =
+                    [layer.product.outputDimensions, layer.inputChannels, side, side]
+            }
         }
+        return shapes
     }
 }
 
@@ -108,21 +112,10 @@ struct SparseLayerState {
 extension Mask {
     /// Exactly `count` entries, every set equally likely.
     public init(rows: Int, columns: Int, keepingRandom count: Int, using generator: inout SeededGenerator) {
-        self.init(rows: rows, columns: columns)
-        for place in sampledPlaces(count, of: rows * columns, using: &generator) {
-            self[Int(place) / columns, Int(place) % columns] = true
-        }
-    }
-
-    /// Places (row · columns + column) of kept entries, ascending.
-    var keptPlaces: [Int] {
-        var result: [Int] = []
-        result.reserveCapacity(keptCount)
-        for r in 0..<rows { forEachKeptColumn(row: r) { result.append(r * columns + $0) } }
-        return result
-    }
-
-    mutating func set(places: some Sequence<Int>, kept: Bool) {
-        for place in places { self[place / columns, place % columns] = kept }
+        precondition(count >= 0 && count <= rows * columns, "\(count) of \(rows) x \(columns) entries")
+        // Random scores are a matrix of numbers: nothing can be thrown.
+        self = try! Selection.mask(
+            scores: RandomScore(seed: generator.next()).scores(weight: Tensor(zeros: [rows, columns])),
+            pattern: .unstructured(.layer), amount: .count(count))
     }
 }

@@ -100,19 +100,32 @@ struct CFSPReproduction: Reproduction {
         _ generator: inout SeededGenerator
     ) throws -> [Int] {
         switch choice {
-        case .activation: return try CFSP().keptNeurons(block, norms: norms, count: count)
-        case .weighted: return try CFSP(score: .weighted).keptNeurons(block, norms: norms, count: count)
+        case .activation: return try CFSP().keptNeurons(block, activations: Self.seen(norms), count: count)
+        case .weighted:
+            return try CFSP(score: .weighted).keptNeurons(
+                block, activations: Self.seen(norms), count: count)
         case .weightNorm:
             let ones = [Float](repeating: 1, count: block.neurons)
-            return try CFSP(score: .weighted).keptNeurons(block, norms: ones, count: count)
+            return try CFSP(score: .weighted).keptNeurons(
+                block, activations: Self.seen(ones), count: count)
         case .random:
             return Array(0..<block.neurons).shuffled(using: &generator).prefix(count).sorted()
         }
     }
 
+    /// Activations of these norms: one token will do.
+    private static func seen(_ norms: [Float]) -> InputStatistics {
+        var statistics = InputStatistics(columns: norms.count)
+        statistics.accumulate(Tensor(norms, shape: [1, norms.count]))
+        return statistics
+    }
+
     /// How far the published score is from `3 n_j / d`, relatively, at worst.
     private static func deviation(_ block: FeedForwardWeights, _ norms: [Float]) throws -> Double {
-        let scores = try CFSP().neuronScores(block, norms: norms)
+        let entries = try CFSP().neuronScore(block).score.scores(weight: block.down, statistics: seen(norms))
+        let scores = (0..<block.neurons).map { j in
+            (0..<entries.rows).reduce(0.0) { $0 + Double(entries[$1, j]) } / Double(entries.rows)
+        }
         return zip(scores, norms).map { score, norm in
             let expected = 3 * Double(norm) / Double(block.gate.columns)
             return expected > 0 ? abs(Double(score) - expected) / expected : 0

@@ -34,7 +34,7 @@ struct FastSparseConvNetsReproduction: Reproduction {
             var own: [Double] = []
             for sparsity in Self.sparsities {
                 let mask = try Selection.mask(scores: scores, pattern: .unstructured(.layer), sparsity: sparsity)
-                let pruned = try DenseMatrix(weight, mask: mask, values: .f32).densified()
+                let pruned = try DenseMatrix(DenseRows(weight, mask: mask), values: .f32).densified()
                 let sparse = try PointwiseConvolution(pruned, bias: bias, group: 1, clamp: 0...6)
                 let dense = DensePointwise(pruned, bias: bias, clamp: 0...6)
                 dense(image, into: y)

@@ -22,7 +22,7 @@ struct RandomPruningReproduction: Reproduction {
                 for arm in 0..<3 {
                     var generator = SeededGenerator(seed: context.seed &+ UInt64(seed), stream: 3)
                     let model = MLP(widths: [BlobTask.features, width, width, BlobTask.classes], using: &generator)
-                    let budgets: [SparsityBudget?] = [nil, .erdosRenyiKernel(0.9), .uniform(0.9)]
+                    let budgets: [(any SparsityBudget)?] = [nil, ErdosRenyiBudget(0.9), UniformBudget(0.9)]
                     let hooks = try budgets[arm].map { [try StaticRandomSparsity(budget: $0)] } ?? []
                     try ClassifierTraining().train(model, task.train, hooks: hooks, seed: UInt64(seed))
                     table[row][arm] += ClassifierTraining.accuracy(model, try task.test) / Double(seeds)
@@ -54,7 +54,7 @@ struct RandomPruningReproduction: Reproduction {
                 let model = MLP(widths: [784, 512, 512, 10], using: &generator)
                 var recipe = ClassifierTraining()
                 recipe.epochs = context.quick ? 2 : 8
-                let hooks = try sparsity.map { [try StaticRandomSparsity(budget: .erdosRenyiKernel($0))] } ?? []
+                let hooks = try sparsity.map { [try StaticRandomSparsity(budget: ErdosRenyiBudget($0))] } ?? []
                 try ClassifierTraining.report(context, "Fashion-MNIST")
                 try recipe.train(model, train, hooks: hooks, seed: context.seed)
                 return ClassifierTraining.accuracy(model, test)

@@ -58,7 +58,7 @@ struct SparseByteNNReproduction: Reproduction {
             for group in [1, 4] {
                 let pattern: Pattern = group == 1 ? .unstructured(.layer) : .block(rows: 4, columns: 1)
                 let mask = try Selection.mask(scores: layerScores, pattern: pattern, sparsity: sparsity)
-                let pruned = try DenseMatrix(weight, mask: mask, values: .f32).densified()
+                let pruned = try DenseMatrix(DenseRows(weight, mask: mask), values: .f32).densified()
                 let layer = try PointwiseConvolution(pruned, bias: bias, group: group)
                 let dense = DensePointwise(pruned, bias: bias, clamp: -.infinity ... .infinity)
                 dense(input, into: y)

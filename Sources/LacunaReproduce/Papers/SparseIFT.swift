@@ -36,7 +36,7 @@ struct SparseIFTReproduction: Reproduction {
                 try recipe.train(model, task.train, hooks: hook.map { [$0] } ?? [], seed: seed)
                 return (ClassifierTraining.accuracy(model, task.test), model)
             }
-            func dynamic(_ budget: SparsityBudget) throws -> DropAndGrow { try DropAndGrow(.init(budget: budget)) }
+            func dynamic(_ budget: any SparsityBudget) throws -> DropAndGrow { try DropAndGrow(.init(budget: budget)) }
             let widths = [TeacherTask.features, 16, 16, TeacherTask.classes]
             dense += try train(widths, steps: 2500, nil).accuracy / Double(seeds)
             for (place, k) in widenings.enumerated() {
@@ -53,8 +53,8 @@ struct SparseIFTReproduction: Reproduction {
             if index < 3 {
                 let big = [TeacherTask.features, 128, 128, TeacherTask.classes]
                 large += try train(big, steps: 3000, nil).accuracy / 3
-                let still = try train(big, steps: 3000, StaticRandomSparsity(budget: .erdosRenyiKernel(0.98)))
-                let alive = try train(big, steps: 3000, dynamic(.erdosRenyiKernel(0.98)))
+                let still = try train(big, steps: 3000, StaticRandomSparsity(budget: ErdosRenyiBudget(0.98)))
+                let alive = try train(big, steps: 3000, dynamic(ErdosRenyiBudget(0.98)))
                 staticLarge += still.accuracy / 3
                 dynamicLarge += alive.accuracy / 3
                 staticShare += task.relevantShare(still.model.layers[0]) / 3

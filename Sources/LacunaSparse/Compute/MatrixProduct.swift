@@ -9,7 +9,7 @@ import LacunaTensor
 /// contributes, whatever meets it and however many vectors there are. Zeros that are stored (those of dense and masked
 /// layouts, of stored blocks, and of N:M groups with fewer than N kept entries) are multiplied as other values are.
 enum MatrixProduct {
-    typealias Operand = (matrix: any WeightMatrix, y: UnsafeMutablePointer<Float>, leadingY: Int)
+    typealias Operand = (matrix: any StoredMatrix, y: UnsafeMutablePointer<Float>, leadingY: Int)
 
     /// Up to this many vectors are multiplied one at a time, a range of rows after the other: the stored bytes are read
     /// from memory once.
@@ -64,7 +64,7 @@ enum MatrixProduct {
     static let decodedBytes = 4 << 20
 
     static func decoded(
-        _ matrix: any WeightMatrix, x: UnsafePointer<Float>, count n: Int, into y: UnsafeMutablePointer<Float>,
+        _ matrix: any StoredMatrix, x: UnsafePointer<Float>, count n: Int, into y: UnsafeMutablePointer<Float>,
         leadingY: Int
     ) {
         let columns = matrix.columns
@@ -72,7 +72,7 @@ enum MatrixProduct {
             for t in 0..<n { (y + t * leadingY).update(repeating: 0, count: matrix.rows) }
             return
         }
-        if let floats = (matrix as? DenseMatrix)?.floats ?? (matrix as? MaskedMatrix)?.floats {
+        if let floats = (matrix as? any DenseFloats)?.floats {
             return LinearAlgebra.parallelGemm(
                 m: n, n: matrix.rows, k: columns, x, leadingA: columns, floats, leadingB: columns, transposedB: true,
                 into: y, leadingC: leadingY)
@@ -91,18 +91,10 @@ enum MatrixProduct {
 
     // MARK: Panels
 
-    /// The largest density at which the sparse kernel beats decoding and BLAS: the tuning's, or what was measured with 16 and
-    /// 128 vectors on shapes from 192 × 576 to 4096 × 4096 in f32, bf16 and int8, on a processor with AVX-512; processors
-    /// with narrower vectors lose on both sides.
+    /// The largest density at which the sparse kernel beats decoding and BLAS: that of this machine's ``KernelTuning``, or the
+    /// layout's own.
     static func densityLimit(_ format: StorageFormat) -> Double {
-        if let key = KernelTuning.key(format), let limit = KernelTuning.current?.densityLimits[key] { return limit }
-        switch format.layout {
-        case .csr: return 0.75
-        // Fewer than 4 rows share what is loaded of the input.
-        case .bsr(let rows, _): return rows >= 4 ? 1 : 0.5
-        // BLAS on decoded values is as fast for all types, panels are slower where values need spreading by type.
-        default: return format.values == .f32 ? 0.75 : 0.65
-        }
+        KernelTuning.current?.densityLimits[KernelTuning.key(format)] ?? format.layout.base.densityLimit(format.values)
     }
 
     static func isSparseFaster(_ matrix: any PanelMatrix) -> Bool {
@@ -129,7 +121,9 @@ enum MatrixProduct {
                     for p in 0..<plan.panels {
                         let (t, used, width) = plan.panel(p)
                         matrix.multiply(
-                            panel: panels + plan.offset(p), width: width, block: block, rows: rows, into: tile)
+                            panel: InputPanel(columns: columns, width: width, pointer: panels + plan.offset(p)),
+                            block: block, rows: rows,
+                            into: OutputPanel(rows: rows.count, width: width, pointer: tile))
                         Kernels.best.unpack_panel(
                             tile, width, rows.count, used, start + t * leadingY + rows.lowerBound, leadingY)
                     }

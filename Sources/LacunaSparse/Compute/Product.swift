@@ -17,7 +17,7 @@ public enum Product {
     ///
     /// - Precondition: All matrices have equally many columns.
     public static func gemv(
-        _ matrices: [(any WeightMatrix, UnsafeMutablePointer<Float>)], x: UnsafePointer<Float>
+        _ matrices: [(any StoredMatrix, UnsafeMutablePointer<Float>)], x: UnsafePointer<Float>
     ) {
         guard let columns = matrices.first?.0.columns else { return }
         var encodings: InputEncoding = []
@@ -52,13 +52,13 @@ public enum Product {
 
     /// About what a product with one vector takes, in bytes read from memory: very sparse matrices are bound by their
     /// entries, absent ones included.
-    private static func gemvCost(_ matrix: any WeightMatrix) -> Int {
+    private static func gemvCost(_ matrix: any StoredMatrix) -> Int {
         max(matrix.byteCount, matrix.rows * matrix.columns / 2, matrix.rows)
     }
 
     /// `y[n, rows] = x[n, columns] Wᵀ` for `count` vectors.
     public static func gemm(
-        _ matrix: any WeightMatrix, _ x: UnsafePointer<Float>, count: Int, into y: UnsafeMutablePointer<Float>
+        _ matrix: any StoredMatrix, _ x: UnsafePointer<Float>, count: Int, into y: UnsafeMutablePointer<Float>
     ) {
         matrix.multiply(matrix: x, count: count, into: y, leadingY: matrix.rows)
     }
@@ -69,7 +69,7 @@ public enum Product {
     ///
     /// - Precondition: All matrices have equally many columns.
     public static func gemm(
-        _ matrices: [(any WeightMatrix, UnsafeMutablePointer<Float>)], x: UnsafePointer<Float>, count: Int
+        _ matrices: [(any StoredMatrix, UnsafeMutablePointer<Float>)], x: UnsafePointer<Float>, count: Int
     ) {
         MatrixProduct.run(matrices.map { ($0.0, $0.1, $0.0.rows) }, x: x, count: count)
     }
@@ -83,7 +83,7 @@ struct RowCut {
     /// Where rows begin among the values, if the ranges are cut by these.
     private var offsets: UnsafePointer<UInt32>?
 
-    init(_ matrix: any WeightMatrix, bytes: Int) {
+    init(_ matrix: any StoredMatrix, bytes: Int) {
         rows = matrix.rows
         if let uneven = matrix as? any UnevenRows, uneven.storedCount > 0 {
             grain = max(1, bytes * uneven.storedCount / max(uneven.byteCount, 1))
@@ -117,7 +117,7 @@ struct RowCut {
     }
 
     /// The row that begins about `part` of the `whole` way through a matrix.
-    static func row(of matrix: any WeightMatrix, at part: Int, outOf whole: Int) -> Int {
+    static func row(of matrix: any StoredMatrix, at part: Int, outOf whole: Int) -> Int {
         if part == 0 { return 0 }
         if part >= whole { return matrix.rows }
         if let uneven = matrix as? any UnevenRows {
@@ -139,12 +139,12 @@ struct RowCut {
 }
 
 /// A matrix whose rows may differ much in the number of their values: work is cut by values.
-protocol UnevenRows: WeightMatrix {
+protocol UnevenRows: StoredMatrix {
     /// [rows + 1]
     var rowOffsets: UnsafePointer<UInt32> { get }
 }
 
-extension WeightMatrix {
+extension StoredMatrix {
     public func multiply(
         matrix x: UnsafePointer<Float>, count n: Int, into y: UnsafeMutablePointer<Float>, leadingY: Int
     ) {

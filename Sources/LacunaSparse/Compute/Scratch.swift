@@ -14,6 +14,7 @@ final class Scratch {
     let input = EncodedInput()
     private var panels = Buffer<Float>(uninitialized: 0)
     private var tile = Buffer<Float>(uninitialized: 0)
+    private var expanded = Buffer<Float>(uninitialized: 0)
 
     /// Memory for the inputs of a product, shared with the threads that work on it.
     func panels(count: Int) -> UnsafeMutablePointer<Float> {
@@ -37,6 +38,12 @@ final class Scratch {
     func tile(count: Int) -> UnsafeMutablePointer<Float> {
         if tile.count < count { tile = Buffer(uninitialized: count) }
         return tile.pointer
+    }
+
+    /// Memory for values of one item of work that are spread out before they are multiplied.
+    func expanded(count: Int) -> UnsafeMutablePointer<Float> {
+        if expanded.count < count { expanded = Buffer(uninitialized: count) }
+        return expanded.pointer
     }
 
     private static let key: pthread_key_t = {

@@ -53,17 +53,18 @@ public struct KernelSweep: Sendable {
         let scores = try MagnitudeScore().scores(weight: weight, statistics: nil)
         let x = Tensor<Float>(normal: [vectors, columns], using: &generator)
         let y = Buffer<Float>(repeating: 0, count: vectors * rows)
-        let dense = try DenseMatrix(weight, values: values)
+        let dense = try DenseMatrix(DenseRows(weight), values: values)
         var points: [Point] = []
         for (index, sparsity) in sparsities.enumerated() {
             try progress.report("measuring", index, of: sparsities.count)
-            let stores = try layouts.map { layout -> any WeightMatrix in
-                var pattern = Pattern.unstructured(.layer)
-                if case .bsr(let height, let width) = layout { pattern = .block(rows: height, columns: width) }
-                let mask = try Selection.mask(scores: scores, pattern: pattern, sparsity: sparsity)
+            let stores = try layouts.map { layout -> any StoredMatrix in
+                // Layouts that are made for a pattern at any sparsity get that.
+                let own = layout.base.pattern.flatMap { $0.impliedSparsity == nil ? $0 : nil }
+                let mask = try Selection.mask(
+                    scores: scores, pattern: own ?? .unstructured(.layer), sparsity: sparsity)
                 return try WeightStore.make(weight, mask: mask, layout: layout, values: values)
             }
-            let all: [any WeightMatrix] = [dense] + stores
+            let all: [any StoredMatrix] = [dense] + stores
             var times = [[Double]](repeating: [], count: all.count)
             x.withPointer { x in
                 // The first round meets cold code and tables that are made on demand; it does not count.

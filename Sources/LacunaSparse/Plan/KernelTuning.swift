@@ -29,15 +29,8 @@ public struct KernelTuning: Sendable, Hashable, Codable {
         self.densityLimits = densityLimits
     }
 
-    /// What is measured, and what is looked up: blocks have limits that do not depend on the machine.
-    static func key(_ format: StorageFormat) -> String? {
-        switch format.layout {
-        case .csr: "csr \(format.values)"
-        case .bitmask: "bitmask \(format.values)"
-        case .nm: "nm \(format.values)"
-        default: nil
-        }
-    }
+    /// Under what a limit is kept: layouts that share their costs share it.
+    static func key(_ format: StorageFormat) -> String { "\(format.layout.base.costKey) \(format.values)" }
 
     // MARK: The one in use
 
@@ -129,20 +122,19 @@ extension KernelTuning {
         try progress.report("measuring kernels", 0, of: 8)
         costs.bandwidth = try bench.bandwidth()
         try progress.report("measuring kernels", 1, of: 8)
-        costs.dense = try bench.dense()
-        let layouts: [(WritableKeyPath<StorageCosts, StorageCosts.Layout>, StorageLayout)] = [
-            (\.bitmask, .bitmask), (\.nm, .nm(n: 2, m: 4)), (\.csr, .csr), (\.bsr, .bsr(rows: 16, columns: 16)),
-            (\.smallBlocks, .bsr(rows: 4, columns: 4)),
+        costs[.dense] = try bench.dense()
+        let layouts: [StorageLayout] = [
+            .bitmask, .nm(n: 2, m: 4), .csr, .bsr(rows: 16, columns: 16), .bsr(rows: 4, columns: 4),
         ]
-        for (i, (place, layout)) in layouts.enumerated() {
+        for (i, layout) in layouts.enumerated() {
             try progress.report("measuring kernels", i + 2, of: 8)
-            costs[keyPath: place] = try bench.layout(layout)
+            costs[layout] = try bench.layout(layout)
         }
         try progress.report("measuring kernels", 7, of: 8)
         var limits: [String: Double] = [:]
         for values in [ValueType.f32, .bf16, .int8] {
             for layout in [StorageLayout.csr, .bitmask] {
-                limits[key(StorageFormat(layout, values))!] = try bench.densityLimit(layout, values)
+                limits[key(StorageFormat(layout, values))] = try bench.densityLimit(layout, values)
             }
         }
         return KernelTuning(costs: costs, densityLimits: limits)
@@ -179,7 +171,7 @@ extension KernelTuning {
             return max(best, 1e-9)
         }
 
-        func seconds(_ matrix: any WeightMatrix, vectors n: Int) -> Double {
+        func seconds(_ matrix: any StoredMatrix, vectors n: Int) -> Double {
             x.withPointer { x in
                 seconds {
                     if n == 1 {
@@ -215,13 +207,13 @@ extension KernelTuning {
         }
 
         /// A store of random entries or blocks at about `density`.
-        func store(_ layout: StorageLayout, _ values: ValueType, density: Double, rows: Int) throws -> any WeightMatrix
+        func store(_ layout: StorageLayout, _ values: ValueType, density: Double, rows: Int) throws -> any StoredMatrix
         {
             let (width, draws) = (side, draws)
             let mask: Mask
             var layout = layout
-            switch layout {
-            case .nm:
+            switch layout.base {
+            case is NMLayout:
                 // 2:4, or 1:4.
                 let n = density < 0.4 ? 1 : 2
                 layout = .nm(n: n, m: 4)
@@ -231,8 +223,10 @@ extension KernelTuning {
                     let mine = picks[r * width + c]
                     return (group..<group + 4).filter { picks[r * width + $0] < mine }.count < n
                 }
-            case .bsr(let height, let across):
-                mask = Mask(rows: rows, columns: width) { draws[$0 / height * width + $1 / across] < density }
+            case let blocks as BSRLayout:
+                mask = Mask(rows: rows, columns: width) {
+                    draws[$0 / blocks.rows * width + $1 / blocks.columns] < density
+                }
             default: mask = Mask(rows: rows, columns: width) { draws[$0 * width + $1] < density }
             }
             let part = rows == side ? weight : weight.rows(0..<rows)
@@ -254,7 +248,7 @@ extension KernelTuning {
             let rows = max(64, min(side, (192 << 10) / side / 64 * 64))
             let small = try [0.5, 0.2].map { try store(layout, .f32, density: $0, rows: rows) }
             let full = try [0.5, 0.2].map { try store(layout, .f32, density: $0, rows: side) }
-            func point(_ matrix: any WeightMatrix, _ n: Int) -> (stored: Double, time: Double) {
+            func point(_ matrix: any StoredMatrix, _ n: Int) -> (stored: Double, time: Double) {
                 (Double(matrix.storedCount), seconds(matrix, vectors: n))
             }
             let once = solve(entries: Double(rows * side), point(small[0], 1), point(small[1], 1))

@@ -2,7 +2,7 @@ import LacunaTensor
 
 /// A matrix in the store that is fastest for it here, as far as a table of costs can tell.
 public struct PlannedMatrix: Sendable {
-    public let matrix: any WeightMatrix
+    public let matrix: any StoredMatrix
     /// Why: every store that was considered.
     public let plan: StoragePlan
 
@@ -14,9 +14,9 @@ public struct PlannedMatrix: Sendable {
         _ weight: Tensor<Float>, mask: Mask? = nil, vectors: Int = 1, values: ValueType = .f32,
         costs: StorageCosts = .current
     ) throws {
-        try WeightStore.check(weight, mask: mask, values: values)
-        let mask = mask ?? Mask(nonzerosOf: weight)
-        plan = try StoragePlan(mask: mask, vectors: vectors, values: values, costs: costs)
-        matrix = try WeightStore.make(weight, mask: mask, layout: plan.best.layout, values: values)
+        let kept = try weight.rank == 2 ? mask ?? Mask(nonzerosOf: weight) : nil
+        let rows = try DenseRows(weight, mask: kept)
+        plan = try StoragePlan(mask: kept!, vectors: vectors, values: values, costs: costs)
+        matrix = try WeightStore.make(rows, layout: plan.best.layout, values: values)
     }
 }

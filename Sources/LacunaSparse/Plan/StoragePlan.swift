@@ -33,43 +33,15 @@ public struct StoragePlan: Sendable {
         guard vectors >= 1 else {
             throw LacunaError.invalidArgument("vectors", reason: "must be at least 1, but is \(vectors)")
         }
-        let (rows, columns) = (mask.rows, mask.columns)
-        let kept = mask.keptCount
-        let words = rows * mask.wordsPerRow * 8
-        let indexBytes = columns > 65_536 ? 4 : 2
-        func bytes(_ stored: Int) -> Int {
-            switch values {
-            case .f32: stored * 4
-            case .bf16: stored * 2
-            case .int8: stored + rows * 4
-            case .int4: (stored + 1) / 2 + rows * ((columns + 63) / 64) * 2
-            }
-        }
-        var stores: [(StorageLayout, stored: Int, bytes: Int)] = [
-            (.dense, rows * columns, bytes(rows * columns)),
-            (.bitmask, kept, bytes(kept) + words + 4 * (rows + 1)),
-            (.csr, kept, bytes(kept) + indexBytes * kept + 4 * (rows + 1)),
-        ]
-        for (n, m) in [(1, 4), (2, 4), (4, 8)] where mask.satisfies(.nm(n: n, m: m)) {
-            let stored = rows * ((columns / m) * n + min(columns % m, n))
-            stores.append((.nm(n: n, m: m), stored, bytes(stored) + words))
-        }
-        for side in [4, 16] {
-            let (down, across) = ((rows + side - 1) / side, (columns + side - 1) / side)
-            var held = Mask(rows: down, columns: across)
-            for r in 0..<rows { mask.forEachKept(row: r) { held[r / side, $0 / side] = true } }
-            let blocks = held.keptCount
-            stores.append(
-                (
-                    .bsr(rows: side, columns: side), blocks * side * side,
-                    bytes(blocks * side * side) + 4 * (blocks + down + 1)
-                ))
-        }
-        candidates = stores.map { layout, stored, bytes in
+        let entries = mask.rows * mask.columns
+        candidates = StoreLayouts.candidates(for: mask).map { layout in
+            let size = layout.base.size(of: mask, values: values)
             let (seconds, bound) = StoragePlan.estimate(
-                costs.layout(layout), bandwidth: costs.bandwidth, entries: rows * columns, stored: stored, bytes: bytes,
-                vectors: vectors)
-            return Candidate(layout: layout, storedCount: stored, byteCount: bytes, seconds: seconds, bound: bound)
+                costs[layout], bandwidth: costs.bandwidth, entries: entries, stored: size.storedCount,
+                bytes: size.byteCount, vectors: vectors)
+            return Candidate(
+                layout: layout, storedCount: size.storedCount, byteCount: size.byteCount, seconds: seconds,
+                bound: bound)
         }.sorted { ($0.seconds, $0.byteCount) < ($1.seconds, $1.byteCount) }
     }
 

@@ -11,10 +11,10 @@ public struct ActivationWeightedScore: ImportanceScore {
     public init() {}
 
     public var name: String { "activation-weighted" }
-    public var requirement: InputRequirement { .moments }
+    public var requirement: ScoreRequirement { .moments }
 
-    public func scores(weight: Tensor<Float>, statistics: InputStatistics?) throws -> Tensor<Float> {
-        let statistics = try require(statistics, for: weight)
-        return map(weight, factors: statistics.norms) { w, norm in w.magnitude * norm }
+    public func scores(_ inputs: ScoreInputs) throws -> Tensor<Float> {
+        let statistics = try requireInputs(inputs)
+        return map(inputs.weight, factors: statistics.norms) { w, norm in w.magnitude * norm }
     }
 }

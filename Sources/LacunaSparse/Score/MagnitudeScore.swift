@@ -8,11 +8,10 @@ public struct MagnitudeScore: ImportanceScore {
     public init() {}
 
     public var name: String { "magnitude" }
-    public var requirement: InputRequirement { .none }
+    public var requirement: ScoreRequirement { .none }
 
-    public func scores(weight: Tensor<Float>, statistics: InputStatistics?) throws -> Tensor<Float> {
-        try requireMatrix(weight)
-        var result = weight
+    public func scores(_ inputs: ScoreInputs) throws -> Tensor<Float> {
+        var result = try requireWeight(inputs)
         let count = result.count
         result.withMutablePointer { p in for i in 0..<count { p[i] = p[i].magnitude } }
         return result

@@ -30,15 +30,15 @@ public struct OptimalBrainSurgeonScore: ImportanceScore {
     }
 
     public var name: String { "optimal-brain-surgeon" }
-    public var requirement: InputRequirement { .gram }
+    public var requirement: ScoreRequirement { .gram }
 
-    public func scores(weight: Tensor<Float>, statistics: InputStatistics?) throws -> Tensor<Float> {
-        let statistics = try require(statistics, for: weight)
+    public func scores(_ inputs: ScoreInputs) throws -> Tensor<Float> {
+        let statistics = try requireInputs(inputs)
         let inverse = try statistics.hessian(Double.self, damping: damping).cholesky().inverseFromCholesky()
         var factors = [Float](repeating: 0, count: statistics.columns)
         for (j, variance) in try variances(inverse).enumerated() { factors[j] = Float(1 / variance) }
         for j in statistics.deadColumns { factors[j] = 0 }
-        return map(weight, factors: factors) { w, factor in w * w * factor }
+        return map(inputs.weight, factors: factors) { w, factor in w * w * factor }
     }
 
     /// What stands below `w²` for every column.

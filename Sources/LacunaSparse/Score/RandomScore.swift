@@ -14,10 +14,10 @@ public struct RandomScore: ImportanceScore {
     }
 
     public var name: String { "random" }
-    public var requirement: InputRequirement { .none }
+    public var requirement: ScoreRequirement { .none }
 
-    public func scores(weight: Tensor<Float>, statistics: InputStatistics?) throws -> Tensor<Float> {
-        try requireMatrix(weight)
+    public func scores(_ inputs: ScoreInputs) throws -> Tensor<Float> {
+        let weight = try requireWeight(inputs)
         var generator = SeededGenerator(seed: seed, stream: stream)
         return Tensor(uniform: weight.shape, using: &generator)
     }

@@ -3,16 +3,14 @@ import LacunaTensor
 extension Mask {
     /// Whether the mask could have been selected under `pattern`.
     ///
-    /// Every mask is unstructured, whatever the scope. For n:m every group of `m` consecutive entries, an incomplete last
-    /// one too, keeps at most `n`. Blocks, rows and columns are kept or removed as a whole.
+    /// Units are kept or removed as a whole. For n:m every group of `m` consecutive units, an incomplete last one too, keeps
+    /// at most `n`. Scopes ask for nothing.
     public func satisfies(_ pattern: Pattern) -> Bool {
-        switch pattern {
-        case .unstructured: return true
-        case .nm(let n, let m, let axis): return groups(of: m, along: axis, keepAtMost: n)
-        case .block, .rows, .columns:
-            let grid = UnitGrid(rows: rows, columns: columns, pattern: pattern)
-            return self == grid.expanded(corners(grid))
-        }
+        let grid = UnitGrid(rows: rows, columns: columns, pattern.unit)
+        let units = grid.touched(by: self)
+        if pattern.unit != .entry && self != grid.expanded(units) { return false }
+        guard let (n, m, axis) = pattern.group else { return true }
+        return units.largestGroup(m, along: axis) <= n
     }
 
     /// The most specific pattern that the mask satisfies, or nil if it keeps everything (or has no entries).
@@ -32,7 +30,7 @@ extension Mask {
             for m in [4, 2, 8, 16, 32] where length >= m && kept > 0 {
                 // The one n that would hold this many and not many more.
                 let n = Int((density * Double(m)).rounded(.up))
-                if n < m && density >= 0.98 * Double(n) / Double(m) && groups(of: m, along: axis, keepAtMost: n) {
+                if n < m && density >= 0.98 * Double(n) / Double(m) && largestGroup(m, along: axis) <= n {
                     return .nm(n: n, m: m, axis: axis)
                 }
             }
@@ -47,23 +45,18 @@ extension Mask {
 
     /// Whether the matrix holds at least one whole block.
     private func fits(_ pattern: Pattern) -> Bool {
-        if case .block(let blockRows, let blockColumns) = pattern {
+        if case .block(let blockRows, let blockColumns) = pattern.unit {
             return rows >= blockRows && columns >= blockColumns
         }
         return true
     }
 
-    /// The first entry of every unit.
-    private func corners(_ grid: UnitGrid) -> Mask {
-        Mask(rows: grid.gridRows, columns: grid.gridColumns) { self[$0 * grid.unitRows, $1 * grid.unitColumns] }
-    }
-
-    /// Whether every group of `m` consecutive entries along an axis keeps at most `n`.
-    private func groups(of m: Int, along axis: Pattern.Axis, keepAtMost n: Int) -> Bool {
+    /// The most that any group of `m` consecutive entries along an axis keeps.
+    public func largestGroup(_ m: Int, along axis: Pattern.Axis) -> Int {
         // Kept entries of the group of each column; of the current group alone if groups run along the row.
         var kept = [Int](repeating: 0, count: axis == .input ? 1 : columns)
+        var largest = 0
         for row in 0..<rows {
-            var largest = 0
             switch axis {
             case .input:
                 var group = -1
@@ -79,8 +72,7 @@ extension Mask {
                     largest = max(largest, kept[column])
                 }
             }
-            if largest > n { return false }
         }
-        return true
+        return largest
     }
 }

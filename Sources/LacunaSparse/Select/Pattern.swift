@@ -1,21 +1,29 @@
 import LacunaTensor
 
-/// Which sets of entries of a matrix [outputs, inputs] may be kept.
-public enum Pattern: Hashable, Sendable {
-    /// Single entries, compared with each other within the scope.
-    case unstructured(Scope)
-    /// At most `n` of every `m` consecutive entries along an axis are kept.
-    case nm(n: Int, m: Int, axis: Axis = .input)
-    /// Dense blocks on a grid that starts at the first entry; those at the lower and right edges may be smaller.
-    case block(rows: Int, columns: Int)
-    /// Whole rows: outputs.
-    case rows
-    /// Whole columns: inputs.
-    case columns
+/// Which sets of entries of a matrix [outputs, inputs] may be kept: what is kept or removed as a whole, and what competes.
+///
+/// Every unit goes with every competition that leaves something to choose. The common ones have names: ``unstructured(_:)``,
+/// ``nm(n:m:axis:)``, ``block(rows:columns:)``, ``rows``, ``columns``, ``heads(_:axis:)``. How much is kept is said when
+/// selecting (``Selection``), except for N:M, where the pattern says it.
+public struct Pattern: Hashable, Sendable {
+    /// What is kept or removed as a whole. Units lie on a grid that starts at the first entry; those at the lower and right
+    /// edges may be smaller.
+    public enum Unit: Hashable, Sendable {
+        /// Single entries.
+        case entry
+        /// Dense blocks.
+        case block(rows: Int, columns: Int)
+        /// So many consecutive whole rows: one is an output (a neuron of what this layer computes), several a head of the
+        /// projections that make queries, keys or values.
+        case rows(Int)
+        /// So many consecutive whole columns: one is an input (a neuron of what this layer reads), several a head of the
+        /// projection behind attention.
+        case columns(Int)
+    }
 
-    /// Which entries compete with each other.
+    /// The simplest answers to what competes.
     public enum Scope: String, Sendable, Hashable, CaseIterable {
-        /// Those of a row: every row ends with the same number of kept entries.
+        /// Units side by side: every row of the grid ends with the same number of kept units.
         case row
         /// Those of a matrix.
         case layer
@@ -23,95 +31,94 @@ public enum Pattern: Hashable, Sendable {
         case global
     }
 
+    /// Which units compete with each other.
+    public enum Competition: Hashable, Sendable {
+        case scope(Scope)
+        /// So many consecutive units along an axis.
+        case every(Int, along: Axis)
+    }
+
     public enum Axis: String, Sendable, Hashable, CaseIterable {
-        /// Groups run along a row, over consecutive inputs: what kernels and other runtimes expect.
+        /// Along a row, over consecutive inputs: what kernels and other runtimes expect of N:M.
         case input
-        /// Groups run down a column, over consecutive outputs.
+        /// Down a column, over consecutive outputs.
         case output
     }
 
-    /// The largest `m` of a pattern n:m.
+    public var unit: Unit
+    public var competition: Competition
+    /// N of N:M: how many of every M units are kept. Nil where that is said when selecting.
+    public var keep: Int?
+
+    public init(_ unit: Unit, _ competition: Competition = .scope(.layer), keep: Int? = nil) {
+        self.unit = unit
+        self.competition = competition
+        self.keep = keep
+    }
+
+    /// Single entries, compared with each other within the scope.
+    public static func unstructured(_ scope: Scope) -> Pattern { Pattern(.entry, .scope(scope)) }
+    /// At most `n` of every `m` consecutive entries along an axis are kept.
+    public static func nm(n: Int, m: Int, axis: Axis = .input) -> Pattern {
+        Pattern(.entry, .every(m, along: axis), keep: n)
+    }
+    /// N of every `m` consecutive entries along an axis, with an N that follows from the sparsity of each layer: N:M under
+    /// budgets that treat layers differently.
+    public static func anyOf(_ m: Int, axis: Axis = .input) -> Pattern { Pattern(.entry, .every(m, along: axis)) }
+    /// Dense blocks that compete within the matrix. With scope row every row of blocks keeps as many as the others.
+    public static func block(rows: Int, columns: Int, _ scope: Scope = .layer) -> Pattern {
+        Pattern(.block(rows: rows, columns: columns), .scope(scope))
+    }
+    /// Whole rows: outputs.
+    public static let rows = Pattern(.rows(1))
+    /// Whole columns: inputs.
+    public static let columns = Pattern(.columns(1))
+    /// Groups of `size` consecutive outputs (the heads of query, key and value projections), or of inputs (those of the
+    /// projection behind attention).
+    public static func heads(_ size: Int, axis: Axis = .output) -> Pattern {
+        Pattern(axis == .output ? .rows(size) : .columns(size))
+    }
+
+    /// The largest M of N:M.
     public static let maximumGroup = 1024
 
+    /// N, M and the axis, if N of every M units are kept and the pattern says how many.
+    public var group: (n: Int, m: Int, axis: Axis)? {
+        guard case .every(let m, let axis) = competition, let keep else { return nil }
+        return (keep, m, axis)
+    }
+
     /// The sparsity that the pattern fixes by itself: `1 - n/m`. Nil for patterns that take any.
-    public var impliedSparsity: Double? {
-        if case .nm(let n, let m, _) = self { return 1 - Double(n) / Double(m) }
-        return nil
-    }
+    public var impliedSparsity: Double? { group.map { 1 - Double($0.n) / Double($0.m) } }
 
-    /// - Throws: ``LacunaError/invalidArgument(_:reason:)`` unless 1 ≤ n < m ≤ ``maximumGroup`` and block sides are
-    ///   positive.
+    /// Whether units of several matrices compete.
+    public var isGlobal: Bool { competition == .scope(.global) }
+
+    /// - Throws: ``LacunaError/invalidArgument(_:reason:)`` unless 1 ≤ n < m ≤ ``maximumGroup``, sides are positive, and
+    ///   something competes: whole rows side by side, or along the inputs, do not.
     public func validate() throws {
-        switch self {
-        case .nm(let n, let m, _):
-            if n < 1 || n >= m || m > Pattern.maximumGroup {
-                throw LacunaError.invalidArgument(
-                    "pattern", reason: "\(n):\(m) must satisfy 1 <= n < m <= \(Pattern.maximumGroup)")
-            }
+        func refuse(_ reason: String) -> LacunaError { .invalidArgument("pattern", reason: reason) }
+        switch unit {
+        case .entry: break
         case .block(let rows, let columns):
-            if rows < 1 || columns < 1 {
-                throw LacunaError.invalidArgument(
-                    "pattern", reason: "a block of \(rows)x\(columns) must have positive sides")
+            if rows < 1 || columns < 1 { throw refuse("a block of \(rows)x\(columns) must have positive sides") }
+        case .rows(let size), .columns(let size):
+            if size < 1 { throw refuse("a group of \(size) rows or columns must have a positive size") }
+        }
+        switch (unit, competition) {
+        case (.rows, .scope(.row)), (.rows, .every(_, along: .input)), (.columns, .scope(.row)),
+            (.columns, .every(_, along: .output)):
+            throw refuse("\(self): whole rows or columns have no others beside them to compete with")
+        default: break
+        }
+        switch competition {
+        case .scope:
+            if keep != nil { throw refuse("only patterns n:m say how many are kept") }
+        case .every(let m, _):
+            if m < 2 || m > Pattern.maximumGroup || keep.map({ $0 < 1 || $0 >= m }) ?? false {
+                let n = keep.map(String.init) ?? "any"
+                throw refuse("\(n):\(m) must satisfy 1 <= n < m <= \(Pattern.maximumGroup)")
             }
-        case .unstructured, .rows, .columns: break
         }
-    }
-}
-
-extension Pattern: CustomStringConvertible {
-    /// The spelling of the command line, which ``init(_:)`` reads back.
-    public var description: String {
-        switch self {
-        case .unstructured(.layer): "unstructured"
-        case .unstructured(let scope): "unstructured:\(scope.rawValue)"
-        case .nm(let n, let m, .input): "\(n):\(m)"
-        case .nm(let n, let m, .output): "\(n):\(m):output"
-        case .block(let rows, let columns): "block:\(rows)x\(columns)"
-        case .rows: "rows"
-        case .columns: "columns"
-        }
-    }
-
-    /// Reads `unstructured` (scope layer), `unstructured:row|layer|global`, `2:4` or any `n:m`, `2:4:input|output`,
-    /// `block:16x1` (rows x columns), `rows`, `columns`.
-    ///
-    /// - Throws: ``LacunaError/invalidArgument(_:reason:)`` for anything else, and for n:m or blocks out of range.
-    public init(_ text: String) throws {
-        guard let pattern = Pattern(parsing: text) else {
-            throw LacunaError.invalidArgument(
-                "pattern",
-                reason: "'\(text)' is none of unstructured[:row|:layer|:global], n:m[:input|:output], block:RxC, rows, "
-                    + "columns")
-        }
-        try pattern.validate()
-        self = pattern
-    }
-
-    private init?(parsing text: String) {
-        let parts = text.split(separator: ":", omittingEmptySubsequences: false).map(String.init)
-        switch (parts[0], parts.count) {
-        case ("unstructured", 1): self = .unstructured(.layer)
-        case ("unstructured", 2):
-            guard let scope = Scope(rawValue: parts[1]) else { return nil }
-            self = .unstructured(scope)
-        case ("rows", 1): self = .rows
-        case ("columns", 1): self = .columns
-        case ("block", 2):
-            let sides = parts[1].split(separator: "x", omittingEmptySubsequences: false)
-            guard sides.count == 2, let rows = Pattern.number(sides[0]), let columns = Pattern.number(sides[1])
-            else { return nil }
-            self = .block(rows: rows, columns: columns)
-        case (_, 2...3):
-            guard let n = Pattern.number(parts[0]), let m = Pattern.number(parts[1]),
-                let axis = parts.count == 2 ? .input : Axis(rawValue: parts[2])
-            else { return nil }
-            self = .nm(n: n, m: m, axis: axis)
-        default: return nil
-        }
-    }
-
-    /// Digits only: `Int` would take signs too.
-    private static func number(_ text: some StringProtocol) -> Int? {
-        text.utf8.allSatisfy { (48...57).contains($0) } ? Int(text) : nil
     }
 }

@@ -1,12 +1,14 @@
+import CLacuna
 import LacunaTensor
 
-/// The line between the `k` smallest of many numbers and the rest, found without sorting.
+/// The line between the `k` smallest of many numbers and the rest, found without sorting: the one top-k of the library.
 ///
 /// Below it lie the numbers smaller than `value`, and of those equal to `value` the first `ties` in order. -0 and 0
 /// are equal.
 ///
-/// The search is a radix selection: floats are mapped to integers of the same order, whose 32 bits are fixed 11, 11 and
-/// 10 at a time by counting. That is three reads of the numbers, whatever they are, and no copies.
+/// The search is a radix selection: floats are mapped to integers of the same order, whose bits are fixed a digit at a time
+/// by counting, in a few reads of the numbers whatever they are, and without copies. A few dozen numbers are ranked by
+/// comparing each with all others, which for groups of N:M beats any search.
 public struct RankThreshold: Sendable, Hashable {
     /// The k-th smallest number; -∞ for k = 0.
     public let value: Float
@@ -18,6 +20,9 @@ public struct RankThreshold: Sendable, Hashable {
     /// Nothing lies below the line.
     static let none = RankThreshold(value: -.infinity, ties: 0, equal: 0)
 
+    /// Everything up to `value` lies below the line.
+    static func through(_ value: Float) -> RankThreshold { RankThreshold(value: value, ties: .max, equal: .max) }
+
     private init(value: Float, ties: Int, equal: Int) {
         self.value = value
         self.ties = ties
@@ -28,126 +33,106 @@ public struct RankThreshold: Sendable, Hashable {
     ///
     /// - Parameter k: 0...count.
     /// - Returns: Nil if one of the numbers is NaN.
+    /// - Complexity: O(count).
     public init?(smallest k: Int, of numbers: UnsafePointer<Float>, count: Int) {
         precondition(k >= 0 && k <= count)
-        let histogram = Buffer<Int>(uninitialized: RadixPass.bins)
-        guard
-            let found = RankThreshold.search(
-                k,
-                pass: { pass, prefix in
-                    histogram.pointer.update(repeating: 0, count: RadixPass.bins)
-                    return pass.count(numbers, count, prefix: prefix, into: histogram.pointer) ? nil : histogram
-                })
-        else { return nil }
-        self = found
+        if Self.hasNaN(numbers, count) { return nil }
+        if k == 0 {
+            self = .none
+            return
+        }
+        if count <= Self.fewNumbers {
+            self.init(smallest: k, ofFew: numbers, count: count, stride: 1)
+            return
+        }
+        var (greater, equal) = (0, 0)
+        let value = Kernels.best.kth_largest(numbers, count, count - k + 1, &greater, &equal)
+        self.init(value: value, ties: k - (count - greater - equal), equal: equal)
+    }
+
+    /// Up to this many numbers are compared with each other.
+    static let fewNumbers = 40
+
+    /// The same for few numbers, `stride` apart, none of which is NaN. k is at least 1.
+    @inline(__always)
+    init(smallest k: Int, ofFew numbers: UnsafePointer<Float>, count: Int, stride: Int) {
+        for i in 0..<count {
+            let x = numbers[i &* stride]
+            var smaller = 0
+            var equal = 0
+            for j in 0..<count {
+                let y = numbers[j &* stride]
+                smaller &+= y < x ? 1 : 0
+                equal &+= y == x ? 1 : 0
+            }
+            if smaller < k && k <= smaller + equal {
+                self.init(value: x, ties: k - smaller, equal: equal)
+                return
+            }
+        }
+        self = .none
     }
 
     /// The line above the `k` smallest elements of all `tensors` together, searched on the thread pool.
     ///
     /// - Parameter k: 0 to the number of elements.
     /// - Returns: Nil if one of the elements is NaN.
+    /// - Complexity: O(elements).
     public init?(smallest k: Int, of tensors: [Tensor<Float>]) {
         precondition(k >= 0 && k <= tensors.reduce(0) { $0 + $1.count })
-        guard
-            let found = RankThreshold.search(
-                k,
-                pass: { pass, prefix in
-                    let total = Buffer<Int>(repeating: 0, count: RadixPass.bins)
-                    for tensor in tensors where !pass.count(tensor, prefix: prefix, addingTo: total) { return nil }
-                    return total
-                })
-        else { return nil }
-        self = found
-    }
-
-    /// Fixes the bits of the k-th smallest key, highest first. `pass` counts the keys that begin with the given prefix
-    /// by their next bits, or returns nil to give up.
-    private static func search(
-        _ k: Int, pass: (RadixPass, UInt32) -> Buffer<Int>?
-    ) -> RankThreshold? {
+        if tensors.contains(where: Self.hasNaN) { return nil }
+        if k == 0 {
+            self = .none
+            return
+        }
         var prefix: UInt32 = 0
         var rank = k
         var equal = 0
-        for step in RadixPass.all {
-            guard let histogram = pass(step, prefix) else { return nil }
-            if k == 0 { return RankThreshold.none }
-            var bin = 0
-            while rank > histogram.pointer[bin] {
-                rank -= histogram.pointer[bin]
-                bin += 1
+        for shift in [21, 10, 0] {
+            let total = Self.count(tensors, shift: shift, prefix: prefix)
+            var digit = 0
+            while rank > total[digit] {
+                rank -= total[digit]
+                digit += 1
             }
-            equal = histogram.pointer[bin]
-            prefix = prefix << UInt32(step.bits) | UInt32(bin)
+            equal = total[digit]
+            prefix |= UInt32(digit) << UInt32(shift)
         }
-        return RankThreshold(value: OrderedKey.float(prefix), ties: rank, equal: equal)
-    }
-}
-
-/// Unsigned integers in the order of the floats they stand for.
-enum OrderedKey {
-    @inline(__always) static func key(_ x: Float) -> UInt32 {
-        // Adding 0 turns -0 into 0 and nothing else.
-        let bits = (x + 0).bitPattern
-        return bits ^ (UInt32(bitPattern: Int32(bitPattern: bits) >> 31) | 0x8000_0000)
+        self.init(value: lk_key_value(prefix), ties: rank, equal: equal)
     }
 
-    static func float(_ key: UInt32) -> Float {
-        Float(bitPattern: key & 0x8000_0000 != 0 ? key ^ 0x8000_0000 : ~key)
-    }
-}
+    private static let digits = 1 << 11
 
-/// One counting pass: over the keys whose upper bits equal a prefix, by the `bits` below them.
-private struct RadixPass {
-    /// Position of the lowest of the bits counted by.
-    let shift: UInt32
-    let bits: Int
-
-    static let all = [
-        RadixPass(shift: 21, bits: 11), RadixPass(shift: 10, bits: 11), RadixPass(shift: 0, bits: 10),
-    ]
-    static let bins = 1 << 11
-
-    /// Adds to `histogram`. Returns whether a NaN was seen; looks for it in the first pass only.
-    func count(
-        _ numbers: UnsafePointer<Float>, _ count: Int, prefix: UInt32, into histogram: UnsafeMutablePointer<Int>
-    ) -> Bool {
-        if shift == 21 {
-            var sawNaN = false
-            for i in 0..<count {
-                let x = numbers[i]
-                sawNaN = sawNaN || x != x
-                histogram[Int(OrderedKey.key(x) >> 21)] &+= 1
+    /// How many keys that agree with `prefix` above the digit at `shift` have each value of it.
+    private static func count(_ tensors: [Tensor<Float>], shift: Int, prefix: UInt32) -> [Int] {
+        var total = [Int](repeating: 0, count: digits)
+        for tensor in tensors where tensor.count > 0 {
+            let n = tensor.count
+            let grain = max(1 << 16, (n + 63) / 64)
+            let counts = Buffer<UInt64>(repeating: 0, count: (n + grain - 1) / grain * digits)
+            tensor.withPointer { p in
+                Parallel.forRanges(n, grain: grain) { range in
+                    Kernels.best.count_keys(
+                        p + range.lowerBound, range.count, Int32(shift), prefix,
+                        counts.pointer + range.lowerBound / grain * digits)
+                }
             }
-            return sawNaN
+            for (i, count) in counts.elements.enumerated() { total[i % digits] += Int(count) }
         }
-        let upper = shift &+ UInt32(bits)
-        let lowerBits = UInt32(1) << UInt32(bits) &- 1
-        for i in 0..<count {
-            let key = OrderedKey.key(numbers[i])
-            if key &>> upper == prefix { histogram[Int(key &>> shift & lowerBits)] &+= 1 }
+        return total
+    }
+
+    static func hasNaN(_ numbers: UnsafePointer<Float>, _ count: Int) -> Bool {
+        // Whole stretches at a time, so that the loop has no branch.
+        for start in stride(from: 0, to: count, by: 4096) {
+            var undefined: UInt32 = 0
+            for i in start..<min(start + 4096, count) { undefined |= numbers[i] == numbers[i] ? 0 : 1 }
+            if undefined != 0 { return true }
         }
         return false
     }
 
-    /// As above, in parallel over pieces of a tensor. Returns false if a NaN was seen.
-    func count(_ tensor: Tensor<Float>, prefix: UInt32, addingTo total: Buffer<Int>) -> Bool {
-        let n = tensor.count
-        let grain = max(1 << 16, (n + 63) / 64)
-        let pieces = (n + grain - 1) / grain
-        let histograms = Buffer<Int>(repeating: 0, count: pieces * RadixPass.bins)
-        let sawNaN = Buffer<Bool>(repeating: false, count: pieces)
-        tensor.withPointer { p in
-            Parallel.forRanges(n, grain: grain) { range in
-                let piece = range.lowerBound / grain
-                sawNaN.pointer[piece] = count(
-                    p + range.lowerBound, range.count, prefix: prefix,
-                    into: histograms.pointer + piece * RadixPass.bins)
-            }
-        }
-        for piece in 0..<pieces {
-            let histogram = histograms.pointer + piece * RadixPass.bins
-            for bin in 0..<RadixPass.bins { total.pointer[bin] += histogram[bin] }
-        }
-        return !sawNaN.elements.contains(true)
+    private static func hasNaN(_ tensor: Tensor<Float>) -> Bool {
+        tensor.withPointer { hasNaN($0, tensor.count) }
     }
 }

@@ -1,6 +1,6 @@
 import LacunaTensor
 
-/// A matrix cut into units that are kept or removed as a whole: single entries, blocks, rows or columns.
+/// A matrix cut into units that are kept or removed as a whole: single entries, blocks, groups of rows or columns.
 struct UnitGrid {
     let rows: Int
     let columns: Int
@@ -8,19 +8,20 @@ struct UnitGrid {
     let unitRows: Int
     let unitColumns: Int
 
-    init(rows: Int, columns: Int, pattern: Pattern) {
+    init(rows: Int, columns: Int, _ unit: Pattern.Unit) {
         self.rows = rows
         self.columns = columns
-        switch pattern {
-        case .unstructured, .nm: (unitRows, unitColumns) = (1, 1)
+        switch unit {
+        case .entry: (unitRows, unitColumns) = (1, 1)
         case .block(let blockRows, let blockColumns): (unitRows, unitColumns) = (blockRows, blockColumns)
-        case .rows: (unitRows, unitColumns) = (1, max(columns, 1))
-        case .columns: (unitRows, unitColumns) = (max(rows, 1), 1)
+        case .rows(let size): (unitRows, unitColumns) = (size, max(columns, 1))
+        case .columns(let size): (unitRows, unitColumns) = (max(rows, 1), size)
         }
     }
 
     var gridRows: Int { UnitGrid.pieces(rows, unitRows) }
     var gridColumns: Int { UnitGrid.pieces(columns, unitColumns) }
+    private var isSingle: Bool { unitRows == 1 && unitColumns == 1 }
 
     /// Written so that a unit far larger than the matrix does not overflow.
     private static func pieces(_ length: Int, _ unit: Int) -> Int { length == 0 ? 0 : (length - 1) / unit + 1 }
@@ -30,10 +31,11 @@ struct UnitGrid {
         return start..<start + min(unit, length - start)
     }
 
-    /// The mean of every unit [gridRows, gridColumns], summed in double precision.
-    func means(_ scores: Tensor<Float>) -> Tensor<Float> {
-        if unitRows == 1 && unitColumns == 1 { return scores }
+    /// The score of every unit [gridRows, gridColumns], summed in double precision. Single entries keep theirs.
+    func reduced(_ scores: Tensor<Float>, _ unitScore: Selection.UnitScore) -> Tensor<Float> {
+        if isSingle { return scores }
         let (gridRows, gridColumns) = (gridRows, gridColumns)
+        let squares = unitScore == .norm
         var result = Tensor<Float>(uninitialized: [gridRows, gridColumns])
         scores.withPointer { p in
             result.withMutablePointer { target in
@@ -45,13 +47,22 @@ struct UnitGrid {
                             let start = p + row * columns
                             for unit in 0..<gridColumns {
                                 var sum = 0.0
-                                for column in range(unit, unitColumns, columns) { sum += Double(start[column]) }
+                                for column in range(unit, unitColumns, columns) {
+                                    let x = Double(start[column])
+                                    sum += squares ? x * x : x
+                                }
                                 sums[unit] += sum
                             }
                         }
                         for unit in 0..<gridColumns {
                             let size = rowRange.count * range(unit, unitColumns, columns).count
-                            target[band * gridColumns + unit] = Float(sums[unit] / Double(size))
+                            let value =
+                                switch unitScore {
+                                case .mean: sums[unit] / Double(size)
+                                case .sum: sums[unit]
+                                case .norm: sums[unit].squareRoot()
+                                }
+                            target[band * gridColumns + unit] = Float(value)
                         }
                     }
                 }
@@ -60,18 +71,25 @@ struct UnitGrid {
         return result
     }
 
+    /// The units of which a mask of entries keeps any.
+    func touched(by mask: Mask) -> Mask {
+        if isSingle { return mask }
+        var result = Mask(rows: gridRows, columns: gridColumns)
+        for row in 0..<rows {
+            mask.forEachKeptColumn(row: row) { result[row / unitRows, $0 / unitColumns] = true }
+        }
+        return result
+    }
+
     /// The mask of entries for a mask of units.
     func expanded(_ units: Mask) -> Mask {
-        if unitRows == 1 && unitColumns == 1 { return units }
+        if isSingle { return units }
         var result = Mask(rows: rows, columns: columns)
         for band in 0..<gridRows {
-            let rowRange = range(band, unitRows, rows)
-            guard let first = rowRange.first else { continue }
-            units.forEachKeptColumn(row: band) {
-                result.set(row: first, columns: range($0, unitColumns, columns), kept: true)
-            }
-            result.withMutableWords { words, width in
-                for row in rowRange.dropFirst() { (words + row * width).update(from: words + first * width, count: width) }
+            for row in range(band, unitRows, rows) {
+                units.forEachKeptColumn(row: band) {
+                    result.set(row: row, columns: range($0, unitColumns, columns), kept: true)
+                }
             }
         }
         return result

@@ -5,7 +5,7 @@ import LacunaTensor
 ///
 /// A block is stored if the mask keeps any of its entries; removed entries of stored blocks are explicit zeros, as is
 /// the part of a block that reaches beyond the matrix.
-public final class BSRMatrix: WeightMatrix, PanelMatrix, @unchecked Sendable {
+public final class BSRMatrix: StoredMatrix, PanelMatrix, @unchecked Sendable {
     public let rows: Int
     public let columns: Int
     public let format: StorageFormat
@@ -21,7 +21,7 @@ public final class BSRMatrix: WeightMatrix, PanelMatrix, @unchecked Sendable {
     private let kernel: lk_bsr
     private let gemv: Gemv
     private let decoder: Decoder
-    private let panel: Panel?
+    private let panel: Panel
 
     typealias Gemv =
         @convention(c) (
@@ -33,24 +33,24 @@ public final class BSRMatrix: WeightMatrix, PanelMatrix, @unchecked Sendable {
             UnsafePointer<lk_bsr>?, UnsafePointer<Float>?, Int, Int, Int, UnsafeMutablePointer<Float>?
         ) -> Void
 
-    /// Keeps the blocks of `weight` [rows, columns] of which `mask` keeps anything, rounded to `values`.
+    /// Stores the blocks of `source` that have any entries, rounded to `values`.
     /// - Throws: `LacunaError.invalidArgument` for sides of blocks outside 1...256; otherwise as
-    ///   ``BitmaskMatrix/init(_:mask:values:)``.
+    ///   ``StoreLayout/make(_:values:)``.
     public init(
-        _ weight: Tensor<Float>, mask: Mask, blockRows height: Int, blockColumns width: Int, values type: ValueType
+        _ source: some RowSource, blockRows height: Int, blockColumns width: Int, values type: ValueType
     ) throws {
-        try WeightStore.check(weight, mask: mask, values: type)
+        try source.checkShape()
         guard (1...256).contains(height) && (1...256).contains(width) else {
             throw LacunaError.invalidArgument(
                 "pattern", reason: "blocks of \(height)x\(width): each side must be in 1...256")
         }
-        rows = mask.rows
-        columns = mask.columns
+        rows = source.rows
+        columns = source.columns
         blockRows = height
         blockColumns = width
         format = StorageFormat(.bsr(rows: height, columns: width), type)
 
-        let (starts, blocks) = BSRMatrix.blocks(of: mask, height: height, width: width)
+        let (starts, blocks) = try BSRMatrix.blocks(of: source, height: height, width: width)
         let size = height * width
         let slotsPerBlock = type == .int4 ? (size + 1) / 2 * 2 : size
         guard blocks.count <= UInt32.max else {
@@ -60,39 +60,48 @@ public final class BSRMatrix: WeightMatrix, PanelMatrix, @unchecked Sendable {
         storedCount = blocks.count * size
         rowStart = Buffer(starts, lasting: true)
         blockColumn = Buffer(blocks, lasting: true)
-        values = StoredValues(type, slots: blocks.count * slotsPerBlock, rows: mask.rows, columns: mask.columns)
+        values = StoredValues(type, slots: blocks.count * slotsPerBlock, rows: source.rows, columns: source.columns)
         byteCount = values.byteCount + rowStart.byteCount + blockColumn.byteCount
         kernel = lk_bsr(
             row_start: rowStart.pointer, block_column: blockColumn.pointer, values: values.bytes.pointer,
-            scales: values.scales, columns: mask.columns, block_rows: height, block_columns: width)
+            scales: values.scales, columns: source.columns, block_rows: height, block_columns: width)
         let k = Kernels.best
         switch type {
         case .f32: (gemv, decoder, panel) = (k.gemv_bsr_f32, k.decode_bsr_f32, k.panel_bsr_f32)
         case .bf16: (gemv, decoder, panel) = (k.gemv_bsr_bf16, k.decode_bsr_bf16, k.panel_bsr_bf16)
         case .int8: (gemv, decoder, panel) = (k.gemv_bsr_i8, k.decode_bsr_i8, k.panel_bsr_i8)
-        case .int4: (gemv, decoder, panel) = (k.gemv_bsr_i4, k.decode_bsr_i4, nil)
+        case .int4: (gemv, decoder, panel) = (k.gemv_bsr_i4, k.decode_bsr_i4, k.panel_bsr_f32)
         }
-        let total = columns
         // Rows of a block may share a byte of nibbles.
-        values.fill(from: weight, mask: mask, serially: type == .int4) { r, coder in
-            for b in Int(starts[r / height])..<Int(starts[r / height + 1]) {
-                let first = Int(blocks[b]) * width
-                let slot = b * slotsPerBlock + r % height * width
-                for c in first..<min(first + width, total) { coder.store(column: c, slot: slot + c - first) }
+        try values.fill(from: source, serially: type == .int4) { r, entries in
+            var b = Int(starts[r / height])
+            for (i, column) in entries.columns.enumerated() {
+                while Int(blocks[b]) < Int(column) / width { b += 1 }
+                entries.store(i, slot: b * slotsPerBlock + r % height * width + Int(column) % width)
             }
         }
     }
 
     /// The blocks that hold something: where each block row begins, and the block columns.
-    private static func blocks(of mask: Mask, height: Int, width: Int) -> (starts: [UInt32], blocks: [UInt32]) {
+    private static func blocks(
+        of source: some RowSource, height: Int, width: Int
+    ) throws -> (starts: [UInt32], blocks: [UInt32]) {
         var starts: [UInt32] = [0]
         var blocks: [UInt32] = []
-        var held = [Bool](repeating: false, count: (mask.columns + width - 1) / width)
-        for top in stride(from: 0, to: mask.rows, by: height) {
-            for i in held.indices { held[i] = false }
-            for r in top..<min(top + height, mask.rows) { mask.forEachKept(row: r) { held[$0 / width] = true } }
-            for i in held.indices where held[i] { blocks.append(UInt32(i)) }
-            starts.append(UInt32(blocks.count))
+        // The block row in which a block column was last seen: nothing has to be cleared between them.
+        var seen = [Int](repeating: -1, count: (source.columns + width - 1) / width)
+        var found: [UInt32] = []
+        let last = source.rows - 1
+        try source.forEachRow(serially: true) { r, columns, _ in
+            for column in columns where seen[Int(column) / width] != r / height {
+                seen[Int(column) / width] = r / height
+                found.append(column / UInt32(width))
+            }
+            if r % height == height - 1 || r == last {
+                blocks += found.sorted()
+                found.removeAll(keepingCapacity: true)
+                starts.append(UInt32(truncatingIfNeeded: blocks.count))
+            }
         }
         return (starts, blocks)
     }
@@ -100,19 +109,64 @@ public final class BSRMatrix: WeightMatrix, PanelMatrix, @unchecked Sendable {
     public var rowGranularity: Int { (16 + blockRows - 1) / blockRows * blockRows }
 
     public func multiply(_ input: EncodedInput, rows: Range<Int>, into output: UnsafeMutablePointer<Float>) {
+        requireRows(rows)
         withUnsafePointer(to: kernel) { gemv($0, input.kernelInput, rows.lowerBound, rows.upperBound, output) }
     }
 
     public func decode(rows: Range<Int>, into output: UnsafeMutablePointer<Float>) {
+        requireRows(rows)
         withUnsafePointer(to: kernel) { decoder($0, rows.lowerBound, rows.upperBound, output) }
     }
 
-    var hasPanelKernel: Bool { panel != nil }
+    public var hasPanelKernel: Bool { true }
 
-    func multiply(
-        panel x: UnsafePointer<Float>, width: Int, block: Int, rows: Range<Int>,
-        into tile: UnsafeMutablePointer<Float>
-    ) {
-        withUnsafePointer(to: kernel) { panel!($0, x, width, rows.lowerBound, rows.upperBound, tile) }
+    public func multiply(panel x: InputPanel, block: Int, rows: Range<Int>, into tile: OutputPanel) {
+        requireRows(rows)
+        var own = kernel
+        if format.values == .int4 {
+            let first = Int(rowStart.pointer[rows.lowerBound / blockRows])
+            // Kernels count values from the first of the matrix.
+            own.values = UnsafeRawPointer(expanded(rows) - first * blockRows * blockColumns)
+            own.scales = nil
+        }
+        withUnsafePointer(to: own) {
+            panel($0, x.pointer, x.width, rows.lowerBound, rows.upperBound, tile.pointer)
+        }
+    }
+
+    /// The int4 values of the blocks of some rows as floats: a value meets many vectors, so that spreading it out costs
+    /// little.
+    private func expanded(_ rows: Range<Int>) -> UnsafeMutablePointer<Float> {
+        let (height, width) = (blockRows, blockColumns)
+        let bands = rows.lowerBound / height..<(rows.upperBound + height - 1) / height
+        let first = Int(rowStart.pointer[bands.lowerBound])
+        let size = height * width
+        let floats = Scratch.current.expanded(count: (Int(rowStart.pointer[bands.upperBound]) - first) * size)
+        for band in bands {
+            for b in Int(rowStart.pointer[band])..<Int(rowStart.pointer[band + 1]) {
+                let left = Int(blockColumn.pointer[b]) * width
+                let right = min(left + width, columns)
+                for i in 0..<height {
+                    let target = floats + (b - first) * size + i * width
+                    // What reaches beyond the matrix is 0, and has no scale.
+                    (target + right - left).update(repeating: 0, count: width - (right - left))
+                    guard band * height + i < self.rows else {
+                        target.update(repeating: 0, count: width)
+                        continue
+                    }
+                    let slot = b * ((size + 1) / 2 * 2) + i * width
+                    var start = left
+                    while start < right {
+                        let group = start / Quantization.int4Group
+                        let end = min(right, (group + 1) * Quantization.int4Group)
+                        values.expand(
+                            slots: slot + start - left..<slot + end - left, row: band * height + i, group: group,
+                            into: target + start - left)
+                        start = end
+                    }
+                }
+            }
+        }
+        return floats
     }
 }

@@ -2,7 +2,7 @@ import CLacuna
 import LacunaTensor
 
 /// A matrix of which every entry is stored, as f32, bf16, int8 or int4.
-public final class DenseMatrix: WeightMatrix, @unchecked Sendable {
+public final class DenseMatrix: StoredMatrix, DenseFloats, @unchecked Sendable {
     public let rows: Int
     public let columns: Int
     public let format: StorageFormat
@@ -20,16 +20,15 @@ public final class DenseMatrix: WeightMatrix, @unchecked Sendable {
         ) -> Void
     typealias Decoder = @convention(c) (UnsafePointer<lk_dense>?, Int, Int, UnsafeMutablePointer<Float>?) -> Void
 
-    /// Stores `weight` [rows, columns], rounded to `values`; entries not in `mask` become 0.
-    /// - Throws: `LacunaError.invalidArgument` for other ranks or a mask of another shape, `LacunaError.numerical` if
-    ///   entries that are to become integers are not finite.
-    public convenience init(_ weight: Tensor<Float>, mask: Mask? = nil, values type: ValueType) throws {
-        try WeightStore.check(weight, mask: mask, values: type)
-        let (rows, columns) = (weight.rows, weight.columns)
+    /// Stores the rows of `source`, rounded to `values`; entries that it lacks are 0.
+    /// - Throws: As ``StoreLayout/make(_:values:)``.
+    public convenience init(_ source: some RowSource, values type: ValueType) throws {
+        try source.checkShape()
+        let (rows, columns) = (source.rows, source.columns)
         let width = type == .int4 ? (columns + 63) / 64 * 64 : columns
         let values = StoredValues(type, slots: rows * width, rows: rows, columns: columns)
-        values.fill(from: weight, mask: mask ?? Mask(rows: rows, columns: columns, keepingAll: true)) { r, coder in
-            for c in 0..<columns { coder.store(column: c, slot: r * width + c) }
+        try values.fill(from: source) { row, entries in
+            for (i, column) in entries.columns.enumerated() { entries.store(i, slot: row * width + Int(column)) }
         }
         self.init(values, rows: rows, columns: columns)
     }
@@ -57,16 +56,25 @@ public final class DenseMatrix: WeightMatrix, @unchecked Sendable {
         }
     }
 
+    public var keptEntries: Mask { Mask(rows: rows, columns: columns, keepingAll: true) }
+
     public func multiply(_ input: EncodedInput, rows: Range<Int>, into output: UnsafeMutablePointer<Float>) {
+        requireRows(rows)
         withUnsafePointer(to: kernel) { gemv($0, input.kernelInput, rows.lowerBound, rows.upperBound, output) }
     }
 
     public func decode(rows: Range<Int>, into output: UnsafeMutablePointer<Float>) {
+        requireRows(rows)
         withUnsafePointer(to: kernel) { decoder($0, rows.lowerBound, rows.upperBound, output) }
     }
 
-    /// The floats themselves, if they are stored as such.
     var floats: UnsafePointer<Float>? {
         format.values == .f32 ? kernel.values.assumingMemoryBound(to: Float.self) : nil
     }
+}
+
+/// A matrix that may hold its entries as BLAS reads them.
+protocol DenseFloats: StoredMatrix {
+    /// The floats themselves [rows, columns], if they are stored as such.
+    var floats: UnsafePointer<Float>? { get }
 }

@@ -27,7 +27,7 @@ public final class EncodedInput: @unchecked Sendable {
     let kernelInput: UnsafeMutablePointer<lk_input>
 
     private var capacity = 0
-    private var floats = Buffer<Float>(uninitialized: 0)
+    private var numbers = Buffer<Float>(uninitialized: 0)
     private var halves = Buffer<UInt16>(uninitialized: 0)
     private var bytes = Buffer<Int8>(uninitialized: 0)
 
@@ -40,6 +40,11 @@ public final class EncodedInput: @unchecked Sendable {
     public convenience init(_ x: UnsafePointer<Float>, count: Int, encodings: InputEncoding) {
         self.init()
         encode(x, count: count, encodings: encodings)
+    }
+
+    /// The vector as plain floats, whatever other forms there are. Valid until the next vector is encoded.
+    public var floats: UnsafeBufferPointer<Float> {
+        UnsafeBufferPointer(start: kernelInput.pointee.x, count: count)
     }
 
     deinit { kernelInput.deallocate() }
@@ -74,13 +79,13 @@ public final class EncodedInput: @unchecked Sendable {
     private func grow(to capacity: Int) {
         self.capacity = capacity
         let groups = (capacity / 64 + 15) / 16 * 16  // every array starts on its own cache line
-        floats = Buffer(uninitialized: 3 * capacity + 5 * groups)
+        numbers = Buffer(uninitialized: 3 * capacity + 5 * groups)
         halves = Buffer(uninitialized: capacity)
         bytes = Buffer(uninitialized: 2 * capacity)
-        let scales = UnsafePointer(floats.pointer + 3 * capacity)
+        let scales = UnsafePointer(numbers.pointer + 3 * capacity)
         kernelInput.pointee = lk_input(
-            x: floats.pointer, bf16: halves.pointer, rounded: floats.pointer + capacity,
-            split: floats.pointer + 2 * capacity, q64: bytes.pointer, scale64: scales,
+            x: numbers.pointer, bf16: halves.pointer, rounded: numbers.pointer + capacity,
+            split: numbers.pointer + 2 * capacity, q64: bytes.pointer, scale64: scales,
             q32: bytes.pointer + capacity, scale32: scales + groups, total32: scales + 3 * groups)
     }
 }

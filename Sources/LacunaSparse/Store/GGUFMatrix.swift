@@ -5,7 +5,7 @@ import LacunaTensor
 ///
 /// Every 32 consecutive columns of a row form a block with its own f16 scale: Q8_0 (34 bytes: scale × signed byte), Q4_0
 /// (18 bytes: scale × (nibble - 8)), Q4_1 (20 bytes: scale × nibble + minimum).
-public final class GGUFMatrix: WeightMatrix, @unchecked Sendable {
+public final class GGUFMatrix: StoredMatrix, OpaqueMatrix, @unchecked Sendable {
     public let rows: Int
     public let columns: Int
     public let format: StorageFormat
@@ -48,8 +48,8 @@ public final class GGUFMatrix: WeightMatrix, @unchecked Sendable {
         }
         self.rows = rows
         self.columns = columns
-        // The values are integers of 8 or 4 bits with scales of their own.
-        format = StorageFormat(.gguf(name), name == "Q8_0" ? .int8 : .int4)
+        let layout = GGUFLayout(name)
+        format = StorageFormat(StorageLayout(layout), layout.fixedValues!)
         blocks = Buffer(uninitialized: count, lasting: true)
         if count > 0 { UnsafeMutableRawPointer(blocks.pointer).copyMemory(from: bytes.baseAddress!, byteCount: count) }
         kernel = lk_dense(values: blocks.pointer, scales: nil, columns: columns)
@@ -63,11 +63,15 @@ public final class GGUFMatrix: WeightMatrix, @unchecked Sendable {
     /// The blocks, as they were in the file. Valid while the matrix lives.
     public var bytes: UnsafeRawBufferPointer { UnsafeRawBufferPointer(blocks.elements) }
 
+    public var keptEntries: Mask { Mask(rows: rows, columns: columns, keepingAll: true) }
+
     public func multiply(_ input: EncodedInput, rows: Range<Int>, into output: UnsafeMutablePointer<Float>) {
+        requireRows(rows)
         withUnsafePointer(to: kernel) { gemv($0, input.kernelInput, rows.lowerBound, rows.upperBound, output) }
     }
 
     public func decode(rows: Range<Int>, into output: UnsafeMutablePointer<Float>) {
+        requireRows(rows)
         withUnsafePointer(to: kernel) { decoder($0, rows.lowerBound, rows.upperBound, output) }
     }
 }

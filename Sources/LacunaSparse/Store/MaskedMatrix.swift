@@ -3,15 +3,15 @@ import LacunaTensor
 /// Dense values and the mask that says which of them may be other than 0: what pruning produces and training changes.
 ///
 /// Removed entries are stored as zeros, so products are the dense ones and read the values alone.
-public final class MaskedMatrix: WeightMatrix, Sendable {
+public final class MaskedMatrix: StoredMatrix, DenseFloats, Sendable {
     public let mask: Mask
     private let dense: DenseMatrix
 
-    /// Stores `weight` [rows, columns], rounded to `values`, with the entries not in `mask` set to 0.
-    /// - Throws: As ``DenseMatrix/init(_:mask:values:)``.
-    public init(_ weight: Tensor<Float>, mask: Mask, values: ValueType) throws {
-        dense = try DenseMatrix(weight, mask: mask, values: values)
-        self.mask = mask
+    /// Stores the rows of `source`, rounded to `values`; entries that it lacks are 0.
+    /// - Throws: As ``StoreLayout/make(_:values:)``.
+    public init(_ source: some RowSource, values: ValueType) throws {
+        dense = try DenseMatrix(source, values: values)
+        mask = try Mask(source)
     }
 
     public var rows: Int { dense.rows }
@@ -20,6 +20,7 @@ public final class MaskedMatrix: WeightMatrix, Sendable {
     public var storedCount: Int { dense.storedCount }
     public var byteCount: Int { dense.byteCount }
     public var inputEncoding: InputEncoding { dense.inputEncoding }
+    public var keptEntries: Mask { mask }
 
     public func multiply(_ input: EncodedInput, rows: Range<Int>, into output: UnsafeMutablePointer<Float>) {
         dense.multiply(input, rows: rows, into: output)
@@ -29,6 +30,5 @@ public final class MaskedMatrix: WeightMatrix, Sendable {
         dense.decode(rows: rows, into: output)
     }
 
-    /// The floats themselves, if they are stored as such.
     var floats: UnsafePointer<Float>? { dense.floats }
 }

@@ -7,22 +7,38 @@ public enum ValueType: String, Sendable, Hashable, CaseIterable, Codable {
     case int4
 }
 
-/// How the positions of the kept values are recorded.
-public enum StorageLayout: Sendable, Hashable {
+/// A layout of any kind, as a value that can be kept, compared and named.
+public struct StorageLayout: Sendable, Hashable, CustomStringConvertible {
+    public let base: any StoreLayout
+
+    public init(_ base: some StoreLayout) { self.base = base }
+
+    /// The layout of a name such as `dense`, `bitmask`, `2:4`, `bsr4x4`; nil if no layout that is registered has it.
+    public init?(_ name: String) {
+        guard let base = StoreLayouts.parse(name) else { return nil }
+        self.init(base)
+    }
+
+    public static func == (a: StorageLayout, b: StorageLayout) -> Bool { AnyHashable(a.base) == AnyHashable(b.base) }
+    public func hash(into hasher: inout Hasher) { hasher.combine(AnyHashable(base)) }
+    public var description: String { base.name }
+
     /// Every entry is stored.
-    case dense
+    public static let dense = StorageLayout(DenseLayout())
     /// Dense values with a mask beside them: what pruning produces and training changes. Saves nothing.
-    case masked
+    public static let masked = StorageLayout(MaskedLayout())
     /// One bit for every entry, and the kept values in order.
-    case bitmask
+    public static let bitmask = StorageLayout(BitmaskLayout())
     /// Exactly `n` of every `m` consecutive columns are stored.
-    case nm(n: Int, m: Int)
+    public static func nm(n: Int, m: Int) -> StorageLayout { StorageLayout(NMLayout(n: n, m: m)) }
     /// The column of every kept value.
-    case csr
+    public static let csr = StorageLayout(CSRLayout())
     /// Dense blocks of `rows` × `columns` and the block column of each.
-    case bsr(rows: Int, columns: Int)
+    public static func bsr(rows: Int, columns: Int) -> StorageLayout {
+        StorageLayout(BSRLayout(rows: rows, columns: columns))
+    }
     /// The block formats of GGUF files, kept as they are in the file: name such as "Q4_1".
-    case gguf(String)
+    public static func gguf(_ name: String) -> StorageLayout { StorageLayout(GGUFLayout(name)) }
 }
 
 /// A layout and a value type: what `lacuna inspect` prints for a stored matrix.
@@ -35,15 +51,22 @@ public struct StorageFormat: Sendable, Hashable, CustomStringConvertible {
         self.values = values
     }
 
-    public var description: String {
-        switch layout {
-        case .dense: values.rawValue
-        case .masked: "masked-\(values.rawValue)"
-        case .bitmask: "bitmask-\(values.rawValue)"
-        case .nm(let n, let m): "\(n):\(m)-\(values.rawValue)"
-        case .csr: "csr-\(values.rawValue)"
-        case .bsr(let r, let c): "bsr\(r)x\(c)-\(values.rawValue)"
-        case .gguf(let name): name
+    public var description: String { layout.base.formatName(values) }
+
+    /// The format with this description, such as `bf16`, `bitmask-bf16`, `2:4-int8`, `bsr4x4-f32` or `Q4_1`.
+    public init?(description text: String) {
+        let (layout, values): (StorageLayout?, ValueType?)
+        if let type = ValueType(rawValue: text) {
+            (layout, values) = (.dense, type)
+        } else if let dash = text.lastIndex(of: "-") {
+            layout = StorageLayout(String(text[..<dash]))
+            values = ValueType(rawValue: String(text[text.index(after: dash)...]))
+        } else {
+            layout = StorageLayout(text)
+            values = layout?.base.fixedValues
         }
+        guard let layout, let values else { return nil }
+        self.init(layout, values)
+        if description != text { return nil }
     }
 }

@@ -12,7 +12,8 @@ final class StoredValues: @unchecked Sendable {
     let rowScales: Buffer<Float>
     /// int4: bf16, one for every 64 columns of each row.
     let groupScales: Buffer<UInt16>
-    private let groups: Int
+    /// int4: groups of 64 columns in a row.
+    let groups: Int
 
     init(_ type: ValueType, slots: Int, rows: Int, columns: Int) {
         self.type = type
@@ -21,6 +22,16 @@ final class StoredValues: @unchecked Sendable {
             repeating: 0, count: type == .int4 ? (slots + 1) / 2 : slots * type.valueSize, lasting: true)
         rowScales = Buffer(repeating: 0, count: type == .int8 ? rows : 0, lasting: true)
         groupScales = Buffer(repeating: 0, count: type == .int4 ? rows * groups : 0, lasting: true)
+    }
+
+    /// Bytes of so many values of a matrix, and of their scales.
+    static func byteCount(_ type: ValueType, stored: Int, rows: Int, columns: Int) -> Int {
+        switch type {
+        case .f32: stored * 4
+        case .bf16: stored * 2
+        case .int8: stored + rows * 4
+        case .int4: (stored + 1) / 2 + rows * ((columns + Quantization.int4Group - 1) / Quantization.int4Group) * 2
+        }
     }
 
     var scales: UnsafeRawPointer? {
@@ -34,77 +45,71 @@ final class StoredValues: @unchecked Sendable {
     /// Values and scales.
     var byteCount: Int { bytes.byteCount + rowScales.byteCount + groupScales.byteCount }
 
-    /// Rounds rows of a matrix to the value type, one after another, and hands out the results by column.
-    struct RowCoder {
+    /// A row rounded to the value type, whose entries a layout puts into their slots.
+    struct CodedRow {
         let values: StoredValues
-        private let columns: Int
-        /// The row with its removed entries set to 0.
-        let row: UnsafeMutablePointer<Float>
-        private let codes: UnsafeMutablePointer<Int8>
-        private let memory: (Buffer<Float>, Buffer<Int8>)
+        /// The entries' columns, ascending.
+        let columns: UnsafeBufferPointer<UInt32>
+        fileprivate let floats: UnsafeBufferPointer<Float>
+        fileprivate let codes: UnsafeMutablePointer<Int8>
 
-        init(_ values: StoredValues, columns: Int) {
-            self.values = values
-            self.columns = columns
-            memory = (Buffer(uninitialized: columns), Buffer(uninitialized: columns))
-            row = memory.0.pointer
-            codes = memory.1.pointer
-        }
-
-        /// Takes row `index`, `source` [columns], of which the entries set in `mask` are kept, and stores its scales.
-        func load(_ index: Int, _ source: UnsafePointer<Float>, mask: UnsafePointer<UInt64>) {
-            for word in 0..<(columns + 63) / 64 {
-                let bits = mask[word]
-                for c in word * 64..<min(word * 64 + 64, columns) {
-                    row[c] = bits >> UInt64(c & 63) & 1 == 1 ? source[c] : 0
-                }
-            }
-            switch values.type {
-            case .f32, .bf16: break
-            case .int8: values.rowScales.pointer[index] = Quantization.int8(row, count: columns, codes: codes)
-            case .int4:
-                for group in 0..<values.groups {
-                    let start = group * Quantization.int4Group
-                    values.groupScales.pointer[index * values.groups + group] =
-                        Quantization.int4(
-                            row + start, count: min(Quantization.int4Group, columns - start), codes: codes + start
-                        ).bits
-                }
-            }
-        }
-
-        /// Stores the loaded row's entry at `column` in `slot`.
+        /// Stores entry `i` of the row in `slot`.
         @inline(__always)
-        func store(column: Int, slot: Int) {
+        func store(_ i: Int, slot: Int) {
             let p = UnsafeMutableRawPointer(values.bytes.pointer)
             switch values.type {
-            case .f32: p.storeBytes(of: row[column], toByteOffset: 4 * slot, as: Float.self)
-            case .bf16: p.storeBytes(of: BFloat16(row[column]).bits, toByteOffset: 2 * slot, as: UInt16.self)
-            case .int8: p.storeBytes(of: codes[column], toByteOffset: slot, as: Int8.self)
+            case .f32: p.storeBytes(of: floats[i], toByteOffset: 4 * slot, as: Float.self)
+            case .bf16: p.storeBytes(of: BFloat16(floats[i]).bits, toByteOffset: 2 * slot, as: UInt16.self)
+            case .int8: p.storeBytes(of: codes[i], toByteOffset: slot, as: Int8.self)
             case .int4:
-                values.bytes.pointer[slot >> 1] |=
-                    UInt8(truncatingIfNeeded: codes[column] & 15) << UInt8(4 * (slot & 1))
+                values.bytes.pointer[slot >> 1] |= UInt8(truncatingIfNeeded: codes[i] & 15) << UInt8(4 * (slot & 1))
             }
         }
     }
 
-    /// Loads every row of `weight` and calls `place` to store its entries, in parallel unless `serially`.
+    /// Rounds every row of `source` and calls `place` to store its entries, in parallel unless `serially`.
+    ///
+    /// - Throws: As ``RowSource/forEachRow(serially:_:)``, and `LacunaError.numerical` if values that are to become integers
+    ///   are not finite.
     func fill(
-        from weight: Tensor<Float>, mask: Mask, serially: Bool = false, _ place: (Int, RowCoder) -> Void
-    ) {
-        let columns = mask.columns
-        weight.withPointer { source in
-            mask.withWords { words, wordsPerRow in
-                let grain = serially ? mask.rows : max(1, 65_536 / max(columns, 1))
-                Parallel.forRanges(mask.rows, grain: grain) { range in
-                    let coder = RowCoder(self, columns: columns)
-                    for r in range {
-                        coder.load(r, source + r * columns, mask: words + r * wordsPerRow)
-                        place(r, coder)
-                    }
+        from source: some RowSource, serially: Bool = false, _ place: (_ row: Int, _ entries: CodedRow) -> Void
+    ) throws {
+        let isUndefined = Locked(false)
+        try source.forEachRow(serially: serially) { row, columns, floats in
+            withUnsafeTemporaryAllocation(of: Int8.self, capacity: type.isInteger ? floats.count : 0) { codes in
+                if type.isInteger && !round(row, columns, floats, into: codes.baseAddress!) {
+                    return isUndefined.withLock { $0 = true }
                 }
+                place(row, CodedRow(values: self, columns: columns, floats: floats, codes: codes.baseAddress!))
             }
         }
+        if isUndefined.withLock({ $0 }) {
+            throw LacunaError.numerical(operation: "rounding to \(type)", reason: "a weight is not finite")
+        }
+    }
+
+    /// Rounds a row to integers and stores its scales. False if a value is not finite.
+    private func round(
+        _ row: Int, _ columns: UnsafeBufferPointer<UInt32>, _ floats: UnsafeBufferPointer<Float>,
+        into codes: UnsafeMutablePointer<Int8>
+    ) -> Bool {
+        guard let p = floats.baseAddress, !floats.isEmpty else { return true }
+        guard floats.allSatisfy(\.isFinite) else { return false }
+        if type == .int8 {
+            rowScales.pointer[row] = Quantization.int8(p, count: floats.count, codes: codes)
+            return true
+        }
+        // Entries that are not kept are zeros, which change no scale.
+        var start = 0
+        while start < floats.count {
+            let group = Int(columns[start]) / Quantization.int4Group
+            var end = start + 1
+            while end < floats.count && Int(columns[end]) / Quantization.int4Group == group { end += 1 }
+            groupScales.pointer[row * groups + group] =
+                Quantization.int4(p + start, count: end - start, codes: codes + start).bits
+            start = end
+        }
+        return true
     }
 }
 

@@ -40,8 +40,8 @@ import Testing
             })
         // Whoever measures otherwise plans otherwise.
         var costs = StorageCosts.measured
-        costs.csr.rate128 = 1
-        costs.csr.rate16 = 1
+        costs[.csr].rate128 = 1
+        costs[.csr].rate16 = 1
         #expect(try StoragePlan(mask: sparse, vectors: 128, costs: costs).best.layout != .csr)
         let sorted = try StoragePlan(mask: sparse, vectors: 16).candidates.map(\.seconds)
         #expect(sorted == sorted.sorted())

@@ -14,7 +14,8 @@ enum StoreCases {
     }
 
     static let layouts: [StorageLayout] = [
-        .dense, .masked, .bitmask, .nm(n: 2, m: 4), .nm(n: 3, m: 7), .nm(n: 1, m: 16), .csr, .bsr(rows: 4, columns: 4),
+        .dense, .masked, .bitmask, .nm(n: 2, m: 4), .nm(n: 3, m: 7), .nm(n: 1, m: 16), .nm(n: 3, m: 32), .csr,
+        .bsr(rows: 4, columns: 4),
         .bsr(rows: 1, columns: 16), .bsr(rows: 8, columns: 8), .bsr(rows: 16, columns: 32), .bsr(rows: 3, columns: 5),
     ]
     static let shapes = [(0, 64), (5, 0), (1, 1), (3, 63), (33, 64), (17, 200), (34, 577)]
@@ -33,8 +34,9 @@ enum StoreCases {
         for r in 0..<square.rows {
             for c in 0..<square.columns where generator.uniform() < density { mask[r, c] = true }
         }
-        switch square.layout {
-        case .nm(let n, let m):
+        switch square.layout.base {
+        case let layout as NMLayout:
+            let (n, m) = (layout.n, layout.m)
             for r in 0..<square.rows {
                 for start in stride(from: 0, to: square.columns, by: m) {
                     var kept = 0
@@ -44,7 +46,8 @@ enum StoreCases {
                     }
                 }
             }
-        case .bsr(let height, let width):
+        case let layout as BSRLayout:
+            let (height, width) = (layout.rows, layout.columns)
             for top in stride(from: 0, to: square.rows, by: height) {
                 for left in stride(from: 0, to: square.columns, by: width) {
                     let kept = generator.uniform() < density

@@ -24,7 +24,7 @@ import Testing
         }
     }
 
-    @Test(arguments: [(0, 4), (5, 4), (2, 17), (-1, 4), (1, 0)])
+    @Test(arguments: [(0, 4), (5, 4), (2, 1025), (-1, 4), (1, 0)])
     func refusesNumbersThatAreNoPattern(n: Int, m: Int) {
         let mask = Mask(rows: 4, columns: 8)
         #expect(

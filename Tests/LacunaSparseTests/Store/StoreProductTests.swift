@@ -5,7 +5,7 @@ import Testing
 
 /// Several matrices at once, thread counts, and the sizes that stores report.
 @Suite(.serialized) struct StoreProductTests {
-    private func stores(rows: Int, columns: Int) throws -> [any WeightMatrix] {
+    private func stores(rows: Int, columns: Int) throws -> [any StoredMatrix] {
         try StoreCases.layouts.flatMap { layout in
             try ValueType.allCases.map { values in
                 let square = StoreCases.Square(layout: layout, values: values, rows: rows, columns: columns)
@@ -81,7 +81,7 @@ import Testing
         let input = EncodedInput()
         for columns in [320, 64, 577, 1] {
             let square = StoreCases.Square(layout: .dense, values: .int8, rows: 9, columns: columns)
-            let stored = try DenseMatrix(StoreCases.make(square).0, values: .int8)
+            let stored = try DenseMatrix(DenseRows(StoreCases.make(square).0), values: .int8)
             let x = StoreCases.vector(columns, seed: 8)
             var (reused, fresh) = ([Float](repeating: 0, count: 9), [Float](repeating: 0, count: 9))
             input.encode(x, count: columns, encodings: [.float, .bf16, .int8Groups64, .int8Groups32])
@@ -119,7 +119,7 @@ import Testing
         mask[0, 0] = true
         mask[3, 9] = true
         let weight = Tensor<Float>(repeating: 2, shape: [4, 10])
-        func stored(_ layout: StorageLayout) throws -> any WeightMatrix {
+        func stored(_ layout: StorageLayout) throws -> any StoredMatrix {
             try WeightStore.make(weight, mask: mask, layout: layout, values: .f32)
         }
         #expect(try stored(.bitmask).storedCount == 2)
@@ -137,7 +137,7 @@ import Testing
         var generator = SeededGenerator(seed: 4)
         let weight = Tensor<Float>(normal: [3, columns], using: &generator)
         for values in ValueType.allCases {
-            let stored = try CSRMatrix(weight, mask: mask, values: values)
+            let stored = try CSRMatrix(DenseRows(weight, mask: mask), values: values)
             let dense = stored.densified().scalars
             let x = StoreCases.vector(20 * columns, seed: 9)
             var y = [Float](repeating: .nan, count: 3)
@@ -160,7 +160,7 @@ import Testing
         let mask = Mask(rows: rows, columns: columns) { r, _ in r % 9 != 4 && generator.uniform() < 0.1 }
         let x = StoreCases.vector(count * columns, seed: 9)
         for values in ValueType.allCases {
-            let stored = try CSRMatrix(weight, mask: mask, values: values)
+            let stored = try CSRMatrix(DenseRows(weight, mask: mask), values: values)
             let dense = stored.densified().scalars
             var y = [Float](repeating: .nan, count: count * rows)
             stored.multiply(matrix: x, count: count, into: &y, leadingY: rows)
@@ -175,7 +175,8 @@ import Testing
     @Test(arguments: [1, 7, 64, 100_000]) func cutsByValuesCoverEveryRow(bytes: Int) throws {
         for full in [[Int](), [0], [30], [3, 4, 29]] {
             let mask = Mask(rows: 31, columns: 200) { r, c in full.contains(r) || (r % 5 == 2 && c == r) }
-            let csr = try CSRMatrix(Tensor<Float>(repeating: 1, shape: [31, 200]), mask: mask, values: .f32)
+            let csr = try CSRMatrix(
+                DenseRows(Tensor<Float>(repeating: 1, shape: [31, 200]), mask: mask), values: .f32)
             let cut = RowCut(csr, bytes: bytes)
             #expect((0..<cut.items).flatMap { Array(cut.range($0)) } == Array(0..<31))
         }

@@ -47,12 +47,19 @@ public enum TrainingMethods {
         return value
     }
 
-    private static func budget(_ options: any MethodOptions) throws -> SparsityBudget {
-        try .named(options.text("budget") ?? "erk", sparsity: sparsity(options))
+    private static func budget(_ options: any MethodOptions) throws -> any SparsityBudget {
+        let sparsity = try sparsity(options)
+        switch try options.text("budget") ?? "erk" {
+        case "uniform": return UniformBudget(sparsity)
+        case "erk": return ErdosRenyiBudget(sparsity)
+        case "erk+": return ErdosRenyiBudget(sparsity, lastDensity: 1)
+        case let name:
+            throw LacunaError.invalidArgument("budget", reason: "'\(name)' is none of uniform, erk, erk+")
+        }
     }
 
-    private static func storage(_ options: any MethodOptions) throws -> SparseStorage {
-        try SparseStorage(options.text("storage") ?? "csr")
+    private static func storage(_ options: any MethodOptions) throws -> StorageLayout {
+        try .trainable(options.text("storage") ?? "csr")
     }
 
     private static func pattern(_ options: any MethodOptions) throws -> Pattern {
@@ -60,7 +67,7 @@ public enum TrainingMethods {
     }
 
     private static func moves(
-        _ growth: DropAndGrow.Growth, _ budget: SparsityBudget, _ options: any MethodOptions
+        _ growth: DropAndGrow.Growth, _ budget: any SparsityBudget, _ options: any MethodOptions
     ) throws -> DropAndGrow.Settings {
         var settings = DropAndGrow.Settings(budget: budget, growth: growth)
         settings.layers = try layers(options, default: .all)
@@ -186,7 +193,7 @@ public enum TrainingMethods {
                 }
                 return try IsoFLOPTraining(
                     SparseIFT(sparsity: sparsity), variant: variant,
-                    settings: moves(.gradient, .uniform(sparsity), options))
+                    settings: moves(.gradient, UniformBudget(sparsity), options))
             }
         ),
         (
@@ -206,7 +213,7 @@ public enum TrainingMethods {
 
     /// N and M of a pattern along the inputs.
     private static func group(_ options: any MethodOptions) throws -> (n: Int, m: Int) {
-        guard case .nm(let n, let m, .input) = try pattern(options) else {
+        guard let (n, m, axis) = try pattern(options).group, axis == .input else {
             throw LacunaError.invalidArgument("pattern", reason: "is not N:M along the inputs")
         }
         return (n, m)

@@ -1,0 +1,28 @@
+import LacunaTensor
+
+/// Compressed sparse rows: the column of every kept value.
+public struct CSRLayout: StoreLayout {
+    public init() {}
+
+    public var name: String { "csr" }
+    public static func parse(_ name: String) -> CSRLayout? { name == "csr" ? CSRLayout() : nil }
+    public static func candidates(for mask: Mask) -> [CSRLayout] { [CSRLayout()] }
+
+    public func size(of mask: Mask, values: ValueType) -> StoreSize {
+        let kept = mask.keptCount
+        return StoreSize(
+            storedCount: kept,
+            byteCount: StoredValues.byteCount(values, stored: kept, rows: mask.rows, columns: mask.columns)
+                + (mask.columns > 65_536 ? 4 : 2) * kept + 4 * (mask.rows + 1))
+    }
+
+    public var costs: StorageCosts.Layout {
+        StorageCosts.Layout(
+            entryNanoseconds: 0, valueNanoseconds: 0.26, rate16: 70e9, rate128: 115e9, panelNanoseconds: 0.05)
+    }
+    public func densityLimit(_ values: ValueType) -> Double { 0.75 }
+
+    public func make(_ source: some RowSource, values: ValueType) throws -> any StoredMatrix {
+        try CSRMatrix(source, values: values)
+    }
+}

@@ -1,0 +1,43 @@
+import LacunaTensor
+
+/// The block formats of GGUF files that are multiplied as they are in the file, by their names: Q8_0, Q4_0, Q4_1.
+public struct GGUFLayout: StoreLayout {
+    public let name: String
+
+    public init(_ name: String) { self.name = name }
+
+    /// Any block format of such a file is a name, so that one that cannot be multiplied is refused as such.
+    private static let names = ["Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q4_K", "Q5_K", "Q6_K"]
+
+    public static func parse(_ name: String) -> GGUFLayout? { names.contains(name) ? GGUFLayout(name) : nil }
+    public func formatName(_ values: ValueType) -> String { name }
+    /// The values are integers of 8 or 4 bits with scales of their own.
+    public var fixedValues: ValueType? { name == "Q8_0" ? .int8 : .int4 }
+    public var isSparse: Bool { false }
+
+    public func size(of mask: Mask, values: ValueType) -> StoreSize {
+        let count = mask.rows * mask.columns
+        return StoreSize(
+            storedCount: count,
+            byteCount: (count + GGUFMatrix.blockColumns - 1) / GGUFMatrix.blockColumns
+                * (GGUFMatrix.blockBytes(name) ?? 0))
+    }
+
+    public var costKey: String { DenseLayout().costKey }
+    public var costs: StorageCosts.Layout { DenseLayout().costs }
+
+    public func make(_ source: some RowSource, values: ValueType) throws -> any StoredMatrix {
+        throw LacunaError.unsupported(file: nil, what: "making GGUF blocks of type \(name): they are read from files")
+    }
+
+    public static var opaqueTensor: String? { "gguf_blocks" }
+
+    public func columns(bytesPerRow: Int) -> Int? {
+        guard let size = GGUFMatrix.blockBytes(name), bytesPerRow % size == 0 else { return nil }
+        return bytesPerRow / size * GGUFMatrix.blockColumns
+    }
+
+    public func make(bytes: UnsafeRawBufferPointer, rows: Int, columns: Int) throws -> any StoredMatrix {
+        try GGUFMatrix(name, bytes: bytes, rows: rows, columns: columns)
+    }
+}
