@@ -29,7 +29,7 @@ import Testing
         defer { try? FileManager.default.removeItem(at: folder) }
         let path = folder.appendingPathComponent("deeper/tuning.json").path
         var costs = StorageCosts.measured
-        costs.csr.valueNanoseconds = 0.125
+        costs[.csr].valueNanoseconds = 0.125
         let tuning = KernelTuning(costs: costs, densityLimits: ["csr f32": 0.5])
         try tuning.save(to: path)
         #expect(try KernelTuning.load(from: path) == tuning)
@@ -57,9 +57,10 @@ import Testing
             var costs = StorageCosts.measured
             // Either CSR is for nothing, or it is out of the question.
             let price = limit < 0.5 ? 1e6 : 1e-9
-            (costs.csr.valueNanoseconds, costs.csr.rate128, costs.csr.rate16) = (price, 1e12 / price, 1e12 / price)
+            costs[.csr].valueNanoseconds = price
+            (costs[.csr].rate128, costs[.csr].rate16) = (1e12 / price, 1e12 / price)
             costs.bandwidth = 1e15
-            let tuning = KernelTuning(costs: costs, densityLimits: ["csr f32": limit, "nm bf16": 0.25])
+            let tuning = KernelTuning(costs: costs, densityLimits: ["csr f32": limit, "n:m bf16": 0.25])
             try with(tuning) {
                 let csr = try CSRMatrix(weight, mask: mask, values: .f32)
                 #expect(MatrixProduct.densityLimit(StorageFormat(.csr, .f32)) == limit)
