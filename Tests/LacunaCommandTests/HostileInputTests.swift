@@ -92,7 +92,7 @@ import Testing
             try folder.write("the gap left out, on purpose. größer → 漢字\n", to: "text.txt")
             let rows = (0..<12).map { "\($0).5,\($0 * $0 % 7),\($0 % 3 == 0 ? "x" : "\"y, z\""),\(2 * $0 - 5)\n" }
             try folder.write("a,b,word,y\n" + rows.joined(), to: "t.csv")
-            try folder.write("a,b,y\n" + rows.map { _ in "1,2,3\n" }.joined(), to: "predict.csv")
+            try folder.write("a,b,word\n1,2,x\n3,4,\"y, z\"\n", to: "predict.csv")
             let numbers = (0..<12).map { "\($0)\t\($0 * 5 % 7)\t\($0 * 2)\n" }
             try folder.write("a\tb\ty\n" + numbers.joined(), to: "t.tsv")
             try folder.write((0..<12).map { "\($0 * 2) 1:\($0) 3:\($0 % 4).25 7:1e-2\n" }.joined(), to: "t.svm")
@@ -137,9 +137,7 @@ import Testing
             _ = try ChildProcess(
                 executable: "/usr/bin/env", arguments: ["gzip", "\(at)/images/train-images-idx3-ubyte"]
             ).run()
-            let source = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent().path
-            try folder.write(
-                FileSystem.readBytes(source + "/LacunaModelsTests/Fixtures/llama3.gguf"), to: "model.gguf")
+            try folder.write(tiny.gguf(), to: "model.gguf")
             for command in [
                 ["prune", "AT/model", "--method", "magnitude", "--output", "AT/sparse", "--weights", "int4"],
                 ["fit", "lasso", "AT/t.csv", "--target", "y", "--lambda", "0.1", "--text", "one-hot", "--model", "AT/m.json"],

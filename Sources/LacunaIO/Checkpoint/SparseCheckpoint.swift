@@ -239,7 +239,9 @@ public final class SparseCheckpoint: Sendable {
             let (type, _) = try blockType(name)
             let bytes = try source.bytes(of: "\(prefix).gguf_blocks")
             let block = StoredType.block(GGUFBlockType(rawValue: type)!)
-            return (withExtendedLifetime(source) { TensorConversion.float(bytes, type: block, shape: shape) }, nil)
+            return try withExtendedLifetime(source) {
+                (try TensorConversion.float(bytes, type: block, shape: shape, name: name), nil)
+            }
         }
     }
 
