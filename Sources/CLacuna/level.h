@@ -6,25 +6,44 @@
 #define K(name) PASTE(name, SUFFIX)  // the name at this level
 
 #include "vector.h"
-#include "kernels_elementwise.h"
-#include "kernels_select.h"
-#include "kernels_dense.h"
-#include "kernels_quantized.h"
-#include "kernels_bitmask.h"
-#include "kernels_csr.h"
-#include "kernels_bsr.h"
-#include "kernels_panels.h"
-#include "kernels_nm.h"
-#include "kernels_spmm.h"
-#include "kernels_segments.h"
-#include "kernels_segments_transposed.h"
-#include "kernels_sddmm.h"
-#include "kernels_groups.h"
-#include "kernels_blocks.h"
-#include "kernels_transpose.h"
-#include "kernels_spgemm.h"
-#include "kernels_columns.h"
-#include "kernels_convolution.h"
+#include "dense/vectors.h"
+#include "dense/moments.h"
+#include "network/decoder.h"
+#include "select/select.h"
+#include "dense/gemv.h"
+#include "dense/skip_rows.h"
+#include "quantized/gemv.h"
+#include "bits/gemv.h"
+#include "bits/decode.h"
+#include "csr/gemv.h"
+#include "bsr/gemv.h"
+#include "dense/panel.h"
+#include "bits/panel_nm.h"
+#include "bits/panel.h"
+#include "bsr/panel.h"
+#undef STORE_SUMS
+#undef LOAD_SUMS
+#undef STREAMS
+#undef BY_WIDTH
+#undef SCALE_f32
+#undef SCALE_bf16
+#undef SCALE_i8
+#undef ZIP_LOW
+#undef ZIP_HIGH
+#undef SPREAD_f32
+#undef SPREAD_bf16
+#undef SPREAD_i8
+#undef LOAD
+#include "csr/panel.h"
+#include "csr/panel_transposed.h"
+#include "csr/sampled.h"
+#include "groups/groups.h"
+#include "bsr/training.h"
+#include "dense/transpose.h"
+#include "csr/spgemm.h"
+#include "dense/columns.h"
+#include "csr/columns.h"
+#include "network/sparse_convolution.h"
 
 static const lk_table K(table) = {
     .dot_f32 = K(dot_f32),

@@ -8,11 +8,9 @@
 
 #include "lacuna_kernels.h"
 
-#include "blocks.h"
+#include "quantized/gguf_blocks.h"
 #include "reference.h"
-#include "reference_sparse.h"
-#include "reference_training.h"
-#include "spread.h"
+#include "bits/spread.h"
 
 #include <math.h>
 #include <stdatomic.h>

@@ -77,7 +77,9 @@ final class TinyModel {
     /// The model as a GGUF file.
     func gguf() throws -> [UInt8] {
         let source = try SafetensorsFile(path + "/model.safetensors")
-        func number(_ value: Int, _ bytes: Int) -> [UInt8] { (0..<bytes).map { UInt8(truncatingIfNeeded: value >> (8 * $0)) } }
+        func number(_ value: Int, _ bytes: Int) -> [UInt8] {
+            (0..<bytes).map { UInt8(truncatingIfNeeded: value >> (8 * $0)) }
+        }
         func string(_ text: String) -> [UInt8] { number(text.utf8.count, 8) + Array(text.utf8) }
         func strings(_ texts: [String]) -> [UInt8] { number(8, 4) + number(texts.count, 8) + texts.flatMap(string) }
         var values: [(key: String, type: Int, bytes: [UInt8])] = [

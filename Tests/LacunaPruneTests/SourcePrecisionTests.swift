@@ -25,9 +25,14 @@ import Testing
 
     /// A llama as GGUF names it, or as transformers do.
     private func precision(_ weights: StoredType, head: StoredType, gguf: Bool = true) -> SourcePrecision {
-        let names = gguf ? ("token_embd.weight", "blk.0.ffn_up.weight") : ("model.embed_tokens.weight", "model.layers.0.mlp.up_proj.weight")
+        let names =
+            gguf
+            ? ("token_embd.weight", "blk.0.ffn_up.weight")
+            : ("model.embed_tokens.weight", "model.layers.0.mlp.up_proj.weight")
         return SourcePrecision(
-            Listing([(names.0, head), (names.1, weights), ("blk.1.ffn_up.weight", weights), ("norm.weight", .scalar(.f32))]))
+            Listing([
+                (names.0, head), (names.1, weights), ("blk.1.ffn_up.weight", weights), ("norm.weight", .scalar(.f32)),
+            ]))
     }
 
     @Test func typesFollowTheSource() {
@@ -61,7 +66,9 @@ import Testing
         #expect(precision(.block(.q51), head: .block(.q51)).head == .int8)
         // The wider of embedding and head counts.
         let both = SourcePrecision(
-            Listing([("token_embd.weight", .block(.q41)), ("output.weight", .scalar(.f16)), ("blk.0.a.weight", .block(.q41))]))
+            Listing([
+                ("token_embd.weight", .block(.q41)), ("output.weight", .scalar(.f16)), ("blk.0.a.weight", .block(.q41)),
+            ]))
         #expect(both.head == .bf16 && both.headType == "f16")
     }
 }

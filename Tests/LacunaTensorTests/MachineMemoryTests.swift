@@ -21,7 +21,11 @@ import Testing
         let bodies: [() throws -> Void] = [
             { try MachineMemory.require(shape: shape, of: Float.self, for: "a test") },
             { _ = try Tensor<Float>(checking: shape, for: "a test") },
-            { _ = try Buffer<Float>(checking: shape.reduce(1) { $0.multipliedReportingOverflow(by: $1).overflow ? .max : $0 * $1 }, for: "a test") },
+            {
+                _ = try Buffer<Float>(
+                    checking: shape.reduce(1) { $0.multipliedReportingOverflow(by: $1).overflow ? .max : $0 * $1 },
+                    for: "a test")
+            },
         ]
         for body in bodies {
             guard case .resource(let what, let needed, let available)? = error(body) else {
@@ -34,9 +38,11 @@ import Testing
 
     @Test func negativeLengthsAreErrors() {
         for shape in [[-1], [2, -3], [Int.min]] {
-            guard case .invalidArgument("a test", _)? = error({
-                _ = try Tensor<Double>(checking: shape, for: "a test")
-            }) else {
+            guard
+                case .invalidArgument("a test", _)? = error({
+                    _ = try Tensor<Double>(checking: shape, for: "a test")
+                })
+            else {
                 Issue.record("\(shape) is no error")
                 continue
             }

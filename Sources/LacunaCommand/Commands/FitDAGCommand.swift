@@ -29,7 +29,8 @@ struct FitDAG: ParsableCommand {
     var unequalNoise = false
 
     @Option(
-        name: .customLong("lambda"), within: .atLeast(0), help: ArgumentHelp("Weight of the L1 penalty.", valueName: "x"))
+        name: .customLong("lambda"), within: .atLeast(0),
+        help: ArgumentHelp("Weight of the L1 penalty.", valueName: "x"))
     var sparsity = 0.05
 
     @Option(within: .atLeast(0), help: ArgumentHelp("Magnitude up to which effects count as none.", valueName: "x"))

@@ -13,12 +13,12 @@ extension Variable {
     ///   - denseGradient: Called during the backward pass with the gradient of the whole matrix [rows, columns], stored
     ///     or not; what growing connections by gradient looks at. Nil saves the work.
     public func linear(
-        csr pattern: CSRPattern, values: Variable, bias: Variable? = nil,
+        csr pattern: SparsePattern, values: Variable, bias: Variable? = nil,
         denseGradient: ((Tensor<Scalar>) -> Void)? = nil
     ) -> Variable {
         precondition(
             columns == pattern.columns && values.count == pattern.count, "a pattern that does not fit \(shape)")
-        let matrix = CompressedRows(pattern, buffer: values.storage.buffer(of: pattern.count))
+        let matrix = SparseMatrix(pattern, buffer: values.storage.buffer(of: pattern.count))
         return linear(matrix, values: values, bias: bias, denseGradient: denseGradient)
     }
 
@@ -37,7 +37,7 @@ extension Variable {
     /// `x Wᵀ + b` with `W` under a mask of middling density, such as an N:M pattern.
     ///
     /// - Parameter values: [pattern.count], in the order of the pattern.
-    public func linear(groups pattern: GroupPattern, values: Variable, bias: Variable? = nil) -> Variable {
+    public func linear(groups pattern: SparsePattern, values: Variable, bias: Variable? = nil) -> Variable {
         precondition(
             columns == pattern.columns && values.count == pattern.count, "a pattern that does not fit \(shape)")
         let matrix = CompressedGroups(pattern, buffer: values.storage.buffer(of: pattern.count))

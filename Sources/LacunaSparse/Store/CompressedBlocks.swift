@@ -11,7 +11,7 @@ public struct CompressedBlocks: Sendable {
     public let blockRows: Int
     public let blockColumns: Int
     /// Where the blocks stand: [rows / blockRows, columns / blockColumns], both rounded up.
-    public let blocks: CSRPattern
+    public let blocks: SparsePattern
     private var buffer: Buffer<Float>
 
     /// Values stored, [blocks, blockRows, blockColumns]. Blocks at the edges may reach beyond the matrix; what is stored
@@ -24,7 +24,7 @@ public struct CompressedBlocks: Sendable {
     /// not 0. Entries of kept blocks are taken as they are, whether the mask keeps them or not.
     /// - Throws: `LacunaError.invalidArgument` if the tensor is not a matrix, the mask has another shape, or sides of
     ///   blocks are not in 1...256.
-    public init(_ weight: Tensor<Float>, mask: Mask? = nil, blockRows: Int, blockColumns: Int) throws {
+    public init(_ weight: Tensor<Float>, mask: SparsePattern? = nil, blockRows: Int, blockColumns: Int) throws {
         guard weight.rank == 2 else {
             throw LacunaError.invalidArgument("weight", reason: "shape \(weight.shape) is not a matrix")
         }
@@ -36,21 +36,21 @@ public struct CompressedBlocks: Sendable {
             throw LacunaError.invalidArgument(
                 "blocks", reason: "\(blockRows)x\(blockColumns): each side must be in 1...256")
         }
-        let mask = mask ?? Mask(nonzerosOf: weight)
-        var kept = Mask(
+        let mask = mask ?? SparsePattern(nonzerosOf: weight)
+        var kept = SparsePattern(
             rows: (weight.rows + blockRows - 1) / blockRows, columns: (weight.columns + blockColumns - 1) / blockColumns
         )
         for r in 0..<mask.rows { mask.forEachKept(row: r) { kept[r / blockRows, $0 / blockColumns] = true } }
         self.init(
             rows: weight.rows, columns: weight.columns, blockRows: blockRows, blockColumns: blockColumns,
-            blocks: CSRPattern(kept))
+            blocks: kept)
         weight.withPointer { source in forEachEntry { r, c, slot in buffer.pointer[slot] = source[r * columns + c] } }
     }
 
     /// Blocks of zeros.
     ///
     /// - Precondition: `blocks` has as many rows and columns as there are blocks down and across.
-    public init(rows: Int, columns: Int, blockRows: Int, blockColumns: Int, blocks: CSRPattern) {
+    public init(rows: Int, columns: Int, blockRows: Int, blockColumns: Int, blocks: SparsePattern) {
         precondition(
             blocks.rows == (rows + blockRows - 1) / blockRows
                 && blocks.columns == (columns + blockColumns - 1) / blockColumns)
@@ -62,8 +62,8 @@ public struct CompressedBlocks: Sendable {
         buffer = Buffer(repeating: 0, count: blocks.count * blockRows * blockColumns)
     }
 
-    public func withValues<R>(_ body: (UnsafePointer<Float>) throws -> R) rethrows -> R {
-        try withExtendedLifetime(buffer) { try body(UnsafePointer(buffer.pointer)) }
+    public func withValues<R>(_ body: (UnsafeBufferPointer<Float>) throws -> R) rethrows -> R {
+        try withExtendedLifetime(buffer) { try body(UnsafeBufferPointer(buffer.elements)) }
     }
 
     /// Calls `body` with values that no other matrix shares.
@@ -84,9 +84,10 @@ public struct CompressedBlocks: Sendable {
 
     /// Calls `body` with the row, the column and the slot of every entry within the matrix.
     func forEachEntry(_ body: (_ row: Int, _ column: Int, _ slot: Int) -> Void) {
+        let columnIndices = blocks.compressedRows.columns.pointer
         for i in 0..<blocks.rows {
             for b in blocks.entries(row: i) {
-                let left = Int(blocks.columnIndices.pointer[b]) * blockColumns
+                let left = Int(columnIndices[b]) * blockColumns
                 for r in i * blockRows..<min((i + 1) * blockRows, rows) {
                     let slot = (b * blockRows + r - i * blockRows) * blockColumns
                     for c in left..<min(left + blockColumns, columns) { body(r, c, slot + c - left) }
@@ -97,7 +98,7 @@ public struct CompressedBlocks: Sendable {
 
     var kernel: lk_bsr {
         lk_bsr(
-            row_start: blocks.rowOffsets.pointer, block_column: blocks.columnIndices.pointer, values: buffer.pointer,
+            row_start: blocks.starts32.pointer, block_column: blocks.compressedRows.columns.pointer, values: buffer.pointer,
             scales: nil, columns: columns, block_rows: blockRows, block_columns: blockColumns)
     }
 }

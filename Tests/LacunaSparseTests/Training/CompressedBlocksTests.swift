@@ -73,7 +73,7 @@ import Testing
         for (rows, columns, batch) in [(37, 71, 33), (200, 130, 64), (64, 64, 130)] {
             let blocks = try matrix(rows, columns, Self.sides[index], seed: 17)
             let dense = blocks.densified()
-            let csr = try CompressedRows(dense)
+            let csr = try SparseMatrix(dense)
             var generator = SeededGenerator(seed: 5)
             let x = Panels(Tensor<Float>(normal: [batch, columns], using: &generator))
             let dy = Panels(Tensor<Float>(normal: [batch, rows], using: &generator))
@@ -88,14 +88,15 @@ import Testing
                 #expect(distance(y.tensor, z.tensor) < 1e-4 && distance(dx.tensor, dz.tensor) < 1e-4)
             }
             // The same from rows of a batch.
-            #expect(distance(blocks.multiplied(by: x.tensor), csr.multiplied(by: x.tensor)) < 1e-4)
+            #expect(distance(blocks.applied(toRows: x.tensor), csr.applied(toRows: x.tensor)) < 1e-4)
             #expect(
-                distance(blocks.transposedMultiplied(by: dy.tensor), csr.transposedMultiplied(by: dy.tensor)) < 1e-4)
+                distance(blocks.transposeApplied(toRows: dy.tensor), csr.transposeApplied(toRows: dy.tensor)) < 1e-4)
             var once = blocks
             once.withMutableValues { blocks.accumulateGradient(output: dy, input: x, into: $0.baseAddress!) }
             // The gradient by rows covers the entries that are not 0; those that are have a gradient too.
-            let expected = CompressedRows<Float>(CSRPattern(Mask(rows: rows, columns: columns, keepingAll: true)))
-                .sampledProduct(output: dy.tensor, input: x.tensor).densified()
+            let expected = SparseMatrix.sampled(
+                dy.tensor.transposed(), x.tensor.transposed(), at: Mask(rows: rows, columns: columns, keepingAll: true)
+            ).densified()
             var error: Float = 0
             let (found, wanted) = (once.values, expected.scalars)
             blocks.forEachEntry { r, c, slot in error = max(error, abs(found[slot] - wanted[r * columns + c])) }

@@ -60,7 +60,7 @@ import Testing
         expected: Product<R>, expectedTransposed: Transposed<R>, expectedSampled: Sampled<R>, tolerance: Double
     ) {
         var generator = SeededGenerator(seed: UInt64(width), stream: 3)
-        let pattern = GroupPattern(Self.masks.first { $0.name == name }!.mask)
+        let pattern = GroupOrder(Self.masks.first { $0.name == name }!.mask)
         func numbers(_ count: Int) -> Buffer<R> { Buffer((0..<count).map { _ in R(generator.normal()) }) }
         let (values, x, y) = (
             numbers(pattern.count), numbers(pattern.columns * width), numbers(pattern.rows * width)
@@ -111,8 +111,8 @@ import Testing
         func near(_ a: Tensor<Double>, _ b: Tensor<Double>) -> Bool {
             a.shape == b.shape && zip(a.scalars, b.scalars).allSatisfy { abs($0 - $1) < 1e-11 }
         }
-        #expect(near(matrix.multiplied(by: x), x.multiplied(by: kept, otherTransposed: true)))
-        #expect(near(matrix.transposedMultiplied(by: dy), dy.multiplied(by: kept)))
+        #expect(near(matrix.applied(toRows: x), x.multiplied(by: kept, otherTransposed: true)))
+        #expect(near(matrix.transposeApplied(toRows: dy), dy.multiplied(by: kept)))
         var gradient = CompressedGroups(matrix.pattern, from: Tensor<Double>(zeros: dense.shape))
         gradient.withMutableValues { values in
             dy.withPointer { dy in
@@ -149,7 +149,7 @@ import Testing
                     output: Panels(dy), input: Panels(x), into: $0.baseAddress!)
             }
             return [
-                matrix.multiplied(by: x).scalars, matrix.transposedMultiplied(by: dy).scalars, gradient.values,
+                matrix.applied(toRows: x).scalars, matrix.transposeApplied(toRows: dy).scalars, gradient.values,
             ]
         }
         let alone = results(threads: 1)

@@ -14,7 +14,7 @@ private var reference: lk_table { lk_reference().pointee }
 
     @Test(arguments: levels, SparseCase.all)
     func floats(level: Int32, shape: SparseCase) {
-        let w: CompressedRows<Float> = shape.matrix(seed: 3)
+        let w: SparseMatrix<Float> = shape.matrix(seed: 3)
         for (i, width) in Self.widths.enumerated() {
             check(
                 w, width: width, seed: UInt64(i), product: lk_level(level).pointee.product_segments_f32,
@@ -29,7 +29,7 @@ private var reference: lk_table { lk_reference().pointee }
 
     @Test(arguments: levels, SparseCase.all)
     func doubles(level: Int32, shape: SparseCase) {
-        let w: CompressedRows<Double> = shape.matrix(seed: 4)
+        let w: SparseMatrix<Double> = shape.matrix(seed: 4)
         for (i, width) in [8, 16, 32, 56].enumerated() {
             check(
                 w, width: width, seed: UInt64(i), product: lk_level(level).pointee.product_segments_f64,
@@ -55,14 +55,14 @@ private var reference: lk_table { lk_reference().pointee }
     ) -> Void
 
     private func check<R: SparseScalar>(
-        _ w: CompressedRows<R>, width: Int, seed: UInt64, product: Segments<R>, transposed: Segments<R>,
+        _ w: SparseMatrix<R>, width: Int, seed: UInt64, product: Segments<R>, transposed: Segments<R>,
         sampled: Sampled<R>, sampledSegments: SampledSegments<R>, expected: Segments<R>,
         expectedTransposed: Segments<R>, expectedSampled: Sampled<R>, expectedSegments: SampledSegments<R>
     ) {
         var generator = SeededGenerator(seed: seed, stream: 12)
         // Both orders that products use.
         let order = seed % 2 == 0 ? w.pattern.segments : w.pattern.narrowSegments
-        let narrow = Buffer(w.pattern.columnIndices.elements.map { UInt16($0) })
+        let narrow = Buffer(w.pattern.compressedRows.columns.elements.map { UInt16($0) })
         let x = Buffer<R>(generator.awkward(max(w.rows, w.columns) * width))
         // The sums of the magnitudes of the terms bound the error; they are the same products of magnitudes.
         let sizes = Buffer(w.values.map(\.magnitude))
@@ -70,8 +70,8 @@ private var reference: lk_table { lk_reference().pointee }
         var wrong = 0
         for wide in [true, false] {
             var kernel = order.kernel(
-                values: w.withValues { UnsafeRawPointer($0) },
-                column: wide ? UnsafeRawPointer(w.pattern.columnIndices.pointer) : UnsafeRawPointer(narrow.pointer),
+                values: w.buffer.pointer,
+                column: wide ? UnsafeRawPointer(w.pattern.compressedRows.columns.pointer) : UnsafeRawPointer(narrow.pointer),
                 wide: wide)
             var sizeKernel = kernel
             sizeKernel.values = UnsafeRawPointer(sizes.pointer)
@@ -106,7 +106,7 @@ private var reference: lk_table { lk_reference().pointee }
         for add in [Int32(0), 1] {
             let start: [R] = generator.awkward(w.count)
             let (a, b) = (Buffer(start), Buffer(start))
-            let (offsets, indices) = (w.pattern.rowOffsets.pointer, w.pattern.columnIndices.pointer)
+            let (offsets, indices) = (w.pattern.starts32.pointer, w.pattern.compressedRows.columns.pointer)
             let cut = w.rows / 3
             sampled(offsets, indices, 0, cut, y.pointer, x.pointer, width, add, a.pointer)
             sampled(offsets, indices, cut, w.rows, y.pointer, x.pointer, width, add, a.pointer)
@@ -130,21 +130,21 @@ private var reference: lk_table { lk_reference().pointee }
 
     @Test(arguments: levels, SparseCase.all)
     func doublesTimesVector(level: Int32, shape: SparseCase) {
-        let w: CompressedRows<Double> = shape.matrix(seed: 6)
+        let w: SparseMatrix<Double> = shape.matrix(seed: 6)
         var generator = SeededGenerator(seed: 2)
         let x: [Double] = generator.awkward(w.columns)
         let (a, b, sizes) = (
             Buffer<Double>(repeating: .nan, count: w.rows), Buffer<Double>(repeating: .nan, count: w.rows),
             Buffer<Double>(repeating: .nan, count: w.rows)
         )
-        let (offsets, indices) = (w.pattern.rowOffsets.pointer, w.pattern.columnIndices.pointer)
+        let (offsets, indices) = (w.pattern.starts32.pointer, w.pattern.compressedRows.columns.pointer)
         let cut = w.rows / 3
         w.withValues { values in
             for rows in [0..<cut, cut..<w.rows] {
                 lk_level(level).pointee.gemv_csr_f64(
-                    offsets, indices, values, x, rows.lowerBound, rows.upperBound, a.pointer + rows.lowerBound)
+                    offsets, indices, values.baseAddress, x, rows.lowerBound, rows.upperBound, a.pointer + rows.lowerBound)
             }
-            reference.gemv_csr_f64(offsets, indices, values, x, 0, w.rows, b.pointer)
+            reference.gemv_csr_f64(offsets, indices, values.baseAddress, x, 0, w.rows, b.pointer)
         }
         reference.gemv_csr_f64(
             offsets, indices, w.values.map(\.magnitude), x.map(\.magnitude), 0, w.rows, sizes.pointer)
@@ -154,13 +154,13 @@ private var reference: lk_table { lk_reference().pointee }
 
     @Test(arguments: levels)
     func bytes(level: Int32) {
-        let pattern = CSRPattern(SparseCase(rows: 70, columns: 300, density: 0.2).mask(seed: 5))
+        let pattern = SparseCase(rows: 70, columns: 300, density: 0.2).mask(seed: 5)
         var generator = SeededGenerator(seed: 9)
         let bytes = Buffer((0..<pattern.count).map { _ in Int8(truncatingIfNeeded: generator.next()) })
         let x = Buffer<Float>((0..<300 * 48).map { _ in Float(generator.normal()) })
         let order = pattern.segments
         var kernel = order.kernel(
-            values: bytes.pointer, column: pattern.columnIndices.pointer, wide: true)
+            values: bytes.pointer, column: pattern.compressedRows.columns.pointer, wide: true)
         for block in 0..<order.blocks {
             let count = order.rows(block: block).count * 48
             let (a, b) = (Buffer<Float>(repeating: 0, count: count), Buffer<Float>(repeating: 0, count: count))
@@ -173,7 +173,7 @@ private var reference: lk_table { lk_reference().pointee }
 
     @Test(arguments: levels)
     func bf16Values(level: Int32) {
-        let w: CompressedRows<Float> = SparseCase(rows: 70, columns: 300, density: 0.2).matrix(seed: 5)
+        let w: SparseMatrix<Float> = SparseCase(rows: 70, columns: 300, density: 0.2).matrix(seed: 5)
         let bits = Buffer(w.values.map { BFloat16($0).bits } + [UInt16](repeating: 0, count: 2))
         var rounded = w
         rounded.withMutableValues { for i in $0.indices { $0[i] = Float(bitPattern: UInt32(bits.pointer[i]) << 16) } }
@@ -181,10 +181,10 @@ private var reference: lk_table { lk_reference().pointee }
         let x = Buffer<Float>((0..<300 * 64).map { _ in Float(generator.normal()) })
         let order = w.pattern.segments
         var half = order.kernel(
-            values: bits.pointer, column: w.pattern.columnIndices.pointer, wide: true)
+            values: bits.pointer, column: w.pattern.compressedRows.columns.pointer, wide: true)
         rounded.withValues { values in
             var full = order.kernel(
-                values: values, column: w.pattern.columnIndices.pointer, wide: true)
+                values: values.baseAddress!, column: w.pattern.compressedRows.columns.pointer, wide: true)
             for block in 0..<order.blocks {
                 let rows = order.rows(block: block)
                 let a = Buffer<Float>(repeating: 0, count: rows.count * 64)

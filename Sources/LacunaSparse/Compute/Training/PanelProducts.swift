@@ -42,8 +42,8 @@ extension PanelProducts {
         }
     }
 
-    /// `X Wᵀ` of `x` [batch, columns].
-    public func multiplied(by x: Tensor<Scalar>) -> Tensor<Scalar> {
+    /// `X Wᵀ` of `x` [batch, columns]: the matrix applied to every row, as a layer is.
+    public func applied(toRows x: Tensor<Scalar>) -> Tensor<Scalar> {
         precondition(x.rank == 2 && x.columns == columns, "\(x.shape) does not fit [\(rows), \(columns)]")
         var y = Tensor<Scalar>(uninitialized: [x.rows, rows])
         let batch = x.rows
@@ -80,8 +80,8 @@ extension PanelProducts {
         }
     }
 
-    /// `dY W` of `dy` [batch, rows].
-    public func transposedMultiplied(by dy: Tensor<Scalar>) -> Tensor<Scalar> {
+    /// `dY W` of `dy` [batch, rows]: the transpose applied to every row.
+    public func transposeApplied(toRows dy: Tensor<Scalar>) -> Tensor<Scalar> {
         precondition(dy.rank == 2 && dy.columns == rows, "\(dy.shape) does not fit [\(rows), \(columns)] transposed")
         var dx = Tensor<Scalar>(uninitialized: [dy.rows, columns])
         let batch = dy.rows

@@ -6,7 +6,7 @@ import LacunaTensor
 /// Entry `c` of vector `t` is at `(t / w) * w * features + c * v + t % w`, where `w` is the width of a full panel and `v`
 /// the width of the panel that `t` is in: `w`, or for the last panel what is left of the batch, rounded up to 64 bytes.
 /// The entries between the end of the batch and the width of the last panel are zeros, and should stay so where the batch
-/// takes part in ``CompressedRows/accumulateGradient(output:input:into:adding:)``, which sums over all of them.
+/// takes part in ``SparseMatrix/accumulateGradient(output:input:into:adding:)``, which sums over all of them.
 ///
 /// Layers that work entry by entry (activation functions, dropout, addition) may be applied to ``elements`` as they are.
 /// Keeping activations in this form from layer to layer saves two transpositions a product.

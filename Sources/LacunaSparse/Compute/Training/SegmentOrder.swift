@@ -27,10 +27,10 @@ final class SegmentOrder: @unchecked Sendable {
     /// Columns of a band for panels of at most 128 bytes a column, of which more columns fit in the first-level cache.
     static let narrowBandColumns = 512
 
-    convenience init(_ pattern: CSRPattern, bandColumns: Int? = nil) {
+    convenience init(_ pattern: SparsePattern, bandColumns: Int? = nil) {
         self.init(
-            rows: pattern.rows, columns: pattern.columns, rowOffsets: pattern.rowOffsets.pointer,
-            columnIndices: pattern.columnIndices.pointer, bandColumns: bandColumns)
+            rows: pattern.rows, columns: pattern.columns, rowOffsets: pattern.starts32.pointer,
+            columnIndices: pattern.compressedRows.columns.pointer, bandColumns: bandColumns)
     }
 
     /// - Parameters:

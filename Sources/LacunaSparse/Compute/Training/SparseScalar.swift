@@ -3,8 +3,8 @@ import LacunaTensor
 
 /// The types of values that sparse matrices for training and statistics hold: `Float` and `Double`.
 ///
-/// The requirements are the kernels that differ by type; use ``CompressedRows`` instead.
-public protocol SparseScalar: TensorScalar {
+/// The requirements are the kernels that differ by type; use ``SparseMatrix`` instead.
+public protocol SparseScalar: TensorScalar, SparseElement {
     /// Vectors of a full panel: 256 bytes of each feature.
     static var _panelWidth: Int { get }
     /// Panels are as wide as a multiple of this: 64 bytes.
@@ -39,7 +39,7 @@ public protocol SparseScalar: TensorScalar {
         _ source: UnsafePointer<Self>, _ sourceStride: Int, _ m: Int, _ n: Int, _ alpha: Self, _ beta: Self,
         _ target: UnsafeMutablePointer<Self>, _ targetStride: Int)
     static func _spgemm(
-        _ semiring: Semiring
+        minPlus: Bool
     ) -> (
         UnsafePointer<lk_spgemm>?, UnsafePointer<Self>?, UnsafePointer<Self>?, UnsafePointer<UInt64>?, Int, Int,
         UnsafePointer<lk_spgemm_work>?, UnsafePointer<UInt32>?, UnsafeMutablePointer<UInt32>?,
@@ -117,16 +117,13 @@ extension Float: SparseScalar {
         Kernels.best.transpose_add_f32(source, sourceStride, m, n, alpha, beta, target, targetStride)
     }
     public static func _spgemm(
-        _ semiring: Semiring
+        minPlus: Bool
     ) -> (
         UnsafePointer<lk_spgemm>?, UnsafePointer<Float>?, UnsafePointer<Float>?, UnsafePointer<UInt64>?, Int, Int,
         UnsafePointer<lk_spgemm_work>?, UnsafePointer<UInt32>?, UnsafeMutablePointer<UInt32>?,
         UnsafeMutablePointer<Float>?
     ) -> Void {
-        switch semiring {
-        case .plusTimes: Kernels.best.spgemm_f32
-        case .minPlus: Kernels.best.spgemm_min_plus_f32
-        }
+        minPlus ? Kernels.best.spgemm_min_plus_f32 : Kernels.best.spgemm_f32
     }
     public static func _combine(
         _ alpha: Float, _ x: UnsafePointer<Float>, _ beta: Float, _ y: UnsafeMutablePointer<Float>, _ count: Int
@@ -199,16 +196,13 @@ extension Double: SparseScalar {
         Kernels.best.transpose_add_f64(source, sourceStride, m, n, alpha, beta, target, targetStride)
     }
     public static func _spgemm(
-        _ semiring: Semiring
+        minPlus: Bool
     ) -> (
         UnsafePointer<lk_spgemm>?, UnsafePointer<Double>?, UnsafePointer<Double>?, UnsafePointer<UInt64>?, Int, Int,
         UnsafePointer<lk_spgemm_work>?, UnsafePointer<UInt32>?, UnsafeMutablePointer<UInt32>?,
         UnsafeMutablePointer<Double>?
     ) -> Void {
-        switch semiring {
-        case .plusTimes: Kernels.best.spgemm_f64
-        case .minPlus: Kernels.best.spgemm_min_plus_f64
-        }
+        minPlus ? Kernels.best.spgemm_min_plus_f64 : Kernels.best.spgemm_f64
     }
     public static func _combine(
         _ alpha: Double, _ x: UnsafePointer<Double>, _ beta: Double, _ y: UnsafeMutablePointer<Double>, _ count: Int
