@@ -1,4 +1,4 @@
-# make demo | test | examples | bench | lint | format | docs | clean
+# make demo | test | examples | bench | fuzz | sanitize | lint | format | docs | clean
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 
@@ -7,9 +7,10 @@ unexport OPENBLAS_CORETYPE
 unexport OPENBLAS_L2_SIZE
 
 LACUNA := .build/release/lacuna
-SOURCES := Package.swift $(wildcard Sources Tests Examples Benchmarks/Package.swift Benchmarks/Sources Benchmarks/Tests)
+SOURCES := Package.swift $(wildcard Sources Tests Examples Benchmarks/Package.swift Benchmarks/Sources Benchmarks/Tests \
+    Fuzz/Package.swift Fuzz/Sources)
 
-.PHONY: demo test examples bench lint format docs build clean requirements requirements-demo
+.PHONY: demo test examples bench fuzz sanitize lint format docs build clean requirements requirements-demo
 
 # Prunes SmolLM2-135M to 50 %, compares it with the dense model, and writes report.html.
 demo: requirements-demo build
@@ -25,6 +26,22 @@ examples: requirements
 
 bench: requirements
 	swift run -c release --package-path Benchmarks lacuna-bench --markdown docs/Performance.md $(if $(PEERS),--peers $(PEERS))
+
+# Hostile files, many more than `make test` tries: the whole program within limits of memory and time (FUZZ executions, by
+# FUZZ_SEED), then every parser under libFuzzer for FUZZ_SECONDS, where the toolchain has it. What hurts is kept in /tmp.
+FUZZ ?= 20000
+FUZZ_SEED ?= 1
+FUZZ_SECONDS ?= 60
+fuzz: requirements
+	swift build --build-tests
+	LACUNA_FUZZ=$(FUZZ) LACUNA_FUZZ_SEED=$(FUZZ_SEED) swift test --skip-build --filter HostileInput
+	Scripts/fuzz.sh $(FUZZ_SECONDS)
+
+# Memory errors and data races. SANITIZE_TESTS chooses suites, all by default; each sanitizer builds everything anew.
+SANITIZE_TESTS ?= .
+sanitize: requirements
+	ASAN_OPTIONS=detect_leaks=0 swift test --sanitize address --scratch-path .build-address --filter '$(SANITIZE_TESTS)'
+	swift test --sanitize thread --scratch-path .build-thread --filter '$(SANITIZE_TESTS)'
 
 lint:
 	swift format lint --strict --parallel --recursive $(SOURCES)
@@ -42,8 +59,8 @@ clean:
 # Everything below runs apt-get only where something is missing. On macOS, Accelerate stands in for OpenBLAS.
 requirements:
 	@command -v swift >/dev/null || { echo "make: Swift 6.1 or newer is needed (swift is not in PATH)" >&2; exit 1; }
-	@if [ "$$(uname)" != Darwin ] && ! pkg-config --exists openblas 2>/dev/null; then \
-	    $(call install,pkg-config libopenblas-dev); \
+	@if [ "$$(uname)" != Darwin ] && ! pkg-config --exists openblas zlib 2>/dev/null; then \
+	    $(call install,pkg-config libopenblas-dev zlib1g-dev); \
 	fi
 
 requirements-demo: requirements

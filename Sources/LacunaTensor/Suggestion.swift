@@ -10,7 +10,8 @@ public enum Suggestion {
         var best: (name: String, distance: Int)?
         for candidate in known where candidate.count <= 64 {
             let distance = distance(typed, Array(candidate.lowercased()))
-            guard distance <= max(1, max(candidate.count, typed.count) / 3), distance < min(candidate.count, typed.count)
+            guard distance <= max(1, max(candidate.count, typed.count) / 3),
+                distance < min(candidate.count, typed.count)
             else { continue }
             if distance < best?.distance ?? .max { best = (candidate, distance) }
         }

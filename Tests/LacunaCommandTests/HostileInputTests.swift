@@ -50,8 +50,12 @@ import Testing
         Target(
             description: "CSV", file: "t.csv",
             commands: [
-                ["fit", "lasso", "AT/t.csv", "--target", "y", "--lambda", "0.1", "--text", "one-hot", "--missing", "drop"],
-                ["fit", "predict", "AT/m.json", "AT/t.csv"], ["fit", "screen", "AT/t.csv", "--target", "y", "--text", "drop"],
+                [
+                    "fit", "lasso", "AT/t.csv", "--target", "y", "--lambda", "0.1", "--text", "one-hot", "--missing",
+                    "drop",
+                ],
+                ["fit", "predict", "AT/m.json", "AT/t.csv"],
+                ["fit", "screen", "AT/t.csv", "--target", "y", "--text", "drop"],
             ]),
         Target(
             description: "TSV", file: "t.tsv",
@@ -68,9 +72,11 @@ import Testing
         Target(
             description: "TOML", file: "run.toml", commands: [["train", "AT/run.toml", "--output", "AT/trained"]]),
         Target(
-            description: "training table", file: "train.csv", commands: [["train", "AT/run.toml", "--output", "AT/trained"]]),
+            description: "training table", file: "train.csv",
+            commands: [["train", "AT/run.toml", "--output", "AT/trained"]]),
         Target(
-            description: "checkpoint", file: "resumed/checkpoint.safetensors", commands: [["train", "--resume", "AT/resumed"]]),
+            description: "checkpoint", file: "resumed/checkpoint.safetensors",
+            commands: [["train", "--resume", "AT/resumed"]]),
         Target(
             description: "gzipped images", file: "images/train-images-idx3-ubyte.gz",
             commands: [["train", "AT/images.toml", "--output", "AT/trained"]]),
@@ -92,7 +98,7 @@ import Testing
             try folder.write("the gap left out, on purpose. größer → 漢字\n", to: "text.txt")
             let rows = (0..<12).map { "\($0).5,\($0 * $0 % 7),\($0 % 3 == 0 ? "x" : "\"y, z\""),\(2 * $0 - 5)\n" }
             try folder.write("a,b,word,y\n" + rows.joined(), to: "t.csv")
-            try folder.write("a,b,y\n" + rows.map { _ in "1,2,3\n" }.joined(), to: "predict.csv")
+            try folder.write("a,b,word\n1,2,x\n3,4,\"y, z\"\n", to: "predict.csv")
             let numbers = (0..<12).map { "\($0)\t\($0 * 5 % 7)\t\($0 * 2)\n" }
             try folder.write("a\tb\ty\n" + numbers.joined(), to: "t.tsv")
             try folder.write((0..<12).map { "\($0 * 2) 1:\($0) 3:\($0 % 4).25 7:1e-2\n" }.joined(), to: "t.svm")
@@ -108,7 +114,8 @@ import Testing
                 [0x93] + Array("NUMPY".utf8) + [1, 0, UInt8(header.utf8.count), 0] + Array(header.utf8)
                     + values.flatMap { value in withUnsafeBytes(of: value.bitPattern.littleEndian) { Array($0) } },
                 to: "t.npy")
-            try folder.write("a,b,class\n" + (0..<20).map { "\($0),\($0 * 3 % 7),\($0 % 2)\n" }.joined(), to: "train.csv")
+            try folder.write(
+                "a,b,class\n" + (0..<20).map { "\($0),\($0 * 3 % 7),\($0 % 2)\n" }.joined(), to: "train.csv")
             let settings = """
                 [model]
                 kind = "mlp"
@@ -128,7 +135,9 @@ import Testing
                 to: "images.toml")
             try FileSystem.createDirectory(at + "/images")
             for (part, count) in [("train", 6), ("t10k", 4)] {
-                let images = [0, 0, 8, 3, 0, 0, 0, UInt8(count), 0, 0, 0, 4, 0, 0, 0, 4] + (0..<16 * count).map { UInt8($0 % 251) }
+                let images =
+                    [0, 0, 8, 3, 0, 0, 0, UInt8(count), 0, 0, 0, 4, 0, 0, 0, 4]
+                    + (0..<16 * count).map { UInt8($0 % 251) }
                 try folder.write(images, to: "images/\(part)-images-idx3-ubyte")
                 try folder.write(
                     [0, 0, 8, 1, 0, 0, 0, UInt8(count)] + (0..<count).map { UInt8($0 % 10) },
@@ -137,12 +146,13 @@ import Testing
             _ = try ChildProcess(
                 executable: "/usr/bin/env", arguments: ["gzip", "\(at)/images/train-images-idx3-ubyte"]
             ).run()
-            let source = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent().path
-            try folder.write(
-                FileSystem.readBytes(source + "/LacunaModelsTests/Fixtures/llama3.gguf"), to: "model.gguf")
+            try folder.write(tiny.gguf(), to: "model.gguf")
             for command in [
                 ["prune", "AT/model", "--method", "magnitude", "--output", "AT/sparse", "--weights", "int4"],
-                ["fit", "lasso", "AT/t.csv", "--target", "y", "--lambda", "0.1", "--text", "one-hot", "--model", "AT/m.json"],
+                [
+                    "fit", "lasso", "AT/t.csv", "--target", "y", "--lambda", "0.1", "--text", "one-hot", "--model",
+                    "AT/m.json",
+                ],
                 ["train", "AT/run.toml", "--output", "AT/resumed"],
             ] {
                 let outcome = try Program().run(command.map { $0.replacing("AT", with: at) } + ["--quiet"])
@@ -166,13 +176,18 @@ import Testing
                 for command in target.commands {
                     try FileSystem.remove(at + "/trained")
                     let outcome = try Program(memory: Self.memory, time: Self.seconds).run(
-                        command.map { $0.replacing("AT", with: at) } + ["--threads", "1", "--quiet"].filter { _ in
-                            command[1] != "predict"
-                        })
+                        command.map { $0.replacing("AT", with: at) }
+                            + ["--threads", "1", "--quiet"].filter { _ in
+                                command[1] != "predict"
+                            })
                     statuses[outcome.status, default: 0] += 1
                     let isFine = round == 0 ? outcome.status == 0 : (0...2).contains(outcome.status)
-                    #expect(isFine, "\(target), round \(round): \(command) ends with \(outcome.status): \(outcome.errorOutput)")
-                    if outcome.status == 2 { #expect(outcome.errorOutput.contains("lacuna: error: "), "\(target): \(outcome)") }
+                    #expect(
+                        isFine,
+                        "\(target), round \(round): \(command) ends with \(outcome.status): \(outcome.errorOutput)")
+                    if outcome.status == 2 {
+                        #expect(outcome.errorOutput.contains("lacuna: error: "), "\(target): \(outcome)")
+                    }
                     guard isFine else {
                         // What hurts is kept for a look.
                         let kept = "/tmp/lacuna-hostile-\(target.file.replacing("/", with: "-"))-\(round)"
@@ -183,7 +198,9 @@ import Testing
             }
             try bed.folder.write(whole, to: target.file)
         }
-        print("hostile inputs: \(statuses.values.reduce(0, +)) executions, statuses \(statuses.sorted { $0.key < $1.key })")
+        print(
+            "hostile inputs: \(statuses.values.reduce(0, +)) executions, statuses \(statuses.sorted { $0.key < $1.key })"
+        )
     }
 }
 
@@ -199,7 +216,8 @@ struct Mutator {
 
     /// Numbers that have hurt parsers before.
     private static let numbers = [
-        "-1", "0", "255", "65536", "268435456", "2147483648", "4294967296", "9223372036854775807", "18446744073709551616",
+        "-1", "0", "255", "65536", "268435456", "2147483648", "4294967296", "9223372036854775807",
+        "18446744073709551616",
         "-9223372036854775808", "1e308", "-1e308", "1e-320", "nan", "inf", "1e999", "00", "0x7f", "",
     ]
     private static let bytes: [UInt8] = [0, 1, 0x7F, 0x80, 0xFF, 0x20, 0x0A, 0x22, 0x2C, 0x5B, 0x7B, 0x5C, 0x1B]

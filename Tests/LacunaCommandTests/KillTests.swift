@@ -48,7 +48,9 @@ import Testing
     }
 
     private func bytes(_ directory: String) throws -> [String: [UInt8]] {
-        try FileSystem.list(directory).reduce(into: [:]) { $0[$1] = try FileSystem.readBytes(FileSystem.join(directory, $1)) }
+        try FileSystem.list(directory).reduce(into: [:]) {
+            $0[$1] = try FileSystem.readBytes(FileSystem.join(directory, $1))
+        }
     }
 
     @Test func prune() throws {
@@ -142,7 +144,9 @@ import Testing
         for trial in trials(seconds, seed: 4) {
             let hasBegun = FileSystem.exists(output + "/checkpoint.safetensors")
             let command = hasBegun ? ["train", "--resume", output] : ["train", config, "--output", output]
-            if try interrupted(command + ["--quiet"], by: trial.signal, after: trial.seconds / 4) != 0 { unfinished += 1 }
+            if try interrupted(command + ["--quiet"], by: trial.signal, after: trial.seconds / 4) != 0 {
+                unfinished += 1
+            }
         }
         #expect(unfinished > 4)
         let hasBegun = FileSystem.exists(output + "/checkpoint.safetensors")
@@ -168,7 +172,8 @@ import Testing
             #expect(status == 128 + trial.signal)
             #expect(!bench.cacheContent.contains { !$0.hasPrefix(".") })
         }
-        var process = ChildProcess(executable: try #require(CommandLineTests.executable), arguments: ["data", "smollm2"])
+        var process = ChildProcess(
+            executable: try #require(CommandLineTests.executable), arguments: ["data", "smollm2"])
         process.environment = environment
         #expect(try process.run().status == 1)
         #expect(bench.cacheContent == [])

@@ -8,14 +8,16 @@ import Testing
     @Test(arguments: [
         (["purne", "x"], "there is no command 'purne'; did you mean 'prune'?"),
         (["fit", "laso", "x.csv"], "there is no command 'laso'; did you mean 'lasso'?"),
-        (["bench", "kernel"], "did you mean 'kernels'?"), (["run", "smolm2", "--prompt", "x"], "did you mean 'smollm2'?"),
+        (["bench", "kernel"], "did you mean 'kernels'?"),
+        (["run", "smolm2", "--prompt", "x"], "did you mean 'smollm2'?"),
         (["data", "fashon-mnist"], "did you mean 'fashion-mnist'?"),
         (["prune", "m", "--output", "/tmp/never", "--method", "wnda"], "did you mean 'wanda'?"),
         (
             ["prune", "m", "--output", "/tmp/never", "--method", "magnitude", "--pattern", "unstructred"],
             "did you mean 'unstructured'?"
         ),
-        (["reproduce", "dsnto"], "did you mean 'DSnoT'?"), (["train", "--example", "mlp-fashon"], "did you mean 'mlp-fashion'?"),
+        (["reproduce", "dsnto"], "did you mean 'DSnoT'?"),
+        (["train", "--example", "mlp-fashon"], "did you mean 'mlp-fashion'?"),
     ])
     func mistypedNamesAreGuessed(_ arguments: [String], _ guess: String) throws {
         let outcome = try Program(environment: ["LACUNA_CACHE": "/nowhere"]).run(arguments)
@@ -25,7 +27,8 @@ import Testing
     @Test func nothingIsGuessedFromNonsense() throws {
         for word in ["frobnicate", "x", "zzzzzz"] {
             let outcome = try Program().run(word)
-            #expect(outcome.errorOutput.contains("there is no command '\(word)'") && !outcome.errorOutput.contains("mean"))
+            #expect(
+                outcome.errorOutput.contains("there is no command '\(word)'") && !outcome.errorOutput.contains("mean"))
         }
         #expect(LacunaMain.unknownCommand(["help", "prune"]) == nil)
         #expect(LacunaMain.unknownCommand(["prune", "purne"]) == nil)
@@ -61,7 +64,8 @@ import Testing
     // MARK: Terminals
 
     @Test func commandsToTheTerminalAreSpeltOut() {
-        #expect(Printable.name("a\u{1B}[31mb\nc\u{7F}\u{9B}d\u{202E}e") == "a\\u001b[31mb\\u000ac\\u007f\\u009bd\\u202ee")
+        #expect(
+            Printable.name("a\u{1B}[31mb\nc\u{7F}\u{9B}d\u{202E}e") == "a\\u001b[31mb\\u000ac\\u007f\\u009bd\\u202ee")
         #expect(Printable.name("Größe → 漢字 𝕏") == "Größe → 漢字 𝕏")
         let bold = "\u{1B}[1mtitle\u{1B}[0m\n\tbody"
         #expect(Printable.text(bold) == bold)
@@ -82,7 +86,8 @@ import Testing
         let table = try folder.write("\"a\u{1B}[2J\",\"y\u{7}\"\n1,2\n2,3\n3,5\n4,6\n", to: "t.csv")
         for command in [
             ["inspect", file], ["inspect", file, "--json"], ["inspect", folder.file("no\u{1B}[2Jthing")],
-            ["fit", "lasso", table, "--target", "y\u{7}", "--lambda", "0.01"], ["fit", "lasso", table, "--target", "z\u{1B}c"],
+            ["fit", "lasso", table, "--target", "y\u{7}", "--lambda", "0.01"],
+            ["fit", "lasso", table, "--target", "z\u{1B}c"],
         ] {
             let outcome = try Program().run(command)
             #expect(!(outcome.output + outcome.errorOutput).unicodeScalars.contains { $0.value == 27 || $0.value == 7 })
@@ -101,7 +106,8 @@ import Testing
         let process = ChildProcess(
             executable: executable,
             arguments: [
-                "bench", "kernels", "--rows", "3000", "--columns", "3000", "--vectors", "3000", "--rounds", "1000", "--quiet",
+                "bench", "kernels", "--rows", "3000", "--columns", "3000", "--vectors", "3000", "--rounds", "1000",
+                "--quiet",
             ])
         var (child, ticks, sent) = (pid_t(), 0, 0.0)
         let outcome = try process.run(
@@ -138,7 +144,8 @@ import Testing
         let (plain, merging) = (try TinyModel(), try TinyModel(merging: true))
         let arguments = ["eval", plain.path, "--text", plain.text, "--compare", merging.path, "--quiet"]
         let whole = try Program().run(arguments)
-        #expect(whole.status == 0 && whole.output.contains("different tokens") && !whole.output.contains("perplexity of"))
+        #expect(
+            whole.status == 0 && whole.output.contains("different tokens") && !whole.output.contains("perplexity of"))
         let results = try #require(
             try JSONValue(parsing: Program().run(arguments + ["--tokens", "500", "--json"]).output).arrayValue)
         #expect(results[0]["tokens"]?.intValue == 500)
@@ -169,7 +176,8 @@ import Testing
             ["sweep", tiny.path, "--text", tiny.text],
         ] {
             let outcome = try Program().run(command)
-            #expect(outcome.status == 2 && outcome.errorOutput.contains("tensor '\(name)': entry [1, 1] is not a finite"))
+            #expect(
+                outcome.status == 2 && outcome.errorOutput.contains("tensor '\(name)': entry [1, 1] is not a finite"))
         }
         #expect(!FileSystem.exists(tiny.root + "/out"))
     }
@@ -210,7 +218,8 @@ import Testing
         let refused = try Program().run("fit", "lasso", bare, "--target", "3", "--lambda", "0.1")
         #expect(refused.status == 2 && refused.errorOutput.contains("--header no"))
         let fitted = try Program().run("fit", "lasso", bare, "--target", "3", "--lambda", "0.1", "--header", "no")
-        #expect(fitted.status == 0 && fitted.output.contains("10 rows, 2 features") && fitted.output.contains("column 1"))
+        #expect(
+            fitted.status == 0 && fitted.output.contains("10 rows, 2 features") && fitted.output.contains("column 1"))
         // A word that is missing is no level, and no baseline.
         let words = ["NA", "DE", "FR"]
         let lines = (0..<12).map { "\(words[$0 % 3]),\($0 % 5),\($0)\n" }.joined()

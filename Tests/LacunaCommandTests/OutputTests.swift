@@ -142,7 +142,8 @@ import Testing
         let outcome = try Program().run(
             "fit", "lasso", table, "--target", "y", "--lambda", "0.1", "--model", model, "--force", "--quiet")
         var status = stat()
-        #expect(outcome.status == 0 && stat(model, &status) == 0 && status.st_mode & 0o777 == 0o600 && status.st_size > 0)
+        #expect(
+            outcome.status == 0 && stat(model, &status) == 0 && status.st_mode & 0o777 == 0o600 && status.st_size > 0)
     }
 
     // MARK: Disks
@@ -179,7 +180,9 @@ import Testing
             // … and in the middle of it, which leaves nothing either.
             let folder = try Folder()
             let wide = (0..<2000).map { "c\($0)" }.joined(separator: ",") + ",y\n"
-            let rows = (0..<6).map { r in (0..<2000).map { "\(($0 * 7 + r * 13) % 11)" }.joined(separator: ",") + ",\(r)\n" }
+            let rows = (0..<6).map { r in
+                (0..<2000).map { "\(($0 * 7 + r * 13) % 11)" }.joined(separator: ",") + ",\(r)\n"
+            }
             let table = try folder.write(wide + rows.joined(), to: "t.csv")
             let late = try Program().run(
                 "fit", "lasso", table, "--target", "y", "--lambda", "0.1", "--model", disk + "/m.json", "--quiet")

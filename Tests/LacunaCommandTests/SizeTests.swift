@@ -19,7 +19,9 @@ import Testing
         + ["group-size"].map { ["fit", "group-lasso", "t.csv", "--target", "y", "--\($0)"] }
         + ["size"].map { ["fit", "l0", "t.csv", "--target", "y", "--\($0)"] }
         + ["top", "cells", "permutations", "seed"].map { ["fit", "screen", "t.csv", "--target", "y", "--\($0)"] }
-        + ["steps"].map { ["fit", "dag", "t.csv", "--\($0)"] } + [["reproduce", "23", "--seed"], ["inspect", "m", "--threads"]]
+        + ["steps"].map { ["fit", "dag", "t.csv", "--\($0)"] } + [
+            ["reproduce", "23", "--seed"], ["inspect", "m", "--threads"],
+        ]
 
     @Test(arguments: integers) func integersHaveRanges(_ arguments: [String]) throws {
         let option = try #require(arguments.last)
@@ -42,7 +44,8 @@ import Testing
         ["eval", "m", "--text", "t", "--at-most"], ["run", "m", "--prompt", "x", "--temperature"],
         ["run", "m", "--prompt", "x", "--top-p"], ["sweep", "m", "--text", "t", "--tolerance"],
         ["fit", "lasso", "t", "--target", "y", "--lambda"], ["fit", "lasso", "t", "--target", "y", "--ratio"],
-        ["fit", "lasso", "t", "--target", "y", "--tolerance"], ["fit", "elastic-net", "t", "--target", "y", "--mixing"],
+        ["fit", "lasso", "t", "--target", "y", "--tolerance"],
+        ["fit", "elastic-net", "t", "--target", "y", "--mixing"],
         ["fit", "scad", "t", "--target", "y", "--shape"], ["fit", "mcp", "t", "--target", "y", "--shape"],
         ["fit", "mixed", "t", "--target", "y", "--degrees-of-freedom"], ["fit", "dag", "t", "--lambda"],
         ["fit", "dag", "t", "--threshold"], ["fit", "lasso", "t", "--target", "y", "--private"],
@@ -95,7 +98,8 @@ import Testing
         guard truncate(file, 8 + header.count + 4 * rows * columns) == 0 else { return }
         for command in [["run", tiny.path, "--prompt", "x"], ["eval", tiny.path, "--text", tiny.text]] {
             let outcome = try Program(time: 10).run(command)
-            #expect(outcome.status == 1 && outcome.errorOutput.contains("memory for the model model: 400.0 GB are needed"))
+            #expect(
+                outcome.status == 1 && outcome.errorOutput.contains("memory for the model model: 400.0 GB are needed"))
         }
         let inspection = try Program(time: 10).run("inspect", tiny.path)
         #expect(inspection.status == 1 && inspection.errorOutput.contains("model.embed_tokens.weight"))
@@ -128,7 +132,8 @@ import Testing
                 [method]
                 \(more)
                 """, to: "run.toml")
-            return try Program(memory: 6_000_000, time: 20).run("train", config, "--output", folder.file("out"), "--quiet")
+            return try Program(memory: 6_000_000, time: 20).run(
+                "train", config, "--output", folder.file("out"), "--quiet")
         }
         let wide = try train("name = \"dense\"", hidden: "[65536, 65536]")
         #expect(wide.status == 1 && wide.errorOutput.contains("memory for training"), "\(wide)")
@@ -162,11 +167,15 @@ import Testing
         for (index, shape) in ["(5, 0)", "(0, 5)", "(0,)", "(0, 0)"].enumerated() {
             for fortran in [false, true] {
                 files.append(
-                    (try folder.write(npy(shape, fortran: fortran, []), to: "\(index)\(fortran).npy"), ["--target", "1"]))
+                    (
+                        try folder.write(npy(shape, fortran: fortran, []), to: "\(index)\(fortran).npy"),
+                        ["--target", "1"]
+                    ))
             }
         }
         // Nothing beside the target.
-        files.append((try folder.write(npy("(5, 1)", fortran: true, [1, 2, 3, 4, 5]), to: "one.npy"), ["--target", "1"]))
+        files.append(
+            (try folder.write(npy("(5, 1)", fortran: true, [1, 2, 3, 4, 5]), to: "one.npy"), ["--target", "1"]))
         files.append((try folder.write("", to: "e.csv"), ["--target", "y"]))
         files.append((try folder.write("a,y\n", to: "h.csv"), ["--target", "y"]))
         files.append((try folder.write("", to: "e.svm"), []))
@@ -175,7 +184,9 @@ import Testing
         for (file, more) in files {
             for command in ["lasso", "logistic", "screen", "mixed", "l0"] {
                 let outcome = try Program(time: 10).run(["fit", command, file, "--quiet"] + more)
-                #expect(outcome.status == 2 && outcome.errorOutput.contains("lacuna: error: "), "\(command) \(file): \(outcome)")
+                #expect(
+                    outcome.status == 2 && outcome.errorOutput.contains("lacuna: error: "),
+                    "\(command) \(file): \(outcome)")
             }
             let dag = try Program(time: 10).run(["fit", "dag", file, "--quiet", "--steps", "1"])
             #expect(dag.status != 0 || file.hasSuffix("one.npy"), "dag \(file): \(dag)")
@@ -186,7 +197,8 @@ import Testing
     @Test func noImagesAreAnError() throws {
         let folder = try Folder()
         func idx(_ shape: [UInt32]) -> [UInt8] {
-            [0, 0, 8, UInt8(shape.count)] + shape.flatMap { value in (0..<4).map { UInt8(value >> UInt32(24 - 8 * $0) & 255) } }
+            [0, 0, 8, UInt8(shape.count)]
+                + shape.flatMap { value in (0..<4).map { UInt8(value >> UInt32(24 - 8 * $0) & 255) } }
         }
         for part in ["train", "t10k"] {
             try folder.write(idx([0, 28, 28]), to: "\(part)-images-idx3-ubyte")
@@ -215,11 +227,14 @@ import Testing
         let folder = try Folder()
         let target = try folder.write("a,y\n1,1e308\n2,-1e308\n3,5e307\n4,2\n", to: "y.csv")
         let feature = try folder.write("a,y\n1e200,1\n2,-1\n3,5\n-1e200,2\n", to: "x.csv")
-        for (file, more) in [(target, ["--lambda", "0.1"]), (target, ["--folds", "2"]), (feature, ["--lambda", "0.1"])] {
+        for (file, more) in [
+            (target, ["--lambda", "0.1"]), (target, ["--folds", "2"]), (feature, ["--lambda", "0.1"]),
+        ] {
             for command in ["lasso", "elastic-net", "scad", "mcp", "l0", "group-lasso", "mixed"] {
                 let outcome = try Program(time: 5).run(["fit", command, file, "--target", "y", "--quiet"] + more)
                 #expect(
-                    outcome.status == 2 && outcome.errorOutput.contains("to be squared"), "\(command) \(file): \(outcome)")
+                    outcome.status == 2 && outcome.errorOutput.contains("to be squared"),
+                    "\(command) \(file): \(outcome)")
             }
         }
     }

@@ -35,14 +35,18 @@ final class TinyModel {
     deinit { try? FileSystem.remove(root) }
 
     /// Printable Latin-1 characters stand for their bytes, the others, in order, for characters from U+0100.
+    private static var byteVocabulary: [(token: String, id: Int)] {
+        var next: UInt32 = 0x100
+        return (UInt32(0)..<256).map { byte in
+            let isPrintable = (0x21...0x7E).contains(byte) || (0xA1...0xAC).contains(byte) || byte >= 0xAE
+            defer { if !isPrintable { next += 1 } }
+            return (String(Unicode.Scalar(isPrintable ? byte : next)!), Int(byte))
+        }
+    }
+
     private static func tokenizer(merging: Bool) -> JSONValue {
         var vocabulary = JSONObject()
-        var next: UInt32 = 0x100
-        for byte in UInt32(0)..<256 {
-            let isPrintable = (0x21...0x7E).contains(byte) || (0xA1...0xAC).contains(byte) || byte >= 0xAE
-            vocabulary[String(Unicode.Scalar(isPrintable ? byte : next)!)] = JSONValue(Int(byte))
-            if !isPrintable { next += 1 }
-        }
+        for (token, id) in byteVocabulary { vocabulary[token] = JSONValue(id) }
         if merging { vocabulary["th"] = 258 }
         func special(_ id: Int, _ content: String) -> JSONValue {
             [
@@ -69,6 +73,51 @@ final class TinyModel {
             "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\\n' + message['content'] + "
                 + "'<|im_end|>' + '\\n'}}{% endfor %}"),
     ]
+
+    /// The model as a GGUF file.
+    func gguf() throws -> [UInt8] {
+        let source = try SafetensorsFile(path + "/model.safetensors")
+        func number(_ value: Int, _ bytes: Int) -> [UInt8] {
+            (0..<bytes).map { UInt8(truncatingIfNeeded: value >> (8 * $0)) }
+        }
+        func string(_ text: String) -> [UInt8] { number(text.utf8.count, 8) + Array(text.utf8) }
+        func strings(_ texts: [String]) -> [UInt8] { number(8, 4) + number(texts.count, 8) + texts.flatMap(string) }
+        var values: [(key: String, type: Int, bytes: [UInt8])] = [
+            ("general.architecture", 8, string("llama")), ("tokenizer.ggml.model", 8, string("gpt2")),
+            ("tokenizer.ggml.pre", 8, string("smollm")), ("tokenizer.ggml.merges", 9, strings(["t h"])),
+            ("llama.attention.layer_norm_rms_epsilon", 6, number(Int(Float(1e-5).bitPattern), 4)),
+        ]
+        for (key, value) in [
+            ("block_count", 2), ("embedding_length", 64), ("feed_forward_length", 128), ("attention.head_count", 4),
+            ("attention.head_count_kv", 2), ("context_length", 256),
+        ] { values.append(("llama.\(key)", 4, number(value, 4))) }
+        var tokens = [String](repeating: "", count: 259)
+        for (token, id) in Self.byteVocabulary { tokens[id] = token }
+        tokens.replaceSubrange(256..., with: ["<|im_start|>", "<|im_end|>", "th"])
+        values.append(("tokenizer.ggml.tokens", 9, strings(tokens)))
+        let names = [
+            "model.embed_tokens.weight": "token_embd.weight", "model.norm.weight": "output_norm.weight",
+        ]
+        let parts = [
+            "self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v",
+            "self_attn.o_proj": "attn_output", "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up",
+            "mlp.down_proj": "ffn_down", "input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm",
+        ]
+        var (infos, data): ([UInt8], [UInt8]) = ([], [])
+        for info in source.tensors {
+            var name = names[info.name] ?? info.name.replacing("model.layers.", with: "blk.")
+            for (old, new) in parts { name = name.replacing(".\(old).", with: ".\(new).") }
+            infos += string(name) + number(info.shape.count, 4) + info.shape.reversed().flatMap { number($0, 8) }
+            infos += number(0, 4) + number(data.count, 8)
+            data += Array(try source.bytes(of: info.name))
+            while data.count % 32 != 0 { data.append(0) }
+        }
+        var file = Array("GGUF".utf8) + number(3, 4) + number(source.tensors.count, 8) + number(values.count, 8)
+        for value in values { file += string(value.key) + number(value.type, 4) + value.bytes }
+        file += infos
+        while file.count % 32 != 0 { file.append(0) }
+        return file + data
+    }
 
     /// Runs the built program on arguments in which `MODEL` and `TEXT` stand for the paths, and `OUT` for the root.
     func lacuna(_ arguments: String...) throws -> ChildProcess.Outcome {

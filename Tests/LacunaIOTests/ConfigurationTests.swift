@@ -94,7 +94,8 @@ import Testing
         ("a = 1979-05-27", "line 1: a: '1979-05-27': dates and times are not read"),
         ("a = 07:32:00", "line 1: a: '07:32:00': dates and times are not read"),
         ("a = 0xFF", "line 1: a: '0xFF': integers are read in decimal only"),
-        ("a = -inf", "line 1: a: '-inf' is no finite number"), ("a = True", "line 1: a: 'True' is no value; write true"),
+        ("a = -inf", "line 1: a: '-inf' is no finite number"),
+        ("a = True", "line 1: a: 'True' is no value; write true"),
     ])
     func mistakes(text: String, place: String) {
         do {
@@ -111,7 +112,8 @@ import Testing
         #expect(
             failure { try file.choice("model.kind", of: ["mlp", "cnn"]) }
                 == .malformed(
-                    file: "c.toml", location: "line 2: model.kind", reason: "'mpl' is none of mlp, cnn; did you mean 'mlp'?"))
+                    file: "c.toml", location: "line 2: model.kind",
+                    reason: "'mpl' is none of mlp, cnn; did you mean 'mlp'?"))
         #expect(
             failure { try file.requireAllUsed() }
                 == .malformed(
@@ -123,7 +125,8 @@ import Testing
         let before = try ConfigurationFile(text: "a = 1\n[s]\nb = 0.5\nc = [1, 2]", file: "old").settings
         let kept = try JSONValue(parsing: before.serialized())
         // Order, comments and spelling are not settings.
-        try ConfigurationFile(text: "s.c = [ 1,2 ]\ns.b = 5e-1 # half\na = 1", file: "c").requireSettings(kept, of: "it")
+        try ConfigurationFile(text: "s.c = [ 1,2 ]\ns.b = 5e-1 # half\na = 1", file: "c").requireSettings(
+            kept, of: "it")
         func mistake(_ text: String) -> LacunaError? {
             failure { try ConfigurationFile(text: text, file: "c").requireSettings(kept, of: "it") }
         }

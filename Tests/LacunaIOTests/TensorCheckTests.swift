@@ -67,9 +67,11 @@ import Testing
         try writer.write("i", type: .i32, shape: [1], values: [Int32(bitPattern: 0x7FC0_0000)])
         try writer.write("d", type: .f64, shape: [2], values: [1, Double.nan])
         try writer.finish()
-        guard case .malformed(_, "tensor 'd'", "entry [1] is not a finite number") = failure({
-            try SafetensorsFile(scratch.file("i.safetensors")).requireFinite()
-        }) else {
+        guard
+            case .malformed(_, "tensor 'd'", "entry [1] is not a finite number") = failure({
+                try SafetensorsFile(scratch.file("i.safetensors")).requireFinite()
+            })
+        else {
             Issue.record("a double that is none")
             return
         }

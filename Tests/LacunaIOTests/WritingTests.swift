@@ -284,7 +284,8 @@ import Testing
             // 5 parts of 3 MB and a bit: twice as much would not fit.
             for part in 0..<5 {
                 let values = [Float](repeating: Float(part), count: 786_432 + part)
-                try writer.write("part\(part)", type: part % 2 == 0 ? .f32 : .i32, shape: [values.count], values: values)
+                try writer.write(
+                    "part\(part)", type: part % 2 == 0 ? .f32 : .i32, shape: [values.count], values: values)
             }
             try writer.finish()
             let file = try SafetensorsFile(path)

@@ -126,7 +126,8 @@ struct Evaluation {
         [
             model, Quantities.percent(size.sparsity), Quantities.bytes(size.bytesPerToken),
             Quantities.fixed(perplexity.value, 3), Quantities.fixed(perplexity.loss, 4),
-            Quantities.fixed(bitsPerByte, 4), Quantities.grouped(perplexity.tokens), Quantities.fixed(perplexity.seconds, 1), Quantities.fixed(speed, 0),
+            Quantities.fixed(bitsPerByte, 4), Quantities.grouped(perplexity.tokens),
+            Quantities.fixed(perplexity.seconds, 1), Quantities.fixed(speed, 0),
         ]
     }
 
@@ -134,7 +135,8 @@ struct Evaluation {
         [
             "model": .string(model), "text": .string(text.file), "tokens": JSONValue(text.tokens.count),
             "tokensScored": JSONValue(perplexity.tokens), "perplexity": .number(perplexity.value),
-            "loss": .number(perplexity.loss), "bitsPerByte": .number(bitsPerByte), "seconds": .number(perplexity.seconds),
+            "loss": .number(perplexity.loss), "bitsPerByte": .number(bitsPerByte),
+            "seconds": .number(perplexity.seconds),
             "sparsity": .number(size.sparsity), "bytesPerToken": JSONValue(size.bytesPerToken),
         ]
     }

@@ -175,7 +175,8 @@ struct FitLasso: ParsableCommand {
 struct FitElasticNet: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "elastic-net", abstract: "Least squares with L1 and L2 penalties.")
-    @Option(within: .above(0, atMost: 1), help: ArgumentHelp("Share of the L1 penalty, above 0 up to 1.", valueName: "x"))
+    @Option(
+        within: .above(0, atMost: 1), help: ArgumentHelp("Share of the L1 penalty, above 0 up to 1.", valueName: "x"))
     var mixing = 0.5
     @OptionGroup var options: FitOptions
     func run() throws { try options.run(.elasticNet) { settings, _ in settings.mixing = mixing } }
@@ -184,7 +185,8 @@ struct FitElasticNet: ParsableCommand {
 struct FitLogistic: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "logistic", abstract: "Two classes, with an L1 (or elastic net) penalty.")
-    @Option(within: .above(0, atMost: 1), help: ArgumentHelp("Share of the L1 penalty, above 0 up to 1.", valueName: "x"))
+    @Option(
+        within: .above(0, atMost: 1), help: ArgumentHelp("Share of the L1 penalty, above 0 up to 1.", valueName: "x"))
     var mixing = 1.0
     @OptionGroup var options: FitOptions
     func run() throws { try options.run(.logistic) { settings, _ in settings.mixing = mixing } }
@@ -312,7 +314,8 @@ struct FitPredict: ParsableCommand {
         }
         let name = model.method == .logistic ? "accuracy" : "root mean square error"
         let text =
-            (output == nil ? predictions.map { "\($0)" } : ["\(predictions.count) predictions in \(output?.path ?? "")"])
+            (output == nil
+                ? predictions.map { "\($0)" } : ["\(predictions.count) predictions in \(output?.path ?? "")"])
             + (score.map { ["\(name): \(Quantities.significant($0, 5))"] } ?? [])
         printResult(
             json: form.json,

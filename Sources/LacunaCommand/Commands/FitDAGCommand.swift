@@ -29,7 +29,8 @@ struct FitDAG: ParsableCommand {
     var unequalNoise = false
 
     @Option(
-        name: .customLong("lambda"), within: .atLeast(0), help: ArgumentHelp("Weight of the L1 penalty.", valueName: "x"))
+        name: .customLong("lambda"), within: .atLeast(0),
+        help: ArgumentHelp("Weight of the L1 penalty.", valueName: "x"))
     var sparsity = 0.05
 
     @Option(within: .atLeast(0), help: ArgumentHelp("Magnitude up to which effects count as none.", valueName: "x"))
@@ -62,9 +63,11 @@ struct FitDAG: ParsableCommand {
         let (n, d) = (table.design.rows, table.design.columns)
         // The graph and what its optimisation keeps are squares of the number of variables.
         try MachineMemory.require(shape: [8, d, d], of: Double.self, for: "a graph of \(d) variables")
-        try MachineMemory.require(shape: [2, d, n], of: Double.self, for: "\(n) rows of \(d) variables")
-        var columns = Tensor<Double>(zeros: [d, n])
-        columns.withMutablePointer { for j in 0..<d { table.design.add(1, column: j, to: $0 + j * n) } }
+        var columns = try Tensor<Double>(checking: [d, n], for: "\(n) rows of \(d) variables")
+        columns.withMutablePointer { values in
+            values.update(repeating: 0, count: d * n)
+            for j in 0..<d { table.design.add(1, column: j, to: values + j * n) }
+        }
         let solver = CoLiDE(
             noise: unequalNoise ? .varying : .equal, sparsity: sparsity, iterations: steps,
             finalIterations: steps * 7 / 2, threshold: threshold, progress: progress)

@@ -36,7 +36,8 @@ struct FitMixed: ParsableCommand {
     var tail: String?
 
     @Option(
-        within: .above(0), help: ArgumentHelp("The same by Student's degrees of freedom: (3 - q)/(q - 1).", valueName: "x"))
+        within: .above(0),
+        help: ArgumentHelp("The same by Student's degrees of freedom: (3 - q)/(q - 1).", valueName: "x"))
     var degreesOfFreedom: Double?
 
     @Option(help: "Penalty of the coefficients: lasso, elastic-net, scad or mcp.")

@@ -94,9 +94,9 @@ struct PruneCommand: ParsableCommand {
         let (values, head) = try (weights ?? source.values(sparsity: plan.removed()), self.head ?? source.head)
         plan.values = values
         let loaded = try LoadedModel(model, head: head, progress: progress)
-        try requireDisk(loaded.decoder, values, sparsity: plan.removed())
-        let (decoder, report) = try plan.pruner().prune(
-            loaded.decoder, calibration: try calibration.set(loaded.tokenizer), progress: progress)
+        let (pruner, set) = (try plan.pruner(), try calibration.set(loaded.tokenizer))
+        try requireRoom(pruner, loaded.decoder, calibrationTokens: set?.tokens.count ?? 0)
+        let (decoder, report) = try pruner.prune(loaded.decoder, calibration: set, progress: progress)
         try Interruption.check()
         try decoder.save(to: output.path, tokenizer: loaded.tokenizer, overwrite: force)
         progress.clear()
@@ -106,22 +106,14 @@ struct PruneCommand: ParsableCommand {
         printResult(json: form.json, result.json, text: result.text(details: details))
     }
 
-    /// Says no to a disk that cannot hold the result before the work, not after it.
-    private func requireDisk(_ decoder: Decoder, _ values: ValueType, sparsity: Double) throws {
-        let bits: Double =
-            switch values {
-            case .f32: 32
-            case .bf16: 16
-            case .int8: 8
-            case .int4: 4
-            }
-        let linear = Set(decoder.linearNames)
-        let needed = decoder.footprints.reduce(0) { sum, matrix in
-            linear.contains(matrix.name)
-                ? sum + Int(Double(matrix.rows * matrix.columns) * (1 - sparsity) * bits / 8) : sum + matrix.byteCount
+    /// Says no to a disk or a machine that cannot hold the result before the work, not after it.
+    private func requireRoom(_ pruner: Pruner, _ decoder: Decoder, calibrationTokens: Int) throws {
+        let bytes = pruner.leastFileBytes(decoder)
+        if let available = FileSystem.availableSpace(output.path), available < bytes {
+            throw LacunaError.resource("\(output): room on the disk", needed: bytes, available: available)
         }
-        guard let available = FileSystem.availableSpace(output.path), available < needed else { return }
-        throw LacunaError.resource("\(output): room on the disk", needed: needed, available: available)
+        let estimate = pruner.memoryEstimate(decoder, calibrationTokens: calibrationTokens)
+        try MachineMemory.require(estimate.total - estimate.model, for: "pruning by \(method)")
     }
 
     /// What the defaults chose, in words; nil if they chose nothing.
@@ -236,7 +228,8 @@ struct PruningResult {
         [
             "model": .string(source.name), "output": .string(output), "method": .string(report.method),
             "pattern": .string(report.pattern.description), "sparsity": .number(report.sparsity),
-            "values": .string(values.rawValue), "calibrationTokens": JSONValue(report.calibrationTokens), "seconds": .number(report.seconds),
+            "values": .string(values.rawValue), "calibrationTokens": JSONValue(report.calibrationTokens),
+            "seconds": .number(report.seconds),
             "estimatedBytes": JSONValue(report.estimatedBytes), "peakBytes": JSONValue(report.peakBytes),
             "diskBytes": ["before": JSONValue(source.diskBytes), "after": JSONValue(diskBytes)],
             "bytesPerToken": [

@@ -53,7 +53,8 @@ struct RunCommand: ParsableCommand {
     var seed: UInt64 = 0
 
     @Option(
-        in: 2...Int(Int32.max), help: ArgumentHelp("With --chat: tokens of the conversation to remember.", valueName: "n"))
+        in: 2...Int(Int32.max),
+        help: ArgumentHelp("With --chat: tokens of the conversation to remember.", valueName: "n"))
     var context: Int?
 
     @OptionGroup var precision: PrecisionOptions
@@ -191,7 +192,9 @@ struct Conversation {
         let configuration = generator.decoder.configuration
         let context = command.context ?? min(configuration.maximumPositions, Self.defaultContext)
         try MachineMemory.require(
-            shape: [2, configuration.layerCount, configuration.keyValueWidth, min(context, configuration.maximumPositions)],
+            shape: [
+                2, configuration.layerCount, configuration.keyValueWidth, min(context, configuration.maximumPositions),
+            ],
             of: Float.self, for: "a conversation of \(context) tokens")
         session = try DecodingSession(generator.decoder, context: context)
     }

@@ -74,6 +74,11 @@ struct FitData {
             data = try mapped(path, target: target) ?? array(try NumPyArray(contentsOf: path), path, target: target)
         case .npz:
             let archive = try NumPyArchive(contentsOf: path)
+            if archive.names.contains("indptr") {
+                throw LacunaError.unsupported(
+                    file: path,
+                    what: "a sparse matrix of scipy.sparse.save_npz; scipy.io.mmwrite writes one that is read")
+            }
             let name = archive.names.count == 1 ? archive.names[0] : "X"
             guard let matrix = try archive.array(name) ?? archive.array("x") else {
                 throw LacunaError.malformed(
@@ -91,7 +96,9 @@ struct FitData {
         guard data.design.rows > 0 && data.design.columns > 0 else {
             throw LacunaError.malformed(
                 file: path, location: "shape",
-                reason: "\(data.design.rows) rows and \(data.design.columns) columns beside the target leave nothing to fit")
+                reason:
+                    "\(data.design.rows) rows and \(data.design.columns) columns beside the target leave nothing to fit"
+            )
         }
         data.features = (0..<data.design.columns).map { FeatureCoding(column: String($0 + 1)) }
         if let y = data.target, y.count != data.design.rows {
@@ -135,7 +142,7 @@ struct FitData {
                 columns: columns.count)
         }
         guard let target else { return FitData(design: try design(0..<header.columns), features: []) }
-        guard let number = Int(target), !FileSystem.exists(target) else {
+        guard let number = Int(target) else {
             return FitData(design: try design(0..<header.columns), features: [], target: try vector(target))
         }
         // Without its first or last column the matrix is still one piece.
@@ -181,8 +188,10 @@ struct FitData {
         guard FileSystem.exists(path) else {
             throw LacunaError.invalidArgument(
                 "--target",
-                reason: "'\(path)' is no file; the target of .npy and .mtx data is a file of its own: .npy, .mtx, or one "
-                    + "number a line" + (Int(path) == nil ? "" : " (only .npy data can have it as a column, by number)"))
+                reason:
+                    "'\(path)' is no file; the target of .npy and .mtx data is a file of its own: .npy, .mtx, or one "
+                    + "number a line" + (Int(path) == nil ? "" : " (only .npy data can have it as a column, by number)")
+            )
         }
         if path.hasSuffix(".npy") { return try NumPyArray(contentsOf: path).columnMajor }
         if path.hasSuffix(".mtx") { return try vector(MatrixMarketFile(contentsOf: path), path) }
@@ -199,16 +208,17 @@ struct FitData {
     private static func vector(_ file: MatrixMarketFile, _ path: String) throws -> [Double] {
         func requireColumn(_ columns: Int) throws {
             guard columns == 1 else {
-                throw LacunaError.malformed(file: path, location: "size", reason: "a target has 1 column, not \(columns)")
+                throw LacunaError.malformed(
+                    file: path, location: "size", reason: "a target has 1 column, not \(columns)")
             }
         }
         switch file.content {
         case .dense(let values):
-            try requireColumn(file.rows == 0 ? 0 : values.count / file.rows)
+            try requireColumn(file.columns)
             return values
-        case .sparse(let columns):
-            try requireColumn(columns.columns)
-            let design = try sparse(columns)
+        case .sparse(let matrix):
+            try requireColumn(matrix.columns)
+            let design = SparseDesign(matrix)
             var values = [Double](repeating: 0, count: design.rows)
             design.add(1, column: 0, to: &values)
             return values

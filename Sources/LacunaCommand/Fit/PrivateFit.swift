@@ -14,7 +14,8 @@ struct PrivacyOptions: ParsableArguments {
     var delta = 1e-6
 
     @Option(
-        within: .above(0), help: ArgumentHelp("With --private: magnitude to which features are clipped.", valueName: "x"))
+        within: .above(0),
+        help: ArgumentHelp("With --private: magnitude to which features are clipped.", valueName: "x"))
     var featureBound: Double?
 
     @Option(

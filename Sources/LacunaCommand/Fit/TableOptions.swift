@@ -57,18 +57,19 @@ struct TableOptions: ParsableArguments {
 
     private var missingTarget: LacunaError { .invalidArgument("--target", reason: "is needed for \(data.path)") }
 
+    /// - Throws: ``LacunaError/malformed(file:location:reason:)`` for a number that is not finite, or whose square is not.
     func requireFinite(_ design: any Design) throws {
+        // One pass over a table that may be larger than memory: any such number shows in its column's norm.
+        var norms = [Double](repeating: 0, count: design.columns)
+        design.squaredNorms(weights: [Double](repeating: 1, count: design.rows), into: &norms)
+        guard let column = norms.firstIndex(where: { !$0.isFinite }) else { return }
         if let place = design.firstNonFinite() {
             throw LacunaError.malformed(
                 file: data.path, location: "row \(place.row + 1), feature \(place.column + 1)",
                 reason: "is not a finite number")
         }
-        var norms = [Double](repeating: 0, count: design.columns)
-        design.squaredNorms(weights: [Double](repeating: 1, count: design.rows), into: &norms)
-        if let column = norms.firstIndex(where: { !$0.isFinite }) {
-            throw LacunaError.malformed(
-                file: data.path, location: "feature \(column + 1)", reason: "has numbers too large to be squared")
-        }
+        throw LacunaError.malformed(
+            file: data.path, location: "feature \(column + 1)", reason: "has numbers too large to be squared")
     }
 
     /// Sums of squares of numbers up to here are finite for any number of rows that fits into memory.

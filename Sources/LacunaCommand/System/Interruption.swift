@@ -101,7 +101,8 @@ enum Interruption {
         } else {
             Console.error.write(
                 isSaving
-                    ? "\nlacuna: stopping once this step is saved (once more to stop at once)\n" : "\nlacuna: stopping\n")
+                    ? "\nlacuna: stopping once this step is saved (once more to stop at once)\n"
+                    : "\nlacuna: stopping\n")
             var next = pollfd(fd: wakeUp.read, events: Int16(POLLIN), revents: 0)
             _ = poll(&next, 1, isSaving ? savingPeriod : moment)
         }

@@ -8,7 +8,8 @@ enum Printable {
     /// Text that Lacuna composed: line ends, tabs and its own styles stay. The spelling of the rest is that of JSON, so JSON
     /// means the same afterwards.
     static func text(_ text: String) -> String {
-        guard mayNeedEscapes(text) else { return text }
+        // Nearly all text passes as it is.
+        guard text.utf8.contains(where: { mayBeCommand($0) && $0 != 0x0A && $0 != 0x09 }) else { return text }
         var result = ""
         var rest = Substring(text)
         // Styles are the only commands that Lacuna sends in composed text.
@@ -30,7 +31,7 @@ enum Printable {
     static func prose(_ text: String) -> String { escaped(text) { $0 == "\n" || $0 == "\t" } }
 
     private static func escaped(_ text: String, except isAllowed: (Unicode.Scalar) -> Bool) -> String {
-        guard mayNeedEscapes(text) else { return text }
+        guard text.utf8.contains(where: mayBeCommand) else { return text }
         var result = String.UnicodeScalarView()
         for scalar in text.unicodeScalars {
             guard isCommand(scalar), !isAllowed(scalar) else {
@@ -51,8 +52,8 @@ enum Printable {
         }
     }
 
-    /// A quick look that lets nearly all text pass as it is.
-    private static func mayNeedEscapes(_ text: String) -> Bool {
-        text.utf8.contains { $0 < 0x20 || $0 == 0x7F || $0 == 0xC2 || $0 == 0xE2 }
+    /// Whether a byte of UTF-8 can be part of what ``isCommand(_:)`` is about.
+    private static func mayBeCommand(_ byte: UInt8) -> Bool {
+        byte < 0x20 || byte == 0x7F || byte == 0xC2 || byte == 0xE2
     }
 }

@@ -127,7 +127,9 @@ public final class AtomicDirectory {
             return "was not written by Lacuna (it has no file \(markerName)): it is not replaced"
         }
         let known = Set(own + [markerName])
-        return content.first { !known.contains($0) }.map { "holds '\($0)', which Lacuna did not write: it is not replaced" }
+        return content.first { !known.contains($0) }.map {
+            "holds '\($0)', which Lacuna did not write: it is not replaced"
+        }
     }
 
     // MARK: The end

@@ -94,7 +94,8 @@ enum SystemCall {
             guard errno == ENOENT, !place.isEmpty, place != "/" else { return nil }
             place = FileSystem.directory(of: place)
         }
-        return Int(clamping: UInt64(status.f_bavail).multipliedReportingOverflow(by: UInt64(status.f_frsize)).partialValue)
+        return Int(
+            clamping: UInt64(status.f_bavail).multipliedReportingOverflow(by: UInt64(status.f_frsize)).partialValue)
     }
 
     enum LockOutcome { case taken, held, unsupported }
@@ -202,7 +203,9 @@ enum SystemCall {
     }
 
     /// Reads a range that is known to be in the file.
-    static func readWhole(_ descriptor: Int32, at position: Int, into buffer: UnsafeMutableRawBufferPointer, path: String)
+    static func readWhole(
+        _ descriptor: Int32, at position: Int, into buffer: UnsafeMutableRawBufferPointer, path: String
+    )
         throws
     {
         var offset = 0

@@ -43,7 +43,9 @@ public final class ConfigurationFile {
             scanner.skipSpace()
             if scanner.isAtEnd { continue }
             if scanner.take("[") {
-                if scanner.take("[") { throw scanner.failure("arrays of tables are not read: write a section '[name]'") }
+                if scanner.take("[") {
+                    throw scanner.failure("arrays of tables are not read: write a section '[name]'")
+                }
                 section = try scanner.key()
                 guard scanner.take("]") else { throw scanner.failure("expected ']' after the section's name") }
                 guard sectionLines.updateValue(index + 1, forKey: section) == nil else {
@@ -222,11 +224,14 @@ private struct LineScanner {
         skipSpace()
         guard let first = next else {
             throw failure(
-                depth > 0 ? "an array ends on the line where it begins: arrays over several lines are not read"
+                depth > 0
+                    ? "an array ends on the line where it begins: arrays over several lines are not read"
                     : "expected a value")
         }
         if first == "{" { throw failure("inline tables are not read: write a section '[name]'") }
-        if String(characters[position...].prefix(3)) == String(repeating: first, count: 3), first == "\"" || first == "'" {
+        if String(characters[position...].prefix(3)) == String(repeating: first, count: 3),
+            first == "\"" || first == "'"
+        {
             throw failure("strings in three quotation marks are not read")
         }
         if first == "\"" || first == "'" { return .string(try string(first)) }
@@ -238,7 +243,8 @@ private struct LineScanner {
                 if !elements.isEmpty {
                     guard take(",") else {
                         throw failure(
-                            isAtEnd ? "an array ends on the line where it begins: arrays over several lines are not read"
+                            isAtEnd
+                                ? "an array ends on the line where it begins: arrays over several lines are not read"
                                 : "expected ',' or ']' in an array")
                     }
                     if take("]") { break }
@@ -278,7 +284,9 @@ private struct LineScanner {
         if digits.count == 4 && word.dropFirst(4).first == "-" || digits.count == 2 && word.dropFirst(2).first == ":" {
             return "'\(word)': dates and times are not read"
         }
-        if ["True", "TRUE", "False", "FALSE"].contains(word) { return "'\(word)' is no value; write \(word.lowercased())" }
+        if ["True", "TRUE", "False", "FALSE"].contains(word) {
+            return "'\(word)' is no value; write \(word.lowercased())"
+        }
         return "'\(word)' is no value: strings need quotation marks"
     }
 

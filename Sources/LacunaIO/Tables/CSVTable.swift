@@ -94,7 +94,8 @@ public struct CSVTable: Sendable, Equatable {
     }
 
     private static let missingWords: Set<String> = [
-        "", "na", "n/a", "#n/a", "#na", "#n/a n/a", "<na>", "nan", "-nan", "1.#ind", "-1.#ind", "1.#qnan", "-1.#qnan", "null",
+        "", "na", "n/a", "#n/a", "#na", "#n/a n/a", "<na>", "nan", "-nan", "1.#ind", "-1.#ind", "1.#qnan", "-1.#qnan",
+        "null",
         "?",
     ]
 

@@ -5,9 +5,13 @@ enum TensorConversion {
     /// Elements that one item of a parallel loop converts.
     private static let grain = 1 << 16
 
+    /// - Parameter name: The tensor's name, for the error.
+    /// - Throws: ``LacunaError/resource(_:needed:available:)``.
     /// - Precondition: `bytes` holds exactly what `shape` takes in `type`; files are checked when they are opened.
-    static func float(_ bytes: UnsafeRawBufferPointer, type: StoredType, shape: [Int]) -> Tensor<Float> {
-        var result = Tensor<Float>(uninitialized: shape)
+    static func float(
+        _ bytes: UnsafeRawBufferPointer, type: StoredType, shape: [Int], name: String
+    ) throws -> Tensor<Float> {
+        var result = try Tensor<Float>(checking: shape, for: "tensor '\(name)'")
         let count = result.count
         guard count > 0, let base = bytes.baseAddress else { return result }
         let source = Address(base)

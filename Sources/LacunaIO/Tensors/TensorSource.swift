@@ -97,9 +97,10 @@ extension TensorSource {
         if case .foreign(let type, _, _) = info.type {
             throw LacunaError.unsupported(file: info.file, what: "the numbers of tensor '\(name)', of type \(type)")
         }
-        try MachineMemory.require(shape: info.shape, of: Float.self, for: "tensor '\(name)'")
         let bytes = try bytes(of: name)
-        return withExtendedLifetime(self) { TensorConversion.float(bytes, type: info.type, shape: info.shape) }
+        return try withExtendedLifetime(self) {
+            try TensorConversion.float(bytes, type: info.type, shape: info.shape, name: name)
+        }
     }
 
     /// A tensor of integers, such as offsets or shapes.

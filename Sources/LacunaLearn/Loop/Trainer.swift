@@ -333,7 +333,8 @@ public final class Trainer<Source: BatchSource> {
         guard states.count == hooks.count else { throw bad("the state of \(states.count) hooks, not \(hooks.count)") }
         guard let best = Double(try fields.string("best")) else { throw bad("'best' is not a number") }
         let recent = try fields.array("recent")
-        guard recent.count == 2, let sum = recent[0].stringValue.flatMap({ Double($0) }), let count = recent[1].intValue,
+        guard recent.count == 2, let sum = recent[0].stringValue.flatMap({ Double($0) }),
+            let count = recent[1].intValue,
             count >= 0
         else { throw bad("'recent' is no sum of losses") }
         let line = try fields.array("line").map { entry -> (name: String, value: Double) in

@@ -65,7 +65,8 @@ public struct SourcePrecision: Sendable, Equatable {
         let types: [(type: ValueType, bits: Double)] = [(.f32, 32), (.bf16, 16), (.int8, 8), (.int4, 4)]
         let widest = Self.type(bits: weightBits)
         // A tenth more does not spoil a type.
-        return types.drop { $0.type != widest }.first { $0.bits * (1 - sparsity) + 1 <= 1.1 * weightBits }?.type ?? .int4
+        return types.drop { $0.type != widest }.first { $0.bits * (1 - sparsity) + 1 <= 1.1 * weightBits }?.type
+            ?? .int4
     }
 
     /// The form of embedding and head: as they are, where matrices of their type are kept so; otherwise the nearest that is,
@@ -79,7 +80,9 @@ public struct SourcePrecision: Sendable, Equatable {
         }
     }
 
-    private static func type(bits: Double) -> ValueType { bits <= 5.1 ? .int4 : bits <= 9 ? .int8 : bits <= 17 ? .bf16 : .f32 }
+    private static func type(bits: Double) -> ValueType {
+        bits <= 5.1 ? .int4 : bits <= 9 ? .int8 : bits <= 17 ? .bf16 : .f32
+    }
 }
 
 extension StoredType {

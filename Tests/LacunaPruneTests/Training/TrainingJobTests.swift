@@ -118,6 +118,82 @@ import Testing
         #expect(try trained() == one)
     }
 
+    /// Cancels a run after so many steps.
+    private final class Cancelling: ProgressReporter {
+        private let left: Locked<Int>
+        init(after steps: Int) { left = Locked(steps) }
+        func update(task: String, completed: Int, total: Int, detail: String) { left.withLock { $0 -= 1 } }
+        var isCancelled: Bool { left.withLock { $0 <= 0 } }
+    }
+
+    private static let endings = [
+        // To the last step, early (nothing improves at this rate), and with a hook that acts at the end.
+        "", "patience = 2\nevaluate_every = 3\n[schedule]\nname = \"constant\"",
+    ]
+
+    /// Lines of metrics, model and checkpoint do not tell where a run was interrupted, or that it was.
+    @Test(arguments: ["dense", "rigl", "gradual"], endings) func interruptionsLeaveNoTrace(name: String, ending: String)
+        throws
+    {
+        func job() throws -> TrainingJob {
+            try TrainingJob(
+                ConfigurationFile(
+                    text: """
+                        data.kind = "csv"
+                        data.path = "\(Self.table)"
+                        data.batch = 16
+                        model.kind = "mlp"
+                        model.hidden = [16, 16]
+                        method.name = "\(name)"
+                        \(name == "dense" ? "" : "method.sparsity = 0.5")
+                        optimizer.learning_rate = \(ending.isEmpty ? 0.01 : 0)
+                        [training]
+                        steps = 41
+                        log_every = 5
+                        checkpoint_every = 8
+                        \(ending)
+                        """, file: "t.toml"), fetch: { _ in "" })
+        }
+        func files(_ folder: String) throws -> [[UInt8]] {
+            try ["metrics.jsonl", "model.safetensors", "checkpoint.safetensors"].map {
+                try FileSystem.readBytes("\(folder)/\($0)")
+            }
+        }
+        try inFolder("straight") { straight in
+            let report = try job().run(directory: straight)
+            #expect((report.stoppedEarly != nil) == !ending.isEmpty)
+            let whole = try files(straight)
+            // Before the first line, at one, between two, at a checkpoint, one step before the end.
+            for steps in [1, 5, 7, 8, report.steps - 1] where steps > 0 && steps < report.steps {
+                try inFolder("interrupted") { folder in
+                    do {
+                        _ = try job().run(directory: folder, progress: Cancelling(after: steps))
+                        Issue.record("not cancelled after \(steps)")
+                    } catch LacunaError.cancelled {}
+                    let resumed = try job().run(directory: folder, resumes: true)
+                    #expect(resumed.stoppedEarly == report.stoppedEarly && resumed.steps == report.steps)
+                    #expect(try files(folder) == whole, "interrupted after \(steps)")
+                    // Nothing is left to do, and nothing changes.
+                    _ = try job().run(directory: folder, resumes: true)
+                    #expect(try files(folder) == whole, "taken up again after the end")
+                }
+            }
+        }
+    }
+
+    @Test func aRunGoesOnWithItsOwnSettingsOnly() throws {
+        try inFolder("settings") { folder in
+            _ = try job("rigl").run(directory: folder)
+            do {
+                _ = try job("rigl", extra: "fraction = 0.1").run(directory: folder, resumes: true)
+                Issue.record("other settings are accepted")
+            } catch LacunaError.malformed(_, let place, let reason) {
+                #expect(place.contains("method.fraction"))
+                #expect(reason == "is 0.1, but the run's checkpoint has no such setting")
+            }
+        }
+    }
+
     @Test func adaptivePruningFollowsTheIndex() throws {
         let folder = "/tmp/lacuna-pq-\(UInt64.random(in: 0...UInt64.max))"
         defer { try? FileSystem.remove(folder) }

@@ -206,8 +206,10 @@ struct JobReader {
         var plan = TrainingPlan(steps: steps, learningRate: schedule)
         plan.accumulation = accumulation
         plan.clipNorm = try file.optionalNumber("training.clip", in: 1e-9...1e9)
-        plan.evaluateEvery = try file.optionalInteger("training.evaluate_every", in: 0...1_000_000_000) ?? max(1, steps / 10)
-        plan.checkpointEvery = try file.optionalInteger("training.checkpoint_every", in: 0...1_000_000_000) ?? max(1, steps / 10)
+        plan.evaluateEvery =
+            try file.optionalInteger("training.evaluate_every", in: 0...1_000_000_000) ?? max(1, steps / 10)
+        plan.checkpointEvery =
+            try file.optionalInteger("training.checkpoint_every", in: 0...1_000_000_000) ?? max(1, steps / 10)
         plan.logEvery = try file.optionalInteger("training.log_every", in: 1...1_000_000_000) ?? max(1, steps / 100)
         plan.patience = try file.optionalInteger("training.patience", in: 1...1_000_000_000)
         plan.averageDecay = try file.optionalNumber("training.average", in: 0...0.999999)

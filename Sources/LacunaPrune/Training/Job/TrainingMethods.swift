@@ -137,7 +137,8 @@ public enum TrainingMethods {
             { options in
                 try CAST(
                     pattern: pattern(options), lambda: options.number("decay") ?? 1e-3,
-                    interval: options.integer("interval", in: 1...1_000_000_000) ?? 10, layers: layers(options, default: .allButOutput))
+                    interval: options.integer("interval", in: 1...1_000_000_000) ?? 10,
+                    layers: layers(options, default: .allButOutput))
             }
         ),
         (
