@@ -23,6 +23,9 @@ public final class Tokenizer: Sendable {
     /// The Jinja template that turns a conversation into text.
     public let chatTemplate: String?
 
+    /// The spelling of tokens by the names that templates call them by: `bos_token`, `eos_token` and so on.
+    public let namedTokens: [String: String]
+
     let definition: TokenizerDefinition
     private let readsBytes: Bool
     private let postProcessor: PostProcessor
@@ -57,6 +60,10 @@ public final class Tokenizer: Sendable {
         endTokens = definition.ends
         chatTemplate = definition.chatTemplate
         vocabularySize = definition.vocabulary.count
+        var named = definition.namedTokens
+        if named["bos_token"] == nil { named["bos_token"] = beginningToken.flatMap { definition.vocabulary[$0] } }
+        if named["eos_token"] == nil { named["eos_token"] = endTokens.first.flatMap { definition.vocabulary[$0] } }
+        namedTokens = named
         specialIDs = Set(addedTokens.lazy.filter(\.isSpecial).map(\.id))
 
         rawMatcher = AddedTokenMatcher(addedTokens.filter { !$0.isNormalized }) { Array($0.content.utf8) }

@@ -30,6 +30,7 @@ struct TokenizerDefinition: Sendable {
 
     var beginning: Int?
     var ends: [Int] = []
+    var namedTokens: [String: String] = [:]
     var chatTemplate: String?
     /// The files beside tokenizer.json, as they were.
     var configuration: JSONObject?

@@ -89,6 +89,10 @@ extension TokenizerDefinition {
         for key in ["eos", "eot", "eom"] {
             if let id = try token("tokenizer.ggml.\(key)_token_id", file, tokens), !ends.contains(id) { ends.append(id) }
         }
+        for (name, key) in [("bos", "bos"), ("eos", "eos"), ("unk", "unknown"), ("pad", "padding")] {
+            guard let id = try token("tokenizer.ggml.\(key)_token_id", file, tokens) else { continue }
+            namedTokens[name + "_token"] = tokens[id]
+        }
         func isOf(_ type: TokenType, _ id: Int) -> Bool { !types.isEmpty && types[id] == type.rawValue }
         switch kind {
         case "gpt2": try readByteLevel(file, tokens) { isOf(.control, $0) ? true : isOf(.userDefined, $0) ? false : nil }

@@ -203,6 +203,7 @@ struct TextExpression: Sendable {
         let bottom = workspace.frames.count
         var (pc, position) = (entry, start)
         return program.withUnsafeBufferPointer { program in
+            sets.withUnsafeBufferPointer { sets in
             while true {
                 var matches = true
                 switch program[pc] {
@@ -213,14 +214,15 @@ struct TextExpression: Sendable {
                 case .set(let set):
                     if position < range.upperBound {
                         let (scalar, next) = UTF8Text.scalar(text, at: position)
-                        matches = sets[set].contains(scalar)
+                        matches = (sets.baseAddress! + set).pointee.contains(scalar)
                         position = next
                         pc += 1
                     } else {
                         matches = false
                     }
                 case .run(let set, let minimum, let maximum, let isPossessive):
-                    let (least, end) = runEnd(sets[set], text, range, position, minimum, maximum)
+                    let (least, end) = Self.runEnd(
+                        sets.baseAddress! + set, text, range, position, minimum, maximum)
                     matches = end >= 0
                     if matches {
                         pc += 1
@@ -279,13 +281,14 @@ struct TextExpression: Sendable {
                     workspace.frames.removeLast()
                 }
             }
+            }
         }
     }
 
     /// Where a run of characters of a set ends, and where it could end at the earliest; end -1 if it is too short.
     @inline(__always)
-    private func runEnd(
-        _ set: CharacterSet, _ text: UnsafeBufferPointer<UInt8>, _ range: Range<Int>, _ start: Int, _ minimum: Int,
+    private static func runEnd(
+        _ set: UnsafePointer<CharacterSet>, _ text: UnsafeBufferPointer<UInt8>, _ range: Range<Int>, _ start: Int, _ minimum: Int,
         _ maximum: Int
     ) -> (least: Int, end: Int) {
         var (count, end, least) = (0, start, start)
@@ -293,10 +296,10 @@ struct TextExpression: Sendable {
             let byte = text[end]
             var next = end + 1
             if byte < 0x80 {
-                guard set.contains(ascii: byte) else { break }
+                guard set.pointee.contains(ascii: byte) else { break }
             } else {
                 let (scalar, after) = UTF8Text.scalar(text, at: end)
-                guard set.contains(scalar) else { break }
+                guard set.pointee.contains(scalar) else { break }
                 next = after
             }
             end = next

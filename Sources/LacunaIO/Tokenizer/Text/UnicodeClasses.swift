@@ -63,9 +63,14 @@ enum UnicodeClasses {
     }
 
     /// Codes of the first 65,536 scalars: most text asks for nothing else, and asks for every character.
-    private static let basic: [UInt8] = (0..<0x10000).map { (value: UInt32) in
-        Unicode.Scalar(value).map(lookUp) ?? code(.surrogate)
-    }
+    /// The table is never freed, nor written again: reading it needs no care.
+    nonisolated(unsafe) private static let basic: UnsafePointer<UInt8> = {
+        let table = UnsafeMutablePointer<UInt8>.allocate(capacity: 0x10000)
+        for value in UInt32(0)..<0x10000 {
+            (table + Int(value)).initialize(to: Unicode.Scalar(value).map(lookUp) ?? code(.surrogate))
+        }
+        return UnsafePointer(table)
+    }()
 
     /// The number of a character's general category in the edition of regular expressions.
     @inline(__always)
