@@ -71,7 +71,8 @@ struct ChatTemplateTests {
         let specials = ["<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"]
         let headers = try makeTokenizer(
             specials: specials,
-            template: "{% for m in messages %}{{ '<|start_header_id|>' + m.role + '<|end_header_id|>\n\n' + m.content | trim "
+            template:
+                "{% for m in messages %}{{ '<|start_header_id|>' + m.role + '<|end_header_id|>\n\n' + m.content | trim "
                 + "+ '<|eot_id|>' }}{% endfor %}")
         let template = try ChatTemplate(headers)
         #expect(template.endOfTurn(headers) == 259)
@@ -107,7 +108,8 @@ struct ChatTemplateTests {
     }
 
     @Test func aTemplateMayObject() throws {
-        let template = try ChatTemplate("{% if messages[0].role == 'system' %}{{ raise_exception('No system!') }}{% endif %}")
+        let template = try ChatTemplate(
+            "{% if messages[0].role == 'system' %}{{ raise_exception('No system!') }}{% endif %}")
         #expect(throws: LacunaError.invalidArgument("messages", reason: "No system!")) {
             try template.render([.init(.system, "S")])
         }

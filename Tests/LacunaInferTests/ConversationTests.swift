@@ -102,7 +102,8 @@ struct ConversationTests {
         let conversation = try Conversation(generator, system: "S")
         var restarts = 0
         for _ in 0..<6 {
-            _ = try conversation.answer("hello", .init(maximumTokens: 4), startsAnew: { restarts += 1 }) { _ in true }
+            _ = try conversation.answer(
+                "hello", .init(maximumTokens: 4), startsAnew: { restarts += 1 }, receive: { _ in true })
             #expect(conversation.position <= 40)
         }
         #expect(restarts > 0 && conversation.messages.first == .init(.system, "S"))

@@ -80,9 +80,11 @@ import Testing
     }
 
     @Test(arguments: [
-        ("a\n{% include 'x' %}", "the tag 'include', on line 2"), ("{% call f() %}{% endcall %}", "the tag 'call', on line 1"),
+        ("a\n{% include 'x' %}", "the tag 'include', on line 2"),
+        ("{% call f() %}{% endcall %}", "the tag 'call', on line 1"),
         ("{% for a in b recursive %}{% endfor %}", "a recursive loop, on line 1"),
-        ("{{ 'a' | center }}", "the filter 'center', on line 1"), ("{{ 1 is escaped }}", "the test 'escaped', on line 1"),
+        ("{{ 'a' | center }}", "the filter 'center', on line 1"),
+        ("{{ 1 is escaped }}", "the test 'escaped', on line 1"),
         ("{{ 'a'.zfill(3) }}", "the method 'zfill' of a string, on line 1"),
         ("\n\n{{ a.append(1) }}", "the method 'append' of a list, on line 3"),
         ("{{ '%s' % 1 }}", "formatting by '%', on line 1"), ("{{ f(*a) }}", "arguments from a collection, on line 1"),
@@ -131,7 +133,8 @@ import Testing
         var values = JSONObject()
         values["u"] = "<e>ü"
         values["d"] = ["k<e>": "v"]
-        let template = try JinjaTemplate("é{{ '<e>' + u.strip()[0:2] ~ u | upper | replace('E', bos) }}{{ d | tojson }}<e>")
+        let template = try JinjaTemplate(
+            "é{{ '<e>' + u.strip()[0:2] ~ u | upper | replace('E', bos) }}{{ d | tojson }}<e>")
         let rendering = try template.render(values, own: ["bos": "B"])
         #expect(rendering.text == "é<e><E<B>Ü".replacingOccurrences(of: "<E", with: "<e") + "{\"k<e>\": \"v\"}<e>")
         let own = rendering.ownRanges.map { range in

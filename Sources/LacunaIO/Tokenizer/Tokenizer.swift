@@ -216,7 +216,9 @@ public final class Tokenizer: Sendable {
         guard let token = token(id) else { return [] }
         guard let decoder else { return Array(token.utf8)[...] }
         if let byte = ByteFallbackDecoder.byte(token), decoder.decode([token]).joined() != token { return [byte] }
-        return Array(decoder.decode(["x", token, "x"]).joined().utf8.dropFirst().dropLast())[...]
+        // Between two others, and without what these are.
+        let after = decoder.decode(["x", "x"]).joined().utf8.count - 1
+        return Array(decoder.decode(["x", token, "x"]).joined().utf8.dropFirst().dropLast(after))[...]
     }
 
     public func isSpecial(_ id: Int) -> Bool { specialIDs.contains(id) }

@@ -247,7 +247,8 @@ extension TokenizerDefinition {
         }
         if modelOptions["type"]?.stringValue == "BPE" {
             model["merges"] = .array(
-                merges.map { .array([.string(modelVocabulary[Int($0.left)]!), .string(modelVocabulary[Int($0.right)]!)])
+                merges.map {
+                    .array([.string(modelVocabulary[Int($0.left)]!), .string(modelVocabulary[Int($0.right)]!)])
                 })
         }
         return .object(model)

@@ -37,7 +37,8 @@ public final class Conversation {
     /// - Throws: ``LacunaError/invalidArgument(_:reason:)`` without a tokenizer, or for more positions than the model has;
     ///   as ``ChatTemplate/init(_:)``.
     public init(
-        _ generator: Generator, system: String? = nil, context: Int? = nil, template options: ChatTemplate.Options = .init()
+        _ generator: Generator, system: String? = nil, context: Int? = nil,
+        template options: ChatTemplate.Options = .init()
     ) throws {
         guard let tokenizer = generator.tokenizer else {
             throw LacunaError.invalidArgument("tokenizer", reason: "is needed for a conversation")
@@ -78,7 +79,8 @@ public final class Conversation {
         let result: Generation
         do {
             session.cache.truncate(to: max(known, 0))
-            result = try generator.generate(Array(tokens.dropFirst(max(known, 0))), in: session, options, receive: receive)
+            result = try generator.generate(
+                Array(tokens.dropFirst(max(known, 0))), in: session, options, receive: receive)
         } catch {
             session.reset()
             read = []

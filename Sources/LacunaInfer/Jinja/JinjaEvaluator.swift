@@ -9,7 +9,7 @@ final class JinjaEvaluator: @unchecked Sendable {
     private var calls = 0
     private var loopDepth = 0
 
-    private static let mostSteps = 20_000_000
+    private static let mostSteps = 5_000_000
     private static let mostOutput = 64 << 20
     private static let mostCalls = 100
 
@@ -155,7 +155,7 @@ final class JinjaEvaluator: @unchecked Sendable {
             let inner = Scope(scope)
             let flow = try within(inner) {
                 try assign(loop.target, value, loop.line)
-                inner.values["loop"] = loopVariable(values, index, changes)
+                if loop.usesVariable { inner.values["loop"] = loopVariable(values, index, changes) }
                 return try run(loop.body)
             }
             if flow == .breakLoop { break }

@@ -35,7 +35,8 @@ enum JinjaFilters {
             case "upper": return .text(printed.uppercased)
             case "lower": return .text(printed.lowercased)
             case "capitalize": return .text(printed.capitalized)
-            case "title": return .text(JinjaMethods.titled(printed) { !$0.isPythonSpace && !"-({[<".contains(Character($0)) })
+            case "title":
+                return .text(JinjaMethods.titled(printed) { !$0.isPythonSpace && !"-({[<".contains(Character($0)) })
             default: return .text(printed)
             }
         case "replace":
@@ -156,7 +157,8 @@ enum JinjaFilters {
             guard let number = value.asNumber else { throw wrongValue(value, arguments) }
             let precision = try arguments.integer(0, "precision", default: 0)
             let method = arguments[1, "method"]?.printed.string ?? "common"
-            guard precision >= 0, precision <= 15, let rule = ["ceil": FloatingPointRoundingRule.up, "floor": .down][method]
+            guard precision >= 0, precision <= 15,
+                let rule = ["ceil": FloatingPointRoundingRule.up, "floor": .down][method]
                     ?? (method == "common" && precision == 0 ? .toNearestOrEven : nil)
             else {
                 throw JinjaFailure.unsupported("rounding by '\(method)' to \(precision) digits", arguments.line)
@@ -167,7 +169,9 @@ enum JinjaFilters {
         }
     }
 
-    private static func whole(_ value: Double) -> JinjaValue? { Int(exactly: value.rounded(.towardZero)).map { .integer($0) } }
+    private static func whole(_ value: Double) -> JinjaValue? {
+        Int(exactly: value.rounded(.towardZero)).map { .integer($0) }
+    }
 
     private static func wrongValue(_ value: JinjaValue, _ arguments: JinjaArguments) -> JinjaFailure {
         .wrong("\(arguments.callee) is applied to \(value.kind)", arguments.line)
@@ -200,7 +204,10 @@ enum JinjaFilters {
             return .list(dictionary.pairs)
         case "attr":
             try arguments.check("name")
-            return try JinjaMembers.attribute(try arguments.text(0, "name").string, of: value, arguments.line)
+            let name = try arguments.text(0, "name").string
+            // Other than a dot, it does not look for keys.
+            if case .dictionary = value, !JinjaMethods.names(of: value).contains(name) { return .undefined(name) }
+            return try JinjaMembers.attribute(name, of: value, arguments.line)
         case "batch":
             try arguments.check("linecount", "fill_with")
             let size = try arguments.integer(0, "linecount", default: 0)
@@ -261,7 +268,9 @@ enum JinjaFilters {
             try arguments.check("case_sensitive", "by", "reverse")
             guard case .dictionary(let dictionary) = value else { throw wrongValue(value, arguments) }
             let by = arguments[1, "by"]?.printed.string ?? "key"
-            guard by == "key" || by == "value" else { throw JinjaFailure.wrong("'dictsort' by '\(by)'", arguments.line) }
+            guard by == "key" || by == "value" else {
+                throw JinjaFailure.wrong("'dictsort' by '\(by)'", arguments.line)
+            }
             let isSensitive = arguments.bool(0, "case_sensitive", default: false)
             let members = try sorted(
                 dictionary.members, reversed: arguments.bool(2, "reverse", default: false), arguments

@@ -20,7 +20,8 @@ struct JinjaJSON {
         case .number(let value):
             result.append(
                 JinjaText(
-                    value.isNaN ? "NaN" : value.isInfinite ? (value < 0 ? "-Infinity" : "Infinity") : value.description))
+                    value.isNaN ? "NaN" : value.isInfinite ? (value < 0 ? "-Infinity" : "Infinity") : value.description)
+            )
         case .text(let text): write(text, into: &result)
         case .list(let values), .tuple(let values):
             try writeAll(values.map { (nil, $0) }, "[", "]", depth, into: &result, line)

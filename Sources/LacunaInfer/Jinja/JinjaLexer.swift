@@ -75,7 +75,8 @@ struct JinjaLexer {
     }
 
     private func isTag(_ i: Int) -> Bool {
-        source[i] == "{" && i + 1 < source.count && (source[i + 1] == "{" || source[i + 1] == "%" || source[i + 1] == "#")
+        source[i] == "{" && i + 1 < source.count
+            && (source[i + 1] == "{" || source[i + 1] == "%" || source[i + 1] == "#")
     }
 
     private mutating func emitData(_ range: Range<Int>, beforeTag: Bool, sign: Unicode.Scalar) {
@@ -85,7 +86,9 @@ struct JinjaLexer {
         } else if beforeTag && sign != "+" && source[range.upperBound + 1] != "{" {
             let lineStart = source[range].lastIndex(of: "\n").map { $0 + 1 }
             let from = lineStart ?? range.lowerBound
-            if lineStart != nil || startsLine, source[from..<range.upperBound].allSatisfy(\.isPythonSpace) { end = from }
+            if lineStart != nil || startsLine, source[from..<range.upperBound].allSatisfy(\.isPythonSpace) {
+                end = from
+            }
         }
         guard end > range.lowerBound else { return }
         var view = String.UnicodeScalarView()
@@ -296,4 +299,3 @@ struct JinjaLexer {
         advance(i + 1 - position)
     }
 }
-

@@ -134,7 +134,9 @@ enum JinjaMembers {
         case .dictionary(let dictionary):
             if let found = dictionary[index] { return found }
         case .list(let values), .tuple(let values):
-            if let position = index.asInteger { return Self.position(position, values.count).map { values[$0] } ?? missing }
+            if let position = index.asInteger {
+                return Self.position(position, values.count).map { values[$0] } ?? missing
+            }
         case .text(let text):
             if let position = index.asInteger {
                 return Self.position(position, text.count).map { .text(text[$0..<$0 + 1]) } ?? missing

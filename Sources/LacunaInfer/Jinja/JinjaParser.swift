@@ -138,8 +138,10 @@ struct JinjaParser {
         if takeName("recursive") { throw JinjaFailure.unsupported("a recursive loop", line) }
         try endBlock()
         loops += 1
+        let start = position
         let body = try statements(until: ["else", "endfor"])
         loops -= 1
+        let usesVariable = tokens[start..<position].contains { $0.kind == .name("loop") }
         var otherwise: [JinjaStatement] = []
         if tokens[position - 1].kind == .name("else") {
             try endBlock()
@@ -148,7 +150,8 @@ struct JinjaParser {
         try endBlock()
         return .loop(
             JinjaLoop(
-                target: target, collection: collection, filter: filter, body: body, otherwise: otherwise, line: line))
+                target: target, collection: collection, filter: filter, body: body, otherwise: otherwise,
+                usesVariable: usesVariable, line: line))
     }
 
     private mutating func targetNames() throws -> JinjaTarget {

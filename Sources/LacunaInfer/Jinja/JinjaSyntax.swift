@@ -63,6 +63,8 @@ struct JinjaLoop: Sendable {
     let filter: JinjaExpression?
     let body: [JinjaStatement]
     let otherwise: [JinjaStatement]
+    /// Whether anything within it speaks of `loop`.
+    let usesVariable: Bool
     let line: Int
 }
 

@@ -89,7 +89,8 @@ struct JinjaArguments: Sendable {
         guard positional.count <= names.count, named.allSatisfy({ names.contains($0.name) }) else {
             let found = named.map(\.name).filter { !names.contains($0) }
             throw JinjaFailure.unsupported(
-                "\(callee) with \(found.isEmpty ? "\(positional.count) arguments" : "the argument '\(found[0])'")", line)
+                "\(callee) with \(found.isEmpty ? "\(positional.count) arguments" : "the argument '\(found[0])'")", line
+            )
         }
     }
 
@@ -285,7 +286,9 @@ extension JinjaValue: Hashable {
             a.members.count == b.members.count && a.members.allSatisfy { b[$0.key] == $0.value }
         case (.namespace(let a), .namespace(let b)): a === b
         default:
-            if let x = a.asInteger, let y = b.asInteger { x == y } else if let x = a.asNumber, let y = b.asNumber {
+            if let x = a.asInteger, let y = b.asInteger {
+                x == y
+            } else if let x = a.asNumber, let y = b.asNumber {
                 x == y
             } else {
                 false
