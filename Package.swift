@@ -92,7 +92,7 @@ let package = Package(
         .testTarget(name: "LacunaLearnTests", dependencies: ["LacunaLearn", "CLacuna"]),
         .testTarget(name: "LacunaModelsTests", dependencies: ["LacunaModels"], resources: [.copy("Fixtures")]),
         .testTarget(name: "LacunaPruneTests", dependencies: ["LacunaPrune"]),
-        .testTarget(name: "LacunaInferTests", dependencies: ["LacunaInfer"]),
+        .testTarget(name: "LacunaInferTests", dependencies: ["LacunaInfer"], resources: [.copy("Fixtures")]),
         .testTarget(
             name: "LacunaRegressTests", dependencies: ["LacunaRegress"], resources: [.copy("Fixtures")]),
         .testTarget(name: "LacunaReproduceTests", dependencies: ["LacunaReproduce"]),

@@ -5,23 +5,23 @@ import Testing
 @testable import LacunaIO
 
 /// Every kind of tokenizer against what the `tokenizers` package does with 10,000 nasty strings
-/// (Scripts/fixtures_tokenizers.py).
+/// (Scripts/fixtures_tokenizer_kinds.py).
 @Suite struct TokenizerKindTests {
     static let kinds = [
         "byte-level", "byte-level-cased", "sentencepiece", "sentencepiece-bare", "metaspace-pairs", "suffixed-pairs",
         "wordpiece", "wordpiece-cased", "unigram", "unigram-bytes",
     ]
 
-    private static func unpacked(_ path: String) throws -> [UInt8] {
+    static func unpacked(_ path: String) throws -> [UInt8] {
         let file = try MappedFile(path)
         return try withExtendedLifetime(file) { try Gzip.decompressed(Array(file.bytes), file: path) }
     }
 
-    private static func number(_ bytes: [UInt8], at offset: Int) -> UInt32 {
+    static func number(_ bytes: [UInt8], at offset: Int) -> UInt32 {
         (0..<4).reduce(0) { $0 | UInt32(bytes[offset + $1]) << (8 * UInt32($1)) }
     }
 
-    private static let strings: Result<[String], any Error> = Result {
+    static let strings: Result<[String], any Error> = Result {
         let bytes = try unpacked(fixture("tokenizers/strings.gz"))
         var (strings, i) = ([String](), 0)
         while i < bytes.count {
@@ -38,7 +38,7 @@ import Testing
             json: scratch.write(unpacked(fixture("tokenizers/\(kind).json.gz")), to: "tokenizer.json"))
     }
 
-    private struct Hash {
+    struct Hash {
         private var value: UInt64 = 0xCBF2_9CE4_8422_2325
 
         mutating func add(_ bytes: some Sequence<UInt8>) {
@@ -52,7 +52,9 @@ import Testing
         var folded: UInt32 { UInt32(truncatingIfNeeded: value ^ value >> 32) }
     }
 
-    static func compare(_ tokenizer: Tokenizer, _ path: String, isUnigram: Bool) throws -> (ids: [String], rest: [String]) {
+    static func compare(_ tokenizer: Tokenizer, _ path: String, isUnigram: Bool) throws -> (
+        ids: [String], rest: [String]
+    ) {
         let expected = try unpacked(path)
         let strings = try strings.get()
         #expect(strings.count == 10_000 && expected.count == 8 * strings.count)
@@ -94,7 +96,8 @@ import Testing
         for path in list.split(separator: ":").map(String.init) {
             let wrong = try Self.compare(Tokenizer(json: path), path + ".expected.gz", isUnigram: false)
             #expect(wrong.ids.isEmpty, "\(path): \(wrong.ids.count): \(wrong.ids.prefix(12).map(\.debugDescription))")
-            #expect(wrong.rest.isEmpty, "\(path): \(wrong.rest.count): \(wrong.rest.prefix(12).map(\.debugDescription))")
+            #expect(
+                wrong.rest.isEmpty, "\(path): \(wrong.rest.count): \(wrong.rest.prefix(12).map(\.debugDescription))")
         }
     }
 

@@ -49,8 +49,7 @@ struct ChatTemplateTests {
         let tokenizer = try makeTokenizer(specials: ["<|im_start|>", "<|im_end|>"], template: Self.smolLM2)
         let template = try ChatTemplate(tokenizer)
         let system = "You are a helpful AI assistant named SmolLM, trained by Hugging Face"
-        #expect(template == .chatML(defaultSystem: system))
-        let tokens = template.encode(
+        let tokens = try template.encode(
             [.init(.user, "Hi"), .init(.assistant, "Yes?"), .init(.user, "Ö")], with: tokenizer)
         let expected =
             "<|im_start|>system\n\(system)<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\nYes?"
@@ -68,23 +67,53 @@ struct ChatTemplateTests {
                 == "<|im_start|>system\nS<|im_end|>\n<|im_start|>user\nU<|im_end|>\n<|im_start|>assistant\n")
     }
 
-    @Test func laterTurnsContinueAfterTheEndMarker() throws {
-        let tokenizer = try makeTokenizer(specials: ["<|im_start|>", "<|im_end|>"], template: Self.smolLM2)
-        let tokens = try ChatTemplate(tokenizer).encode([.init(.user, "U")], with: tokenizer, continuing: true)
-        #expect(tokenizer.decode(tokens) == "\n<|im_start|>user\nU<|im_end|>\n<|im_start|>assistant\n")
+    @Test func theEndOfATurnIsWhatTheTemplatePutsThere() throws {
+        let specials = ["<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"]
+        let headers = try makeTokenizer(
+            specials: specials,
+            template:
+                "{% for m in messages %}{{ '<|start_header_id|>' + m.role + '<|end_header_id|>\n\n' + m.content | trim "
+                + "+ '<|eot_id|>' }}{% endfor %}")
+        let template = try ChatTemplate(headers)
+        #expect(template.endOfTurn(headers) == 259)
+        let tokens = try template.encode([.init(.system, "Be brief."), .init(.user, "  Hi\n")], with: headers)
+        let expected =
+            "<|start_header_id|>system<|end_header_id|>\n\nBe brief.<|eot_id|>"
+            + "<|start_header_id|>user<|end_header_id|>\n\nHi<|eot_id|>"
+        #expect(tokens == headers.encode(expected, addsBeginning: false))
+        // Words behind an answer end no turn.
+        let words = try makeTokenizer(specials: specials, template: "{{ messages[-1].content }} bye<|eot_id|>")
+        #expect(try ChatTemplate(words).endOfTurn(words) == nil)
     }
 
-    @Test func llama3() throws {
-        let specials = ["<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"]
-        let tokenizer = try makeTokenizer(specials: specials, template: "{{ '<|start_header_id|>' + role }}")
-        let template = try ChatTemplate(tokenizer)
-        #expect(template == .llama3)
-        let tokens = template.encode([.init(.system, "Be brief."), .init(.user, "  Hi\n")], with: tokenizer)
-        let expected =
-            "<|begin_of_text|><|start_header_id|>system<|end_header_id|>\n\nBe brief.<|eot_id|>"
-            + "<|start_header_id|>user<|end_header_id|>\n\nHi<|eot_id|>"
-            + "<|start_header_id|>assistant<|end_header_id|>\n\n"
-        #expect(tokens == tokenizer.encode(expected, addsBeginning: false))
+    /// Marks that only resemble ChatML's, and what a template writes before an answer.
+    @Test func templatesAreRunRatherThanRecognised() throws {
+        let specials = ["<|im_start|>", "<|im_sep|>", "<|im_end|>"]
+        let loop = "{% for m in messages %}{{'<|im_start|>' + m['role'] + "
+        let end = "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant"
+        for (template, expected) in [
+            (
+                loop + "'<|im_sep|>' + m['content'] + '<|im_end|>'}}" + end + "<|im_sep|>' }}{% endif %}",
+                "<|im_start|>user<|im_sep|>hi<|im_end|><|im_start|>assistant<|im_sep|>"
+            ),
+            (
+                loop + "'\\n' + m['content'] + '<|im_end|>' + '\\n'}}" + end + "\\n<think>\\n' }}{% endif %}",
+                "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n<think>\n"
+            ),
+        ] {
+            let tokenizer = try makeTokenizer(specials: specials, template: template)
+            let tokens = try ChatTemplate(tokenizer).encode([.init(.user, "hi")], with: tokenizer)
+            #expect(tokens == tokenizer.encode(expected, addsBeginning: false))
+        }
+    }
+
+    @Test func aTemplateMayObject() throws {
+        let template = try ChatTemplate(
+            "{% if messages[0].role == 'system' %}{{ raise_exception('No system!') }}{% endif %}")
+        #expect(throws: LacunaError.invalidArgument("messages", reason: "No system!")) {
+            try template.render([.init(.system, "S")])
+        }
+        #expect(try template.render([.init(.user, "U")]).text == "")
     }
 
     @Test func wordsThatSpellMarkersStayWords() throws {
@@ -95,27 +124,14 @@ struct ChatTemplateTests {
         #expect(tokens.filter { $0 == 256 }.count == 3)
     }
 
-    @Test func defaultSystemMessagesAreLiteralText() {
-        #expect(ChatTemplate.defaultSystem(in: Self.smolLM2)?.hasPrefix("You are a helpful") == true)
-        // Qwen2.5: an expression first, the literal later.
-        let qwen = """
-            {{- '<|im_start|>system\\n' }}{{- messages[0]['content'] }}{{- '<|im_end|>\\n' }}
-            {{- '<|im_start|>system\\nYou are Qwen.\\nBe kind.<|im_end|>\\n' }}
-            """
-        #expect(ChatTemplate.defaultSystem(in: qwen) == "You are Qwen.\nBe kind.")
-        #expect(ChatTemplate.defaultSystem(in: "{{ '<|im_start|>' + message['role'] }}") == nil)
-    }
-
-    @Test func otherTemplatesAreRefusedWithAdvice() throws {
-        for template in [nil, "[INST] {{ content }} [/INST]", Self.smolLM2] {
-            // The last one lacks the markers in its vocabulary.
-            let tokenizer = try makeTokenizer(specials: [], template: template)
-            do {
-                _ = try ChatTemplate(tokenizer)
-                Issue.record("\(template ?? "no template") was accepted")
-            } catch let error as LacunaError {
-                #expect(error.description.contains("--prompt"))
-            }
+    @Test func withoutATemplateThereIsAdvice() throws {
+        let tokenizer = try makeTokenizer(specials: [], template: nil)
+        do {
+            _ = try ChatTemplate(tokenizer)
+            Issue.record("no template was accepted")
+        } catch let error as LacunaError {
+            #expect(error.description.contains("--prompt"))
         }
+        #expect(throws: LacunaError.self) { try ChatTemplate("{% extends 'a' %}") }
     }
 }

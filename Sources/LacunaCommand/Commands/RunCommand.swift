@@ -75,11 +75,16 @@ struct RunCommand: ParsableCommand {
             model, weights: precision.weights, head: precision.head, progress: progress)
         progress.clear()
         let generator = Generator(loaded.decoder, tokenizer: loaded.tokenizer)
-        guard let prompt else { return try Conversation(generator, self).hold() }
-        let tokens =
-            chat
-            ? try ChatTemplate(loaded.tokenizer).encode(messages(prompt), with: loaded.tokenizer)
-            : loaded.tokenizer.encode(prompt)
+        guard let prompt else { return try ConversationLoop(generator, self).hold() }
+        var generation = generation
+        let tokens: [Int]
+        if chat {
+            let template = try ChatTemplate(loaded.tokenizer)
+            tokens = try template.encode(messages(prompt), with: loaded.tokenizer)
+            if let end = template.endOfTurn(loaded.tokenizer) { generation.stopTokens.insert(end) }
+        } else {
+            tokens = loaded.tokenizer.encode(prompt)
+        }
         var text = StreamingText(loaded.tokenizer, echo: !form.json)
         let result = try generator.generate(tokens, generation) { text.receive($0) }
         text.finish()
@@ -171,32 +176,19 @@ struct StreamingText {
     }
 }
 
-/// `lacuna run --chat`: question and answer in turn, all of it remembered as far as the context reaches.
-struct Conversation {
-    private static let defaultContext = 4096
-
-    private let generator: Generator
+/// `lacuna run --chat`: questions from the input, answers to the output.
+struct ConversationLoop {
     private let tokenizer: Tokenizer
-    private let template: ChatTemplate
     private let command: RunCommand
-    private let session: DecodingSession
+    private let conversation: Conversation
 
     init(_ generator: Generator, _ command: RunCommand) throws {
+        conversation = try Conversation(generator, system: command.system, context: command.context)
         guard let tokenizer = generator.tokenizer else {
             throw LacunaError.invalidArgument("tokenizer", reason: "is needed for a conversation")
         }
-        self.generator = generator
         self.tokenizer = tokenizer
         self.command = command
-        template = try ChatTemplate(tokenizer)
-        let configuration = generator.decoder.configuration
-        let context = command.context ?? min(configuration.maximumPositions, Self.defaultContext)
-        try MachineMemory.require(
-            shape: [
-                2, configuration.layerCount, configuration.keyValueWidth, min(context, configuration.maximumPositions),
-            ],
-            of: Float.self, for: "a conversation of \(context) tokens")
-        session = try DecodingSession(generator.decoder, context: context)
     }
 
     func hold() throws {
@@ -212,23 +204,11 @@ struct Conversation {
     }
 
     private func answer(_ question: String) throws {
-        var prompt: [Int]
-        if session.cache.count == 0 {
-            prompt = template.encode(command.messages(question), with: tokenizer)
-        } else {
-            // The end of the last answer was chosen, but not read.
-            prompt = template.endOfTurn(tokenizer).map { [$0] } ?? []
-            prompt += template.encode([.init(.user, question)], with: tokenizer, continuing: true)
-        }
-        if session.cache.count + prompt.count >= session.cache.capacity && session.cache.count > 0 {
-            Console.error.print("[the conversation is longer than --context: it starts anew]")
-            session.reset()
-            return try answer(question)
-        }
         var text = StreamingText(tokenizer, echo: true)
-        var options = command.generation
-        if let end = template.endOfTurn(tokenizer) { options.stopTokens.insert(end) }
-        let result = try generator.generate(prompt, in: session, options) { text.receive($0) }
+        let result = try conversation.answer(
+            question, command.generation,
+            startsAnew: { Console.error.print("[the conversation is longer than --context: it starts anew]") },
+            receive: { text.receive($0) })
         text.finish()
         try Interruption.check()
         command.report(result)

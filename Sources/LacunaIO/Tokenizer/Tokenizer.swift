@@ -23,6 +23,9 @@ public final class Tokenizer: Sendable {
     /// The Jinja template that turns a conversation into text.
     public let chatTemplate: String?
 
+    /// The spelling of tokens by the names that templates call them by: `bos_token`, `eos_token` and so on.
+    public let namedTokens: [String: String]
+
     let definition: TokenizerDefinition
     private let readsBytes: Bool
     private let postProcessor: PostProcessor
@@ -57,6 +60,10 @@ public final class Tokenizer: Sendable {
         endTokens = definition.ends
         chatTemplate = definition.chatTemplate
         vocabularySize = definition.vocabulary.count
+        var named = definition.namedTokens
+        if named["bos_token"] == nil { named["bos_token"] = beginningToken.flatMap { definition.vocabulary[$0] } }
+        if named["eos_token"] == nil { named["eos_token"] = endTokens.first.flatMap { definition.vocabulary[$0] } }
+        namedTokens = named
         specialIDs = Set(addedTokens.lazy.filter(\.isSpecial).map(\.id))
 
         rawMatcher = AddedTokenMatcher(addedTokens.filter { !$0.isNormalized }) { Array($0.content.utf8) }
@@ -209,7 +216,9 @@ public final class Tokenizer: Sendable {
         guard let token = token(id) else { return [] }
         guard let decoder else { return Array(token.utf8)[...] }
         if let byte = ByteFallbackDecoder.byte(token), decoder.decode([token]).joined() != token { return [byte] }
-        return Array(decoder.decode(["x", token, "x"]).joined().utf8.dropFirst().dropLast())[...]
+        // Between two others, and without what these are.
+        let after = decoder.decode(["x", "x"]).joined().utf8.count - 1
+        return Array(decoder.decode(["x", token, "x"]).joined().utf8.dropFirst().dropLast(after))[...]
     }
 
     public func isSpecial(_ id: Int) -> Bool { specialIDs.contains(id) }

@@ -30,6 +30,7 @@ struct TokenizerDefinition: Sendable {
 
     var beginning: Int?
     var ends: [Int] = []
+    var namedTokens: [String: String] = [:]
     var chatTemplate: String?
     /// The files beside tokenizer.json, as they were.
     var configuration: JSONObject?
@@ -121,11 +122,11 @@ struct TokenizerDefinition: Sendable {
         options.readsBytes =
             afterByteLevel && !options.fallsBackToBytes && options.continuationPrefix.isEmpty
             && options.wordSuffix.isEmpty
-        var table = PairTable(capacity: merges.count, filler: BytePairModel.Merge(rank: 0, result: 0))
+        var table = MergeTable(capacity: merges.count)
         for (place, merge) in merges.enumerated() {
             // Of a pair that is listed twice, the later rank counts, as in the tokenizers library.
-            table[PairTable<BytePairModel.Merge>.key(merge.left, merge.right)] = BytePairModel.Merge(
-                rank: mergeRanks?[place] ?? Int32(place), result: merge.result)
+            table.set(
+                merge.left, merge.right, .init(rank: mergeRanks?[place] ?? Int32(place), result: merge.result))
         }
         let pairs = merges.map { (left: $0.left, right: $0.right) }
         return (BytePairModel(modelVocabulary, merges: table, pairs: pairs, options), options.readsBytes)

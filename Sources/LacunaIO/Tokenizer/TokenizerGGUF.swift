@@ -66,13 +66,18 @@ private struct NamedSplit {
             return ["type": "Sequence", "pretokenizers": [split, byteLevel(false)]]
         }
         guard separatesDigits else { return byteLevel(true) }
-        return ["type": "Sequence", "pretokenizers": [["type": "Digits", "individual_digits": true], byteLevel(true)]]
+        return [
+            "type": "Sequence", "pretokenizers": [["type": "Digits", "individual_digits": true], byteLevel(true)],
+        ]
     }
 }
 
 extension TokenizerDefinition {
     /// What GGUF says of a token.
-    private enum TokenType: Int { case normal = 1, unknown, control, userDefined, unused, byte }
+    private enum TokenType: Int {
+        case normal = 1
+        case unknown, control, userDefined, unused, byte
+    }
 
     /// The character that stands for a blank.
     private static let visibleBlank = "\u{2581}"
@@ -83,15 +88,23 @@ extension TokenizerDefinition {
         let tokens = try file.strings("tokenizer.ggml.tokens")
         let types = try file.optionalIntegers("tokenizer.ggml.token_type") ?? []
         guard types.isEmpty || types.count == tokens.count else {
-            throw failure("metadata 'tokenizer.ggml.token_type'", "has \(types.count) entries for \(tokens.count) tokens")
+            throw failure(
+                "metadata 'tokenizer.ggml.token_type'", "has \(types.count) entries for \(tokens.count) tokens")
         }
         chatTemplate = try file.optionalString("tokenizer.chat_template")
         for key in ["eos", "eot", "eom"] {
-            if let id = try token("tokenizer.ggml.\(key)_token_id", file, tokens), !ends.contains(id) { ends.append(id) }
+            if let id = try token("tokenizer.ggml.\(key)_token_id", file, tokens), !ends.contains(id) {
+                ends.append(id)
+            }
+        }
+        for (name, key) in [("bos", "bos"), ("eos", "eos"), ("unk", "unknown"), ("pad", "padding")] {
+            guard let id = try token("tokenizer.ggml.\(key)_token_id", file, tokens) else { continue }
+            namedTokens[name + "_token"] = tokens[id]
         }
         func isOf(_ type: TokenType, _ id: Int) -> Bool { !types.isEmpty && types[id] == type.rawValue }
         switch kind {
-        case "gpt2": try readByteLevel(file, tokens) { isOf(.control, $0) ? true : isOf(.userDefined, $0) ? false : nil }
+        case "gpt2":
+            try readByteLevel(file, tokens) { isOf(.control, $0) ? true : isOf(.userDefined, $0) ? false : nil }
         case "llama": try readSentencePieces(file, tokens, types)
         case "bert": try readWordPieces(file, tokens)
         case "t5": try readUnigrams(file, tokens, types)
@@ -227,7 +240,8 @@ extension TokenizerDefinition {
         let blank = JSONValue.string(Self.visibleBlank)
         let replace: JSONValue = ["type": "Replace", "pattern": ["String": " "], "content": blank]
         normalizer =
-            prefixes ? ["type": "Sequence", "normalizers": [["type": "Prepend", "prepend": blank], replace]] : replace
+            prefixes
+            ? ["type": "Sequence", "normalizers": [["type": "Prepend", "prepend": blank], replace]] : replace
         var decoders: [JSONValue] = [
             ["type": "Replace", "pattern": ["String": blank], "content": " "], ["type": "ByteFallback"],
             ["type": "Fuse"],

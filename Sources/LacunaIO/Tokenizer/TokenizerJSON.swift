@@ -134,6 +134,9 @@ extension TokenizerDefinition {
         if FileSystem.exists(path) {
             let fields = try JSONFields(contentsOf: path)
             configuration = fields.object
+            for name in ["bos", "eos", "unk", "sep", "pad", "cls", "mask"].map({ $0 + "_token" }) {
+                namedTokens[name] = try tokenText(fields, name)
+            }
             beginning = try tokenID(fields, "bos_token")
             if let end = try tokenID(fields, "eos_token") { ends.append(end) }
             // Some files have several templates, by name; the one called "default" is for conversations.
@@ -162,10 +165,13 @@ extension TokenizerDefinition {
     }
 
     /// A token given as text or as an object with `content`.
-    private func tokenID(_ fields: JSONFields, _ key: String) throws -> Int? {
+    private func tokenText(_ fields: JSONFields, _ key: String) throws -> String? {
         let isObject = fields.object[key]?.objectValue != nil
-        let text = try isObject ? fields.fields(key).string("content") : fields.optionalString(key)
-        guard let text else { return nil }
+        return try isObject ? fields.fields(key).string("content") : fields.optionalString(key)
+    }
+
+    private func tokenID(_ fields: JSONFields, _ key: String) throws -> Int? {
+        guard let text = try tokenText(fields, key) else { return nil }
         guard let id = vocabulary.id(of: text) else { throw fields.failure(key, "'\(text)' is no token") }
         return id
     }
@@ -241,7 +247,8 @@ extension TokenizerDefinition {
         }
         if modelOptions["type"]?.stringValue == "BPE" {
             model["merges"] = .array(
-                merges.map { .array([.string(modelVocabulary[Int($0.left)]!), .string(modelVocabulary[Int($0.right)]!)])
+                merges.map {
+                    .array([.string(modelVocabulary[Int($0.left)]!), .string(modelVocabulary[Int($0.right)]!)])
                 })
         }
         return .object(model)

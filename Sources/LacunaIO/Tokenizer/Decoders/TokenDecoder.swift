@@ -67,7 +67,7 @@ struct WordPieceDecoder: TokenDecoder {
                     bytes.insert(0x20, at: 0)
                 }
             }
-            if cleansUp { Self.replacements.forEach { bytes.replace($0.old, with: $0.new) } }
+            for (old, new) in cleansUp ? Self.replacements : [] { bytes.replace(old, with: new) }
             return String(decoding: bytes, as: UTF8.self)
         }
     }

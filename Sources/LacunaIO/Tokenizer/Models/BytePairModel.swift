@@ -4,10 +4,7 @@ import LacunaTensor
 /// arXiv 1508.07909): a word begins as single characters, or bytes, and of all neighbours that the vocabulary can join,
 /// the pair that was learned first is joined first.
 struct BytePairModel: TokenizerModel {
-    struct Merge: Sendable {
-        var rank: Int32
-        var result: Int32
-    }
+    typealias Merge = MergeTable.Merge
 
     /// What tells one kind of vocabulary from another, apart from its tokens.
     struct Options: Sendable {
@@ -27,7 +24,7 @@ struct BytePairModel: TokenizerModel {
     }
 
     private let vocabulary: Vocabulary
-    private let merges: PairTable<Merge>
+    private let merges: MergeTable
     private let options: Options
     /// The token of every single byte, if words come as bytes; -1 for bytes that the vocabulary cannot spell.
     private let byteTokens: [Int32]
@@ -37,7 +34,7 @@ struct BytePairModel: TokenizerModel {
     private static let visibleBlank: [UInt8] = [0xE2, 0x96, 0x81]
 
     /// - Parameter pairs: All that can be joined.
-    init(_ vocabulary: Vocabulary, merges: PairTable<Merge>, pairs: [(left: Int32, right: Int32)], _ options: Options) {
+    init(_ vocabulary: Vocabulary, merges: MergeTable, pairs: [(left: Int32, right: Int32)], _ options: Options) {
         self.vocabulary = vocabulary
         self.merges = merges
         self.options = options
@@ -148,7 +145,8 @@ struct BytePairModel: TokenizerModel {
             let next = UTF8Text.scalar(word, at: i).next
             let character = UnsafeBufferPointer(rebasing: word[i..<next])
             let isPlain = options.continuationPrefix.isEmpty && options.wordSuffix.isEmpty
-            if let token = isPlain ? vocabulary.id(of: character) : affixed(character, i, next == word.count, &workspace)
+            if let token = isPlain
+                ? vocabulary.id(of: character) : affixed(character, i, next == word.count, &workspace)
             {
                 if let unknown = pending { workspace.symbols.append(Symbol(token: unknown, previous: -1, next: -1)) }
                 pending = nil
@@ -201,13 +199,13 @@ struct BytePairModel: TokenizerModel {
         workspace.joints.removeAll(keepingCapacity: true)
         var count = workspace.symbols.count
         for i in 0..<max(count - 1, 0) {
-            let key = PairTable<Merge>.key(workspace.symbols[i].token, workspace.symbols[i + 1].token)
-            workspace.joints.append(merges[key] ?? Self.none)
+            let (left, right) = (workspace.symbols[i].token, workspace.symbols[i + 1].token)
+            workspace.joints.append(merges[left, right] ?? Self.none)
         }
         workspace.symbols.withUnsafeMutableBufferPointer { symbols in
             workspace.joints.withUnsafeMutableBufferPointer { joints in
                 func joint(_ i: Int) -> Merge {
-                    merges[PairTable<Merge>.key(symbols[i].token, symbols[i + 1].token)] ?? Self.none
+                    merges[symbols[i].token, symbols[i + 1].token] ?? Self.none
                 }
                 while count > 1 {
                     var (best, rank) = (0, Int32.max)
@@ -259,7 +257,7 @@ struct BytePairModel: TokenizerModel {
     private func joint(_ left: Int, _ symbols: UnsafeMutableBufferPointer<Symbol>) -> Merge? {
         let symbol = symbols[left]
         guard symbol.token >= 0, symbol.next >= 0 else { return nil }
-        return merges[PairTable<Merge>.key(symbol.token, symbols[Int(symbol.next)].token)]
+        return merges[symbol.token, symbols[Int(symbol.next)].token]
     }
 
     private func push(_ left: Int, _ symbols: UnsafeMutableBufferPointer<Symbol>, _ heap: inout [UInt64]) {

@@ -24,58 +24,63 @@ struct CharacterSet: Sendable, Equatable {
     }
 
     let expression: Expression
-    /// Bits of the ASCII characters.
-    private let low: UInt64
-    private let high: UInt64
-    /// What most sets are beyond ASCII: categories, space, a few ranges, or all but these.
-    private let isPlain: Bool
-    private let isInverted: Bool
-    private let categories: UInt32
-    private let hasWhitespace: Bool
-    private let ranges: [ClosedRange<UInt32>]
+    let summary: Summary
+
+    /// What decides about most characters, in a few numbers that are cheap to hand around.
+    struct Summary: Sendable, Equatable {
+        /// Bits of the ASCII characters.
+        fileprivate var low: UInt64 = 0
+        fileprivate var high: UInt64 = 0
+        /// What most sets are beyond ASCII: categories, space, a few ranges, or all but these.
+        fileprivate var categories: UInt32 = 0
+        fileprivate var hasWhitespace = false
+        fileprivate var isInverted = false
+        /// The rest has to be asked of the whole set.
+        fileprivate var isIncomplete = false
+
+        @inline(__always)
+        func contains(ascii byte: UInt8) -> Bool {
+            byte < 64 ? low >> UInt64(byte) & 1 == 1 : high >> UInt64(byte & 63) & 1 == 1
+        }
+
+        /// Nil if only the whole set knows.
+        @inline(__always)
+        func contains(_ scalar: Unicode.Scalar) -> Bool? {
+            if scalar.value < 0x80 { return contains(ascii: UInt8(scalar.value)) }
+            if isIncomplete { return nil }
+            var isIn = categories != 0 && categories >> UInt32(UnicodeClasses.category(scalar)) & 1 == 1
+            if hasWhitespace && !isIn { isIn = UnicodeClasses.isWhitespace(scalar) }
+            return isIn != isInverted
+        }
+    }
 
     init(_ expression: Expression) {
         self.expression = expression
-        var bits: (low: UInt64, high: UInt64) = (0, 0)
+        var summary = Summary()
         for value in UInt32(0)..<128 where expression.contains(Unicode.Scalar(value)!) {
-            if value < 64 { bits.low |= 1 << UInt64(value) } else { bits.high |= 1 << UInt64(value - 64) }
+            if value < 64 { summary.low |= 1 << UInt64(value) } else { summary.high |= 1 << UInt64(value - 64) }
         }
-        (low, high) = bits
-
         var body = expression
-        var inverted = false
         while case .not(let inner) = body {
             body = inner
-            inverted.toggle()
+            summary.isInverted.toggle()
         }
-        isInverted = inverted
-        var (mask, space, found, plain) = (UInt32(0), false, [ClosedRange<UInt32>](), true)
         let members = if case .union(let members) = body { members } else { [body] }
         for member in members {
             switch member {
-            case .categories(let more): mask |= more
-            case .whitespace: space = true
-            case .ranges(let more): found += more.filter { $0.upperBound >= 0x80 }
-            default: plain = false
+            case .categories(let more): summary.categories |= more
+            case .whitespace: summary.hasWhitespace = true
+            case .ranges(let more):
+                if more.contains(where: { $0.upperBound >= 0x80 }) { summary.isIncomplete = true }
+            default: summary.isIncomplete = true
             }
         }
-        (categories, hasWhitespace, ranges, isPlain) = (mask, space, found, plain)
+        self.summary = summary
     }
 
-    @inline(__always)
-    func contains(ascii byte: UInt8) -> Bool {
-        byte < 64 ? low >> UInt64(byte) & 1 == 1 : high >> UInt64(byte - 64) & 1 == 1
-    }
+    func contains(_ scalar: Unicode.Scalar) -> Bool { summary.contains(scalar) ?? expression.contains(scalar) }
 
-    @inline(__always)
-    func contains(_ scalar: Unicode.Scalar) -> Bool {
-        if scalar.value < 0x80 { return contains(ascii: UInt8(scalar.value)) }
-        guard isPlain else { return expression.contains(scalar) }
-        var isIn = categories != 0 && categories >> UInt32(UnicodeClasses.category(scalar)) & 1 == 1
-        if hasWhitespace && !isIn { isIn = UnicodeClasses.isWhitespace(scalar) }
-        if !isIn && !ranges.isEmpty { isIn = ranges.contains { $0.contains(scalar.value) } }
-        return isIn != isInverted
-    }
+    func contains(ascii byte: UInt8) -> Bool { summary.contains(ascii: byte) }
 
     /// The one byte that the set consists of, if it is an ASCII character alone.
     var onlyByte: UInt8? {

@@ -94,8 +94,7 @@ struct ExpressionParser {
         var folded: [Unicode.Scalar] = []
         while let scalar = next, scalar != "|", scalar != ")" {
             let start = position
-            guard let atom = try atom() else { continue }
-            let repeated = try repetition(of: atom)
+            let repeated = try repetition(of: try atom())
             if ignoresCase, position == start + 1, "\u{61}"..."\u{7A}" ~= scalar || "\u{41}"..."\u{5A}" ~= scalar {
                 folded.append(Unicode.Scalar(scalar.value | 0x20)!)
                 let tail = String(String.UnicodeScalarView(folded.suffix(2)))
@@ -110,8 +109,7 @@ struct ExpressionParser {
         return parts.count == 1 ? parts[0] : .sequence(parts)
     }
 
-    /// Nil for what matches nothing by itself, such as a change of options.
-    private mutating func atom() throws(ExpressionError) -> ExpressionNode? {
+    private mutating func atom() throws(ExpressionError) -> ExpressionNode {
         let scalar = scalars[position]
         switch scalar {
         case "(": return try group()
@@ -156,7 +154,7 @@ struct ExpressionParser {
         return result
     }
 
-    private mutating func group() throws(ExpressionError) -> ExpressionNode? {
+    private mutating func group() throws(ExpressionError) -> ExpressionNode {
         position += 1
         guard take("?") else { return try finishGroup { $0 } }
         if take(":") { return try finishGroup { $0 } }
@@ -168,8 +166,9 @@ struct ExpressionParser {
         if take("i:") { return try finishGroup(ignoringCase: true) { $0 } }
         if take("-i:") { return try finishGroup(ignoringCase: false) { $0 } }
         if take("i)") {
+            // Holds for the rest of the group, with its alternatives.
             ignoresCase = true
-            return nil
+            return try alternatives()
         }
         let name = next.map { String($0) } ?? ""
         throw ExpressionError(what: "a group that begins with '(?\(name)'")

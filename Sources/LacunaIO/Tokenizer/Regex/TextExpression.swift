@@ -20,6 +20,7 @@ struct TextExpression: Sendable {
 
     private var program: [Instruction] = []
     private var sets: [CharacterSet] = []
+    private var summaries: [CharacterSet.Summary] = []
     /// Where the alternatives of the whole expression begin, in order.
     private var entries: [Int] = []
     /// Which of them can begin with a byte, as bits; the last element is for the end of the text.
@@ -51,6 +52,7 @@ struct TextExpression: Sendable {
     private mutating func index(_ set: CharacterSet) -> Int {
         if let known = sets.firstIndex(of: set) { return known }
         sets.append(set)
+        summaries.append(set.summary)
         return sets.count - 1
     }
 
@@ -213,14 +215,14 @@ struct TextExpression: Sendable {
                 case .set(let set):
                     if position < range.upperBound {
                         let (scalar, next) = UTF8Text.scalar(text, at: position)
-                        matches = sets[set].contains(scalar)
+                        matches = summaries[set].contains(scalar) ?? sets[set].expression.contains(scalar)
                         position = next
                         pc += 1
                     } else {
                         matches = false
                     }
                 case .run(let set, let minimum, let maximum, let isPossessive):
-                    let (least, end) = runEnd(sets[set], text, range, position, minimum, maximum)
+                    let (least, end) = runEnd(set, text, range, position, minimum, maximum)
                     matches = end >= 0
                     if matches {
                         pc += 1
@@ -248,7 +250,8 @@ struct TextExpression: Sendable {
                         matches = false
                     }
                 case .lineStart:
-                    matches = position == range.lowerBound || text[position - 1] == 0x0A
+                    matches =
+                        position == range.lowerBound || position < range.upperBound && text[position - 1] == 0x0A
                     pc += 1
                 case .lineEnd:
                     matches = position == range.upperBound || text[position] == 0x0A
@@ -285,18 +288,19 @@ struct TextExpression: Sendable {
     /// Where a run of characters of a set ends, and where it could end at the earliest; end -1 if it is too short.
     @inline(__always)
     private func runEnd(
-        _ set: CharacterSet, _ text: UnsafeBufferPointer<UInt8>, _ range: Range<Int>, _ start: Int, _ minimum: Int,
+        _ set: Int, _ text: UnsafeBufferPointer<UInt8>, _ range: Range<Int>, _ start: Int, _ minimum: Int,
         _ maximum: Int
     ) -> (least: Int, end: Int) {
+        let summary = summaries[set]
         var (count, end, least) = (0, start, start)
         while end < range.upperBound, count < maximum {
             let byte = text[end]
             var next = end + 1
             if byte < 0x80 {
-                guard set.contains(ascii: byte) else { break }
+                guard summary.contains(ascii: byte) else { break }
             } else {
                 let (scalar, after) = UTF8Text.scalar(text, at: end)
-                guard set.contains(scalar) else { break }
+                guard summary.contains(scalar) ?? sets[set].expression.contains(scalar) else { break }
                 next = after
             }
             end = next

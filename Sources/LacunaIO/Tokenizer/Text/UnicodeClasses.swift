@@ -2,7 +2,7 @@
 ///
 /// Unicode grows, and a model knows the edition that its tokenizer was built with: a character that was no letter then
 /// was cut off as something else. The functions here take the edition of the library that published tokenizers are made
-/// and checked with (Hugging Face tokenizers 0.23, compared over all of Unicode by `Scripts/fixtures_tokenizers.py`),
+/// and checked with (Hugging Face tokenizers 0.23, compared over all of Unicode by `Scripts/fixtures_tokenizer_kinds.py`),
 /// and treat later characters as that does, as unassigned.
 enum UnicodeClasses {
     /// The edition that regular expressions know.
@@ -59,13 +59,20 @@ enum UnicodeClasses {
     static let others: UInt32 = 0x3E00_0000
 
     private static func lookUp(_ scalar: Unicode.Scalar) -> UInt8 {
-        isAssigned(scalar, in: expressionEdition) ? code(scalar.properties.generalCategory) : unassigned
+        // A small letter until Unicode 17.
+        if scalar.value == 0x295 { return code(.lowercaseLetter) }
+        return isAssigned(scalar, in: expressionEdition) ? code(scalar.properties.generalCategory) : unassigned
     }
 
     /// Codes of the first 65,536 scalars: most text asks for nothing else, and asks for every character.
-    private static let basic: [UInt8] = (0..<0x10000).map { (value: UInt32) in
-        Unicode.Scalar(value).map(lookUp) ?? code(.surrogate)
-    }
+    /// The table is never freed, nor written again: reading it needs no care.
+    nonisolated(unsafe) private static let basic: UnsafePointer<UInt8> = {
+        let table = UnsafeMutablePointer<UInt8>.allocate(capacity: 0x10000)
+        for value in UInt32(0)..<0x10000 {
+            (table + Int(value)).initialize(to: Unicode.Scalar(value).map(lookUp) ?? code(.surrogate))
+        }
+        return UnsafePointer(table)
+    }()
 
     /// The number of a character's general category in the edition of regular expressions.
     @inline(__always)
@@ -200,7 +207,11 @@ enum UTF8Text {
 
     @inline(__always)
     static func append(_ scalar: Unicode.Scalar, to bytes: inout [UInt8]) {
-        if scalar.value < 0x80 { bytes.append(UInt8(scalar.value)) } else { bytes.append(contentsOf: UTF8.encode(scalar)!) }
+        if scalar.value < 0x80 {
+            bytes.append(UInt8(scalar.value))
+        } else {
+            bytes.append(contentsOf: UTF8.encode(scalar)!)
+        }
     }
 
     /// Rewrites text one character at a time.

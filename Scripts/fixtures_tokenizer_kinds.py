@@ -6,9 +6,14 @@ hashes (64-bit FNV-1a): of its ids, and of three things one after the other: the
 the UTF-8 of what the ids decode to, and of what they decode to without special tokens, each after its length in bytes.
 Ids are hashed as 32-bit little-endian numbers. strings.gz holds the strings, each after its length in bytes.
 
+classes.json has, over all of Unicode, such hashes of what classes of characters and normalisation forms are to the package;
+expressions.json those of how it cuts the first 1,500 strings by regular expressions; pairs.json what it makes of pairs of
+texts. NAME.gguf.gz are the same kinds as GGUF files, without tensors; for byte pairs of SentencePiece (spm.gguf.gz) the
+ids are the sentencepiece package's.
+
 Real tokenizers, which are not stored, are checked the same way: `--check FILE.json OUT` writes OUT.expected.gz.
 
-Needs: pip install tokenizers sentencepiece protobuf (made with tokenizers 0.23.3, sentencepiece 0.2.3)
+Needs: pip install tokenizers sentencepiece protobuf gguf (made with tokenizers 0.23.3, sentencepiece 0.2.3, gguf 0.19)
 """
 
 import base64
@@ -312,6 +317,136 @@ def pack(path, data):
     path.write_bytes(gzip.compress(data, 9, mtime=0))
 
 
+EXPRESSIONS = [
+    (LLAMA3, "isolated", False), (GPT4O, "isolated", False), (r"\s+", "removed", False), (r"\w+", "removed", True),
+    (r"\p{N}{1,3}", "isolated", False), (r" ?[^(\s|[.,!?…。，、।۔،])]+", "isolated", False),
+    (r"[\r\n]", "merged_with_previous", False), (r"\p{P}", "merged_with_next", False), (r"\d", "contiguous", False),
+    (r"\s?[A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿ]+", "isolated", False), (r"[一-龥ࠀ-一가-퟿]+", "isolated", False), (r"(?<=\d)(?=(\d{2})+(?!\d))", "isolated", False),
+    (r"(?>a+)b|a", "isolated", False), (r"a*?b|.", "isolated", False), (r"[a-z&&[^aeiou]]+", "isolated", False),
+    (r"(?i)the|[k-s]+", "isolated", False), (r"^.|.$", "isolated", False), (r"\A\w|\S\z", "isolated", False), (r"x{2,}|y{0,2}z|(?:ab){2}", "isolated", False),
+    (r"\p{L}++\d?+|\P{L}", "isolated", False), (r"[^\p{Lu}\p{M}]+?(?=\p{Lu})", "isolated", False), (r"(?<![a-z])t", "removed", False),
+    (r"(?<=ab|c)\w", "isolated", False), (r"[\x{1F600}-\x{1F64F}\u2600-\u26ff]|\x41", "isolated", False), (r"\p{S}|\p{Z}|\p{C}", "isolated", False),
+    (r"[\^\-\]a-c]+|[]x]", "isolated", False), (r"\p{^L}{3}", "isolated", False), (r"(a|ab)(c|bcd)?(d*)", "isolated", False),
+    (r"\D\W|\S\s", "isolated", False), (r"", "isolated", False),
+]
+
+
+def expressions(texts):
+    result = []
+    for pattern, behavior, invert in EXPRESSIONS:
+        split = pre_tokenizers.Split(Regex(pattern), behavior, invert)
+        data = b"".join(
+            b"\xff".join(piece.encode() for piece, _ in split.pre_tokenize_str(text)) + b"\xfe" for text in texts)
+        name = {"removed": "Removed", "isolated": "Isolated", "merged_with_previous": "MergedWithPrevious",
+                "merged_with_next": "MergedWithNext", "contiguous": "Contiguous"}[behavior]
+        result.append({"pattern": pattern, "behavior": name, "invert": invert, "hash": fnv(data)})
+    return result
+
+
+def classes():
+    characters = [chr(v) for v in range(0x110000) if not 0xD800 <= v < 0xE000]
+
+    def members(belongs):
+        return fnv(numbers([ord(c) for c in characters if belongs(c)]))
+
+    def matched(expression):
+        split = pre_tokenizers.Split(Regex(expression), "removed")
+        return members(lambda c: not split.pre_tokenize_str(c))
+
+    def cut(pre_tokenizer):
+        return members(lambda c: [p for p, _ in pre_tokenizer.pre_tokenize_str("a" + c)] == ["a", c])
+
+    def removed(normalizer):
+        return members(lambda c: normalizer.normalize_str(c) == "")
+
+    bert = dict(handle_chinese_chars=False, lowercase=False)
+    result = {name: matched(name) for name in (
+        r"\p{L}", r"\p{Lu}", r"\p{Ll}", r"\p{Lt}", r"\p{Lm}", r"\p{Lo}", r"\p{M}", r"\p{N}", r"\p{Nd}", r"\p{P}", r"\p{S}",
+        r"\p{Z}", r"\p{Cc}", r"\p{Cf}", r"\p{Co}", r"\s", r"\w", r"\d")}
+    result["word"] = members(lambda c: len(pre_tokenizers.Whitespace().pre_tokenize_str("a" + c + "a")) == 1)
+    result["numeric"] = cut(pre_tokenizers.Digits(individual_digits=True))
+    result["punctuation"] = cut(pre_tokenizers.BertPreTokenizer())
+    result["control"] = removed(normalizers.BertNormalizer(clean_text=True, strip_accents=False, **bert))
+    result["accent"] = removed(normalizers.BertNormalizer(clean_text=False, strip_accents=True, **bert))
+    result["mark"] = removed(normalizers.StripAccents())
+    for name in ("NFC", "NFD", "NFKC", "NFKD", "Lowercase"):
+        form = getattr(normalizers, name)()
+        result[name] = fnv(b"".join(form.normalize_str(c).encode() for c in characters))
+    return result
+
+
+def pairs():
+    texts = [("Hello there", "General Kenobi"), ("", "b"), ("a", ""), ("", ""), ("the cat<s>", " [SEP] sat"), ("é 1", "x")]
+    result = {}
+    for name in KINDS:
+        tokenizer = Tokenizer.from_str(gzip.decompress((OUT / f"{name}.json.gz").read_bytes()).decode())
+        result[name] = []
+        for first, second in texts:
+            for encoding in (tokenizer.encode(first, second), tokenizer.encode(first)):
+                result[name].append({"texts": [first, second][:1 + (encoding.sequence_ids.count(1) > 0 or len(result[name]) % 2 == 0)],
+                                     "ids": encoding.ids, "types": encoding.type_ids,
+                                     "added": [m == 1 for m in encoding.special_tokens_mask]})
+    return result
+
+
+def write_gguf(name, kind, tokens, types, fields):
+    """A GGUF file of metadata alone."""
+    from gguf import GGUFWriter
+
+    with tempfile.TemporaryDirectory() as folder:
+        writer = GGUFWriter(f"{folder}/f", "llama")
+        writer.add_tokenizer_model(kind)
+        writer.add_token_list(tokens)
+        writer.add_token_types(types)
+        for key, value in fields.items():
+            if isinstance(value, bool):
+                writer.add_bool(key, value)
+            elif isinstance(value, int):
+                writer.add_uint32(key, value)
+            elif isinstance(value, str):
+                writer.add_string(key, value)
+            else:
+                writer.add_array(key, value)
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.close()
+        pack(OUT / f"{name}.gguf.gz", Path(f"{folder}/f").read_bytes())
+
+
+def ggufs(texts):
+    import sentencepiece
+    from sentencepiece import sentencepiece_model_pb2 as proto
+
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "text").write_text("".join(LINES[:300]))
+        sentencepiece.SentencePieceTrainer.train(
+            input=f"{folder}/text", model_prefix=f"{folder}/m", vocab_size=900, model_type="bpe", byte_fallback=True,
+            character_coverage=0.998, normalization_rule_name="identity", remove_extra_whitespaces=False, minloglevel=3,
+            split_digits=True)
+        spm = sentencepiece.SentencePieceProcessor(model_file=f"{folder}/m.model")
+        model = proto.ModelProto()
+        model.ParseFromString(Path(f"{folder}/m.model").read_bytes())
+    write_gguf("spm", "llama", [p.piece for p in model.pieces], [p.type for p in model.pieces], {
+        "tokenizer.ggml.pre": "default", "tokenizer.ggml.scores": [p.score for p in model.pieces],
+        "tokenizer.ggml.bos_token_id": 1, "tokenizer.ggml.eos_token_id": 2, "tokenizer.ggml.unknown_token_id": 0,
+        "tokenizer.ggml.add_bos_token": True})
+    pack(OUT / "spm.expected.gz", b"".join(
+        struct.pack("<II", fnv(numbers(ids)), fnv(spm.decode(ids).encode())) for ids in map(spm.encode, texts)))
+
+    document = json.loads(gzip.decompress((OUT / "wordpiece.json.gz").read_bytes()))
+    tokens = sorted(document["model"]["vocab"], key=document["model"]["vocab"].get)
+    phantom = [t if t[0] + t[-1] == "[]" and len(t) > 2 else t[2:] if t.startswith("##") else "▁" + t for t in tokens]
+    write_gguf("wordpiece", "bert", phantom, [1] * len(tokens), {
+        "tokenizer.ggml.unknown_token_id": 1, "tokenizer.ggml.cls_token_id": 2, "tokenizer.ggml.seperator_token_id": 3,
+        "tokenizer.ggml.mask_token_id": 4, "tokenizer.ggml.padding_token_id": 0})
+    document = json.loads(gzip.decompress((OUT / "unigram.json.gz").read_bytes()))
+    vocabulary = document["model"]["vocab"]
+    write_gguf("unigram", "t5", [p for p, _ in vocabulary], [3, 3, 2] + [1] * (len(vocabulary) - 3), {
+        "tokenizer.ggml.scores": [float(s) for _, s in vocabulary], "tokenizer.ggml.unknown_token_id": 2,
+        "tokenizer.ggml.eos_token_id": 1, "tokenizer.ggml.add_eos_token": True,
+        "tokenizer.ggml.precompiled_charsmap": list(base64.b64decode(document["normalizer"]["precompiled_charsmap"]))})
+
+
 if __name__ == "__main__":
     texts = strings()
     if len(sys.argv) > 1:
@@ -324,3 +459,7 @@ if __name__ == "__main__":
         pack(OUT / f"{name}.json.gz", json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode())
         pack(OUT / f"{name}.expected.gz", expect(Tokenizer.from_str(json.dumps(document)), texts))
         print(name, (OUT / f"{name}.json.gz").stat().st_size, (OUT / f"{name}.expected.gz").stat().st_size)
+    (OUT / "pairs.json").write_text(json.dumps(pairs(), ensure_ascii=False, separators=(",", ":")))
+    (OUT / "expressions.json").write_text(json.dumps({"cases": expressions(texts[:1500])}, ensure_ascii=False, indent=1))
+    (OUT / "classes.json").write_text(json.dumps(classes(), indent=1))
+    ggufs(texts)

@@ -1,0 +1,157 @@
+import Foundation
+import LacunaIO
+import LacunaTensor
+import Testing
+
+@testable import LacunaInfer
+
+/// Against what jinja2 makes of the same templates and values (Scripts/fixtures_chat.py).
+@Suite struct JinjaTests {
+    static let clock = ChatClock(year: 2025, month: 3, day: 9, hour: 16, minute: 5, second: 7)
+
+    private static func folder() throws -> String {
+        try #require(Bundle.module.path(forResource: "Fixtures", ofType: nil)) + "/chat"
+    }
+
+    private static let expected: Result<JSONFields, any Error> = Result {
+        try JSONFields(contentsOf: folder() + "/expected.json")
+    }
+
+    private func render(_ source: String, _ values: JSONObject) throws -> String {
+        try JinjaTemplate(source).render(values, time: { try Self.clock.formatted($0) }).text
+    }
+
+    /// Compares with the reference, which either has a text or refuses.
+    private func check(_ expected: JSONFields, _ context: String, _ body: () throws -> String) throws {
+        let text = try expected.optionalString("text")
+        do {
+            let found = try body()
+            #expect(text.map { Array($0.utf8) } == Array(found.utf8), "\(context): \(found.debugDescription)")
+        } catch let error as LacunaError {
+            #expect(text == nil, "\(context): \(error)")
+        }
+    }
+
+    @Test func conversationsEqualTheReference() throws {
+        let expected = try Self.expected.get()
+        let conversations = try expected.fields("conversations")
+        var sources: [String: ChatTemplate] = [:]
+        let cases = try expected.array("cases")
+        #expect(cases.count >= 15 * 9 * 3)
+        for value in cases {
+            let fields = try JSONFields(value, file: "expected.json")
+            let name = try fields.string("template")
+            if sources[name] == nil {
+                let source = try FileSystem.readText(Self.folder() + "/" + name)
+                sources[name] = try ChatTemplate(source, namedTokens: ["bos_token": "<s>", "eos_token": "</s>"])
+            }
+            let conversation = try fields.string("conversation")
+            let setting = try fields.fields("setting")
+            var options = ChatTemplate.Options(
+                tools: try setting.optionalArray("tools") ?? [],
+                addsGenerationPrompt: try setting.bool("add_generation_prompt", default: false), clock: Self.clock)
+            options.variables["enable_thinking"] = setting.object["enable_thinking"]
+            let messages = try conversations.array(conversation).map { try Self.message($0) }
+            try check(fields, "\(name), \(conversation), \(setting.object.keys)") {
+                try sources[name]!.render(messages, options).text
+            }
+        }
+    }
+
+    /// Members in the order of the fixture.
+    private static func message(_ value: JSONValue) throws -> ChatTemplate.Message {
+        let fields = try JSONFields(value, file: "expected.json")
+        var rest = JSONObject()
+        for member in fields.object where member.key != "role" { rest[member.key] = member.value }
+        let role = try #require(ChatTemplate.Role(rawValue: try fields.string("role")))
+        return ChatTemplate.Message(role, fields.object["content"]?.stringValue ?? "", fields: rest)
+    }
+
+    @Test func constructsEqualTheReference() throws {
+        let expected = try Self.expected.get()
+        let values = try expected.fields("values").object
+        let constructs = try expected.array("constructs")
+        #expect(constructs.count > 60)
+        for value in constructs {
+            let fields = try JSONFields(value, file: "expected.json")
+            let source = try fields.string("source")
+            try check(fields, source.debugDescription) { try render(source, values) }
+        }
+    }
+
+    @Test(arguments: [
+        ("a\n{% include 'x' %}", "the tag 'include', on line 2"),
+        ("{% call f() %}{% endcall %}", "the tag 'call', on line 1"),
+        ("{% for a in b recursive %}{% endfor %}", "a recursive loop, on line 1"),
+        ("{{ 'a' | center }}", "the filter 'center', on line 1"),
+        ("{{ 1 is escaped }}", "the test 'escaped', on line 1"),
+        ("{{ 'a'.zfill(3) }}", "the method 'zfill' of a string, on line 1"),
+        ("\n\n{{ a.append(1) }}", "the method 'append' of a list, on line 3"),
+        ("{{ '%s' % 1 }}", "formatting by '%', on line 1"), ("{{ f(*a) }}", "arguments from a collection, on line 1"),
+        ("{{ strftime('%') }}", "the function 'strftime', which is not defined, on line 1"),
+        ("{{ d.update(a=1) }}", "the method 'update', which would change a dictionary, on line 1"),
+        ("{% do a %}", "the tag 'do', on line 1"), ("{{ '\\N{DASH}' }}", "the escape '\\N' in a string, on line 1"),
+        ("{{ 'a' | tojson(default=1) }}", "the filter 'tojson' with the argument 'default', on line 1"),
+    ]) func whatIsNotKnownIsRefused(source: String, what: String) throws {
+        var values = JSONObject()
+        values["a"] = [1]
+        values["d"] = ["a": 1]
+        do {
+            _ = try render(source, values)
+            Issue.record("\(source) was accepted")
+        } catch {
+            #expect(error as? LacunaError == .unsupported(file: "chat template", what: what))
+        }
+    }
+
+    @Test(arguments: [
+        "{{ a", "{% if a %}", "{% for a in b %}", "{% endif %}", "{{ ) }}", "{{ 'a }}", "{{ a b }}", "{# a", "{{ }}",
+        "{% raw %}", "{% set a %}", "{{ a[ }}", "{{ {1: } }}", "{% macro f( %}", "{{ a | }}", "{{ a is }}", "{% %}",
+        "{% break %}", "{{ f(a=1, 2) }}", "{{ ? }}", "{% if a %}{% elif %}{% endif %}", "{{ a if }}",
+    ]) func mistakesAreFound(source: String) {
+        #expect {
+            try JinjaTemplate(source)
+        } throws: {
+            if case .malformed(_, let location, _) = $0 as? LacunaError { location == "line 1" } else { false }
+        }
+    }
+
+    @Test func hostileTemplatesEnd() throws {
+        for source in [
+            "{% for i in range(99999) %}{% for i in range(99999) %}{% endfor %}{% endfor %}",
+            "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", "{{ range(1000000000) }}", "{{ 'a' * 999999999999 }}",
+            "{{ 9223372036854775807 + 1 }}", "{{ 2 ** 64 }}", "{{ -9223372036854775807 - 2 }}",
+            String(repeating: "{{ (", count: 1) + String(repeating: "(", count: 5000),
+            String(repeating: "{% if a %}", count: 5000), "{{ " + String(repeating: "not ", count: 5000) + "a }}",
+            "{{ " + String(repeating: "-", count: 5000) + "1 }}", "{{ 'a' | indent(1000000) }}",
+        ] {
+            #expect(throws: LacunaError.self, "\(source.prefix(40))") { try render(source, JSONObject()) }
+        }
+    }
+
+    @Test func whatCameInIsKnown() throws {
+        var values = JSONObject()
+        values["u"] = "<e>ü"
+        values["d"] = ["k<e>": "v"]
+        let template = try JinjaTemplate(
+            "é{{ '<e>' + u.strip()[0:2] ~ u | upper | replace('E', bos) }}{{ d | tojson }}<e>")
+        let rendering = try template.render(values, own: ["bos": "B"])
+        #expect(rendering.text == "é<e><E<B>Ü".replacingOccurrences(of: "<E", with: "<e") + "{\"k<e>\": \"v\"}<e>")
+        let own = rendering.ownRanges.map { range in
+            String(decoding: Array(rendering.text.utf8)[range], as: UTF8.self)
+        }
+        #expect(own == ["é<e>", "B", "{\"", "\": \"", "\"}<e>"])
+    }
+
+    @Test func datesAreThoseOfTheCalendar() throws {
+        for (year, month, day, expected) in [
+            (2000, 1, 1, "Sat 001"), (2024, 2, 29, "Thu 060"), (2024, 12, 31, "Tue 366"), (1999, 12, 31, "Fri 365"),
+            (2100, 3, 1, "Mon 060"),
+        ] {
+            let clock = ChatClock(year: year, month: month, day: day)
+            #expect(try clock.formatted("%a %j") == expected)
+        }
+        #expect(throws: LacunaError.self) { try Self.clock.formatted("%Z") }
+        #expect(throws: LacunaError.self) { try JinjaTemplate("{{ strftime_now('%Y') }}").render(JSONObject()) }
+    }
+}
