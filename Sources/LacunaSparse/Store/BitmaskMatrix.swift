@@ -108,6 +108,10 @@ public final class BitmaskMatrix: StoredMatrix, PanelMatrix, @unchecked Sendable
             inputEncoding = .int8Groups64
         }
         try values.fill(from: source) { row, entries in
+            // Without explicit zeros, and without nibbles that begin bytes, values follow each other as entries do.
+            if type != .int4 && entries.columns.count == starts[row + 1] - starts[row] {
+                return entries.storeAll(from: starts[row])
+            }
             // Where an entry stands among the stored ones of its word is what bits stand before it.
             let bits = words.pointer + row * wordsPerRow
             var (slot, word) = (starts[row], 0)

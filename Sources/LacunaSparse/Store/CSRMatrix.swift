@@ -85,8 +85,8 @@ public final class CSRMatrix: StoredMatrix, PanelMatrix, UnevenRows, @unchecked 
         // Neighbouring rows may share a byte of nibbles.
         try values.fill(from: source, serially: type == .int4) { r, entries in
             let first = Int(rowStart.pointer[r])
+            entries.storeAll(from: first)
             for (i, column) in entries.columns.enumerated() {
-                entries.store(i, slot: first + i)
                 if isWide { wide.pointer[first + i] = column } else { narrow.pointer[first + i] = UInt16(column) }
             }
         }

@@ -28,6 +28,7 @@ public final class DenseMatrix: StoredMatrix, DenseFloats, @unchecked Sendable {
         let width = type == .int4 ? (columns + 63) / 64 * 64 : columns
         let values = StoredValues(type, slots: rows * width, rows: rows, columns: columns)
         try values.fill(from: source) { row, entries in
+            if entries.columns.count == columns { return entries.storeAll(from: row * width) }
             for (i, column) in entries.columns.enumerated() { entries.store(i, slot: row * width + Int(column)) }
         }
         self.init(values, rows: rows, columns: columns)

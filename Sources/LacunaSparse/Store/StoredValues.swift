@@ -53,6 +53,20 @@ final class StoredValues: @unchecked Sendable {
         fileprivate let floats: UnsafeBufferPointer<Float>
         fileprivate let codes: UnsafeMutablePointer<Int8>
 
+        /// Stores all entries in consecutive slots.
+        func storeAll(from slot: Int) {
+            guard let source = floats.baseAddress, !floats.isEmpty else { return }
+            let p = UnsafeMutableRawPointer(values.bytes.pointer)
+            switch values.type {
+            case .f32: (p + 4 * slot).copyMemory(from: source, byteCount: 4 * floats.count)
+            case .bf16:
+                Kernels.best.f32_to_bf16(
+                    source, (p + 2 * slot).assumingMemoryBound(to: UInt16.self), floats.count)
+            case .int8: (p + slot).copyMemory(from: codes, byteCount: floats.count)
+            case .int4: for i in floats.indices { store(i, slot: slot + i) }
+            }
+        }
+
         /// Stores entry `i` of the row in `slot`.
         @inline(__always)
         func store(_ i: Int, slot: Int) {

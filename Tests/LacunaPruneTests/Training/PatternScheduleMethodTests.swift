@@ -89,6 +89,41 @@ import Testing
         #expect(moves.allSatisfy { $0 <= 1.001e-2 } && moves.count { $0 > 0.99e-2 } > 200)
     }
 
+    /// Steps of AdamS by the formula, at three times of a run: masked entries follow `(1 - t/T) m + t/T λ sign(w)`.
+    @Test func castStepsAreThoseOfItsFormula() throws {
+        let method = try CAST(pattern: .nm(n: 2, m: 4), lambda: 0.5, interval: 1)
+        final class Probe: TrainingHook {
+            var seen: [Int: (weight: Tensor<Float>, gradient: Tensor<Float>, m: [Float], v: [Float])] = [:]
+            func gradientsReady(_ run: TrainingRun) {
+                let parameter = run.model.linears[0].layer.dense!.parameter
+                let zeros = [Float](repeating: 0, count: parameter.count)
+                seen[run.step] = (
+                    parameter.value, parameter.gradient!, parameter.slots["cast.first"]?.array ?? zeros,
+                    parameter.slots["cast.second"]?.array ?? zeros
+                )
+            }
+        }
+        let probe = Probe()
+        let model = network()
+        try train(model, hooks: [probe, method], steps: 10, rate: 1e-2) { t in
+            guard [0, 3, 7].contains(t), let (weight, gradient, first, second) = probe.seen[t] else { return }
+            let kept = StraightThroughView.mask(weight, .nm(n: 2, m: 4))
+            let after = model.layers[0].dense!.parameter.value
+            let (g, w, moved) = (gradient.scalars, weight.scalars, after.scalars)
+            let alpha = Double(t) / 10
+            for i in w.indices {
+                let m = 0.9 * Double(first[i]) + 0.1 * Double(g[i])
+                let pull = 0.5 * (w[i] > 0 ? 1.0 : w[i] < 0 ? -1 : 0)
+                let u = kept[i / 20, i % 20] ? m : (1 - alpha) * m + alpha * pull
+                let v = 0.999 * Double(second[i]) + 0.001 * u * u
+                let (c1, c2) = (1 - power(0.9, Double(t + 1)), 1 - power(0.999, Double(t + 1)))
+                let expected = Double(w[i]) - 1e-2 * (u / c1) / ((v / c2).squareRoot() + 1e-8)
+                #expect(abs(Double(moved[i]) - expected) < 2e-5, "step \(t), entry \(i)")
+            }
+        }
+        #expect(probe.seen.count == 10)
+    }
+
     @Test func gradualPruningFollowsItsRamp() throws {
         let method = try GradualPruning(sparsity: 0.8, layers: .all, interval: 1)
         #expect(method.sparsity(at: 0.2) == 0 && abs(method.sparsity(at: 0.5) - 0.7) < 1e-12)

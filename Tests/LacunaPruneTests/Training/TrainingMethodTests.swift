@@ -150,6 +150,55 @@ func network(_ widths: [Int] = [20, 24, 16, 2], seed: UInt64 = 1) -> MLP {
         }
     }
 
+    /// Of 240 connections the fraction 0.2 (1 + cos(π t / 30)) is exchanged, rounded down: 30 is the end of the updates, not
+    /// of the run. Without annealing it is 0.4 of them every time.
+    @Test(arguments: DropAndGrow.Growth.allCases) func exchangesFollowTheirFraction(growth: DropAndGrow.Growth) throws {
+        let annealed = [5: 89, 10: 72, 15: 48, 20: 24, 25: 6]
+        for (isAnnealed, expected) in [(true, annealed), (false, annealed.mapValues { _ in 96 })] {
+            let model = network([20, 24, 2])
+            var settings = DropAndGrow.Settings(budget: UniformBudget(0.5), growth: growth)
+            (settings.interval, settings.fraction, settings.isAnnealed) = (5, 0.4, isAnnealed)
+            settings.layers = .allButOutput
+            var (old, counts): (Mask?, [Int: Int]) = (nil, [:])
+            try train(model, hooks: [DropAndGrow(settings)], steps: 40) { step in
+                let now = model.layers[0].dense!.mask!
+                if let old, old != now { counts[step] = old.subtracting(now).keptCount }
+                old = now
+            }
+            #expect(counts == expected)
+        }
+    }
+
+    /// Signed drops take the same fraction of the positive and of the negative weights, those nearest 0.
+    @Test func signedDropsTakeBothSides() throws {
+        let model = network([20, 24, 2])
+        var settings = DropAndGrow.Settings(budget: UniformBudget(0.5), growth: .random)
+        (settings.interval, settings.fraction, settings.isAnnealed, settings.drop) = (3, 0.25, false, .signed)
+        settings.layers = .allButOutput
+        final class Probe: TrainingHook {
+            var before: (weight: Tensor<Float>, mask: Mask)?
+            func gradientsReady(_ run: TrainingRun) {
+                let weight = run.model.linears[0].layer.dense!
+                before = (weight.parameter.value, weight.mask!)
+            }
+        }
+        let probe = Probe()
+        try train(model, hooks: [probe, DropAndGrow(settings)], steps: 6) { step in
+            guard step == 3, let (weight, old) = probe.before else { return }
+            let new = model.layers[0].dense!.mask!
+            let dropped = old.subtracting(new)
+            for sign: Float in [1, -1] {
+                var (gone, stays): ([Float], [Float]) = ([], [])
+                for r in 0..<24 {
+                    for c in old.keptColumns(row: r) where weight[r, c] * sign > 0 {
+                        if dropped[r, c] { gone.append(abs(weight[r, c])) } else { stays.append(abs(weight[r, c])) }
+                    }
+                }
+                #expect(gone.count == (gone.count + stays.count) / 4 && gone.max()! <= stays.min()!)
+            }
+        }
+    }
+
     @Test func everyMethodIsListedUnderItsName() {
         #expect(TrainingMethods.cards.map(\.name) == TrainingMethods.names)
         #expect(Set(TrainingMethods.names).count == TrainingMethods.names.count)
