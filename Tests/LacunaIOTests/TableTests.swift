@@ -122,7 +122,7 @@ import Testing
 
     @Test(arguments: [
         ("", "empty"), ("a,b\n1,2\n3\n", "line 3"), ("a,b\n1,\"2\n3,4\n", "line 2"), ("a,a\n1,2\n", "two columns"),
-        ("a,\n1,2\n", "no name"), ("a,b\n1,2,3\n", "3 fields"),
+        ("a,column 1\n1,2,3\n", "3 fields"), (",column 1\n1,2\n", "two columns"), ("a,b\n1,2,3\n", "3 fields"),
     ]) func brokenCSV(text: String, word: String) throws {
         let scratch = try Scratch()
         let path = try scratch.write(text.utf8, to: "t.csv")
@@ -168,6 +168,42 @@ import Testing
         #expect(
             error?.description.contains("t.mtx") == true && error?.description.contains(word) == true,
             "\(String(describing: error))")
+    }
+
+    @Test func tablesAsOthersWriteThem() throws {
+        let scratch = try Scratch()
+        // A .tsv file is separated by tabs, whatever else its names hold.
+        let tabs = try CSVTable(contentsOf: scratch.write("a (x, y, z)\tb\n1,5\t2\n".utf8, to: "t.TSV"))
+        #expect(tabs.columns.map(\.name) == ["a (x, y, z)", "b"])
+        #expect(tabs["a (x, y, z)"]?.values == .text(["1,5"]))
+        // An index without a name, as DataFrame.to_csv has it.
+        let index = try CSVTable(contentsOf: scratch.write(",a,\n0,1,2\n1,3,4\n".utf8, to: "i.csv"))
+        #expect(index.columns.map(\.name) == ["column 1", "a", "column 3"])
+        #expect(index["column 1"]?.values == .numbers([0, 1]))
+        let words = ["", "NA", "n/a", "#N/A", "#NA", "<NA>", "NaN", "-nan", "1.#IND", "-1.#QNAN", "null", "?", "7"]
+        let gaps = try CSVTable(
+            contentsOf: scratch.write(("x,y\n" + words.map { "\($0),1\n" }.joined()).utf8, to: "g.csv"))
+        #expect(gaps["x"]?.missing == Array(0..<12))
+        // What is a word in most tables stays one.
+        let level = try CSVTable(contentsOf: scratch.write("x\nnone\nsome\n".utf8, to: "l.csv"))
+        #expect(level["x"]?.values == .text(["none", "some"]))
+    }
+
+    @Test func missingHeadersAreNoticed() throws {
+        let scratch = try Scratch()
+        let path = try scratch.write("1,2.5,NA\n3,4,5\n".utf8, to: "h.csv")
+        guard case .malformed(path, "line 1", let reason) = failure({ try CSVTable(contentsOf: path, header: .auto) })
+        else { return }
+        #expect(reason.contains("is there no header?"))
+        let none = try CSVTable(contentsOf: path, header: .no)
+        #expect(none.rows == 2 && none.columns.map(\.name) == ["column 1", "column 2", "column 3"])
+        #expect(none["column 2"]?.values == .numbers([2.5, 4]) && none["column 3"]?.missing == [0])
+        #expect(try CSVTable(contentsOf: path, header: .yes).columns.map(\.name) == ["1", "2.5", "NA"])
+        // One word is enough for a header; an empty line is no numbers.
+        let names = try scratch.write("2001,2002,year\n3,4,5\n".utf8, to: "n.csv")
+        #expect(try CSVTable(contentsOf: names, header: .auto).rows == 1)
+        let unnamed = try scratch.write(",\n3,4\n".utf8, to: "u.csv")
+        #expect(try CSVTable(contentsOf: unnamed, header: .auto).rows == 1)
     }
 
     /// Cut off anywhere, or with any byte changed: an error that names the file, or other numbers, but no crash.

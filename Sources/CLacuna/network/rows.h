@@ -135,33 +135,36 @@ static void K(log_softmax_backward)(const void *y_, const void *dy_, void *dx_, 
 }
 
 static void K(masked_softmax)(
-    void *x_, double scale_, long r, long c, int causal, long offset, const uint8_t *visible) {
-  T scale = (T)scale_;
+    void *x_, double scale_, long r, long c, long first, long last, const void *bias_, long bias_stride,
+    const uint8_t *visible_, long visible_stride) {
   for (long i = 0; i < r; i++) {
-    T *x = (T *)x_ + i * c;
-    long seen = causal && i + offset + 1 < c ? (i + offset + 1 < 0 ? 0 : i + offset + 1) : c;
-    T largest = -INFINITY, total = 0;
-    if (visible) {
-      for (long j = 0; j < seen; j++) {
-        T v = visible[j] ? x[j] : (T)-INFINITY;
-        largest = v > largest ? v : largest;
-      }
-      for (long j = 0; j < seen; j++) {
-        T e = visible[j] ? K(exponential)(scale * (x[j] - largest)) : 0;
-        x[j] = e;
-        total += e;
-      }
-    } else if (seen > 0) {
-      largest = K(largest)(x, seen);
-      for (long j = 0; j < seen; j++) {
-        T e = K(exponential)(scale * (x[j] - largest));
-        x[j] = e;
-        total += e;
-      }
+    T *x = (T *)x_ + i * c, scale = (T)scale_;
+    long low = first + i < 0 ? 0 : first + i, high = last + i < c ? last + i : c;
+    if (high < low) high = low = 0;
+    for (long j = 0; j < low; j++) x[j] = 0;
+    for (long j = high; j < c; j++) x[j] = 0;
+    if (bias_) {
+      const T *bias = (const T *)bias_ + i * bias_stride;
+      for (long j = low; j < high; j++) x[j] = scale * x[j] + bias[j];
+      scale = 1;
     }
-    T inverse = total > 0 ? (T)1 / total : 0;
-    for (long j = 0; j < seen; j++) x[j] *= inverse;
-    for (long j = seen; j < c; j++) x[j] = 0;
+    T largest = -INFINITY, total = 0;
+    const uint8_t *visible = visible_ ? visible_ + i * visible_stride : 0;
+    if (visible) {
+      for (long j = low; j < high; j++) x[j] = visible[j] ? x[j] : (T)-INFINITY;
+    }
+    for (long j = low; j < high; j++) largest = x[j] > largest ? x[j] : largest;
+    if (largest == -INFINITY) {  // nothing is seen
+      for (long j = low; j < high; j++) x[j] = 0;
+      continue;
+    }
+    for (long j = low; j < high; j++) {
+      T e = x[j] == -INFINITY ? 0 : K(exponential)(scale * (x[j] - largest));
+      x[j] = e;
+      total += e;
+    }
+    T inverse = (T)1 / total;
+    for (long j = low; j < high; j++) x[j] *= inverse;
   }
 }
 

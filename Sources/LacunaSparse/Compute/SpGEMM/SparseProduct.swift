@@ -9,9 +9,10 @@ import LacunaTensor
 /// Multiplication and Permuted Transposition", ACM TOMS 1978; hashing of partial products and dynamic distribution of
 /// rows: K. Shivdikar, "SMASH: Sparse Matrix Atomic Scratchpad Hashing", arXiv 2105.14156.
 struct SparseProduct {
-    private let (rows, columns): (Int, Int)
-    private let (aStarts, aColumns): (Buffer<Int>, Buffer<UInt32>)
-    private let (bStarts, bColumns): (Buffer<Int>, Buffer<UInt32>)
+    private let left: SparsePattern
+    private let right: SparsePattern
+    private let a: SparsePattern.CompressedRows
+    private let b: SparsePattern.CompressedRows
     /// Multiplications of each row.
     let operations: Buffer<UInt64>
     /// Pieces of work: the first row of each, and the number of rows.
@@ -29,10 +30,9 @@ struct SparseProduct {
         guard left.columns == right.rows else {
             throw LacunaError.invalidArgument("other", reason: "\(right.shapeText) does not fit \(left.shapeText)")
         }
-        (rows, columns) = (left.rows, right.columns)
-        (aStarts, aColumns) = (left.compressedRows.starts, left.compressedRows.columns)
-        (bStarts, bColumns) = (right.compressedRows.starts, right.compressedRows.columns)
-        let (from, indices, lengths) = (aStarts.pointer, aColumns.pointer, bStarts.pointer)
+        (self.left, self.right) = (left, right)
+        (a, b) = (left.compressedRows, right.compressedRows)
+        let (from, indices, lengths) = (a.starts.pointer, a.columns.pointer, b.starts.pointer)
         let operations = Buffer<UInt64>(uninitialized: left.rows)
         self.operations = operations
         Parallel.forRanges(left.rows, grain: 4096) { range in
@@ -76,8 +76,8 @@ struct SparseProduct {
         _ body: (UnsafePointer<lk_spgemm>, UnsafePointer<lk_spgemm_work>, Range<Int>) -> Void
     ) {
         let matrices = lk_spgemm(
-            a_start: aStarts.pointer, a_column: aColumns.pointer, b_start: bStarts.pointer, b_column: bColumns.pointer,
-            columns: columns)
+            a_start: a.starts.pointer, a_column: a.columns.pointer, b_start: b.starts.pointer,
+            b_column: b.columns.pointer, columns: right.columns)
         withUnsafePointer(to: matrices) { matrices in
             Parallel.forEach(starts.count - 1) { piece in
                 work.with { body(matrices, $0, starts[piece]..<starts[piece + 1]) }
@@ -93,41 +93,47 @@ struct SparseProduct {
         ) -> Void
 
     /// Where each row of the product begins.
-    private func rowStarts() throws -> Buffer<Int> {
-        let starts = Buffer<Int>(uninitialized: rows + 1)
-        starts.pointer[0] = 0
-        for r in 0..<rows { starts.pointer[r + 1] = starts.pointer[r] + Int(counts.pointer[r]) }
-        guard starts.pointer[rows] <= Int(Int32.max) else {
+    private func rowOffsets() throws -> Buffer<Int> {
+        let offsets = Buffer<Int>(uninitialized: left.rows + 1)
+        var total = 0
+        for r in 0..<left.rows {
+            offsets.pointer[r] = total
+            total += Int(counts.pointer[r])
+        }
+        if total > Int(Int32.max) {
             throw LacunaError.unsupported(file: nil, what: "a sparse product of more than 2^31 - 1 entries")
         }
-        return starts
+        offsets.pointer[left.rows] = total
+        return offsets
     }
 
     /// The pattern and the values of the product. `zero` is the semiring's: what the kernel's sums hold between rows.
     func run<Value: BitwiseCopyable>(
         _ a: UnsafePointer<Value>, _ b: UnsafePointer<Value>, zero: Value, kernel: Kernel
     ) throws -> (SparsePattern, Buffer<Value>) {
-        let starts = try rowStarts()
-        let indices = Buffer<UInt32>(uninitialized: starts.pointer[rows])
-        let values = Buffer<Value>(uninitialized: starts.pointer[rows])
+        let offsets = try rowOffsets()
+        let columns = Buffer<UInt32>(uninitialized: offsets.pointer[left.rows])
+        let values = Buffer<Value>(uninitialized: offsets.pointer[left.rows])
         work.prepareSums(of: Value.self, zero: zero)
         forEachPiece { matrices, work, rows in
             kernel(
-                matrices, a, b, operations.pointer, rows.lowerBound, rows.upperBound, work, starts.pointer,
-                indices.pointer, values.pointer)
+                matrices, a, b, operations.pointer, rows.lowerBound, rows.upperBound, work, offsets.pointer,
+                columns.pointer, values.pointer)
         }
-        return (SparsePattern(rows: rows, columns: columns, .init(starts: starts, columns: indices)), values)
+        return (
+            SparsePattern(rows: left.rows, columns: right.columns, .init(starts: offsets, columns: columns)), values
+        )
     }
 
     /// The pattern alone.
     func pattern() throws -> SparsePattern {
-        let starts = try rowStarts()
-        let indices = Buffer<UInt32>(uninitialized: starts.pointer[rows])
+        let offsets = try rowOffsets()
+        let columns = Buffer<UInt32>(uninitialized: offsets.pointer[left.rows])
         forEachPiece { matrices, work, rows in
             Kernels.best.spgemm_pattern(
-                matrices, operations.pointer, rows.lowerBound, rows.upperBound, work, starts.pointer, indices.pointer)
+                matrices, operations.pointer, rows.lowerBound, rows.upperBound, work, offsets.pointer, columns.pointer)
         }
-        return SparsePattern(rows: rows, columns: columns, .init(starts: starts, columns: indices))
+        return SparsePattern(rows: left.rows, columns: right.columns, .init(starts: offsets, columns: columns))
     }
 }
 

@@ -54,6 +54,7 @@ public struct CompressedGroups<Scalar: SparseScalar>: Sendable {
         try pattern.groups.forEachEntry(body)
     }
 
+    /// Calls `body` with the values, which are only valid during the call.
     public func withValues<R>(_ body: (UnsafeBufferPointer<Scalar>) throws -> R) rethrows -> R {
         try withExtendedLifetime(buffer) { try body(UnsafeBufferPointer(buffer.elements)) }
     }
