@@ -120,21 +120,31 @@ import Testing
         }
         check("log_softmax_backward", expected, 1e-4) { k.log_softmax_backward(logs, dy, &$0, r, c, $1) }
 
-        for (causal, offset) in [(Int32(0), 0), (1, 0), (1, 2), (1, -1)] {
-            for masked in [false, true] {
-                let visible = (0..<c).map { UInt8(masked && $0 % 3 == 1 ? 0 : 1) }
+        // Windows that begin and end with the row, wholly outside too; biases, some of which exclude; bytes, one row for all
+        // or one each.
+        let (bias, bytes) = (
+            numbers(r * c, 3).map { $0 > 1 ? -Float.infinity : $0 }, numbers(r * c, 4).map { UInt8($0 < 1 ? 1 : 0) }
+        )
+        for (first, last) in [(-r, c), (-r, 1), (0, 2), (-2, 0), (c, c + 1), (1, c)] {
+            for (biasStride, byteStride) in [(-1, -1), (0, -1), (c, 0), (-1, c), (c, c)] {
                 var y = x
-                if masked {
-                    k.masked_softmax(&y, 0.5, r, c, causal, offset, visible)
-                } else {
-                    k.masked_softmax(&y, 0.5, r, c, causal, offset, nil)
+                bias.withUnsafeBufferPointer { bias in
+                    bytes.withUnsafeBufferPointer { bytes in
+                        k.masked_softmax(
+                            &y, 0.5, r, c, first, last, biasStride < 0 ? nil : UnsafeRawPointer(bias.baseAddress!),
+                            max(biasStride, 0), byteStride < 0 ? nil : bytes.baseAddress!, max(byteStride, 0))
+                    }
                 }
-                let wanted = (0..<r).flatMap { i in
-                    softmax(
-                        row(x, i).map { 0.5 * $0 },
-                        seen: (0..<c).map { (causal == 0 || $0 <= i + offset) && visible[$0] == 1 })
+                let wanted = (0..<r).flatMap { i -> [Double] in
+                    let offsets = (0..<c).map { j in biasStride < 0 ? 0 : Double(bias[i * biasStride + j]) }
+                    let seen = (0..<c).map { j in
+                        j >= first + i && j < last + i && offsets[j].isFinite
+                            && (byteStride < 0 || bytes[i * byteStride + j] == 1)
+                    }
+                    let scores = (0..<c).map { j in 0.5 * Double(x[i * c + j]) + (seen[j] ? offsets[j] : 0) }
+                    return softmax(scores, seen: seen)
                 }
-                #expect(near(y, wanted), "causal \(causal), offset \(offset), masked \(masked)")
+                #expect(near(y, wanted), "window \(first)..<\(last), strides \(biasStride), \(byteStride)")
             }
         }
 

@@ -139,7 +139,7 @@ static void K(spgemm_count)(
       for (long i = start; i < end; i++) {
         const long k = a_column[i], ahead = b_start[a_column[i + 4 < last ? i + 4 : i]];
         __builtin_prefetch(b_column + ahead);
-        NO_GATHER for (long j = b_start[k], stop = b_start[k + 1]; j < stop; j++) {
+        for (long j = b_start[k]; j < b_start[k + 1]; j++) {
           const uint32_t c = b_column[j];
           work->bits[c >> 6] |= 1ull << (c & 63);
         }
@@ -150,7 +150,7 @@ static void K(spgemm_count)(
       long count = 0;
       for (long i = start; i < end; i++) {
         const long k = a_column[i];
-        NO_GATHER for (long j = b_start[k], stop = b_start[k + 1]; j < stop; j++) {
+        for (long j = b_start[k]; j < b_start[k + 1]; j++) {
           const uint32_t slot = K(hash_slot)(work->keys, b_column[j], shift);
           if (work->keys[slot] == 0) {
             work->keys[slot] = b_column[j] + 1;
@@ -180,7 +180,7 @@ static void K(spgemm_pattern)(
       for (long i = start; i < end; i++) {
         const long k = a_column[i], ahead = b_start[a_column[i + 4 < last ? i + 4 : i]];
         __builtin_prefetch(b_column + ahead);
-        NO_GATHER for (long j = b_start[k], stop = b_start[k + 1]; j < stop; j++) {
+        for (long j = b_start[k]; j < b_start[k + 1]; j++) {
           const uint32_t c = b_column[j];
           work->bits[c >> 6] |= 1ull << (c & 63);
         }
@@ -193,7 +193,7 @@ static void K(spgemm_pattern)(
       long count = 0;
       for (long i = start; i < end; i++) {
         const long k = a_column[i];
-        NO_GATHER for (long j = b_start[k], stop = b_start[k + 1]; j < stop; j++) {
+        for (long j = b_start[k]; j < b_start[k + 1]; j++) {
           const uint32_t slot = K(hash_slot)(work->keys, b_column[j], shift);
           if (work->keys[slot] == 0) {
             work->keys[slot] = b_column[j] + 1;

@@ -83,6 +83,7 @@ public struct CompressedBlocks<Scalar: SparseScalar>: Sendable {
             buffer: buffer)
     }
 
+    /// Calls `body` with the values, which are only valid during the call.
     public func withValues<R>(_ body: (UnsafeBufferPointer<Scalar>) throws -> R) rethrows -> R {
         try withExtendedLifetime(buffer) { try body(UnsafeBufferPointer(buffer.elements)) }
     }
