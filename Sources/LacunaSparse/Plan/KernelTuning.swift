@@ -187,7 +187,7 @@ extension KernelTuning {
         /// sides, of whatever level of the caches holds them.
         func bandwidth() throws -> Double {
             let rows = side * min(16, max(1, (16 << 20) / (side * side)))
-            let large = try DenseMatrix(Tensor<Float>(repeating: 1, shape: [rows, side]), values: .f32)
+            let large = try DenseMatrix(DenseRows(Tensor(repeating: 1, shape: [rows, side])), values: .f32)
             let out = Buffer<Float>(repeating: 0, count: rows)
             return x.withPointer { x in
                 Double(large.byteCount) / seconds { Product.gemv([(large, out.pointer)], x: x) }
@@ -197,8 +197,8 @@ extension KernelTuning {
         func dense() throws -> StorageCosts.Layout {
             // Rows that the second-level cache holds: what bounds them is arithmetic.
             let rows = max(16, min(side, (192 << 10) / side))
-            let small = try DenseMatrix(Tensor<Float>(repeating: 1, shape: [rows, side]), values: .f32)
-            let full = try DenseMatrix(weight, values: .f32)
+            let small = try DenseMatrix(DenseRows(Tensor(repeating: 1, shape: [rows, side])), values: .f32)
+            let full = try DenseMatrix(DenseRows(weight), values: .f32)
             let operations = 2 * Double(side * side)
             return StorageCosts.Layout(
                 entryNanoseconds: 1e9 * seconds(small, vectors: 1) / Double(rows * side), valueNanoseconds: 0,

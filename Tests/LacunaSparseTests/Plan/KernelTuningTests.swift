@@ -62,7 +62,7 @@ import Testing
             costs.bandwidth = 1e15
             let tuning = KernelTuning(costs: costs, densityLimits: ["csr f32": limit, "n:m bf16": 0.25])
             try with(tuning) {
-                let csr = try CSRMatrix(weight, mask: mask, values: .f32)
+                let csr = try CSRMatrix(DenseRows(weight, mask: mask), values: .f32)
                 #expect(MatrixProduct.densityLimit(StorageFormat(.csr, .f32)) == limit)
                 #expect(MatrixProduct.densityLimit(StorageFormat(.nm(n: 2, m: 4), .bf16)) == 0.25)
                 #expect(MatrixProduct.densityLimit(StorageFormat(.bitmask, .f32)) == 0.75)

@@ -109,11 +109,11 @@ import Testing
         let weight = Tensor<Float>(normal: [rows, columns], using: &generator)
         let draws = (0..<rows * columns).map { _ in generator.uniform() }
         for density in [0.5, 0.95] {
-            if density > 0.5, case .nm = layout { continue }
+            if density > 0.5, layout.base is NMLayout { continue }
             let mask: Mask
-            switch layout {
-            case .nm: mask = try Selection.mask(scores: weight, pattern: .nm(n: 2, m: 4))
-            case .bsr: mask = Mask(rows: rows, columns: columns) { draws[$0 / 4 * columns + $1 / 4] < density }
+            switch layout.base {
+            case is NMLayout: mask = try Selection.mask(scores: weight, pattern: .nm(n: 2, m: 4))
+            case is BSRLayout: mask = Mask(rows: rows, columns: columns) { draws[$0 / 4 * columns + $1 / 4] < density }
             default: mask = Mask(rows: rows, columns: columns) { draws[$0 * columns + $1] < density }
             }
             let stored = try WeightStore.make(weight, mask: mask, layout: layout, values: values)
