@@ -243,7 +243,8 @@ import Testing
         let path = try scratch.write(
             header(#"{"a":{"dtype":"F8_E4M3","shape":[2],"data_offsets":[0,2]}}"#, data: 2), to: "f")
         #expect(
-            failure { try SafetensorsFile(path) } == .unsupported(file: path, what: "tensor 'a' of type F8_E4M3"))
+            failure { try SafetensorsFile(path).float("a") }
+                == .unsupported(file: path, what: "the numbers of tensor 'a', of type F8_E4M3"))
     }
 
     static let ggufFiles: [(String, [UInt8], String)] = [

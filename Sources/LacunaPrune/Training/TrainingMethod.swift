@@ -10,8 +10,8 @@ public protocol TrainingMethod: TrainingHook {
 /// Which linear layers of a model a method makes sparse.
 public enum LayerChoice: Sendable, Hashable {
     case all
-    /// All but the last: classifiers and output heads stay dense.
-    case allButLast
+    /// All but the one that gives the output (``Module/outputLayer``): classifiers and heads stay dense.
+    case allButOutput
     /// Those whose paths begin with one of these.
     case named([String])
 
@@ -23,7 +23,9 @@ public enum LayerChoice: Sendable, Hashable {
         let chosen: [(name: String, layer: Linear)]
         switch self {
         case .all: chosen = all
-        case .allButLast: chosen = all.dropLast()
+        case .allButOutput:
+            let output = model.outputLayer
+            chosen = all.filter { $0.layer !== output }
         case .named(let prefixes): chosen = all.filter { entry in prefixes.contains { entry.name.hasPrefix($0) } }
         }
         if chosen.isEmpty {
@@ -65,7 +67,7 @@ struct SparseLayerState {
     }
 
     var mask: Mask {
-        if let csr = layer.weight as? CSRWeight { return csr.pattern.mask }
+        if let csr = layer.weight as? CSRWeight { return csr.pattern }
         return layer.dense!.mask
             ?? Mask(rows: layer.outputDimensions, columns: layer.inputDimensions, keepingAll: true)
     }
@@ -92,7 +94,7 @@ struct SparseLayerState {
 
     /// Changes the mask: entries of both keep their values and state, new ones start at `fill`.
     func move(to mask: Mask, from old: Mask, fill: (_ row: Int, _ column: Int) -> Float) {
-        if let csr = layer.weight as? CSRWeight { return csr.move(to: CSRPattern(mask), fill: fill) }
+        if let csr = layer.weight as? CSRWeight { return csr.move(to: mask, fill: fill) }
         let weight = layer.dense!
         weight.mask = mask
         let columns = mask.columns
