@@ -35,7 +35,7 @@ public final class Conversation {
     ///   - system: What the model is told to be; nil leaves that to the template.
     ///   - context: Positions to make room for.
     /// - Throws: ``LacunaError/invalidArgument(_:reason:)`` without a tokenizer, or for more positions than the model has;
-    ///   as ``ChatTemplate/init(_:)``.
+    ///   ``LacunaError`` for more than the machine has memory for; as ``ChatTemplate/init(_:)``.
     public init(
         _ generator: Generator, system: String? = nil, context: Int? = nil,
         template options: ChatTemplate.Options = .init()
@@ -51,12 +51,12 @@ public final class Conversation {
         beginning = system.map { [.init(.system, $0)] } ?? []
         messages = beginning
         let configuration = generator.decoder.configuration
-        let length = min(context ?? Self.defaultContext, configuration.maximumPositions)
+        let limit = configuration.maximumPositions
+        let context = context ?? min(limit, Self.defaultContext)
         try MachineMemory.require(
-            shape: [2, configuration.layerCount, configuration.keyValueWidth, length], of: Float.self,
-            for: "a conversation of \(length) tokens")
-        session = try DecodingSession(
-            generator.decoder, context: context ?? min(configuration.maximumPositions, Self.defaultContext))
+            shape: [2, configuration.layerCount, configuration.keyValueWidth, max(min(context, limit), 0)],
+            of: Float.self, for: "a conversation of \(context) tokens")
+        session = try DecodingSession(generator.decoder, context: context)
     }
 
     /// Asks, and writes the answer.
