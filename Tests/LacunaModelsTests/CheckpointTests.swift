@@ -117,19 +117,69 @@ struct CheckpointTests {
         }
         _ = try loadAfter { _ in }
         let changes: [(key: String, value: JSONValue)] = [
-            ("model_type", "gpt2"), ("hidden_act", "gelu"), ("hidden_size", 25), ("num_hidden_layers", 4),
+            ("model_type", "gpt2"), ("hidden_act", "relu"), ("hidden_size", 25), ("num_hidden_layers", 4),
             ("num_hidden_layers", 0), ("num_hidden_layers", JSONValue(Int.max)), ("num_attention_heads", 5),
             ("num_key_value_heads", 0), ("num_key_value_heads", 4), ("head_dim", 9), ("vocab_size", 51),
             ("vocab_size", JSONValue(Int.max)), ("intermediate_sizes", [20, 33]), ("intermediate_sizes", [20, 33, 21]),
             ("tie_word_embeddings", false), ("rms_norm_eps", -1), ("hidden_size", "24"), ("eos_token_id", 50),
             ("rope_parameters", ["rope_type": "yarn", "factor": 2]), ("rope_parameters", ["rope_type": "llama3"]),
             ("rope_parameters", ["rope_theta": 0]), ("max_position_embeddings", 0), ("partial_rotary_factor", 0.5),
-            ("attention_bias", true),
+            ("attention_bias", true), ("num_hidden_layers", 2), ("logits_scaling", 8), ("num_local_experts", 4),
+            ("attn_logit_softcapping", 50), ("pretraining_tp", 2), ("rope_interleaved", true), ("a_new_setting", 1),
+            ("layer_types", ["full_attention", "chunked_attention", "full_attention"]),
         ]
         for change in changes {
             #expect(throws: LacunaError.self, "\(change)") { try loadAfter { $0[change.key] = change.value } }
         }
+        // What says nothing, or nothing else than usual, is no obstacle.
+        let harmless: [(key: String, value: JSONValue)] = [
+            ("logits_scaling", .null), ("pretraining_tp", 1), ("rope_interleaved", false), ("_name_or_path", "x"),
+            ("use_cache", true), ("torch_dtype", "float32"), ("partial_rotary_factor", 1),
+        ]
+        for change in harmless { _ = try loadAfter { $0[change.key] = change.value } }
         #expect(throws: LacunaError.self) { try Decoder.load("/nowhere/at/all") }
         #expect(throws: LacunaError.self) { try Decoder.load(Fixture.directory + "/llama-tied/model.safetensors") }
+    }
+
+    /// A file with more than the configuration says is another model.
+    @Test func unknownTensorsAreRefused() throws {
+        let decoder = try makeDecoder(seed: 7)
+        func load(with name: String, shape: [Int]) throws {
+            try withDirectory { path in
+                try decoder.save(to: path)
+                let file = FileSystem.join(path, "model.safetensors")
+                let source = try SafetensorsFile(file)
+                let writer = try SafetensorsWriter(file + ".new", metadata: source.metadata)
+                for tensor in source.tensors { try writer.write(tensor.name, source.float(tensor.name)) }
+                try writer.write(name, Tensor(zeros: shape))
+                try writer.finish()
+                try FileSystem.remove(file)
+                try AtomicFile.write(FileSystem.readBytes(file + ".new"), to: file)
+                try FileSystem.remove(file + ".new")
+                _ = try Decoder.load(path)
+            }
+        }
+        // A tied head once more, buffers of old files.
+        try load(with: "lm_head.weight", shape: [50, 24])
+        try load(with: "model.layers.0.self_attn.rotary_emb.inv_freq", shape: [5])
+        for (name, shape) in [
+            ("model.layers.3.input_layernorm.weight", [24]), ("model.layers.0.self_attn.q_norm.weight", [10]),
+            ("lm_head.bias", [50]), ("visual.patch", [1]), ("model.layers.0.mlp.router.weight", [2, 24]),
+        ] {
+            #expect(throws: LacunaError.self, "\(name)") { try load(with: name, shape: shape) }
+        }
+    }
+
+    /// Frequencies as transformers computes them (`transformers.modeling_rope_utils`, 5.24): head size 8, base 100.
+    @Test func scaledFrequencies() {
+        func check(_ scaling: RotaryEmbedding.Scaling, _ expected: [Double]) {
+            let found = RotaryEmbedding(.init(base: 100, scaling: scaling), headSize: 8).frequencies
+            for (a, b) in zip(found, expected) { #expect(abs(a - b) < 1e-6 * b, "\(scaling): \(found)") }
+        }
+        check(.none, [1, 0.31622776, 0.1, 0.031622779])
+        check(.linear(factor: 4), [0.25, 0.079056941, 0.025, 0.0079056947])
+        check(
+            .llama3(factor: 8, lowFactor: 1, highFactor: 4, originalContext: 32),
+            [1, 0.095839977, 0.0125, 0.0039528473])
     }
 }

@@ -12,7 +12,9 @@ struct Fixture: Sendable, CustomTestStringConvertible {
     var path: String { Fixture.directory + "/" + name }
 
     static let directory = #filePath.replacingSuffix("Fixtures.swift", "Fixtures")
-    static let directories = ["llama-tied", "llama3", "qwen2", "mistral"].map { Fixture(name: $0, expectedIn: $0) }
+    static let directories = ["llama-tied", "llama3", "qwen2", "mistral", "qwen3", "gemma3"].map {
+        Fixture(name: $0, expectedIn: $0)
+    }
     static let all = directories + [Fixture(name: "llama3.gguf", expectedIn: "llama3")]
 
     /// The stored tokens and logits [tokens, vocabulary].

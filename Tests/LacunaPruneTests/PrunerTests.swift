@@ -29,7 +29,7 @@ import Testing
                 attentionNorm: norm(),
                 attention: Attention(
                     query: try linear(.query), key: try linear(.key), value: try linear(.value),
-                    output: try linear(.output), configuration: configuration),
+                    output: try linear(.output), geometry: AttentionGeometry(configuration, layer: layer)),
                 feedForwardNorm: norm(),
                 feedForward: GatedFeedForward(gate: try linear(.gate), up: try linear(.up), down: try linear(.down)),
                 normEpsilon: 1e-5)

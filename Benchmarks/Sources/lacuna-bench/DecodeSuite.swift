@@ -138,7 +138,7 @@ struct DecodeSuite {
                 attentionNorm: ones,
                 attention: Attention(
                     query: try linear(.query), key: try linear(.key), value: try linear(.value),
-                    output: try linear(.output), configuration: configuration),
+                    output: try linear(.output), geometry: AttentionGeometry(configuration, layer: layer)),
                 feedForwardNorm: ones,
                 feedForward: GatedFeedForward(gate: try linear(.gate), up: try linear(.up), down: try linear(.down)),
                 normEpsilon: configuration.normEpsilon)

@@ -50,12 +50,12 @@ extension Decoder {
         if !configuration.tiedEmbeddings {
             head = try reader.matrix("lm_head.weight", rows: vocabulary, columns: width, as: embedding)
         }
+        let table = try reader.matrix("model.embed_tokens.weight", rows: vocabulary, columns: width, as: embedding)
+        let norm = try reader.norm("model.norm.weight", count: width)
+        // A tied head may be in the file once more; the scaling of frequencies is part of the configuration.
+        try reader.requireAllUsed(besides: ["lm_head.weight", "rope_freqs.weight"])
         try self.init(
-            configuration: configuration,
-            embedding: reader.matrix("model.embed_tokens.weight", rows: vocabulary, columns: width, as: embedding),
-            blocks: blocks,
-            finalNorm: reader.vector("model.norm.weight", count: width),
-            untiedHead: head,
+            configuration: configuration, embedding: table, blocks: blocks, finalNorm: norm, untiedHead: head,
             file: source.path)
     }
 }
@@ -75,16 +75,24 @@ extension DecoderBlock {
                 bias: isNeeded || reader.contains(biasName)
                     ? try reader.vector(biasName, count: shape[0], rotated: rotated) : nil)
         }
-        func norm(_ name: String) throws -> Tensor<Float> {
-            try reader.vector("model.layers.\(layer).\(name).weight", count: configuration.hiddenSize)
+        func norm(_ name: String, _ count: Int? = nil) throws -> Tensor<Float> {
+            try reader.norm("model.layers.\(layer).\(name).weight", count: count ?? configuration.hiddenSize)
         }
+        func headNorm(_ name: String) throws -> Tensor<Float>? {
+            configuration.normalizesHeads ? try norm(name, configuration.headSize) : nil
+        }
+        let names = BlockNormNames(configuration)
         self.init(
-            attentionNorm: try norm("input_layernorm"),
+            attentionNorm: try norm(names.attention),
             attention: Attention(
                 query: try linear(.query), key: try linear(.key), value: try linear(.value),
-                output: try linear(.output), configuration: configuration),
-            feedForwardNorm: try norm("post_attention_layernorm"),
-            feedForward: GatedFeedForward(gate: try linear(.gate), up: try linear(.up), down: try linear(.down)),
+                output: try linear(.output), queryNorm: try headNorm("self_attn.q_norm"),
+                keyNorm: try headNorm("self_attn.k_norm"), geometry: AttentionGeometry(configuration, layer: layer)),
+            feedForwardNorm: try norm(names.feedForward),
+            feedForward: GatedFeedForward(
+                gate: try linear(.gate), up: try linear(.up), down: try linear(.down),
+                activation: configuration.activation),
+            outputNorms: try names.outputs.map { (try norm($0.attention), try norm($0.feedForward)) },
             normEpsilon: configuration.normEpsilon)
     }
 }

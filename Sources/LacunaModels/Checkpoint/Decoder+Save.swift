@@ -25,16 +25,29 @@ extension Decoder {
             directory: directory.workingPath, layout: .fitting(matrices + [embedding] + [untiedHead].compactMap(\.self))
         )
         try writer.write("model.embed_tokens.weight", embedding)
+        let (names, offset) = (BlockNormNames(configuration), Float(configuration.storesNormsFromZero ? 1 : 0))
+        func writeNorm(_ norm: Tensor<Float>, _ name: String) throws {
+            try writer.write(name, offset == 0 ? norm : Tensor(norm.scalars.map { $0 - offset }, shape: norm.shape))
+        }
         for (layer, block) in blocks.enumerated() {
-            try writer.write("model.layers.\(layer).input_layernorm.weight", block.attentionNorm)
-            try writer.write("model.layers.\(layer).post_attention_layernorm.weight", block.feedForwardNorm)
+            func write(_ norm: Tensor<Float>?, _ name: String) throws {
+                if let norm { try writeNorm(norm, "model.layers.\(layer).\(name).weight") }
+            }
+            try write(block.attentionNorm, names.attention)
+            try write(block.feedForwardNorm, names.feedForward)
+            try write(block.attention.queryNorm, "self_attn.q_norm")
+            try write(block.attention.keyNorm, "self_attn.k_norm")
+            if let outputs = names.outputs {
+                try write(block.outputNorms?.attention, outputs.attention)
+                try write(block.outputNorms?.feedForward, outputs.feedForward)
+            }
             for role in LinearRole.allCases {
                 try writer.write(role.weightName(layer: layer), block[role].weight)
                 if let bias = block[role].bias { try writer.write(role.biasName(layer: layer), bias) }
             }
             try progress.report("saving", layer + 1, of: blocks.count)
         }
-        try writer.write("model.norm.weight", finalNorm)
+        try writeNorm(finalNorm, "model.norm.weight")
         if let untiedHead { try writer.write("lm_head.weight", untiedHead) }
         let type = embedding.format.values == .f32 ? "float32" : "bfloat16"
         guard case .object(let configuration) = configuration.huggingFaceConfiguration(type: type) else {

@@ -51,8 +51,8 @@ extension Decoder {
     ///
     /// - Parameter position: Positions in the cache, whose keys and values are read as well.
     public func bytesTouchedPerToken(position: Int = 0) -> Int {
-        let seen = min(position, configuration.slidingWindow ?? position)
-        let cached = 2 * configuration.layerCount * configuration.keyValueWidth * seen * MemoryLayout<Float>.size
+        let seen = blocks.indices.reduce(0) { $0 + min(position, configuration.window(layer: $1) ?? position) }
+        let cached = 2 * configuration.keyValueWidth * seen * MemoryLayout<Float>.size
         return linearBytes + vectorBytes + headBytes + embedding.byteCount / configuration.vocabularySize + cached
     }
 
@@ -78,7 +78,9 @@ extension DecoderBlock {
     fileprivate var linearBytes: Int { LinearRole.allCases.reduce(0) { $0 + self[$1].weight.byteCount } }
 
     fileprivate var vectorCount: Int {
-        attentionNorm.count + feedForwardNorm.count
+        attentionNorm.count + feedForwardNorm.count + (attention.queryNorm?.count ?? 0)
+            + (attention.keyNorm?.count ?? 0)
+            + (outputNorms.map { $0.attention.count + $0.feedForward.count } ?? 0)
             + LinearRole.allCases.reduce(0) { $0 + (self[$1].bias?.count ?? 0) }
     }
 }

@@ -24,13 +24,19 @@ extension Decoder {
                     try matrix(shape[0], shape[1]),
                     bias: hasBias ? Tensor(normal: [shape[0]], standardDeviation: 0.1, using: &generator) : nil)
             }
+            let headNorm =
+                configuration.normalizesHeads ? Tensor<Float>(repeating: 1, shape: [configuration.headSize]) : nil
             return DecoderBlock(
                 attentionNorm: ones,
                 attention: Attention(
                     query: try linear(.query), key: try linear(.key), value: try linear(.value),
-                    output: try linear(.output), configuration: configuration),
+                    output: try linear(.output), queryNorm: headNorm, keyNorm: headNorm,
+                    geometry: AttentionGeometry(configuration, layer: layer)),
                 feedForwardNorm: ones,
-                feedForward: GatedFeedForward(gate: try linear(.gate), up: try linear(.up), down: try linear(.down)),
+                feedForward: GatedFeedForward(
+                    gate: try linear(.gate), up: try linear(.up), down: try linear(.down),
+                    activation: configuration.activation),
+                outputNorms: configuration.normalizesOutputs ? (ones, ones) : nil,
                 normEpsilon: configuration.normEpsilon)
         }
         try self.init(

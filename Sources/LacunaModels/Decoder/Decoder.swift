@@ -15,8 +15,8 @@ public struct Decoder: Sendable {
     public var finalNorm: Tensor<Float>
     /// The output head [vocabularySize, hiddenSize]; nil if it is the embedding table.
     public var untiedHead: (any WeightMatrix)?
-    /// Rotates queries and keys by their positions.
-    public let rotary: RotaryEmbedding
+    /// Rotate queries and keys by their positions: in all layers, or in global and in windowed ones.
+    let rotations: [RotaryEmbedding]
 
     /// Assembles a decoder from its parts.
     ///
@@ -33,7 +33,7 @@ public struct Decoder: Sendable {
         self.blocks = blocks
         self.finalNorm = finalNorm
         self.untiedHead = untiedHead
-        rotary = RotaryEmbedding(configuration.rotary, headSize: configuration.headSize)
+        rotations = configuration.rotations.map { RotaryEmbedding($0, headSize: configuration.headSize) }
         try checkShapes(file: file)
     }
 
@@ -63,8 +63,18 @@ public struct Decoder: Sendable {
                 file: file, location: "layers", reason: "\(blocks.count) blocks for \(configuration.layerCount) layers")
         }
         for (layer, block) in blocks.enumerated() {
-            try require("model.layers.\(layer).input_layernorm.weight", block.attentionNorm.shape, [width])
-            try require("model.layers.\(layer).post_attention_layernorm.weight", block.feedForwardNorm.shape, [width])
+            let names = BlockNormNames(configuration)
+            func requireNorm(_ name: String, _ norm: Tensor<Float>?, _ count: Int, _ isThere: Bool = true) throws {
+                try require("model.layers.\(layer).\(name).weight", norm?.shape ?? [], isThere ? [count] : [])
+            }
+            try requireNorm(names.attention, block.attentionNorm, width)
+            try requireNorm(names.feedForward, block.feedForwardNorm, width)
+            let sandwiched = configuration.normalizesOutputs
+            try requireNorm(names.outputs?.attention ?? "norm", block.outputNorms?.attention, width, sandwiched)
+            try requireNorm(names.outputs?.feedForward ?? "norm", block.outputNorms?.feedForward, width, sandwiched)
+            let normed = configuration.normalizesHeads
+            try requireNorm("self_attn.q_norm", block.attention.queryNorm, configuration.headSize, normed)
+            try requireNorm("self_attn.k_norm", block.attention.keyNorm, configuration.headSize, normed)
             for role in LinearRole.allCases {
                 let linear = block[role]
                 try require(
@@ -85,18 +95,28 @@ public struct Decoder: Sendable {
     ///
     /// - Throws: ``LacunaError/invalidArgument(_:reason:)`` for a token outside the vocabulary.
     public func embed(_ tokens: [Int]) throws -> Tensor<Float> {
-        for token in tokens where token < 0 || token >= configuration.vocabularySize {
-            throw LacunaError.invalidArgument(
-                "tokens", reason: "\(token) is outside the vocabulary of \(configuration.vocabularySize)")
-        }
+        for token in tokens { try requireToken(token) }
         let width = configuration.hiddenSize
         var result = Tensor<Float>(uninitialized: [tokens.count, width])
         result.withMutablePointer { rows in
             Parallel.forRanges(tokens.count, grain: 64) { range in
-                for i in range { embedding.decode(rows: tokens[i]..<tokens[i] + 1, into: rows + i * width) }
+                for i in range { embed(tokens[i], into: rows + i * width) }
             }
         }
         return result
+    }
+
+    func embed(_ token: Int, into row: UnsafeMutablePointer<Float>) {
+        embedding.decode(rows: token..<token + 1, into: row)
+        let (scale, width) = (configuration.embeddingScale, configuration.hiddenSize)
+        if scale != 1 { for i in 0..<width { row[i] *= scale } }
+    }
+
+    func requireToken(_ token: Int) throws {
+        if token < 0 || token >= configuration.vocabularySize {
+            throw LacunaError.invalidArgument(
+                "tokens", reason: "\(token) is outside the vocabulary of \(configuration.vocabularySize)")
+        }
     }
 
     /// Receives what linear layers are about to multiply: the names of the weights that share an input, its rows
@@ -117,12 +137,24 @@ public struct Decoder: Sendable {
     ) throws {
         precondition(hidden.columns == configuration.hiddenSize)
         precondition(sequenceLength > 0 && hidden.rows % sequenceLength == 0, "rows are not whole sequences")
-        let count = hidden.rows
-        let run = BlockRun(rotary, sequenceLength: sequenceLength)
+        let context = wholeSequences(hidden.rows, length: sequenceLength)
         try hidden.withMutablePointer { pointer in
-            try blocks[layer].forward(pointer, count: count, run: run) { roles, inputs, count in
+            try blocks[layer].step(pointer, context: context, layer: layer) { roles, inputs, count in
                 try observer?(roles.map { $0.weightName(layer: layer) }, inputs, count)
             }
+        }
+    }
+
+    private func wholeSequences(_ rows: Int, length: Int) -> StepContext {
+        let spans = stride(from: 0, to: rows, by: length).map { Span(rows: $0..<$0 + length, firstPosition: 0) }
+        return StepContext(self, spans: spans, count: rows, workspace: StepWorkspace())
+    }
+
+    /// Passes a step's rows through all blocks, in place.
+    func step(_ hidden: UnsafeMutablePointer<Float>, context: StepContext) {
+        for (layer, block) in blocks.enumerated() {
+            // Only observers throw.
+            try! block.step(hidden, context: context, layer: layer, observe: nil)
         }
     }
 
@@ -133,10 +165,9 @@ public struct Decoder: Sendable {
         try requirePositions(sequenceLength)
         var hidden = try embed(tokens)
         if tokens.isEmpty { return hidden }
-        let run = BlockRun(rotary, sequenceLength: sequenceLength)
-        try hidden.withMutablePointer { pointer in
-            for block in blocks { try block.forward(pointer, count: tokens.count, run: run, observe: nil) }
-        }
+        precondition(tokens.count % sequenceLength == 0, "tokens are not whole sequences")
+        let context = wholeSequences(tokens.count, length: sequenceLength)
+        hidden.withMutablePointer { step($0, context: context) }
         return hidden
     }
 
@@ -162,10 +193,21 @@ public struct Decoder: Sendable {
 
     func logits(_ hidden: UnsafePointer<Float>, count: Int, into logits: UnsafeMutablePointer<Float>) {
         let normalized = Buffer<Float>(uninitialized: count * finalNorm.count)
+        self.logits(hidden, count: count, into: logits, normalized: normalized.pointer)
+    }
+
+    /// - Parameter normalized: Room for as many numbers as `hidden` has.
+    func logits(
+        _ hidden: UnsafePointer<Float>, count: Int, into logits: UnsafeMutablePointer<Float>,
+        normalized: UnsafeMutablePointer<Float>
+    ) {
         VectorMath.rmsNorm(
-            rows: hidden, count: count, weight: finalNorm, epsilon: configuration.normEpsilon,
-            into: normalized.pointer)
-        Product.gemm(head, normalized.pointer, count: count, into: logits)
+            rows: hidden, count: count, weight: finalNorm, epsilon: configuration.normEpsilon, into: normalized)
+        if count == 1 {
+            Product.gemv([(head, logits)], x: normalized)
+        } else {
+            Product.gemm(head, normalized, count: count, into: logits)
+        }
     }
 
     func requirePositions(_ count: Int) throws {

@@ -1,13 +1,16 @@
+import LacunaLearn
 import LacunaTensor
 
 /// The sizes and constants of a decoder of the Llama family.
 ///
-/// One value describes Llama 2 and 3, SmolLM2, Qwen2 and 2.5, and Mistral; what differs between them is optional here.
+/// One value describes Llama 2 and 3, SmolLM2, Qwen2, 2.5 and 3, Mistral, and the text models of Gemma 3; what differs
+/// between them is optional here.
 public struct DecoderConfiguration: Sendable, Equatable {
     /// Which published architecture a checkpoint follows. Decides its name in `config.json` and how its files are laid
     /// out; the arithmetic follows from the other properties alone.
     public enum Architecture: String, Sendable, CaseIterable {
-        case llama, qwen2, mistral
+        case llama, qwen2, qwen3, mistral
+        case gemma3 = "gemma3_text"
     }
 
     public var architecture: Architecture = .llama
@@ -34,6 +37,20 @@ public struct DecoderConfiguration: Sendable, Equatable {
     public var tiedEmbeddings: Bool
     /// How many positions back a query sees, itself included; nil for all (Mistral).
     public var slidingWindow: Int?
+    /// Which layers have the sliding window, if there is one; nil for all of them.
+    public var windowedLayers: [Bool]?
+    /// The rotation in layers with a window, if it is another one (Gemma 3).
+    public var windowedRotary: RotaryEmbedding.Parameters?
+    /// The gate's function in the feed-forward parts: `silu`, `gelu` or `geluExact`.
+    public var activation: Activation = .silu
+    /// Whether every head's query and key is RMS-normalised before rotation (Qwen3, Gemma 3).
+    public var normalizesHeads = false
+    /// Whether what attention and the feed-forward part give is normalised before it is added (Gemma 3).
+    public var normalizesOutputs = false
+    /// What attention scores are multiplied by; nil for `1 / √headSize`.
+    public var attentionScale: Double?
+    /// What embeddings are multiplied by, the output head not (Gemma 3).
+    public var embeddingScale: Float = 1
     public var beginToken: Int?
     /// Tokens that end a text; the first is the one to write into files that keep a single one.
     public var endTokens: [Int]
@@ -67,6 +84,15 @@ public struct DecoderConfiguration: Sendable, Equatable {
     /// Entries of all key (or value) heads together.
     public var keyValueWidth: Int { keyValueHeadCount * headSize }
 
+    /// How many positions back a query of a layer sees, itself included; nil for all.
+    public func window(layer: Int) -> Int? { windowedLayers?[layer] ?? true ? slidingWindow : nil }
+
+    /// The rotation of layers without a window, or of all, and that of layers with one.
+    var rotations: [RotaryEmbedding.Parameters] { [rotary] + (windowedRotary.map { [$0] } ?? []) }
+
+    /// Whether files hold norm weights less 1 (Gemma 3).
+    var storesNormsFromZero: Bool { architecture == .gemma3 }
+
     /// Checks that the numbers are those of a model that could exist, so that nothing later overflows or divides by 0.
     ///
     /// - Parameter file: Named in the error.
@@ -97,6 +123,13 @@ public struct DecoderConfiguration: Sendable, Equatable {
             try require(
                 token >= 0 && token < vocabularySize, "special token", "\(token) is outside the vocabulary")
         }
-        try rotary.validate(headSize: headSize, file: file)
+        try require(
+            windowedLayers == nil || (windowedLayers!.count == layerCount && slidingWindow != nil), "sliding window",
+            "\(windowedLayers?.count ?? 0) choices for \(layerCount) layers")
+        try require(
+            [.silu, .gelu, .geluExact].contains(activation), "activation", "'\(activation.rawValue)' is no gate")
+        try require(attentionScale ?? 1 > 0 && (attentionScale ?? 1).isFinite, "attention scale", "is not positive")
+        try require(embeddingScale > 0 && embeddingScale.isFinite, "embedding scale", "is not positive")
+        for rotation in rotations { try rotation.validate(headSize: headSize, file: file) }
     }
 }

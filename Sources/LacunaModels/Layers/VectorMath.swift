@@ -1,4 +1,5 @@
 import CLacuna
+import LacunaLearn
 import LacunaTensor
 
 /// The kernels of a decoder's small operations, for the best instruction level of this processor.
@@ -34,20 +35,16 @@ enum VectorMath {
         Parallel.forRanges(count, grain: 131_072) { add(x + $0.lowerBound, to: y + $0.lowerBound, count: $0.count) }
     }
 
-    /// `out = silu(gate) · up`. `out` may be `gate`.
-    static func gatedSilu(
-        _ gate: UnsafePointer<Float>, _ up: UnsafePointer<Float>, into out: UnsafeMutablePointer<Float>, count: Int
-    ) {
-        table.pointee.silu_mul(gate, up, out, count)
-    }
-
-    /// The same for long arrays, on the thread pool.
-    static func gatedSiluParallel(
-        _ gate: UnsafePointer<Float>, _ up: UnsafePointer<Float>, into out: UnsafeMutablePointer<Float>, count: Int
+    /// `out = f(gate) · up`, long arrays on the thread pool. `out` may be `gate`.
+    static func gated(
+        _ activation: Activation, _ gate: UnsafePointer<Float>, _ up: UnsafePointer<Float>,
+        into out: UnsafeMutablePointer<Float>, count: Int
     ) {
         Parallel.forRanges(count, grain: 32_768) { range in
-            let start = range.lowerBound
-            gatedSilu(gate + start, up + start, into: out + start, count: range.count)
+            let (start, n) = (range.lowerBound, range.count)
+            if activation == .silu { return table.pointee.silu_mul(gate + start, up + start, out + start, n) }
+            activation.apply(gate + start, into: out + start, count: n)
+            for i in start..<start + n { out[i] *= up[i] }
         }
     }
 
@@ -69,19 +66,19 @@ enum VectorMath {
         table.pointee.rope_interleaved(x, cosines, sines, pairs)
     }
 
-    /// `scores[t] = scale · (query · keys[t])`, keys `size` floats apart.
+    /// `scores[t] = scale · (query · keys[t])`, keys `stride` floats apart.
     static func attentionScores(
-        query: UnsafePointer<Float>, keys: UnsafePointer<Float>, count: Int, size: Int, scale: Float,
+        query: UnsafePointer<Float>, keys: UnsafePointer<Float>, count: Int, stride: Int, size: Int, scale: Float,
         into scores: UnsafeMutablePointer<Float>
     ) {
-        table.pointee.attention_scores(query, keys, size, count, size, scale, scores)
+        table.pointee.attention_scores(query, keys, stride, count, size, scale, scores)
     }
 
-    /// `out = Σ_t weights[t] values[t]`, values `size` floats apart.
+    /// `out = Σ_t weights[t] values[t]`, values `stride` floats apart.
     static func attentionMix(
-        weights: UnsafePointer<Float>, values: UnsafePointer<Float>, count: Int, size: Int,
+        weights: UnsafePointer<Float>, values: UnsafePointer<Float>, count: Int, stride: Int, size: Int,
         into out: UnsafeMutablePointer<Float>
     ) {
-        table.pointee.attention_mix(weights, values, size, count, size, out)
+        table.pointee.attention_mix(weights, values, stride, count, size, out)
     }
 }

@@ -12,9 +12,11 @@ extension DecoderConfiguration {
     ///   compute, ``LacunaError/malformed(file:location:reason:)`` for missing or impossible values.
     public init(_ file: GGUFFile) throws {
         let name = try file.string("general.architecture")
-        guard let architecture = Architecture(rawValue: name), architecture != .mistral else {
-            throw LacunaError.unsupported(file: file.path, what: "architecture '\(name)' (supported: llama, qwen2)")
+        guard let architecture = Architecture(rawValue: name), [.llama, .qwen2, .qwen3].contains(architecture) else {
+            throw LacunaError.unsupported(
+                file: file.path, what: "architecture '\(name)' (supported: llama, qwen2, qwen3)")
         }
+        try Self.requireKnown(file, prefix: name + ".")
         func key(_ suffix: String) -> String { "\(name).\(suffix)" }
         func failure(_ suffix: String, _ reason: String) -> LacunaError {
             .malformed(file: file.path, location: "metadata '\(key(suffix))'", reason: reason)
@@ -76,7 +78,32 @@ extension DecoderConfiguration {
             slidingWindow: nil,
             beginToken: try file.optionalInteger("tokenizer.ggml.bos_token_id"),
             endTokens: try file.optionalInteger("tokenizer.ggml.eos_token_id").map { [$0] } ?? [])
+        normalizesHeads = architecture == .qwen3
         try validate(file: file.path)
+    }
+
+    /// Metadata of the architecture that are read, or say nothing about what the model computes.
+    private static let known: Set<String> = [
+        "block_count", "context_length", "embedding_length", "feed_forward_length", "attention.head_count",
+        "attention.head_count_kv", "attention.key_length", "attention.value_length",
+        "attention.layer_norm_rms_epsilon", "rope.dimension_count", "rope.freq_base", "rope.scaling.type",
+        "rope.scaling.factor", "rope.scaling.original_context_length", "rope.scaling.finetuned", "rope.scale_linear",
+        "vocab_size", "tensor_data_layout",
+    ]
+
+    /// - Throws: ``LacunaError/unsupported(file:what:)`` for metadata of the architecture that would be ignored.
+    private static func requireKnown(_ file: GGUFFile, prefix: String) throws {
+        for key in file.metadataKeys where key.hasPrefix(prefix) {
+            let suffix = String(key.dropFirst(prefix.count))
+            if known.contains(suffix) { continue }
+            // No experts and no window are nothing.
+            if ["expert_count", "expert_used_count", "attention.sliding_window"].contains(suffix),
+                try file.optionalInteger(key) == 0
+            {
+                continue
+            }
+            throw LacunaError.unsupported(file: file.path, what: "the setting '\(key)'")
+        }
     }
 
     private static func rotary(
@@ -84,6 +111,9 @@ extension DecoderConfiguration {
     ) throws -> RotaryEmbedding.Parameters {
         var result = RotaryEmbedding.Parameters()
         result.base = try file.optionalNumber(key("rope.freq_base")) ?? 10_000
+        // An older name of linear scaling.
+        let linear = try file.optionalNumber(key("rope.scale_linear")) ?? 1
+        if linear != 1 { result.scaling = .linear(factor: linear) }
         let type = try file.optionalString(key("rope.scaling.type")) ?? "none"
         switch type {
         case "none": break

@@ -95,11 +95,11 @@ public struct RotaryEmbedding: Sendable {
         }
     }
 
-    /// The angles of positions `0..<count` or any other range, [range.count, headSize].
-    func angles(positions: Range<Int>) -> Buffer<Float> {
-        let table = Buffer<Float>(uninitialized: positions.count * headSize)
+    /// The angles of some positions, [positions.count, headSize].
+    func angles(positions: [Int]) -> Buffer<Float> {
+        let table = Buffer<Float>(uninitialized: max(positions.count, 1) * headSize)
         Parallel.forRanges(positions.count, grain: 32) { range in
-            for i in range { angles(position: positions.lowerBound + i, into: table.pointer + i * headSize) }
+            for i in range { angles(position: positions[i], into: table.pointer + i * headSize) }
         }
         return table
     }
