@@ -189,7 +189,7 @@ struct EngineTests {
     @Test func gatedInputs() throws {
         let decoder = try makeDecoder(seed: 7)
         /// The same with the down projections stored input by input.
-        func turned(_ values: ValueType) throws -> Decoder {
+        func turned(_ values: ValueType) throws -> Transformer {
             try decoder.sparsified { name, matrix in
                 name.contains("down_proj") ? try InputMajorMatrix(matrix.densified(), values: values) : nil
             }
@@ -197,7 +197,7 @@ struct EngineTests {
         let expected = try decoder.logits(tokens)
         #expect(relativeError(try turned(.f32).logits(tokens), expected) < 1e-5)
         #expect(relativeError(try turned(.bf16).logits(tokens), expected) < 0.03)
-        func gated(_ decoder: Decoder, _ thresholds: [LinearRole: Float]) throws -> Tensor<Float> {
+        func gated(_ decoder: Transformer, _ thresholds: [LinearRole: Float]) throws -> Tensor<Float> {
             let session = try DecodingSession(
                 TokenEngine(decoder, gate: ThresholdGate(thresholds)), context: 64)
             return try session.verify(tokens)

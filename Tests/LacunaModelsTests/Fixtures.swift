@@ -42,11 +42,11 @@ func relativeError(_ a: Tensor<Float>, _ reference: Tensor<Float>) -> Float {
 func makeDecoder(
     seed: UInt64, intermediateSizes: [Int] = [20, 33, 20], tied: Bool = true, bias: Bool = false,
     slidingWindow: Int? = nil, rotary: RotaryEmbedding.Parameters = .init(), maximumPositions: Int = 64
-) throws -> Decoder {
-    let configuration = DecoderConfiguration(
+) throws -> Transformer {
+    let configuration = TransformerConfiguration(
         architecture: bias ? .qwen2 : .llama, vocabularySize: 50, hiddenSize: 24,
         intermediateSizes: intermediateSizes, headCount: 6, keyValueHeadCount: 2, headSize: 10,
         maximumPositions: maximumPositions, rotary: rotary, attentionBias: bias, tiedEmbeddings: tied,
         slidingWindow: slidingWindow, beginToken: 1, endTokens: [2, 3])
-    return try Decoder(random: configuration, seed: seed)
+    return try Transformer(random: configuration, seed: seed)
 }

@@ -9,7 +9,7 @@ import Testing
 struct TrainableTests {
     @Test(arguments: Fixture.directories)
     func learnsWhatItRuns(_ fixture: Fixture) throws {
-        let decoder = try Decoder.load(fixture.path, weights: .f32)
+        let decoder = try Transformer.load(fixture.path, weights: .f32)
         let model = try TrainableTransformer(decoder)
         let (tokens, logits) = try fixture.expected()
         let tape = Tape<Float>()
@@ -25,7 +25,7 @@ struct TrainableTests {
     /// Gradients of every weight, by the names that the checkpoint gives them.
     @Test(arguments: Fixture.directories, [false, true])
     func gradientsEqualPyTorch(_ fixture: Fixture, recomputes: Bool) throws {
-        let model = try TrainableTransformer(Decoder.load(fixture.path, weights: .f32))
+        let model = try TrainableTransformer(Transformer.load(fixture.path, weights: .f32))
         model.recomputesBlocks = recomputes
         let file = try SafetensorsFile(fixture.path + "/gradients.safetensors")
         let tokens = try fixture.expected().tokens.map { Int32($0) }
@@ -45,7 +45,7 @@ struct TrainableTests {
 
     @Test(arguments: Fixture.directories)
     func whatIsSavedIsWhatWasLearned(_ fixture: Fixture) throws {
-        let model = try TrainableTransformer(Decoder.load(fixture.path, weights: .f32))
+        let model = try TrainableTransformer(Transformer.load(fixture.path, weights: .f32))
         let ids = try fixture.expected().tokens.map { Int32($0) }
         let tape = Tape<Float>()
         let optimizer = SGD(learningRate: 0.05)
@@ -62,7 +62,7 @@ struct TrainableTests {
         let path = "/tmp/lacuna-trained-\(UInt64.random(in: 0...UInt64.max))"
         defer { try? FileSystem.remove(path) }
         try model.stored().save(to: path)
-        let loaded = try Decoder.load(path)
+        let loaded = try Transformer.load(path)
         #expect(loaded.configuration == model.configuration)
         let expected = tape.evaluating { model(ids, batch: 1, on: tape) }.value
         #expect(relativeError(try loaded.logits(ids.map { Int($0) }), expected) < 1e-4)
@@ -127,7 +127,7 @@ struct TrainableTests {
 
     @Test func randomNetworksLearnFromTheirStart() throws {
         var generator = SeededGenerator(seed: 3)
-        let configuration = DecoderConfiguration(
+        let configuration = TransformerConfiguration(
             vocabularySize: 20, hiddenSize: 16, intermediateSizes: [24, 24], headCount: 4, keyValueHeadCount: 2,
             headSize: 4, maximumPositions: 16, tiedEmbeddings: true)
         let model = try TrainableTransformer(configuration, dropout: 0.1, using: &generator)
@@ -162,5 +162,20 @@ struct TrainableTests {
         #expect(throws: LacunaError.self) {
             try TrainableTransformer(makeDecoder(seed: 4, rotary: .init(layout: .interleaved)))
         }
+    }
+
+    @Test func costsAreCounted() throws {
+        var generator = SeededGenerator(seed: 5)
+        let configuration = TransformerConfiguration(
+            vocabularySize: 11, hiddenSize: 8, intermediateSizes: [12, 12], headCount: 2, keyValueHeadCount: 1,
+            headSize: 4, maximumPositions: 6, tiedEmbeddings: true)
+        let model = try TrainableTransformer(configuration, using: &generator)
+        let ids = [Int32](repeating: 1, count: 12)
+        let tape = Tape<Float>()
+        let cost = Ledger(model, examples: 2, on: tape) { _ = model(ids, batch: 2, on: tape) }
+        // A block: queries and output 8 x 8, keys and values 4 x 8, three of 12 x 8; attention 2 T² d a head.
+        let linear = 2 * 64 + 2 * 32 + 3 * 96
+        #expect(cost.activeMultiplyAdds == 12 * (2 * linear + 11 * 8) + 2 * 2 * (2 * 2 * 6 * 6 * 4))
+        #expect(cost.activeMultiplyAdds == tape.multiplyAdds)
     }
 }

@@ -100,7 +100,7 @@ struct DemoCommand: ParsableCommand {
         for name in ["dense-bf16", "sparse-bf16", "sparse-int4"] {
             try OutputPlace.check(FileSystem.join(models, name), overwriting: true)
         }
-        func saved(_ decoder: Decoder, as name: String) throws -> ModelArgument {
+        func saved(_ decoder: Transformer, as name: String) throws -> ModelArgument {
             let path = FileSystem.join(models, name)
             try decoder.save(to: path, tokenizer: downloaded.tokenizer, overwrite: true, progress: progress)
             return ModelArgument(argument: path)

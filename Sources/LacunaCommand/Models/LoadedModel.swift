@@ -7,7 +7,7 @@ struct LoadedModel {
     /// What the user called it.
     let name: String
     let path: String
-    var decoder: Decoder
+    var decoder: Transformer
     let tokenizer: Tokenizer
 
     /// Bytes of all files of the model.
@@ -23,7 +23,7 @@ struct LoadedModel {
         // The tokenizer first: it is the smaller part to find out that this is no model.
         tokenizer =
             FileSystem.isDirectory(path) ? try Tokenizer(directory: path) : try Tokenizer(gguf: GGUFFile(path))
-        decoder = try Decoder.load(path, weights: weights, embedding: head, progress: progress)
+        decoder = try Transformer.load(path, weights: weights, embedding: head, progress: progress)
         diskBytes = try FileSystem.size(path)
     }
 

@@ -21,17 +21,15 @@ enum HuggingFaceSettings {
         "transformers_version", "typical_p", "unsloth_fixed", "unsloth_version", "use_bfloat16", "use_cache",
     ]
 
-    /// Read by `DecoderConfiguration`.
+    /// Read by `TransformerConfiguration`.
     private static let read: Set<String> = [
         "attention_bias", "head_dim", "hidden_act", "hidden_activation", "hidden_size", "intermediate_size",
         "intermediate_sizes", "max_position_embeddings", "num_attention_heads", "num_hidden_layers",
         "num_key_value_heads", "rms_norm_eps", "rope_parameters", "rope_scaling", "rope_theta", "sliding_window",
-        "tie_word_embeddings", "vocab_size",
-        // Biases are there if the file has them.
-        "mlp_bias",
+        "tie_word_embeddings", "vocab_size", "mlp_bias",
     ]
 
-    private static let ofArchitecture: [DecoderConfiguration.Architecture: Set<String>] = [
+    private static let ofArchitecture: [TransformerConfiguration.Architecture: Set<String>] = [
         .qwen2: ["use_sliding_window", "max_window_layers", "layer_types"],
         .qwen3: ["use_sliding_window", "max_window_layers", "layer_types"],
         .llama: ["layer_types"],
@@ -45,19 +43,25 @@ enum HuggingFaceSettings {
         "partial_rotary_factor": 1, "use_sliding_window": false, "is_causal": true, "add_cross_attention": false,
     ]
 
+    static func requireKnown(_ fields: JSONFields, _ architecture: TransformerConfiguration.Architecture) throws {
+        try requireKnown(fields, read: read.union(ofArchitecture[architecture]!), neutral: neutral)
+    }
+
+    /// - Parameters:
+    ///   - read: Settings that are honoured.
+    ///   - neutral: Settings that are understood with these values alone.
     /// - Throws: ``LacunaError/unsupported(file:what:)`` naming the first setting that is none of these. Null is nothing.
-    static func requireKnown(_ fields: JSONFields, _ architecture: DecoderConfiguration.Architecture) throws {
+    static func requireKnown(_ fields: JSONFields, read: Set<String>, neutral: [String: JSONValue]) throws {
         for member in fields.object where !member.value.isNull && !member.key.hasPrefix("_") {
             let key = member.key
-            if harmless.contains(key) || read.contains(key) || ofArchitecture[architecture]!.contains(key) { continue }
+            if read.contains(key) || (harmless.contains(key) && neutral[key] == nil) { continue }
             // Two spellings of a number are one number.
-            if let value = neutral[key] {
+            if let value = neutral[key] ?? Self.neutral[key] {
                 let isNumber = value.doubleValue != nil && value.doubleValue == member.value.doubleValue
                 if value == member.value || isNumber { continue }
             }
             throw LacunaError.unsupported(
-                file: fields.file,
-                what: "the setting '\(key)' = \(member.value.serialized()) of a \(architecture.rawValue)")
+                file: fields.file, what: "the setting '\(key)' = \(member.value.serialized())")
         }
     }
 }

@@ -22,16 +22,21 @@ struct CheckpointReader {
         var prefixes: [String] = []
     }
 
-    /// - Parameter fields: The content of `config.json`, if there is one.
-    init(_ source: any TensorSource, configuration: DecoderConfiguration, fields: JSONFields?) throws {
+    /// - Parameters:
+    ///   - fields: The content of `config.json`, if there is one.
+    ///   - isLlama: Whether query and key rows of a GGUF file are in the order of the original Llama weights.
+    ///   - normOffset: What norm weights of the file lack.
+    init(
+        _ source: any TensorSource, fields: JSONFields?, headSize: Int, isLlama: Bool = false, normOffset: Float = 0
+    ) throws {
         self.source = source
         compressed = try SparseCheckpoint(source, configuration: fields)
         isGGUF = source is GGUFFile
         // Writers of llama GGUF files reorder query and key rows for rotation in neighbouring pairs. Putting them back
         // when loading lets one kind of rotation serve all models; it moves whole rows, so quantised blocks survive.
-        hasInterleavedHeads = isGGUF && configuration.architecture == .llama
-        headSize = configuration.headSize
-        normOffset = configuration.storesNormsFromZero && !isGGUF ? 1 : 0
+        hasInterleavedHeads = isGGUF && isLlama
+        self.headSize = headSize
+        self.normOffset = isGGUF ? 0 : normOffset
     }
 
     /// - Throws: ``LacunaError/unsupported(file:what:)`` naming a tensor of the file that no part has asked for: a model

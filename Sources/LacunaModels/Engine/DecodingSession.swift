@@ -17,7 +17,7 @@ public final class DecodingSession {
 
     /// - Parameter context: Positions to make room for.
     /// - Throws: ``LacunaError/invalidArgument(_:reason:)`` if there are more than the model has.
-    public convenience init(_ decoder: Decoder, context: Int) throws {
+    public convenience init(_ decoder: Transformer, context: Int) throws {
         try self.init(TokenEngine(decoder), context: context)
     }
 
@@ -31,7 +31,7 @@ public final class DecodingSession {
 
     deinit { engine.remove(sequence) }
 
-    public var decoder: Decoder { engine.decoder }
+    public var decoder: Transformer { engine.decoder }
     public let cache: any KeyValueStore
 
     /// The logits [vocabularySize] after the last position. Undefined before the first; overwritten by the next call.

@@ -16,7 +16,7 @@ public final class KeyValueCache: KeyValueStore, @unchecked Sendable {
     }
 
     /// - Throws: As ``KeyValueShape/init(_:capacity:)``.
-    public convenience init(_ configuration: DecoderConfiguration, capacity: Int) throws {
+    public convenience init(_ configuration: TransformerConfiguration, capacity: Int) throws {
         self.init(try KeyValueShape(configuration, capacity: capacity))
     }
 

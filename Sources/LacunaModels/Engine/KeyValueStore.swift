@@ -63,9 +63,9 @@ public struct KeyValueShape: Sendable, Hashable {
     public let headSize: Int
     public let capacity: Int
 
-    /// - Parameter capacity: Positions to make room for: at most ``DecoderConfiguration/maximumPositions``.
+    /// - Parameter capacity: Positions to make room for: at most ``TransformerConfiguration/maximumPositions``.
     /// - Throws: ``LacunaError/invalidArgument(_:reason:)`` if the capacity is not in `1...maximumPositions`.
-    public init(_ configuration: DecoderConfiguration, capacity: Int) throws {
+    public init(_ configuration: TransformerConfiguration, capacity: Int) throws {
         guard capacity >= 1 && capacity <= configuration.maximumPositions else {
             throw LacunaError.invalidArgument(
                 "context", reason: "\(capacity) is not in 1...\(configuration.maximumPositions), the model's positions")

@@ -22,12 +22,12 @@ final class StepContext {
     private let headSize: Int
 
     init(
-        _ decoder: Decoder, spans: [Span], count: Int, selector: any KeySelector = AllKeys(),
-        gate: (any InputGate)? = nil, workspace: StepWorkspace
+        rotations: [RotaryEmbedding], headSize: Int, spans: [Span], count: Int,
+        selector: any KeySelector = AllKeys(), gate: (any InputGate)? = nil, workspace: StepWorkspace
     ) {
         (self.spans, self.count, self.selector, self.gate) = (spans, count, selector, gate)
         self.workspace = workspace
-        headSize = decoder.configuration.headSize
+        self.headSize = headSize
         // Sequences of a batch are mostly at the same positions.
         var distinct: [Int] = []
         var known: [Int: Int] = [:]
@@ -45,7 +45,7 @@ final class StepContext {
             }
         }
         self.places = places
-        angles = decoder.rotations.map { $0.angles(positions: distinct) }
+        angles = rotations.map { $0.angles(positions: distinct) }
     }
 
     /// The angles of a row's position, in the rotation of this number.

@@ -48,7 +48,7 @@ public struct TokenBatch: Sendable {
 /// ``KeySelector`` and an ``InputGate``; where keys and values lie by the ``KeyValueStore`` of each sequence. An engine
 /// belongs to one thread at a time.
 public final class TokenEngine {
-    public let decoder: Decoder
+    public let decoder: Transformer
     public let selector: any KeySelector
     public let gate: (any InputGate)?
     private let makeStore: (KeyValueShape) -> any KeyValueStore
@@ -60,7 +60,7 @@ public final class TokenEngine {
 
     /// - Parameter store: Makes the store of each sequence.
     public init(
-        _ decoder: Decoder, selector: any KeySelector = AllKeys(), gate: (any InputGate)? = nil,
+        _ decoder: Transformer, selector: any KeySelector = AllKeys(), gate: (any InputGate)? = nil,
         store: @escaping (KeyValueShape) -> any KeyValueStore = { KeyValueCache($0) }
     ) {
         self.decoder = decoder
@@ -132,7 +132,8 @@ public final class TokenEngine {
                     firstPosition: span.firstPosition, store: span.store)
             }
             let context = StepContext(
-                decoder, spans: shifted, count: count, selector: selector, gate: gate, workspace: workspace)
+                rotations: decoder.rotations, headSize: decoder.configuration.headSize, spans: shifted, count: count,
+                selector: selector, gate: gate, workspace: workspace)
             decoder.step(hidden, context: context)
             for span in shifted { span.store?.advance(by: span.rows.count) }
             // Rows that want logits are brought together, in place: each moves towards the front.

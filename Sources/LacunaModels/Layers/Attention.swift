@@ -2,8 +2,9 @@ import LacunaLearn
 import LacunaSparse
 import LacunaTensor
 
-/// Causal self-attention with rotary positions, in which groups of query heads share a key/value head (Ainslie et al.,
-/// "GQA: Training Generalized Multi-Query Transformer Models from Multi-Head Checkpoints", arXiv:2305.13245), to be run.
+/// Self-attention, causal or in both directions, with or without rotary positions, in which groups of query heads share a
+/// key/value head (Ainslie et al., "GQA: Training Generalized Multi-Query Transformer Models from Multi-Head
+/// Checkpoints", arXiv:2305.13245), to be run.
 public struct Attention: Sendable {
     public var query: LinearLayer
     public var key: LinearLayer
@@ -41,12 +42,13 @@ public struct Attention: Sendable {
             [(query, queries), (key, keys), (value, values)], x, context: context, layer: layer,
             roles: [.query, .key, .value])
         func prepare(_ row: Int) {
-            let angles = context.angles(row, rotation: g.rotation)
             let (q, k) = (queries + row * g.queryWidth, keys + row * g.keyWidth)
             if let queryNorm { Self.normalize(q, heads: g.headCount, queryNorm, g.normEpsilon) }
             if let keyNorm { Self.normalize(k, heads: g.keyValueHeadCount, keyNorm, g.normEpsilon) }
-            g.rotary.rotate(q, heads: g.headCount, angles: angles)
-            g.rotary.rotate(k, heads: g.keyValueHeadCount, angles: angles)
+            guard let rotary = g.rotary else { return }
+            let angles = context.angles(row, rotation: g.rotation)
+            rotary.rotate(q, heads: g.headCount, angles: angles)
+            rotary.rotate(k, heads: g.keyValueHeadCount, angles: angles)
         }
         Parallel.forRanges(count, grain: 32) { for row in $0 { prepare(row) } }
         for span in context.spans {
@@ -81,11 +83,14 @@ public struct AttentionGeometry: Sendable {
     public let scale: Float
     /// Added to the mean square in the norms of queries and keys.
     public let normEpsilon: Float
-    public let rotary: RotaryEmbedding
+    /// Whether a query sees no later keys.
+    public let isCausal: Bool
+    /// nil for positions that are part of the input.
+    public let rotary: RotaryEmbedding?
     /// Which of the model's rotations ``rotary`` is.
     let rotation: Int
 
-    public init(_ configuration: DecoderConfiguration, layer: Int) {
+    public init(_ configuration: TransformerConfiguration, layer: Int) {
         headCount = configuration.headCount
         keyValueHeadCount = configuration.keyValueHeadCount
         headSize = configuration.headSize
@@ -94,13 +99,24 @@ public struct AttentionGeometry: Sendable {
         normEpsilon = configuration.normEpsilon
         rotation = window != nil && configuration.windowedRotary != nil ? 1 : 0
         rotary = RotaryEmbedding(configuration.rotations[rotation], headSize: headSize)
+        isCausal = true
+    }
+
+    /// Attention in both directions without rotation, as encoders have it.
+    public init(bidirectional headCount: Int, headSize: Int) {
+        (self.headCount, keyValueHeadCount, self.headSize) = (headCount, headCount, headSize)
+        (window, normEpsilon, rotary, rotation, isCausal) = (nil, 0, nil, 0, false)
+        scale = Float(1 / Double(headSize).squareRoot())
     }
 
     var queryWidth: Int { headCount * headSize }
     var keyWidth: Int { keyValueHeadCount * headSize }
 
-    /// The positions that a query at `position` may see.
-    func visible(_ position: Int) -> Range<Int> { max(0, position + 1 - (window ?? position + 1))..<position + 1 }
+    /// The positions that a query at `position` of a span may see.
+    func visible(_ position: Int, in span: Span) -> Range<Int> {
+        let end = isCausal ? position + 1 : span.firstPosition + span.rows.count
+        return max(0, position + 1 - (window ?? position + 1))..<end
+    }
 }
 
 // MARK: - On the tape
@@ -117,7 +133,7 @@ public final class TrainableAttention: Module {
     public init(
         _ attention: Attention, weight: (LinearRole, any WeightMatrix) throws -> any TrainableWeight
     ) throws {
-        guard attention.geometry.rotary.parameters.layout == .halves else {
+        guard attention.geometry.rotary?.parameters.layout != .interleaved else {
             throw LacunaError.unsupported(file: nil, what: "training a model with interleaved rotary positions")
         }
         query = try attention.query.trainable(.query, weight)
@@ -136,26 +152,31 @@ public final class TrainableAttention: Module {
 
     /// - Parameters:
     ///   - x: [batch · T, width].
-    ///   - positions: One a row.
-    public func callAsFunction(_ x: Variable<Float>, positions: [Int32], batch: Int) -> Variable<Float> {
+    ///   - positions: One a row; nil for attention without rotation.
+    ///   - mask: Which keys are there; nil for all.
+    public func callAsFunction(
+        _ x: Variable<Float>, positions: [Int32]?, batch: Int, mask: AttentionMask? = nil
+    ) -> Variable<Float> {
         let g = geometry
+        precondition((g.rotary == nil) == (positions == nil), "positions are for rotation alone")
         func prepared(_ y: Variable<Float>, _ norm: RMSNorm?, _ heads: Int) -> Variable<Float> {
             var y = y
             if let norm {
                 y = norm(y.reshaped([x.rows * heads, g.headSize])).reshaped([x.rows, heads * g.headSize])
             }
+            guard let rotary = g.rotary, let positions else { return y }
             return y.rotated(
-                positions: positions, heads: heads, dimensions: g.headSize, frequencies: g.rotary.frequencies)
+                positions: positions, heads: heads, dimensions: g.headSize, frequencies: rotary.frequencies)
         }
         let q = prepared(query(x), queryNorm, g.headCount)
         let k = prepared(key(x), keyNorm, g.keyValueHeadCount)
         let shape = AttentionShape(
             batch: batch, heads: g.headCount, keyValueHeads: g.keyValueHeadCount, dimensions: g.headSize,
-            isCausal: true, window: g.window, scale: Double(g.scale))
+            isCausal: g.isCausal, window: g.window, scale: Double(g.scale))
         let length = x.rows / max(batch, 1)
         let products = batch * g.headCount * length * length * g.headSize * 2
         x.tape.note(rows: 1, dense: products, active: products)
-        return output(Variable.attention(queries: q, keys: k, values: value(x), shape: shape))
+        return output(Variable.attention(queries: q, keys: k, values: value(x), shape: shape, mask: mask))
     }
 
     /// The form to be run, with matrices as they are stored now.

@@ -2,21 +2,21 @@ import LacunaLearn
 import LacunaSparse
 import LacunaTensor
 
-/// A decoder to be learned: the same network as ``Decoder``, on the tape.
+/// A decoder to be learned: the same network as ``Transformer``, on the tape.
 ///
 /// Parameters have the names that checkpoints give them (`model.layers.0.self_attn.q_proj.weight`), so files, masks,
 /// groups, hooks and reports agree without translation. What is loaded can be trained, whole, masked, or with its weights
 /// frozen as they are stored and something small beside them; what is trained goes back by ``stored(_:)``.
 ///
 /// ```swift
-/// let model = try TrainableTransformer(Decoder.load("smollm2"), weight: TrainableTransformer.frozen)
+/// let model = try TrainableTransformer(Transformer.load("smollm2"), weight: TrainableTransformer.frozen)
 /// try model.replaceWeights(matching: "*.self_attn.?_proj") { _, base in
 ///     UpdatedWeight.lowRank(of: base, rank: 8, alpha: 16, using: &generator)
 /// }
 /// let loss = model.loss(batch.ids, next: batch.next, batch: 4, on: tape)
 /// ```
 public final class TrainableTransformer: Module {
-    public private(set) var configuration: DecoderConfiguration
+    public private(set) var configuration: TransformerConfiguration
     public let embedding: TokenTable
     public let blocks: [TrainableBlock]
     public let norm: RMSNorm
@@ -61,7 +61,7 @@ public final class TrainableTransformer: Module {
     /// - Parameter weight: The form of each matrix, given its name in checkpoints: linear layers, the embedding table, and
     ///   the head unless it is tied.
     /// - Throws: What `weight` throws; `LacunaError.unsupported` for interleaved rotation.
-    public init(_ decoder: Decoder, weight: WeightForm = TrainableTransformer.dense) throws {
+    public init(_ decoder: Transformer, weight: WeightForm = TrainableTransformer.dense) throws {
         configuration = decoder.configuration
         let configuration = configuration
         embedding = TokenTable(
@@ -78,10 +78,10 @@ public final class TrainableTransformer: Module {
     ///
     /// - Throws: ``LacunaError/malformed(file:location:reason:)`` for a configuration out of range.
     public convenience init(
-        _ configuration: DecoderConfiguration, dropout: Double = 0, using generator: inout SeededGenerator
+        _ configuration: TransformerConfiguration, dropout: Double = 0, using generator: inout SeededGenerator
     ) throws {
         // The shapes come from a decoder of random weights; its values are replaced.
-        try self.init(Decoder(random: configuration, seed: 0))
+        try self.init(Transformer(random: configuration, seed: 0))
         self.dropout = dropout
         let deviation = 0.02 / Float(2 * configuration.layerCount).squareRoot()
         for (name, parameter) in namedParameters where parameter.shape.count == 2 {
@@ -145,8 +145,8 @@ public final class TrainableTransformer: Module {
     ///
     /// - Parameter values: The type of stored values; frozen matrices keep theirs.
     /// - Throws: As ``TrainableWeight/stored(_:)``.
-    public func stored(_ values: ValueType = .f32) throws -> Decoder {
-        try Decoder(
+    public func stored(_ values: ValueType = .f32) throws -> Transformer {
+        try Transformer(
             configuration: configuration, embedding: embedding.weight.stored(values),
             blocks: blocks.map { try $0.stored(values) }, finalNorm: norm.weight.value,
             untiedHead: head.map { try $0.weight.stored(values) }, file: "trained model")

@@ -48,8 +48,8 @@ public struct Pruner: Sendable {
     ///   ``LacunaError/invalidArgument(_:reason:)`` for bad numbers or missing calibration,
     ///   ``LacunaError/numerical(operation:reason:)`` from methods, ``LacunaError/cancelled``.
     public func prune(
-        _ decoder: Decoder, calibration: CalibrationSet? = nil, progress: (any ProgressReporter)? = nil
-    ) throws -> (decoder: Decoder, report: PruningReport) {
+        _ decoder: Transformer, calibration: CalibrationSet? = nil, progress: (any ProgressReporter)? = nil
+    ) throws -> (decoder: Transformer, report: PruningReport) {
         let begin = monotonicSeconds()
         if batchTokens < 1 { throw LacunaError.invalidArgument("batch", reason: "must be positive") }
         try pattern.validate()
@@ -97,8 +97,8 @@ public struct Pruner: Sendable {
         }
     }
 
-    /// The request for every layer, in the order of ``Decoder/linearNames``.
-    func requests(_ decoder: Decoder) throws -> [String: PruningRequest] {
+    /// The request for every layer, in the order of ``Transformer/linearNames``.
+    func requests(_ decoder: Transformer) throws -> [String: PruningRequest] {
         let names = decoder.linearNames
         let layers = names.map { name -> SparsityBudget.Layer in
             let matrix = decoder[linear: name]

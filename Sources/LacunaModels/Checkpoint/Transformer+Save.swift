@@ -2,7 +2,7 @@ import LacunaIO
 import LacunaSparse
 import LacunaTensor
 
-extension Decoder {
+extension Transformer {
     /// Writes the decoder into a directory that ``load(_:weights:embedding:progress:)`` reads: `config.json`,
     /// `model.safetensors` and the tokenizer's files. Every matrix keeps its storage; dense f32 and bf16 ones are what
     /// transformers reads, sparse and quantised ones follow ``CheckpointWriter``.
@@ -54,6 +54,11 @@ extension Decoder {
             preconditionFailure("a configuration is an object")
         }
         try writer.finish(configuration: configuration)
+        if let generationSettings {
+            try AtomicFile.write(
+                JSONValue.object(generationSettings).serialized() + "\n",
+                to: FileSystem.join(directory.workingPath, "generation_config.json"))
+        }
         try tokenizer?.writeTokenizerJSON(to: directory.workingPath)
         try directory.commit()
     }

@@ -1,12 +1,12 @@
 import LacunaSparse
 import LacunaTensor
 
-extension Decoder {
+extension Transformer {
     /// A decoder of random weights: norms of ones, biases and matrices normal with standard deviation
     /// `1 / sqrt(columns)`. What measurements of speed need when no checkpoint is at hand.
     ///
     /// - Throws: ``LacunaError/malformed(file:location:reason:)`` for a configuration out of range.
-    public init(random configuration: DecoderConfiguration, seed: UInt64, values: ValueType = .f32) throws {
+    public init(random configuration: TransformerConfiguration, seed: UInt64, values: ValueType = .f32) throws {
         try configuration.validate(file: "random decoder")
         var generator = SeededGenerator(seed: seed)
         func matrix(_ rows: Int, _ columns: Int) throws -> any WeightMatrix {
@@ -19,14 +19,19 @@ extension Decoder {
         let blocks = try (0..<configuration.layerCount).map { layer in
             func linear(_ role: LinearRole) throws -> LinearLayer {
                 let shape = configuration.shape(of: role, layer: layer)
-                let hasBias = configuration.attentionBias && [.query, .key, .value].contains(role)
+                let hasBias =
+                    switch role {
+                    case .query, .key, .value: configuration.attentionBias
+                    case .gate, .up, .down: configuration.feedForwardBias
+                    case .output: false
+                    }
                 return LinearLayer(
                     try matrix(shape[0], shape[1]),
                     bias: hasBias ? Tensor(normal: [shape[0]], standardDeviation: 0.1, using: &generator) : nil)
             }
             let headNorm =
                 configuration.normalizesHeads ? Tensor<Float>(repeating: 1, shape: [configuration.headSize]) : nil
-            return DecoderBlock(
+            return TransformerBlock(
                 attentionNorm: ones,
                 attention: Attention(
                     query: try linear(.query), key: try linear(.key), value: try linear(.value),

@@ -5,7 +5,7 @@ import LacunaTensor
 ///
 /// One value describes Llama 2 and 3, SmolLM2, Qwen2, 2.5 and 3, Mistral, and the text models of Gemma 3; what differs
 /// between them is optional here.
-public struct DecoderConfiguration: Sendable, Equatable {
+public struct TransformerConfiguration: Sendable, Equatable {
     /// Which published architecture a checkpoint follows. Decides its name in `config.json` and how its files are laid
     /// out; the arithmetic follows from the other properties alone.
     public enum Architecture: String, Sendable, CaseIterable {
@@ -33,6 +33,8 @@ public struct DecoderConfiguration: Sendable, Equatable {
     public var rotary: RotaryEmbedding.Parameters
     /// Whether the query, key and value projections have a bias (Qwen2).
     public var attentionBias: Bool
+    /// Whether the three layers of the feed-forward parts have a bias.
+    public var feedForwardBias = false
     /// Whether the output head is the embedding table.
     public var tiedEmbeddings: Bool
     /// How many positions back a query sees, itself included; nil for all (Mistral).

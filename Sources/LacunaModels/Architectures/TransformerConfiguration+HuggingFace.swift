@@ -3,7 +3,7 @@ import LacunaLearn
 import LacunaTensor
 
 // The `config.json` of Hugging Face transformers.
-extension DecoderConfiguration {
+extension TransformerConfiguration {
     /// The member in which a structured-pruned decoder keeps the width of every layer. transformers has no place for
     /// widths that differ; where they agree, only the usual `intermediate_size` is written.
     private static let intermediateSizesKey = "intermediate_sizes"
@@ -65,6 +65,7 @@ extension DecoderConfiguration {
             beginToken: try fields.optionalInteger("bos_token_id"),
             endTokens: try Self.endTokens(fields))
         self.activation = activation
+        feedForwardBias = try fields.bool("mlp_bias", default: false)
         (slidingWindow, windowedLayers) = try Self.slidingWindow(
             fields, architecture: architecture, layerCount: layerCount)
         normalizesHeads = architecture == .qwen3 || isGemma
@@ -174,7 +175,7 @@ extension DecoderConfiguration {
         return (window, windowed.contains(false) ? windowed : nil)
     }
 
-    private static func endTokens(_ fields: JSONFields) throws -> [Int] {
+    static func endTokens(_ fields: JSONFields) throws -> [Int] {
         if case .array? = fields.object["eos_token_id"] { return try fields.integers("eos_token_id") }
         return try fields.optionalInteger("eos_token_id").map { [$0] } ?? []
     }
@@ -221,6 +222,7 @@ extension DecoderConfiguration {
             object["query_pre_attn_scalar"] = scalar == scalar.rounded() ? JSONValue(Int(scalar)) : .number(scalar)
         }
         object["attention_bias"] = .bool(attentionBias)
+        if feedForwardBias { object["mlp_bias"] = true }
         object["tie_word_embeddings"] = .bool(tiedEmbeddings)
         if let slidingWindow {
             object["sliding_window"] = JSONValue(slidingWindow)

@@ -4,7 +4,7 @@ import LacunaTensor
 
 /// One layer of a decoder: attention, then the feed-forward part, each on RMS-normalised input (Zhang and Sennrich,
 /// "Root Mean Square Layer Normalization", arXiv:1910.07467) and added to the residual stream, to be run.
-public struct DecoderBlock: Sendable {
+public struct TransformerBlock: Sendable {
     /// Weights [hiddenSize] of the norm before attention.
     public var attentionNorm: Tensor<Float>
     public var attention: Attention
@@ -102,7 +102,7 @@ struct BlockNormNames {
     let attention, feedForward: String
     let outputs: (attention: String, feedForward: String)?
 
-    init(_ configuration: DecoderConfiguration) {
+    init(_ configuration: TransformerConfiguration) {
         attention = "input_layernorm"
         feedForward = configuration.normalizesOutputs ? "pre_feedforward_layernorm" : "post_attention_layernorm"
         outputs =
@@ -112,7 +112,7 @@ struct BlockNormNames {
 
 // MARK: - On the tape
 
-/// ``DecoderBlock`` to be learned. Parts have the names that checkpoints give them.
+/// ``TransformerBlock`` to be learned. Parts have the names that checkpoints give them.
 public final class TrainableBlock: Module {
     public let attentionNorm: RMSNorm
     public let attention: TrainableAttention
@@ -125,7 +125,7 @@ public final class TrainableBlock: Module {
     /// - Parameter weight: Makes the trained form of a stored matrix, given its role.
     /// - Throws: As ``TrainableAttention/init(_:weight:)``.
     public init(
-        _ block: DecoderBlock, configuration: DecoderConfiguration,
+        _ block: TransformerBlock, configuration: TransformerConfiguration,
         weight: (LinearRole, any WeightMatrix) throws -> any TrainableWeight
     ) throws {
         func norm(_ weight: Tensor<Float>) -> RMSNorm { RMSNorm(weight, epsilon: block.normEpsilon) }
@@ -161,8 +161,8 @@ public final class TrainableBlock: Module {
     }
 
     /// The form to be run, with matrices as they are stored now.
-    public func stored(_ values: ValueType) throws -> DecoderBlock {
-        DecoderBlock(
+    public func stored(_ values: ValueType) throws -> TransformerBlock {
+        TransformerBlock(
             attentionNorm: attentionNorm.weight.value, attention: try attention.stored(values),
             feedForwardNorm: feedForwardNorm.weight.value, feedForward: try feedForward.stored(values),
             outputNorms: outputNorms.map { ($0.attention.weight.value, $0.feedForward.weight.value) },

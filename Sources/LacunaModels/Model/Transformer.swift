@@ -1,3 +1,4 @@
+import LacunaIO
 import LacunaSparse
 import LacunaTensor
 
@@ -6,15 +7,17 @@ import LacunaTensor
 ///
 /// A decoder is a value: a copy shares all weights until a layer of one of the two is replaced. Weights stay as they are
 /// stored (dense, sparse, quantised); activations are floats.
-public struct Decoder: Sendable {
-    public private(set) var configuration: DecoderConfiguration
+public struct Transformer: Sendable {
+    public private(set) var configuration: TransformerConfiguration
     /// The embedding table [vocabularySize, hiddenSize], one row a token.
     public var embedding: any WeightMatrix
-    public internal(set) var blocks: [DecoderBlock]
+    public internal(set) var blocks: [TransformerBlock]
     /// Weights [hiddenSize] of the norm before the head.
     public var finalNorm: Tensor<Float>
     /// The output head [vocabularySize, hiddenSize]; nil if it is the embedding table.
     public var untiedHead: (any WeightMatrix)?
+    /// The content of the model's `generation_config.json`, which goes along when it is saved.
+    public var generationSettings: JSONObject?
     /// Rotate queries and keys by their positions: in all layers, or in global and in windowed ones.
     let rotations: [RotaryEmbedding]
 
@@ -24,7 +27,7 @@ public struct Decoder: Sendable {
     /// - Throws: ``LacunaError/malformed(file:location:reason:)`` for a configuration out of range, and
     ///   ``LacunaError/tensorMismatch(file:name:expected:found:)`` for a part of another shape than configured.
     public init(
-        configuration: DecoderConfiguration, embedding: any WeightMatrix, blocks: [DecoderBlock],
+        configuration: TransformerConfiguration, embedding: any WeightMatrix, blocks: [TransformerBlock],
         finalNorm: Tensor<Float>, untiedHead: (any WeightMatrix)?, file: String = "decoder"
     ) throws {
         try configuration.validate(file: file)
@@ -147,7 +150,9 @@ public struct Decoder: Sendable {
 
     private func wholeSequences(_ rows: Int, length: Int) -> StepContext {
         let spans = stride(from: 0, to: rows, by: length).map { Span(rows: $0..<$0 + length, firstPosition: 0) }
-        return StepContext(self, spans: spans, count: rows, workspace: StepWorkspace())
+        return StepContext(
+            rotations: rotations, headSize: configuration.headSize, spans: spans, count: rows,
+            workspace: StepWorkspace())
     }
 
     /// Passes a step's rows through all blocks, in place.
@@ -218,7 +223,7 @@ public struct Decoder: Sendable {
     }
 }
 
-extension DecoderConfiguration {
+extension TransformerConfiguration {
     /// The shape [outputs, inputs] of a linear layer.
     public func shape(of role: LinearRole, layer: Int) -> [Int] {
         switch role {

@@ -3,17 +3,17 @@ import LacunaSparse
 import LacunaTensor
 import Testing
 
-struct DecoderTests {
+struct TransformerTests {
     @Test(arguments: Fixture.all)
     func logitsEqualTransformers(_ fixture: Fixture) throws {
-        let decoder = try Decoder.load(fixture.path, weights: .f32)
+        let decoder = try Transformer.load(fixture.path, weights: .f32)
         let (tokens, logits) = try fixture.expected()
         #expect(relativeError(try decoder.logits(tokens), logits) < 1e-5)
     }
 
     @Test(arguments: Fixture.all)
     func decodingEqualsTransformers(_ fixture: Fixture) throws {
-        let decoder = try Decoder.load(fixture.path, weights: .f32)
+        let decoder = try Transformer.load(fixture.path, weights: .f32)
         let (tokens, logits) = try fixture.expected()
         let session = try DecodingSession(decoder, context: tokens.count)
         for (i, token) in tokens.enumerated() {
@@ -25,7 +25,7 @@ struct DecoderTests {
 
     @Test(arguments: Fixture.all, [1, 2, 7, 23])
     func prefillThenDecodeEqualsTransformers(_ fixture: Fixture, prompt: Int) throws {
-        let decoder = try Decoder.load(fixture.path, weights: .f32)
+        let decoder = try Transformer.load(fixture.path, weights: .f32)
         let (tokens, logits) = try fixture.expected()
         let session = try DecodingSession(decoder, context: 64)
         try session.prefill(Array(tokens[..<prompt]))

@@ -2,7 +2,7 @@ import LacunaIO
 import LacunaTensor
 
 // The metadata of GGUF files.
-extension DecoderConfiguration {
+extension TransformerConfiguration {
     /// Reads a GGUF file's metadata.
     ///
     /// GGUF has no architecture of its own for Mistral: its models call themselves llama and lose their sliding window,
@@ -79,6 +79,7 @@ extension DecoderConfiguration {
             beginToken: try file.optionalInteger("tokenizer.ggml.bos_token_id"),
             endTokens: try file.optionalInteger("tokenizer.ggml.eos_token_id").map { [$0] } ?? [])
         normalizesHeads = architecture == .qwen3
+        feedForwardBias = file.contains("blk.0.ffn_gate.bias")
         try validate(file: file.path)
     }
 

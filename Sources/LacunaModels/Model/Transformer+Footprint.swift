@@ -27,7 +27,7 @@ public struct MatrixFootprint: Sendable, Equatable {
 }
 
 // How large a decoder is, and how much of it every token reads.
-extension Decoder {
+extension Transformer {
     /// All matrices: the blocks' linear layers in order, the embedding table, and the head unless it is tied.
     public var footprints: [MatrixFootprint] {
         linearNames.map { MatrixFootprint($0, self[linear: $0]) }
@@ -74,7 +74,7 @@ extension Decoder {
     }
 }
 
-extension DecoderBlock {
+extension TransformerBlock {
     fileprivate var linearBytes: Int { LinearRole.allCases.reduce(0) { $0 + self[$1].weight.byteCount } }
 
     fileprivate var vectorCount: Int {

@@ -1,7 +1,7 @@
 import LacunaTensor
 
-/// Softmax attention in which a query sees the keys up to its own position, for one head.
-enum CausalAttention {
+/// Softmax attention for one head, in which a query sees the keys up to its own position, or all of them.
+enum HeadAttention {
     /// A matrix of which one head occupies `headSize` columns, rows `stride` floats apart.
     struct HeadView {
         var pointer: UnsafePointer<Float>
@@ -14,12 +14,14 @@ enum CausalAttention {
     /// - Parameters:
     ///   - keys: From position `firstKey` on, at or before the first that a query sees; so are the values.
     ///   - window: How many positions back a query sees, itself included.
+    ///   - keyCount: How many keys there are, if a query sees later ones too; nil for causal attention.
     ///   - output: Rows `outputStride` floats apart.
     static func attend(
         queries: HeadView, count: Int, firstPosition: Int, keys: HeadView, values: HeadView, firstKey origin: Int,
-        headSize: Int, scale: Float, window: Int, into output: UnsafeMutablePointer<Float>, outputStride: Int
+        keyCount total: Int?, headSize: Int, scale: Float, window: Int, into output: UnsafeMutablePointer<Float>,
+        outputStride: Int
     ) {
-        let last = firstPosition + count - origin
+        let last = total ?? firstPosition + count - origin
         let block = max(8, min(64, count, 262_144 / last))
         let scores = Buffer<Float>(uninitialized: block * last)
         for start in stride(from: 0, to: count, by: block) {
@@ -27,7 +29,7 @@ enum CausalAttention {
             let position = firstPosition + start
             // Keys that at least one query of the block sees.
             let firstKey = max(origin, position - window + 1)
-            let keyCount = position + rows - firstKey
+            let keyCount = total ?? position + rows - firstKey
             LinearAlgebra.gemm(
                 m: rows, n: keyCount, k: headSize, alpha: scale, queries.pointer + start * queries.stride,
                 leadingA: queries.stride, keys.pointer + (firstKey - origin) * keys.stride, leadingB: keys.stride,
@@ -35,7 +37,7 @@ enum CausalAttention {
             for i in 0..<rows {
                 let row = scores.pointer + i * keyCount
                 let low = max(0, position + i - window + 1 - firstKey)
-                let high = position + i + 1 - firstKey
+                let high = total ?? position + i + 1 - firstKey
                 (row).update(repeating: 0, count: low)
                 VectorMath.softmax(row + low, count: high - low)
                 (row + high).update(repeating: 0, count: keyCount - high)
@@ -70,7 +72,7 @@ struct SpanAttention {
         var (singles, blocks): ([Piece], [Piece]) = ([], [])
         var longest = 0
         for (index, span) in context.spans.enumerated() {
-            longest = max(longest, g.visible(span.firstPosition + span.rows.count - 1).count)
+            longest = max(longest, g.visible(span.firstPosition + span.rows.count - 1, in: span).count)
             if (span.rows.count == 1 && span.store != nil) || !context.selector.readsAll {
                 for row in span.rows { singles.append(Piece(span: index, rows: row..<row + 1)) }
             } else {
@@ -109,12 +111,14 @@ struct SpanAttention {
         let (g, span) = (geometry, context.spans[piece.span])
         let keyHead = head / (g.headCount / g.keyValueHeadCount)
         let position = span.firstPosition + piece.rows.lowerBound - span.rows.lowerBound
-        let firstKey = g.visible(position).lowerBound
+        let visible = g.visible(position, in: span)
+        let firstKey = visible.lowerBound
         let offset = piece.rows.lowerBound * g.queryWidth + head * g.headSize
-        func run(_ k: CausalAttention.HeadView, _ v: CausalAttention.HeadView) {
-            CausalAttention.attend(
+        func run(_ k: HeadAttention.HeadView, _ v: HeadAttention.HeadView) {
+            HeadAttention.attend(
                 queries: .init(pointer: queries + offset, stride: g.queryWidth), count: piece.rows.count,
-                firstPosition: position, keys: k, values: v, firstKey: firstKey, headSize: g.headSize, scale: g.scale,
+                firstPosition: position, keys: k, values: v, firstKey: firstKey,
+                keyCount: g.isCausal ? nil : visible.count, headSize: g.headSize, scale: g.scale,
                 window: g.window ?? Int.max / 2, into: mixed + offset, outputStride: g.queryWidth)
         }
         if let store = span.store {
@@ -136,7 +140,7 @@ struct SpanAttention {
         let (g, span) = (geometry, context.spans[piece.span])
         let row = piece.rows.lowerBound
         let position = span.firstPosition + row - span.rows.lowerBound
-        let (visible, group) = (g.visible(position), g.headCount / g.keyValueHeadCount)
+        let (visible, group) = (g.visible(position, in: span), g.headCount / g.keyValueHeadCount)
         for head in keyHead * group..<(keyHead + 1) * group {
             let offset = row * g.queryWidth + head * g.headSize
             let (query, output) = (queries + offset, mixed + offset)

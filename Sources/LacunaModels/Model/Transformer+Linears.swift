@@ -2,7 +2,7 @@ import LacunaSparse
 import LacunaTensor
 
 // Linear layers by their names in Hugging Face checkpoints.
-extension Decoder {
+extension Transformer {
     /// The names of the blocks' linear weights, such as "model.layers.0.self_attn.q_proj.weight", in the order in which
     /// a token passes them. Embedding and head are not among them.
     public var linearNames: [String] {
@@ -59,7 +59,7 @@ extension Decoder {
     /// A copy in which the storage of linear weights is replaced. It shares the layers that are left as they are.
     public func sparsified(
         _ replacement: (_ name: String, _ matrix: any WeightMatrix) throws -> (any WeightMatrix)?
-    ) rethrows -> Decoder {
+    ) rethrows -> Transformer {
         var result = self
         try result.sparsify(replacement)
         return result

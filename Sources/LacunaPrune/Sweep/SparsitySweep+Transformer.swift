@@ -14,7 +14,7 @@ extension SparsitySweep {
     ///   - calibration: Needed unless the method's requirement is none.
     /// - Throws: As ``Pruner/prune(_:calibration:progress:)`` and ``Perplexity/measure(_:tokens:window:stride:progress:)``.
     public func run(
-        _ decoder: Decoder, method: any PruningMethod, text: [Int], window: Int = 512,
+        _ decoder: Transformer, method: any PruningMethod, text: [Int], window: Int = 512,
         calibration: CalibrationSet? = nil, progress: (any ProgressReporter)? = nil
     ) throws -> SparsityCurve {
         var points: [SparsityCurve.Point] = []
@@ -46,7 +46,7 @@ extension SparsitySweep {
     }
 
     /// A model so broken that its logits are no numbers has an infinite perplexity.
-    private func perplexity(_ decoder: Decoder, _ text: [Int], _ window: Int) throws -> Double {
+    private func perplexity(_ decoder: Transformer, _ text: [Int], _ window: Int) throws -> Double {
         do {
             return try Perplexity.measure(decoder, tokens: text, window: window).value
         } catch LacunaError.numerical {

@@ -2,7 +2,7 @@ import LacunaIO
 import LacunaSparse
 import LacunaTensor
 
-extension Decoder {
+extension Transformer {
     /// Loads a decoder from a `.gguf` file, a directory of Hugging Face transformers (`config.json`, safetensors in one
     /// file or several), or a directory that ``save(to:tokenizer:overwrite:)`` wrote.
     ///
@@ -16,34 +16,47 @@ extension Decoder {
     public static func load(
         _ path: String, weights: WeightPrecision = .stored, embedding: WeightPrecision? = nil,
         progress: (any ProgressReporter)? = nil
-    ) throws -> Decoder {
+    ) throws -> Transformer {
         let source = try openTensors(path)
-        let configuration: DecoderConfiguration
+        var configuration: TransformerConfiguration
         var fields: JSONFields?
+        var generation: JSONFields?
         if let file = source as? GGUFFile {
-            configuration = try DecoderConfiguration(file)
+            configuration = try TransformerConfiguration(file)
         } else if FileSystem.isDirectory(path) {
             let read = try JSONFields(contentsOf: FileSystem.join(path, "config.json"))
-            configuration = try DecoderConfiguration(read)
+            configuration = try TransformerConfiguration(read)
             fields = read
+            let settings = FileSystem.join(path, "generation_config.json")
+            if FileSystem.exists(settings) {
+                generation = try JSONFields(contentsOf: settings)
+                // Some models name all their end tokens there alone.
+                for token in try TransformerConfiguration.endTokens(generation!)
+                where !configuration.endTokens.contains(token) { configuration.endTokens.append(token) }
+                try configuration.validate(file: settings)
+            }
         } else {
             throw LacunaError.unsupported(
                 file: path, what: "a model in a single safetensors file: give its directory, with config.json")
         }
-        return try Decoder(
+        var result = try Transformer(
             source, configuration: configuration, fields: fields, weights: weights,
             embedding: embedding ?? (weights == .int4 ? .int8 : weights), progress: progress)
+        result.generationSettings = generation?.object
+        return result
     }
 
     init(
-        _ source: any TensorSource, configuration: DecoderConfiguration, fields: JSONFields?,
+        _ source: any TensorSource, configuration: TransformerConfiguration, fields: JSONFields?,
         weights: WeightPrecision, embedding: WeightPrecision, progress: (any ProgressReporter)?
     ) throws {
-        let reader = try CheckpointReader(source, configuration: configuration, fields: fields)
+        let reader = try CheckpointReader(
+            source, fields: fields, headSize: configuration.headSize, isLlama: configuration.architecture == .llama,
+            normOffset: configuration.storesNormsFromZero ? 1 : 0)
         let (vocabulary, width) = (configuration.vocabularySize, configuration.hiddenSize)
-        var blocks: [DecoderBlock] = []
+        var blocks: [TransformerBlock] = []
         for layer in 0..<configuration.layerCount {
-            blocks.append(try DecoderBlock(reader, configuration: configuration, layer: layer, weights: weights))
+            blocks.append(try TransformerBlock(reader, configuration: configuration, layer: layer, weights: weights))
             try progress.report("loading", layer + 1, of: configuration.layerCount)
         }
         var head: (any WeightMatrix)?
@@ -60,19 +73,21 @@ extension Decoder {
     }
 }
 
-extension DecoderBlock {
+extension TransformerBlock {
     init(
-        _ reader: CheckpointReader, configuration: DecoderConfiguration, layer: Int, weights: WeightPrecision
+        _ reader: CheckpointReader, configuration: TransformerConfiguration, layer: Int, weights: WeightPrecision
     ) throws {
         func linear(_ role: LinearRole) throws -> LinearLayer {
             let shape = configuration.shape(of: role, layer: layer)
             let rotated = role == .query || role == .key
             let biasName = role.biasName(layer: layer)
-            let isNeeded = configuration.attentionBias && (rotated || role == .value)
+            let isFeedForward = role == .gate || role == .up || role == .down
+            let isNeeded =
+                isFeedForward ? configuration.feedForwardBias : configuration.attentionBias && role != .output
             return LinearLayer(
                 try reader.matrix(
                     role.weightName(layer: layer), rows: shape[0], columns: shape[1], rotated: rotated, as: weights),
-                bias: isNeeded || reader.contains(biasName)
+                bias: isNeeded || (!isFeedForward && reader.contains(biasName))
                     ? try reader.vector(biasName, count: shape[0], rotated: rotated) : nil)
         }
         func norm(_ name: String, _ count: Int? = nil) throws -> Tensor<Float> {
