@@ -30,6 +30,8 @@ let package = Package(
         .systemLibrary(
             name: "COpenBLAS", pkgConfig: "openblas",
             providers: [.apt(["libopenblas-dev"]), .brew(["openblas"])]),
+        .systemLibrary(
+            name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"]), .brew(["zlib"])]),
         .target(name: "CLacuna", cSettings: kernelSettings, linkerSettings: math),
         .target(
             name: "CLinearAlgebra",
@@ -38,7 +40,8 @@ let package = Package(
         .target(name: "LacunaTensor", dependencies: ["CLacuna", "CLinearAlgebra"], swiftSettings: hotSettings),
         .target(name: "LacunaSparse", dependencies: ["CLacuna", "LacunaTensor"], swiftSettings: hotSettings),
         .target(
-            name: "LacunaIO", dependencies: ["CLacuna", "LacunaTensor", "LacunaSparse"], swiftSettings: hotSettings),
+            name: "LacunaIO", dependencies: ["CLacuna", "CZlib", "LacunaTensor", "LacunaSparse"],
+            swiftSettings: hotSettings),
         .target(
             name: "LacunaLearn", dependencies: ["CLacuna", "LacunaTensor", "LacunaSparse", "LacunaIO"],
             swiftSettings: hotSettings),

@@ -1,11 +1,19 @@
 import ArgumentParser
+import LacunaIO
 import LacunaTensor
 
 @main
 struct LacunaMain {
     static func main() {
         Interruption.install()
-        exit(run(Array(CommandLine.arguments.dropFirst())).rawValue)
+        // Nothing that was begun can go on, but it can end in order.
+        MachineMemory.whenExhausted { bytes in
+            complain("memory: \(Quantities.bytes(bytes)) more are needed than the system gives")
+            TemporaryFiles.removeAll()
+            _exit(ExitStatus.failure.rawValue)
+        }
+        let status = run(Array(CommandLine.arguments.dropFirst()))
+        exit(status == .cancelled ? 128 + (Interruption.signalNumber ?? SIGINT) : status.rawValue)
     }
 
     /// Parses and runs; prints help and errors; returns what the process ends with.
@@ -18,11 +26,11 @@ struct LacunaMain {
             // A command that has said everything already.
             return status
         } catch {
-            return report(error)
+            return report(error, arguments)
         }
     }
 
-    private static func report(_ error: any Error) -> ExitStatus {
+    private static func report(_ error: any Error, _ arguments: [String]) -> ExitStatus {
         switch error {
         case LacunaError.cancelled:
             Console.error.print("lacuna: cancelled")
@@ -39,10 +47,28 @@ struct LacunaMain {
                 return .success
             }
             let prefix = "Error: "
-            complain(text.hasPrefix(prefix) ? String(text.dropFirst(prefix.count)) : text)
+            complain(
+                (unknownCommand(arguments).map { $0 + "\n" } ?? "")
+                    + (text.hasPrefix(prefix) ? String(text.dropFirst(prefix.count)) : text))
             return .badInput
         }
         return ExitStatus(for: error)
+    }
+
+    /// What to say of a word where a command is expected, if it is none.
+    static func unknownCommand(_ arguments: [String]) -> String? {
+        var command: any ParsableCommand.Type = LacunaCommand.self
+        for argument in arguments where !argument.hasPrefix("-") {
+            let children = command.configuration.subcommands
+            guard !children.isEmpty else { return nil }
+            guard let next = children.first(where: { $0._commandName == argument }) else {
+                let names = children.map { $0._commandName } + ["help"]
+                if argument == "help" { return nil }
+                return "there is no command '\(argument)'" + Suggestion.phrase(argument, among: names)
+            }
+            command = next
+        }
+        return nil
     }
 
     private static func complain(_ message: String) {
@@ -58,8 +84,10 @@ struct LacunaCommand: ParsableCommand {
             MODEL is a .gguf file, a Hugging Face directory, a directory that Lacuna wrote, or a name that \
             'lacuna data --list' shows, such as smollm2.
 
-            Exit codes: 0 done; 1 a verdict or quality bar failed, or work could not be done; 2 bad usage or a bad \
-            input file; 130 cancelled.
+            A file called - is standard input or standard output.
+
+            Exit codes: 0 done; 1 a verdict or quality bar failed, or work could not be done (a full disk, too little \
+            memory); 2 bad usage or a bad input file; 130 cancelled by Ctrl-C.
             """,
         version: "0.1.0",
         subcommands: [

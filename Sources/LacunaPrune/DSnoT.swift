@@ -95,12 +95,10 @@ public struct DSnoT: MaskRefiner {
             method: self, means: statistics.means, preference: preference, norms: statistics.norms, pattern: pattern)
         var result = mask
         var errors = Self.expectedErrors(mask, weight: weight, statistics: statistics)
-        let wordsPerRow = mask.wordsPerRow
         weight.withPointer { w in
             errors.withUnsafeMutableBufferPointer { errors in
                 let errors = errors.baseAddress!
-                result.words.withUnsafeMutableBufferPointer { words in
-                    let words = words.baseAddress!
+                result.withMutableWords { words, wordsPerRow in
                     Parallel.forRanges(mask.rows, grain: max(1, 8192 / max(columns, 1))) { range in
                         for i in range {
                             row.refine(words + i * wordsPerRow, weights: w + i * columns, error: &errors[i])

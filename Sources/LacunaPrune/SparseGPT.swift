@@ -203,10 +203,12 @@ extension Mask {
     /// Removes, in the columns from `first` on, what `window` removes.
     fileprivate mutating func remove(_ window: Mask, at first: Int) {
         let removed = window.inverted()
-        for row in 0..<rows {
-            removed.forEachKeptColumn(row: row) { column in
-                let place = first + column
-                words[row * wordsPerRow + place / 64] &= ~(1 << UInt64(place % 64))
+        withMutableWords { words, wordsPerRow in
+            for row in 0..<removed.rows {
+                removed.forEachKeptColumn(row: row) { column in
+                    let place = first + column
+                    words[row * wordsPerRow + place / 64] &= ~(1 << UInt64(place % 64))
+                }
             }
         }
     }

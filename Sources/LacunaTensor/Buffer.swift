@@ -23,17 +23,32 @@ public final class Buffer<Element: BitwiseCopyable>: @unchecked Sendable {
     /// Allocates `count` elements. The content is undefined, except for the slack, which is zero.
     /// - Parameter lasting: Whether the buffer will be kept as long as the lasting ones made before and after it, as the
     ///   weights of a model are: their memory is given back when the last of them is freed.
+    ///
+    /// For sizes of the program's own making: where memory is exhausted, the program ends
+    /// (``MachineMemory/whenExhausted(_:)``). What a file or a user asks for goes through ``init(checking:lasting:for:)``.
     public init(uninitialized count: Int, lasting: Bool = false) {
         precondition(count >= 0)
         let size = count * MemoryLayout<Element>.stride
-        let raw: UnsafeMutableRawPointer
-        if lasting && size + Self.slack <= HugePages.Block.largestPart {
-            (raw, block) = HugePages.share(size + Self.slack)
-        } else if size >= HugePages.size / 2 {
-            (raw, block) = (HugePages.allocate(size + Self.slack), nil)
-        } else {
-            (raw, block) = (HugePages.allocate(size + Self.slack, alignment: 64), nil)
+        guard let (raw, block) = HugePages.memory(size + Self.slack, lasting: lasting) else {
+            MachineMemory.exhausted(size)
         }
+        self.block = block
+        memset(raw + size, 0, Self.slack)
+        pointer = raw.bindMemory(to: Element.self, capacity: count)
+        self.count = count
+    }
+
+    /// The same for a size that comes from outside.
+    ///
+    /// - Parameter what: What the memory is for, as the error names it.
+    /// - Throws: ``LacunaError/resource(_:needed:available:)`` if the machine has not that much memory to give, and
+    ///   ``LacunaError/invalidArgument(_:reason:)`` for a negative count.
+    public init(checking count: Int, lasting: Bool = false, for what: String) throws {
+        let size = try MachineMemory.require(shape: [count], of: Element.self, for: what)
+        guard let (raw, block) = HugePages.memory(size + Self.slack, lasting: lasting) else {
+            throw LacunaError.resource(what, needed: size, available: MachineMemory.available)
+        }
+        self.block = block
         memset(raw + size, 0, Self.slack)
         pointer = raw.bindMemory(to: Element.self, capacity: count)
         self.count = count

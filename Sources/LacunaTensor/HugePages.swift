@@ -19,7 +19,10 @@ enum HugePages {
         private let start: UnsafeMutableRawPointer
         private var used = 0
 
-        init() { start = HugePages.allocate(Block.size) }
+        init?() {
+            guard let start = HugePages.attempt(Block.size, alignment: HugePages.size) else { return nil }
+            self.start = start
+        }
         deinit { free(start) }
 
         /// The next `bytes`, if so many are left.
@@ -33,28 +36,35 @@ enum HugePages {
 
     private static let current = Locked<Block?>(nil)
 
-    /// `bytes` of a block, at most ``Block/largestPart``.
-    static func share(_ bytes: Int) -> (UnsafeMutableRawPointer, Block) {
+    /// `bytes` of a block, at most ``Block/largestPart``; nil if memory is exhausted.
+    private static func share(_ bytes: Int) -> (UnsafeMutableRawPointer, Block)? {
         precondition(bytes <= Block.largestPart)
         return current.withLock { current in
             if let block = current, let part = block.take(bytes) { return (part, block) }
-            let block = Block()
+            guard let block = Block() else { return nil }
             current = block
             guard let part = block.take(bytes) else { preconditionFailure("a fresh block is too small") }
             return (part, block)
         }
     }
 
-    /// `bytes` for `free`. Exhausted memory ends the program: sizes from files are checked when they are read.
-    static func allocate(_ bytes: Int, alignment: Int = HugePages.size) -> UnsafeMutableRawPointer {
-        let total = (bytes + alignment - 1) / alignment * alignment
+    /// Memory for a buffer of `bytes`: a part of a block for small lasting ones, otherwise memory of its own, in large
+    /// pages where that pays. Nil if memory is exhausted.
+    static func memory(_ bytes: Int, lasting: Bool) -> (UnsafeMutableRawPointer, Block?)? {
+        if lasting && bytes <= Block.largestPart { return share(bytes).map { ($0.0, $0.1) } }
+        return attempt(bytes, alignment: bytes >= size / 2 ? size : 64).map { ($0, nil) }
+    }
+
+    /// `bytes` for `free`; nil if memory is exhausted.
+    private static func attempt(_ bytes: Int, alignment: Int) -> UnsafeMutableRawPointer? {
+        let (padded, overflow) = bytes.addingReportingOverflow(alignment - 1)
+        guard !overflow else { return nil }
+        let total = padded / alignment * alignment
         var raw: UnsafeMutableRawPointer?
-        guard posix_memalign(&raw, alignment, total) == 0, let raw else {
-            fatalError("out of memory: \(total) bytes")
-        }
+        guard posix_memalign(&raw, alignment, total) == 0, let raw else { return nil }
         #if os(Linux)
             let adviseHugePages: Int32 = 14  // MADV_HUGEPAGE, which Glibc's module does not export
-            if alignment == HugePages.size { madvise(raw, total, adviseHugePages) }
+            if alignment == size { madvise(raw, total, adviseHugePages) }
         #endif
         return raw
     }

@@ -16,6 +16,8 @@ public enum LacunaError: Error, Equatable, Sendable {
     case invalidArgument(_ argument: String, reason: String)
     /// A computation failed on these numbers: not positive definite, no convergence, not finite.
     case numerical(operation: String, reason: String)
+    /// The machine has too little of something: memory, or room on a disk. `what` says for what; both numbers are bytes.
+    case resource(_ what: String, needed: Int, available: Int)
     /// The user cancelled the work.
     case cancelled
 }
@@ -32,7 +34,17 @@ extension LacunaError: CustomStringConvertible {
         case .unsupported(nil, let what): "not supported: \(what)"
         case .invalidArgument(let argument, let reason): "\(argument): \(reason)"
         case .numerical(let operation, let reason): "\(operation): \(reason)"
+        case .resource(let what, let needed, let available):
+            "\(what): \(Self.amount(needed)) are needed, \(Self.amount(available)) are available"
         case .cancelled: "cancelled"
         }
+    }
+
+    /// Bytes in decimal units with one digit after the point, as disks and registries count.
+    private static func amount(_ bytes: Int) -> String {
+        let units = ["kB", "MB", "GB", "TB", "PB", "EB"]
+        var (value, unit) = (Double(bytes), -1)
+        while value >= 999.95 && unit + 1 < units.count { (value, unit) = (value / 1000, unit + 1) }
+        return unit < 0 ? "\(bytes) bytes" : "\((value * 10).rounded() / 10) \(units[unit])"
     }
 }

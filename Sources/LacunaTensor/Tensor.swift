@@ -14,6 +14,17 @@ public struct Tensor<Scalar: TensorScalar>: Sendable {
         buffer = Buffer(uninitialized: shape.reduce(1, *))
     }
 
+    /// The same for a shape that a file or a user asks for.
+    ///
+    /// - Parameter what: What the memory is for, as the error names it.
+    /// - Throws: ``LacunaError/resource(_:needed:available:)`` if the machine has not that much memory to give, and
+    ///   ``LacunaError/invalidArgument(_:reason:)`` for a negative dimension.
+    public init(checking shape: [Int], for what: String) throws {
+        try MachineMemory.require(shape: shape, of: Scalar.self, for: what)
+        self.shape = shape
+        buffer = try Buffer(checking: shape.reduce(1, *), for: what)
+    }
+
     public init(repeating value: Scalar, shape: [Int]) {
         self.init(uninitialized: shape)
         buffer.pointer.update(repeating: value, count: buffer.count)

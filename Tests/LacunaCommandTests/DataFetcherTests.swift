@@ -64,7 +64,7 @@ import Testing
         try bench.fetcher.verify(entry)
         #expect(bench.downloads == 1)
         #expect(bench.cacheContent == ["demo-1.0"])
-        #expect(try FileSystem.list(bench.root + "/cache/demo-1.0") == ["data.txt"])
+        #expect(try FileSystem.list(bench.root + "/cache/demo-1.0") == [AtomicDirectory.markerName, "data.txt"])
     }
 
     @Test func damagedCacheIsFetchedAnew() throws {

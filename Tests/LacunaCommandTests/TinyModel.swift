@@ -13,17 +13,18 @@ final class TinyModel {
     var path: String { root + "/model" }
     var text: String { root + "/text.txt" }
 
-    init() throws {
+    /// - Parameter merging: Whether the tokenizer makes one token of "th", and so cuts texts otherwise than a token a byte.
+    init(merging: Bool = false) throws {
         let folder = ProcessInfo.processInfo.environment["TMPDIR"] ?? "/tmp"
         root = FileSystem.join(folder, "lacuna-tiny-\(String(UInt64.random(in: 0 ... .max), radix: 36))")
         try FileSystem.createDirectory(root)
         let decoder = try Transformer(
             random: TransformerConfiguration(
-                vocabularySize: 258, hiddenSize: 64, intermediateSizes: [128, 128], headCount: 4,
+                vocabularySize: 259, hiddenSize: 64, intermediateSizes: [128, 128], headCount: 4,
                 keyValueHeadCount: 2, headSize: 16, maximumPositions: 256, tiedEmbeddings: true, endTokens: [257]),
             seed: 1)
         try decoder.save(to: path)
-        try AtomicFile.write(Self.tokenizer.serialized(), to: path + "/tokenizer.json")
+        try AtomicFile.write(Self.tokenizer(merging: merging).serialized(), to: path + "/tokenizer.json")
         try AtomicFile.write(Self.tokenizerConfiguration.serialized(), to: path + "/tokenizer_config.json")
         let words = ["the ", "gap ", "left ", "out, ", "on ", "purpose.\n"]
         var generator = SeededGenerator(seed: 3)
@@ -34,7 +35,7 @@ final class TinyModel {
     deinit { try? FileSystem.remove(root) }
 
     /// Printable Latin-1 characters stand for their bytes, the others, in order, for characters from U+0100.
-    private static var tokenizer: JSONValue {
+    private static func tokenizer(merging: Bool) -> JSONValue {
         var vocabulary = JSONObject()
         var next: UInt32 = 0x100
         for byte in UInt32(0)..<256 {
@@ -42,6 +43,7 @@ final class TinyModel {
             vocabulary[String(Unicode.Scalar(isPrintable ? byte : next)!)] = JSONValue(Int(byte))
             if !isPrintable { next += 1 }
         }
+        if merging { vocabulary["th"] = 258 }
         func special(_ id: Int, _ content: String) -> JSONValue {
             [
                 "id": JSONValue(id), "content": .string(content), "special": true, "single_word": false,
@@ -57,7 +59,7 @@ final class TinyModel {
             ],
             "post_processor": nil,
             "decoder": ["type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true],
-            "model": ["type": "BPE", "vocab": .object(vocabulary), "merges": []],
+            "model": ["type": "BPE", "vocab": .object(vocabulary), "merges": merging ? ["t h"] : []],
         ]
     }
 

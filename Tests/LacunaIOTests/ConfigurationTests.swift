@@ -1,3 +1,4 @@
+import Foundation
 import LacunaIO
 import LacunaTensor
 import Testing
@@ -20,6 +21,27 @@ import Testing
             0x1F, 0x8B, 8, 0, 0, 0, 0, 0, 0, 3, 1, 2, 0, 0xFD, 0xFF, 104, 105, 0xAC, 0x2A, 0x93, 0xD8, 2, 0, 0, 0,
         ]
         #expect(try Gzip.decompressed(stored, file: "x") == [104, 105])
+        // Larger than a piece of output, and ending exactly with one.
+        for count in [(1 << 18) - 1, 1 << 18, (1 << 18) + 1, 1_000_000] {
+            let zeros = try Self.zeros(count)
+            #expect(try Gzip.decompressed(zeros, file: "x") == [UInt8](repeating: 0, count: count))
+            #expect(throws: LacunaError.self) { try Gzip.decompressed(zeros, file: "x", limit: count - 1) }
+            #expect(throws: LacunaError.self) { try Gzip.decompressed(Array(zeros.dropLast()), file: "x") }
+        }
+        #expect(throws: LacunaError.self) { try Gzip.decompressed(Self.compressed + [1], file: "x") }
+    }
+
+    /// A gzip file of zeros, by the program of that name.
+    private static func zeros(_ count: Int) throws -> [UInt8] {
+        let process = Process()
+        process.executableURL = URL(fileURLWithPath: "/bin/sh")
+        process.arguments = ["-c", "head -c \(count) /dev/zero | gzip -c"]
+        let output = Pipe()
+        process.standardOutput = output
+        try process.run()
+        let bytes = [UInt8](output.fileHandleForReading.readDataToEndOfFile())
+        process.waitUntilExit()
+        return bytes
     }
 
     /// Damage anywhere gives an error or the right content, never a crash.
@@ -63,6 +85,16 @@ import Testing
         ("[x\n", "line 1"), ("a = \"x", "line 1: a"), ("a = [1, 2", "line 1: a"), ("a = 1 2", "line 1: a"),
         ("a = yes", "line 1: a"), ("= 3", "line 1"), ("a = \"\\q\"", "line 1: a"), ("a = 1e999", "line 1: a"),
         ("a = [[[[[[1]]]]]]", "line 1: a"),
+        // What of TOML is not read is named.
+        ("a = [1,\n2]", "line 1: a: an array ends on the line where it begins"),
+        ("a = [\n1]", "line 1: a: an array ends on the line where it begins"),
+        ("a = {b = 1}", "line 1: a: inline tables are not read"), ("[[a]]", "line 1: arrays of tables are not read"),
+        ("a = \"\"\"x\"\"\"", "line 1: a: strings in three quotation marks are not read"),
+        ("\"a b\" = 1", "line 1: quoted keys are not read"),
+        ("a = 1979-05-27", "line 1: a: '1979-05-27': dates and times are not read"),
+        ("a = 07:32:00", "line 1: a: '07:32:00': dates and times are not read"),
+        ("a = 0xFF", "line 1: a: '0xFF': integers are read in decimal only"),
+        ("a = -inf", "line 1: a: '-inf' is no finite number"), ("a = True", "line 1: a: 'True' is no value; write true"),
     ])
     func mistakes(text: String, place: String) {
         do {
@@ -71,6 +103,39 @@ import Testing
         } catch {
             #expect("\(error)".hasPrefix("c.toml: \(place)"), "\(error)")
         }
+    }
+
+    @Test func misspeltNamesAreGuessed() throws {
+        let file = try ConfigurationFile(text: "[model]\nkind = \"mpl\"\nhiden = 3", file: "c.toml")
+        _ = try file.optionalInteger("model.hidden")
+        #expect(
+            failure { try file.choice("model.kind", of: ["mlp", "cnn"]) }
+                == .malformed(
+                    file: "c.toml", location: "line 2: model.kind", reason: "'mpl' is none of mlp, cnn; did you mean 'mlp'?"))
+        #expect(
+            failure { try file.requireAllUsed() }
+                == .malformed(
+                    file: "c.toml", location: "line 3: model.hiden",
+                    reason: "is no setting here; did you mean 'model.hidden'?"))
+    }
+
+    @Test func otherSettingsAreNamed() throws {
+        let before = try ConfigurationFile(text: "a = 1\n[s]\nb = 0.5\nc = [1, 2]", file: "old").settings
+        let kept = try JSONValue(parsing: before.serialized())
+        // Order, comments and spelling are not settings.
+        try ConfigurationFile(text: "s.c = [ 1,2 ]\ns.b = 5e-1 # half\na = 1", file: "c").requireSettings(kept, of: "it")
+        func mistake(_ text: String) -> LacunaError? {
+            failure { try ConfigurationFile(text: text, file: "c").requireSettings(kept, of: "it") }
+        }
+        #expect(
+            mistake("a = 2\ns.b = 0.5\ns.c = [1, 3]")
+                == .malformed(file: "c", location: "line 1: a", reason: "is 2, but it has 1"))
+        #expect(
+            mistake("a = 1\ns.b = 0.5\ns.c = [1, 2]\nd = 1")
+                == .malformed(file: "c", location: "line 4: d", reason: "is 1, but it has no such setting"))
+        #expect(
+            mistake("a = 1\ns.c = [1, 2]")
+                == .malformed(file: "c", location: "s.b", reason: "is missing, but it has 0.5"))
     }
 
     @Test func wrongTypesNameTheLine() throws {

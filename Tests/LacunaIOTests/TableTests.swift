@@ -1,4 +1,5 @@
 import LacunaIO
+import LacunaSparse
 import LacunaTensor
 import Testing
 
@@ -8,15 +9,7 @@ import Testing
     private static func value(_ i: Int, _ j: Int) -> Double { Double(3 * i - 2 * j) / 4 }
     private static let columnMajor = (0..<20).map { value($0 % 5, $0 / 5) }
 
-    private static func dense(_ sparse: SparseColumns) -> [Double] {
-        var result = [Double](repeating: 0, count: sparse.rows * sparse.columns)
-        for j in 0..<sparse.columns {
-            for k in sparse.start[j]..<sparse.start[j + 1] {
-                result[j * sparse.rows + Int(sparse.index[k])] = sparse.values[k]
-            }
-        }
-        return result
-    }
+    private static func dense(_ sparse: SparseMatrix<Double>) -> [Double] { sparse.densified().transposed().scalars }
 
     @Test(arguments: ["rows", "columns", "single", "big-endian"]) func arrays(_ name: String) throws {
         let array = try NumPyArray(contentsOf: table("\(name).npy"))
@@ -57,15 +50,15 @@ import Testing
 
     @Test func archives() throws {
         let archive = try NumPyArchive(contentsOf: table("both.npz"))
-        #expect(Set(archive.arrays.keys) == ["X", "y"])
-        #expect(archive.arrays["X"]?.columnMajor == Self.columnMajor)
-        #expect(archive.arrays["y"]?.columnMajor == [1, -1, 1, 1, -1])
+        #expect(archive.names == ["X", "y"])
+        #expect(try archive.array("X")?.columnMajor == Self.columnMajor)
+        #expect(try archive.array("y")?.columnMajor == [1, -1, 1, 1, -1])
         // The same array, as numpy.savez_compressed packs it.
         let packed = try NumPyArchive(contentsOf: table("compressed.npz"))
-        #expect(packed.arrays["X"]?.columnMajor == Self.columnMajor && packed.arrays["X"]?.shape == [5, 4])
+        #expect(try packed.array("X")?.columnMajor == Self.columnMajor && packed.array("X")?.shape == [5, 4])
         let larger = try NumPyArchive(contentsOf: table("compressed-large.npz"))
-        let numbers = try #require(larger.arrays["X"])
-        #expect(numbers.shape == [300, 40] && larger.arrays["y"]?.columnMajor.count == 300)
+        let numbers = try #require(try larger.array("X"))
+        #expect(try numbers.shape == [300, 40] && larger.array("y")?.columnMajor.count == 300)
         for (i, j) in [(0, 0), (17, 3), (299, 39)] {
             #expect(numbers.columnMajor[j * 300 + i] == Double((7 * i + 3 * j) % 11) / 4)
         }
@@ -107,7 +100,7 @@ import Testing
         let path = try scratch.write("# nothing\n\n2.5 qid:3 1:1e2 7:-1 # c 9:9\r\n-1\n".utf8, to: "x")
         let file = try SvmlightFile(contentsOf: path)
         #expect(file.labels == [2.5, -1] && file.features.columns == 7)
-        #expect(file.features.values == [100, -1] && file.features.index == [0, 0])
+        #expect(file.features.values == [100, -1] && file.features.pattern.columnIndices == [0, 6])
     }
 
     @Test func csv() throws {
@@ -129,7 +122,7 @@ import Testing
 
     @Test(arguments: [
         ("", "empty"), ("a,b\n1,2\n3\n", "line 3"), ("a,b\n1,\"2\n3,4\n", "line 2"), ("a,a\n1,2\n", "two columns"),
-        ("a,\n1,2\n", "no name"), ("a,b\n1,2,3\n", "3 fields"),
+        ("a,column 1\n1,2,3\n", "3 fields"), (",column 1\n1,2\n", "two columns"), ("a,b\n1,2,3\n", "3 fields"),
     ]) func brokenCSV(text: String, word: String) throws {
         let scratch = try Scratch()
         let path = try scratch.write(text.utf8, to: "t.csv")
@@ -175,6 +168,42 @@ import Testing
         #expect(
             error?.description.contains("t.mtx") == true && error?.description.contains(word) == true,
             "\(String(describing: error))")
+    }
+
+    @Test func tablesAsOthersWriteThem() throws {
+        let scratch = try Scratch()
+        // A .tsv file is separated by tabs, whatever else its names hold.
+        let tabs = try CSVTable(contentsOf: scratch.write("a (x, y, z)\tb\n1,5\t2\n".utf8, to: "t.TSV"))
+        #expect(tabs.columns.map(\.name) == ["a (x, y, z)", "b"])
+        #expect(tabs["a (x, y, z)"]?.values == .text(["1,5"]))
+        // An index without a name, as DataFrame.to_csv has it.
+        let index = try CSVTable(contentsOf: scratch.write(",a,\n0,1,2\n1,3,4\n".utf8, to: "i.csv"))
+        #expect(index.columns.map(\.name) == ["column 1", "a", "column 3"])
+        #expect(index["column 1"]?.values == .numbers([0, 1]))
+        let words = ["", "NA", "n/a", "#N/A", "#NA", "<NA>", "NaN", "-nan", "1.#IND", "-1.#QNAN", "null", "?", "7"]
+        let gaps = try CSVTable(
+            contentsOf: scratch.write(("x,y\n" + words.map { "\($0),1\n" }.joined()).utf8, to: "g.csv"))
+        #expect(gaps["x"]?.missing == Array(0..<12))
+        // What is a word in most tables stays one.
+        let level = try CSVTable(contentsOf: scratch.write("x\nnone\nsome\n".utf8, to: "l.csv"))
+        #expect(level["x"]?.values == .text(["none", "some"]))
+    }
+
+    @Test func missingHeadersAreNoticed() throws {
+        let scratch = try Scratch()
+        let path = try scratch.write("1,2.5,NA\n3,4,5\n".utf8, to: "h.csv")
+        guard case .malformed(path, "line 1", let reason) = failure({ try CSVTable(contentsOf: path, header: .auto) })
+        else { return }
+        #expect(reason.contains("is there no header?"))
+        let none = try CSVTable(contentsOf: path, header: .no)
+        #expect(none.rows == 2 && none.columns.map(\.name) == ["column 1", "column 2", "column 3"])
+        #expect(none["column 2"]?.values == .numbers([2.5, 4]) && none["column 3"]?.missing == [0])
+        #expect(try CSVTable(contentsOf: path, header: .yes).columns.map(\.name) == ["1", "2.5", "NA"])
+        // One word is enough for a header; an empty line is no numbers.
+        let names = try scratch.write("2001,2002,year\n3,4,5\n".utf8, to: "n.csv")
+        #expect(try CSVTable(contentsOf: names, header: .auto).rows == 1)
+        let unnamed = try scratch.write(",\n3,4\n".utf8, to: "u.csv")
+        #expect(try CSVTable(contentsOf: unnamed, header: .auto).rows == 1)
     }
 
     /// Cut off anywhere, or with any byte changed: an error that names the file, or other numbers, but no crash.

@@ -98,12 +98,14 @@ import Testing
                 var found = Mask(rows: rows, columns: columns)
                 weight.withPointer { w in
                     if axis == .output {
-                        k.keep_along_columns(w, rows, columns, group.n, group.m, &found.words, found.wordsPerRow)
+                        found.withMutableWords {
+                            k.keep_along_columns(w, rows, columns, group.n, group.m, $0, $1)
+                        }
                     } else {
-                        for r in 0..<rows {
-                            var words = [UInt64](repeating: 0, count: found.wordsPerRow)
-                            k.keep_along_rows(w + r * columns, columns, group.n, group.m, &words)
-                            for (i, word) in words.enumerated() { found.words[r * found.wordsPerRow + i] = word }
+                        found.withMutableWords { words, wordsPerRow in
+                            for r in 0..<rows {
+                                k.keep_along_rows(w + r * columns, columns, group.n, group.m, words + r * wordsPerRow)
+                            }
                         }
                     }
                 }

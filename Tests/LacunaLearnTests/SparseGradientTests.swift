@@ -12,24 +12,27 @@ import Testing
     @Test(arguments: [(3, 5, 7, 0.4), (2, 70, 9, 0.1), (1, 4, 66, 0.5), (5, 6, 4, 1.0)])
     func compressedRowsAndGroups(m: Int, n: Int, k: Int, keep: Double) {
         let mask = mask(n, k, keep: keep, seed: 3)
-        let pattern = CSRPattern(mask)
+        let pattern = mask
         let x = randomTensor([m, k], seed: 1)
         let values = randomTensor([mask.keptCount], seed: 2)
         let bias = randomTensor([n], seed: 4)
         checkGradients([x, values, bias]) { $0[0].linear(csr: pattern, values: $0[1], bias: $0[2]) }
-        let groups = GroupPattern(mask)
+        let groups = mask
         checkGradients([x, values, bias]) { $0[0].linear(groups: groups, values: $0[1], bias: $0[2]) }
     }
 
     @Test func blocks() throws {
         let small = mask(3, 4, keep: 0.4, seed: 5)
         let mask = Mask(rows: 6, columns: 12) { small[$0 / 2, $1 / 3] }
-        let pattern = try BlockPattern(mask, blockRows: 2, blockColumns: 3)
+        let dense = randomTensor([6, 12], seed: 4)
+        let blocks = try CompressedBlocks(dense, mask: mask, blockRows: 2, blockColumns: 3)
         checkGradients([
-            randomTensor([5, 12], seed: 1), randomTensor([pattern.valueCount], seed: 2), randomTensor([6], seed: 3),
-        ]) { $0[0].linear(blocks: pattern, values: $0[1], bias: $0[2]) }
-        #expect(throws: LacunaError.self) { try BlockPattern(mask, blockRows: 4, blockColumns: 3) }
-        #expect(throws: LacunaError.self) { try BlockPattern(mask, blockRows: 3, blockColumns: 3) }
+            randomTensor([5, 12], seed: 1), randomTensor([blocks.count], seed: 2), randomTensor([6], seed: 3),
+        ]) { $0[0].linear(blocks: blocks, values: $0[1], bias: $0[2]) }
+        // Blocks that do not divide the matrix, and a mask that cuts blocks.
+        let weight = Tensor<Float>(zeros: [6, 12])
+        #expect(throws: LacunaError.self) { try BlockWeight(weight, mask: mask, blockRows: 4, blockColumns: 3) }
+        #expect(throws: LacunaError.self) { try BlockWeight(weight, mask: mask, blockRows: 3, blockColumns: 3) }
     }
 
     @Test(arguments: [Sliding(), Sliding(padding: 1), Sliding(stride: 2, padding: 1, dilation: 2)])
@@ -37,7 +40,7 @@ import Testing
         checkGradients([randomTensor([3, 2, 6, 5], seed: 1)]) { $0[0].patches(3, sliding: sliding) }
         // A convolution is a product with patches, and under a mask the product of what the mask keeps.
         let mask = mask(4, 18, keep: 0.5, seed: 3)
-        let (csr, groups) = (CSRPattern(mask), GroupPattern(mask))
+        let (csr, groups) = (mask, mask)
         let (x, values) = (randomTensor([2, 2, 6, 5], seed: 1), randomTensor([mask.keptCount], seed: 2))
         checkGradients([x, values]) { $0[0].patches(3, sliding: sliding).linear(csr: csr, values: $0[1]) }
         checkGradients([x, values]) { $0[0].patches(3, sliding: sliding).linear(groups: groups, values: $0[1]) }
@@ -168,7 +171,7 @@ import Testing
                 (m[i], v[i]) = (2 * parameter.buffer.pointer[i], 3 * parameter.buffer.pointer[i])
             }
         }
-        csr.move(to: CSRPattern(second)) { Float($0 * 100 + $1) }
+        csr.move(to: second) { Float($0 * 100 + $1) }
         bits.move(to: second)
         let both = first.intersection(second)
         for (weight, values) in [(csr as any TrainableWeight, csr.values), (bits, bits.values)] {
@@ -178,7 +181,7 @@ import Testing
             if weight is CSRWeight {
                 for r in 0..<13 { for c in 0..<70 where second[r, c] { places.append((r, c)) } }
             } else {
-                bits.pattern.forEachEntry { places.append(($1, $2)) }
+                CompressedGroups<Float>.forEachEntry(of: bits.pattern) { places.append(($1, $2)) }
             }
             for (place, (r, c)) in places.enumerated() {
                 let isOld = both[r, c]
@@ -188,8 +191,8 @@ import Testing
                 #expect(values.slots["second"]!.pointer[place] == (isOld ? 3 * dense[r, c] : 0))
             }
         }
-        csr.move(to: CSRPattern(second))
-        #expect(csr.densified()[0, 0] == csr.densified()[0, 0] && csr.pattern.mask == second)
+        csr.move(to: second)
+        #expect(csr.densified()[0, 0] == csr.densified()[0, 0] && csr.pattern == second)
     }
 
     @Test func denseGradientOfASparseWeight() {
@@ -202,7 +205,7 @@ import Testing
         for _ in 0..<2 { tape.backward(from: weight.apply(tape.constant(x), bias: nil).sum()) }
         let ones = Tensor<Float>(repeating: 2, shape: [4, 6])
         #expect(close(weight.denseGradient!, ones.multiplied(by: x, transposed: true)))
-        let stored = CompressedRows<Float>(weight.pattern, buffer: Buffer(weight.values.gradient!.scalars)).densified()
+        let stored = SparseMatrix<Float>(weight.pattern, buffer: Buffer(weight.values.gradient!.scalars)).densified()
         #expect(close(stored, mask.applied(to: weight.denseGradient!)))
         weight.clearDenseGradient()
         #expect(weight.denseGradient == nil)

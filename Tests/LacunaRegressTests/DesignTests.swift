@@ -119,22 +119,13 @@ import Testing
         }
     }
 
-    @Test func entriesInAnyOrder() throws {
-        let design = try SparseDesign(
-            rows: 3, columns: 2, entries: [(2, 1, 5), (0, 0, 1), (2, 1, -1), (1, 1, 2)])
-        var out = [0.0, 0]
-        design.correlations(nil, with: [1, 10, 100], into: &out)
-        #expect(out == [1, 420] && design.count == 3)
-        #expect(throws: LacunaError.self) { try SparseDesign(rows: 3, columns: 2, entries: [(3, 0, 1)]) }
-        #expect(throws: LacunaError.self) { try SparseDesign(rows: 3, columns: 2, entries: [(0, 2, 1)]) }
-    }
-
-    @Test func contradictionsAreRefused() throws {
-        for (start, index, values) in [
-            ([1, 2], [0, 1], [1, 2]), ([0, 1], [0, 1], [1, 2]), ([0, 2, 1, 2], [0, 1], [1, 2]),
-            ([0, 2], [0, 5], [1, 2]), ([0, 2], [1, 0], [1, 2]), ([0, 2], [1, 1], [1, 2]), ([0, 2], [0], [1, 2]),
-        ] as [([Int], [UInt32], [Double])] {
-            #expect(throws: LacunaError.self) { try SparseDesign(rows: 5, start: start, index: index, values: values) }
+    @Test func matricesAndTheirTransposes() throws {
+        let matrix = try SparseMatrix<Double>(
+            rows: 3, columns: 2, rowIndices: [2, 0, 2, 1], columnIndices: [1, 0, 1, 1], values: [5, 1, -1, 2])
+        for design in [SparseDesign(matrix), SparseDesign(transpose: matrix.transposed())] {
+            var out = [0.0, 0]
+            design.correlations(nil, with: [1, 10, 100], into: &out)
+            #expect(out == [1, 420] && design.count == 3 && design.rows == 3 && design.columns == 2)
         }
     }
 

@@ -118,7 +118,7 @@ import Testing
     }
 
     @Test func noColumns() throws {
-        let none = try SparseDesign(rows: 6, columns: 0, entries: [])
+        let none = SparseDesign(SparseMatrix(zeros: 6, 0))
         let groups = RowGroups(["a", "a", "b", "b", "c", "c"])
         let fit = try SparseMixedModel().fit(none, [1, 2, 4, 5, 1, 3], groups: groups, L1(0.1))
         #expect(fit.solution.converged && fit.solution.coefficients.isEmpty)

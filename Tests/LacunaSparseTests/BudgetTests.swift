@@ -145,7 +145,7 @@ import Testing
                 }
             }
             distinct.insert(
-                try budgets[0].masks(scores: values, pattern: pattern).sorted { $0.key < $1.key }.map(\.value.words))
+                try budgets[0].masks(scores: values, pattern: pattern).sorted { $0.key < $1.key }.map(\.value.packedWords))
         }
         // Within a column all scores but the random one order by |w|. The two forms of brain surgeon may agree by chance.
         if case .nm(_, _, .output) = pattern {

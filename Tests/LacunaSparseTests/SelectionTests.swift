@@ -117,11 +117,11 @@ import Testing
             let sparsity = Double(percent) / 100
             let masks = try Selection.selectGlobally(["b": b, "a": a, "aa": empty], sparsity: sparsity)
             let reference = Reference.layer(joined, removing: Reference.count(percent, 100, of: 700))
-            #expect(masks["a"]!.words + masks["b"]!.words == reference.words)
+            #expect(masks["a"]!.packedWords + masks["b"]!.packedWords == reference.packedWords)
             #expect(masks["aa"] == Mask(rows: 0, columns: 100))
             let rows = try Selection.selectGlobally(["a": a, "b": b], pattern: .rows, sparsity: sparsity)
             let allRows = try Selection.mask(scores: joined, pattern: .rows, sparsity: sparsity)
-            #expect(rows["a"]!.words + rows["b"]!.words == allRows.words)
+            #expect(rows["a"]!.packedWords + rows["b"]!.packedWords == allRows.packedWords)
         }
         #expect(try Selection.selectGlobally([:], sparsity: 0.5).isEmpty)
     }

@@ -2,7 +2,7 @@ import BenchmarkHarness
 import LacunaSparse
 import LacunaTensor
 
-/// Whether `SparseMatrix(auto:)` picks the fastest store: all stores that can hold a matrix, timed in the same rounds.
+/// Whether `PlannedMatrix` picks the fastest store: all stores that can hold a matrix, timed in the same rounds.
 struct PlannerSuite {
     let settings: Settings
     let weights: RandomWeights

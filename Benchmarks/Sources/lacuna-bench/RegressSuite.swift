@@ -130,8 +130,10 @@ struct RegressSuite {
             return DenseDesign(Buffer(try numbers("dense.x")), rows: shape.rows, columns: shape.columns)
         }
         let (start, index) = (try bytes("sparse.start"), try bytes("sparse.index"))
-        return try SparseDesign(
-            rows: shape.rows, start: start.bytes.bindMemory(to: Int64.self).map(Int.init),
-            index: Array(index.bytes.bindMemory(to: UInt32.self)), values: numbers("sparse.values"))
+        return SparseDesign(
+            transpose: try SparseMatrix(
+                rows: start.count / 8 - 1, columns: shape.rows,
+                rowStarts: start.bytes.bindMemory(to: Int64.self).map(Int.init),
+                columnIndices: index.bytes.bindMemory(to: UInt32.self), values: numbers("sparse.values")))
     }
 }

@@ -22,27 +22,33 @@ struct BenchCommand: ParsableCommand {
             abstract:
                 "Times stores against the dense BLAS product over a range of sparsities; marks where they break even.")
 
-        @Option(help: "Rows of the matrix.") var rows = 2048
-        @Option(help: "Columns of the matrix.") var columns = 2048
-        @Option(help: "Vectors that it is multiplied with at a time.") var vectors = 128
+        @Option(in: 1...Limits.side, help: "Rows of the matrix.") var rows = 2048
+        @Option(in: 1...Limits.side, help: "Columns of the matrix.") var columns = 2048
+        @Option(in: 1...Limits.side, help: "Vectors that it is multiplied with at a time.") var vectors = 128
         @Option(help: ArgumentHelp("Fractions removed, separated by commas.", valueName: "list"))
         var sparsities = "0.3,0.5,0.6,0.7,0.8,0.9,0.95"
         @Option(help: ArgumentHelp("Stored values, the dense ones too: f32, bf16, int8 or int4.", valueName: "type"))
         var values = ValueType.f32
-        @Option(help: "Rounds; every number is a median over them.") var rounds = 7
-        @Option(help: ArgumentHelp("Where to draw the speeds, as SVG.", valueName: "file")) var plot: String?
+        @Option(in: 1...100_000, help: "Rounds; every number is a median over them.") var rounds = 7
+        @Option(help: ArgumentHelp("Where to draw the speeds, as SVG; - is the output.", valueName: "file"))
+        var plot: OutputFile?
+        @Flag(help: "Replace a file that is there already.") var force = false
         @OptionGroup var output: JSONOption
         @OptionGroup var options: RunOptions
 
         func run() throws {
+            try OutputFile.check([plot], overwriting: force)
+            // The dense matrix beside a sparse one, and the vectors on both sides.
+            try Limits.requireMemory(rows, columns, copies: 3)
+            try Limits.requireMemory(vectors, rows + columns, copies: 1)
             let progress = options.begin()
             let sweep = KernelSweep(
                 rows: rows, columns: columns, vectors: vectors, values: values,
                 sparsities: try SparsityList.parse(sparsities), rounds: rounds)
             let points = try sweep.run(progress: progress)
             progress.clear()
-            if let plot { try AtomicFile.write(chart(sweep, points).svg(), to: plot) }
-            printResult(json: output.json, json(sweep, points), text: text(sweep, points))
+            try plot?.write(chart(sweep, points).svg())
+            printResult(json: output.json, json(sweep, points), text: text(sweep, points), files: [plot])
         }
 
         private func name(_ layout: StorageLayout) -> String { StorageFormat(layout, values).description }
@@ -111,19 +117,19 @@ struct BenchCommand: ParsableCommand {
         static let configuration = CommandConfiguration(
             abstract: "Shows which store a pruned matrix would get, and what the others would cost.")
 
-        @Option(help: "Rows of the matrix.") var rows = 4096
-        @Option(help: "Columns of the matrix.") var columns = 4096
-        @Option(help: "Fraction of weights removed (unstructured and blocks).") var sparsity = 0.9
+        @Option(in: 1...Limits.side, help: "Rows of the matrix.") var rows = 4096
+        @Option(in: 1...Limits.side, help: "Columns of the matrix.") var columns = 4096
+        @Option(within: .from(0, to: 1), help: "Fraction of weights removed (unstructured and blocks).")
+        var sparsity = 0.9
         @Option(help: ArgumentHelp("unstructured, N:M such as 2:4, or blocks such as 16x16.", valueName: "pattern"))
         var pattern = "unstructured"
-        @Option(help: "Vectors that it is multiplied with at a time.") var vectors = 1
+        @Option(in: 1...Limits.side, help: "Vectors that it is multiplied with at a time.") var vectors = 1
         @Option(help: ArgumentHelp("f32, bf16, int8 or int4.", valueName: "type")) var values = ValueType.f32
         @OptionGroup var output: JSONOption
 
         func run() throws {
-            guard rows >= 1 && columns >= 1 && (0...1).contains(sparsity) else {
-                throw LacunaError.invalidArgument("--sparsity", reason: "\(sparsity) of a [\(rows), \(columns)] matrix")
-            }
+            // Weight, scores, mask and what choosing takes.
+            try Limits.requireMemory(rows, columns, copies: 4)
             var generator = SeededGenerator(seed: 1)
             let weight = Tensor<Float>(normal: [rows, columns], using: &generator)
             let scores = try MagnitudeScore().scores(weight: weight, statistics: nil)
@@ -169,7 +175,20 @@ struct BenchCommand: ParsableCommand {
                 }
             }
             throw LacunaError.invalidArgument(
-                "--pattern", reason: "'\(pattern)' is not unstructured, N:M or ROWSxCOLUMNS")
+                "--pattern",
+                reason: "'\(pattern)' is not unstructured, N:M or ROWSxCOLUMNS"
+                    + Suggestion.phrase(pattern, among: ["unstructured", "2:4", "16x16"]))
         }
+    }
+}
+
+/// How large a matrix a benchmark may ask for.
+private enum Limits {
+    static let side = 1 << 30
+
+    /// - Throws: ``LacunaError/resource(_:needed:available:)`` if the machine has not that much memory.
+    static func requireMemory(_ rows: Int, _ columns: Int, copies: Int) throws {
+        try MachineMemory.require(
+            shape: [copies, rows, columns], of: Float.self, for: "matrices of \(rows) by \(columns)")
     }
 }

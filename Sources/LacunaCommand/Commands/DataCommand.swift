@@ -15,7 +15,8 @@ struct DataCommand: ParsableCommand {
             The cache is $LACUNA_CACHE, or ~/.cache/lacuna.
             """)
 
-    @Argument(help: ArgumentHelp("Names of the catalogue.", valueName: "name"))
+    @Argument(
+        help: ArgumentHelp("Names of the catalogue.", valueName: "name"), completion: NameCompletion.catalogue)
     var names: [String] = []
 
     @Flag(help: "List the catalogue and what of it is cached.")

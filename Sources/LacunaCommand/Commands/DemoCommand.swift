@@ -18,25 +18,26 @@ struct DemoCommand: ParsableCommand {
             four bits, prints one table and writes a page.
             """)
 
-    @Option(help: ArgumentHelp("The page to write.", valueName: "file.html"))
-    var report = "report.html"
+    @Option(help: ArgumentHelp("The page to write; one that is there is replaced.", valueName: "file.html"))
+    var report = OutputFile(path: "report.html")
 
-    @Option(help: ArgumentHelp("Where the models go; what is there is replaced.", valueName: "directory"))
-    var models = "demo"
+    @Option(help: ArgumentHelp("Where the models go; those that are there are replaced.", valueName: "directory"))
+    var models = OutputDirectory(path: "demo")
 
     @Option(help: ArgumentHelp("The directory with test.txt and valid.txt of WikiText-2.", valueName: "directory"))
     var data = "Data/wikitext-2"
 
-    @Option(help: ArgumentHelp("Fraction removed.", valueName: "fraction"))
+    @Option(within: .from(0, below: 1), help: ArgumentHelp("Fraction removed.", valueName: "fraction"))
     var sparsity = 0.5
 
-    @Option(help: ArgumentHelp("Tokens of the test text to evaluate on.", valueName: "n"))
+    @Option(in: 2...Int(Int32.max), help: ArgumentHelp("Tokens of the test text to evaluate on.", valueName: "n"))
     var tokens = 8192
 
-    @Option(help: ArgumentHelp("Sequences of 512 tokens that the method gets to see.", valueName: "n"))
+    @Option(
+        in: 1...1_000_000, help: ArgumentHelp("Sequences of 512 tokens that the method gets to see.", valueName: "n"))
     var sequences = 32
 
-    @Option(help: ArgumentHelp("Changes which sequences those are.", valueName: "n"))
+    @Option(seed: ArgumentHelp("Changes which sequences those are.", valueName: "n"))
     var seed: UInt64 = 0
 
     @OptionGroup var form: JSONOption
@@ -45,6 +46,7 @@ struct DemoCommand: ParsableCommand {
     private static let prompts = [
         "The capital of France is", "Water boils at", "The Great Barrier Reef is",
     ]
+    private static let forms = ["dense-bf16", "sparse-bf16", "sparse-int4"]
     private static let writtenTokens = 40
     private static let window = 512
 
@@ -57,7 +59,11 @@ struct DemoCommand: ParsableCommand {
         for file in [testFile, calibrationFile] where !FileSystem.exists(file) {
             throw LacunaError.file(path: file, reason: "is not there: give the directory with --data")
         }
-        let downloaded = try LoadedModel(ModelArgument(argument: "smollm2"), progress: progress)
+        try OutputFile.check([report], overwriting: true)
+        let places = Self.forms.map { OutputDirectory(path: FileSystem.join(models.path, $0)) }
+        let locks = try places.map { try $0.claim(overwriting: true) }
+        defer { for lock in locks { lock.release() } }
+        let downloaded = try LoadedModel(ModelArgument(path: "smollm2"), progress: progress)
         let download = monotonicSeconds() - begin
 
         let slice = try TextSlice(testFile, limit: tokens, tokenizer: downloaded.tokenizer)
@@ -79,9 +85,10 @@ struct DemoCommand: ParsableCommand {
             comparison: comparison, prompts: Self.prompts, texts: texts, slice: slice.description,
             calibration: "\(Quantities.grouped(calibration.tokens.count)) tokens of \(calibrationFile)",
             machine: Machine.description, seconds: monotonicSeconds() - begin - download)
-        try AtomicFile.write(story.page.html(), to: report)
+        try report.write(story.page.html())
         printResult(
-            json: form.json, story.json, text: story.text(console: .output) + "\n\nwritten: \(report), \(models)/")
+            json: form.json, story.json, text: story.text(console: .output) + "\n\nwritten: \(report), \(models)/",
+            files: [report])
     }
 
     /// A model in one form, and what it is compared with.
@@ -97,15 +104,12 @@ struct DemoCommand: ParsableCommand {
     private func makeForms(
         _ downloaded: LoadedModel, _ calibration: CalibrationSet, _ progress: any ProgressReporter
     ) throws -> [Form] {
-        for name in ["dense-bf16", "sparse-bf16", "sparse-int4"] {
-            try OutputPlace.check(FileSystem.join(models, name), overwriting: true)
-        }
         func saved(_ decoder: Transformer, as name: String) throws -> ModelArgument {
-            let path = FileSystem.join(models, name)
+            let path = FileSystem.join(models.path, name)
             try decoder.save(to: path, tokenizer: downloaded.tokenizer, overwrite: true, progress: progress)
-            return ModelArgument(argument: path)
+            return ModelArgument(path: path)
         }
-        let source = ModelArgument(argument: downloaded.path)
+        let source = ModelArgument(path: downloaded.path)
         let wide = try LoadedModel(source, weights: .bf16, head: .bf16, progress: progress).decoder
         let dense = try LoadedModel(try saved(wide, as: "dense-bf16"), progress: progress)
         let plan = PruningPlan(sparsity: sparsity, values: .bf16, seed: seed)

@@ -46,26 +46,30 @@ struct FitOptions: ParsableArguments {
     var weights: String?
 
     @Option(
-        name: .customLong("lambda"),
+        name: .customLong("lambda"), within: .atLeast(0),
         help: ArgumentHelp("Strength of the penalty; by cross-validation if not given.", valueName: "x"))
     var strength: Double?
 
     @Option(help: "Which strength cross-validation chooses: 1se or min.")
     var rule = Rule.simplest
 
-    @Option(help: ArgumentHelp("Folds of the cross-validation.", valueName: "n"))
+    @Option(in: 0...1000, help: ArgumentHelp("Folds of the cross-validation.", valueName: "n"))
     var folds = 5
 
-    @Option(help: ArgumentHelp("Strengths on the path.", valueName: "n"))
+    @Option(in: 2...10_000, help: ArgumentHelp("Strengths on the path.", valueName: "n"))
     var count = 100
 
-    @Option(help: ArgumentHelp("The smallest strength of the path over the largest.", valueName: "x"))
+    @Option(
+        within: .above(0, below: 1),
+        help: ArgumentHelp("The smallest strength of the path over the largest.", valueName: "x"))
     var ratio = 0.01
 
-    @Option(help: ArgumentHelp("Changes the folds.", valueName: "n"))
+    @Option(seed: ArgumentHelp("Changes the folds.", valueName: "n"))
     var seed: UInt64 = 0
 
-    @Option(help: ArgumentHelp("Relative duality gap, or distance to stationarity, to reach.", valueName: "x"))
+    @Option(
+        within: .above(0, below: 1),
+        help: ArgumentHelp("Relative duality gap, or distance to stationarity, to reach.", valueName: "x"))
     var tolerance = 1e-7
 
     @Flag(help: "Fit without a constant.")
@@ -74,14 +78,14 @@ struct FitOptions: ParsableArguments {
     @Flag(help: "Penalise columns as they are, not per standard deviation.")
     var noStandardize = false
 
-    @Option(help: ArgumentHelp("Rows of the table at most.", valueName: "n"))
+    @Option(in: 0...1_000_000_000, help: ArgumentHelp("Rows of the table at most.", valueName: "n"))
     var top = 30
 
-    @Option(help: ArgumentHelp("Write the model, for 'lacuna fit predict'.", valueName: "file.json"))
-    var model: String?
+    @Option(help: ArgumentHelp("Write the model, for 'lacuna fit predict'; - is the output.", valueName: "file.json"))
+    var model: OutputFile?
 
-    @Option(help: ArgumentHelp("Write a page with tables and plots.", valueName: "file.html"))
-    var report: String?
+    @Option(help: ArgumentHelp("Write a page with tables and plots; - is the output.", valueName: "file.html"))
+    var report: OutputFile?
 
     @Flag(help: "Replace files that are there already.")
     var force = false
@@ -90,19 +94,13 @@ struct FitOptions: ParsableArguments {
     @OptionGroup var options: RunOptions
 
     func validate() throws {
-        if let strength, !(strength >= 0) || !strength.isFinite {
-            throw ValidationError("--lambda must be a finite number of at least 0")
-        }
         if folds < 2 && strength == nil { throw ValidationError("--folds must be at least 2 without --lambda") }
-        if count < 2 { throw ValidationError("--count must be at least 2") }
-        if !(ratio > 0 && ratio < 1) { throw ValidationError("--ratio must be above 0 and below 1") }
-        if !(tolerance > 0 && tolerance < 1) { throw ValidationError("--tolerance must be above 0 and below 1") }
     }
 
     /// Checks what can be checked before anything is read.
     @discardableResult
     func prepare() throws -> ProgressDisplay {
-        for file in [model, report].compactMap({ $0 }) { try OutputPlace.check(file: file, overwriting: force) }
+        try OutputFile.check([model, report], overwriting: force)
         try source.requireTarget()
         return options.begin()
     }
@@ -117,7 +115,7 @@ struct FitOptions: ParsableArguments {
         let (table, values) = try source.read(weights: weights, group: group)
         guard table.design.columns > 0 else {
             throw LacunaError.malformed(
-                file: source.data, location: "columns", reason: "there is none beside the target")
+                file: source.data.path, location: "columns", reason: "there is none beside the target")
         }
         if table.classes != nil && method != .logistic {
             throw LacunaError.invalidArgument(
@@ -141,12 +139,13 @@ struct FitOptions: ParsableArguments {
             method: method, features: table.features, coefficients: plain.coefficients, intercept: plain.intercept,
             strength: outcome.strength, classes: table.classes, groups: outcome.mixed?.knownGroups(of: table))
         let report = FitReport(
-            data: source.data, rows: table.design.rows, model: result, outcome: outcome,
+            data: source.data.path, rows: table.design.rows, model: result, outcome: outcome,
             effects: outcome.solution.coefficients, settings: settings, limit: top,
             mixed: outcome.mixed.map { MixedReport(outcome: $0, table: table, limit: top) })
-        printResult(json: form.json, report.json, text: report.summary(console: .output))
-        if let model { try AtomicFile.write(result.json.serialized(.pretty), to: model) }
-        if let file = self.report { try AtomicFile.write(report.page.html(), to: file) }
+        printResult(
+            json: form.json, report.json, text: report.summary(console: .output), files: [model, self.report])
+        try model?.write(result.json.serialized(.pretty))
+        try self.report?.write(report.page.html())
     }
 }
 
@@ -176,24 +175,18 @@ struct FitLasso: ParsableCommand {
 struct FitElasticNet: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "elastic-net", abstract: "Least squares with L1 and L2 penalties.")
-    @Option(help: ArgumentHelp("Share of the L1 penalty, above 0 up to 1.", valueName: "x"))
+    @Option(within: .above(0, atMost: 1), help: ArgumentHelp("Share of the L1 penalty, above 0 up to 1.", valueName: "x"))
     var mixing = 0.5
     @OptionGroup var options: FitOptions
-    func validate() throws {
-        if !(mixing > 0 && mixing <= 1) { throw ValidationError("--mixing must be above 0 and at most 1") }
-    }
     func run() throws { try options.run(.elasticNet) { settings, _ in settings.mixing = mixing } }
 }
 
 struct FitLogistic: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "logistic", abstract: "Two classes, with an L1 (or elastic net) penalty.")
-    @Option(help: ArgumentHelp("Share of the L1 penalty, above 0 up to 1.", valueName: "x"))
+    @Option(within: .above(0, atMost: 1), help: ArgumentHelp("Share of the L1 penalty, above 0 up to 1.", valueName: "x"))
     var mixing = 1.0
     @OptionGroup var options: FitOptions
-    func validate() throws {
-        if !(mixing > 0 && mixing <= 1) { throw ValidationError("--mixing must be above 0 and at most 1") }
-    }
     func run() throws { try options.run(.logistic) { settings, _ in settings.mixing = mixing } }
 }
 
@@ -201,13 +194,12 @@ struct FitGroupLasso: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "group-lasso", abstract: "Least squares; columns enter by groups.",
         discussion: "One-hot features of one column are a group unless --groups or --group-size says otherwise.")
-    @Option(help: ArgumentHelp("Runs of so many columns are groups.", valueName: "n"))
+    @Option(in: 1...1_000_000_000, help: ArgumentHelp("Runs of so many columns are groups.", valueName: "n"))
     var groupSize: Int?
     @Option(help: ArgumentHelp("A .csv file with columns 'feature' and 'group'.", valueName: "file"))
-    var groups: String?
+    var groups: InputFile?
     @OptionGroup var options: FitOptions
     func validate() throws {
-        if let groupSize, groupSize < 1 { throw ValidationError("--group-size must be at least 1") }
         if groupSize != nil && groups != nil { throw ValidationError("give --group-size or --groups, not both") }
     }
     func run() throws {
@@ -216,7 +208,7 @@ struct FitGroupLasso: ParsableCommand {
             if let groupSize {
                 settings.groups = .runs(of: groupSize, columns: columns)
             } else {
-                let names = try groups.map(Self.read) ?? [:]
+                let names = try groups.map { try Self.read($0.path) } ?? [:]
                 var members: [String: [Int]] = [:]
                 for (j, feature) in data.features.enumerated() {
                     members[names[feature.name] ?? names[feature.column] ?? feature.column, default: []].append(j)
@@ -244,20 +236,18 @@ struct FitGroupLasso: ParsableCommand {
 struct FitSCAD: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "scad", abstract: "Least squares; large coefficients are not shrunk (SCAD).")
-    @Option(help: ArgumentHelp("a, above 2.", valueName: "x"))
+    @Option(within: .above(2), help: ArgumentHelp("a, above 2.", valueName: "x"))
     var shape = 3.7
     @OptionGroup var options: FitOptions
-    func validate() throws { if !(shape > 2) { throw ValidationError("--shape must be above 2") } }
     func run() throws { try options.run(.scad) { settings, _ in settings.shape = shape } }
 }
 
 struct FitMCP: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "mcp", abstract: "Least squares; large coefficients are not shrunk (MCP).")
-    @Option(help: ArgumentHelp("γ, above 1.", valueName: "x"))
+    @Option(within: .above(1), help: ArgumentHelp("γ, above 1.", valueName: "x"))
     var shape = 3.0
     @OptionGroup var options: FitOptions
-    func validate() throws { if !(shape > 1) { throw ValidationError("--shape must be above 1") } }
     func run() throws { try options.run(.mcp) { settings, _ in settings.shape = shape } }
 }
 
@@ -271,16 +261,13 @@ struct FitL0: ParsableCommand {
 
               lacuna fit l0 survey.csv --target score --private 2 --size 2 --feature-bound 3 --target-bound 5
             """)
-    @Option(help: ArgumentHelp("With --private: how many features.", valueName: "n"))
+    @Option(in: 1...1000, help: ArgumentHelp("With --private: how many features.", valueName: "n"))
     var size = 2
-    @Option(help: ArgumentHelp("With --private: the longest vector of coefficients.", valueName: "x"))
+    @Option(
+        within: .above(0), help: ArgumentHelp("With --private: the longest vector of coefficients.", valueName: "x"))
     var radius = 2.0
     @OptionGroup var privacy: PrivacyOptions
     @OptionGroup var options: FitOptions
-    func validate() throws {
-        if size < 1 { throw ValidationError("--size must be at least 1") }
-        if !(radius > 0) || !radius.isFinite { throw ValidationError("--radius must be a finite number above 0") }
-    }
     func run() throws {
         guard privacy.epsilon != nil else { return try options.run(.l0) }
         let progress = try options.prepare()
@@ -292,26 +279,31 @@ struct FitL0: ParsableCommand {
 struct FitPredict: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "predict", abstract: "Predicts from a model that was written with --model.")
-    @Argument(help: ArgumentHelp("The model.", valueName: "model.json"))
+    @Argument(
+        help: ArgumentHelp("The model.", valueName: "model.json"), completion: .file(extensions: ["json"]))
     var model: String
-    @Argument(help: "A file like the one that was fitted; its target, if any, is used to score.")
-    var data: String
+    @Argument(
+        help: "A file like the one that was fitted; its target, if any, is used to score; - is the input, as CSV.",
+        completion: .file(extensions: TableFormat.endings))
+    var data: InputFile
     @Option(help: ArgumentHelp("The target, to score the predictions.", valueName: "column"))
     var target: String?
-    @Option(help: ArgumentHelp("Write the predictions; else they are printed.", valueName: "file.csv"))
-    var output: String?
+    @Option(help: "Whether the first line of a CSV file has the names of the columns: yes, no or auto.")
+    var header = CSVTable.Header.auto
+    @Option(help: ArgumentHelp("Write the predictions; else they are printed; - is the output.", valueName: "file.csv"))
+    var output: OutputFile?
     @Flag(help: "Replace files that are there already.")
     var force = false
     @OptionGroup var form: JSONOption
 
     func run() throws {
-        if let output { try OutputPlace.check(file: output, overwriting: force) }
+        try OutputFile.check([output], overwriting: force)
         let model = try FittedModel(contentsOf: model)
         let table = try FitData.read(
-            data, target: target, group: model.groups?.column, coding: model.features)
+            data.path, target: target, group: model.groups?.column, header: header, coding: model.features)
         let predictions = model.predictions(table.design, labels: table.groups)
         var score: Double?
-        if target != nil || data.hasSuffix(".svm"), let truth = table.target {
+        if let truth = table.target {
             score =
                 model.method == .logistic
                 ? Double(zip(predictions, truth).count { ($0 > 0.5) == ($1 > 0) }) / Double(truth.count)
@@ -319,18 +311,15 @@ struct FitPredict: ParsableCommand {
                     .squareRoot()
         }
         let name = model.method == .logistic ? "accuracy" : "root mean square error"
-        if let output {
-            try AtomicFile.write(
-                (["prediction"] + predictions.map { "\($0)" }).joined(separator: "\n") + "\n", to: output)
-        }
         let text =
-            (output == nil ? predictions.map { "\($0)" } : ["\(predictions.count) predictions in \(output ?? "")"])
+            (output == nil ? predictions.map { "\($0)" } : ["\(predictions.count) predictions in \(output?.path ?? "")"])
             + (score.map { ["\(name): \(Quantities.significant($0, 5))"] } ?? [])
         printResult(
             json: form.json,
             [
                 "predictions": .array(predictions.map { .number($0) }),
                 "score": score.map { .number($0) } ?? .null, "scoreName": .string(name),
-            ], text: text.joined(separator: "\n"))
+            ], text: text.joined(separator: "\n"), files: [output])
+        try output?.write((["prediction"] + predictions.map { "\($0)" }).joined(separator: "\n") + "\n")
     }
 }

@@ -11,8 +11,10 @@ struct FitDAG: ParsableCommand {
             CoLiDE, arXiv:2310.02895.)
             """)
 
-    @Argument(help: "A .csv, .tsv, .npy, .npz or .mtx file of numbers.")
-    var data: String
+    @Argument(
+        help: "A .csv, .tsv, .npy, .npz or .mtx file of numbers; - is the input, as CSV.",
+        completion: .file(extensions: TableFormat.endings))
+    var data: InputFile
 
     @Option(help: ArgumentHelp("Columns to leave out, separated by commas.", valueName: "columns"))
     var drop: String?
@@ -20,23 +22,29 @@ struct FitDAG: ParsableCommand {
     @Option(help: "Missing values: error, mean (fill in), or drop (leave rows out).")
     var missing = FitData.Missing.error
 
+    @Option(help: "Whether the first line of a CSV file has the names of the columns: yes, no or auto.")
+    var header = CSVTable.Header.auto
+
     @Flag(help: "A noise level for each variable instead of one for all.")
     var unequalNoise = false
 
-    @Option(name: .customLong("lambda"), help: ArgumentHelp("Weight of the L1 penalty.", valueName: "x"))
+    @Option(
+        name: .customLong("lambda"), within: .atLeast(0), help: ArgumentHelp("Weight of the L1 penalty.", valueName: "x"))
     var sparsity = 0.05
 
-    @Option(help: ArgumentHelp("Magnitude up to which effects count as none.", valueName: "x"))
+    @Option(within: .atLeast(0), help: ArgumentHelp("Magnitude up to which effects count as none.", valueName: "x"))
     var threshold = 0.3
 
-    @Option(help: ArgumentHelp("Steps of each stage; three and a half times as many in the last.", valueName: "n"))
+    @Option(
+        in: 1...1_000_000_000,
+        help: ArgumentHelp("Steps of each stage; three and a half times as many in the last.", valueName: "n"))
     var steps = 20_000
 
-    @Option(help: ArgumentHelp("Write the graph for Graphviz.", valueName: "file.dot"))
-    var dot: String?
+    @Option(help: ArgumentHelp("Write the graph for Graphviz; - is the output.", valueName: "file.dot"))
+    var dot: OutputFile?
 
-    @Option(help: ArgumentHelp("Write a picture.", valueName: "file.svg"))
-    var svg: String?
+    @Option(help: ArgumentHelp("Write a picture; - is the output.", valueName: "file.svg"))
+    var svg: OutputFile?
 
     @Flag(help: "Replace files that are there already.")
     var force = false
@@ -44,19 +52,17 @@ struct FitDAG: ParsableCommand {
     @OptionGroup var form: JSONOption
     @OptionGroup var options: RunOptions
 
-    func validate() throws {
-        if !(sparsity >= 0) { throw ValidationError("--lambda must be at least 0") }
-        if !(threshold >= 0) { throw ValidationError("--threshold must be at least 0") }
-        if steps < 1 { throw ValidationError("--steps must be at least 1") }
-    }
-
     func run() throws {
-        for file in [dot, svg].compactMap({ $0 }) { try OutputPlace.check(file: file, overwriting: force) }
+        try OutputFile.check([dot, svg], overwriting: force)
         let progress = options.begin()
         defer { progress.clear() }
         let table = try FitData.read(
-            data, target: nil, drop: drop?.split(separator: ",").map(String.init) ?? [], missing: missing)
+            data.path, target: nil, drop: drop?.split(separator: ",").map(String.init) ?? [], missing: missing,
+            header: header)
         let (n, d) = (table.design.rows, table.design.columns)
+        // The graph and what its optimisation keeps are squares of the number of variables.
+        try MachineMemory.require(shape: [8, d, d], of: Double.self, for: "a graph of \(d) variables")
+        try MachineMemory.require(shape: [2, d, n], of: Double.self, for: "\(n) rows of \(d) variables")
         var columns = Tensor<Double>(zeros: [d, n])
         columns.withMutablePointer { for j in 0..<d { table.design.add(1, column: j, to: $0 + j * n) } }
         let solver = CoLiDE(
@@ -67,9 +73,9 @@ struct FitDAG: ParsableCommand {
         let picture = GraphPicture(graph: result.graph, names: table.features.map(\.name))
         printResult(
             json: form.json, json(result, picture.names),
-            text: text(result, picture, rows: n))
-        if let dot { try AtomicFile.write(picture.dot, to: dot) }
-        if let svg { try AtomicFile.write(picture.svg(title: "Effects in \(FileSystem.name(of: data))"), to: svg) }
+            text: text(result, picture, rows: n), files: [dot, svg])
+        try dot?.write(picture.dot)
+        try svg?.write(picture.svg(title: "Effects in \(FileSystem.name(of: data.path))"))
     }
 
     private func text(_ result: CoLiDE.Result, _ picture: GraphPicture, rows: Int) -> String {

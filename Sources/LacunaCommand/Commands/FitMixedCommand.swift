@@ -35,16 +35,19 @@ struct FitMixed: ParsableCommand {
     @Option(help: ArgumentHelp("How heavy the tails are: q from 1 (normal) to below 3, or 'estimate'.", valueName: "q"))
     var tail: String?
 
-    @Option(help: ArgumentHelp("The same by Student's degrees of freedom: (3 - q)/(q - 1).", valueName: "x"))
+    @Option(
+        within: .above(0), help: ArgumentHelp("The same by Student's degrees of freedom: (3 - q)/(q - 1).", valueName: "x"))
     var degreesOfFreedom: Double?
 
     @Option(help: "Penalty of the coefficients: lasso, elastic-net, scad or mcp.")
     var penalty = MixedSettings.Penalty.lasso
 
-    @Option(help: ArgumentHelp("Share of the L1 penalty of the elastic net, above 0 up to 1.", valueName: "x"))
+    @Option(
+        within: .above(0, atMost: 1),
+        help: ArgumentHelp("Share of the L1 penalty of the elastic net, above 0 up to 1.", valueName: "x"))
     var mixing = 0.5
 
-    @Option(help: ArgumentHelp("Shape of scad (above 2; 3.7) or mcp (above 1; 3).", valueName: "x"))
+    @Option(within: .above(1), help: ArgumentHelp("Shape of scad (above 2; 3.7) or mcp (above 1; 3).", valueName: "x"))
     var shape: Double?
 
     @Option(
@@ -64,10 +67,6 @@ struct FitMixed: ParsableCommand {
                 throw ValidationError("--tail must be 'estimate' or a number from 1 to below 3, not '\(tail)'")
             }
         }
-        if let degreesOfFreedom, !(degreesOfFreedom > 0) {
-            throw ValidationError("--degrees-of-freedom must be above 0")
-        }
-        if !(mixing > 0 && mixing <= 1) { throw ValidationError("--mixing must be above 0 and at most 1") }
         if let shape {
             switch penalty {
             case .scad: if !(shape > 2) { throw ValidationError("--shape must be above 2 for scad") }

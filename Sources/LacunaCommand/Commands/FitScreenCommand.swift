@@ -25,32 +25,26 @@ struct FitScreen: ParsableCommand {
 
     @OptionGroup var source: TableOptions
 
-    @Option(help: ArgumentHelp("Rows of the table at most.", valueName: "n"))
+    @Option(in: 1...1_000_000_000, help: ArgumentHelp("Rows of the table at most.", valueName: "n"))
     var top = 30
 
     @Option(help: "How information is estimated: kernel (densities on a grid) or histogram (counts).")
     var estimator = Estimator.kernel
 
-    @Option(help: ArgumentHelp("Cells a side of the kernel's grid.", valueName: "n"))
+    @Option(in: 2...2000, help: ArgumentHelp("Cells a side of the kernel's grid.", valueName: "n"))
     var cells = 100
 
-    @Option(help: ArgumentHelp("Permutations of the target for p; 0 for none.", valueName: "n"))
+    @Option(in: 0...1_000_000, help: ArgumentHelp("Permutations of the target for p; 0 for none.", valueName: "n"))
     var permutations = 19
 
     @Flag(help: "Leave out columns that tell more about a better one than about the target.")
     var clump = false
 
-    @Option(help: ArgumentHelp("Changes the permutations.", valueName: "n"))
+    @Option(seed: ArgumentHelp("Changes the permutations.", valueName: "n"))
     var seed: UInt64 = 0
 
     @OptionGroup var form: JSONOption
     @OptionGroup var options: RunOptions
-
-    func validate() throws {
-        if top < 1 { throw ValidationError("--top must be at least 1") }
-        if cells < 2 || cells > 2000 { throw ValidationError("--cells must be between 2 and 2000") }
-        if permutations < 0 { throw ValidationError("--permutations must be at least 0") }
-    }
 
     func run() throws {
         try source.requireTarget()
@@ -59,11 +53,7 @@ struct FitScreen: ParsableCommand {
         let (table, values) = try source.read()
         guard values.count >= 2 else {
             throw LacunaError.malformed(
-                file: source.data, location: "rows", reason: "there is \(values.count); 2 are needed")
-        }
-        if let row = values.firstIndex(where: { !$0.isFinite }) {
-            throw LacunaError.malformed(
-                file: source.data, location: "target, row \(row + 1)", reason: "\(values[row]) is not a finite number")
+                file: source.data.path, location: "rows", reason: "there is \(values.count); 2 are needed")
         }
         try source.requireFinite(table.design)
         let found: [Row]

@@ -154,6 +154,7 @@ extension TensorInfo {
     fileprivate var isFloating: Bool {
         switch type {
         case .block: true
+        case .foreign: false
         case .scalar(let type): [.f64, .f32, .f16, .bf16].contains(type)
         }
     }

@@ -6,14 +6,23 @@ import LacunaTensor
 struct ModelArgument: ExpressibleByArgument, Sendable {
     let text: String
 
-    init(argument: String) { text = argument }
+    init?(argument: String) {
+        if argument.isEmpty { return nil }
+        text = argument
+    }
+
+    init(path: String) { text = path }
+
+    static var defaultCompletionKind: CompletionKind { NameCompletion.models }
 
     /// Where the model is; one of the catalogue is fetched if it is not in the cache.
     func path(progress: (any ProgressReporter)?) throws -> String {
         if FileSystem.exists(text) { return text }
         guard Catalogue.entries.contains(where: { $0.name == text }) else {
             throw LacunaError.file(
-                path: text, reason: "there is no such file or directory, and 'lacuna data --list' has no such name")
+                path: text,
+                reason: "there is no such file or directory, and 'lacuna data --list' has no such name"
+                    + Suggestion.phrase(text, among: Catalogue.entries.map(\.name)))
         }
         return try DataFetcher(cache: try DataCache(), progress: progress).path(of: Catalogue.entry(named: text))
     }

@@ -21,18 +21,25 @@ struct PruneCommand: ParsableCommand {
 
             Patterns: unstructured[:row|:layer|:global], n:m such as 2:4, block:RxC, rows, columns. 'lacuna methods' \
             lists the methods. Embedding, norms and head are never pruned; --head can round embedding and head.
+
+            Unless --weights and --head say otherwise, numbers keep the type that they have in the source, so that the new \
+            model is no larger: a 4-bit model stays one. --weights bf16 loses less, and takes more bytes.
             """)
 
     @Argument(help: "A model file or directory, or a catalogue name.")
     var model: ModelArgument
 
-    @Option(help: ArgumentHelp("How weights are chosen.", valueName: "name"))
+    @Option(help: ArgumentHelp("How weights are chosen.", valueName: "name"), completion: NameCompletion.methods)
     var method = "wanda"
 
-    @Option(help: ArgumentHelp("Which weights may go together; the method's own by default.", valueName: "pattern"))
+    @Option(
+        help: ArgumentHelp("Which weights may go together; the method's own by default.", valueName: "pattern"),
+        completion: NameCompletion.patterns)
     var pattern: String?
 
-    @Option(help: ArgumentHelp("Fraction removed; 0.5, or what the pattern fixes, by default.", valueName: "fraction"))
+    @Option(
+        within: .from(0, below: 1),
+        help: ArgumentHelp("Fraction removed; 0.5, or what the pattern fixes, by default.", valueName: "fraction"))
     var sparsity: Double?
 
     @Option(help: "How the sparsity is shared out among layers: uniform, erk or global.")
@@ -41,17 +48,21 @@ struct PruneCommand: ParsableCommand {
     @OptionGroup var calibration: CalibrationOptions
 
     @Option(help: ArgumentHelp("Where the new model goes.", valueName: "directory"))
-    var output: String
+    var output: OutputDirectory
 
-    @Flag(help: "Replace a model that is there already.")
+    @Flag(help: "Replace a model that Lacuna wrote there.")
     var force = false
 
-    @Option(help: ArgumentHelp("Values of the pruned weights: f32, bf16, int8 or int4.", valueName: "type"))
-    var weights = ValueType.bf16
+    @Option(
+        help: ArgumentHelp(
+            "Values of the pruned weights: f32, bf16, int8 or int4; as in the source by default.", valueName: "type"))
+    var weights: ValueType?
 
     @Option(
-        help: ArgumentHelp("Embedding and output head: stored, f32, bf16, int8 or int4.", valueName: "type"))
-    var head = WeightPrecision.stored
+        help: ArgumentHelp(
+            "Embedding and output head: stored, f32, bf16, int8 or int4; as in the source by default.",
+            valueName: "type"))
+    var head: WeightPrecision?
 
     @Option(
         help: ArgumentHelp(
@@ -66,28 +77,66 @@ struct PruneCommand: ParsableCommand {
     @OptionGroup var options: RunOptions
 
     func run() throws {
-        let pruner = try PruningPlan(
+        var plan = PruningPlan(
             method: method, pattern: pattern, sparsity: sparsity, budget: budget, layout: layout?.layout,
-            values: weights, seed: calibration.seed
-        ).pruner()
+            seed: calibration.seed)
         // What can be wrong with the command line is found out before minutes of work.
-        if pruner.method.requirement != .none && calibration.calibration == nil {
+        let requirement = try plan.pruner().method.requirement
+        if requirement != .none && calibration.calibration == nil {
             throw LacunaError.invalidArgument(
                 "--calibration", reason: "the method \(method) looks at activations and needs a text")
         }
-        try OutputPlace.check(output, overwriting: force)
+        let lock = try output.claim(overwriting: force)
+        defer { lock.release() }
         let progress = options.begin()
         defer { progress.clear() }
+        let source = try SourcePrecision(LoadedModel.tensors(model.path(progress: progress)))
+        let (values, head) = try (weights ?? source.values(sparsity: plan.removed()), self.head ?? source.head)
+        plan.values = values
         let loaded = try LoadedModel(model, head: head, progress: progress)
-        let (decoder, report) = try pruner.prune(
+        try requireDisk(loaded.decoder, values, sparsity: plan.removed())
+        let (decoder, report) = try plan.pruner().prune(
             loaded.decoder, calibration: try calibration.set(loaded.tokenizer), progress: progress)
         try Interruption.check()
-        try decoder.save(to: output, tokenizer: loaded.tokenizer, overwrite: force)
+        try decoder.save(to: output.path, tokenizer: loaded.tokenizer, overwrite: force)
         progress.clear()
         let result = PruningResult(
-            report: report, values: weights, source: loaded, size: ModelSize(decoder), output: output,
-            diskBytes: try FileSystem.size(output))
+            report: report, values: values, source: loaded, size: ModelSize(decoder), output: output.path,
+            diskBytes: try FileSystem.size(output.path), chosen: chosen(source, values, head))
         printResult(json: form.json, result.json, text: result.text(details: details))
+    }
+
+    /// Says no to a disk that cannot hold the result before the work, not after it.
+    private func requireDisk(_ decoder: Transformer, _ values: ValueType, sparsity: Double) throws {
+        let bits: Double =
+            switch values {
+            case .f32: 32
+            case .bf16: 16
+            case .int8: 8
+            case .int4: 4
+            }
+        let linear = Set(decoder.linearNames)
+        let needed = decoder.footprints.reduce(0) { sum, matrix in
+            linear.contains(matrix.name)
+                ? sum + Int(Double(matrix.rows * matrix.columns) * (1 - sparsity) * bits / 8) : sum + matrix.byteCount
+        }
+        guard let available = FileSystem.availableSpace(output.path), available < needed else { return }
+        throw LacunaError.resource("\(output): room on the disk", needed: needed, available: available)
+    }
+
+    /// What the defaults chose, in words; nil if they chose nothing.
+    private func chosen(_ source: SourcePrecision, _ values: ValueType, _ head: WeightPrecision) -> String? {
+        var parts: [String] = []
+        if weights == nil {
+            parts.append("values \(values)\(source.weightType.map { " after the source's \($0)" } ?? "")")
+        }
+        if self.head == nil {
+            parts.append(
+                head == .stored
+                    ? "embedding and head as they are\(source.headType.map { " (\($0))" } ?? "")"
+                    : "embedding and head \(head) after the source's \(source.headType ?? "types")")
+        }
+        return parts.isEmpty ? nil : parts.joined(separator: "; ") + " (--weights, --head)"
     }
 }
 
@@ -97,6 +146,8 @@ extension PruningPlan.Budget: ExpressibleByArgument {}
 /// A storage layout by the name that `lacuna inspect` gives it.
 struct LayoutArgument: ExpressibleByArgument {
     let layout: StorageLayout
+
+    static var defaultCompletionKind: CompletionKind { .list(NameCompletion.layoutNames) }
 
     init?(argument: String) {
         if argument == "dense" {
@@ -117,6 +168,8 @@ struct PruningResult {
     let size: ModelSize
     let output: String
     let diskBytes: Int
+    /// What the defaults chose.
+    let chosen: String?
 
     /// What the same matrices would take unpruned in the same type: the fair comparison if the source is quantised.
     private var denseBytes: Int {
@@ -138,6 +191,7 @@ struct PruningResult {
         var facts = Table([.left("pruned"), .left(source.name)])
         facts.append(["method", report.method])
         facts.append(["pattern", report.pattern.description])
+        if let chosen { facts.append(["chosen by default", chosen]) }
         facts.append([
             "removed",
             "\(Quantities.percent(report.sparsity, 2)) of \(Quantities.grouped(total)) weights "
@@ -187,7 +241,7 @@ struct PruningResult {
         [
             "model": .string(source.name), "output": .string(output), "method": .string(report.method),
             "pattern": .string(report.pattern.description), "sparsity": .number(report.sparsity),
-            "calibrationTokens": JSONValue(report.calibrationTokens), "seconds": .number(report.seconds),
+            "values": .string(values.rawValue), "calibrationTokens": JSONValue(report.calibrationTokens), "seconds": .number(report.seconds),
             "estimatedBytes": JSONValue(report.estimatedBytes), "peakBytes": JSONValue(report.peakBytes),
             "diskBytes": ["before": JSONValue(source.diskBytes), "after": JSONValue(diskBytes)],
             "bytesPerToken": [

@@ -18,7 +18,9 @@ struct ReproduceCommand: ParsableCommand {
             The exit code is 1 if a verdict is not 'reproduced'. Verdicts are meant to hold for any --seed.
             """)
 
-    @Argument(help: ArgumentHelp("Short names or paper numbers.", valueName: "name"))
+    @Argument(
+        help: ArgumentHelp("Short names or paper numbers.", valueName: "name"),
+        completion: NameCompletion.reproductions)
     var names: [String] = []
 
     @Flag(help: "Run all of them.")
@@ -27,7 +29,7 @@ struct ReproduceCommand: ParsableCommand {
     @Flag(help: "List what there is.")
     var list = false
 
-    @Option(help: ArgumentHelp("Changes every random choice.", valueName: "n"))
+    @Option(seed: ArgumentHelp("Changes every random choice.", valueName: "n"))
     var seed: UInt64 = 0
 
     @Flag(help: "A version of about a minute or less, where one is meaningful.")
@@ -36,8 +38,10 @@ struct ReproduceCommand: ParsableCommand {
     @Flag(help: "The setting, every measurement and every check, too.")
     var details = false
 
-    @Option(help: ArgumentHelp("Write a page with every setting, measurement and check.", valueName: "file.md"))
-    var markdown: String?
+    @Option(
+        help: ArgumentHelp(
+            "Write a page with every setting, measurement and check; - is the output.", valueName: "file.md"))
+    var markdown: OutputFile?
 
     @Flag(help: "Replace the page if it is there already.")
     var force = false
@@ -54,8 +58,9 @@ struct ReproduceCommand: ParsableCommand {
 
     func run() throws {
         if list { return printList() }
-        if let markdown { try OutputPlace.check(file: markdown, overwriting: force) }
+        try OutputFile.check([markdown], overwriting: force)
         let chosen = try all ? Reproductions.all : names.map(Reproductions.find)
+        let console = markdown?.isStandardOutput ?? false ? Console.error : Console.output
         let progress = options.begin()
         defer { progress.clear() }
         var reports: [ReproductionReport] = []
@@ -64,12 +69,10 @@ struct ReproduceCommand: ParsableCommand {
                 reproduction, ReproductionContext(seed: seed, quick: quick, progress: progress))
             progress.clear()
             reports.append(report)
-            if !output.json { Console.output.print(report.line(.output) + (details ? "\n" + report.details : "")) }
+            if !output.json { console.print(report.line(.output) + (details ? "\n" + report.details : "")) }
         }
-        if output.json { Console.output.print(JSONValue.array(reports.map(\.json)).serialized(.pretty)) }
-        if let markdown {
-            try AtomicFile.write(ReproductionPage(reports: reports, quick: quick, seed: seed).markdown, to: markdown)
-        }
+        if output.json { console.print(JSONValue.array(reports.map(\.json)).serialized(.pretty)) }
+        try markdown?.write(ReproductionPage(reports: reports, quick: quick, seed: seed).markdown)
         if !reports.allSatisfy(\.isReproduced) { throw ExitStatus.failure }
     }
 

@@ -33,22 +33,27 @@ struct RunCommand: ParsableCommand {
     @Option(help: ArgumentHelp("With --chat: what the model is told to be.", valueName: "text"))
     var system: String?
 
-    @Option(help: ArgumentHelp("Tokens to write at most.", valueName: "n"))
+    @Option(in: 0...Int(Int32.max), help: ArgumentHelp("Tokens to write at most.", valueName: "n"))
     var maxTokens = 256
 
-    @Option(help: ArgumentHelp("0 takes the most probable token; 1 is the model's own distribution.", valueName: "t"))
+    @Option(
+        within: .atLeast(0),
+        help: ArgumentHelp("0 takes the most probable token; 1 is the model's own distribution.", valueName: "t"))
     var temperature = 0.0
 
-    @Option(help: ArgumentHelp("Draw from the k most probable tokens only.", valueName: "k"))
+    @Option(in: 1...Int(Int32.max), help: ArgumentHelp("Draw from the k most probable tokens only.", valueName: "k"))
     var topK: Int?
 
-    @Option(help: ArgumentHelp("Draw from the most probable tokens of this total probability only.", valueName: "p"))
+    @Option(
+        within: .above(0, atMost: 1),
+        help: ArgumentHelp("Draw from the most probable tokens of this total probability only.", valueName: "p"))
     var topP = 1.0
 
-    @Option(help: ArgumentHelp("Changes every random choice.", valueName: "n"))
+    @Option(seed: ArgumentHelp("Changes every random choice.", valueName: "n"))
     var seed: UInt64 = 0
 
-    @Option(help: ArgumentHelp("With --chat: tokens of the conversation to remember.", valueName: "n"))
+    @Option(
+        in: 2...Int(Int32.max), help: ArgumentHelp("With --chat: tokens of the conversation to remember.", valueName: "n"))
     var context: Int?
 
     @OptionGroup var precision: PrecisionOptions
@@ -160,7 +165,8 @@ struct StreamingText {
 
     private mutating func append(_ piece: String) {
         text += piece
-        if echo && !piece.isEmpty { Console.output.write(piece) }
+        guard echo && !piece.isEmpty else { return }
+        Console.output.write(Console.output.isTerminal ? Printable.prose(piece) : piece)
     }
 }
 
@@ -182,9 +188,12 @@ struct Conversation {
         self.tokenizer = tokenizer
         self.command = command
         template = try ChatTemplate(tokenizer)
-        let limit = generator.decoder.configuration.maximumPositions
-        session = try DecodingSession(
-            generator.decoder, context: command.context ?? min(limit, Self.defaultContext))
+        let configuration = generator.decoder.configuration
+        let context = command.context ?? min(configuration.maximumPositions, Self.defaultContext)
+        try MachineMemory.require(
+            shape: [2, configuration.layerCount, configuration.keyValueWidth, min(context, configuration.maximumPositions)],
+            of: Float.self, for: "a conversation of \(context) tokens")
+        session = try DecodingSession(generator.decoder, context: context)
     }
 
     func hold() throws {

@@ -5,15 +5,11 @@ import LacunaTensor
 
 /// What every command that computes takes.
 struct RunOptions: ParsableArguments {
-    @Option(help: ArgumentHelp("Threads to use; all cores by default.", valueName: "n"))
+    @Option(in: 1...1024, help: ArgumentHelp("Threads to use; all cores by default.", valueName: "n"))
     var threads: Int?
 
     @Flag(help: "No progress on the error stream.")
     var quiet = false
-
-    func validate() throws {
-        if let threads, threads < 1 { throw ValidationError("--threads must be at least 1, but is \(threads)") }
-    }
 
     /// Sets the number of threads and makes the display for the command's progress.
     func begin() -> ProgressDisplay {
@@ -29,8 +25,14 @@ struct JSONOption: ParsableArguments {
 }
 
 /// Prints a result in the form that was asked for.
-func printResult(json: Bool, _ value: @autoclosure () -> JSONValue, text: @autoclosure () -> String) {
-    Console.output.print(json ? value().serialized(.pretty) : text())
+///
+/// - Parameter files: What the command writes beside it. Where one of them is standard output, the result goes to the error
+///   stream.
+func printResult(
+    json: Bool, _ value: @autoclosure () -> JSONValue, text: @autoclosure () -> String, files: [OutputFile?] = []
+) {
+    let console = files.contains { $0?.isStandardOutput ?? false } ? Console.error : Console.output
+    console.print(json ? value().serialized(.pretty) : text())
 }
 
 /// In which form weights are kept in memory while they run.

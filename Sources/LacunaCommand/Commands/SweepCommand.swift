@@ -24,7 +24,7 @@ struct SweepCommand: ParsableCommand {
     @Argument(help: "A model file or directory, or a catalogue name.")
     var model: ModelArgument
 
-    @Option(help: ArgumentHelp("Methods, separated by commas.", valueName: "names"))
+    @Option(help: ArgumentHelp("Methods, separated by commas.", valueName: "names"), completion: NameCompletion.methods)
     var methods = "magnitude"
 
     @Option(help: ArgumentHelp("Fractions removed, separated by commas; 0 is always measured.", valueName: "list"))
@@ -34,36 +34,37 @@ struct SweepCommand: ParsableCommand {
         help: "Which weights compete: row, layer or global (one threshold for all layers, where the method can).")
     var scope = Pattern.Scope.layer
 
-    @Option(help: ArgumentHelp("The text to be predicted, UTF-8.", valueName: "file"))
-    var text: String
+    @Option(help: ArgumentHelp("The text to be predicted, UTF-8; - is the input.", valueName: "file"))
+    var text: InputFile
 
-    @Option(help: ArgumentHelp("Only so many tokens from the beginning of the text.", valueName: "n"))
+    @Option(
+        in: 2...Int(Int32.max),
+        help: ArgumentHelp("Only so many tokens from the beginning of the text.", valueName: "n"))
     var tokens = 4096
 
-    @Option(help: ArgumentHelp("Tokens of a window; 512, or what the model can take, by default.", valueName: "n"))
+    @Option(
+        in: 2...Int(Int32.max),
+        help: ArgumentHelp("Tokens of a window; 512, or what the model can take, by default.", valueName: "n"))
     var window: Int?
 
     @OptionGroup var calibration: CalibrationOptions
 
-    @Option(help: ArgumentHelp("Rise of the perplexity that still counts as none.", valueName: "fraction"))
+    @Option(
+        within: .atLeast(0),
+        help: ArgumentHelp("Rise of the perplexity that still counts as none.", valueName: "fraction"))
     var tolerance = 0.05
 
-    @Option(help: ArgumentHelp("Write a page with table and plot.", valueName: "file.html"))
-    var report: String?
+    @Option(help: ArgumentHelp("Write a page with table and plot; - is the output.", valueName: "file.html"))
+    var report: OutputFile?
 
-    @Option(help: ArgumentHelp("Write the plot.", valueName: "file.svg"))
-    var svg: String?
+    @Option(help: ArgumentHelp("Write the plot; - is the output.", valueName: "file.svg"))
+    var svg: OutputFile?
 
     @Flag(help: "Replace files that are there already.")
     var force = false
 
     @OptionGroup var form: JSONOption
     @OptionGroup var options: RunOptions
-
-    func validate() throws {
-        if tokens < 2 { throw ValidationError("--tokens must be at least 2, but is \(tokens)") }
-        if tolerance < 0 { throw ValidationError("--tolerance must not be negative") }
-    }
 
     func run() throws {
         let sparsities = try SparsityList.parse("0," + sparsities)
@@ -75,12 +76,12 @@ struct SweepCommand: ParsableCommand {
             throw LacunaError.invalidArgument(
                 "--calibration", reason: "the method \(method.card.name) looks at activations and needs a text")
         }
-        for file in [report, svg].compactMap({ $0 }) { try OutputPlace.check(file: file, overwriting: force) }
+        try OutputFile.check([report, svg], overwriting: force)
 
         let progress = options.begin()
         defer { progress.clear() }
         let loaded = try LoadedModel(model, progress: progress)
-        let slice = try TextSlice(text, limit: tokens, tokenizer: loaded.tokenizer)
+        let slice = try TextSlice(text.path, limit: tokens, tokenizer: loaded.tokenizer)
         let set = try calibration.set(loaded.tokenizer)
         let sweep = SparsitySweep(sparsities: sparsities, scope: scope)
         let curves = try methods.map {
@@ -92,9 +93,10 @@ struct SweepCommand: ParsableCommand {
         progress.clear()
         let result = SweepResult(
             model: loaded.name, text: slice.description, scope: scope, tolerance: tolerance, curves: curves)
-        printResult(json: form.json, result.json, text: result.summary(console: .output))
-        if let svg { try AtomicFile.write(result.chart.svg() + "\n", to: svg) }
-        if let report { try AtomicFile.write(result.report.html(), to: report) }
+        printResult(
+            json: form.json, result.json, text: result.summary(console: .output), files: [report, svg])
+        try svg?.write(result.chart.svg() + "\n")
+        try report?.write(result.report.html())
     }
 }
 

@@ -18,19 +18,23 @@ struct TrainCommand: ParsableCommand {
             configuration. A resumed run ends, bit for bit, as one that was never interrupted.
             """)
 
-    @Argument(help: ArgumentHelp("The configuration, a TOML file.", valueName: "config"))
+    @Argument(
+        help: ArgumentHelp("The configuration, a TOML file.", valueName: "config"),
+        completion: .file(extensions: ["toml"]))
     var config: String?
 
-    @Option(help: ArgumentHelp("Where results go; runs/NAME by default.", valueName: "directory"))
+    @Option(
+        help: ArgumentHelp("Where results go; runs/NAME by default.", valueName: "directory"), completion: .directory)
     var output: String?
 
-    @Option(help: ArgumentHelp("Go on with the run in this directory.", valueName: "directory"))
+    @Option(
+        help: ArgumentHelp("Go on with the run in this directory.", valueName: "directory"), completion: .directory)
     var resume: String?
 
     @Option(
         help: ArgumentHelp(
             "Print this example configuration: \(TrainingJob.examples.map(\.name).joined(separator: ", ")).",
-            valueName: "name"))
+            valueName: "name"), completion: NameCompletion.examples)
     var example: String?
 
     @OptionGroup var form: JSONOption
@@ -49,7 +53,10 @@ struct TrainCommand: ParsableCommand {
         if let example {
             guard let found = TrainingJob.examples.first(where: { $0.name == example }) else {
                 let names = TrainingJob.examples.map(\.name).joined(separator: ", ")
-                throw LacunaError.invalidArgument("--example", reason: "there is no '\(example)'; there are \(names)")
+                throw LacunaError.invalidArgument(
+                    "--example",
+                    reason: "there is no '\(example)'; there are \(names)"
+                        + Suggestion.phrase(example, among: TrainingJob.examples.map(\.name)))
             }
             return Console.output.print(found.text)
         }
@@ -58,20 +65,27 @@ struct TrainCommand: ParsableCommand {
         let directory = resume ?? output ?? Self.defaultOutput(config!)
         let path = resume.map { FileSystem.join($0, Self.configurationName) } ?? config!
         let text = try FileSystem.readText(path, limit: 1 << 22)
-        let job = try TrainingJob(ConfigurationFile(text: text, file: path)) { name in
-            try DataFetcher(cache: DataCache(), progress: progress).path(of: Catalogue.entry(named: name))
-        }
         if resume == nil {
             if FileSystem.exists(FileSystem.join(directory, "checkpoint.safetensors")) {
                 throw LacunaError.file(
                     path: directory, reason: "holds a run already: go on with --resume, or give another --output")
             }
             try FileSystem.createDirectory(directory)
+        }
+        // Two runs in one directory would mix their files.
+        let lock = try DirectoryLock(directory)
+        defer { lock.release() }
+        let job = try TrainingJob(ConfigurationFile(text: text, file: path)) { name in
+            try DataFetcher(cache: DataCache(), progress: progress).path(of: Catalogue.entry(named: name))
+        }
+        if resume == nil {
             try AtomicFile.write(text, to: FileSystem.join(directory, Self.configurationName))
         }
         let report: TrainingReport
         do {
-            report = try job.run(directory: directory, resumes: resume != nil, progress: progress)
+            report = try Interruption.whileSaving {
+                try job.run(directory: directory, resumes: resume != nil, progress: progress)
+            }
         } catch LacunaError.cancelled {
             progress.clear()
             Console.error.print("lacuna: go on with: lacuna train --resume \(directory)")

@@ -5,7 +5,10 @@ enum Catalogue {
     static func entry(named name: String) throws -> CatalogueEntry {
         guard let entry = entries.first(where: { $0.name == name }) else {
             let known = entries.map(\.name).joined(separator: ", ")
-            throw LacunaError.invalidArgument(name, reason: "is not in the catalogue, which has \(known)")
+            throw LacunaError.invalidArgument(
+                name,
+                reason: "is not in the catalogue, which has \(known)"
+                    + Suggestion.phrase(name, among: entries.map(\.name)))
         }
         return entry
     }

@@ -25,7 +25,7 @@ struct DataFetcher {
     }
 
     func fetch(_ entry: CatalogueEntry) throws {
-        let result = try AtomicDirectory(cache.directory(of: entry), overwrite: true)
+        let result = try AtomicDirectory(cache.directory(of: entry), unmarked: true)
         let download = result.file("download")
         let unpacked = result.file("unpacked")
         for folder in [download, unpacked] { try FileSystem.createDirectory(folder) }

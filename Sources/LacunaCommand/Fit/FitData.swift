@@ -45,47 +45,53 @@ struct FitData {
     ///   - coding: What a stored model needs, in its order; nil to take all columns. With it, the column of groups may be absent.
     static func read(
         _ path: String, target: String?, weights: String? = nil, group: String? = nil, drop: [String] = [],
-        missing: Missing = .error, text: Text = .error, coding: [FeatureCoding]? = nil
+        missing: Missing = .error, text: Text = .error, header: CSVTable.Header = .auto,
+        coding: [FeatureCoding]? = nil
     ) throws -> FitData {
-        let ending = path.split(separator: ".").last.map { $0.lowercased() } ?? ""
-        if ending == "csv" || ending == "tsv" || ending == "txt" {
-            return try CSVFeatures(path, target, weights, group, drop, missing, text, isPrediction: coding != nil)
-                .data(coding)
+        let format = try TableFormat(path)
+        if format == .csv {
+            return try CSVFeatures(
+                path, target, weights, group, drop, missing, text, header, isPrediction: coding != nil
+            ).data(coding)
         }
         if weights != nil || !drop.isEmpty {
             throw LacunaError.invalidArgument("--weights and --drop", reason: "are for CSV files")
         }
         var data: FitData
-        switch ending {
-        case "svm", "libsvm", "svmlight":
+        switch format {
+        case .svmlight:
             let file = try SvmlightFile(contentsOf: path)
             data = FitData(design: try sparse(file.features, columns: coding?.count), features: [], target: file.labels)
-        case "mtx":
+        case .matrixMarket:
             let file = try MatrixMarketFile(contentsOf: path)
             switch file.content {
-            case .sparse(let columns): data = FitData(design: try sparse(columns), features: [])
+            case .sparse(let matrix): data = FitData(design: SparseDesign(matrix), features: [])
             case .dense(let values):
                 data = FitData(design: DenseDesign(columnMajor: values, rows: file.rows), features: [])
             }
             data.target = try target.map(vector)
-        case "npy":
+        case .npy:
             data = try mapped(path, target: target) ?? array(try NumPyArray(contentsOf: path), path, target: target)
-        case "npz":
-            let arrays = try NumPyArchive(contentsOf: path).arrays
-            guard let matrix = arrays["X"] ?? arrays["x"] ?? (arrays.count == 1 ? arrays.values.first : nil) else {
+        case .npz:
+            let archive = try NumPyArchive(contentsOf: path)
+            let name = archive.names.count == 1 ? archive.names[0] : "X"
+            guard let matrix = try archive.array(name) ?? archive.array("x") else {
                 throw LacunaError.malformed(
-                    file: path, location: "arrays", reason: "there is no array 'X' among \(arrays.keys.sorted())")
+                    file: path, location: "arrays", reason: "there is no array 'X' among \(archive.names)")
             }
-            if let target, let y = arrays[target] {
+            if let target, let y = try archive.array(target) {
                 data = FitData(
                     design: DenseDesign(columnMajor: matrix.columnMajor, rows: matrix.rows), features: [],
                     target: y.columnMajor)
             } else {
                 data = try array(matrix, path, target: target)
             }
-        default:
-            throw LacunaError.unsupported(
-                file: path, what: "the ending; .csv, .tsv, .svm, .npy, .npz and .mtx are read")
+        case .csv: preconditionFailure("is read above")
+        }
+        guard data.design.rows > 0 && data.design.columns > 0 else {
+            throw LacunaError.malformed(
+                file: path, location: "shape",
+                reason: "\(data.design.rows) rows and \(data.design.columns) columns beside the target leave nothing to fit")
         }
         data.features = (0..<data.design.columns).map { FeatureCoding(column: String($0 + 1)) }
         if let y = data.target, y.count != data.design.rows {
@@ -108,18 +114,20 @@ struct FitData {
         return data
     }
 
-    private static func sparse(_ file: SparseColumns, columns: Int? = nil) throws -> SparseDesign {
+    private static func sparse(_ file: SparseMatrix<Double>, columns: Int? = nil) throws -> SparseDesign {
         // A file to predict may lack the last features altogether.
         let extra = max(0, (columns ?? 0) - file.columns)
-        return try SparseDesign(
-            rows: file.rows, start: file.start + [Int](repeating: file.values.count, count: extra), index: file.index,
-            values: file.values)
+        return SparseDesign(try .stackedHorizontally([file, SparseMatrix(zeros: file.rows, extra)]))
     }
 
     /// Columns of doubles stay on disk; nil where the file or the choice of the target does not allow it.
     private static func mapped(_ path: String, target: String?) throws -> FitData? {
         let file = try MappedFile(path)
         let header = try NumPyHeader(file)
+        guard header.rows > 0 && header.columns > 0 else {
+            throw LacunaError.malformed(
+                file: path, location: "shape", reason: "\(header.rows) by \(header.columns) has no numbers")
+        }
         guard header.isMappable else { return nil }
         func design(_ columns: Range<Int>) throws -> DenseDesign {
             try DenseDesign(
@@ -127,7 +135,7 @@ struct FitData {
                 columns: columns.count)
         }
         guard let target else { return FitData(design: try design(0..<header.columns), features: []) }
-        guard let number = Int(target) else {
+        guard let number = Int(target), !FileSystem.exists(target) else {
             return FitData(design: try design(0..<header.columns), features: [], target: try vector(target))
         }
         // Without its first or last column the matrix is still one piece.
@@ -154,15 +162,11 @@ struct FitData {
             return FitData(design: DenseDesign(columnMajor: array.columnMajor, rows: array.rows), features: [])
         }
         guard let number = Int(target) else {
-            guard FileSystem.exists(target) else {
-                throw LacunaError.invalidArgument(
-                    "--target", reason: "'\(target)' is neither a column from 1 to \(array.columns) nor a file")
-            }
             return FitData(
                 design: DenseDesign(columnMajor: array.columnMajor, rows: array.rows), features: [],
                 target: try vector(target))
         }
-        guard (1...max(array.columns, 1)).contains(number) else {
+        guard array.rows > 0, (1...max(array.columns, 1)).contains(number) else {
             throw LacunaError.invalidArgument(
                 "--target", reason: "'\(target)' is no column from 1 to \(array.columns)")
         }
@@ -174,13 +178,40 @@ struct FitData {
     }
 
     private static func vector(_ path: String) throws -> [Double] {
+        guard FileSystem.exists(path) else {
+            throw LacunaError.invalidArgument(
+                "--target",
+                reason: "'\(path)' is no file; the target of .npy and .mtx data is a file of its own: .npy, .mtx, or one "
+                    + "number a line" + (Int(path) == nil ? "" : " (only .npy data can have it as a column, by number)"))
+        }
         if path.hasSuffix(".npy") { return try NumPyArray(contentsOf: path).columnMajor }
+        if path.hasSuffix(".mtx") { return try vector(MatrixMarketFile(contentsOf: path), path) }
         return try FileSystem.readText(path).split(whereSeparator: \.isNewline).enumerated().map { index, line in
             guard let value = Double(line.filter { $0 != " " && $0 != "\t" }), value.isFinite else {
                 throw LacunaError.malformed(
                     file: path, location: "line \(index + 1)", reason: "'\(line.prefix(40))' is not a finite number")
             }
             return value
+        }
+    }
+
+    /// The one column of a MatrixMarket file.
+    private static func vector(_ file: MatrixMarketFile, _ path: String) throws -> [Double] {
+        func requireColumn(_ columns: Int) throws {
+            guard columns == 1 else {
+                throw LacunaError.malformed(file: path, location: "size", reason: "a target has 1 column, not \(columns)")
+            }
+        }
+        switch file.content {
+        case .dense(let values):
+            try requireColumn(file.rows == 0 ? 0 : values.count / file.rows)
+            return values
+        case .sparse(let columns):
+            try requireColumn(columns.columns)
+            let design = try sparse(columns)
+            var values = [Double](repeating: 0, count: design.rows)
+            design.add(1, column: 0, to: &values)
+            return values
         }
     }
 }
@@ -198,16 +229,22 @@ private struct CSVFeatures {
 
     init(
         _ path: String, _ target: String?, _ weights: String?, _ group: String?, _ drop: [String],
-        _ missing: FitData.Missing, _ text: FitData.Text, isPrediction: Bool
+        _ missing: FitData.Missing, _ text: FitData.Text, _ header: CSVTable.Header, isPrediction: Bool
     ) throws {
-        let table = try CSVTable(contentsOf: path)
+        let table: CSVTable
+        do {
+            table = try CSVTable(contentsOf: path, header: header)
+        } catch LacunaError.malformed(path, let place, let reason) where reason.hasSuffix("is there no header?") {
+            throw LacunaError.malformed(file: path, location: place, reason: reason + " --header no or yes says so")
+        }
         func column(_ option: String, _ name: String) throws -> CSVTable.Column {
             if let found = table[name] { return found }
             if let number = Int(name), (1...table.columns.count).contains(number) { return table.columns[number - 1] }
             throw LacunaError.invalidArgument(
                 option,
                 reason: "\(path) has no column '\(name)'; it has "
-                    + table.columns.prefix(20).map(\.name).joined(separator: ", "))
+                    + table.columns.prefix(20).map(\.name).joined(separator: ", ")
+                    + Suggestion.phrase(name, among: table.columns.map(\.name)))
         }
         self.path = path
         self.table = table
@@ -227,13 +264,14 @@ private struct CSVFeatures {
 
     func data(_ coding: [FeatureCoding]?) throws -> FitData {
         var dropped: Set<Int> = []
-        if let target, let row = target.missing.first {
-            throw malformed(target, "the target is missing in row \(row + 1)")
-        }
         if missing == .drop && coding == nil {
-            for column in columns + [group].compactMap({ $0 }) { dropped.formUnion(column.missing) }
-        } else if coding == nil, let group, let row = group.missing.first {
-            throw malformed(group, "the group is missing in row \(row + 1); --missing drop leaves such rows out")
+            let used = columns.filter { if case .text = $0.values { text != .drop } else { true } }
+            for column in used + [group, target, weights].compactMap({ $0 }) { dropped.formUnion(column.missing) }
+        }
+        for (column, what) in [(target, "target"), (weights, "weight"), (coding == nil ? group : nil, "group")] {
+            guard let column, let row = column.missing.first(where: { !dropped.contains($0) }) else { continue }
+            let advice = coding == nil ? "; --missing drop leaves such rows out" : ""
+            throw malformed(column, "the \(what) is missing in row \(row + 1)\(advice)")
         }
         let kept = (0..<table.rows).filter { !dropped.contains($0) }
         if kept.isEmpty { throw LacunaError.malformed(file: path, location: "rows", reason: "none is left") }
@@ -250,14 +288,21 @@ private struct CSVFeatures {
                 for row in kept {
                     guard !numbers[row].isNaN else {
                         guard let filler = feature.filler else {
-                            throw malformed(column, "a value is missing in row \(row + 1); see --missing")
+                            throw malformed(
+                                column,
+                                "a value is missing in row \(row + 1), and the model has none to fill in; fitted with "
+                                    + "--missing mean it would")
                         }
                         values.append(filler)
                         continue
                     }
                     values.append(numbers[row])
                 }
-            case (.text(let words), let level?): for row in kept { values.append(words[row] == level ? 1 : 0) }
+            case (.text(let words), let level?):
+                if let row = kept.first(where: { words[$0].isEmpty }) {
+                    throw malformed(column, "a value is missing in row \(row + 1), and it is one of words")
+                }
+                for row in kept { values.append(words[row] == level ? 1 : 0) }
             case (.numbers(let numbers), let level?):
                 // The model saw words among these numbers.
                 for row in kept { values.append("\(numbers[row])" == level ? 1 : 0) }
@@ -267,7 +312,7 @@ private struct CSVFeatures {
             }
         }
         var data = FitData(design: DenseDesign(columnMajor: values, rows: kept.count), features: features)
-        if features.isEmpty { data.design = try SparseDesign(rows: kept.count, columns: 0, entries: []) }
+        if features.isEmpty { data.design = SparseDesign(SparseMatrix(zeros: kept.count, 0)) }
         if let target {
             switch target.values {
             case .numbers(let numbers): data.target = kept.map { numbers[$0] }
@@ -325,6 +370,11 @@ private struct CSVFeatures {
                             + "features of it, --text drop leaves the column out")
                 case .oneHot:
                     let levels = Set(kept.map { words[$0] }).subtracting([""]).sorted()
+                    // No mean stands in for a word, and leaving it 0 would make it the baseline.
+                    if let row = kept.first(where: { words[$0].isEmpty }) {
+                        throw malformed(
+                            column, "a word is missing in row \(row + 1); --missing drop leaves such rows out")
+                    }
                     guard levels.count <= 1000 else { throw malformed(column, "has \(levels.count) different values") }
                     return levels.map { FeatureCoding(column: column.name, level: $0) }
                 }

@@ -45,7 +45,7 @@ enum FitMethod: String, CaseIterable {
         progress: (any ProgressReporter)?
     ) throws -> Outcome {
         func squared<P: SeparablePenalty & ScalablePenalty>(_ penalty: P) throws -> Outcome {
-            try fitSeparable(design, SquaredLoss(target, weights: weights), penalty, settings, nil, progress)
+            try fitSeparable(design, SquaredLoss(target, weights: weights), penalty, settings, nil, weights, progress)
         }
         switch self {
         case .lasso: return try squared(L1(1))
@@ -59,7 +59,7 @@ enum FitMethod: String, CaseIterable {
             let loss = try LogisticLoss(target, weights: weights)
             return try fitSeparable(
                 design, loss, ElasticNet(1, mixing: settings.mixing), settings, loss.signs.map { $0 > 0 ? 1 : 0 },
-                progress)
+                weights, progress)
         case .groupLasso:
             guard let groups = settings.groups else {
                 throw LacunaError.invalidArgument("--group-size", reason: "or --groups is needed for a group lasso")
@@ -74,7 +74,7 @@ enum FitMethod: String, CaseIterable {
                 settings.strength != nil || settings.folds < 2
                 ? nil
                 : try CrossValidation(
-                    groups: problem, strengths: strengths, folds: Self.folds(design.rows, settings, nil),
+                    groups: problem, strengths: strengths, folds: Self.folds(design.rows, settings, nil, weights),
                     solver: BlockCoordinateDescent(tolerance: settings.tolerance), progress: progress)
             let path = try RegularizationPath(groups: problem, strengths: strengths, solver: solver)
             return Self.outcome(path, maximum, validation, settings)
@@ -83,7 +83,7 @@ enum FitMethod: String, CaseIterable {
 
     private func fitSeparable<F: Datafit, P: SeparablePenalty & ScalablePenalty>(
         _ design: any Design, _ datafit: F, _ penalty: P, _ settings: Settings, _ strata: [Int]?,
-        _ progress: (any ProgressReporter)?
+        _ weights: [Double]?, _ progress: (any ProgressReporter)?
     ) throws -> Outcome {
         let problem = try Problem(design, datafit, penalty, hasIntercept: settings.hasIntercept)
         let maximum = RegularizationPath.maximumStrength(problem)
@@ -92,24 +92,41 @@ enum FitMethod: String, CaseIterable {
             settings.strength != nil || settings.folds < 2
             ? nil
             : try CrossValidation(
-                problem, strengths: strengths, folds: Self.folds(design.rows, settings, strata),
+                problem, strengths: strengths, folds: Self.folds(design.rows, settings, strata, weights),
                 solver: ProximalNewton(tolerance: settings.tolerance), progress: progress)
         let path = try RegularizationPath(
             problem, strengths: strengths, solver: ProximalNewton(tolerance: settings.tolerance, progress: progress))
         return Self.outcome(path, maximum, validation, settings)
     }
 
-    private static func folds(_ rows: Int, _ settings: Settings, _ strata: [Int]?) throws -> [Int] {
+    private static func folds(
+        _ rows: Int, _ settings: Settings, _ strata: [Int]?, _ weights: [Double]?
+    ) throws -> [Int] {
         guard rows >= settings.folds else {
             throw LacunaError.invalidArgument("--folds", reason: "\(settings.folds) folds of \(rows) rows")
         }
-        return CrossValidation.folds(rows: rows, count: settings.folds, seed: settings.seed, strata: strata)
+        let folds = CrossValidation.folds(rows: rows, count: settings.folds, seed: settings.seed, strata: strata)
+        guard let weights else { return folds }
+        let total = weights.reduce(0, +)
+        for fold in 0..<settings.folds {
+            let own = folds.indices.reduce(0) { folds[$1] == fold ? $0 + weights[$1] : $0 }
+            guard own > 0 && own < total else {
+                throw LacunaError.invalidArgument(
+                    "--weights",
+                    reason: "fold \(fold + 1) of \(settings.folds) has \(own > 0 ? "all of the weight" : "no weight"); "
+                        + "fewer --folds, another --seed, or --lambda without cross-validation")
+            }
+        }
+        return folds
     }
 
     /// The path, cut off at the strength that was asked for.
     static func strengths(_ maximum: Double, _ settings: Settings) throws -> [Double] {
         guard let wanted = settings.strength else {
             return try RegularizationPath.strengths(from: maximum, ratio: settings.ratio, count: settings.count)
+        }
+        guard maximum.isFinite else {
+            throw LacunaError.numerical(operation: "path", reason: "the largest gradient is \(maximum)")
         }
         if maximum <= wanted || wanted == 0 { return [wanted] }
         let steps = max(2, min(settings.count, 20))

@@ -6,22 +6,24 @@ import LacunaTensor
 /// What a private fit takes beside the data.
 struct PrivacyOptions: ParsableArguments {
     @Option(
-        name: .customLong("private"),
+        name: .customLong("private"), within: .above(0),
         help: ArgumentHelp("Fit with differential privacy of this ε for every row.", valueName: "epsilon"))
     var epsilon: Double?
 
-    @Option(help: ArgumentHelp("δ of the privacy; lasso only.", valueName: "x"))
+    @Option(within: .from(0, below: 1), help: ArgumentHelp("δ of the privacy; lasso only.", valueName: "x"))
     var delta = 1e-6
 
     @Option(
-        help: ArgumentHelp("With --private: magnitude to which features are clipped.", valueName: "x"))
+        within: .above(0), help: ArgumentHelp("With --private: magnitude to which features are clipped.", valueName: "x"))
     var featureBound: Double?
 
-    @Option(help: ArgumentHelp("With --private: magnitude to which the target is clipped.", valueName: "x"))
+    @Option(
+        within: .above(0),
+        help: ArgumentHelp("With --private: magnitude to which the target is clipped.", valueName: "x"))
     var targetBound: Double?
 
     @Option(
-        help: ArgumentHelp(
+        seed: ArgumentHelp(
             "Seed of the privacy noise, for tests: whoever knows it can undo the privacy.", valueName: "n"))
     var noiseSeed: UInt64?
 
@@ -68,10 +70,10 @@ struct PrivateFit {
         }
         guard table.design.columns > 0 else {
             throw LacunaError.malformed(
-                file: options.source.data, location: "columns", reason: "there is none beside the target")
+                file: options.source.data.path, location: "columns", reason: "there is none beside the target")
         }
         data = table
-        path = options.source.data
+        path = options.source.data.path
         target = values
         self.options = options
         self.privacy = privacy
@@ -171,7 +173,8 @@ struct PrivateFit {
                 }),
         ]
         json["notes"] = .array(notes.map { .string($0) })
-        printResult(json: options.form.json, .object(json), text: text.joined(separator: "\n"))
-        if let file = options.model { try AtomicFile.write(model.json.serialized(.pretty), to: file) }
+        printResult(
+            json: options.form.json, .object(json), text: text.joined(separator: "\n"), files: [options.model])
+        try options.model?.write(model.json.serialized(.pretty))
     }
 }

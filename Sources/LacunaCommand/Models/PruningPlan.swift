@@ -21,6 +21,13 @@ struct PruningPlan {
     var values = ValueType.bf16
     var seed: UInt64 = 0
 
+    /// The fraction of the weights that will be removed.
+    ///
+    /// - Throws: As ``pruner()``.
+    func removed() throws -> Double {
+        try parsedPattern(PruningMethods.named(method, seed: seed)).impliedSparsity ?? sparsity ?? Self.defaultSparsity
+    }
+
     /// - Throws: ``LacunaError/invalidArgument(_:reason:)`` for words that are unknown or contradict each other.
     func pruner() throws -> Pruner {
         let method = try PruningMethods.named(method, seed: seed)
@@ -31,7 +38,15 @@ struct PruningPlan {
     }
 
     private func parsedPattern(_ method: any PruningMethod) throws -> Pattern {
-        if let method = method as? any LayerwisePruning { return try method.pattern(pattern ?? "unstructured") }
+        if let method = method as? any LayerwisePruning {
+            let words = pattern ?? "unstructured"
+            do {
+                return try method.pattern(words)
+            } catch LacunaError.invalidArgument(let argument, let reason) {
+                throw LacunaError.invalidArgument(
+                    argument, reason: reason + Suggestion.phrase(words, among: NameCompletion.patternNames))
+            }
+        }
         if let pattern, try Pattern(pattern) != .rows {
             throw LacunaError.invalidArgument(
                 "--pattern", reason: "\(method.card.name) removes whole neurons; it takes no pattern but rows")

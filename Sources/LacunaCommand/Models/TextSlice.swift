@@ -1,21 +1,28 @@
 import LacunaIO
 import LacunaTensor
 
-/// The beginning of a text file, as tokens.
+/// The beginning of a text, as tokens.
 struct TextSlice {
     let file: String
     let tokens: [Int]
-    /// Tokens of the whole file.
+    /// Tokens of the whole text.
     let total: Int
+    /// Bytes of the text that the tokens stand for.
+    let bytes: Int
 
     /// - Parameter limit: How many tokens are taken from the beginning; nil for all.
     init(_ file: String, limit: Int?, tokenizer: Tokenizer) throws {
+        try self.init(text: FileSystem.readText(file), of: file, limit: limit, tokenizer: tokenizer)
+    }
+
+    init(text: String, of file: String, limit: Int?, tokenizer: Tokenizer) throws {
         self.file = file
         // A text from outside does not get to write special tokens.
-        let all = tokenizer.encode(try FileSystem.readText(file), recognizesSpecials: false)
+        let all = tokenizer.encode(text, recognizesSpecials: false)
         guard !all.isEmpty else { throw LacunaError.malformed(file: file, location: "text", reason: "is empty") }
         tokens = Array(all.prefix(limit ?? all.count))
         total = all.count
+        bytes = tokens.count == total ? text.utf8.count : tokenizer.decode(tokens).utf8.count
     }
 
     var description: String {

@@ -9,6 +9,11 @@ struct Console: Sendable {
         case red = "31"
         case green = "32"
         case yellow = "33"
+
+        static let end = "\u{1B}[0m"
+        var sequence: String { "\u{1B}[\(rawValue)m" }
+        /// All that a style can put into text.
+        static let sequences = [bold, dim, red, green, yellow].map(\.sequence) + [end]
     }
 
     let descriptor: Int32
@@ -33,10 +38,10 @@ struct Console: Sendable {
     }
 
     func styled(_ text: String, _ style: Style) -> String {
-        usesColour ? "\u{1B}[\(style.rawValue)m\(text)\u{1B}[0m" : text
+        usesColour ? style.sequence + text + Style.end : text
     }
 
-    /// Writes at once, without a buffer.
+    /// Writes at once, as it stands, without a buffer.
     func write(_ text: String) {
         var text = text
         text.withUTF8 { bytes in
@@ -52,7 +57,8 @@ struct Console: Sendable {
         }
     }
 
-    func print(_ text: String = "") { write(text + "\n") }
+    /// Writes a line. Commands to the terminal that came in with names are shown, not obeyed.
+    func print(_ text: String = "") { write(Printable.text(text) + "\n") }
 }
 
 // The member of the same name hides the C function inside `Console`.

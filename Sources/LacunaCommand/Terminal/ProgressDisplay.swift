@@ -38,6 +38,7 @@ final class ProgressDisplay: ProgressReporter {
 
     func update(task: String, completed: Int, total: Int, detail: String) {
         if isQuiet { return }
+        let (task, detail) = (Printable.name(task), Printable.name(detail))
         let time = now()
         let text: String? = state.withLock { state in
             // A task that starts over (the next file, the next model) gets a clock of its own.

@@ -18,9 +18,10 @@ struct Table: Sendable, Equatable {
         for row in rows { append(row) }
     }
 
+    /// Cells are names and numbers: what would command a terminal, line ends included, is spelt out.
     mutating func append(_ row: [String]) {
         precondition(row.count == columns.count, "a row needs a cell for every column")
-        rows.append(row)
+        rows.append(row.map(Printable.name))
     }
 
     /// Aligned columns two spaces apart under a rule; no trailing blanks.

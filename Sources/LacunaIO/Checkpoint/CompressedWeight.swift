@@ -19,10 +19,12 @@ struct CompressedWeight {
     var maskBytes: [UInt8] {
         let rowBytes = Self.maskRowBytes(columns: mask.columns)
         var bytes = [UInt8](repeating: 0, count: mask.rows * rowBytes)
-        for row in 0..<mask.rows {
-            for i in 0..<rowBytes {
-                bytes[row * rowBytes + i] = UInt8(
-                    truncatingIfNeeded: mask.words[row * mask.wordsPerRow + i / 8] >> UInt64(i % 8 * 8))
+        mask.withWords { words, wordsPerRow in
+            for row in 0..<mask.rows {
+                for i in 0..<rowBytes {
+                    bytes[row * rowBytes + i] = UInt8(
+                        truncatingIfNeeded: words[row * wordsPerRow + i / 8] >> UInt64(i % 8 * 8))
+                }
             }
         }
         return bytes
@@ -41,17 +43,12 @@ struct CompressedWeight {
 
     /// nil if a bit beyond the last column is set.
     static func mask(bytes: UnsafeRawBufferPointer, rows: Int, columns: Int) -> Mask? {
-        var mask = Mask(rows: rows, columns: columns)
         let rowBytes = maskRowBytes(columns: columns)
-        for row in 0..<rows {
-            for i in 0..<rowBytes {
-                mask.words[row * mask.wordsPerRow + i / 8] |= UInt64(bytes[row * rowBytes + i]) << UInt64(i % 8 * 8)
-            }
-            if columns % 64 != 0, mask.words[(row + 1) * mask.wordsPerRow - 1] >> UInt64(columns % 64) != 0 {
-                return nil
-            }
+        if columns % 8 != 0 {
+            for row in 0..<rows where bytes[(row + 1) * rowBytes - 1] >> UInt8(columns % 8) != 0 { return nil }
         }
-        return mask
+        guard let start = bytes.baseAddress else { return Mask(rows: rows, columns: columns) }
+        return Mask(rows: rows, columns: columns, packedBits: start.assumingMemoryBound(to: UInt8.self))
     }
 
     /// Takes a stored matrix apart. Its values are numbers of its own value type already, so rounding finds them again.
@@ -109,15 +106,7 @@ struct CompressedWeight {
     }
 
     static func forEachKept(_ mask: Mask, row: Int, _ body: (Int) -> Void) {
-        mask.words.withUnsafeBufferPointer { words in
-            for i in 0..<mask.wordsPerRow {
-                var bits = words[row * mask.wordsPerRow + i]
-                while bits != 0 {
-                    body(i * 64 + bits.trailingZeroBitCount)
-                    bits &= bits - 1
-                }
-            }
-        }
+        mask.forEachKeptColumn(row: row, body)
     }
 
     /// The entries that a matrix stores, where it knows them, otherwise those that are not 0.

@@ -3,59 +3,177 @@ import LacunaTensor
 /// A directory that appears under its name with all its files or not at all.
 ///
 /// Write files below ``workingPath``, then ``commit()``. An object that goes away before that removes everything.
+///
+/// A new directory is written beside its place and renamed. One that is there trades places with the new one in a single
+/// step, where the file system can do that; then the old one is removed. Where it must stay the same directory (a mount
+/// point, the directory that the program runs in, one whose parent may not be written to) the files are written inside it
+/// and moved up when all are complete, the marker last.
+///
+/// The marker, ``markerName``, lists the files. Only a directory that has one, and holds nothing that is not in its list, is
+/// ever replaced. While a directory is written, a ``DirectoryLock`` keeps other processes out.
 public final class AtomicDirectory {
-    /// Where the directory will appear.
+    /// Where the directory will appear, symbolic links followed.
     public let path: String
-    /// Where its files are written meanwhile: a hidden directory beside `path`.
+    /// Where its files are written meanwhile: a hidden directory beside or in `path`.
     public let workingPath: String
-    private let overwrite: Bool
+    private let placement: Placement
+    private let lock: DirectoryLock
+    /// Holds the working directory's lock, which shows others that its writer lives.
+    private let descriptor: Int32?
     private var isOpen = true
 
-    /// - Parameter overwrite: Replace an existing directory. Otherwise one that exists and is not empty is an error.
-    /// - Throws: ``LacunaError/file(path:reason:)`` if `path` is taken or cannot be made.
-    public init(_ path: String, overwrite: Bool = false) throws {
-        let trimmed = FileSystem.trimmingTrailingSlashes(path)
-        self.path = trimmed
-        self.overwrite = overwrite
-        if FileSystem.exists(trimmed) {
-            guard FileSystem.isDirectory(trimmed) else {
-                throw LacunaError.file(path: trimmed, reason: "is a file, a directory is needed")
-            }
-            guard try overwrite || FileSystem.list(trimmed).isEmpty else {
-                throw LacunaError.file(path: trimmed, reason: "exists already and is not empty")
-            }
-        }
-        try FileSystem.createDirectory(FileSystem.directory(of: trimmed))
-        workingPath = TemporaryFiles.reserve(beside: trimmed)
+    /// The file that tells a directory of Lacuna's from every other: `{"writer": "lacuna", "files": [names]}`.
+    public static let markerName = ".lacuna"
+
+    private enum Placement { case rename, exchange, inPlace }
+
+    /// - Parameters:
+    ///   - overwrite: Replace a directory that another `AtomicDirectory` wrote. Otherwise one that exists and is not empty
+    ///     is an error.
+    ///   - unmarked: Replace also a directory without a marker; for a program's own places, such as caches.
+    /// - Throws: ``LacunaError/file(path:reason:)`` if `path` is taken or cannot be made, or another process writes there.
+    public init(_ path: String, overwrite: Bool = false, unmarked: Bool = false) throws {
+        self.path = try FileSystem.resolved(path)
+        placement = try Self.placement(self.path, as: path, overwrite: overwrite, unmarked: unmarked)
+        try FileSystem.createDirectory(FileSystem.directory(of: self.path))
+        lock = try DirectoryLock(self.path)
+        workingPath =
+            placement == .inPlace
+            ? TemporaryFiles.reserve(in: self.path, for: FileSystem.name(of: self.path))
+            : TemporaryFiles.reserve(beside: self.path)
         do {
             try SystemCall.makeDirectory(workingPath)
         } catch {
             TemporaryFiles.forget(workingPath)
-            throw LacunaError.file(path: trimmed, reason: "cannot be created: \(SystemCall.lastReason)")
+            throw LacunaError.file(path: path, reason: "cannot be created: \(SystemCall.lastReason)")
+        }
+        descriptor = SystemCall.openForLocking(workingPath)
+        if let descriptor {
+            _ = SystemCall.lock(descriptor)
+            if placement == .exchange { SystemCall.copyAccess(from: self.path, to: descriptor) }
         }
     }
 
-    deinit { discard() }
+    deinit {
+        discard()
+        if let descriptor { SystemCall.closeFile(descriptor) }
+    }
+
+    /// Says before the work whether a directory could be written at `path`; makes nothing.
+    ///
+    /// - Throws: As ``init(_:overwrite:unmarked:)``, except for other processes, which a ``DirectoryLock`` is for.
+    public static func check(_ path: String, overwrite: Bool = false) throws {
+        _ = try placement(FileSystem.resolved(path), as: path, overwrite: overwrite, unmarked: false)
+    }
 
     /// The path to write file `name` of the directory to.
     public func file(_ name: String) -> String { FileSystem.join(workingPath, name) }
 
+    // MARK: Where and how
+
+    /// - Parameter name: The path as the user gave it, for messages.
+    private static func placement(
+        _ path: String, as name: String, overwrite: Bool, unmarked: Bool
+    ) throws -> Placement {
+        func refused(_ reason: String) -> LacunaError { .file(path: name, reason: reason) }
+        let parent = FileSystem.directory(of: path)
+        switch SystemCall.kind(path) {
+        case .missing:
+            try requireWritableAncestor(parent, as: name)
+            return .rename
+        case .directory: break
+        default: throw refused("is a file, a directory is needed")
+        }
+        let content = try FileSystem.list(path).filter {
+            !TemporaryFiles.isUnfinished($0) && !DirectoryLock.isLock($0)
+        }
+        if !content.isEmpty {
+            guard overwrite || unmarked else { throw refused("exists already and is not empty") }
+            if !unmarked, let reason = reasonNotToReplace(path, content) { throw refused(reason) }
+        }
+        let parentIsWritable = SystemCall.isWritable(parent.isEmpty ? "." : parent)
+        if !parentIsWritable || FileSystem.isMountPoint(path) || SystemCall.identity(path) == SystemCall.identity(".") {
+            guard SystemCall.isWritable(path) else {
+                throw refused("cannot be written to: \(SystemCall.lastReason)")
+            }
+            return .inPlace
+        }
+        return .exchange
+    }
+
+    private static func requireWritableAncestor(_ directory: String, as name: String) throws {
+        var place = directory
+        while !place.isEmpty && SystemCall.kind(place) == .missing { place = FileSystem.directory(of: place) }
+        if place.isEmpty { place = "." }
+        guard FileSystem.isDirectory(place) else {
+            throw LacunaError.file(path: name, reason: "cannot be created: \(place) is not a directory")
+        }
+        guard SystemCall.isWritable(place) else {
+            throw LacunaError.file(path: name, reason: "cannot be created in \(place): \(SystemCall.lastReason)")
+        }
+    }
+
+    /// The files that the marker of a directory lists; nil if it has none.
+    private static func marked(_ directory: String) -> [String]? {
+        let path = FileSystem.join(directory, markerName)
+        guard let text = try? FileSystem.readText(path, limit: 1 << 24), let marker = try? JSONValue(parsing: text),
+            marker["writer"]?.stringValue == "lacuna"
+        else { return nil }
+        return marker["files"]?.arrayValue?.compactMap(\.stringValue)
+    }
+
+    private static func reasonNotToReplace(_ directory: String, _ content: [String]) -> String? {
+        guard let own = marked(directory) else {
+            return "was not written by Lacuna (it has no file \(markerName)): it is not replaced"
+        }
+        let known = Set(own + [markerName])
+        return content.first { !known.contains($0) }.map { "holds '\($0)', which Lacuna did not write: it is not replaced" }
+    }
+
+    // MARK: The end
+
     /// Puts the directory under its name. An old one is removed once the new one stands in its place.
+    ///
+    /// - Throws: ``LacunaError/file(path:reason:)``; what was there is there still.
     public func commit() throws {
         precondition(isOpen, "the directory is already committed")
+        let files = try FileSystem.list(workingPath)
+        let marker: JSONValue = ["writer": "lacuna", "files": .array(files.map { .string($0) })]
+        try AtomicFile.write(marker.serialized() + "\n", to: file(Self.markerName))
         SystemCall.synchronizeDirectory(workingPath)
-        if try FileSystem.exists(path) && (overwrite || FileSystem.list(path).isEmpty) {
-            let old = try TemporaryFiles.exchange(workingPath, with: path)
-            isOpen = false
-            try FileSystem.remove(old)
-            TemporaryFiles.forget(old)
-        } else {
-            try SystemCall.move(workingPath, to: path)
+        // Whatever the path had when the work began, it may have something else now.
+        switch (placement, FileSystem.exists(path)) {
+        case (.rename, _), (.exchange, false):
+            try TemporaryFiles.uninterrupted { try SystemCall.move(workingPath, to: path) }
+        case (.exchange, true):
+            let exchanged = TemporaryFiles.uninterrupted { SystemCall.exchange(workingPath, path) }
+            if !exchanged { try moveUp(files) }
+            try? FileSystem.remove(workingPath)  // the old files, or nothing any more
+        case (.inPlace, _):
+            try moveUp(files)
+            try? FileSystem.remove(workingPath)
         }
         isOpen = false
         TemporaryFiles.forget(workingPath)
         let parent = FileSystem.directory(of: path)
         SystemCall.synchronizeDirectory(parent.isEmpty ? "." : parent)
+        lock.release()
+    }
+
+    /// Moves the files one by one over those that are there, the marker last; removes what the old directory had beside
+    /// them.
+    private func moveUp(_ files: [String]) throws {
+        try TemporaryFiles.uninterrupted {
+            let old = Set(Self.marked(path) ?? []).subtracting(files)
+            for name in files + [Self.markerName] {
+                let target = FileSystem.join(path, name)
+                // A directory takes the place of an empty one only.
+                if FileSystem.isDirectory(target) { try FileSystem.remove(target) }
+                try SystemCall.move(file(name), to: target)
+            }
+            for name in old where !name.contains("/") { try? FileSystem.remove(FileSystem.join(path, name)) }
+            SystemCall.synchronizeDirectory(path)
+        }
     }
 
     /// Gives up what was written. Does nothing after ``commit()``.
@@ -64,5 +182,6 @@ public final class AtomicDirectory {
         isOpen = false
         try? FileSystem.remove(workingPath)
         TemporaryFiles.forget(workingPath)
+        lock.release()
     }
 }

@@ -6,6 +6,15 @@ public enum FileSystem {
 
     public static func isDirectory(_ path: String) -> Bool { SystemCall.kind(path) == .directory }
 
+    /// Whether there is a file that is no directory, device, pipe or socket.
+    public static func isPlainFile(_ path: String) -> Bool { SystemCall.kind(path) == .file }
+
+    /// Whether there is anything of that name, be it a link that leads nowhere.
+    static func isSomething(_ path: String) -> Bool { exists(path) || SystemCall.isSymbolicLink(path) }
+
+    /// Bytes that may still be written to the file system that `path` is or would be on; nil if that cannot be said.
+    public static func availableSpace(_ path: String) -> Int? { SystemCall.availableSpace(path) }
+
     /// Names (not paths) of the entries of a directory, sorted, without "." and "..".
     public static func list(_ directory: String) throws -> [String] { try SystemCall.list(directory) }
 
@@ -93,6 +102,51 @@ public enum FileSystem {
         let trimmed = trimmingTrailingSlashes(path)
         guard let slash = trimmed.utf8.lastIndex(of: UInt8(ascii: "/")) else { return trimmed }
         return String(trimmed[trimmed.utf8.index(after: slash)...])
+    }
+
+    /// Where a name leads once symbolic links are followed; the end need not exist. Nil for a link to an open file of the
+    /// process (`/dev/stdout`), which has no name that could be given to another file.
+    static func followingLinks(_ path: String) throws -> String? {
+        var place = trimmingTrailingSlashes(path)
+        for _ in 0..<40 {
+            if place.hasPrefix("/proc/") || place.hasPrefix("/dev/fd/") { return nil }
+            guard let link = SystemCall.readLink(place) else { return place }
+            place = link.hasPrefix("/") ? link : join(directory(of: place), link)
+        }
+        throw LacunaError.file(path: path, reason: "is a link that leads in circles")
+    }
+
+    /// The place of a directory that exists or will: without links, "." and "..".
+    static func resolved(_ path: String) throws -> String {
+        if let real = SystemCall.realPath(path) { return real }
+        guard let place = try followingLinks(path) else {
+            throw LacunaError.file(path: path, reason: "is no place for a directory")
+        }
+        let parent = directory(of: place)
+        return SystemCall.realPath(parent.isEmpty ? "." : parent).map { join($0, name(of: place)) } ?? place
+    }
+
+    /// Whether another file system, or another part of this one, is mounted at a directory (given by its real path).
+    static func isMountPoint(_ path: String) -> Bool {
+        let parent = directory(of: path)
+        guard let own = SystemCall.identity(path),
+            let above = SystemCall.identity(parent.isEmpty ? "." : parent)
+        else { return false }
+        if own.device != above.device || own == above { return true }
+        // A directory that is mounted a second time has the device of its parent; Linux lists it.
+        let escaped = path.replacing("\\", with: "\\134").replacing(" ", with: "\\040").replacing("\t", with: "\\011")
+        let table = (try? readBytes("/proc/self/mountinfo", limit: 1 << 24)) ?? []
+        return String(decoding: table, as: UTF8.self).split(separator: "\n").contains {
+            let fields = $0.split(separator: " ", maxSplits: 5)
+            return fields.count > 4 && fields[4] == escaped
+        }
+    }
+
+    /// A name cut so that a hidden file's dot and ending fit beside it into the 255 bytes of a name.
+    static func shortened(_ name: String) -> String {
+        var short = Substring(name)
+        while short.utf8.count > 200 { short.removeLast() }
+        return String(short)
     }
 
     static func trimmingTrailingSlashes(_ path: String) -> String {

@@ -15,7 +15,13 @@ enum SystemCall {
 
     static func failure(_ path: String) -> LacunaError { .file(path: path, reason: lastReason) }
 
-    enum Kind { case missing, file, directory, other }
+    /// The failure to add `bytes` to a file: a full disk has an error of its own.
+    private static func writingFailure(_ path: String, bytes: Int) -> LacunaError {
+        guard errno == ENOSPC || errno == EDQUOT else { return failure(path) }
+        return .resource("\(path): room on the disk", needed: bytes, available: availableSpace(path) ?? 0)
+    }
+
+    enum Kind { case missing, file, directory, characterDevice, blockDevice, pipe, socket }
 
     static func kind(_ path: String) -> Kind {
         var status = stat()
@@ -27,8 +33,99 @@ enum SystemCall {
         switch status.st_mode & S_IFMT {
         case S_IFREG: .file
         case S_IFDIR: .directory
-        default: .other
+        case S_IFCHR: .characterDevice
+        case S_IFBLK: .blockDevice
+        case S_IFIFO: .pipe
+        default: .socket
         }
+    }
+
+    /// What tells one file of a machine from every other.
+    struct Identity: Equatable {
+        let device: UInt64
+        let inode: UInt64
+    }
+
+    private static func identity(_ status: stat) -> Identity {
+        Identity(device: UInt64(truncatingIfNeeded: status.st_dev), inode: UInt64(truncatingIfNeeded: status.st_ino))
+    }
+
+    static func identity(_ path: String) -> Identity? {
+        var status = stat()
+        return stat(path, &status) == 0 ? identity(status) : nil
+    }
+
+    static func identity(_ descriptor: Int32) -> Identity? {
+        var status = stat()
+        return fstat(descriptor, &status) == 0 ? identity(status) : nil
+    }
+
+    /// Gives an open file the owner, as far as that is allowed, and the permission bits of another.
+    static func copyAccess(from path: String, to descriptor: Int32) {
+        var (old, new) = (stat(), stat())
+        guard stat(path, &old) == 0, fstat(descriptor, &new) == 0 else { return }
+        if old.st_uid != new.st_uid || old.st_gid != new.st_gid { _ = fchown(descriptor, old.st_uid, old.st_gid) }
+        _ = fchmod(descriptor, old.st_mode & 0o777)
+    }
+
+    /// Whether files may be made in a directory or written in place.
+    static func isWritable(_ path: String) -> Bool { access(path, W_OK) == 0 }
+
+    /// What a symbolic link says; nil for everything else.
+    static func readLink(_ path: String) -> String? {
+        var bytes = [CChar](repeating: 0, count: Int(PATH_MAX))
+        let count = readlink(path, &bytes, bytes.count)
+        guard count > 0 else { return nil }
+        return String(decoding: bytes[..<count].map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    }
+
+    /// The absolute path without links, "." and ".."; nil if there is nothing.
+    static func realPath(_ path: String) -> String? {
+        guard let found = realpath(path, nil) else { return nil }
+        defer { free(found) }
+        return String(cString: found)
+    }
+
+    /// Bytes that an ordinary user may still write to the file system of `path`, or of the directory it would lie in.
+    static func availableSpace(_ path: String) -> Int? {
+        var status = statvfs()
+        var place = path
+        while statvfs(place.isEmpty ? "." : place, &status) != 0 {
+            guard errno == ENOENT, !place.isEmpty, place != "/" else { return nil }
+            place = FileSystem.directory(of: place)
+        }
+        return Int(clamping: UInt64(status.f_bavail).multipliedReportingOverflow(by: UInt64(status.f_frsize)).partialValue)
+    }
+
+    enum LockOutcome { case taken, held, unsupported }
+
+    /// Locks an open file or directory against every other open one until it is closed, without waiting. A process that
+    /// dies gives its locks back.
+    static func lock(_ descriptor: Int32) -> LockOutcome {
+        while flock(descriptor, LOCK_EX | LOCK_NB) != 0 {
+            switch errno {
+            case EINTR: continue
+            case EWOULDBLOCK: return .held
+            default: return .unsupported
+            }
+        }
+        return .taken
+    }
+
+    static func isAlive(process: Int) -> Bool {
+        guard let number = pid_t(exactly: process), number > 0 else { return false }
+        return kill(number, 0) == 0 || errno == EPERM
+    }
+
+    /// Seconds since the last change; nil if there is nothing.
+    static func age(_ path: String) -> Int? {
+        var status = stat()
+        guard lstat(path, &status) == 0 else { return nil }
+        #if canImport(Darwin)
+            return time(nil) - status.st_mtimespec.tv_sec
+        #else
+            return time(nil) - status.st_mtim.tv_sec
+        #endif
     }
 
     /// Opens for reading. A named pipe without a writer does not block.
@@ -43,6 +140,27 @@ enum SystemCall {
         let descriptor = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0o666)
         guard descriptor >= 0 else { throw failure(path) }
         return descriptor
+    }
+
+    /// Opens a device or pipe for writing; a pipe waits for its reader.
+    static func openForWriting(_ path: String) throws -> Int32 {
+        while true {
+            let descriptor = open(path, O_WRONLY | O_CLOEXEC)
+            if descriptor >= 0 { return descriptor }
+            guard errno == EINTR else { throw failure(path) }
+        }
+    }
+
+    /// Opens for reading, not following a link, to take a lock or synchronise; nil if that cannot be.
+    static func openForLocking(_ path: String) -> Int32? {
+        let descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW)
+        return descriptor >= 0 ? descriptor : nil
+    }
+
+    /// Opens a lock's file, making it if need be; nil if that cannot be.
+    static func openLock(_ path: String) -> Int32? {
+        let descriptor = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0o666)
+        return descriptor >= 0 ? descriptor : nil
     }
 
     static func closeFile(_ descriptor: Int32) { _ = close(descriptor) }
@@ -65,17 +183,43 @@ enum SystemCall {
         munmap(UnsafeMutableRawPointer(mutating: address), count)
     }
 
-    static func writeAll(_ descriptor: Int32, _ bytes: UnsafeRawBufferPointer, path: String) throws {
+    /// - Parameter position: Where in the file; nil for behind what was written last.
+    static func writeAll(
+        _ descriptor: Int32, _ bytes: UnsafeRawBufferPointer, at position: Int? = nil, path: String
+    ) throws {
         var offset = 0
         while offset < bytes.count {
             // Linux writes at most 2 GiB in one call; smaller pieces cost nothing.
-            let written = write(descriptor, bytes.baseAddress! + offset, min(bytes.count - offset, 1 << 26))
+            let (start, count) = (bytes.baseAddress! + offset, min(bytes.count - offset, 1 << 26))
+            let written =
+                position.map { pwrite(descriptor, start, count, off_t($0 + offset)) } ?? write(descriptor, start, count)
             if written < 0 {
                 if errno == EINTR { continue }
-                throw failure(path)
+                throw writingFailure(path, bytes: bytes.count - offset)
             }
             offset += written
         }
+    }
+
+    /// Reads a range that is known to be in the file.
+    static func readWhole(_ descriptor: Int32, at position: Int, into buffer: UnsafeMutableRawBufferPointer, path: String)
+        throws
+    {
+        var offset = 0
+        while offset < buffer.count {
+            let received = pread(
+                descriptor, buffer.baseAddress! + offset, min(buffer.count - offset, 1 << 26),
+                off_t(position + offset))
+            if received < 0 && errno == EINTR { continue }
+            guard received > 0 else {
+                throw received < 0 ? failure(path) : LacunaError.file(path: path, reason: "was cut short meanwhile")
+            }
+            offset += received
+        }
+    }
+
+    static func truncate(_ descriptor: Int32, to count: Int, path: String) throws {
+        guard ftruncate(descriptor, off_t(count)) == 0 else { throw failure(path) }
     }
 
     /// Reads up to `count` bytes; 0 at the end of the file.
@@ -92,13 +236,11 @@ enum SystemCall {
         }
     }
 
-    static func seek(_ descriptor: Int32, to offset: Int, path: String) throws {
-        guard lseek(descriptor, off_t(offset), SEEK_SET) >= 0 else { throw failure(path) }
-    }
-
     static func synchronize(_ descriptor: Int32, path: String) throws {
         // Some file systems cannot synchronise and say EINVAL; there is nothing better to do on them.
-        guard fsync(descriptor) == 0 || errno == EINVAL || errno == ENOTSUP else { throw failure(path) }
+        guard fsync(descriptor) == 0 || errno == EINVAL || errno == ENOTSUP else {
+            throw writingFailure(path, bytes: 0)
+        }
     }
 
     /// Makes a rename inside `directory` durable, where the file system allows it.
@@ -111,6 +253,23 @@ enum SystemCall {
 
     static func move(_ source: String, to target: String) throws {
         guard rename(source, target) == 0 else { throw failure(target) }
+    }
+
+    /// Lets two directories trade places in one step; false where the system or the file system cannot.
+    static func exchange(_ a: String, _ b: String) -> Bool {
+        // Neither C library exports its function to Swift under a name that all of them share.
+        guard let handle = dlopen(nil, RTLD_NOW) else { return false }
+        defer { dlclose(handle) }
+        #if canImport(Darwin)
+            typealias Rename = @convention(c) (UnsafePointer<CChar>, UnsafePointer<CChar>, UInt32) -> Int32
+            guard let symbol = dlsym(handle, "renamex_np") else { return false }
+            return unsafeBitCast(symbol, to: Rename.self)(a, b, 2) == 0  // RENAME_SWAP
+        #else
+            typealias Rename =
+                @convention(c) (Int32, UnsafePointer<CChar>, Int32, UnsafePointer<CChar>, UInt32) -> Int32
+            guard let symbol = dlsym(handle, "renameat2") else { return false }
+            return unsafeBitCast(symbol, to: Rename.self)(AT_FDCWD, a, AT_FDCWD, b, 2) == 0  // RENAME_EXCHANGE
+        #endif
     }
 
     static func removeFile(_ path: String) throws {
@@ -144,55 +303,4 @@ enum SystemCall {
     }
 
     static var processIdentifier: Int { Int(getpid()) }
-
-    /// Starts a detached thread that never returns to the caller.
-    static func startThread(_ body: @escaping @Sendable () -> Void) {
-        final class Box {
-            let body: () -> Void
-            init(_ body: @escaping () -> Void) { self.body = body }
-        }
-        let context = Unmanaged.passRetained(Box(body)).toOpaque()
-        var attributes = pthread_attr_t()
-        pthread_attr_init(&attributes)
-        pthread_attr_setdetachstate(&attributes, Int32(PTHREAD_CREATE_DETACHED))
-        #if canImport(Darwin)
-            var thread: pthread_t?
-            pthread_create(
-                &thread, &attributes,
-                {
-                    Unmanaged<Box>.fromOpaque($0).takeRetainedValue().body()
-                    return nil
-                }, context)
-        #else
-            var thread = pthread_t()
-            pthread_create(
-                &thread, &attributes,
-                {
-                    Unmanaged<Box>.fromOpaque($0!).takeRetainedValue().body()
-                    return nil
-                }, context)
-        #endif
-        pthread_attr_destroy(&attributes)
-    }
-}
-
-/// A mutual exclusion lock.
-final class Lock: @unchecked Sendable {
-    private let mutex = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
-
-    init() {
-        mutex.initialize(to: pthread_mutex_t())
-        pthread_mutex_init(mutex, nil)
-    }
-
-    deinit {
-        pthread_mutex_destroy(mutex)
-        mutex.deallocate()
-    }
-
-    func withLock<R>(_ body: () throws -> R) rethrows -> R {
-        pthread_mutex_lock(mutex)
-        defer { pthread_mutex_unlock(mutex) }
-        return try body()
-    }
 }

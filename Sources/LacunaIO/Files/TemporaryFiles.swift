@@ -1,94 +1,76 @@
-#if canImport(Darwin)
-    import Darwin
-#elseif canImport(Musl)
-    import Musl
-#else
-    import Glibc
-#endif
+import LacunaTensor
 
-/// The unfinished files and directories of this process, so that an interrupted program can remove them.
+/// The unfinished files and directories of this process, so that an interrupted program can remove them, and those that
+/// dead processes left behind.
 public enum TemporaryFiles {
-    private static let lock = Lock()
-    nonisolated(unsafe) private static var paths: Set<String> = []
-    nonisolated(unsafe) private static var serial = 0
+    private struct State {
+        var paths: Set<String> = []
+        var serial = 0
+    }
 
-    /// A path beside `target` that nobody else uses, remembered until ``forget(_:)``.
+    private static let state = Locked(State())
+
+    /// A path beside `target` that nobody else uses, remembered until ``forget(_:)``. What dead processes left beside the
+    /// same target is removed.
     static func reserve(beside target: String) -> String {
-        lock.withLock {
-            let path = unusedPath(beside: target)
-            paths.insert(path)
+        reserve(in: FileSystem.directory(of: target), for: FileSystem.name(of: target))
+    }
+
+    /// The same in a directory of the caller's choice.
+    static func reserve(in directory: String, for name: String) -> String {
+        let prefix = prefix(name)
+        removeLeftovers(in: directory, prefix)
+        return state.withLock { state in
+            state.serial += 1
+            let path = FileSystem.join(directory, "\(prefix)\(SystemCall.processIdentifier)-\(state.serial)")
+            state.paths.insert(path)
             return path
         }
     }
 
-    private static func unusedPath(beside target: String) -> String {
-        serial += 1
-        let name = ".\(FileSystem.name(of: target)).unfinished-\(SystemCall.processIdentifier)-\(serial)"
-        return FileSystem.join(FileSystem.directory(of: target), name)
-    }
+    private static func prefix(_ name: String) -> String { ".\(FileSystem.shortened(name)).unfinished-" }
 
-    /// Moves `new` to `path`, where something stands already, and returns where that went. An interruption waits until
-    /// both moves are done, so that one of the two always stands at `path` afterwards.
-    static func exchange(_ new: String, with path: String) throws -> String {
-        try lock.withLock {
-            let old = unusedPath(beside: path)
-            try SystemCall.move(path, to: old)
-            do {
-                try SystemCall.move(new, to: path)
-            } catch {
-                try SystemCall.move(old, to: path)
-                throw error
+    /// Whether an entry of a directory is somebody's unfinished work.
+    static func isUnfinished(_ name: String) -> Bool { name.hasPrefix(".") && name.contains(".unfinished-") }
+
+    /// A writer holds a lock on what it writes for as long as it lives, so a lock that can be had shows a dead one. A number
+    /// alone does not: it may have been given to another process, or be that of a process in another container. Between
+    /// making a file and locking it a writer is recognised by its number and the file's age.
+    private static func removeLeftovers(in directory: String, _ prefix: String) {
+        for name in (try? FileSystem.list(directory.isEmpty ? "." : directory)) ?? [] where name.hasPrefix(prefix) {
+            let path = FileSystem.join(directory, name)
+            let process = name.dropFirst(prefix.count).split(separator: "-").first.flatMap { Int($0) } ?? 0
+            guard process != SystemCall.processIdentifier, let descriptor = SystemCall.openForLocking(path) else {
+                continue
             }
-            paths.remove(new)
-            paths.insert(old)
-            return old
+            defer { SystemCall.closeFile(descriptor) }
+            let isDead = !SystemCall.isAlive(process: process)
+            switch SystemCall.lock(descriptor) {
+            case .held: continue
+            case .taken where isDead || SystemCall.age(path) ?? 0 > 60, .unsupported where isDead:
+                try? FileSystem.remove(path)
+            default: continue
+            }
         }
     }
 
-    static func forget(_ path: String) {
-        lock.withLock { _ = paths.remove(path) }
-    }
+    /// Remembers a path that the process has to remove before it ends.
+    static func remember(_ path: String) { state.withLock { _ = $0.paths.insert(path) } }
 
-    /// Removes everything unfinished. For a program that is about to end.
+    static func forget(_ path: String) { state.withLock { _ = $0.paths.remove(path) } }
+
+    /// Calls `body`, several steps of which an interruption must not see only some.
+    static func uninterrupted<R>(_ body: () throws -> R) rethrows -> R { try state.withLock { _ in try body() } }
+
+    /// Removes everything unfinished, once nobody is between two steps that belong together. For a program that is about to
+    /// end.
     public static func removeAll() {
-        lock.withLock {
+        state.withLock { state in
             // Other threads may still be adding files to a directory while it is emptied.
-            for path in paths {
-                for _ in 0..<3 where FileSystem.exists(path) { try? FileSystem.remove(path) }
+            for path in state.paths {
+                for _ in 0..<3 where FileSystem.isSomething(path) { try? FileSystem.remove(path) }
             }
-            paths = []
+            state.paths = []
         }
-    }
-
-    nonisolated(unsafe) private static var wakeUp: (read: Int32, write: Int32) = (-1, -1)
-
-    /// From now on an interrupt (Ctrl-C), hang-up or termination signal removes everything unfinished and ends the
-    /// process with status 128 + signal. Call once, at the start of a program; a library never should.
-    public static func removeAllWhenInterrupted() {
-        var ends: [Int32] = [-1, -1]
-        guard wakeUp.read < 0, pipe(&ends) == 0 else { return }
-        wakeUp = (ends[0], ends[1])
-        let reader = ends[0]
-        SystemCall.startThread {
-            var signal: UInt8 = 0
-            while read(reader, &signal, 1) != 1 {}
-            removeAll()
-            _exit(128 + Int32(signal))
-        }
-        for signal in [SIGINT, SIGTERM, SIGHUP] {
-            // A handler may do next to nothing: it wakes the thread above.
-            #if canImport(Darwin)
-                Darwin.signal(signal) { TemporaryFiles.wake($0) }
-            #elseif canImport(Musl)
-                Musl.signal(signal) { TemporaryFiles.wake($0) }
-            #else
-                Glibc.signal(signal) { TemporaryFiles.wake($0) }
-            #endif
-        }
-    }
-
-    private static func wake(_ signal: Int32) {
-        var byte = UInt8(truncatingIfNeeded: signal)
-        _ = write(wakeUp.write, &byte, 1)
     }
 }

@@ -1,6 +1,13 @@
 import LacunaTensor
 
-/// A configuration in a subset of TOML: sections, keys, strings, numbers, booleans and arrays of these on one line.
+/// A configuration in a subset of TOML 1.0.
+///
+/// Read: comments; sections `[a]` and `[a.b]`; keys of letters, digits, `_`, `-` and dots; strings in double quotation marks
+/// (with `\n`, `\t`, `\"`, `\\`) or in single ones (as they stand); decimal integers and floats, with `_` between digits;
+/// `true` and `false`; arrays of these on one line.
+///
+/// Not read, and named in the error: arrays over several lines, inline tables, arrays of tables, strings in three quotation
+/// marks, quoted keys, dates and times, integers in base 2, 8 or 16, `inf` and `nan`.
 ///
 /// ```toml
 /// seed = 7
@@ -36,6 +43,7 @@ public final class ConfigurationFile {
             scanner.skipSpace()
             if scanner.isAtEnd { continue }
             if scanner.take("[") {
+                if scanner.take("[") { throw scanner.failure("arrays of tables are not read: write a section '[name]'") }
                 section = try scanner.key()
                 guard scanner.take("]") else { throw scanner.failure("expected ']' after the section's name") }
                 guard sectionLines.updateValue(index + 1, forKey: section) == nil else {
@@ -64,6 +72,28 @@ public final class ConfigurationFile {
     }
 
     public func contains(_ key: String) -> Bool { entries[key] != nil }
+
+    /// Every setting of the file, by key: what tells two configurations apart whatever their comments and order.
+    public var settings: JSONValue {
+        .object(entries.sorted { $0.key < $1.key }.reduce(into: JSONObject()) { $0[$1.key] = $1.value.value })
+    }
+
+    /// - Parameter other: The ``settings`` of another file.
+    /// - Throws: `LacunaError.malformed` at the first setting that the other has not, or has with another value.
+    /// - Parameter origin: Whose settings the others are, to end the sentence "is 5, but … has 0".
+    public func requireSettings(_ other: JSONValue, of origin: String) throws {
+        var first: (line: Int, key: String, reason: String)?
+        for (key, entry) in entries {
+            let before = other[key]
+            if before == entry.value || first.map({ $0.line < entry.line }) ?? false { continue }
+            let words = before.map { "has \($0.serialized())" } ?? "has no such setting"
+            first = (entry.line, key, "is \(entry.value.serialized()), but \(origin) \(words)")
+        }
+        if let first { throw failure(first.key, first.reason) }
+        for member in other.objectValue ?? JSONObject() where entries[member.key] == nil {
+            throw failure(member.key, "is missing, but \(origin) has \(member.value.serialized())")
+        }
+    }
 
     private func value<T>(_ key: String, _ kind: String, _ convert: (JSONValue) -> T?) throws -> T? {
         used.insert(key)
@@ -113,7 +143,9 @@ public final class ConfigurationFile {
     public func choice(_ key: String, of choices: [String], default value: String? = nil) throws -> String {
         let text = try needed(key, optionalString(key) ?? value)
         guard choices.contains(text) else {
-            throw failure(key, "'\(text)' is none of \(choices.joined(separator: ", "))")
+            throw failure(
+                key,
+                "'\(text)' is none of \(choices.joined(separator: ", "))" + Suggestion.phrase(text, among: choices))
         }
         return text
     }
@@ -130,7 +162,10 @@ public final class ConfigurationFile {
     /// - Throws: `LacunaError.malformed` for the first key that nothing asked for: most likely misspelt.
     public func requireAllUsed() throws {
         let unknown = entries.filter { !used.contains($0.key) }.min { $0.value.line < $1.value.line }
-        if let unknown { throw failure(unknown.key, "is no setting here") }
+        if let unknown {
+            let words = "is no setting here" + Suggestion.phrase(unknown.key, among: used.sorted())
+            throw failure(unknown.key, words)
+        }
     }
 }
 
@@ -176,13 +211,24 @@ private struct LineScanner {
             result.append(c)
             position += 1
         }
-        guard !result.isEmpty else { throw failure("expected a name, found '\(rest)'") }
+        guard !result.isEmpty else {
+            if next == "\"" || next == "'" { throw failure("quoted keys are not read") }
+            throw failure("expected a name, found '\(rest)'")
+        }
         return result
     }
 
     mutating func value(depth: Int = 0) throws -> JSONValue {
         skipSpace()
-        guard let first = next else { throw failure("expected a value") }
+        guard let first = next else {
+            throw failure(
+                depth > 0 ? "an array ends on the line where it begins: arrays over several lines are not read"
+                    : "expected a value")
+        }
+        if first == "{" { throw failure("inline tables are not read: write a section '[name]'") }
+        if String(characters[position...].prefix(3)) == String(repeating: first, count: 3), first == "\"" || first == "'" {
+            throw failure("strings in three quotation marks are not read")
+        }
         if first == "\"" || first == "'" { return .string(try string(first)) }
         if first == "[" {
             guard depth < 4 else { throw failure("arrays nested too deeply") }
@@ -190,7 +236,11 @@ private struct LineScanner {
             var elements: [JSONValue] = []
             while !take("]") {
                 if !elements.isEmpty {
-                    guard take(",") else { throw failure("expected ',' or ']' in an array") }
+                    guard take(",") else {
+                        throw failure(
+                            isAtEnd ? "an array ends on the line where it begins: arrays over several lines are not read"
+                                : "expected ',' or ']' in an array")
+                    }
                     if take("]") { break }
                 }
                 elements.append(try value(depth: depth + 1))
@@ -208,10 +258,28 @@ private struct LineScanner {
         default: break
         }
         let plain = word.filter { $0 != "_" }
-        let isNumber = plain.first.map { $0.isASCII && ($0.isNumber || "+-.".contains($0)) } ?? false
+        // Swift would read hexadecimal floats, too.
+        let isNumber =
+            plain.first.map { $0.isASCII && ($0.isNumber || "+-.".contains($0)) } ?? false
+            && !plain.contains { $0 == "x" || $0 == "X" }
         if isNumber, let number = Int64(plain) { return .integer(number) }
         if isNumber, let number = Double(plain), number.isFinite { return .number(number) }
-        throw failure("'\(word.isEmpty ? rest : word)' is no value: strings need quotation marks")
+        throw failure(Self.reason(word.isEmpty ? rest : word))
+    }
+
+    /// Why a word is no value.
+    private static func reason(_ word: String) -> String {
+        let letters = word.drop { $0 == "+" || $0 == "-" }.lowercased()
+        if letters == "inf" || letters == "nan" { return "'\(word)' is no finite number" }
+        if letters.hasPrefix("0x") || letters.hasPrefix("0o") || letters.hasPrefix("0b") {
+            return "'\(word)': integers are read in decimal only"
+        }
+        let digits = word.prefix { $0.isASCII && $0.isNumber }
+        if digits.count == 4 && word.dropFirst(4).first == "-" || digits.count == 2 && word.dropFirst(2).first == ":" {
+            return "'\(word)': dates and times are not read"
+        }
+        if ["True", "TRUE", "False", "FALSE"].contains(word) { return "'\(word)' is no value; write \(word.lowercased())" }
+        return "'\(word)' is no value: strings need quotation marks"
     }
 
     private mutating func string(_ quote: Character) throws -> String {

@@ -2,9 +2,11 @@ import LacunaTensor
 
 /// A table of named columns, each of numbers or of text, as a CSV file holds it.
 ///
-/// The first line has the names. Fields are separated by commas, semicolons or tabs, whichever the first line has most of;
-/// quoted ones may contain separators, line ends and doubled quotes (RFC 4180). A column whose fields are all numbers or
-/// missing is a column of numbers. Missing is: an empty field, `NA`, `N/A`, `NaN`, `null`, `?`, in any case.
+/// The first line has the names; a column without one is called `column 3`, by its number. Fields are separated by tabs in
+/// files that end in .tsv, and elsewhere by commas, semicolons or tabs, whichever the first line has most of; quoted ones may
+/// contain separators, line ends and doubled quotes (RFC 4180). A column whose fields are all numbers or missing is a column
+/// of numbers. Missing is, in any case, an empty field and what pandas and readr take for one: `NA`, `N/A`, `#N/A`, `#NA`,
+/// `<NA>`, `NaN`, `-NaN`, `1.#IND`, `1.#QNAN` (with a sign or without), `NULL`, `?`.
 public struct CSVTable: Sendable, Equatable {
     public enum Values: Sendable, Equatable {
         /// NaN where a field is missing.
@@ -26,36 +28,48 @@ public struct CSVTable: Sendable, Equatable {
         }
     }
 
+    /// What the first line is.
+    public enum Header: String, Sendable, CaseIterable {
+        /// Names, whatever they look like.
+        case yes
+        /// Names, unless all of them are numbers, which is an error: it may be a file without names.
+        case auto
+        /// A row like any other; columns are called `column 1`, `column 2` …
+        case no
+    }
+
     public let rows: Int
     public let columns: [Column]
 
     /// - Throws: ``LacunaError/malformed(file:location:reason:)`` for an empty file, text that is not UTF-8, a row with
     ///   another number of fields than the header, a quote that is not closed, and names that are not unique.
-    public init(contentsOf path: String) throws {
+    public init(contentsOf path: String, header: Header = .yes) throws {
         let bytes = try FileSystem.readBytes(path)
         if let offset = bytes.withUnsafeBytes({ UTF8Validation.firstInvalidByte($0) }) {
             throw LacunaError.malformed(file: path, location: "byte \(offset)", reason: "is not UTF-8 text")
         }
-        try self.init(bytes, file: path)
+        try self.init(bytes, file: path, header: header)
     }
 
-    init(_ bytes: [UInt8], file: String) throws {
+    init(_ bytes: [UInt8], file: String, header: Header = .yes) throws {
         var parser = Parser(bytes: bytes, file: file)
-        guard let header = try parser.record() else {
+        guard let first = try parser.record() else {
             throw LacunaError.malformed(file: file, location: "line 1", reason: "the file is empty")
         }
-        let names = header.map { Self.trimmed($0) }
+        let fields = first.map { Self.trimmed($0) }
+        if header == .auto && fields.contains(where: { !$0.isEmpty }) && fields.allSatisfy(Self.isNumberOrMissing) {
+            throw LacunaError.malformed(
+                file: file, location: "line 1",
+                reason: "has numbers where the names of columns are expected: is there no header?")
+        }
+        let names = fields.enumerated().map { header == .no || $1.isEmpty ? "column \($0 + 1)" : $1 }
         var seen: Set<String> = []
-        for (index, name) in names.enumerated() {
-            if name.isEmpty {
-                throw LacunaError.malformed(file: file, location: "line 1", reason: "column \(index + 1) has no name")
-            }
-            if !seen.insert(name).inserted {
-                throw LacunaError.malformed(
-                    file: file, location: "line 1", reason: "two columns are named \(TextScanner.quoted(name))")
-            }
+        for name in names where !seen.insert(name).inserted {
+            throw LacunaError.malformed(
+                file: file, location: "line 1", reason: "two columns are named \(TextScanner.quoted(name))")
         }
         var cells = [[String]](repeating: [], count: names.count)
+        if header == .no { for (j, field) in fields.enumerated() { cells[j].append(field) } }
         while let record = try parser.record() {
             if record.count == 1 && record[0].isEmpty { continue }  // an empty line
             guard record.count == names.count else {
@@ -79,7 +93,14 @@ public struct CSVTable: Sendable, Equatable {
         return String(slice)
     }
 
-    private static let missingWords: Set<String> = ["", "na", "n/a", "nan", "null", "?"]
+    private static let missingWords: Set<String> = [
+        "", "na", "n/a", "#n/a", "#na", "#n/a n/a", "<na>", "nan", "-nan", "1.#ind", "-1.#ind", "1.#qnan", "-1.#qnan", "null",
+        "?",
+    ]
+
+    private static func isNumberOrMissing(_ field: String) -> Bool {
+        Double(field) != nil || missingWords.contains(field.lowercased())
+    }
 
     private static func typed(_ fields: [String]) -> Values {
         var numbers: [Double] = []
@@ -114,6 +135,10 @@ public struct CSVTable: Sendable, Equatable {
                 if byte == UInt8(ascii: "\"") { quoted.toggle() }
                 if byte == 0x0A && !quoted { break }
                 if !quoted { counts[byte, default: 0] += 1 }
+            }
+            if file.lowercased().hasSuffix(".tsv") {
+                separator = 0x09
+                return
             }
             let candidates: [UInt8] = [UInt8(ascii: ","), UInt8(ascii: ";"), 0x09]
             var best = candidates[0]

@@ -1,9 +1,11 @@
+import LacunaSparse
 import LacunaTensor
 
 /// Labels and sparse features in the text format of SVMlight and LIBSVM: `label [qid:n] index:value … [# comment]` a line.
 public struct SvmlightFile: Sendable, Equatable {
     public let labels: [Double]
-    public let features: SparseColumns
+    /// [labels, features].
+    public let features: SparseMatrix<Double>
     /// Whether the file counts features from 0; else from 1. Column `j` is the file's index `j`, or `j + 1`.
     public let isZeroBased: Bool
 
@@ -13,7 +15,7 @@ public struct SvmlightFile: Sendable, Equatable {
     public init(contentsOf path: String, maximumColumns: Int = 1 << 28) throws {
         let bytes = try FileSystem.readBytes(path)
         var labels: [Double] = []
-        var entries: [(row: UInt32, column: UInt32, value: Double)] = []
+        var (rowIndices, columnIndices, values): ([UInt32], [UInt32], [Double]) = ([], [], [])
         var (largest, smallest) = (-1, Int.max)
         try bytes.withUnsafeBytes { raw in
             var scanner = TextScanner(raw, file: path)
@@ -41,16 +43,21 @@ public struct SvmlightFile: Sendable, Equatable {
                     }
                     before = index
                     (largest, smallest) = (max(largest, index), min(smallest, index))
-                    if value != 0 { entries.append((UInt32(labels.count), UInt32(index), value)) }
+                    if value != 0 {
+                        rowIndices.append(UInt32(labels.count))
+                        columnIndices.append(UInt32(index))
+                        values.append(value)
+                    }
                 }
                 labels.append(label)
             }
         }
         if labels.isEmpty { throw LacunaError.malformed(file: path, location: "line 1", reason: "there are no rows") }
         isZeroBased = smallest == 0
-        if !isZeroBased { for i in entries.indices { entries[i].column -= 1 } }
+        if !isZeroBased { for i in columnIndices.indices { columnIndices[i] -= 1 } }
         self.labels = labels
-        features = SparseColumns(
-            rows: labels.count, columns: isZeroBased ? largest + 1 : max(largest, 0), entries: entries)
+        features = try SparseMatrix(
+            rows: labels.count, columns: isZeroBased ? largest + 1 : max(largest, 0), rowIndices: rowIndices,
+            columnIndices: columnIndices, values: values)
     }
 }

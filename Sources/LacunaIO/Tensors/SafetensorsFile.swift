@@ -15,8 +15,9 @@ public final class SafetensorsFile: TensorSource {
     /// Headers larger than this are refused, as the format's reference implementation does.
     static let headerLimit = 100_000_000
 
-    /// - Throws: ``LacunaError/file(path:reason:)``, ``LacunaError/malformed(file:location:reason:)``, and
-    ///   ``LacunaError/unsupported(file:what:)`` for element types that Lacuna has no use for.
+    /// Element types that Lacuna does not compute with are listed (``StoredType/foreign(name:count:bytes:)``).
+    ///
+    /// - Throws: ``LacunaError/file(path:reason:)``, ``LacunaError/malformed(file:location:reason:)``.
     public convenience init(_ path: String) throws { try self.init(mapped: MappedFile(path)) }
 
     init(mapped: MappedFile) throws {
@@ -95,13 +96,9 @@ private struct SafetensorsHeader {
     private func readTensor(_ member: JSONObject.Member, dataStart: Int, fileEnd: Int) throws -> TensorInfo {
         let fields = try JSONFields(member.value, file: path, location: member.key)
         let dtype = try fields.string("dtype")
-        guard let element = ElementType(safetensors: dtype) else {
-            if ElementType.knownElsewhere.contains(dtype) {
-                throw LacunaError.unsupported(file: path, what: "tensor '\(member.key)' of type \(dtype)")
-            }
+        guard let type = StoredType(safetensors: dtype) else {
             throw fields.failure("dtype", "unknown element type '\(dtype)'")
         }
-        let type = StoredType.scalar(element)
         let shape = try fields.integers("shape")
         let offsets = try fields.integers("data_offsets")
         guard let size = TensorInfo.byteCount(shape: shape, type: type) else {
@@ -128,15 +125,28 @@ extension ElementType {
         (.i8, "I8"), (.u8, "U8"), (.bool, "BOOL"),
     ]
 
-    /// Types of the format that Lacuna does not read.
-    static let knownElsewhere: Set<String> = [
-        "U16", "U32", "U64", "F8_E4M3", "F8_E5M2", "F8_E8M0", "F4", "F6_E2M3", "F6_E3M2", "C64",
-    ]
-
     init?(safetensors name: String) {
         guard let match = Self.safetensorsNames.first(where: { $0.1 == name }) else { return nil }
         self = match.0
     }
 
     var safetensorsName: String { Self.safetensorsNames.first { $0.0 == self }!.1 }
+}
+
+extension StoredType {
+    /// Types of the format that Lacuna does not read: numbers in a unit of whole bytes.
+    private static let elsewhere: [String: (count: Int, bytes: Int)] = [
+        "U16": (1, 2), "U32": (1, 4), "U64": (1, 8), "C64": (1, 8), "F8_E4M3": (1, 1), "F8_E5M2": (1, 1),
+        "F8_E8M0": (1, 1), "F4": (2, 1), "F6_E2M3": (4, 3), "F6_E3M2": (4, 3),
+    ]
+
+    fileprivate init?(safetensors name: String) {
+        if let element = ElementType(safetensors: name) {
+            self = .scalar(element)
+        } else if let unit = Self.elsewhere[name] {
+            self = .foreign(name: name, count: unit.count, bytes: unit.bytes)
+        } else {
+            return nil
+        }
+    }
 }

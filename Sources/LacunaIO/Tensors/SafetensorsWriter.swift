@@ -3,8 +3,8 @@ import LacunaTensor
 /// Writes a safetensors file tensor by tensor; it appears whole or not at all.
 ///
 /// Tensors may come in any order and need not be known beforehand: their bytes wait in a hidden file beside the target,
-/// and ``finish()`` copies them behind the header, those of wide elements first, so that every tensor is aligned to its
-/// element's size and the first to 64 bytes.
+/// and ``finish()`` moves them behind the header, those of wide elements first, so that every tensor is aligned to its
+/// element's size and the first to 64 bytes. The disk never holds a second copy of them.
 public final class SafetensorsWriter {
     public let path: String
     private let metadata: [String: String]
@@ -20,11 +20,14 @@ public final class SafetensorsWriter {
         let range: Range<Int>
     }
 
-    /// - Throws: ``LacunaError/file(path:reason:)`` if the file cannot be made.
+    /// - Throws: ``LacunaError/file(path:reason:)`` if the file cannot be made, or `path` is no plain file.
     public init(_ path: String, metadata: [String: String] = [:]) throws {
         self.path = path
         self.metadata = metadata
         scratch = try AtomicFile(path)
+        guard scratch.isPlainFile else {
+            throw LacunaError.file(path: path, reason: "is a device or a pipe; a plain file is needed")
+        }
     }
 
     /// Appends a tensor as it is.
@@ -67,9 +70,7 @@ public final class SafetensorsWriter {
         let order = entries.sorted { ($1.type.size, $0.name) < ($0.type.size, $1.name) }
         let file = try AtomicFile(path)
         try file.write(header(order))
-        try scratch.readBack { bytes in
-            for entry in order { try file.write(UnsafeRawBufferPointer(rebasing: bytes[entry.range])) }
-        }
+        try scratch.move(order.map(\.range), to: file)
         scratch.discard()
         try file.commit()
     }

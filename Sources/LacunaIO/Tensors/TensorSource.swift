@@ -6,11 +6,14 @@ public enum StoredType: Hashable, Sendable, CustomStringConvertible {
     case scalar(ElementType)
     /// Blocks of quantised numbers, as in GGUF files.
     case block(GGUFBlockType)
+    /// Something that Lacuna can list but not compute with: `bytes` hold `count` numbers.
+    case foreign(name: String, count: Int, bytes: Int)
 
     public var description: String {
         switch self {
         case .scalar(let type): type.rawValue
         case .block(let type): type.rawValue
+        case .foreign(let name, _, _): name
         }
     }
 
@@ -19,6 +22,7 @@ public enum StoredType: Hashable, Sendable, CustomStringConvertible {
         switch self {
         case .scalar: 1
         case .block(let type): type.elements
+        case .foreign(_, let count, _): count
         }
     }
 
@@ -27,6 +31,7 @@ public enum StoredType: Hashable, Sendable, CustomStringConvertible {
         switch self {
         case .scalar(let type): type.size
         case .block(let type): type.bytes
+        case .foreign(_, _, let bytes): bytes
         }
     }
 }
@@ -83,10 +88,16 @@ extension TensorSource {
     /// A tensor widened to floats, whatever its type in the file; quantised blocks are multiplied out.
     ///
     /// - Parameter shape: The shape that is needed; nil takes any.
-    /// - Throws: ``LacunaError/missingTensor(file:name:)``, ``LacunaError/tensorMismatch(file:name:expected:found:)``.
+    /// - Throws: ``LacunaError/missingTensor(file:name:)``, ``LacunaError/tensorMismatch(file:name:expected:found:)``,
+    ///   ``LacunaError/unsupported(file:what:)`` for a type that Lacuna cannot read, and
+    ///   ``LacunaError/resource(_:needed:available:)``.
     public func float(_ name: String, shape: [Int]? = nil) throws -> Tensor<Float> {
         let info = try info(name)
         if let shape { try info.require(shape: shape) }
+        if case .foreign(let type, _, _) = info.type {
+            throw LacunaError.unsupported(file: info.file, what: "the numbers of tensor '\(name)', of type \(type)")
+        }
+        try MachineMemory.require(shape: info.shape, of: Float.self, for: "tensor '\(name)'")
         let bytes = try bytes(of: name)
         return withExtendedLifetime(self) { TensorConversion.float(bytes, type: info.type, shape: info.shape) }
     }

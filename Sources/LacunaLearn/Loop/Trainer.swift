@@ -96,9 +96,19 @@ public final class Trainer<Source: BatchSource> {
     private let loss: (Source.Batch, Tape<Float>) throws -> Variable<Float>
     private let evaluate: ((Tape<Float>) throws -> [(name: String, value: Double)])?
     private let average: ParameterAverage?
+    /// What the run was configured with, kept in checkpoints; see ``settings(inCheckpointOf:)``.
+    public var settings: JSONValue?
     private var best = Double.infinity
     private var evaluationsSinceBest = 0
+    /// The step at which the run stopped for lack of improvement.
+    private var stoppedEarly: Int?
+    /// Losses since the last line of metrics.
+    private var recent = (sum: 0.0, count: 0)
+    /// The line of the last step. It waits for what the hooks do at the end.
+    private var line: [(name: String, value: Double)] = []
     private var hasBegun = false
+
+    private var isDone: Bool { run.step >= plan.steps || stoppedEarly != nil }
 
     /// - Parameters:
     ///   - loss: The loss of a batch, a single number.
@@ -132,9 +142,11 @@ public final class Trainer<Source: BatchSource> {
         directory: String? = nil, progress: (any ProgressReporter)? = nil, stopAfter: Int? = nil
     ) throws -> TrainingReport {
         if let directory { try FileSystem.createDirectory(directory) }
-        let log = try directory.map { try MetricsLog($0, upTo: run.step) }
+        // The last line is written anew by a run that has nothing left but its end.
+        let log = try directory.map { try MetricsLog($0, upTo: isDone ? run.step - 1 : run.step) }
         let begin = monotonicSeconds()
         var report = TrainingReport()
+        report.stoppedEarly = stoppedEarly
         if !hasBegun {
             for hook in hooks { try hook.begin(run) }
             hasBegun = true
@@ -153,16 +165,13 @@ public final class Trainer<Source: BatchSource> {
         }
         let loader = Prefetcher(source, first: run.step * plan.accumulation)
         defer { loader.stop() }
-        var recent = (sum: 0.0, count: 0)
-        // The last line waits for what the hooks do at the end.
-        var line: [(name: String, value: Double)] = []
         func record() throws {
             if line.isEmpty { return }
             let metrics = TrainingMetrics(step: run.step, values: line)
             report.metrics.append(metrics)
             try log?.append(metrics)
         }
-        while run.step < plan.steps && report.stoppedEarly == nil {
+        while !isDone {
             run.metrics = []
             let (value, norm) = try step(loader, parameters)
             recent = (recent.sum + value, recent.count + 1)
@@ -185,11 +194,11 @@ public final class Trainer<Source: BatchSource> {
                         evaluationsSinceBest = 0
                     } else {
                         evaluationsSinceBest += 1
-                        if evaluationsSinceBest >= patience { report.stoppedEarly = run.step }
+                        if evaluationsSinceBest >= patience { stoppedEarly = run.step }
                     }
                 }
             }
-            let isDone = isLast || report.stoppedEarly != nil
+            report.stoppedEarly = stoppedEarly
             if !isDone { try record() }
             progress?.update(
                 task: "training", completed: run.step, total: plan.steps, detail: "loss \(Self.short(value))")
@@ -270,6 +279,9 @@ public final class Trainer<Source: BatchSource> {
             "optimizer": .string(run.optimizer.name), "tape": words(run.tape.generator), "run": words(run.generator),
             "best": .string("\(best)"), "since_best": JSONValue(evaluationsSinceBest),
             "hooks": .array(hooks.map(\.state)), "total_steps": JSONValue(plan.steps),
+            "recent": [.string("\(recent.sum)"), JSONValue(recent.count)],
+            "line": .array(line.map { [.string($0.name), .string("\($0.value)")] }),
+            "stopped_early": stoppedEarly.map { JSONValue($0) } ?? .null, "settings": settings ?? .null,
         ]
         try ModelFile.save(
             run.model, to: FileSystem.join(directory, Self.checkpointName), slots: true,
@@ -279,6 +291,23 @@ public final class Trainer<Source: BatchSource> {
     /// Whether a directory holds a checkpoint.
     public static func hasCheckpoint(_ directory: String) -> Bool {
         FileSystem.exists(FileSystem.join(directory, checkpointName))
+    }
+
+    /// The state of a run in its checkpoint's metadata.
+    private static func state(of file: SafetensorsFile) throws -> JSONFields {
+        guard let text = file.metadata["lacuna.training"] else {
+            throw LacunaError.malformed(
+                file: file.path, location: "lacuna.training", reason: "is missing: not a checkpoint of training")
+        }
+        return try JSONFields(JSONValue(parsing: text, file: file.path), file: file.path, location: "lacuna.training")
+    }
+
+    /// The ``settings`` that the run in a directory began with; nil if it kept none.
+    ///
+    /// - Throws: `LacunaError.file` and `.malformed`.
+    public static func settings(inCheckpointOf directory: String) throws -> JSONValue? {
+        let fields = try state(of: SafetensorsFile(FileSystem.join(directory, checkpointName)))
+        return fields.object["settings"].flatMap { $0 == .null ? nil : $0 }
     }
 
     /// Takes up a run where its last checkpoint left it. Model, optimiser, source, plan and hooks must be those of the
@@ -291,8 +320,7 @@ public final class Trainer<Source: BatchSource> {
         func bad(_ reason: String) -> LacunaError {
             .malformed(file: path, location: "lacuna.training", reason: reason)
         }
-        guard let text = file.metadata["lacuna.training"] else { throw bad("is missing: not a checkpoint of training") }
-        let fields = try JSONFields(JSONValue(parsing: text, file: path), file: path, location: "lacuna.training")
+        let fields = try Self.state(of: file)
         func generator(_ key: String) throws -> SeededGenerator {
             let words = try fields.array(key).map { $0.stringValue.flatMap { UInt64($0) } ?? 0 }
             guard let generator = SeededGenerator(words: words) else { throw bad("'\(key)' is no generator's state") }
@@ -304,6 +332,16 @@ public final class Trainer<Source: BatchSource> {
         let states = try fields.array("hooks")
         guard states.count == hooks.count else { throw bad("the state of \(states.count) hooks, not \(hooks.count)") }
         guard let best = Double(try fields.string("best")) else { throw bad("'best' is not a number") }
+        let recent = try fields.array("recent")
+        guard recent.count == 2, let sum = recent[0].stringValue.flatMap({ Double($0) }), let count = recent[1].intValue,
+            count >= 0
+        else { throw bad("'recent' is no sum of losses") }
+        let line = try fields.array("line").map { entry -> (name: String, value: Double) in
+            guard let pair = entry.arrayValue, pair.count == 2, let name = pair[0].stringValue,
+                let value = pair[1].stringValue.flatMap({ Double($0) })
+            else { throw bad("'line' is no line of metrics") }
+            return (name, value)
+        }
         // Brings every layer into the storage that the run trains it in.
         for hook in hooks { try hook.begin(run) }
         try ModelFile.load(run.model, from: file)
@@ -313,6 +351,9 @@ public final class Trainer<Source: BatchSource> {
         run.generator = try generator("run")
         self.best = best
         evaluationsSinceBest = try fields.integer("since_best")
+        self.recent = (sum, count)
+        self.line = line
+        stoppedEarly = fields.object["stopped_early"]?.intValue
         for (hook, state) in zip(hooks, states) { try hook.restore(state) }
         hasBegun = true
     }

@@ -4,7 +4,7 @@ import LacunaTensor
 /// A weight in compressed sparse rows, trained as such: values, gradient and optimiser state exist for stored entries
 /// alone, and entries may be dropped and grown between steps.
 public final class CSRWeight: StatefulModule, TrainableWeight {
-    public private(set) var pattern: CSRPattern
+    public private(set) var pattern: SparsePattern
     /// [pattern.count], in the order of the pattern.
     public let values: Parameter<Float>
     /// Asks the next backward passes for the gradient of every entry, stored or not: see ``denseGradient``.
@@ -15,14 +15,10 @@ public final class CSRWeight: StatefulModule, TrainableWeight {
     /// Keeps the entries of `weight` that are in `mask`.
     public init(_ weight: Tensor<Float>, mask: Mask) {
         precondition(weight.shape == [mask.rows, mask.columns], "a mask of another shape")
-        pattern = CSRPattern(mask)
-        values = Parameter(Self.gathered(weight, pattern), decays: true)
-    }
-
-    private static func gathered(_ weight: Tensor<Float>, _ pattern: CSRPattern) -> Tensor<Float> {
-        var rows = CompressedRows<Float>(pattern)
-        rows.gather(from: weight)
-        return Tensor(rows.values)
+        pattern = mask
+        var matrix = SparseMatrix<Float>(mask)
+        matrix.gather(from: weight)
+        values = Parameter(Tensor(matrix.values), decays: true)
     }
 
     public var outputs: Int { pattern.rows }
@@ -32,9 +28,9 @@ public final class CSRWeight: StatefulModule, TrainableWeight {
     public var byteCount: Int { values.buffer.byteCount + pattern.byteCount }
     public var storage: String { "csr" }
 
-    /// The matrix as it is now. Values are shared, not copied.
-    public var matrix: CompressedRows<Float> { CompressedRows(pattern, buffer: values.buffer) }
-    public func densified() -> Tensor<Float> { matrix.densified() }
+    /// The matrix as it is now.
+    public var matrix: SparseMatrix<Float> { SparseMatrix(pattern, buffer: values.buffer.copy()) }
+    public func densified() -> Tensor<Float> { SparseMatrix(pattern, buffer: values.buffer).densified() }
 
     public func apply(_ x: Variable<Float>, bias: Variable<Float>?) -> Variable<Float> {
         let wants = wantsDenseGradient
@@ -63,34 +59,26 @@ public final class CSRWeight: StatefulModule, TrainableWeight {
     /// `fill(row, column)` with empty state; the others are gone.
     ///
     /// - Complexity: O(entries of both).
-    public func move(to target: CSRPattern, fill: (_ row: Int, _ column: Int) -> Float = { _, _ in 0 }) {
+    public func move(to target: SparsePattern, fill: (_ row: Int, _ column: Int) -> Float = { _, _ in 0 }) {
         precondition(target.rows == pattern.rows && target.columns == pattern.columns, "a pattern of another shape")
-        var source = [Int](repeating: -1, count: target.count)
-        var fresh = [Float](repeating: 0, count: target.count)
-        let (old, new) = (pattern.columnIndices.pointer, target.columnIndices.pointer)
-        for r in 0..<pattern.rows {
-            var j = pattern.entries(row: r)
-            for k in target.entries(row: r) {
-                while let i = j.first, old[i] < new[k] { j = i + 1..<j.upperBound }
-                if let i = j.first, old[i] == new[k] { source[k] = i } else { fresh[k] = fill(r, Int(new[k])) }
-            }
-        }
+        let source = pattern.indices(ofEntriesOf: target)
+        var fresh = [Float](repeating: 0, count: source.count)
+        target.forEachEntry { if source[$0] < 0 { fresh[$0] = fill($1, $2) } }
         values.rearrange(from: source) { fresh[$0] }
         pattern = target
     }
 
     public var integerState: [(name: String, values: [Int32])] {
         [
-            ("rows", pattern.rowOffsets.elements.map { Int32(bitPattern: $0) }),
-            ("columns", pattern.columnIndices.elements.map { Int32(bitPattern: $0) }),
+            ("rows", pattern.rowStarts.map { Int32($0) }), ("columns", pattern.columnIndices.map { Int32($0) }),
         ]
     }
 
     public func restore(integerState: [String: [Int32]], file: String) throws {
         do {
-            pattern = try CSRPattern(
-                rows: outputs, columns: inputs, rowOffsets: integerState["rows"]?.map(Int.init) ?? [],
-                columnIndices: integerState["columns"]?.map(Int.init) ?? [])
+            pattern = try SparsePattern(
+                rows: outputs, columns: inputs, rowStarts: integerState["rows"]?.map(Int.init) ?? [],
+                columnIndices: integerState["columns"] ?? [])
         } catch let LacunaError.invalidArgument(argument, reason) {
             throw LacunaError.malformed(file: file, location: argument, reason: reason)
         }

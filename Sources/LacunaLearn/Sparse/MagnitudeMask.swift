@@ -20,10 +20,9 @@ extension Mask {
         }
         self.init(rows: rows, columns: columns)
         if rows == 0 || columns == 0 { return }
-        let (kernels, wordsPerRow) = (Float.kernels.pointee, wordsPerRow)
+        let kernels = Float.kernels.pointee
         weight.withPointer { w in
-            words.withUnsafeMutableBufferPointer { words in
-                let words = words.baseAddress!
+            withMutableWords { words, wordsPerRow in
                 // Pieces of whole groups.
                 let unit = axis == .output ? m : 1
                 let grain = max(1, (1 << 14) / (unit * columns))
@@ -45,8 +44,7 @@ extension Mask {
 
     /// Calls `body` with pieces of rows, on the thread pool if there is work for more than one.
     fileprivate func spreadOverRows(_ body: (_ row: Int, _ words: UnsafePointer<UInt64>) -> Void) {
-        words.withUnsafeBufferPointer { words in
-            guard let words = words.baseAddress else { return }
+        withWords { words, wordsPerRow in
             spreadRows(rows, columns) { first, count in
                 for r in first..<first + count { body(r, words + r * wordsPerRow) }
             }

@@ -99,12 +99,7 @@ extension TrainableWeight {
         }
         switch self {
         case let frozen as FrozenWeight: return frozen.matrix
-        case let weight as CSRWeight:
-            var mask = Mask(rows: outputs, columns: inputs)
-            for r in 0..<outputs {
-                for i in weight.pattern.entries(row: r) { mask[r, Int(weight.pattern.columnIndices.pointer[i])] = true }
-            }
-            return try sparse(.csr, mask)
+        case let weight as CSRWeight: return try sparse(.csr, weight.pattern)
         case let weight as BitmaskWeight: return try sparse(.bitmask, weight.mask)
         case let weight as DenseWeight where weight.view == nil && weight.mask != nil:
             return try sparse(.bitmask, weight.mask!)

@@ -21,8 +21,9 @@ public enum PruningMethods {
         if parts.count == 1, let method = single(parts[0], seed) { return method }
         let names = all.map(\.card.name).joined(separator: ", ")
         throw LacunaError.invalidArgument(
-            "method", reason: "there is no '\(name)'; there are \(names), and NAME+dsnot for methods that choose a mask"
-        )
+            "method",
+            reason: "there is no '\(name)'; there are \(names), and NAME+dsnot for methods that choose a mask"
+                + Suggestion.phrase(name, among: all.map(\.card.name)))
     }
 
     private static func single(_ name: String, _ seed: UInt64) -> (any PruningMethod)? {

@@ -91,7 +91,7 @@ public final class CAST: TrainingMethod {
                     for c in 0..<columns {
                         let i = r * columns + c
                         m[i] = b1 * m[i] + (1 - b1) * g[i]
-                        let isKept = kept.words[r * kept.wordsPerRow + c / 64] >> UInt64(c % 64) & 1 == 1
+                        let isKept = kept[r, c]
                         let sign: Float = w[i] > 0 ? 1 : w[i] < 0 ? -1 : 0
                         let moved = isKept ? m[i] : (1 - alpha) * m[i] + alpha * lambda * sign
                         v[i] = b2 * v[i] + (1 - b2) * moved * moved

@@ -91,7 +91,7 @@ enum MaskCoding {
     static func json(_ mask: Mask) -> JSONValue {
         [
             "rows": JSONValue(mask.rows), "columns": JSONValue(mask.columns),
-            "words": .array(mask.words.map { .integer(Int64(bitPattern: $0)) }),
+            "words": .array(mask.packedWords.map { .integer(Int64(bitPattern: $0)) }),
         ]
     }
 
@@ -100,12 +100,11 @@ enum MaskCoding {
         guard let rows = value["rows"]?.intValue, let columns = value["columns"]?.intValue, rows >= 0, columns >= 0,
             let words = value["words"]?.arrayValue
         else { throw bad }
-        var mask = Mask(rows: rows, columns: columns)
-        guard words.count == mask.words.count else { throw bad }
-        for (i, word) in words.enumerated() {
+        let packed = try words.map { word in
             guard case .integer(let bits) = word else { throw bad }
-            mask.words[i] = UInt64(bitPattern: bits)
+            return UInt64(bitPattern: bits)
         }
-        return mask.intersection(Mask(rows: rows, columns: columns, keepingAll: true))
+        guard let mask = try? Mask(rows: rows, columns: columns, packedWords: packed) else { throw bad }
+        return mask
     }
 }

@@ -35,12 +35,7 @@ final class SparseAutoencoder: UnaryLayer {
 
     /// The L1 norm of each input's column.
     var strengths: [Double] {
-        let matrix = (encoder.weight as! CSRWeight).matrix
-        var sums = [Double](repeating: 0, count: matrix.columns)
-        for (column, value) in zip(matrix.pattern.columnIndices.elements, matrix.values) {
-            sums[Int(column)] += Double(abs(value))
-        }
-        return sums
+        (encoder.weight as! CSRWeight).matrix.mapValues { Double(abs($0)) }.columnSums()
     }
 
     var connections: Int { encoder.weight.activeCount + decoder.weight.activeCount }

@@ -67,7 +67,7 @@ struct SparseLayerState {
     }
 
     var mask: Mask {
-        if let csr = layer.weight as? CSRWeight { return csr.pattern.mask }
+        if let csr = layer.weight as? CSRWeight { return csr.pattern }
         return layer.dense!.mask
             ?? Mask(rows: layer.outputDimensions, columns: layer.inputDimensions, keepingAll: true)
     }
@@ -94,7 +94,7 @@ struct SparseLayerState {
 
     /// Changes the mask: entries of both keep their values and state, new ones start at `fill`.
     func move(to mask: Mask, from old: Mask, fill: (_ row: Int, _ column: Int) -> Float) {
-        if let csr = layer.weight as? CSRWeight { return csr.move(to: CSRPattern(mask), fill: fill) }
+        if let csr = layer.weight as? CSRWeight { return csr.move(to: mask, fill: fill) }
         let weight = layer.dense!
         weight.mask = mask
         let columns = mask.columns

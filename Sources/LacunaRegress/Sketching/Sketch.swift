@@ -104,12 +104,9 @@ public struct SparseSketch: Sketch {
         let c = x.columns
         var result = Tensor<Double>(zeros: [rows, c])
         result.withMutablePointer { out in
-            for j in 0..<c {
-                let scale = x.inverseScales?[j] ?? 1
-                for t in Int(x.start.pointer[j])..<Int(x.start.pointer[j + 1]) {
-                    let (i, value) = (Int(x.index.pointer[t]), x.values.pointer[t] * scale)
-                    for k in i * nonzeros..<(i + 1) * nonzeros { out[Int(places[k]) * c + j] += signs[k] * value }
-                }
+            x.transpose.forEachEntry { j, i, stored in
+                let value = stored * (x.inverseScales?[j] ?? 1)
+                for k in i * nonzeros..<(i + 1) * nonzeros { out[Int(places[k]) * c + j] += signs[k] * value }
             }
         }
         return result

@@ -49,6 +49,9 @@ public enum Reproductions {
             return found
         }
         let names = all.map { "\($0.shortName) (\($0.paper))" }.joined(separator: ", ")
-        throw LacunaError.invalidArgument("name", reason: "there is no reproduction '\(name)'; there are \(names)")
+        throw LacunaError.invalidArgument(
+            "name",
+            reason: "there is no reproduction '\(name)'; there are \(names)"
+                + Suggestion.phrase(name, among: all.map(\.shortName)))
     }
 }

@@ -12,11 +12,12 @@ struct SMASHReproduction: Reproduction {
 
     func run(_ context: ReproductionContext) throws -> Outcome {
         let scale = context.quick ? 11 : 13
-        let graph = Self.rmat(scale: scale, edgesPerNode: 8, seed: context.seed)
+        let graph = try Self.rmat(scale: scale, edgesPerNode: 8, seed: context.seed)
         let pattern = graph.pattern
         try context.progress.report("multiplying", 0, of: 3)
         var operations = 0
-        for j in 0..<pattern.count { operations += pattern.entries(row: Int(pattern.columnIndices.pointer[j])).count }
+        let lengths = pattern.keptCounts
+        pattern.forEachEntry { operations += lengths[$2] }
 
         // All values are 1: sums are integers, exact in any order.
         let product = try graph.multiplied(by: graph)
@@ -24,11 +25,7 @@ struct SMASHReproduction: Reproduction {
         try context.progress.report("comparing", 1, of: 3)
         let entries = dictionary.reduce(0) { $0 + $1.count }
         var wrong = product.count == entries ? 0.0 : 1
-        let values = product.values
-        for r in 0..<product.rows {
-            for j in product.pattern.entries(row: r)
-            where dictionary[r][product.pattern.columnIndices.pointer[j]] != values[j] { wrong += 1 }
-        }
+        product.forEachEntry { if dictionary[$0][$1] != $2 { wrong += 1 } }
         let threads = Parallel.threads
         Parallel.threads = 1
         defer { Parallel.threads = threads }
@@ -36,11 +33,7 @@ struct SMASHReproduction: Reproduction {
         let own = Self.fastest(rounds) { _ = try? graph.multiplied(by: graph) }
         let baseline = Self.fastest(2) { _ = Self.byDictionaries(graph) }
         let symbolic = try pattern.multiplied(by: pattern)
-        let identity = try CompressedRows(
-            CSRPattern(
-                rows: graph.columns, columns: graph.columns, rowOffsets: Array(0...graph.columns),
-                columnIndices: Array(0..<graph.columns)), values: [Float](repeating: 1, count: graph.columns))
-        let unchanged = try graph.multiplied(by: identity)
+        let unchanged = try graph.multiplied(by: .identity(graph.columns))
         let transposed = try graph.transposed().multiplied(by: graph.transposed()).transposed()
         return Outcome(
             setting:
@@ -77,26 +70,24 @@ struct SMASHReproduction: Reproduction {
         }.min() ?? .infinity
     }
 
-    private static func byDictionaries(_ a: CompressedRows<Float>) -> [[UInt32: Float]] {
-        let pattern = a.pattern
-        return a.withValues { values in
-            (0..<a.rows).map { r in
-                var row: [UInt32: Float] = [:]
-                for i in pattern.entries(row: r) {
-                    for j in pattern.entries(row: Int(pattern.columnIndices.pointer[i])) {
-                        row[pattern.columnIndices.pointer[j], default: 0] += values[i] * values[j]
-                    }
+    private static func byDictionaries(_ a: SparseMatrix<Float>) -> [[Int: Float]] {
+        let (starts, columns, values) = (a.pattern.rowStarts, a.pattern.columnIndices, a.values)
+        return (0..<a.rows).map { r in
+            var row: [Int: Float] = [:]
+            for i in starts[r]..<starts[r + 1] {
+                for j in starts[columns[i]]..<starts[columns[i] + 1] {
+                    row[columns[j], default: 0] += values[i] * values[j]
                 }
-                return row
             }
+            return row
         }
     }
 
     /// Edges fall into quadrants with the given probabilities, again and again.
-    private static func rmat(scale: Int, edgesPerNode: Int, seed: UInt64) -> CompressedRows<Float> {
+    private static func rmat(scale: Int, edgesPerNode: Int, seed: UInt64) throws -> SparseMatrix<Float> {
         var generator = SeededGenerator(seed: seed, stream: 100)
         let nodes = 1 << scale
-        var neighbours = [Set<Int>](repeating: [], count: nodes)
+        var edges: [(row: Int, column: Int, value: Float)] = []
         for _ in 0..<nodes * edgesPerNode {
             var (row, column) = (0, 0)
             for _ in 0..<scale {
@@ -104,9 +95,8 @@ struct SMASHReproduction: Reproduction {
                 row = row * 2 + (draw < 0.76 ? 0 : 1)
                 column = column * 2 + (draw < 0.57 || (draw >= 0.76 && draw < 0.95) ? 0 : 1)
             }
-            neighbours[row].insert(column)
+            edges.append((row, column, 1))
         }
-        let pattern = CSRPattern(Mask(rows: nodes, columns: nodes) { neighbours[$0].contains($1) })
-        return CompressedRows(pattern, repeating: 1)
+        return try SparseMatrix(rows: nodes, columns: nodes, entries: edges, combining: { $1 })
     }
 }

@@ -15,8 +15,7 @@ extension Selection {
         let bands = (rows + height - 1) / height
         let sawNaN = Buffer<Bool>(repeating: false, count: bands)
         scores.withPointer { p in
-            mask.words.withUnsafeMutableBufferPointer { words in
-                guard let words = words.baseAddress else { return }
+            mask.withMutableWords { words, _ in
                 Parallel.forRanges(bands, grain: max(1, 65536 / max(columns * height, 1))) { range in
                     for band in range {
                         let firstRow = band * height

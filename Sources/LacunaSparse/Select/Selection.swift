@@ -123,8 +123,7 @@ public enum Selection {
         let wordsPerRow = mask.wordsPerRow
         let sawNaN = Buffer<Bool>(repeating: false, count: rows)
         scores.withPointer { p in
-            mask.words.withUnsafeMutableBufferPointer { words in
-                guard let words = words.baseAddress else { return }
+            mask.withMutableWords { words, _ in
                 Parallel.forRanges(rows, grain: max(1, 32768 / max(columns, 1))) { range in
                     for row in range {
                         let start = p + row * columns
@@ -179,8 +178,7 @@ public enum Selection {
                     ties -= share
                 }
             }
-            mask.words.withUnsafeMutableBufferPointer { words in
-                guard let words = words.baseAddress else { return }
+            mask.withMutableWords { words, _ in
                 Parallel.forRanges(rows, grain: grain) { range in
                     var ties = shares.pointer[range.lowerBound / grain]
                     for row in range {

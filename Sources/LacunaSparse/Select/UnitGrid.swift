@@ -70,9 +70,8 @@ struct UnitGrid {
             units.forEachKeptColumn(row: band) {
                 result.set(row: first, columns: range($0, unitColumns, columns), kept: true)
             }
-            let width = result.wordsPerRow
-            for row in rowRange.dropFirst() {
-                for word in 0..<width { result.words[row * width + word] = result.words[first * width + word] }
+            result.withMutableWords { words, width in
+                for row in rowRange.dropFirst() { (words + row * width).update(from: words + first * width, count: width) }
             }
         }
         return result

@@ -36,9 +36,10 @@ final class BitmaskStorage: @unchecked Sendable {
         let (rows, columns) = (mask.rows, mask.columns)
         // In slots; the nibbles of each mask word start a new byte.
         var starts = [0]
+        let bits = mask.bits
         for r in 0..<rows {
             var slots = 0
-            for word in mask.words[r * mask.wordsPerRow..<(r + 1) * mask.wordsPerRow] {
+            for word in bits.elements[r * mask.wordsPerRow..<(r + 1) * mask.wordsPerRow] {
                 slots += type == .int4 ? (word.nonzeroBitCount + 1) / 2 * 2 : word.nonzeroBitCount
             }
             starts.append(starts[r] + slots)
@@ -53,7 +54,7 @@ final class BitmaskStorage: @unchecked Sendable {
 
         (self.rows, self.columns) = (rows, columns)
         values = StoredValues(type, slots: slots, rows: rows, columns: columns)
-        words = Buffer(mask.words, lasting: true)
+        words = Buffer(bits.elements, lasting: true)
         rowStart = Buffer(regular ? [] : starts.map { UInt32($0 / perUnit) }, lasting: true)
         storedCount = mask.keptCount
         byteCount = values.byteCount + words.byteCount + rowStart.byteCount
@@ -93,7 +94,7 @@ final class BitmaskStorage: @unchecked Sendable {
     /// The entries that are stored.
     var mask: Mask {
         var mask = Mask(rows: rows, columns: columns)
-        mask.words = words.array
+        mask.withMutableWords { target, _ in target.update(from: words.pointer, count: words.count) }
         return mask
     }
 

@@ -1,18 +1,18 @@
 import CLacuna
 import LacunaTensor
 
-/// A block-sparse matrix `W` [rows, columns] of floats whose values may change: dense blocks of `blockRows` ×
-/// `blockColumns`, of which a pattern over the blocks says where they stand.
+/// A block-sparse matrix `W` [rows, columns] whose values may change: dense blocks of `blockRows` × `blockColumns`, of which
+/// a pattern over the blocks says where they stand.
 ///
 /// ``BSRMatrix`` is the same layout frozen for inference.
-public struct CompressedBlocks: Sendable {
+public struct CompressedBlocks<Scalar: SparseScalar>: Sendable {
     public let rows: Int
     public let columns: Int
     public let blockRows: Int
     public let blockColumns: Int
     /// Where the blocks stand: [rows / blockRows, columns / blockColumns], both rounded up.
-    public let blocks: CSRPattern
-    private var buffer: Buffer<Float>
+    public let blocks: SparsePattern
+    private var buffer: Buffer<Scalar>
 
     /// Values stored, [blocks, blockRows, blockColumns]. Blocks at the edges may reach beyond the matrix; what is stored
     /// there is not used, and the gradients of these values are 0.
@@ -24,7 +24,7 @@ public struct CompressedBlocks: Sendable {
     /// not 0. Entries of kept blocks are taken as they are, whether the mask keeps them or not.
     /// - Throws: `LacunaError.invalidArgument` if the tensor is not a matrix, the mask has another shape, or sides of
     ///   blocks are not in 1...256.
-    public init(_ weight: Tensor<Float>, mask: Mask? = nil, blockRows: Int, blockColumns: Int) throws {
+    public init(_ weight: Tensor<Scalar>, mask: SparsePattern? = nil, blockRows: Int, blockColumns: Int) throws {
         guard weight.rank == 2 else {
             throw LacunaError.invalidArgument("weight", reason: "shape \(weight.shape) is not a matrix")
         }
@@ -36,57 +36,80 @@ public struct CompressedBlocks: Sendable {
             throw LacunaError.invalidArgument(
                 "blocks", reason: "\(blockRows)x\(blockColumns): each side must be in 1...256")
         }
-        let mask = mask ?? Mask(nonzerosOf: weight)
-        var kept = Mask(
+        let mask = mask ?? SparsePattern(nonzerosOf: weight)
+        var kept = SparsePattern(
             rows: (weight.rows + blockRows - 1) / blockRows, columns: (weight.columns + blockColumns - 1) / blockColumns
         )
         for r in 0..<mask.rows { mask.forEachKept(row: r) { kept[r / blockRows, $0 / blockColumns] = true } }
         self.init(
             rows: weight.rows, columns: weight.columns, blockRows: blockRows, blockColumns: blockColumns,
-            blocks: CSRPattern(kept))
+            blocks: kept)
         weight.withPointer { source in forEachEntry { r, c, slot in buffer.pointer[slot] = source[r * columns + c] } }
     }
 
     /// Blocks of zeros.
     ///
     /// - Precondition: `blocks` has as many rows and columns as there are blocks down and across.
-    public init(rows: Int, columns: Int, blockRows: Int, blockColumns: Int, blocks: CSRPattern) {
+    public init(rows: Int, columns: Int, blockRows: Int, blockColumns: Int, blocks: SparsePattern) {
+        self.init(
+            rows: rows, columns: columns, blockRows: blockRows, blockColumns: blockColumns, blocks: blocks,
+            buffer: Buffer(repeating: 0, count: blocks.count * blockRows * blockColumns))
+    }
+
+    /// The matrix whose values are in `buffer`, [blocks, blockRows, blockColumns]: whoever owns the buffer sees and may
+    /// change them.
+    ///
+    /// - Precondition: `blocks` has as many rows and columns as there are blocks down and across, and the buffer as many
+    ///   values as they have.
+    package init(
+        rows: Int, columns: Int, blockRows: Int, blockColumns: Int, blocks: SparsePattern, buffer: Buffer<Scalar>
+    ) {
         precondition(
             blocks.rows == (rows + blockRows - 1) / blockRows
-                && blocks.columns == (columns + blockColumns - 1) / blockColumns)
+                && blocks.columns == (columns + blockColumns - 1) / blockColumns
+                && buffer.count == blocks.count * blockRows * blockColumns)
         self.rows = rows
         self.columns = columns
         self.blockRows = blockRows
         self.blockColumns = blockColumns
         self.blocks = blocks
-        buffer = Buffer(repeating: 0, count: blocks.count * blockRows * blockColumns)
+        self.buffer = buffer
     }
 
-    public func withValues<R>(_ body: (UnsafePointer<Float>) throws -> R) rethrows -> R {
-        try withExtendedLifetime(buffer) { try body(UnsafePointer(buffer.pointer)) }
+    /// The same blocks with the values in `buffer`.
+    package func with(_ buffer: Buffer<Scalar>) -> CompressedBlocks {
+        CompressedBlocks(
+            rows: rows, columns: columns, blockRows: blockRows, blockColumns: blockColumns, blocks: blocks,
+            buffer: buffer)
+    }
+
+    /// Calls `body` with the values, which are only valid during the call.
+    public func withValues<R>(_ body: (UnsafeBufferPointer<Scalar>) throws -> R) rethrows -> R {
+        try withExtendedLifetime(buffer) { try body(UnsafeBufferPointer(buffer.elements)) }
     }
 
     /// Calls `body` with values that no other matrix shares.
-    public mutating func withMutableValues<R>(_ body: (UnsafeMutableBufferPointer<Float>) throws -> R) rethrows -> R {
+    public mutating func withMutableValues<R>(_ body: (UnsafeMutableBufferPointer<Scalar>) throws -> R) rethrows -> R {
         if !isKnownUniquelyReferenced(&buffer) { buffer = buffer.copy() }
         return try withExtendedLifetime(buffer) { try body(buffer.elements) }
     }
 
     /// [blocks, blockRows, blockColumns]
-    public var values: [Float] { buffer.array }
+    public var values: [Scalar] { buffer.array }
 
     /// The dense matrix.
-    public func densified() -> Tensor<Float> {
-        var result = Tensor<Float>(zeros: [rows, columns])
+    public func densified() -> Tensor<Scalar> {
+        var result = Tensor<Scalar>(zeros: [rows, columns])
         result.withMutablePointer { target in forEachEntry { target[$0 * columns + $1] = buffer.pointer[$2] } }
         return result
     }
 
     /// Calls `body` with the row, the column and the slot of every entry within the matrix.
     func forEachEntry(_ body: (_ row: Int, _ column: Int, _ slot: Int) -> Void) {
+        let columnIndices = blocks.compressedRows.columns.pointer
         for i in 0..<blocks.rows {
             for b in blocks.entries(row: i) {
-                let left = Int(blocks.columnIndices.pointer[b]) * blockColumns
+                let left = Int(columnIndices[b]) * blockColumns
                 for r in i * blockRows..<min((i + 1) * blockRows, rows) {
                     let slot = (b * blockRows + r - i * blockRows) * blockColumns
                     for c in left..<min(left + blockColumns, columns) { body(r, c, slot + c - left) }
@@ -95,9 +118,9 @@ public struct CompressedBlocks: Sendable {
         }
     }
 
-    var kernel: lk_bsr {
-        lk_bsr(
-            row_start: blocks.rowOffsets.pointer, block_column: blocks.columnIndices.pointer, values: buffer.pointer,
-            scales: nil, columns: columns, block_rows: blockRows, block_columns: blockColumns)
+    var kernel: lk_blocks {
+        lk_blocks(
+            row_start: blocks.compressedRows.starts.pointer, block_column: blocks.compressedRows.columns.pointer, values: buffer.pointer,
+            rows: rows, columns: columns, block_rows: blockRows, block_columns: blockColumns)
     }
 }

@@ -94,13 +94,12 @@ final class StoredValues: @unchecked Sendable {
     ) {
         let columns = mask.columns
         weight.withPointer { source in
-            mask.words.withUnsafeBufferPointer { words in
-                guard let words = words.baseAddress else { return }
+            mask.withWords { words, wordsPerRow in
                 let grain = serially ? mask.rows : max(1, 65_536 / max(columns, 1))
                 Parallel.forRanges(mask.rows, grain: grain) { range in
                     let coder = RowCoder(self, columns: columns)
                     for r in range {
-                        coder.load(r, source + r * columns, mask: words + r * mask.wordsPerRow)
+                        coder.load(r, source + r * columns, mask: words + r * wordsPerRow)
                         place(r, coder)
                     }
                 }
@@ -121,20 +120,4 @@ extension ValueType {
 
     /// Whether values are rounded to integers with a scale.
     var isInteger: Bool { self == .int8 || self == .int4 }
-}
-
-extension Mask {
-    /// Calls `body` with each kept column of a row, in ascending order.
-    @inline(__always)
-    func forEachKept(row: Int, _ body: (Int) -> Void) {
-        words.withUnsafeBufferPointer { words in
-            for i in 0..<wordsPerRow {
-                var bits = words[row * wordsPerRow + i]
-                while bits != 0 {
-                    body(i * 64 + bits.trailingZeroBitCount)
-                    bits &= bits - 1
-                }
-            }
-        }
-    }
 }

@@ -50,18 +50,3 @@ public enum WeightStore {
         }
     }
 }
-
-extension Mask {
-    /// Keeps the entries that are not 0.
-    public init(nonzerosOf weight: Tensor<Float>) {
-        self.init(rows: weight.rows, columns: weight.columns)
-        let (height, width, stride) = (rows, columns, wordsPerRow)
-        weight.withPointer { p in
-            words.withUnsafeMutableBufferPointer { words in
-                for r in 0..<height {
-                    for c in 0..<width where p[r * width + c] != 0 { words[r * stride + c / 64] |= 1 << UInt64(c % 64) }
-                }
-            }
-        }
-    }
-}

@@ -81,7 +81,7 @@ func network(_ widths: [Int] = [20, 24, 16, 2], seed: UInt64 = 1) -> MLP {
         var kept: [Int] = []
         try train(model, hooks: [method], steps: 60, optimizer: Adam()) { step in
             let now = model.layers.map { layer -> Mask in
-                (layer.weight as? CSRWeight)?.pattern.mask ?? layer.dense!.mask!
+                (layer.weight as? CSRWeight)?.pattern ?? layer.dense!.mask!
             }
             if step == 0 { kept = now.map(\.keptCount) }
             #expect(now.map(\.keptCount) == kept)

@@ -52,10 +52,10 @@ import Testing
         var generator = SeededGenerator(seed: 4)
         let weight = Tensor<Float>(normal: [256, 256], using: &generator)
         let mask = try mask(.unstructured(.layer), 0.95)
-        let stored = try SparseMatrix(auto: weight, mask: mask, vectors: 64)
+        let stored = try PlannedMatrix(weight, mask: mask, vectors: 64)
         #expect(stored.matrix.format.layout == stored.plan.best.layout)
-        #expect(stored.matrix.densified() == (try CompressedRows(weight, mask: mask)).densified())
-        #expect(throws: LacunaError.self) { try SparseMatrix(auto: Tensor<Float>(zeros: [3])) }
+        #expect(stored.matrix.densified() == (try SparseMatrix(weight, at: mask)).densified())
+        #expect(throws: LacunaError.self) { try PlannedMatrix(Tensor<Float>(zeros: [3])) }
     }
 
     @Test func sweepsMeasureEveryPoint() throws {

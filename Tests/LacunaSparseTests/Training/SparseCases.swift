@@ -26,10 +26,10 @@ struct SparseCase: CustomStringConvertible, Sendable {
         }
     }
 
-    func matrix<Scalar: SparseScalar>(seed: UInt64, of: Scalar.Type = Scalar.self) -> CompressedRows<Scalar> {
+    func matrix<Scalar: SparseScalar>(seed: UInt64, of: Scalar.Type = Scalar.self) -> SparseMatrix<Scalar> {
         var generator = SeededGenerator(seed: seed, stream: 7)
-        let pattern = CSRPattern(mask(seed: seed))
-        return try! CompressedRows(pattern, values: generator.awkward(pattern.count))
+        let pattern = mask(seed: seed)
+        return try! SparseMatrix(pattern, values: generator.awkward(pattern.count))
     }
 }
 

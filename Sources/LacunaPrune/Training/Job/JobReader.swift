@@ -32,7 +32,12 @@ struct JobReader {
         let path = try file.optionalString("data.path")
         switch kind {
         case "fashion-mnist":
-            var (train, test, _) = try ImageFiles.fashionMNIST(path ?? fetch("fashion-mnist"))
+            let place = try path ?? fetch("fashion-mnist")
+            var (train, test, _) = try ImageFiles.fashionMNIST(place)
+            guard train.count > 0 && test.count > 0 else {
+                throw LacunaError.malformed(
+                    file: place, location: "images", reason: "\(train.count) to train and \(test.count) to test")
+            }
             if let limit = try file.optionalInteger("data.limit", in: 1...train.count) {
                 train = train.prefix(limit)
                 test = test.prefix(limit)
@@ -52,6 +57,11 @@ struct JobReader {
             // Without a text of its own the last tenth validates.
             let cut = valid == nil ? text.count - text.count / 10 : text.count
             let (first, last) = (Array(text[..<cut]), valid ?? Array(text[cut...]))
+            guard !first.isEmpty && !last.isEmpty else {
+                throw LacunaError.malformed(
+                    file: path, location: "text",
+                    reason: "\(first.count) bytes to train and \(last.count) to validate")
+            }
             let vocabulary = try file.optionalString("data.vocabulary") ?? "byte"
             if vocabulary == "byte" {
                 let bytes = ByteVocabulary(first)
@@ -83,6 +93,7 @@ struct JobReader {
             let hidden = try file.integers("model.hidden", in: 1...65_536)
             let dropout = try file.optionalNumber("model.dropout", in: 0...0.99) ?? 0
             let widths = [inputShape.reduce(1, *)] + hidden + [classes]
+            try requireMemory(zip(widths, widths.dropFirst()).reduce(0) { $0 + $1.0 * $1.1 })
             func make(_ widths: [Int]) -> MLP { MLP(widths: widths, dropout: dropout, using: &generator) }
             guard let shaping else { return make(widths) }
             return try located("model.hidden") { try shaping.shaped(widths, examples: examples, make: make) }
@@ -93,8 +104,16 @@ struct JobReader {
             }
             let channels = try file.integers("model.channels", in: 1...4096)
             guard !channels.isEmpty else { throw file.failure("model.channels", "is empty") }
+            try requireMemory(zip([inputShape[0]] + channels, channels).reduce(0) { $0 + 9 * $1.0 * $1.1 })
             return ConvNet(inputChannels: inputShape[0], channels: channels, classes: classes, using: &generator)
         }
+    }
+
+    /// Weights, gradients and two moments, as floats: what training takes at least, asked for before any of it is made.
+    private func requireMemory(_ parameters: Int) throws {
+        let floats = 4
+        try MachineMemory.require(
+            shape: [parameters, floats], of: Float.self, for: "training \(parameters) weights (\(file.file))")
     }
 
     private func needsMLP(_ method: any NetworkShaping) -> LacunaError {
@@ -118,6 +137,7 @@ struct JobReader {
         // Three matrices of this width have as many entries as the usual two of four times the width.
         let hidden = try file.optionalInteger("model.hidden", in: 1...65_536) ?? (8 * dimensions / 3 + 7) / 8 * 8
         let layers = try file.integer("model.layers", in: 1...256)
+        try requireMemory(layers * dimensions * (4 * dimensions + 3 * hidden) + vocabulary * dimensions)
         return try TrainableTransformer(
             TransformerConfiguration(
                 vocabularySize: vocabulary, hiddenSize: dimensions,
@@ -174,7 +194,7 @@ struct JobReader {
         // A schedule that restarts runs its course in each of several equal parts.
         let restarts = try file.optionalInteger("schedule.restarts", in: 0...10_000) ?? 0
         let length = max(1, steps / (restarts + 1))
-        let warm = min(try file.optionalInteger("schedule.warm_up") ?? 0, length)
+        let warm = min(try file.optionalInteger("schedule.warm_up", in: 0...1_000_000_000) ?? 0, length)
         let rest = max(1, length - warm)
         var schedule: Schedule
         switch try file.choice(
@@ -194,10 +214,10 @@ struct JobReader {
         var plan = TrainingPlan(steps: steps, learningRate: schedule)
         plan.accumulation = accumulation
         plan.clipNorm = try file.optionalNumber("training.clip", in: 1e-9...1e9)
-        plan.evaluateEvery = try file.optionalInteger("training.evaluate_every") ?? max(1, steps / 10)
-        plan.checkpointEvery = try file.optionalInteger("training.checkpoint_every") ?? max(1, steps / 10)
-        plan.logEvery = try file.optionalInteger("training.log_every", in: 1...Int.max) ?? max(1, steps / 100)
-        plan.patience = try file.optionalInteger("training.patience", in: 1...Int.max)
+        plan.evaluateEvery = try file.optionalInteger("training.evaluate_every", in: 0...1_000_000_000) ?? max(1, steps / 10)
+        plan.checkpointEvery = try file.optionalInteger("training.checkpoint_every", in: 0...1_000_000_000) ?? max(1, steps / 10)
+        plan.logEvery = try file.optionalInteger("training.log_every", in: 1...1_000_000_000) ?? max(1, steps / 100)
+        plan.patience = try file.optionalInteger("training.patience", in: 1...1_000_000_000)
         plan.averageDecay = try file.optionalNumber("training.average", in: 0...0.999999)
         plan.rowSparse = try file.optionalBool("training.row_sparse") ?? false
         plan.seed = seed

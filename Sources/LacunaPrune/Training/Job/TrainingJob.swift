@@ -48,7 +48,7 @@ public final class TrainingJob {
             totalSteps = plan.steps
             summary = "\(train.count) rows of \(x.columns) features; \(held.rows) to test"
             start = { directory, resumes, progress in
-                if resumes, let directory { try trainer.resume(from: directory) }
+                try Self.prepare(trainer, configuration, directory, resumes)
                 let report = try trainer.train(directory: directory, progress: progress)
                 if let directory, report.steps > 0 {
                     try AtomicFile.write(
@@ -74,7 +74,7 @@ public final class TrainingJob {
             totalSteps = plan.steps
             summary = "\(train.count) examples of \(train.inputShape), \(train.classes) classes; \(test.count) to test"
             start = { directory, resumes, progress in
-                if resumes, let directory { try trainer.resume(from: directory) }
+                try Self.prepare(trainer, configuration, directory, resumes)
                 return try trainer.train(directory: directory, progress: progress)
             }
             measure = {
@@ -108,7 +108,7 @@ public final class TrainingJob {
             totalSteps = plan.steps
             summary = "\(train.count) tokens of \(vocabulary) kinds; \(valid.count) to validate"
             start = { directory, resumes, progress in
-                if resumes, let directory { try trainer.resume(from: directory) }
+                try Self.prepare(trainer, configuration, directory, resumes)
                 let report = try trainer.train(directory: directory, progress: progress)
                 if let directory, report.steps > 0 {
                     // What `Transformer.load` reads.
@@ -124,6 +124,19 @@ public final class TrainingJob {
             }
         }
         self.method = method
+    }
+
+    /// A run goes on only with the configuration that it began with: another seed would test it on rows that it has
+    /// trained on.
+    private static func prepare<Source>(
+        _ trainer: Trainer<Source>, _ configuration: ConfigurationFile, _ directory: String?, _ resumes: Bool
+    ) throws {
+        trainer.settings = configuration.settings
+        guard resumes, let directory else { return }
+        if let begun = try Trainer<Source>.settings(inCheckpointOf: directory) {
+            try configuration.requireSettings(begun, of: "the run's checkpoint")
+        }
+        try trainer.resume(from: directory)
     }
 
     /// Trains to the end.

@@ -12,6 +12,18 @@ public protocol MethodOptions {
     var seed: UInt64 { get }
 }
 
+extension MethodOptions {
+    /// - Throws: `LacunaError.invalidArgument` for a number outside `range`.
+    fileprivate func integer(_ name: String, in range: ClosedRange<Int>) throws -> Int? {
+        guard let value = try integer(name) else { return nil }
+        guard range.contains(value) else {
+            throw LacunaError.invalidArgument(
+                name, reason: "\(value) is not in \(range.lowerBound)...\(range.upperBound)")
+        }
+        return value
+    }
+}
+
 /// Every method that trains sparse networks, by name.
 public enum TrainingMethods {
     private typealias Maker = @Sendable (any MethodOptions) throws -> any TrainingMethod
@@ -53,7 +65,7 @@ public enum TrainingMethods {
         var settings = DropAndGrow.Settings(budget: budget, growth: growth)
         settings.layers = try layers(options, default: .all)
         settings.storage = try storage(options)
-        if let value = try options.integer("interval") { settings.interval = value }
+        if let value = try options.integer("interval", in: 1...1_000_000_000) { settings.interval = value }
         if let value = try options.number("fraction") { settings.fraction = value }
         if let value = try options.number("end") { settings.end = value }
         return settings
@@ -84,7 +96,7 @@ public enum TrainingMethods {
             "sltrain",
             { options in
                 try SLTrain(
-                    rank: options.integer("rank") ?? 16, alpha: options.number("alpha") ?? 16,
+                    rank: options.integer("rank", in: 0...65_536) ?? 16, alpha: options.number("alpha") ?? 16,
                     density: options.number("density") ?? 0.03, layers: layers(options, default: .allButOutput))
             }
         ),
@@ -118,7 +130,7 @@ public enum TrainingMethods {
             { options in
                 try CAST(
                     pattern: pattern(options), lambda: options.number("decay") ?? 1e-3,
-                    interval: options.integer("interval") ?? 10, layers: layers(options, default: .allButOutput))
+                    interval: options.integer("interval", in: 1...1_000_000_000) ?? 10, layers: layers(options, default: .allButOutput))
             }
         ),
         (
@@ -143,7 +155,7 @@ public enum TrainingMethods {
             { options in
                 try AdaptivePruning(
                     index: PQIndex(p: options.number("p") ?? 1, q: options.number("q") ?? 2),
-                    rounds: options.integer("rounds") ?? 5, eta: options.number("eta") ?? 0,
+                    rounds: options.integer("rounds", in: 1...1000) ?? 5, eta: options.number("eta") ?? 0,
                     gamma: options.number("gamma") ?? 1, limit: options.number("limit") ?? 0.9,
                     rewinds: options.truth("rewind") ?? true, layers: layers(options, default: .all))
             }
@@ -152,16 +164,16 @@ public enum TrainingMethods {
             "soup",
             { options in
                 try SoupPruning(
-                    sparsity: sparsity(options), rounds: options.integer("rounds") ?? 3,
-                    copies: options.integer("copies") ?? 3, layers: layers(options, default: .all))
+                    sparsity: sparsity(options), rounds: options.integer("rounds", in: 1...1000) ?? 3,
+                    copies: options.integer("copies", in: 1...1000) ?? 3, layers: layers(options, default: .all))
             }
         ),
         (
             "random-search",
             { options in
                 try RandomSearch(
-                    keep: options.number("keep") ?? 0.25, trials: options.integer("trials") ?? 500,
-                    batch: options.integer("batch") ?? 256, seed: options.seed)
+                    keep: options.number("keep") ?? 0.25, trials: options.integer("trials", in: 1...1_000_000) ?? 500,
+                    batch: options.integer("batch", in: 1...1_000_000) ?? 256, seed: options.seed)
             }
         ),
         (
@@ -181,7 +193,7 @@ public enum TrainingMethods {
             "quick-selection",
             { options in
                 var settings = QuickSelection()
-                if let value = try options.integer("hidden") { settings.hidden = value }
+                if let value = try options.integer("hidden", in: 1...65_536) { settings.hidden = value }
                 if let value = try options.number("density") { settings.density = value }
                 if let value = try options.number("exchange") { settings.exchange = value }
                 if let value = try options.number("noise") { settings.noise = value }
@@ -221,7 +233,9 @@ public enum TrainingMethods {
     public static func make(_ name: String, options: any MethodOptions) throws -> any TrainingMethod {
         guard let entry = makers.first(where: { $0.name == name }) else {
             throw LacunaError.invalidArgument(
-                "name", reason: "there is no method '\(name)'; there are \(names.joined(separator: ", "))")
+                "name",
+                reason: "there is no method '\(name)'; there are \(names.joined(separator: ", "))"
+                    + Suggestion.phrase(name, among: names))
         }
         return try entry.make(options)
     }

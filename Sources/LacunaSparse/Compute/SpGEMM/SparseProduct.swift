@@ -9,8 +9,10 @@ import LacunaTensor
 /// Multiplication and Permuted Transposition", ACM TOMS 1978; hashing of partial products and dynamic distribution of
 /// rows: K. Shivdikar, "SMASH: Sparse Matrix Atomic Scratchpad Hashing", arXiv 2105.14156.
 struct SparseProduct {
-    let left: CSRPattern
-    let right: CSRPattern
+    private let left: SparsePattern
+    private let right: SparsePattern
+    private let a: SparsePattern.CompressedRows
+    private let b: SparsePattern.CompressedRows
     /// Multiplications of each row.
     let operations: Buffer<UInt64>
     /// Pieces of work: the first row of each, and the number of rows.
@@ -21,20 +23,23 @@ struct SparseProduct {
     /// Multiplications of a piece at least.
     private static let pieceOperations: UInt64 = 1 << 15
 
-    /// Counts; - Throws: `LacunaError.unsupported` if the product has more than 2³¹ - 1 entries.
-    init(_ left: CSRPattern, _ right: CSRPattern, valueBytes: Int) throws {
-        precondition(
-            left.columns == right.rows, "[\(left.rows), \(left.columns)] times [\(right.rows), \(right.columns)]")
-        self.left = left
-        self.right = right
+    /// Counts the entries of every row.
+    ///
+    /// - Throws: `LacunaError.invalidArgument` if the patterns do not fit.
+    init(_ left: SparsePattern, _ right: SparsePattern, valueBytes: Int) throws {
+        guard left.columns == right.rows else {
+            throw LacunaError.invalidArgument("other", reason: "\(right.shapeText) does not fit \(left.shapeText)")
+        }
+        (self.left, self.right) = (left, right)
+        (a, b) = (left.compressedRows, right.compressedRows)
+        let (from, indices, lengths) = (a.starts.pointer, a.columns.pointer, b.starts.pointer)
         let operations = Buffer<UInt64>(uninitialized: left.rows)
         self.operations = operations
-        let lengths = right.rowOffsets.pointer
         Parallel.forRanges(left.rows, grain: 4096) { range in
             for r in range {
                 var sum: UInt64 = 0
-                for j in left.entries(row: r) {
-                    let k = Int(left.columnIndices.pointer[j])
+                for j in from[r]..<from[r + 1] {
+                    let k = Int(indices[j])
                     sum += UInt64(lengths[k + 1] - lengths[k])
                 }
                 operations.pointer[r] = sum
@@ -71,8 +76,8 @@ struct SparseProduct {
         _ body: (UnsafePointer<lk_spgemm>, UnsafePointer<lk_spgemm_work>, Range<Int>) -> Void
     ) {
         let matrices = lk_spgemm(
-            a_start: left.rowOffsets.pointer, a_column: left.columnIndices.pointer, b_start: right.rowOffsets.pointer,
-            b_column: right.columnIndices.pointer, columns: right.columns)
+            a_start: a.starts.pointer, a_column: a.columns.pointer, b_start: b.starts.pointer,
+            b_column: b.columns.pointer, columns: right.columns)
         withUnsafePointer(to: matrices) { matrices in
             Parallel.forEach(starts.count - 1) { piece in
                 work.with { body(matrices, $0, starts[piece]..<starts[piece + 1]) }
@@ -80,36 +85,55 @@ struct SparseProduct {
         }
     }
 
-    typealias Kernel<Value> = (
-        UnsafePointer<lk_spgemm>?, UnsafePointer<Value>?, UnsafePointer<Value>?, UnsafePointer<UInt64>?, Int, Int,
-        UnsafePointer<lk_spgemm_work>?, UnsafePointer<UInt32>?, UnsafeMutablePointer<UInt32>?,
-        UnsafeMutablePointer<Value>?
-    ) -> Void
+    typealias Kernel =
+        @convention(c) (
+            UnsafePointer<lk_spgemm>?, UnsafeRawPointer?, UnsafeRawPointer?, UnsafePointer<UInt64>?, Int, Int,
+            UnsafePointer<lk_spgemm_work>?, UnsafePointer<Int>?, UnsafeMutablePointer<UInt32>?,
+            UnsafeMutableRawPointer?
+        ) -> Void
+
+    /// Where each row of the product begins.
+    private func rowOffsets() throws -> Buffer<Int> {
+        let offsets = Buffer<Int>(uninitialized: left.rows + 1)
+        var total = 0
+        for r in 0..<left.rows {
+            offsets.pointer[r] = total
+            total += Int(counts.pointer[r])
+        }
+        if total > Int(Int32.max) {
+            throw LacunaError.unsupported(file: nil, what: "a sparse product of more than 2^31 - 1 entries")
+        }
+        offsets.pointer[left.rows] = total
+        return offsets
+    }
 
     /// The pattern and the values of the product. `zero` is the semiring's: what the kernel's sums hold between rows.
     func run<Value: BitwiseCopyable>(
-        _ a: UnsafePointer<Value>, _ b: UnsafePointer<Value>, zero: Value, kernel: Kernel<Value>
-    ) throws -> (CSRPattern, Buffer<Value>) {
-        let offsets = Buffer<UInt32>(uninitialized: left.rows + 1)
-        var total = 0
-        for r in 0..<left.rows {
-            offsets.pointer[r] = UInt32(total)
-            total += Int(counts.pointer[r])
-            if total > Int(Int32.max) {
-                throw LacunaError.unsupported(file: nil, what: "a sparse product of more than 2^31 - 1 entries")
-            }
-        }
-        offsets.pointer[left.rows] = UInt32(total)
-        let columns = Buffer<UInt32>(uninitialized: total)
-        let values = Buffer<Value>(uninitialized: total)
+        _ a: UnsafePointer<Value>, _ b: UnsafePointer<Value>, zero: Value, kernel: Kernel
+    ) throws -> (SparsePattern, Buffer<Value>) {
+        let offsets = try rowOffsets()
+        let columns = Buffer<UInt32>(uninitialized: offsets.pointer[left.rows])
+        let values = Buffer<Value>(uninitialized: offsets.pointer[left.rows])
         work.prepareSums(of: Value.self, zero: zero)
         forEachPiece { matrices, work, rows in
             kernel(
                 matrices, a, b, operations.pointer, rows.lowerBound, rows.upperBound, work, offsets.pointer,
                 columns.pointer, values.pointer)
         }
-        let pattern = CSRPattern(rows: left.rows, columns: right.columns, rowOffsets: offsets, columnIndices: columns)
-        return (pattern, values)
+        return (
+            SparsePattern(rows: left.rows, columns: right.columns, .init(starts: offsets, columns: columns)), values
+        )
+    }
+
+    /// The pattern alone.
+    func pattern() throws -> SparsePattern {
+        let offsets = try rowOffsets()
+        let columns = Buffer<UInt32>(uninitialized: offsets.pointer[left.rows])
+        forEachPiece { matrices, work, rows in
+            Kernels.best.spgemm_pattern(
+                matrices, operations.pointer, rows.lowerBound, rows.upperBound, work, offsets.pointer, columns.pointer)
+        }
+        return SparsePattern(rows: left.rows, columns: right.columns, .init(starts: offsets, columns: columns))
     }
 }
 
@@ -168,90 +192,5 @@ private final class WorkPool: @unchecked Sendable {
         }
         withUnsafePointer(to: memory.work) { body($0) }
         free.withLock { $0.append(memory) }
-    }
-}
-
-extension CompressedRows {
-    /// The product of two sparse matrices [rows, columns] × [columns, n], columns ascending in every row.
-    ///
-    /// Entries whose terms cancel are kept as explicit zeros; ``droppingZeros()`` removes them.
-    ///
-    /// - Complexity: as many multiplications as there are pairs of entries `a_ik`, `b_kj`, and as much memory as the result.
-    /// - Throws: `LacunaError.invalidArgument` if the matrices do not fit, `LacunaError.unsupported` if the product has
-    ///   more than 2³¹ - 1 entries.
-    public func multiplied(by other: CompressedRows, semiring: Semiring = .plusTimes) throws -> CompressedRows {
-        guard columns == other.rows else {
-            throw LacunaError.invalidArgument(
-                "other", reason: "[\(other.rows), \(other.columns)] does not fit [\(rows), \(columns)]")
-        }
-        let product = try SparseProduct(pattern, other.pattern, valueBytes: MemoryLayout<Scalar>.stride)
-        let (pattern, values) = try withValues { a in
-            try other.withValues { b in
-                try product.run(
-                    a, b, zero: semiring == .plusTimes ? 0 : Scalar.infinity, kernel: Scalar._spgemm(semiring))
-            }
-        }
-        return CompressedRows(pattern, buffer: values)
-    }
-
-    /// The same matrix without entries that are 0.
-    public func droppingZeros() -> CompressedRows {
-        let offsets = Buffer<UInt32>(uninitialized: rows + 1)
-        var (indices, kept): ([UInt32], [Scalar]) = ([], [])
-        withValues { values in
-            for r in 0..<rows {
-                offsets.pointer[r] = UInt32(indices.count)
-                for j in self.pattern.entries(row: r) where values[j] != 0 {
-                    indices.append(self.pattern.columnIndices.pointer[j])
-                    kept.append(values[j])
-                }
-            }
-        }
-        offsets.pointer[rows] = UInt32(indices.count)
-        let pattern = CSRPattern(rows: rows, columns: columns, rowOffsets: offsets, columnIndices: Buffer(indices))
-        return CompressedRows(pattern, buffer: Buffer(kept))
-    }
-}
-
-extension CSRPattern {
-    /// Where the product of two matrices of these patterns may have entries: the Boolean product.
-    /// - Throws: As ``CompressedRows/multiplied(by:semiring:)``.
-    public func multiplied(by other: CSRPattern) throws -> CSRPattern {
-        guard columns == other.rows else {
-            throw LacunaError.invalidArgument(
-                "other", reason: "[\(other.rows), \(other.columns)] does not fit [\(rows), \(columns)]")
-        }
-        let product = try SparseProduct(self, other, valueBytes: 1)
-        let ones = Buffer<UInt8>(repeating: 1, count: max(count, other.count))
-        return try product.run(ones.pointer, ones.pointer, zero: 0, kernel: Kernels.best.spgemm_boolean!).0
-    }
-
-    /// The pattern of the transpose, and the index of each of its entries in this one.
-    public func transposed() -> (pattern: CSRPattern, order: [Int]) {
-        let offsets = Buffer<UInt32>(repeating: 0, count: columns + 1)
-        for j in 0..<count { offsets.pointer[Int(columnIndices.pointer[j]) + 1] += 1 }
-        for c in 0..<columns { offsets.pointer[c + 1] += offsets.pointer[c] }
-        var next = offsets.array
-        let indices = Buffer<UInt32>(uninitialized: count)
-        var order = [Int](repeating: 0, count: count)
-        for r in 0..<rows {
-            for j in entries(row: r) {
-                let c = Int(columnIndices.pointer[j])
-                indices.pointer[Int(next[c])] = UInt32(r)
-                order[Int(next[c])] = j
-                next[c] += 1
-            }
-        }
-        return (CSRPattern(rows: columns, columns: rows, rowOffsets: offsets, columnIndices: indices), order)
-    }
-}
-
-extension CompressedRows {
-    /// The transpose. Products with it do not need it: see ``multiplyTransposed(_:alpha:beta:into:)``.
-    public func transposed() -> CompressedRows {
-        let (pattern, order) = pattern.transposed()
-        let values = Buffer<Scalar>(uninitialized: count)
-        for (j, source) in order.enumerated() { values.pointer[j] = buffer.pointer[source] }
-        return CompressedRows(pattern, buffer: values)
     }
 }

@@ -2,50 +2,61 @@ import LacunaTensor
 
 /// A sparse matrix `W` [rows, columns] of middling density whose values may change: N:M patterns in training.
 ///
-/// At a half of the entries ``CompressedRows`` is bound by fetching panel rows; here four of them stay in registers while
+/// At a half of the entries ``SparseMatrix`` is bound by fetching panel rows; here four of them stay in registers while
 /// the rows of a block pass by. Any mask will do, but with less than an entry or so in four columns the other is faster.
 public struct CompressedGroups<Scalar: SparseScalar>: Sendable {
-    public let pattern: GroupPattern
+    public let pattern: SparsePattern
+    private let order: GroupOrder
     private var buffer: Buffer<Scalar>
 
     /// The matrix whose values are in `buffer`, in the order of the pattern: whoever owns the buffer sees and may change
     /// them.
-    public init(_ pattern: GroupPattern, buffer: Buffer<Scalar>) {
-        precondition(buffer.count == pattern.count, "\(buffer.count) values for \(pattern.count) entries")
+    package init(_ pattern: SparsePattern, buffer: Buffer<Scalar>) {
         self.pattern = pattern
+        order = pattern.groups
+        require(buffer.count == order.count, "\(buffer.count) values for \(order.count) entries")
         self.buffer = buffer
     }
 
     /// The entries of `weight` [rows, columns] that are in `mask`.
     ///
     /// - Throws: `LacunaError.invalidArgument` for a mask of another shape.
-    public init(_ weight: Tensor<Scalar>, mask: Mask) throws {
+    public init(_ weight: Tensor<Scalar>, mask: SparsePattern) throws {
         guard weight.shape == [mask.rows, mask.columns] else {
             throw LacunaError.invalidArgument(
                 "mask", reason: "shape [\(mask.rows), \(mask.columns)] for a weight of shape \(weight.shape)")
         }
-        self.init(GroupPattern(mask), from: weight)
+        self.init(mask, from: weight)
     }
 
     /// The entries of `weight` [rows, columns] that are in `pattern`.
-    public init(_ pattern: GroupPattern, from weight: Tensor<Scalar>) {
-        precondition(weight.shape == [pattern.rows, pattern.columns], "a pattern of another shape")
+    public init(_ pattern: SparsePattern, from weight: Tensor<Scalar>) {
+        require(weight.shape == [pattern.rows, pattern.columns], "a pattern of another shape")
         self.pattern = pattern
-        buffer = Buffer(uninitialized: pattern.count)
+        order = pattern.groups
+        buffer = Buffer(uninitialized: order.count)
         let values = buffer.pointer
-        weight.withPointer { w in pattern.forEachEntry { values[$0] = w[$1 * pattern.columns + $2] } }
+        weight.withPointer { w in order.forEachEntry { values[$0] = w[$1 * pattern.columns + $2] } }
     }
 
     public var rows: Int { pattern.rows }
     public var columns: Int { pattern.columns }
-    public var count: Int { pattern.count }
-    public var byteCount: Int { buffer.byteCount + pattern.byteCount }
+    public var count: Int { order.count }
+    public var byteCount: Int { buffer.byteCount + pattern.byteCount + order.byteCount }
 
     /// The values in the order of the pattern.
     public var values: [Scalar] { buffer.array }
 
-    public func withValues<R>(_ body: (UnsafePointer<Scalar>) throws -> R) rethrows -> R {
-        try withExtendedLifetime(buffer) { try body(UnsafePointer(buffer.pointer)) }
+    /// Calls `body` with the index of every value of a matrix of this pattern, ascending, and its row and column.
+    public static func forEachEntry(
+        of pattern: SparsePattern, _ body: (_ index: Int, _ row: Int, _ column: Int) throws -> Void
+    ) rethrows {
+        try pattern.groups.forEachEntry(body)
+    }
+
+    /// Calls `body` with the values, which are only valid during the call.
+    public func withValues<R>(_ body: (UnsafeBufferPointer<Scalar>) throws -> R) rethrows -> R {
+        try withExtendedLifetime(buffer) { try body(UnsafeBufferPointer(buffer.elements)) }
     }
 
     /// Calls `body` with values that no other matrix shares.
@@ -59,7 +70,7 @@ public struct CompressedGroups<Scalar: SparseScalar>: Sendable {
     /// The dense matrix.
     public func densified() -> Tensor<Scalar> {
         var result = Tensor<Scalar>(zeros: [rows, columns])
-        result.withMutablePointer { w in pattern.forEachEntry { w[$1 * columns + $2] = buffer.pointer[$0] } }
+        result.withMutablePointer { w in order.forEachEntry { w[$1 * columns + $2] = buffer.pointer[$0] } }
         return result
     }
 }
@@ -68,32 +79,35 @@ extension CompressedGroups: PanelProducts {
     /// Groups of an item of parallel work in transposed products.
     private static var itemGroups: Int { 32 }
 
-    public func _forward(
+    public func forwardTiles(
         _ panels: UnsafePointer<Scalar>, batch: Int,
         _ take: (_ panel: Int, _ rows: Range<Int>, _ tile: UnsafePointer<Scalar>) -> Void
     ) {
-        withUnsafePointer(to: pattern.kernel(values: buffer.pointer)) { kernel in
+        withUnsafePointer(to: order.kernel(values: buffer.pointer)) { kernel in
             PanelCut<Scalar>(batch: batch).forEachTile(
-                of: panels, features: columns, parts: pattern.blocks, range: pattern.rows(block:),
-                product: { Scalar._productGroups(kernel, $0, $1, $2, $3) }, take)
+                of: panels, features: columns, parts: order.blocks, range: order.rows(block:),
+                product: { Scalar.kernelTable.pointee.product_groups(kernel, $0, $1, $2, $3) }, take)
         }
     }
 
-    public func _backward(
+    public func backwardTiles(
         _ panels: UnsafePointer<Scalar>, batch: Int,
         _ take: (_ panel: Int, _ columns: Range<Int>, _ tile: UnsafePointer<Scalar>) -> Void
     ) {
         let size = Self.itemGroups
-        func groups(_ part: Int) -> Range<Int> { part * size..<min((part + 1) * size, pattern.groups) }
-        withUnsafePointer(to: pattern.kernel(values: buffer.pointer)) { kernel in
+        func groups(_ part: Int) -> Range<Int> { part * size..<min((part + 1) * size, order.groups) }
+        withUnsafePointer(to: order.kernel(values: buffer.pointer)) { kernel in
             PanelCut<Scalar>(batch: batch).forEachTile(
-                of: panels, features: rows, parts: (pattern.groups + size - 1) / size,
+                of: panels, features: rows, parts: (order.groups + size - 1) / size,
                 range: { 4 * groups($0).lowerBound..<min(4 * groups($0).upperBound, columns) },
-                product: { Scalar._transposedGroups(kernel, groups($0), $1, $2, $3) }, take)
+                product: {
+                    Scalar.kernelTable.pointee.transposed_groups(
+                        kernel, groups($0).lowerBound, groups($0).upperBound, $1, $2, $3)
+                }, take)
         }
     }
 
-    public func _sample(
+    public func samplePanels(
         _ a: UnsafePointer<Scalar>, _ b: UnsafePointer<Scalar>, batch: Int,
         into gradient: UnsafeMutablePointer<Scalar>, adding: Bool
     ) {
@@ -102,12 +116,12 @@ extension CompressedGroups: PanelProducts {
             if !adding { gradient.update(repeating: 0, count: count) }
             return
         }
-        withUnsafePointer(to: pattern.kernel(values: buffer.pointer)) { kernel in
-            Parallel.forEach(pattern.blocks) { block in
+        withUnsafePointer(to: order.kernel(values: buffer.pointer)) { kernel in
+            Parallel.forEach(order.blocks) { block in
                 for p in 0..<cut.count {
-                    Scalar._sampledGroups(
+                    Scalar.kernelTable.pointee.sampled_groups(
                         kernel, block, a + cut.offset(p, features: rows), b + cut.offset(p, features: columns),
-                        cut[p].width, adding || p > 0, gradient)
+                        cut[p].width, adding || p > 0 ? 1 : 0, gradient)
                 }
             }
         }

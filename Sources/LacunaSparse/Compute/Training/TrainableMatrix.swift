@@ -2,7 +2,7 @@ import LacunaTensor
 
 /// A sparse matrix `W` [rows, columns] whose values may be trained: its three products on panels.
 ///
-/// ``CompressedRows`` holds any pattern and suits sparse ones, ``CompressedGroups`` any pattern of middling density, such as
+/// ``SparseMatrix`` holds any pattern and suits sparse ones, ``CompressedGroups`` any pattern of middling density, such as
 /// 2:4, ``CompressedBlocks`` dense blocks.
 public protocol TrainableMatrix<Scalar>: Sendable {
     associatedtype Scalar: SparseScalar
@@ -13,7 +13,9 @@ public protocol TrainableMatrix<Scalar>: Sendable {
     /// Values stored.
     var count: Int { get }
 
-    func withValues<R>(_ body: (UnsafePointer<Scalar>) throws -> R) rethrows -> R
+    /// Calls `body` with the values, which are only valid during the call.
+    func withValues<R>(_ body: (UnsafeBufferPointer<Scalar>) throws -> R) rethrows -> R
+    /// Calls `body` with values that no other matrix shares.
     mutating func withMutableValues<R>(_ body: (UnsafeMutableBufferPointer<Scalar>) throws -> R) rethrows -> R
 
     /// `Y = alpha X Wᵀ + beta Y`

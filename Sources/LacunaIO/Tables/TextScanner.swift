@@ -1,0 +1,137 @@
+import LacunaTensor
+
+/// Reads lines and words of a text file's bytes, and knows where it is.
+struct TextScanner {
+    let file: String
+    private let bytes: UnsafeRawBufferPointer
+    private var position = 0
+    private(set) var line = 0
+
+    init(_ bytes: UnsafeRawBufferPointer, file: String) {
+        self.bytes = bytes
+        self.file = file
+    }
+
+    /// The next line without its end; nil after the last.
+    mutating func nextLine() -> UnsafeRawBufferPointer? {
+        if position >= bytes.count { return nil }
+        line += 1
+        let begin = position
+        while position < bytes.count && bytes[position] != 0x0A { position += 1 }
+        var end = position
+        position += 1
+        if end > begin && bytes[end - 1] == 0x0D { end -= 1 }
+        return UnsafeRawBufferPointer(rebasing: bytes[begin..<end])
+    }
+
+    func failure(_ reason: String) -> LacunaError {
+        .malformed(file: file, location: "line \(line)", reason: reason)
+    }
+
+    /// The words of a line: what is between blanks.
+    static func words(_ line: UnsafeRawBufferPointer) -> [Substring] {
+        var result: [Substring] = []
+        var i = 0
+        while i < line.count {
+            while i < line.count && (line[i] == 0x20 || line[i] == 0x09) { i += 1 }
+            let begin = i
+            while i < line.count && line[i] != 0x20 && line[i] != 0x09 { i += 1 }
+            if i > begin { result.append(Substring(decoding: line[begin..<i], as: UTF8.self)) }
+        }
+        return result
+    }
+
+    /// Text for an error message, not too long.
+    static func quoted(_ text: some StringProtocol) -> String {
+        text.count <= 40 ? "'\(text)'" : "'\(text.prefix(37))…'"
+    }
+
+    /// A finite number.
+    func number(_ word: Substring) throws -> Double {
+        guard let value = Double(word), value.isFinite else {
+            throw failure("\(Self.quoted(word)) is not a finite number")
+        }
+        return value
+    }
+
+    /// The error for a line whose last word should be a number.
+    func missingNumber(_ line: UnsafeRawBufferPointer) throws -> Double {
+        guard let word = Self.words(line).dropFirst(2).first else { throw failure("is cut off: a number is missing") }
+        throw failure("\(Self.quoted(word)) is not a finite number")
+    }
+
+    /// Reads numbers one after another from a line, without making words of it: what long files are read with.
+    struct Cursor {
+        private let bytes: UnsafeRawBufferPointer
+        private var position = 0
+
+        init(_ line: UnsafeRawBufferPointer) {
+            bytes = line
+            skipBlanks()
+        }
+
+        private static func isBlank(_ byte: UInt8) -> Bool { byte == 0x20 || byte == 0x09 }
+
+        private mutating func skipBlanks() {
+            while position < bytes.count && Self.isBlank(bytes[position]) { position += 1 }
+        }
+
+        var isAtEnd: Bool { position == bytes.count }
+
+        /// The next word as a whole number that is not negative, or nil.
+        mutating func natural() -> Int? {
+            var value = 0
+            let begin = position
+            while position < bytes.count, bytes[position] &- 48 < 10 {
+                if position - begin > 17 { return nil }
+                value = value * 10 + Int(bytes[position] &- 48)
+                position += 1
+            }
+            guard position > begin, position == bytes.count || Self.isBlank(bytes[position]) else { return nil }
+            skipBlanks()
+            return value
+        }
+
+        /// The next word as a finite number, rounded to nearest, or nil.
+        ///
+        /// A decimal of at most 15 digits and a small power of ten is exact in floating point and its quotient or product
+        /// rounds once (W. D. Clinger, "How to Read Floating Point Numbers Accurately", PLDI 1990); others go to the
+        /// standard library.
+        mutating func number() -> Double? {
+            let begin = position
+            var (mantissa, seen, digits, exponent) = (0, 0, 0, 0)
+            var isNegative = false
+            if position < bytes.count, bytes[position] == UInt8(ascii: "-") || bytes[position] == UInt8(ascii: "+") {
+                isNegative = bytes[position] == UInt8(ascii: "-")
+                position += 1
+            }
+            var (hasPoint, isSimple) = (false, true)
+            while position < bytes.count, !Self.isBlank(bytes[position]) {
+                let byte = bytes[position]
+                if byte &- 48 < 10 {
+                    seen += 1
+                    if mantissa != 0 || byte != 48 { digits += 1 }
+                    if digits <= 15 { mantissa = mantissa * 10 + Int(byte &- 48) }
+                    if hasPoint { exponent -= 1 }
+                } else if byte == UInt8(ascii: ".") && !hasPoint {
+                    hasPoint = true
+                } else {
+                    isSimple = false
+                }
+                position += 1
+            }
+            let end = position
+            skipBlanks()
+            if isSimple && seen > 0 && digits <= 15 && exponent >= -22 {
+                let value = Double(mantissa) / Self.powers[-exponent]
+                return isNegative ? -value : value
+            }
+            guard let value = Double(Substring(decoding: bytes[begin..<end], as: UTF8.self)), value.isFinite else {
+                return nil
+            }
+            return value
+        }
+
+        private static let powers: [Double] = (0...22).map { Double("1e\($0)")! }
+    }
+}

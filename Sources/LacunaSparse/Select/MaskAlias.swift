@@ -1,0 +1,2 @@
+/// Which entries of a weight are kept.
+public typealias Mask = SparsePattern

@@ -1,0 +1,187 @@
+import Foundation
+import LacunaIO
+import LacunaTensor
+import Testing
+
+@testable import LacunaCommand
+
+/// Whatever ends a command at whatever moment: nothing that was there is lost, nothing half-written appears, and the next
+/// run leaves nothing of the interrupted one behind.
+@Suite(.serialized) struct KillTests {
+    static let signals = [SIGKILL, SIGTERM, SIGHUP, SIGINT]
+    /// Moments a signal.
+    static let moments = 4
+
+    /// Runs a command and sends a signal after a while, unless it has ended by then.
+    ///
+    /// - Returns: The status, 128 + signal for one that was ended.
+    private func interrupted(
+        _ arguments: [String], by signal: Int32, after seconds: Double, environment: [String: String] = [:]
+    ) throws -> Int32 {
+        var process = ChildProcess(executable: try #require(CommandLineTests.executable), arguments: arguments)
+        process.environment = environment
+        let running = Locked<pid_t?>(nil)
+        let outcome = try process.run(started: { child in
+            running.withLock { $0 = child }
+            Thread.after(seconds) { running.withLock { if let child = $0 { kill(child, signal) } } }
+        })
+        running.withLock { $0 = nil }
+        #expect([0, 128 + signal].contains(outcome.status), "\(arguments): \(outcome)")
+        return outcome.status
+    }
+
+    /// Moments spread over a command's time by a seed, so that a failure can be repeated.
+    private func trials(_ seconds: Double, seed: UInt64) -> [(signal: Int32, seconds: Double)] {
+        var generator = SeededGenerator(seed: seed)
+        return Self.signals.flatMap { signal in
+            (0..<Self.moments).map { _ in (signal, Double.random(in: 0...1.1, using: &generator) * seconds) }
+        }
+    }
+
+    private func timed(_ arguments: [String], environment: [String: String] = [:]) throws -> Double {
+        let begin = monotonicSeconds()
+        var process = ChildProcess(executable: try #require(CommandLineTests.executable), arguments: arguments)
+        process.environment = environment
+        let outcome = try process.run()
+        #expect(outcome.status == 0, "\(arguments): \(outcome)")
+        return monotonicSeconds() - begin
+    }
+
+    private func bytes(_ directory: String) throws -> [String: [UInt8]] {
+        try FileSystem.list(directory).reduce(into: [:]) { $0[$1] = try FileSystem.readBytes(FileSystem.join(directory, $1)) }
+    }
+
+    @Test func prune() throws {
+        let tiny = try TinyModel()
+        func command(_ sparsity: String, _ output: String) -> [String] {
+            [
+                "prune", tiny.path, "--calibration", tiny.text, "--sequences", "16", "--sequence-length", "128",
+                "--sparsity", sparsity, "--output", output, "--force", "--quiet",
+            ]
+        }
+        let output = tiny.root + "/out"
+        _ = try timed(command("0.25", tiny.root + "/first"))
+        let seconds = try timed(command("0.5", tiny.root + "/second"))
+        let (first, second) = (try bytes(tiny.root + "/first"), try bytes(tiny.root + "/second"))
+        #expect(first != second)
+        for replaces in [false, true] {
+            for trial in trials(seconds, seed: replaces ? 1 : 2) {
+                if replaces { _ = try timed(command("0.25", output)) } else { try FileSystem.remove(output) }
+                _ = try interrupted(command("0.5", output), by: trial.signal, after: trial.seconds)
+                guard FileSystem.exists(output) else {
+                    #expect(!replaces, "the old model is gone after signal \(trial.signal)")
+                    continue
+                }
+                let now = try bytes(output)
+                #expect(now == second || (replaces && now == first), "half a model after signal \(trial.signal)")
+            }
+        }
+        _ = try timed(command("0.5", output))
+        #expect(try bytes(output) == second)
+        #expect(try FileSystem.list(tiny.root) == ["first", "model", "out", "second", "text.txt"])
+    }
+
+    @Test func fit() throws {
+        let folder = try Folder()
+        var generator = SeededGenerator(seed: 5)
+        let names = (0..<60).map { "x\($0)" }.joined(separator: ",")
+        let rows = (0..<200).map { _ in (0..<61).map { _ in "\(generator.normal())" }.joined(separator: ",") + "\n" }
+        let table = try folder.write(names + ",y\n" + rows.joined(), to: "t.csv")
+        let (model, page) = (folder.file("m.json"), folder.file("r.html"))
+        let command = [
+            "fit", "lasso", table, "--target", "y", "--model", model, "--report", page, "--force", "--quiet",
+        ]
+        let seconds = try timed(command)
+        let whole = (try FileSystem.readBytes(model), try FileSystem.readBytes(page))
+        for trial in trials(seconds, seed: 3) {
+            try folder.write("old", to: "m.json")
+            try FileSystem.remove(page)
+            _ = try interrupted(command, by: trial.signal, after: trial.seconds)
+            let now = try FileSystem.readBytes(model)
+            #expect(now == whole.0 || now == Array("old".utf8), "half a model after signal \(trial.signal)")
+            if FileSystem.exists(page) { #expect(try FileSystem.readBytes(page) == whole.1) }
+        }
+        _ = try timed(command)
+        #expect(try FileSystem.list(folder.path) == ["m.json", "r.html", "t.csv"])
+    }
+
+    /// A run that is interrupted again and again comes to the same files as one that never was.
+    @Test func train() throws {
+        let folder = try Folder()
+        var generator = SeededGenerator(seed: 6)
+        let rows = (0..<200).map { _ -> String in
+            let (a, b) = (generator.normal(), generator.normal())
+            return "\(a),\(b),\(a * b > 0 ? 1 : 0)\n"
+        }
+        try folder.write("a,b,class\n" + rows.joined(), to: "t.csv")
+        let config = try folder.write(
+            """
+            seed = 3
+            [data]
+            kind = "csv"
+            path = "\(folder.file("t.csv"))"
+            batch = 20
+            [model]
+            kind = "mlp"
+            hidden = [32, 32]
+            [method]
+            name = "rigl"
+            sparsity = 0.5
+            interval = 50
+            [optimizer]
+            learning_rate = 0.01
+            [training]
+            steps = 3000
+            log_every = 7
+            evaluate_every = 400
+            checkpoint_every = 250
+            """, to: "run.toml")
+        let (straight, output) = (folder.file("straight"), folder.file("out"))
+        let seconds = try timed(["train", config, "--output", straight, "--quiet"])
+        var unfinished = 0
+        for trial in trials(seconds, seed: 4) {
+            let hasBegun = FileSystem.exists(output + "/checkpoint.safetensors")
+            let command = hasBegun ? ["train", "--resume", output] : ["train", config, "--output", output]
+            if try interrupted(command + ["--quiet"], by: trial.signal, after: trial.seconds / 4) != 0 { unfinished += 1 }
+        }
+        #expect(unfinished > 4)
+        let hasBegun = FileSystem.exists(output + "/checkpoint.safetensors")
+        // The second of these has nothing left to do, and changes nothing.
+        _ = try timed(["train"] + (hasBegun ? ["--resume", output] : [config, "--output", output]) + ["--quiet"])
+        _ = try timed(["train", "--resume", output, "--quiet"])
+        for name in ["metrics.jsonl", "model.safetensors", "checkpoint.safetensors", "config.toml"] {
+            #expect(
+                try FileSystem.readBytes("\(output)/\(name)") == FileSystem.readBytes("\(straight)/\(name)"), "\(name)")
+        }
+        #expect(try FileSystem.list(output) == FileSystem.list(straight))
+        #expect(try FileSystem.list(folder.path) == ["out", "run.toml", "straight", "t.csv"])
+    }
+
+    @Test func data() throws {
+        // A client that takes its time over a package that will not verify.
+        let bench = try DataFetcherTests.Bench(
+            script: "while [ \"$1\" != -d ]; do shift; done; echo part > \"$2/part\"; exec sleep 0.4")
+        let environment = ["LACUNA_CACHE": bench.root + "/cache", "PATH": bench.root + "/bin:/usr/bin:/bin"]
+        for trial in trials(0.4, seed: 7) where trial.seconds < 0.35 {
+            let status = try interrupted(
+                ["data", "smollm2", "--quiet"], by: trial.signal, after: trial.seconds, environment: environment)
+            #expect(status == 128 + trial.signal)
+            #expect(!bench.cacheContent.contains { !$0.hasPrefix(".") })
+        }
+        var process = ChildProcess(executable: try #require(CommandLineTests.executable), arguments: ["data", "smollm2"])
+        process.environment = environment
+        #expect(try process.run().status == 1)
+        #expect(bench.cacheContent == [])
+    }
+}
+
+extension Thread {
+    /// Calls `body` on a thread of its own once some time has passed.
+    fileprivate static func after(_ seconds: Double, _ body: @escaping @Sendable () -> Void) {
+        let thread = Thread {
+            usleep(useconds_t(seconds * 1e6))
+            body()
+        }
+        thread.start()
+    }
+}
