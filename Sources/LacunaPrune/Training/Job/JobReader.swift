@@ -24,7 +24,13 @@ struct JobReader {
 
     enum Data {
         case examples(train: LabelledExamples, test: LabelledExamples)
-        case text(train: [Int32], valid: [Int32], vocabulary: Int, tokenizer: Tokenizer?)
+        case text(train: [Int32], valid: [Int32], vocabulary: Int, tokenizer: TextCoding)
+    }
+
+    /// What turned text into numbers.
+    enum TextCoding {
+        case bytes(ByteVocabulary)
+        case tokenizer(Tokenizer)
     }
 
     func data(seed: UInt64, fetch: (String) throws -> String) throws -> Data {
@@ -66,7 +72,8 @@ struct JobReader {
             if vocabulary == "byte" {
                 let bytes = ByteVocabulary(first)
                 return .text(
-                    train: bytes.encode(first), valid: bytes.encode(last), vocabulary: bytes.count, tokenizer: nil)
+                    train: bytes.encode(first), valid: bytes.encode(last), vocabulary: bytes.count,
+                    tokenizer: .bytes(bytes))
             }
             let tokenizer = try Tokenizer(json: vocabulary)
             func encode(_ bytes: [UInt8]) -> [Int32] {
@@ -76,7 +83,8 @@ struct JobReader {
                 .map { Int32($0) }
             }
             return .text(
-                train: encode(first), valid: encode(last), vocabulary: tokenizer.vocabularySize, tokenizer: tokenizer)
+                train: encode(first), valid: encode(last), vocabulary: tokenizer.vocabularySize,
+                tokenizer: .tokenizer(tokenizer))
         }
     }
 

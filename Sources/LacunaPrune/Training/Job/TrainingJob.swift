@@ -111,9 +111,16 @@ public final class TrainingJob {
                 try Self.prepare(trainer, configuration, directory, resumes)
                 let report = try trainer.train(directory: directory, progress: progress)
                 if let directory, report.steps > 0 {
-                    // What `Transformer.load` reads.
-                    try model.stored().save(
-                        to: FileSystem.join(directory, "model"), tokenizer: tokenizer, overwrite: true)
+                    // What `Transformer.load` and the other verbs read.
+                    let path = FileSystem.join(directory, "model")
+                    switch tokenizer {
+                    case .tokenizer(let tokenizer):
+                        try model.stored().save(to: path, tokenizer: tokenizer, overwrite: true)
+                    case .bytes(let bytes):
+                        try model.stored().save(to: path, overwrite: true)
+                        try AtomicFile.write(
+                            bytes.tokenizerJSON.serialized() + "\n", to: FileSystem.join(path, "tokenizer.json"))
+                    }
                 }
                 return report
             }
