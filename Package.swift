@@ -59,7 +59,7 @@ let package = Package(
             name: "LacunaLearn", dependencies: ["CLacuna", "LacunaTensor", "LacunaSparse", "LacunaIO"],
             swiftSettings: hotSettings),
         .target(
-            name: "LacunaModels", dependencies: ["CLacuna", "LacunaTensor", "LacunaSparse", "LacunaIO"],
+            name: "LacunaModels", dependencies: ["CLacuna", "LacunaTensor", "LacunaSparse", "LacunaIO", "LacunaLearn"],
             swiftSettings: hotSettings),
         .target(
             name: "LacunaPrune",

@@ -55,7 +55,7 @@ def gradients(model, seed):
     logits = model(tokens[None]).logits[0]
     loss = torch.nn.functional.cross_entropy(logits[:-1], tokens[1:])
     loss.backward()
-    result = {name: parameter.grad.float().contiguous() for name, parameter in model.named_parameters()}
+    result = {name: parameter.grad.float().clone().contiguous() for name, parameter in model.named_parameters()}
     return {"loss": loss.detach().float().reshape(1), **result}
 
 

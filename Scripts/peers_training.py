@@ -18,31 +18,42 @@ import torch.nn as nn
 import torch.nn.functional as F
 
 
+def rotated(x):
+    """Queries or keys [batch, heads, T, size], rotated by position."""
+    t, size = x.shape[-2:]
+    angles = torch.arange(t)[:, None] * 10_000.0 ** (-torch.arange(0, size, 2) / size)
+    a, b = x.chunk(2, dim=-1)
+    return torch.cat([a * angles.cos() - b * angles.sin(), a * angles.sin() + b * angles.cos()], dim=-1)
+
+
 class Block(nn.Module):
-    def __init__(self, d, heads):
+    def __init__(self, d, heads, hidden):
         super().__init__()
-        self.n1, self.n2 = nn.LayerNorm(d), nn.LayerNorm(d)
-        self.qkv, self.out = nn.Linear(d, 3 * d), nn.Linear(d, d)
-        self.up, self.down = nn.Linear(d, 4 * d), nn.Linear(4 * d, d)
+        self.n1, self.n2 = nn.RMSNorm(d, eps=1e-5), nn.RMSNorm(d, eps=1e-5)
+        self.q, self.k, self.v, self.out = (nn.Linear(d, d, bias=False) for _ in range(4))
+        self.gate, self.up = nn.Linear(d, hidden, bias=False), nn.Linear(d, hidden, bias=False)
+        self.down = nn.Linear(hidden, d, bias=False)
         self.heads = heads
 
     def forward(self, x):
         b, t, d = x.shape
-        q, k, v = self.qkv(self.n1(x)).view(b, t, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)
-        a = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        y = self.n1(x)
+        q, k, v = (part(y).view(b, t, self.heads, d // self.heads).transpose(1, 2) for part in (self.q, self.k, self.v))
+        a = F.scaled_dot_product_attention(rotated(q), rotated(k), v, is_causal=True)
         x = x + self.out(a.transpose(1, 2).reshape(b, t, d))
-        return x + self.down(F.gelu(self.up(self.n2(x)), approximate="tanh"))
+        y = self.n2(x)
+        return x + self.down(F.silu(self.gate(y)) * self.up(y))
 
 
-class GPT(nn.Module):
-    def __init__(self, vocabulary, context, d, layers, heads):
+class Transformer(nn.Module):
+    def __init__(self, vocabulary, d, layers, heads, hidden):
         super().__init__()
-        self.tok, self.pos = nn.Embedding(vocabulary, d), nn.Embedding(context, d)
-        self.blocks = nn.ModuleList(Block(d, heads) for _ in range(layers))
-        self.norm = nn.LayerNorm(d)
+        self.tok = nn.Embedding(vocabulary, d)
+        self.blocks = nn.ModuleList(Block(d, heads, hidden) for _ in range(layers))
+        self.norm = nn.RMSNorm(d, eps=1e-5)
 
     def forward(self, ids):
-        x = self.tok(ids) + self.pos.weight
+        x = self.tok(ids)
         for block in self.blocks:
             x = block(x)
         return self.norm(x) @ self.tok.weight.T
@@ -61,11 +72,12 @@ def networks():
     def classify(model):
         return lambda: F.cross_entropy(model(x), y)
 
-    small, wide, gpt = mlp(784, 512, 512, 10), mlp(784, 2048, 2048, 10), GPT(512, 128, 128, 4, 4)
+    small, wide = mlp(784, 512, 512, 10), mlp(784, 2048, 2048, 10)
+    language = Transformer(512, 128, 4, 4, 344)
     yield "MLP 784-512-512-10, batch 64", small, classify(small), 300
     yield (
-        "GPT of 4 layers, d 128, 8 x 128 tokens", gpt,
-        lambda: F.cross_entropy(gpt(ids).view(-1, 512), ids.view(-1)), 60)
+        "transformer of 4 layers, d 128, 8 x 128 tokens", language,
+        lambda: F.cross_entropy(language(ids).view(-1, 512), ids.view(-1)), 60)
     yield "MLP 784-2048-2048-10, batch 64", wide, classify(wide), 100
 
 

@@ -4,17 +4,17 @@ import LacunaTensor
 
 /// Writes text with a decoder: reads a prompt with the matrix kernels, then one token after another.
 ///
-///     let generator = Generator(try Decoder.load(path), tokenizer: try Tokenizer(gguf: file))
+///     let generator = Generator(try Transformer.load(path), tokenizer: try Tokenizer(gguf: file))
 ///     let result = try generator.generate("The capital of France is") { text in
 ///         print(text, terminator: "")
 ///         return true
 ///     }
 ///     print(result.decode.tokensPerSecond)
 public struct Generator: Sendable {
-    public let decoder: Decoder
+    public let decoder: Transformer
     public let tokenizer: Tokenizer?
 
-    public init(_ decoder: Decoder, tokenizer: Tokenizer? = nil) {
+    public init(_ decoder: Transformer, tokenizer: Tokenizer? = nil) {
         self.decoder = decoder
         self.tokenizer = tokenizer
     }

@@ -24,7 +24,7 @@ public struct Throughput: Sendable, Equatable {
     /// - Throws: ``LacunaError/invalidArgument(_:reason:)`` for numbers out of range or more tokens than the model has
     ///   positions; ``LacunaError/cancelled``.
     public static func measure(
-        _ decoder: Decoder, prefill: Int = 128, decode: Int = 64, repetitions: Int = 3,
+        _ decoder: Transformer, prefill: Int = 128, decode: Int = 64, repetitions: Int = 3,
         progress: (any ProgressReporter)? = nil
     ) throws -> Throughput {
         try measure(
@@ -37,7 +37,7 @@ public struct Throughput: Sendable, Equatable {
     /// - Returns: One result for each decoder.
     /// - Throws: As for one.
     public static func measure(
-        _ decoders: [Decoder], prefill: Int = 128, decode: Int = 64, repetitions: Int = 3,
+        _ decoders: [Transformer], prefill: Int = 128, decode: Int = 64, repetitions: Int = 3,
         progress: (any ProgressReporter)? = nil
     ) throws -> [Throughput] {
         guard prefill >= 2 && decode >= 1 && repetitions >= 1 else {

@@ -54,7 +54,7 @@ public struct Perplexity: Sendable, Equatable {
     ///   tokens or a token outside the vocabulary; ``LacunaError/numerical(operation:reason:)`` if a logit is not finite;
     ///   ``LacunaError/cancelled``.
     public static func measure(
-        _ decoder: Decoder, tokens: [Int], window: Int = 512, stride: Int? = nil,
+        _ decoder: Transformer, tokens: [Int], window: Int = 512, stride: Int? = nil,
         progress: (any ProgressReporter)? = nil
     ) throws -> Perplexity {
         let stride = stride ?? window
@@ -98,7 +98,7 @@ public struct Perplexity: Sendable, Equatable {
 
     /// The sum of the negative log-likelihoods of `targets` under the logits of as many rows from `firstRow` on.
     private static func score(
-        _ decoder: Decoder, _ hidden: Tensor<Float>, firstRow: Int, targets: [Int]
+        _ decoder: Transformer, _ hidden: Tensor<Float>, firstRow: Int, targets: [Int]
     ) throws -> Double {
         let vocabulary = decoder.configuration.vocabularySize
         let logits = Buffer<Float>(uninitialized: min(logitRows, targets.count) * vocabulary)

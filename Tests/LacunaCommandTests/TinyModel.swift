@@ -18,8 +18,8 @@ final class TinyModel {
         let folder = ProcessInfo.processInfo.environment["TMPDIR"] ?? "/tmp"
         root = FileSystem.join(folder, "lacuna-tiny-\(String(UInt64.random(in: 0 ... .max), radix: 36))")
         try FileSystem.createDirectory(root)
-        let decoder = try Decoder(
-            random: DecoderConfiguration(
+        let decoder = try Transformer(
+            random: TransformerConfiguration(
                 vocabularySize: 259, hiddenSize: 64, intermediateSizes: [128, 128], headCount: 4,
                 keyValueHeadCount: 2, headSize: 16, maximumPositions: 256, tiedEmbeddings: true, endTokens: [257]),
             seed: 1)

@@ -81,7 +81,7 @@ import Testing
         #expect(try lacuna("train", "--example", "nothing").status == 2)
     }
 
-    @Test(arguments: ["mlp-fashion", "cnn-fashion", "gpt-austen"]) func examplesParse(name: String) throws {
+    @Test(arguments: ["mlp-fashion", "cnn-fashion", "transformer-austen"]) func examplesParse(name: String) throws {
         let outcome = try lacuna("train", "--example", name)
         #expect(outcome.status == 0)
         _ = try ConfigurationFile(text: outcome.output, file: name)

@@ -5,14 +5,14 @@ import Testing
 
 struct GeneratorTests {
     private func makeGenerator(endTokens: [Int] = [], positions: Int = 64) throws -> Generator {
-        let configuration = DecoderConfiguration(
+        let configuration = TransformerConfiguration(
             vocabularySize: 40, hiddenSize: 16, intermediateSizes: [24, 24], headCount: 4, keyValueHeadCount: 2,
             headSize: 8, maximumPositions: positions, tiedEmbeddings: false, endTokens: endTokens)
-        return Generator(try Decoder(random: configuration, seed: 3))
+        return Generator(try Transformer(random: configuration, seed: 3))
     }
 
     /// Greedy tokens by whole forward passes.
-    private func reference(_ decoder: Decoder, _ prompt: [Int], count: Int) throws -> [Int] {
+    private func reference(_ decoder: Transformer, _ prompt: [Int], count: Int) throws -> [Int] {
         var tokens = prompt
         for _ in 0..<count {
             let row = try decoder.logits(tokens).rows(tokens.count - 1..<tokens.count).scalars

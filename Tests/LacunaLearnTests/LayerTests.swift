@@ -12,16 +12,6 @@ import Testing
                 "layers.0.weight", "layers.0.bias", "layers.1.weight", "layers.1.bias",
             ])
         #expect(mlp.parameterCount == 4 * 3 + 3 + 3 * 2 + 2)
-        let gpt = GPT(.init(vocabulary: 11, context: 6, dimensions: 8, layers: 2, heads: 2), using: &generator)
-        let names = gpt.namedParameters.map(\.name)
-        #expect(names.contains("tokens.weight") && names.contains("positions.weight"))
-        #expect(names.contains("blocks.1.attention.projection.weight") && names.contains("norm.bias"))
-        #expect(Set(names).count == names.count)
-        // 12 d² a block and its biases, norms, embeddings.
-        #expect(gpt.parameterCount == 11 * 8 + 6 * 8 + 2 * (12 * 64 + 13 * 8) + 16)
-        let rotary = GPT(
-            .init(vocabulary: 11, context: 6, dimensions: 8, layers: 1, heads: 2, rotaryBase: 100), using: &generator)
-        #expect(!rotary.namedParameters.map(\.name).contains("positions.weight"))
     }
 
     /// The gradient of a whole network along a random direction, against a difference quotient.
@@ -57,18 +47,9 @@ import Testing
 
     @Test func networksDifferentiate() {
         var generator = SeededGenerator(seed: 5)
-        let gpt = GPT(.init(vocabulary: 13, context: 5, dimensions: 8, layers: 2, heads: 2), using: &generator)
-        let ids: [Int32] = [0, 3, 12, 5, 6, 1, 1, 2, 7, 9]
-        checkDirection(gpt) { crossEntropy(gpt(ids, batch: 2, on: $0), labels: Array(ids.reversed())) }
-        let rotary = GPT(
-            .init(vocabulary: 13, context: 5, dimensions: 8, layers: 1, heads: 2, rotaryBase: 100), using: &generator)
-        checkDirection(rotary) { crossEntropy(rotary(ids, batch: 2, on: $0), labels: Array(ids.reversed())) }
         let net = ConvNet(inputChannels: 2, channels: [4, 6], classes: 3, using: &generator)
         let images = Tensor<Float>(normal: [4, 2, 6, 6], using: &generator)
         checkDirection(net) { crossEntropy(net($0.constant(images)), labels: [0, 1, 2, 1]) }
-        let gated = SwiGLU(dimensions: 6, hiddenDimensions: 9, using: &generator)
-        let x = Tensor<Float>(normal: [4, 6], using: &generator)
-        checkDirection(gated) { crossEntropy(gated($0.constant(x)), labels: [0, 5, 2, 1]) }
     }
 
     @Test func recurrentCells() {
@@ -163,12 +144,6 @@ import Testing
             let first = storage == .masked ? 600 : mask.keptCount
             #expect(tape.multiplyAdds == 8 * (2 * first + 3 * 300))
         }
-        let gpt = GPT(.init(vocabulary: 11, context: 6, dimensions: 8, layers: 2, heads: 2), using: &generator)
-        let ids = [Int32](repeating: 1, count: 12)
-        tape.multiplyAdds = 0
-        let cost = Ledger(gpt, examples: 2, on: tape) { _ = gpt(ids, batch: 2, on: tape) }
-        #expect(cost.activeMultiplyAdds == 12 * (2 * 12 * 64 + 11 * 8) + 2 * 2 * (2 * 6 * 6 * 8))
-        #expect(cost.activeMultiplyAdds == tape.multiplyAdds)
         let net = ConvNet(inputChannels: 1, channels: [4, 6], classes: 3, using: &generator)
         let images = Tensor<Float>(normal: [2, 1, 6, 6], using: &generator)
         tape.multiplyAdds = 0
@@ -188,17 +163,19 @@ import Testing
             try mlp.layers[1].sparsify(
                 .csr, mask: Mask(rows: 300, columns: 700) { _, _ in generator.uniform() < 0.1 })
             let x = Tensor<Float>(normal: [64, 200], using: &generator)
-            let gpt = GPT(.init(vocabulary: 64, context: 32, dimensions: 64, layers: 1, heads: 4), using: &generator)
+            let projection = Linear(inputDimensions: 64, outputDimensions: 3 * 64, using: &generator)
+            let shape = AttentionShape(batch: 8, heads: 4, dimensions: 16, isCausal: true)
+            let states = Tensor<Float>(normal: [256, 64], using: &generator)
             let net = ConvNet(inputChannels: 3, channels: [8, 16], classes: 5, using: &generator)
             let images = Tensor<Float>(normal: [16, 3, 16, 16], using: &generator)
             let tape = Tape<Float>()
             let optimizer = Adam()
-            let ids = (0..<256).map { Int32(($0 * 7) % 64) }
-            let parameters = mlp.parameters + gpt.parameters + net.parameters
+            let parameters = mlp.parameters + projection.parameters + net.parameters
             for _ in 0..<3 {
                 for parameter in parameters { parameter.clearGradient() }
                 tape.backward(from: crossEntropy(mlp(tape.constant(x)), labels: (0..<64).map { $0 % 10 }))
-                tape.backward(from: crossEntropy(gpt(ids, batch: 8, on: tape), labels: ids.reversed()))
+                let mixed = Variable.attention(packed: projection(tape.constant(states)), shape: shape)
+                tape.backward(from: crossEntropy(mixed, labels: (0..<256).map { $0 % 64 }))
                 tape.backward(from: crossEntropy(net(tape.constant(images)), labels: (0..<16).map { $0 % 5 }))
                 clipGradients(parameters, norm: 1)
                 optimizer.step(parameters)

@@ -12,7 +12,7 @@ struct CheckpointTests {
         try body(path)
     }
 
-    private func pruned(_ decoder: Decoder, _ layout: StorageLayout, _ values: ValueType) throws -> Decoder {
+    private func pruned(_ decoder: Transformer, _ layout: StorageLayout, _ values: ValueType) throws -> Transformer {
         try decoder.sparsified { name, matrix in
             let weight = matrix.densified()
             let pattern: Pattern = layout == .nm(n: 2, m: 4) ? .nm(n: 2, m: 4) : .unstructured(.layer)
@@ -32,14 +32,52 @@ struct CheckpointTests {
         let tokens = [1, 4, 9, 16, 25, 36]
         try withDirectory { path in
             try original.save(to: path)
-            let loaded = try Decoder.load(path)
+            let loaded = try Transformer.load(path)
             #expect(loaded.configuration == original.configuration)
             #expect(loaded.footprints == original.footprints)
             #expect(try loaded.logits(tokens) == original.logits(tokens))
             // Other value types keep the zeros.
-            let floats = try Decoder.load(path, weights: .f32)
+            let floats = try Transformer.load(path, weights: .f32)
             #expect(floats.footprints.allSatisfy { $0.format.values == .f32 })
             #expect(abs(floats.linearSparsity - original.linearSparsity) < 1e-9)
+        }
+    }
+
+    /// Biases of feed-forward parts are named in the configuration: transformers leaves them out otherwise.
+    @Test func feedForwardBiasesSurvive() throws {
+        var configuration = try makeDecoder(seed: 8).configuration
+        configuration.feedForwardBias = true
+        let original = try Transformer(random: configuration, seed: 8)
+        try withDirectory { path in
+            try original.save(to: path)
+            #expect(try FileSystem.readText(path + "/config.json").contains("\"mlp_bias\""))
+            #expect(try Transformer.load(path).logits([1, 2, 3]) == original.logits([1, 2, 3]))
+            // Without the setting the tensors are unknown.
+            let text = try FileSystem.readText(path + "/config.json")
+            var object = try #require(JSONValue(parsing: text).objectValue)
+            object["mlp_bias"] = false
+            try AtomicFile.write(JSONValue.object(object).serialized(), to: path + "/config.json")
+            #expect(throws: LacunaError.self) { try Transformer.load(path) }
+        }
+    }
+
+    /// Settings of generation go along, and their end tokens count.
+    @Test func generationSettingsSurvive() throws {
+        let original = try makeDecoder(seed: 9)
+        try withDirectory { path in
+            try original.save(to: path)
+            try AtomicFile.write(
+                "{\"eos_token_id\": [3, 7], \"temperature\": 0.6}", to: path + "/generation_config.json")
+            let loaded = try Transformer.load(path)
+            #expect(loaded.configuration.endTokens == [2, 3, 7])
+            try withDirectory { copy in
+                try loaded.save(to: copy)
+                let again = try Transformer.load(copy)
+                #expect(again.configuration == loaded.configuration)
+                #expect(again.generationSettings?["temperature"] == 0.6)
+            }
+            try AtomicFile.write("{\"eos_token_id\": 50}", to: path + "/generation_config.json")
+            #expect(throws: LacunaError.self) { try Transformer.load(path) }
         }
     }
 
@@ -47,7 +85,7 @@ struct CheckpointTests {
         let original = try makeDecoder(seed: 2, intermediateSizes: [12, 40, 8])
         try withDirectory { path in
             try original.save(to: path)
-            #expect(try Decoder.load(path).configuration.intermediateSizes == [12, 40, 8])
+            #expect(try Transformer.load(path).configuration.intermediateSizes == [12, 40, 8])
         }
     }
 
@@ -57,7 +95,7 @@ struct CheckpointTests {
             try decoder.save(to: path)
             #expect(throws: LacunaError.self) { try decoder.save(to: path) }
             try decoder.save(to: path, overwrite: true)
-            #expect(try Decoder.load(path).footprints == decoder.footprints)
+            #expect(try Transformer.load(path).footprints == decoder.footprints)
         }
     }
 
@@ -85,7 +123,7 @@ struct CheckpointTests {
     func reducedPrecisionStaysNear(_ precision: WeightPrecision) throws {
         let fixture = Fixture(name: "llama3.gguf", expectedIn: "llama3")
         let (tokens, logits) = try fixture.expected()
-        let decoder = try Decoder.load(fixture.path, weights: precision)
+        let decoder = try Transformer.load(fixture.path, weights: precision)
         let error = relativeError(try decoder.logits(tokens), logits)
         let limit: [WeightPrecision: Float] = [.bf16: 0.02, .int8: 0.1, .int4: 0.8]
         #expect(error > 1e-5 && error < limit[precision]!, "\(error)")
@@ -95,7 +133,7 @@ struct CheckpointTests {
     }
 
     @Test func storedTypesStay() throws {
-        let decoder = try Decoder.load(Fixture.directory + "/qwen2")
+        let decoder = try Transformer.load(Fixture.directory + "/qwen2")
         #expect(decoder.footprints.allSatisfy { $0.format == StorageFormat(.dense, .bf16) })
         #expect(decoder.blocks[0].attention.key.bias != nil && decoder.blocks[0].attention.output.bias == nil)
     }
@@ -103,33 +141,83 @@ struct CheckpointTests {
     @Test func brokenModelsAreRefusedByName() throws {
         let decoder = try makeDecoder(seed: 6)
         /// Saves the decoder under another configuration.
-        func loadAfter(_ change: (inout JSONObject) -> Void) throws -> Decoder {
-            var result: Decoder?
+        func loadAfter(_ change: (inout JSONObject) -> Void) throws -> Transformer {
+            var result: Transformer?
             try withDirectory { path in
                 try decoder.save(to: path)
                 let file = FileSystem.join(path, "config.json")
                 var object = try JSONFields(contentsOf: file).object
                 change(&object)
                 try AtomicFile.write(JSONValue.object(object).serialized(), to: file)
-                result = try Decoder.load(path)
+                result = try Transformer.load(path)
             }
             return result!
         }
         _ = try loadAfter { _ in }
         let changes: [(key: String, value: JSONValue)] = [
-            ("model_type", "gpt2"), ("hidden_act", "gelu"), ("hidden_size", 25), ("num_hidden_layers", 4),
+            ("model_type", "gpt2"), ("hidden_act", "relu"), ("hidden_size", 25), ("num_hidden_layers", 4),
             ("num_hidden_layers", 0), ("num_hidden_layers", JSONValue(Int.max)), ("num_attention_heads", 5),
             ("num_key_value_heads", 0), ("num_key_value_heads", 4), ("head_dim", 9), ("vocab_size", 51),
             ("vocab_size", JSONValue(Int.max)), ("intermediate_sizes", [20, 33]), ("intermediate_sizes", [20, 33, 21]),
             ("tie_word_embeddings", false), ("rms_norm_eps", -1), ("hidden_size", "24"), ("eos_token_id", 50),
             ("rope_parameters", ["rope_type": "yarn", "factor": 2]), ("rope_parameters", ["rope_type": "llama3"]),
             ("rope_parameters", ["rope_theta": 0]), ("max_position_embeddings", 0), ("partial_rotary_factor", 0.5),
-            ("attention_bias", true),
+            ("attention_bias", true), ("num_hidden_layers", 2), ("logits_scaling", 8), ("num_local_experts", 4),
+            ("attn_logit_softcapping", 50), ("pretraining_tp", 2), ("rope_interleaved", true), ("a_new_setting", 1),
+            ("layer_types", ["full_attention", "chunked_attention", "full_attention"]),
         ]
         for change in changes {
             #expect(throws: LacunaError.self, "\(change)") { try loadAfter { $0[change.key] = change.value } }
         }
-        #expect(throws: LacunaError.self) { try Decoder.load("/nowhere/at/all") }
-        #expect(throws: LacunaError.self) { try Decoder.load(Fixture.directory + "/llama-tied/model.safetensors") }
+        // What says nothing, or nothing else than usual, is no obstacle.
+        let harmless: [(key: String, value: JSONValue)] = [
+            ("logits_scaling", .null), ("pretraining_tp", 1), ("rope_interleaved", false), ("_name_or_path", "x"),
+            ("use_cache", true), ("torch_dtype", "float32"), ("partial_rotary_factor", 1),
+        ]
+        for change in harmless { _ = try loadAfter { $0[change.key] = change.value } }
+        #expect(throws: LacunaError.self) { try Transformer.load("/nowhere/at/all") }
+        #expect(throws: LacunaError.self) { try Transformer.load(Fixture.directory + "/llama-tied/model.safetensors") }
+    }
+
+    /// A file with more than the configuration says is another model.
+    @Test func unknownTensorsAreRefused() throws {
+        let decoder = try makeDecoder(seed: 7)
+        func load(with name: String, shape: [Int]) throws {
+            try withDirectory { path in
+                try decoder.save(to: path)
+                let file = FileSystem.join(path, "model.safetensors")
+                let source = try SafetensorsFile(file)
+                let writer = try SafetensorsWriter(file + ".new", metadata: source.metadata)
+                for tensor in source.tensors { try writer.write(tensor.name, source.float(tensor.name)) }
+                try writer.write(name, Tensor(zeros: shape))
+                try writer.finish()
+                try FileSystem.remove(file)
+                try AtomicFile.write(FileSystem.readBytes(file + ".new"), to: file)
+                try FileSystem.remove(file + ".new")
+                _ = try Transformer.load(path)
+            }
+        }
+        // A tied head once more, buffers of old files.
+        try load(with: "lm_head.weight", shape: [50, 24])
+        try load(with: "model.layers.0.self_attn.rotary_emb.inv_freq", shape: [5])
+        for (name, shape) in [
+            ("model.layers.3.input_layernorm.weight", [24]), ("model.layers.0.self_attn.q_norm.weight", [10]),
+            ("lm_head.bias", [50]), ("visual.patch", [1]), ("model.layers.0.mlp.router.weight", [2, 24]),
+        ] {
+            #expect(throws: LacunaError.self, "\(name)") { try load(with: name, shape: shape) }
+        }
+    }
+
+    /// Frequencies as transformers computes them (`transformers.modeling_rope_utils`, 5.24): head size 8, base 100.
+    @Test func scaledFrequencies() {
+        func check(_ scaling: RotaryEmbedding.Scaling, _ expected: [Double]) {
+            let found = RotaryEmbedding(.init(base: 100, scaling: scaling), headSize: 8).frequencies
+            for (a, b) in zip(found, expected) { #expect(abs(a - b) < 1e-6 * b, "\(scaling): \(found)") }
+        }
+        check(.none, [1, 0.31622776, 0.1, 0.031622779])
+        check(.linear(factor: 4), [0.25, 0.079056941, 0.025, 0.0079056947])
+        check(
+            .llama3(factor: 8, lowFactor: 1, highFactor: 4, originalContext: 32),
+            [1, 0.095839977, 0.0125, 0.0039528473])
     }
 }

@@ -12,7 +12,9 @@ struct Fixture: Sendable, CustomTestStringConvertible {
     var path: String { Fixture.directory + "/" + name }
 
     static let directory = #filePath.replacingSuffix("Fixtures.swift", "Fixtures")
-    static let directories = ["llama-tied", "llama3", "qwen2", "mistral"].map { Fixture(name: $0, expectedIn: $0) }
+    static let directories = ["llama-tied", "llama3", "qwen2", "mistral", "qwen3", "gemma3"].map {
+        Fixture(name: $0, expectedIn: $0)
+    }
     static let all = directories + [Fixture(name: "llama3.gguf", expectedIn: "llama3")]
 
     /// The stored tokens and logits [tokens, vocabulary].
@@ -40,11 +42,11 @@ func relativeError(_ a: Tensor<Float>, _ reference: Tensor<Float>) -> Float {
 func makeDecoder(
     seed: UInt64, intermediateSizes: [Int] = [20, 33, 20], tied: Bool = true, bias: Bool = false,
     slidingWindow: Int? = nil, rotary: RotaryEmbedding.Parameters = .init(), maximumPositions: Int = 64
-) throws -> Decoder {
-    let configuration = DecoderConfiguration(
+) throws -> Transformer {
+    let configuration = TransformerConfiguration(
         architecture: bias ? .qwen2 : .llama, vocabularySize: 50, hiddenSize: 24,
         intermediateSizes: intermediateSizes, headCount: 6, keyValueHeadCount: 2, headSize: 10,
         maximumPositions: maximumPositions, rotary: rotary, attentionBias: bias, tiedEmbeddings: tied,
         slidingWindow: slidingWindow, beginToken: 1, endTokens: [2, 3])
-    return try Decoder(random: configuration, seed: seed)
+    return try Transformer(random: configuration, seed: seed)
 }

@@ -21,7 +21,7 @@ enum SmolLM2 {
     static let skipReason: Comment = "SmolLM2 is not in the cache: `lacuna data smollm2` fetches it"
 
     /// The reference values hold for the file's Q4_1 weights multiplied out to f32.
-    static let decoder = Result { try Decoder.load(path!, weights: .f32) }
+    static let decoder = Result { try Transformer.load(path!, weights: .f32) }
 
     static let paragraph = [
         504, 3756, 32424, 24260, 314, 260, 905, 506, 3995, 12536, 10815, 817, 28, 8168, 282, 690, 216, 34, 28, 41, 32,
@@ -79,7 +79,7 @@ struct SmolLM2Tests {
 
     @Test func quantisedBlocksAsStoredStayClose() throws {
         // Inputs are rounded to 8 bits for them, so this is near the f32 value, not equal to it.
-        let stored = try Decoder.load(SmolLM2.path!)
+        let stored = try Transformer.load(SmolLM2.path!)
         let measured = try Perplexity.measure(stored, tokens: SmolLM2.paragraph, window: 97)
         #expect(abs(measured.value - 6.6314) < 0.05 * 6.6314)
     }

@@ -6,13 +6,13 @@ import Testing
 @testable import LacunaPrune
 
 @Suite struct PrunerTests {
-    let decoder: Decoder
+    let decoder: Transformer
     let text: [Int]
     let calibration: CalibrationSet
 
     init() throws {
         var generator = SeededGenerator(seed: 11)
-        let configuration = DecoderConfiguration(
+        let configuration = TransformerConfiguration(
             vocabularySize: 40, hiddenSize: 32, intermediateSizes: [48, 64, 48], headCount: 4, keyValueHeadCount: 2,
             headSize: 8, maximumPositions: 64, tiedEmbeddings: true)
         func matrix(_ shape: [Int]) throws -> any StoredMatrix {
@@ -25,23 +25,23 @@ import Testing
             func linear(_ role: LinearRole) throws -> LinearLayer {
                 LinearLayer(try matrix(configuration.shape(of: role, layer: layer)))
             }
-            return DecoderBlock(
+            return TransformerBlock(
                 attentionNorm: norm(),
                 attention: Attention(
                     query: try linear(.query), key: try linear(.key), value: try linear(.value),
-                    output: try linear(.output), configuration: configuration),
+                    output: try linear(.output), geometry: AttentionGeometry(configuration, layer: layer)),
                 feedForwardNorm: norm(),
                 feedForward: GatedFeedForward(gate: try linear(.gate), up: try linear(.up), down: try linear(.down)),
                 normEpsilon: 1e-5)
         }
-        decoder = try Decoder(
+        decoder = try Transformer(
             configuration: configuration, embedding: matrix([40, 32]), blocks: blocks, finalNorm: norm(),
             untiedHead: nil)
         text = (0..<1200).map { _ in Int.random(in: 0..<40, using: &generator) }
         calibration = try CalibrationSet(text: text, sequences: 20, length: 16)
     }
 
-    private func difference(_ a: Decoder, _ b: Decoder) throws -> Double {
+    private func difference(_ a: Transformer, _ b: Transformer) throws -> Double {
         let tokens = Array(text.prefix(48))
         let (x, y) = (try a.logits(tokens).scalars, try b.logits(tokens).scalars)
         let square = zip(x, y).reduce(0.0) { $0 + Double(($1.0 - $1.1) * ($1.0 - $1.1)) }

@@ -122,8 +122,8 @@ struct DecodeSuite {
 
     // MARK: Decoders
 
-    private func decoder(_ form: Form) throws -> Decoder {
-        let configuration = DecoderConfiguration(
+    private func decoder(_ form: Form) throws -> Transformer {
+        let configuration = TransformerConfiguration(
             vocabularySize: 49_152, hiddenSize: 576,
             intermediateSizes: [Int](repeating: form.neurons, count: 30), headCount: 9, keyValueHeadCount: 3,
             headSize: 64, maximumPositions: 2048, tiedEmbeddings: true)
@@ -134,17 +134,17 @@ struct DecodeSuite {
                 return LinearLayer(
                     try weights.matrix(Shapes.Matrix(rows: shape[0], columns: shape[1]), form.storage))
             }
-            return DecoderBlock(
+            return TransformerBlock(
                 attentionNorm: ones,
                 attention: Attention(
                     query: try linear(.query), key: try linear(.key), value: try linear(.value),
-                    output: try linear(.output), configuration: configuration),
+                    output: try linear(.output), geometry: AttentionGeometry(configuration, layer: layer)),
                 feedForwardNorm: ones,
                 feedForward: GatedFeedForward(gate: try linear(.gate), up: try linear(.up), down: try linear(.down)),
                 normEpsilon: configuration.normEpsilon)
         }
         let table = Shapes.Matrix(rows: configuration.vocabularySize, columns: configuration.hiddenSize)
-        return try Decoder(
+        return try Transformer(
             configuration: configuration, embedding: weights.matrix(table, .dense(form.head)), blocks: blocks,
             finalNorm: ones, untiedHead: nil)
     }

@@ -1,5 +1,6 @@
 import BenchmarkHarness
 import LacunaLearn
+import LacunaModels
 import LacunaSparse
 import LacunaTensor
 
@@ -14,14 +15,15 @@ struct TrainingSuite {
     /// The networks that the peer trains, too.
     private func networks() -> Section {
         settings.announce("training: dense networks")
-        let (mlp, wide, gpt) = (
-            MLPStep(widths: [784, 512, 512, 10]), MLPStep(widths: [784, 2048, 2048, 10]), GPTStep()
+        let (mlp, wide, transformer) = (
+            MLPStep(widths: [784, 512, 512, 10]), MLPStep(widths: [784, 2048, 2048, 10]), TransformerStep()
         )
         let candidates = [
             Candidate("MLP 784-512-512-10, batch 64", work: Work(operations: mlp.operations)) { _ in mlp.step() },
             Candidate("MLP 784-2048-2048-10, batch 64", work: Work(operations: wide.operations)) { _ in wide.step() },
-            Candidate("GPT of 4 layers, d 128, 8 x 128 tokens", work: Work(operations: gpt.operations)) { _ in
-                gpt.step()
+            Candidate("transformer of 4 layers, d 128, 8 x 128 tokens", work: Work(operations: transformer.operations))
+            { _ in
+                transformer.step()
             },
         ]
         let peerText =
@@ -121,9 +123,9 @@ private final class MLPStep {
     }
 }
 
-/// A step of training a small GPT on one fixed batch.
-private final class GPTStep {
-    private let model: GPT
+/// A step of training a small transformer on one fixed batch.
+private final class TransformerStep {
+    private let model: TrainableTransformer
     private let optimizer = Adam(learningRate: 1e-4)
     private let tape = Tape<Float>()
     private let ids: [Int32]
@@ -132,15 +134,19 @@ private final class GPTStep {
 
     init() {
         var generator = SeededGenerator(seed: 1)
-        model = GPT(.init(vocabulary: 512, context: 128, dimensions: 128, layers: 4, heads: 4), using: &generator)
+        model = try! TrainableTransformer(
+            TransformerConfiguration(
+                vocabularySize: 512, hiddenSize: 128, intermediateSizes: Array(repeating: 344, count: 4), headCount: 4,
+                keyValueHeadCount: 4, headSize: 32, maximumPositions: 128, tiedEmbeddings: true), using: &generator)
         ids = (0..<1024).map { Int32(($0 * 37) % 512) }
         parameters = model.parameters
-        operations = 6 * 1024 * Double(4 * 12 * 128 * 128 + 512 * 128) + 6 * Double(4 * 8 * 2 * 128 * 128 * 128)
+        operations =
+            6 * 1024 * Double(4 * (4 * 128 + 3 * 344) * 128 + 512 * 128) + 6 * Double(4 * 8 * 2 * 128 * 128 * 128)
     }
 
     func step() {
         for parameter in parameters { parameter.clearGradient() }
-        tape.backward(from: crossEntropy(model(ids, batch: 8, on: tape), labels: ids))
+        tape.backward(from: model.loss(ids, next: ids, batch: 8, on: tape))
         optimizer.step(parameters)
     }
 }

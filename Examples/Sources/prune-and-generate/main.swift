@@ -10,7 +10,7 @@ let (path, textFile) = (CommandLine.arguments[1], CommandLine.arguments[2])
 do {
     let tokenizer =
         FileSystem.isDirectory(path) ? try Tokenizer(directory: path) : try Tokenizer(gguf: GGUFFile(path))
-    let dense = try Decoder.load(path, weights: .bf16)
+    let dense = try Transformer.load(path, weights: .bf16)
 
     let calibration = try CalibrationSet(file: textFile, tokenizer: tokenizer, sequences: 16)
     let pruner = Pruner(

@@ -104,7 +104,7 @@ struct DemoCommand: ParsableCommand {
     private func makeForms(
         _ downloaded: LoadedModel, _ calibration: CalibrationSet, _ progress: any ProgressReporter
     ) throws -> [Form] {
-        func saved(_ decoder: Decoder, as name: String) throws -> ModelArgument {
+        func saved(_ decoder: Transformer, as name: String) throws -> ModelArgument {
             let path = FileSystem.join(models.path, name)
             try decoder.save(to: path, tokenizer: downloaded.tokenizer, overwrite: true, progress: progress)
             return ModelArgument(path: path)

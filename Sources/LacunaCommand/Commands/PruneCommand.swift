@@ -107,7 +107,7 @@ struct PruneCommand: ParsableCommand {
     }
 
     /// Says no to a disk or a machine that cannot hold the result before the work, not after it.
-    private func requireRoom(_ pruner: Pruner, _ decoder: Decoder, calibrationTokens: Int) throws {
+    private func requireRoom(_ pruner: Pruner, _ decoder: Transformer, calibrationTokens: Int) throws {
         let bytes = pruner.leastFileBytes(decoder)
         if let available = FileSystem.availableSpace(output.path), available < bytes {
             throw LacunaError.resource("\(output): room on the disk", needed: bytes, available: available)

@@ -7,7 +7,7 @@ struct LoadedModel {
     /// What the user called it.
     let name: String
     let path: String
-    var decoder: Decoder
+    var decoder: Transformer
     let tokenizer: Tokenizer
 
     /// Bytes of all files of the model.
@@ -27,7 +27,7 @@ struct LoadedModel {
         tokenizer = try FileSystem.isDirectory(path) ? Tokenizer(directory: path) : Tokenizer(gguf: GGUFFile(path))
         try MachineMemory.require(source.loadedBytes(as: weights.valueType), for: "the model \(name)")
         try source.requireFinite(progress: progress)
-        decoder = try Decoder.load(path, weights: weights, embedding: head, progress: progress)
+        decoder = try Transformer.load(path, weights: weights, embedding: head, progress: progress)
         diskBytes = try FileSystem.size(path)
     }
 

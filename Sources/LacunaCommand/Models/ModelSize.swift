@@ -11,7 +11,7 @@ struct ModelSize {
     /// Bytes that decoding one token reads.
     let bytesPerToken: Int
 
-    init(_ decoder: Decoder) {
+    init(_ decoder: Transformer) {
         let matrices = decoder.linearNames.map { decoder[linear: $0] }
         let total = matrices.reduce(0) { $0 + $1.rows * $1.columns }
         let stored = matrices.reduce(0) { $0 + $1.storedCount }

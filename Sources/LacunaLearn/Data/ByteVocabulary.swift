@@ -1,3 +1,5 @@
+import LacunaIO
+
 /// Text as numbers: one for each different byte of a training text, in ascending order; bytes it lacks share the last.
 public struct ByteVocabulary: Sendable, Hashable {
     public let bytes: [UInt8]
@@ -16,5 +18,34 @@ public struct ByteVocabulary: Sendable, Hashable {
     /// The text of some ids; unknown bytes become question marks.
     public func decode(_ ids: [Int32]) -> String {
         String(decoding: ids.map { $0 >= 0 && Int($0) < bytes.count ? bytes[Int($0)] : 63 }, as: UTF8.self)
+    }
+
+    /// The same as a `tokenizer.json` of byte-level pairs without a single pair, which every reader of such files
+    /// understands.
+    public var tokenizerJSON: JSONValue {
+        var vocabulary = JSONObject()
+        for (id, byte) in bytes.enumerated() { vocabulary[String(ByteAlphabet.scalars[Int(byte)])] = JSONValue(id) }
+        let unknown = "<unk>"
+        vocabulary[unknown] = JSONValue(bytes.count)
+        return [
+            "version": "1.0",
+            "added_tokens": [
+                [
+                    "id": JSONValue(bytes.count), "content": .string(unknown), "single_word": false, "lstrip": false,
+                    "rstrip": false, "normalized": false, "special": true,
+                ]
+            ],
+            "normalizer": nil,
+            "pre_tokenizer": [
+                "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false,
+            ],
+            "post_processor": nil,
+            "decoder": ["type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true],
+            "model": [
+                "type": "BPE", "dropout": nil, "unk_token": .string(unknown), "continuing_subword_prefix": nil,
+                "end_of_word_suffix": nil, "fuse_unk": false, "byte_fallback": false, "vocab": .object(vocabulary),
+                "merges": [],
+            ],
+        ]
     }
 }

@@ -25,6 +25,11 @@ public enum Activation: String, Sendable, Hashable, CaseIterable {
         }
     }
 
+    /// The function of each of `count` numbers, in place if `y` is `x`. Serial.
+    public func apply(_ x: UnsafePointer<Float>, into y: UnsafeMutablePointer<Float>, count: Int) {
+        Float.kernels.pointee.unary(code, x, y, count)
+    }
+
     /// Elements that are worth a piece of work of their own.
     var grain: Int {
         switch self {

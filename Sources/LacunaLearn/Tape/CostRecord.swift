@@ -9,7 +9,7 @@ public struct CostRecord: Sendable, Hashable {
 extension Tape {
     /// Adds to the record of costs, if one is being kept: `rows` inputs through a weight of `dense` entries of which
     /// `active` may be other than 0.
-    func note(rows: Int, dense: Int, active: Int) {
+    public func note(rows: Int, dense: Int, active: Int) {
         costs?.append(CostRecord(dense: rows * dense, active: rows * active))
     }
 

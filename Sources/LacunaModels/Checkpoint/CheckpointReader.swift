@@ -11,16 +11,42 @@ struct CheckpointReader {
     private let isGGUF: Bool
     private let hasInterleavedHeads: Bool
     let headSize: Int
+    /// What norm weights of the file lack.
+    private let normOffset: Float
+    /// The tensors asked for so far, by the file's names.
+    private let used = Used()
 
-    /// - Parameter fields: The content of `config.json`, if there is one.
-    init(_ source: any TensorSource, configuration: DecoderConfiguration, fields: JSONFields?) throws {
+    private final class Used {
+        var names: Set<String> = []
+        /// Of the tensors that a compressed weight is stored as.
+        var prefixes: [String] = []
+    }
+
+    /// - Parameters:
+    ///   - fields: The content of `config.json`, if there is one.
+    ///   - isLlama: Whether query and key rows of a GGUF file are in the order of the original Llama weights.
+    ///   - normOffset: What norm weights of the file lack.
+    init(
+        _ source: any TensorSource, fields: JSONFields?, headSize: Int, isLlama: Bool = false, normOffset: Float = 0
+    ) throws {
         self.source = source
         compressed = try SparseCheckpoint(source, configuration: fields)
         isGGUF = source is GGUFFile
         // Writers of llama GGUF files reorder query and key rows for rotation in neighbouring pairs. Putting them back
         // when loading lets one kind of rotation serve all models; it moves whole rows, so quantised blocks survive.
-        hasInterleavedHeads = isGGUF && configuration.architecture == .llama
-        headSize = configuration.headSize
+        hasInterleavedHeads = isGGUF && isLlama
+        self.headSize = headSize
+        self.normOffset = isGGUF ? 0 : normOffset
+    }
+
+    /// - Throws: ``LacunaError/unsupported(file:what:)`` naming a tensor of the file that no part has asked for: a model
+    ///   with more layers or other parts than its configuration says is another model.
+    func requireAllUsed(besides known: [String]) throws {
+        let known = used.names.union(known)
+        for name in source.names where !known.contains(name) && !name.hasSuffix(".rotary_emb.inv_freq") {
+            if !name.hasSuffix(".bias"), used.prefixes.contains(where: name.hasPrefix) { continue }
+            throw LacunaError.unsupported(file: source.path, what: "a model with the tensor '\(name)'")
+        }
     }
 
     // MARK: Names
@@ -31,7 +57,8 @@ struct CheckpointReader {
     private static let partsInGGUF: [String: String] = [
         "self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v",
         "self_attn.o_proj": "attn_output", "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up",
-        "mlp.down_proj": "ffn_down", "input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm",
+        "self_attn.q_norm": "attn_q_norm", "self_attn.k_norm": "attn_k_norm", "mlp.down_proj": "ffn_down",
+        "input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm",
     ]
 
     /// The file's name for a tensor.
@@ -51,9 +78,16 @@ struct CheckpointReader {
 
     /// A vector of floats.
     func vector(_ name: String, count: Int, rotated: Bool = false) throws -> Tensor<Float> {
+        used.names.insert(fileName(name))
         let values = try source.float(fileName(name), shape: [count])
         guard rotated && hasInterleavedHeads else { return values }
         return separatingPairs(values.reshaped([count, 1])).reshaped([count])
+    }
+
+    /// The weights of a norm, as its values are multiplied by.
+    func norm(_ name: String, count: Int) throws -> Tensor<Float> {
+        let values = try vector(name, count: count)
+        return normOffset == 0 ? values : Tensor(values.scalars.map { $0 + normOffset }, shape: values.shape)
     }
 
     /// A matrix in the wanted form.
@@ -62,7 +96,9 @@ struct CheckpointReader {
     func matrix(
         _ name: String, rows: Int, columns: Int, rotated: Bool = false, as precision: WeightPrecision
     ) throws -> any StoredMatrix {
+        used.names.insert(fileName(name))
         if compressed.contains(name) {
+            used.prefixes.append(String(name.prefix(upTo: name.lastIndex(of: ".")!)) + ".")
             let shape = try compressed.shape(of: name)
             guard shape == [rows, columns] else {
                 throw LacunaError.tensorMismatch(

@@ -11,7 +11,7 @@ struct CalibrationStream {
     /// The embedded tokens, in front of the first block.
     ///
     /// - Parameter batchTokens: Tokens that go through a block at once, rounded to whole sequences.
-    init(_ decoder: Decoder, _ set: CalibrationSet, batchTokens: Int) throws {
+    init(_ decoder: Transformer, _ set: CalibrationSet, batchTokens: Int) throws {
         if set.sequenceLength > decoder.configuration.maximumPositions {
             throw LacunaError.invalidArgument(
                 "calibration length",
@@ -28,7 +28,7 @@ struct CalibrationStream {
 
     /// Runs a block on every batch without moving on. `step` is called after each.
     func observe(
-        _ decoder: Decoder, layer: Int, step: () throws -> Void, observer: Decoder.InputObserver
+        _ decoder: Transformer, layer: Int, step: () throws -> Void, observer: Transformer.InputObserver
     ) throws {
         try withoutActuallyEscaping(observer) { observer in
             for batch in batches {
@@ -41,7 +41,7 @@ struct CalibrationStream {
 
     /// Moves every batch behind a block. `step` is called after each with its states in front of and behind the block.
     mutating func advance(
-        _ decoder: Decoder, layer: Int, observer: Decoder.InputObserver? = nil,
+        _ decoder: Transformer, layer: Int, observer: Transformer.InputObserver? = nil,
         step: (_ input: Tensor<Float>, _ output: Tensor<Float>) throws -> Void
     ) throws {
         for index in batches.indices {

@@ -33,7 +33,7 @@ extension Pruner {
     }
 
     /// The memory that a run will take.
-    public func memoryEstimate(_ decoder: Decoder, calibrationTokens: Int = 0) -> MemoryEstimate {
+    public func memoryEstimate(_ decoder: Transformer, calibrationTokens: Int = 0) -> MemoryEstimate {
         let configuration = decoder.configuration
         let float = MemoryLayout<Float>.size
         let names = decoder.linearNames

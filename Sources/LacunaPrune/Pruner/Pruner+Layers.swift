@@ -5,7 +5,7 @@ import LacunaTensor
 extension Pruner {
     /// Prunes layer by layer, with or without calibration.
     func pruneLayers(
-        _ decoder: inout Decoder, _ method: any LayerwisePruning, _ calibration: CalibrationSet?,
+        _ decoder: inout Transformer, _ method: any LayerwisePruning, _ calibration: CalibrationSet?,
         _ progress: (any ProgressReporter)?
     ) throws -> [PruningReport.Layer] {
         let requests = try requests(decoder)
@@ -42,7 +42,7 @@ extension Pruner {
 
     /// Statistics of the inputs of a block's layers, one for each of ``LinearRole/groups``.
     private func observe(
-        _ decoder: Decoder, _ layer: Int, _ stream: CalibrationStream, step: () throws -> Void
+        _ decoder: Transformer, _ layer: Int, _ stream: CalibrationStream, step: () throws -> Void
     ) throws -> [InputStatistics] {
         var statistics = LinearRole.groups.map { roles in
             InputStatistics(
@@ -59,7 +59,7 @@ extension Pruner {
 
     /// Prunes and stores layers that read the same input.
     private func prune(
-        _ decoder: inout Decoder, _ names: [String], _ method: any LayerwisePruning, _ statistics: InputStatistics?,
+        _ decoder: inout Transformer, _ names: [String], _ method: any LayerwisePruning, _ statistics: InputStatistics?,
         _ requests: [String: PruningRequest]
     ) throws -> [PruningReport.Layer] {
         let begin = monotonicSeconds()
@@ -84,7 +84,7 @@ extension Pruner {
 
     /// Replaces a layer's matrix.
     private func store(
-        _ decoder: inout Decoder, _ name: String, _ weight: Tensor<Float>, _ mask: Mask
+        _ decoder: inout Transformer, _ name: String, _ weight: Tensor<Float>, _ mask: Mask
     ) throws -> PruningReport.Layer {
         let before = decoder[linear: name].byteCount
         let matrix = try WeightStore.make(
@@ -97,7 +97,7 @@ extension Pruner {
 
     /// Prunes all layers under one threshold. Needs the scores of all at once, so only methods without calibration can.
     func pruneGlobally(
-        _ decoder: inout Decoder, _ method: any LayerwisePruning, _ progress: (any ProgressReporter)?
+        _ decoder: inout Transformer, _ method: any LayerwisePruning, _ progress: (any ProgressReporter)?
     ) throws -> [PruningReport.Layer] {
         guard let method = method as? any ScoredPruning, method.requirement == .none else {
             throw LacunaError.unsupported(

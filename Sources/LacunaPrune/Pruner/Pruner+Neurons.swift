@@ -5,7 +5,7 @@ import LacunaTensor
 extension Pruner {
     /// Removes feed-forward neurons after one pass of the dense model.
     func slice(
-        _ decoder: inout Decoder, _ method: any FeedForwardPruning, _ calibration: CalibrationSet,
+        _ decoder: inout Transformer, _ method: any FeedForwardPruning, _ calibration: CalibrationSet,
         _ progress: (any ProgressReporter)?
     ) throws -> [PruningReport.Layer] {
         guard let sparsity = (budget as? UniformBudget)?.value else {
@@ -56,7 +56,7 @@ extension Pruner {
     }
 
     private func slice(
-        _ decoder: inout Decoder, _ layer: Int, _ method: any FeedForwardPruning, _ activations: InputStatistics,
+        _ decoder: inout Transformer, _ layer: Int, _ method: any FeedForwardPruning, _ activations: InputStatistics,
         count: Int
     ) throws -> [PruningReport.Layer] {
         let begin = monotonicSeconds()

@@ -48,8 +48,8 @@ public struct Pruner: Sendable {
     ///   ``LacunaError/invalidArgument(_:reason:)`` for bad numbers or missing calibration,
     ///   ``LacunaError/numerical(operation:reason:)`` from methods, ``LacunaError/cancelled``.
     public func prune(
-        _ decoder: Decoder, calibration: CalibrationSet? = nil, progress: (any ProgressReporter)? = nil
-    ) throws -> (decoder: Decoder, report: PruningReport) {
+        _ decoder: Transformer, calibration: CalibrationSet? = nil, progress: (any ProgressReporter)? = nil
+    ) throws -> (decoder: Transformer, report: PruningReport) {
         let begin = monotonicSeconds()
         if batchTokens < 1 { throw LacunaError.invalidArgument("batch", reason: "must be positive") }
         try pattern.validate()
@@ -92,8 +92,8 @@ public struct Pruner: Sendable {
     /// The sparsity over all layers, as far as it is known beforehand.
     var nominalSparsity: Double { pattern.impliedSparsity ?? budget?.sparsity ?? 0 }
 
-    /// The request for every layer, in the order of ``Decoder/linearNames``.
-    func requests(_ decoder: Decoder) throws -> [String: PruningRequest] {
+    /// The request for every layer, in the order of ``Transformer/linearNames``.
+    func requests(_ decoder: Transformer) throws -> [String: PruningRequest] {
         let names = decoder.linearNames
         let layers = names.map { name in (name, [decoder[linear: name].rows, decoder[linear: name].columns]) }
         let sparsities = try budget?.sparsities(for: pattern, layers: layers)

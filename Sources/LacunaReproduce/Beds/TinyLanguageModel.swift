@@ -18,17 +18,21 @@ struct TinyLanguageModel {
         self.valid = vocabulary.encode(try FileSystem.readBytes(valid))
     }
 
-    func model(dimensions: Int = 96, layers: Int = 2, seed: UInt64) -> GPT {
+    /// A transformer of the Llama kind, its feed-forward parts 8/3 as wide as the stream.
+    func model(dimensions: Int = 96, layers: Int = 2, heads: Int = 4, seed: UInt64) throws -> TrainableTransformer {
         var generator = SeededGenerator(seed: seed, stream: 5)
-        return GPT(
-            .init(
-                vocabulary: vocabulary.count, context: Self.context, dimensions: dimensions, layers: layers, heads: 4),
-            using: &generator)
+        return try TrainableTransformer(
+            TransformerConfiguration(
+                vocabularySize: vocabulary.count, hiddenSize: dimensions,
+                intermediateSizes: Array(repeating: (8 * dimensions / 3 + 7) / 8 * 8, count: layers), headCount: heads,
+                keyValueHeadCount: heads, headSize: dimensions / heads, maximumPositions: Self.context,
+                tiedEmbeddings: true), using: &generator)
     }
 
     /// Trains with AdamW, warm-up and a cosine to a tenth of the rate.
     func train(
-        _ model: GPT, steps: Int, learningRate: Double = 2e-3, hooks: [any TrainingHook] = [], seed: UInt64,
+        _ model: TrainableTransformer, steps: Int, learningRate: Double = 2e-3, hooks: [any TrainingHook] = [],
+        seed: UInt64,
         progress: (any ProgressReporter)? = nil
     ) throws {
         let warm = steps / 10
@@ -42,19 +46,19 @@ struct TinyLanguageModel {
         let trainer = try Trainer(
             model: model, optimizer: Adam(learningRate: learningRate, beta2: 0.99),
             source: TokenWindows(train, length: Self.context, batchSize: 16, seed: seed), plan: plan, hooks: hooks,
-            loss: { batch, tape in crossEntropy(model(batch.ids, batch: 16, on: tape), labels: batch.next) })
+            loss: { batch, tape in model.loss(batch.ids, next: batch.next, batch: 16, on: tape) })
         try trainer.train(progress: progress)
     }
 
     /// Perplexity per character on the validation text.
-    func perplexity(_ model: GPT, windows: Int = 256) -> Double {
+    func perplexity(_ model: TrainableTransformer, windows: Int = 256) -> Double {
         let tape = Tape<Float>()
         var (sum, count) = (0.0, 0)
         let length = Self.context
         for start in stride(from: 0, to: min(valid.count - length - 1, windows * length), by: length) {
             let ids = Array(valid[start..<start + length])
             let next = Array(valid[start + 1...start + length])
-            sum += Double(tape.evaluating { crossEntropy(model(ids, batch: 1, on: tape), labels: next).item })
+            sum += Double(tape.evaluating { model.loss(ids, next: next, batch: 1, on: tape).item })
             count += 1
         }
         return exponential(sum / Double(max(count, 1)))

@@ -16,9 +16,9 @@ struct AverageParametersReproduction: Reproduction {
             return Outcome(setting: "not run", measurements: [], checks: [], notes: [RealData.austenIsMissing])
         }
         let steps = context.quick ? 600 : 1000
-        let blocks = LayerChoice.named(["blocks"])
+        let blocks = LayerChoice.named(["model.layers"])
         func train(_ dimensions: Int, _ method: GradualPruning?) throws -> Double {
-            let model = language.model(dimensions: dimensions, seed: context.seed)
+            let model = try language.model(dimensions: dimensions, heads: 2, seed: context.seed)
             try language.train(
                 model, steps: steps, learningRate: 3e-3, hooks: method.map { [$0] } ?? [], seed: context.seed)
             return logarithm(language.perplexity(model))
@@ -42,7 +42,7 @@ struct AverageParametersReproduction: Reproduction {
         let lateLoss = try train(96, late)
         try context.progress.report("language models", 3, of: 5)
         let fullLoss = try train(96, nil)
-        // A dense model whose blocks have the mean size: 96 √0.5 is 68, a multiple of its 4 heads.
+        // A dense model whose blocks have the mean size: 96 √0.5 is 68, two heads of even size.
         try context.progress.report("language models", 4, of: 5)
         let matchedLoss = try train(68, nil)
         return Outcome(

@@ -109,7 +109,7 @@ struct SLTrainReproduction: Reproduction {
                         "language models", place * arms.count + index, of: seeds.count * arms.count)
                     var best = Double.infinity
                     for rate in place == 0 ? arm.rates : [rates[index]] {
-                        let model = language.model(seed: context.seed &+ seed)
+                        let model = try language.model(seed: context.seed &+ seed)
                         try language.train(
                             model, steps: budget, learningRate: rate, hooks: arm.method(), seed: context.seed &+ seed)
                         let perplexity = language.perplexity(model)

@@ -1,9 +1,9 @@
 /// The printable stand-ins that byte-level vocabularies use for bytes (Radford et al., "Language Models are Unsupervised
 /// Multitask Learners", 2019): printable Latin-1 characters stand for themselves, the other bytes, in order, for the
 /// characters from U+0100.
-enum ByteAlphabet {
+public enum ByteAlphabet {
     /// The character of every byte.
-    static let scalars: [Unicode.Scalar] = {
+    public static let scalars: [Unicode.Scalar] = {
         var next: UInt32 = 0x100
         return (0..<256).map { (byte: UInt32) in
             switch byte {

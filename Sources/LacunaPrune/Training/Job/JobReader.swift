@@ -1,5 +1,6 @@
 import LacunaIO
 import LacunaLearn
+import LacunaModels
 import LacunaSparse
 import LacunaTensor
 
@@ -23,7 +24,13 @@ struct JobReader {
 
     enum Data {
         case examples(train: LabelledExamples, test: LabelledExamples)
-        case text(train: [Int32], valid: [Int32], vocabulary: Int)
+        case text(train: [Int32], valid: [Int32], vocabulary: Int, tokenizer: TextCoding)
+    }
+
+    /// What turned text into numbers.
+    enum TextCoding {
+        case bytes(ByteVocabulary)
+        case tokenizer(Tokenizer)
     }
 
     func data(seed: UInt64, fetch: (String) throws -> String) throws -> Data {
@@ -64,7 +71,9 @@ struct JobReader {
             let vocabulary = try file.optionalString("data.vocabulary") ?? "byte"
             if vocabulary == "byte" {
                 let bytes = ByteVocabulary(first)
-                return .text(train: bytes.encode(first), valid: bytes.encode(last), vocabulary: bytes.count)
+                return .text(
+                    train: bytes.encode(first), valid: bytes.encode(last), vocabulary: bytes.count,
+                    tokenizer: .bytes(bytes))
             }
             let tokenizer = try Tokenizer(json: vocabulary)
             func encode(_ bytes: [UInt8]) -> [Int32] {
@@ -73,7 +82,9 @@ struct JobReader {
                 )
                 .map { Int32($0) }
             }
-            return .text(train: encode(first), valid: encode(last), vocabulary: tokenizer.vocabularySize)
+            return .text(
+                train: encode(first), valid: encode(last), vocabulary: tokenizer.vocabularySize,
+                tokenizer: .tokenizer(tokenizer))
         }
     }
 
@@ -119,25 +130,30 @@ struct JobReader {
 
     func languageModel(
         vocabulary: Int, method: (any TrainingMethod)?, using generator: inout SeededGenerator
-    ) throws -> GPT {
-        _ = try file.choice("model.kind", of: ["gpt"])
+    ) throws -> TrainableTransformer {
+        _ = try file.choice("model.kind", of: ["transformer"])
         if let shaping = method as? any NetworkShaping { throw needsMLP(shaping) }
         let dimensions = try file.integer("model.dimensions", in: 1...8192)
         let heads = try file.integer("model.heads", in: 1...256)
         guard dimensions % heads == 0, dimensions / heads % 2 == 0 else {
             throw file.failure("model.heads", "\(dimensions) dimensions do not divide into \(heads) heads of even size")
         }
-        let isRotary = try file.optionalBool("model.rotary") ?? false
+        let shared = try file.optionalInteger("model.key_value_heads", in: 1...heads) ?? heads
+        guard heads % shared == 0 else {
+            throw file.failure("model.key_value_heads", "\(heads) heads cannot share \(shared)")
+        }
+        // Three matrices of this width have as many entries as the usual two of four times the width.
+        let hidden = try file.optionalInteger("model.hidden", in: 1...65_536) ?? (8 * dimensions / 3 + 7) / 8 * 8
         let layers = try file.integer("model.layers", in: 1...256)
-        let hidden = try file.optionalInteger("model.hidden", in: 1...65_536)
-        try requireMemory(
-            layers * dimensions * (4 * dimensions + 2 * (hidden ?? 4 * dimensions)) + vocabulary * dimensions)
-        return GPT(
-            .init(
-                vocabulary: vocabulary, context: try file.optionalInteger("model.context", in: 1...65_536) ?? 128,
-                dimensions: dimensions, layers: layers, heads: heads, hiddenDimensions: hidden,
-                dropout: try file.optionalNumber("model.dropout", in: 0...0.99) ?? 0,
-                rotaryBase: isRotary ? 10_000 : nil), using: &generator)
+        try requireMemory(layers * dimensions * (4 * dimensions + 3 * hidden) + vocabulary * dimensions)
+        return try TrainableTransformer(
+            TransformerConfiguration(
+                vocabularySize: vocabulary, hiddenSize: dimensions,
+                intermediateSizes: Array(repeating: hidden, count: layers), headCount: heads,
+                keyValueHeadCount: shared, headSize: dimensions / heads,
+                maximumPositions: try file.optionalInteger("model.context", in: 1...65_536) ?? 128,
+                tiedEmbeddings: true),
+            dropout: try file.optionalNumber("model.dropout", in: 0...0.99) ?? 0, using: &generator)
     }
 
     // MARK: Method

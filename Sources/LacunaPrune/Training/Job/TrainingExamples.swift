@@ -64,7 +64,7 @@ extension TrainingJob {
             """
         ),
         (
-            "gpt-austen",
+            "transformer-austen",
             """
             # A character-level transformer on two novels by Jane Austen, its feed-forward layers 2:4 sparse (SR-STE).
             seed = 0
@@ -77,7 +77,7 @@ extension TrainingJob {
             batch = 16
 
             [model]
-            kind = "gpt"
+            kind = "transformer"
             dimensions = 128
             layers = 4
             heads = 4
@@ -86,7 +86,7 @@ extension TrainingJob {
             [method]
             name = "sr-ste"
             pattern = "2:4"
-            layers = "blocks"             # paths of layers begin so
+            layers = "model.layers"       # paths of layers begin so
 
             [optimizer]
             name = "adamw"

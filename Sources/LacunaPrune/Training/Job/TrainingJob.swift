@@ -1,5 +1,6 @@
 import LacunaIO
 import LacunaLearn
+import LacunaModels
 import LacunaSparse
 import LacunaTensor
 
@@ -81,12 +82,12 @@ public final class TrainingJob {
                 let tape = Tape<Float>()
                 return Ledger(model, examples: 1, on: tape) { _ = model(tape.constant(one)) }
             }
-        case .text(let train, let valid, let vocabulary):
+        case .text(let train, let valid, let vocabulary, let tokenizer):
             if method is FeatureSelection {
                 throw configuration.failure("data.kind", "quick-selection ranks columns of a table, and text has none")
             }
             let model = try reader.languageModel(vocabulary: vocabulary, method: method, using: &generator)
-            let context = model.configuration.context
+            let context = model.configuration.maximumPositions
             let batch = try configuration.optionalInteger("data.batch", in: 1...4096) ?? 8
             let source: TokenWindows
             do {
@@ -102,13 +103,26 @@ public final class TrainingJob {
             let trainer = try Trainer(
                 model: model, optimizer: optimizer, source: source, plan: plan, hooks: hooks,
                 evaluate: { tape in Self.evaluate(model, valid, tape) },
-                loss: { input, tape in crossEntropy(model(input.ids, batch: batch, on: tape), labels: input.next) })
+                loss: { input, tape in model.loss(input.ids, next: input.next, batch: batch, on: tape) })
             self.model = model
             totalSteps = plan.steps
             summary = "\(train.count) tokens of \(vocabulary) kinds; \(valid.count) to validate"
             start = { directory, resumes, progress in
                 try Self.prepare(trainer, configuration, directory, resumes)
-                return try trainer.train(directory: directory, progress: progress)
+                let report = try trainer.train(directory: directory, progress: progress)
+                if let directory, report.steps > 0 {
+                    // What `Transformer.load` and the other verbs read.
+                    let path = FileSystem.join(directory, "model")
+                    switch tokenizer {
+                    case .tokenizer(let tokenizer):
+                        try model.stored().save(to: path, tokenizer: tokenizer, overwrite: true)
+                    case .bytes(let bytes):
+                        try model.stored().save(to: path, overwrite: true)
+                        try AtomicFile.write(
+                            bytes.tokenizerJSON.serialized() + "\n", to: FileSystem.join(path, "tokenizer.json"))
+                    }
+                }
+                return report
             }
             measure = {
                 let tape = Tape<Float>()
@@ -181,17 +195,17 @@ public final class TrainingJob {
     }
 
     private static func evaluate(
-        _ model: GPT, _ tokens: [Int32], _ tape: Tape<Float>
+        _ model: TrainableTransformer, _ tokens: [Int32], _ tape: Tape<Float>
     ) -> [(name: String, value: Double)] {
         // Several windows at once: what is derived from the weights is then derived less often.
-        let (length, batch) = (model.configuration.context, 16)
+        let (length, batch) = (model.configuration.maximumPositions, 16)
         let windows = min((tokens.count - 1) / length, 128)
         var loss = 0.0
         for start in stride(from: 0, to: windows, by: batch) {
             let range = start * length..<min(start + batch, windows) * length
-            let logits = model(Array(tokens[range]), batch: range.count / length, on: tape)
             let next = Array(tokens[range.lowerBound + 1..<range.upperBound + 1])
-            loss += Double(crossEntropy(logits, labels: next).item) * Double(range.count / length)
+            let part = model.loss(Array(tokens[range]), next: next, batch: range.count / length, on: tape)
+            loss += Double(part.item) * Double(range.count / length)
         }
         let mean = loss / Double(max(windows, 1))
         return [("valid_loss", mean), ("perplexity", exponential(mean))]

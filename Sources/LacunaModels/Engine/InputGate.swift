@@ -1,0 +1,34 @@
+import LacunaTensor
+
+/// Decides which inputs of a linear layer are read: activation sparsity. The others count as 0.
+public protocol InputGate: Sendable {
+    /// The inputs to read, ascending; nil for all of them.
+    ///
+    /// - Parameters:
+    ///   - input: One vector of `count` numbers.
+    ///   - role: The layers that are about to multiply it; those that share an input share the choice.
+    func active(_ input: UnsafePointer<Float>, count: Int, layer: Int, roles: [LinearRole]) -> [UInt32]?
+}
+
+/// Reads inputs of at least a magnitude in the layers of some roles.
+///
+/// James Liu, Pragaash Ponnusamy, Tianle Cai, Han Guo, Yoon Kim, Ben Athiwaratkun, "Training-Free Activation Sparsity in
+/// Large Language Models", arXiv 2408.14690, with one threshold a role.
+public struct ThresholdGate: InputGate {
+    /// What magnitude an input must reach, by role; roles without one read everything.
+    public let thresholds: [LinearRole: Float]
+
+    public init(_ thresholds: [LinearRole: Float]) {
+        precondition(thresholds.values.allSatisfy { $0 >= 0 }, "a negative threshold")
+        self.thresholds = thresholds
+    }
+
+    public func active(
+        _ input: UnsafePointer<Float>, count: Int, layer: Int, roles: [LinearRole]
+    ) -> [UInt32]? {
+        // Layers that share an input read what the least strict of them wants.
+        let limits = roles.map { thresholds[$0] ?? 0 }
+        guard let limit = limits.min(), limit > 0 else { return nil }
+        return (0..<UInt32(count)).filter { abs(input[Int($0)]) >= limit }
+    }
+}

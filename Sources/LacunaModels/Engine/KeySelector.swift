@@ -1,0 +1,68 @@
+/// Decides which of the positions that a query may see it reads.
+public protocol KeySelector: Sendable {
+    /// Ascending ranges of positions that do not overlap, all within `request.visible`, at least one position in all.
+    func select(_ request: KeyRequest) -> [Range<Int>]
+    /// Whether ``select(_:)`` always gives all that is visible. Queries then go in blocks.
+    var readsAll: Bool { get }
+}
+
+extension KeySelector {
+    public var readsAll: Bool { false }
+}
+
+/// One query of one head.
+public struct KeyRequest {
+    public let layer: Int
+    /// Of the queries.
+    public let head: Int
+    /// Of the keys.
+    public let keyHead: Int
+    public let position: Int
+    /// What the model lets the query see: all up to its position, or a window of it.
+    public let visible: Range<Int>
+    /// [head size], after rotation.
+    public let query: UnsafePointer<Float>
+    /// Where the keys are, for selectors that look at them; nil if they are those of this step alone.
+    public let store: (any KeyValueStore)?
+
+    public init(
+        layer: Int, head: Int, keyHead: Int, position: Int, visible: Range<Int>, query: UnsafePointer<Float>,
+        store: (any KeyValueStore)?
+    ) {
+        (self.layer, self.head, self.keyHead, self.position) = (layer, head, keyHead, position)
+        (self.visible, self.query, self.store) = (visible, query, store)
+    }
+}
+
+/// Every key: dense attention.
+public struct AllKeys: KeySelector {
+    public init() {}
+    public var readsAll: Bool { true }
+    public func select(_ request: KeyRequest) -> [Range<Int>] { [request.visible] }
+}
+
+/// The first positions of a text, on which attention rests, and the last ones.
+///
+/// Guangxuan Xiao, Yuandong Tian, Beidi Chen, Song Han, Mike Lewis, "Efficient Streaming Language Models with Attention
+/// Sinks", arXiv 2309.17453; positions keep their numbers here.
+public struct WindowAndSinks: KeySelector {
+    public let window: Int
+    public let sinks: Int
+
+    /// - Parameters:
+    ///   - window: Last positions, the query's own included; at least 1.
+    ///   - sinks: First positions; the authors use 4.
+    public init(window: Int, sinks: Int = 4) {
+        precondition(window >= 1 && sinks >= 0, "a window of \(window) and \(sinks) sinks")
+        (self.window, self.sinks) = (window, sinks)
+    }
+
+    public func select(_ request: KeyRequest) -> [Range<Int>] {
+        let visible = request.visible
+        let start = max(visible.lowerBound, visible.upperBound - window)
+        let end = min(visible.lowerBound + sinks, start)
+        return end > visible.lowerBound
+            ? (end == start ? [visible] : [visible.lowerBound..<end, start..<visible.upperBound])
+            : [start..<visible.upperBound]
+    }
+}

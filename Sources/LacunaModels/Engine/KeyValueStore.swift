@@ -1,0 +1,80 @@
+import LacunaTensor
+
+/// Keys and values of the positions of one sequence, for every layer: what a model need not compute again.
+///
+/// Keys are stored as they are after rotation. Layers append the same positions one after the other in a step;
+/// ``advance(by:)`` then counts them. A store belongs to one sequence and, while a step runs, to that step: reading views
+/// of different heads from several threads at once is what a step does, nothing else may change the store meanwhile.
+public protocol KeyValueStore: AnyObject, Sendable {
+    /// Positions that fit.
+    var capacity: Int { get }
+    /// Positions held.
+    var count: Int { get }
+    /// Bytes of the positions held.
+    var byteCount: Int { get }
+    /// Stores rows [count, key/value heads · head size] of a layer for the positions after those held.
+    func append(layer: Int, keys: UnsafePointer<Float>, values: UnsafePointer<Float>, count: Int)
+    /// Counts positions that every layer has appended.
+    func advance(by count: Int)
+    /// Forgets all positions from `count` on.
+    ///
+    /// - Precondition: `count` is in `0...self.count`.
+    func truncate(to count: Int)
+    /// A store of its own that holds the same positions: the start of another continuation.
+    func fork() -> any KeyValueStore
+    /// Keys and values of a head as floats, appended but not yet counted positions included.
+    func view(layer: Int, head: Int, positions: Range<Int>) -> KeyValueView
+}
+
+/// Keys and values of consecutive positions of one head.
+public struct KeyValueView {
+    /// [positions, head size], contiguous, valid while the view lives and the store does not change.
+    public let keys: UnsafePointer<Float>
+    public let values: UnsafePointer<Float>
+    /// What holds memory made for this view alone.
+    private let owner: AnyObject?
+
+    public init(keys: UnsafePointer<Float>, values: UnsafePointer<Float>, owner: AnyObject? = nil) {
+        (self.keys, self.values, self.owner) = (keys, values, owner)
+    }
+
+    func withPointers<R>(_ body: (_ keys: UnsafePointer<Float>, _ values: UnsafePointer<Float>) -> R) -> R {
+        withExtendedLifetime(owner) { body(keys, values) }
+    }
+}
+
+extension KeyValueStore {
+    /// Checks that `more` positions fit.
+    ///
+    /// - Throws: ``LacunaError/invalidArgument(_:reason:)`` naming the context if they do not.
+    func requireRoom(for more: Int) throws {
+        if more > capacity - count {
+            throw LacunaError.invalidArgument(
+                "context", reason: "\(count) + \(more) positions do not fit a context of \(capacity)")
+        }
+    }
+}
+
+/// The shape of what a ``KeyValueStore`` holds.
+public struct KeyValueShape: Sendable, Hashable {
+    public let layers: Int
+    /// Heads of keys, and as many of values.
+    public let heads: Int
+    public let headSize: Int
+    public let capacity: Int
+
+    /// - Parameter capacity: Positions to make room for: at most ``TransformerConfiguration/maximumPositions``.
+    /// - Throws: ``LacunaError/invalidArgument(_:reason:)`` if the capacity is not in `1...maximumPositions`.
+    public init(_ configuration: TransformerConfiguration, capacity: Int) throws {
+        guard capacity >= 1 && capacity <= configuration.maximumPositions else {
+            throw LacunaError.invalidArgument(
+                "context", reason: "\(capacity) is not in 1...\(configuration.maximumPositions), the model's positions")
+        }
+        layers = configuration.layerCount
+        heads = configuration.keyValueHeadCount
+        headSize = configuration.headSize
+        self.capacity = capacity
+    }
+
+    var width: Int { heads * headSize }
+}

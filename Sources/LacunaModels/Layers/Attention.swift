@@ -1,0 +1,197 @@
+import LacunaLearn
+import LacunaSparse
+import LacunaTensor
+
+/// Self-attention, causal or in both directions, with or without rotary positions, in which groups of query heads share a
+/// key/value head (Ainslie et al., "GQA: Training Generalized Multi-Query Transformer Models from Multi-Head
+/// Checkpoints", arXiv:2305.13245), to be run.
+public struct Attention: Sendable {
+    public var query: LinearLayer
+    public var key: LinearLayer
+    public var value: LinearLayer
+    public var output: LinearLayer
+    /// Weights [headSize] of RMS norms of every head's query and key before rotation; nil for none.
+    public var queryNorm: Tensor<Float>?
+    public var keyNorm: Tensor<Float>?
+    public let geometry: AttentionGeometry
+
+    public init(
+        query: LinearLayer, key: LinearLayer, value: LinearLayer, output: LinearLayer, queryNorm: Tensor<Float>? = nil,
+        keyNorm: Tensor<Float>? = nil, geometry: AttentionGeometry
+    ) {
+        self.query = query
+        self.key = key
+        self.value = value
+        self.output = output
+        self.queryNorm = queryNorm
+        self.keyNorm = keyNorm
+        self.geometry = geometry
+    }
+
+    /// The outputs for a step's rows `x`. Keys and values of the rows go to their sequences' stores.
+    func step(
+        _ x: UnsafePointer<Float>, context: StepContext, layer: Int, into result: UnsafeMutablePointer<Float>,
+        observe: BlockObserver?
+    ) throws {
+        let (g, count) = (geometry, context.count)
+        let queries = context.pointer(.query, count * g.queryWidth)
+        let keys = context.pointer(.key, count * g.keyWidth)
+        let values = context.pointer(.value, count * g.keyWidth)
+        try observe?([.query, .key, .value], x, count)
+        LinearLayer.multiply(
+            [(query, queries), (key, keys), (value, values)], x, context: context, layer: layer,
+            roles: [.query, .key, .value])
+        func prepare(_ row: Int) {
+            let (q, k) = (queries + row * g.queryWidth, keys + row * g.keyWidth)
+            if let queryNorm { Self.normalize(q, heads: g.headCount, queryNorm, g.normEpsilon) }
+            if let keyNorm { Self.normalize(k, heads: g.keyValueHeadCount, keyNorm, g.normEpsilon) }
+            guard let rotary = g.rotary else { return }
+            let angles = context.angles(row, rotation: g.rotation)
+            rotary.rotate(q, heads: g.headCount, angles: angles)
+            rotary.rotate(k, heads: g.keyValueHeadCount, angles: angles)
+        }
+        Parallel.forRanges(count, grain: 32) { for row in $0 { prepare(row) } }
+        for span in context.spans {
+            span.store?.append(
+                layer: layer, keys: keys + span.rows.lowerBound * g.keyWidth,
+                values: values + span.rows.lowerBound * g.keyWidth, count: span.rows.count)
+        }
+        let mixed = context.pointer(.mixed, count * g.queryWidth)
+        SpanAttention(geometry: g, context: context, layer: layer, queries: queries, keys: keys, values: values)
+            .attend(into: mixed)
+        try observe?([.output], mixed, count)
+        LinearLayer.multiply([(output, result)], mixed, context: context, layer: layer, roles: [.output])
+    }
+
+    private static func normalize(
+        _ x: UnsafeMutablePointer<Float>, heads: Int, _ weight: Tensor<Float>, _ epsilon: Float
+    ) {
+        for head in 0..<heads {
+            VectorMath.rmsNorm(x + head * weight.count, weight: weight, epsilon: epsilon, into: x + head * weight.count)
+        }
+    }
+}
+
+/// What attention of a layer is, besides its weights.
+public struct AttentionGeometry: Sendable {
+    public let headCount: Int
+    public let keyValueHeadCount: Int
+    public let headSize: Int
+    /// How many positions back a query sees, itself included; nil for all.
+    public let window: Int?
+    /// What scores are multiplied by.
+    public let scale: Float
+    /// Added to the mean square in the norms of queries and keys.
+    public let normEpsilon: Float
+    /// Whether a query sees no later keys.
+    public let isCausal: Bool
+    /// nil for positions that are part of the input.
+    public let rotary: RotaryEmbedding?
+    /// Which of the model's rotations ``rotary`` is.
+    let rotation: Int
+
+    public init(_ configuration: TransformerConfiguration, layer: Int) {
+        headCount = configuration.headCount
+        keyValueHeadCount = configuration.keyValueHeadCount
+        headSize = configuration.headSize
+        window = configuration.window(layer: layer)
+        scale = Float(configuration.attentionScale ?? 1 / Double(headSize).squareRoot())
+        normEpsilon = configuration.normEpsilon
+        rotation = window != nil && configuration.windowedRotary != nil ? 1 : 0
+        rotary = RotaryEmbedding(configuration.rotations[rotation], headSize: headSize)
+        isCausal = true
+    }
+
+    /// Attention in both directions without rotation, as encoders have it.
+    public init(bidirectional headCount: Int, headSize: Int) {
+        (self.headCount, keyValueHeadCount, self.headSize) = (headCount, headCount, headSize)
+        (window, normEpsilon, rotary, rotation, isCausal) = (nil, 0, nil, 0, false)
+        scale = Float(1 / Double(headSize).squareRoot())
+    }
+
+    var queryWidth: Int { headCount * headSize }
+    var keyWidth: Int { keyValueHeadCount * headSize }
+
+    /// The positions that a query at `position` of a span may see.
+    func visible(_ position: Int, in span: Span) -> Range<Int> {
+        let end = isCausal ? position + 1 : span.firstPosition + span.rows.count
+        return max(0, position + 1 - (window ?? position + 1))..<end
+    }
+}
+
+// MARK: - On the tape
+
+/// ``Attention`` to be learned. Parts have the names that checkpoints give them.
+public final class TrainableAttention: Module {
+    public let query, key, value, output: Linear
+    public let queryNorm, keyNorm: RMSNorm?
+    public let geometry: AttentionGeometry
+
+    /// - Parameters:
+    ///   - weight: Makes the trained form of a stored matrix, given its role.
+    /// - Throws: What `weight` throws; `LacunaError.unsupported` for interleaved rotation.
+    public init(
+        _ attention: Attention, weight: (LinearRole, any StoredMatrix) throws -> any TrainableWeight
+    ) throws {
+        guard attention.geometry.rotary?.parameters.layout != .interleaved else {
+            throw LacunaError.unsupported(file: nil, what: "training a model with interleaved rotary positions")
+        }
+        query = try attention.query.trainable(.query, weight)
+        key = try attention.key.trainable(.key, weight)
+        value = try attention.value.trainable(.value, weight)
+        output = try attention.output.trainable(.output, weight)
+        geometry = attention.geometry
+        queryNorm = attention.queryNorm.map { RMSNorm($0, epsilon: attention.geometry.normEpsilon) }
+        keyNorm = attention.keyNorm.map { RMSNorm($0, epsilon: attention.geometry.normEpsilon) }
+    }
+
+    public var parts: [(name: String, part: Any)] {
+        [("q_proj", query), ("k_proj", key), ("v_proj", value), ("o_proj", output)]
+            + (queryNorm.map { [("q_norm", $0)] } ?? []) + (keyNorm.map { [("k_norm", $0)] } ?? [])
+    }
+
+    /// - Parameters:
+    ///   - x: [batch · T, width].
+    ///   - positions: One a row; nil for attention without rotation.
+    ///   - mask: Which keys are there; nil for all.
+    public func callAsFunction(
+        _ x: Variable<Float>, positions: [Int32]?, batch: Int, mask: AttentionMask? = nil
+    ) -> Variable<Float> {
+        let g = geometry
+        precondition((g.rotary == nil) == (positions == nil), "positions are for rotation alone")
+        func prepared(_ y: Variable<Float>, _ norm: RMSNorm?, _ heads: Int) -> Variable<Float> {
+            var y = y
+            if let norm {
+                y = norm(y.reshaped([x.rows * heads, g.headSize])).reshaped([x.rows, heads * g.headSize])
+            }
+            guard let rotary = g.rotary, let positions else { return y }
+            return y.rotated(
+                positions: positions, heads: heads, dimensions: g.headSize, frequencies: rotary.frequencies)
+        }
+        let q = prepared(query(x), queryNorm, g.headCount)
+        let k = prepared(key(x), keyNorm, g.keyValueHeadCount)
+        let shape = AttentionShape(
+            batch: batch, heads: g.headCount, keyValueHeads: g.keyValueHeadCount, dimensions: g.headSize,
+            isCausal: g.isCausal, window: g.window, scale: Double(g.scale))
+        let length = x.rows / max(batch, 1)
+        let products = batch * g.headCount * length * length * g.headSize * 2
+        x.tape.note(rows: 1, dense: products, active: products)
+        return output(Variable.attention(queries: q, keys: k, values: value(x), shape: shape, mask: mask))
+    }
+
+    /// The form to be run, with matrices as they are stored now.
+    public func stored(_ values: ValueType) throws -> Attention {
+        Attention(
+            query: try LinearLayer(query, values), key: try LinearLayer(key, values),
+            value: try LinearLayer(value, values), output: try LinearLayer(output, values),
+            queryNorm: queryNorm?.weight.value, keyNorm: keyNorm?.weight.value, geometry: geometry)
+    }
+}
+
+extension RMSNorm {
+    /// A norm with given weights.
+    convenience init(_ weight: Tensor<Float>, epsilon: Float) {
+        self.init(dimensions: weight.count, epsilon: Double(epsilon))
+        self.weight.value = weight
+    }
+}

@@ -1,0 +1,109 @@
+import LacunaLearn
+import LacunaSparse
+import LacunaTensor
+
+/// A stored weight matrix [outputs, inputs] and an optional bias [outputs], to be run. The form to be learned is
+/// `Linear`.
+public struct LinearLayer: Sendable {
+    public var weight: any StoredMatrix
+    public var bias: Tensor<Float>?
+
+    /// - Precondition: A bias has one entry for each row of the weight.
+    public init(_ weight: any StoredMatrix, bias: Tensor<Float>? = nil) {
+        precondition(bias == nil || bias!.count == weight.rows)
+        self.weight = weight
+        self.bias = bias
+    }
+
+    public var outputs: Int { weight.rows }
+    public var inputs: Int { weight.columns }
+
+    /// `y[i] = W x[i] + b` for a step's rows `x`, which all the layers read, as far as the step's gate lets them.
+    static func multiply(
+        _ layers: [(LinearLayer, UnsafeMutablePointer<Float>)], _ x: UnsafePointer<Float>, context: StepContext,
+        layer: Int, roles: [LinearRole]
+    ) {
+        let (count, matrices) = (context.count, layers.map { ($0.weight, $1) })
+        if let gate = context.gate {
+            for row in 0..<count {
+                let input = x + row * layers[0].0.inputs
+                multiply(
+                    layers.map { ($0, $1 + row * $0.outputs) }, input,
+                    active: gate.active(input, count: layers[0].0.inputs, layer: layer, roles: roles))
+            }
+        } else if count == 1 {
+            Product.gemv(matrices, x: x)
+        } else {
+            Product.gemm(matrices, x: x, count: count)
+        }
+        for (layer, y) in layers where layer.bias != nil {
+            for i in 0..<count { layer.addBias(y + i * layer.outputs) }
+        }
+    }
+
+    /// Products with one vector of which only some entries are read.
+    private static func multiply(
+        _ layers: [(LinearLayer, UnsafeMutablePointer<Float>)], _ x: UnsafePointer<Float>, active: [UInt32]?
+    ) {
+        guard let active else { return Product.gemv(layers.map { ($0.weight, $1) }, x: x) }
+        var whole: [(any StoredMatrix, UnsafeMutablePointer<Float>)] = []
+        for (layer, y) in layers {
+            if let matrix = layer.weight as? InputMajorMatrix {
+                matrix.multiply(x, active: active, into: y)
+            } else {
+                whole.append((layer.weight, y))
+            }
+        }
+        if whole.isEmpty { return }
+        // Other stores read the inputs that are left out as zeros.
+        let masked = Buffer<Float>(repeating: 0, count: max(whole[0].0.columns, 1))
+        for i in active { masked.pointer[Int(i)] = x[Int(i)] }
+        Product.gemv(whole, x: masked.pointer)
+    }
+
+    /// Adds the bias, if there is one, to one output vector.
+    @inline(__always)
+    func addBias(_ y: UnsafeMutablePointer<Float>) {
+        guard let bias else { return }
+        bias.withPointer { VectorMath.add($0, to: y, count: bias.count) }
+    }
+}
+
+// MARK: - On the tape
+
+extension LinearLayer {
+    /// The layer to be learned, its weight in the form that `weight` makes of the matrix.
+    func trainable(
+        _ role: LinearRole, _ weight: (LinearRole, any StoredMatrix) throws -> any TrainableWeight
+    ) rethrows -> Linear {
+        Linear(weight: try weight(role, self.weight), bias: bias)
+    }
+
+    /// The layer to be run, of one that was learned.
+    ///
+    /// - Throws: As ``TrainableWeight/stored(_:)``.
+    init(_ layer: Linear, _ values: ValueType) throws {
+        self.init(try layer.weight.stored(values), bias: layer.bias?.value)
+    }
+}
+
+extension TrainableWeight {
+    /// The matrix to be run: a frozen one as it is, stored-sparse and masked ones with their zeros left out, the sum of a
+    /// base and its updates as a dense one.
+    ///
+    /// - Parameter values: The type of stored values, where they are not frozen.
+    /// - Throws: What ``WeightStore`` throws for values that are not finite.
+    public func stored(_ values: ValueType = .f32) throws -> any StoredMatrix {
+        func sparse(_ layout: StorageLayout, _ mask: Mask) throws -> any StoredMatrix {
+            try WeightStore.make(densified(), mask: mask, layout: layout, values: values)
+        }
+        switch self {
+        case let frozen as FrozenWeight: return frozen.matrix
+        case let weight as CSRWeight: return try sparse(.csr, weight.pattern)
+        case let weight as BitmaskWeight: return try sparse(.bitmask, weight.mask)
+        case let weight as DenseWeight where weight.view == nil && weight.mask != nil:
+            return try sparse(.bitmask, weight.mask!)
+        default: return try WeightStore.make(densified(), layout: .dense, values: values)
+        }
+    }
+}
