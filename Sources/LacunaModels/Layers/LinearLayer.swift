@@ -49,7 +49,7 @@ public struct LinearLayer: Sendable {
         var whole: [(any StoredMatrix, UnsafeMutablePointer<Float>)] = []
         for (layer, y) in layers {
             if let matrix = layer.weight as? InputMajorMatrix {
-                matrix.multiply(x, active: active, into: y)
+                active.withUnsafeBufferPointer { Product.gemv(matrix, x: x, activeInputs: $0, into: y) }
             } else {
                 whole.append((layer.weight, y))
             }

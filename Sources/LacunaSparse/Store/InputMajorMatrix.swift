@@ -1,79 +1,141 @@
 import CLacuna
 import LacunaTensor
 
-/// A dense weight stored input by input: what the layers behind a sparse activation are stored as, because a product then
-/// reads the weights of the active inputs alone.
+/// A dense matrix `W` [rows, columns] stored input by input: what products with few active inputs read, and nothing else.
+///
+/// After a rectifier or a gate most inputs of a layer are 0 or as good as that, and a product need read only the weights
+/// of the others. With the weights of an input side by side these are whole rows of memory: time falls with the share of
+/// inputs that is active, down to a tenth or so. ``Product/gemv(_:x:activeInputs:into:)`` is the product;
+/// an input that is not named does not contribute, be it infinite or not a number.
 public final class InputMajorMatrix: StoredMatrix, @unchecked Sendable {
+    /// Outputs.
     public let rows: Int
+    /// Inputs.
     public let columns: Int
+    /// Dense values of the type f32 or bf16; only their order differs from other dense matrices'.
     public let format: StorageFormat
-    /// [columns, rows].
-    private let floats: Buffer<Float>?
-    private let halves: Buffer<UInt16>?
+    private var values: ValueType { format.values }
     private let all: [UInt32]
+    private let floats: Buffer<Float>
+    private let halves: Buffer<UInt16>
 
-    /// Stores `weight` [outputs, inputs] as f32 or bf16.
+    /// Stores `weight` [rows, columns], rounded to `values`.
     ///
-    /// - Throws: `LacunaError.invalidArgument` for other ranks, `.unsupported` for other value types.
+    /// - Throws: `LacunaError.invalidArgument` if the tensor is not a matrix or has more than 2³² - 1 inputs,
+    ///   `LacunaError.unsupported` for types other than f32 and bf16.
+    /// - Complexity: O(rows · columns).
     public init(_ weight: Tensor<Float>, values: ValueType) throws {
-        try WeightStore.check(weight, mask: nil, values: values)
-        guard values == .f32 || values == .bf16 else {
-            throw LacunaError.unsupported(file: nil, what: "weights of \(values.rawValue) stored input by input")
+        guard weight.rank == 2, weight.columns <= Int(UInt32.max) else {
+            throw LacunaError.invalidArgument("weight", reason: "shape \(weight.shape) is not a matrix of this size")
         }
-        (rows, columns) = (weight.rows, weight.columns)
-        format = StorageFormat(.dense, values)
-        all = (0..<UInt32(columns)).map { $0 }
-        let turned = weight.transposed()
-        let count = turned.count
-        if values == .f32 {
-            floats = turned.withPointer { Buffer(copying: $0, count: count) }
-            halves = nil
-        } else {
-            let bits = Buffer<UInt16>(uninitialized: count)
-            turned.withPointer { Kernels.best.f32_to_bf16($0, bits.pointer, count) }
-            (floats, halves) = (nil, bits)
+        guard values == .f32 || values == .bf16 else {
+            throw LacunaError.unsupported(file: nil, what: "\(values) weights stored input by input")
+        }
+        (self.rows, self.columns, format) = (weight.rows, weight.columns, StorageFormat(.dense, values))
+        all = (0..<UInt32(weight.columns)).map { $0 }
+        let (rows, columns) = (weight.rows, weight.columns)
+        floats = Buffer(uninitialized: values == .f32 ? rows * columns : 0, lasting: true)
+        halves = Buffer(uninitialized: values == .bf16 ? rows * columns : 0, lasting: true)
+        let (floats, halves) = (floats.pointer, halves.pointer)
+        weight.withPointer { source in
+            Parallel.forRanges(columns, grain: max(16, 65_536 / max(rows, 1))) { range in
+                let column = Buffer<Float>(uninitialized: range.count * rows)
+                Float.kernelTable.pointee.transpose_add(
+                    source + range.lowerBound, columns, rows, range.count, 1, 0, column.pointer, rows)
+                let start = range.lowerBound * rows
+                if values == .f32 {
+                    (floats + start).update(from: column.pointer, count: column.count)
+                } else {
+                    Kernels.best.f32_to_bf16(column.pointer, halves + start, column.count)
+                }
+            }
         }
     }
 
     public var storedCount: Int { rows * columns }
-    public var byteCount: Int { rows * columns * (floats == nil ? 2 : 4) }
+    public var byteCount: Int { floats.byteCount + halves.byteCount }
     public var inputEncoding: InputEncoding { .float }
+    public var keptEntries: Mask { Mask(rows: rows, columns: columns, keepingAll: true) }
 
     public func multiply(_ input: EncodedInput, rows range: Range<Int>, into output: UnsafeMutablePointer<Float>) {
-        add(input.kernelInput.pointee.x, active: all, rows: range, into: output)
-    }
-
-    /// `output[r] = Σ W[r, c] x[c]` over the active inputs `c` alone, on the thread pool.
-    ///
-    /// - Parameter active: Ascending, each in `0..<columns`.
-    public func multiply(_ x: UnsafePointer<Float>, active: [UInt32], into output: UnsafeMutablePointer<Float>) {
-        precondition(active.allSatisfy { $0 < UInt32(columns) }, "an input outside 0..<\(columns)")
-        // Outputs of a piece stay in registers and the first-level cache while inputs pass.
-        Parallel.forRanges(rows, grain: active.count * rows < 1 << 16 ? rows : 512) { range in
-            add(x, active: active, rows: range, into: output + range.lowerBound)
-        }
-    }
-
-    private func add(
-        _ x: UnsafePointer<Float>, active: [UInt32], rows range: Range<Int>, into output: UnsafeMutablePointer<Float>
-    ) {
+        requireRows(range)
         output.update(repeating: 0, count: range.count)
-        if let floats {
-            Kernels.best.skip_rows_f32(
-                floats.pointer, rows, active, active.count, x, range.lowerBound, range.upperBound, output)
-        } else if let halves {
-            Kernels.best.skip_rows_bf16(
-                halves.pointer, rows, active, active.count, x, range.lowerBound, range.upperBound, output)
-        }
+        all.withUnsafeBufferPointer { add(input.kernelInput.pointee.x, active: $0, outputs: range, to: output) }
     }
 
     public func decode(rows range: Range<Int>, into output: UnsafeMutablePointer<Float>) {
+        requireRows(range)
         for (i, row) in range.enumerated() {
             for c in 0..<columns {
                 let place = c * rows + row
                 output[i * columns + c] =
-                    floats?.pointer[place] ?? Float(bitPattern: UInt32(halves!.pointer[place]) << 16)
+                    values == .f32 ? floats.pointer[place] : BFloat16(bits: halves.pointer[place]).float
             }
+        }
+    }
+
+    /// Adds to outputs `range`, `output` [range], what the `active` inputs of `x` give.
+    fileprivate func add(
+        _ x: UnsafePointer<Float>, active: UnsafeBufferPointer<UInt32>, outputs range: Range<Int>,
+        to output: UnsafeMutablePointer<Float>
+    ) {
+        let (first, last) = (range.lowerBound, range.upperBound)
+        if values == .f32 {
+            Kernels.best.skip_rows_f32(floats.pointer, rows, active.baseAddress, active.count, x, first, last, output)
+        } else {
+            Kernels.best.skip_rows_bf16(halves.pointer, rows, active.baseAddress, active.count, x, first, last, output)
+        }
+    }
+
+    /// `Σ_c W[r, c] x[c]` over the inputs `c` in `activeInputs`, for every output r.
+    ///
+    /// - Parameters:
+    ///   - x: [columns]; entries that are not named do not matter.
+    ///   - activeInputs: Inputs that count, each as often as it is named.
+    /// - Throws: `LacunaError.invalidArgument` for a vector of another length or an input out of range.
+    /// - Complexity: O(rows · active inputs).
+    public func multiplied(by x: [Float], activeInputs: [Int]) throws -> [Float] {
+        guard x.count == columns else {
+            throw LacunaError.invalidArgument("x", reason: "\(x.count) entries for \(columns) inputs")
+        }
+        if let wrong = activeInputs.first(where: { !(0..<columns).contains($0) }) {
+            throw LacunaError.invalidArgument("activeInputs", reason: "\(wrong) of \(columns) inputs")
+        }
+        let output = Buffer<Float>(uninitialized: rows)
+        x.withUnsafeBufferPointer { x in
+            activeInputs.map { UInt32($0) }.withUnsafeBufferPointer { active in
+                // An empty vector has no address, and nothing is read of it.
+                let start = x.baseAddress ?? UnsafePointer(output.pointer)
+                Product.gemv(self, x: start, activeInputs: active, into: output.pointer)
+            }
+        }
+        return output.array
+    }
+}
+
+extension Product {
+    /// `output[r] = Σ_c W[r, c] x[c]` over the inputs `c` in `activeInputs` alone: what a gate in front of a layer calls.
+    ///
+    /// Inputs are added up in the order in which they are named, so results do not depend on the threads.
+    ///
+    /// - Parameters:
+    ///   - x: [columns]; entries that are not named are not read.
+    ///   - activeInputs: Inputs that count, below `columns` (not checked), each as often as it is named.
+    ///   - output: [rows].
+    /// - Complexity: O(rows · active inputs).
+    public static func gemv(
+        _ matrix: InputMajorMatrix, x: UnsafePointer<Float>, activeInputs: UnsafeBufferPointer<UInt32>,
+        into output: UnsafeMutablePointer<Float>
+    ) {
+        output.update(repeating: 0, count: matrix.rows)
+        let cost = activeInputs.count * matrix.rows * matrix.format.values.valueSize
+        // Cuts at whole lines of either type leave every output the same way through the kernel.
+        let unit = 64
+        let units = (matrix.rows + unit - 1) / unit
+        let items = cost < serialCost ? 1 : min(Parallel.threads, max(units, 1))
+        Parallel.forEach(items) { item in
+            let range = item * units / items * unit..<min((item + 1) * units / items * unit, matrix.rows)
+            if !range.isEmpty { matrix.add(x, active: activeInputs, outputs: range, to: output + range.lowerBound) }
         }
     }
 }

@@ -14,6 +14,14 @@ import Testing
         let matrix = try InputMajorMatrix(weight, values: values)
         #expect(matrix.rows == rows && matrix.columns == columns)
         #expect(matrix.byteCount == rows * columns * (values == .f32 ? 4 : 2))
+        // As any stored matrix: decoded, and with every input.
+        let rounded = weight.scalars.map { values == .f32 ? $0 : BFloat16($0).float }
+        #expect(matrix.densified().scalars == rounded && matrix.storedCount == rows * columns)
+        let ones = matrix.multiplied(by: [Float](repeating: 1, count: columns))
+        for r in 0..<rows {
+            let sum = (0..<columns).reduce(0.0) { $0 + Double(rounded[r * columns + $1]) }
+            #expect(abs(Double(ones[r]) - sum) < 1e-4)
+        }
         for share in [0.0, 0.1, 0.5, 1.0] {
             let active = (0..<columns).filter { _ in generator.uniform() < share }.shuffled(using: &generator)
             // What is not active may be anything.
