@@ -33,11 +33,11 @@ struct ConversationTests {
         try FileSystem.createDirectory(directory)
         try AtomicFile.write(document.serialized(), to: directory + "/tokenizer.json")
         try AtomicFile.write(configuration.serialized(), to: directory + "/tokenizer_config.json")
-        let network = DecoderConfiguration(
+        let network = TransformerConfiguration(
             vocabularySize: 258, hiddenSize: 16, intermediateSizes: [24, 24], headCount: 4, keyValueHeadCount: 2,
             headSize: 8, maximumPositions: positions, tiedEmbeddings: false, endTokens: endTokens)
         return Generator(
-            try Decoder(random: network, seed: 5), tokenizer: try Tokenizer(directory: directory))
+            try Transformer(random: network, seed: 5), tokenizer: try Tokenizer(directory: directory))
     }
 
     /// Greedy tokens after a text by whole forward passes.

@@ -22,7 +22,7 @@ public struct MemoryEstimate: Sendable, Hashable {
 extension Pruner {
     /// Bytes that the pruned model takes on a disk at the very least: kept values and everything that is not pruned, without
     /// positions, scales and names.
-    public func leastFileBytes(_ decoder: Decoder) -> Int {
+    public func leastFileBytes(_ decoder: Transformer) -> Int {
         let bits = [ValueType.f32: 32, .bf16: 16, .int8: 8, .int4: 4][storage.values] ?? 32
         let kept = storage.layout == .dense || storage.layout == .masked ? 1 : min(1, max(0, 1 - nominalSparsity))
         let linear = Set(decoder.linearNames)
