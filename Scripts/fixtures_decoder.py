@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Writes the fixtures of Tests/LacunaModelsTests: small random decoders in the files of Hugging Face transformers (and
-one GGUF file), each with the logits that transformers computes from them.
+one GGUF file), each with the logits that transformers computes from them, and the gradients of the mean cross-entropy of
+every next token with respect to every weight.
 
     python3 -m venv venv && venv/bin/pip install torch transformers safetensors gguf numpy
     venv/bin/python Scripts/fixtures_decoder.py Tests/LacunaModelsTests/Fixtures
@@ -48,14 +49,26 @@ def expected(model, seed):
     return {"tokens": tokens[0].to(torch.int64), "logits": logits.float().contiguous()}
 
 
+def gradients(model, seed):
+    tokens = expected(model, seed)["tokens"]
+    model.zero_grad()
+    logits = model(tokens[None]).logits[0]
+    loss = torch.nn.functional.cross_entropy(logits[:-1], tokens[1:])
+    loss.backward()
+    result = {name: parameter.grad.float().contiguous() for name, parameter in model.named_parameters()}
+    return {"loss": loss.detach().float().reshape(1), **result}
+
+
 def write_model(folder, config, model_class, seed, dtype=torch.float32, shard=None):
     model = model_class(config).eval()
     randomise(model, seed, dtype)
     result = expected(model, seed)
+    slopes = gradients(model, seed)
     folder.mkdir(parents=True, exist_ok=True)
     model.to(dtype).save_pretrained(folder, max_shard_size=shard or "1GB")
     (folder / "generation_config.json").unlink(missing_ok=True)
     save_file(result, folder / "expected.safetensors")
+    save_file(slopes, folder / "gradients.safetensors")
     return model
 
 
@@ -124,6 +137,21 @@ def main(root):
     write_model(
         root / "mistral", t.MistralConfig(**COMMON, head_dim=8, sliding_window=7, tie_word_embeddings=False),
         t.MistralForCausalLM, seed=4, shard="40KB")
+    # Norms of queries and keys, a head size of its own.
+    write_model(
+        root / "qwen3", t.Qwen3Config(**COMMON, head_dim=16, tie_word_embeddings=False), t.Qwen3ForCausalLM, seed=5)
+    # Norms on both sides of a part, local and global layers with rotations of their own, scaled embeddings.
+    gemma = {**COMMON, "num_hidden_layers": 3}
+    write_model(
+        root / "gemma3",
+        t.Gemma3TextConfig(
+            **gemma, head_dim=8, sliding_window=5, query_pre_attn_scalar=12,
+            layer_types=["sliding_attention", "full_attention", "sliding_attention"],
+            rope_parameters={
+                "full_attention": {"rope_type": "linear", "factor": 2.0, "rope_theta": 50_000.0},
+                "sliding_attention": {"rope_type": "default", "rope_theta": 1_000.0},
+            }),
+        t.Gemma3ForCausalLM, seed=6)
     versions = {m.__name__: m.__version__ for m in (torch, transformers, np)}
     (root / "versions.json").write_text(json.dumps(versions, indent=1) + "\n")
 

@@ -8,6 +8,7 @@
 
 #include "lacuna_kernels.h"
 
+#include "entries.h"
 #include "quantized/gguf_blocks.h"
 #include "reference.h"
 #include "bits/spread.h"
@@ -22,6 +23,16 @@
 #elif defined(__aarch64__)
 #include <arm_neon.h>
 #endif
+
+// The lower, and the upper, halves of two vectors interleaved, by the number of their elements.
+#define ZIP_LOW_2(a, b) __builtin_shufflevector(a, b, 0, 2)
+#define ZIP_HIGH_2(a, b) __builtin_shufflevector(a, b, 1, 3)
+#define ZIP_LOW_4(a, b) __builtin_shufflevector(a, b, 0, 4, 1, 5)
+#define ZIP_HIGH_4(a, b) __builtin_shufflevector(a, b, 2, 6, 3, 7)
+#define ZIP_LOW_8(a, b) __builtin_shufflevector(a, b, 0, 8, 1, 9, 2, 10, 3, 11)
+#define ZIP_HIGH_8(a, b) __builtin_shufflevector(a, b, 4, 12, 5, 13, 6, 14, 7, 15)
+#define ZIP_LOW_16(a, b) __builtin_shufflevector(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23)
+#define ZIP_HIGH_16(a, b) __builtin_shufflevector(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31)
 
 #define LEVEL LK_PORTABLE
 #define SUFFIX _portable
@@ -62,19 +73,40 @@
 
 #endif
 
-const lk_table *lk_level(int level) {
+// Whether this processor has the instructions of a level.
+static int has_level(int level) {
 #if defined(__x86_64__)
   __builtin_cpu_init();
-  int v3 = __builtin_cpu_supports("x86-64-v3") != 0;
-  int v4 = v3 && __builtin_cpu_supports("x86-64-v4");
-  int ice_lake = v4 && __builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("avx512vbmi2") &&
-                 __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bitalg");
-  if (level == LK_AVX2 && v3) return &table_avx2;
-  if (level == LK_AVX512 && v4) return &table_avx512;
-  if (level == LK_AVX512_VNNI && ice_lake) return &table_avx512vnni;
-  if (level == LK_AVX512_BF16 && ice_lake && __builtin_cpu_supports("avx512bf16")) return &table_avx512bf16;
+  const int v3 = __builtin_cpu_supports("x86-64-v3") != 0;
+  const int v4 = v3 && __builtin_cpu_supports("x86-64-v4");
+  const int ice_lake = v4 && __builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("avx512vbmi2") &&
+                       __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bitalg");
+  if (level == LK_AVX2) return v3;
+  if (level == LK_AVX512) return v4;
+  if (level == LK_AVX512_VNNI) return ice_lake;
+  if (level == LK_AVX512_BF16) return ice_lake && __builtin_cpu_supports("avx512bf16");
 #endif
-  return level == LK_PORTABLE ? &table_portable : 0;
+  return level == LK_PORTABLE;
+}
+
+#define LEVEL_TABLES(suffix) {&table##suffix, {&real_f32##suffix, &real_f64##suffix}}
+static const struct {
+  const lk_table *table;
+  const lk_real *real[LK_REALS];
+} levels[LK_LEVELS] = {
+    [LK_PORTABLE] = LEVEL_TABLES(_portable),
+#if defined(__x86_64__)
+    [LK_AVX2] = LEVEL_TABLES(_avx2),
+    [LK_AVX512] = LEVEL_TABLES(_avx512),
+    [LK_AVX512_VNNI] = LEVEL_TABLES(_avx512vnni),
+    [LK_AVX512_BF16] = LEVEL_TABLES(_avx512bf16),
+#endif
+};
+
+const lk_table *lk_level(int level) { return has_level(level) ? levels[level].table : 0; }
+
+const lk_real *lk_real_level(int level, int type) {
+  return has_level(level) && type >= 0 && type < LK_REALS ? levels[level].real[type] : 0;
 }
 
 static const char *const names[LK_LEVELS] = {"portable", "avx2", "avx512", "avx512vnni", "avx512bf16"};
@@ -102,3 +134,4 @@ int lk_best_level(void) {
 }
 
 const lk_table *lk_best(void) { return lk_level(lk_best_level()); }
+const lk_real *lk_real_best(int type) { return lk_real_level(lk_best_level(), type); }

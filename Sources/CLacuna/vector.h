@@ -19,6 +19,11 @@ typedef uint16_t K(vh_memory) __attribute__((vector_size(VECTOR_BYTES / 2), alig
 typedef float K(vf_half_memory) __attribute__((vector_size(VECTOR_BYTES / 2), aligned(4), may_alias));
 typedef double K(vd_memory) __attribute__((vector_size(VECTOR_BYTES), aligned(8), may_alias));
 
+// A loop over vectors that are to stay in registers: unrolled whatever the compiler's options say.
+#define UNROLLED _Pragma("clang loop unroll(full)")
+// A loop whose loads depend on its indices: hardware gathers are no faster than loads one by one.
+#define NO_GATHER _Pragma("clang loop vectorize(disable) interleave(disable)")
+
 INLINE VF K(load)(const float *p) { return *(const K(vf_memory) *)p; }
 INLINE void K(store)(float *p, VF v) { *(K(vf_memory) *)p = v; }
 INLINE VF K(splat)(float x) { return x - (VF){0}; }

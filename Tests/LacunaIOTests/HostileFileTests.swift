@@ -368,7 +368,7 @@ import Testing
         }
         let good = try Tokenizer(gguf: GGUFFile(write()))
         #expect(good.encode("abba") == [2, 1, 0] && good.endTokens == [2])
-        for path in [{ try write(model: "llama") }, { try write(pre: "default") }] as [() throws -> String] {
+        for path in [{ try write(model: "rwkv") }, { try write(pre: "default") }] as [() throws -> String] {
             guard case .unsupported = failure({ try Tokenizer(gguf: GGUFFile(path())) }) else {
                 Issue.record("accepted")
                 continue
@@ -376,7 +376,7 @@ import Testing
         }
         for path in [
             { try write(merges: ["ab"]) }, { try write(merges: ["b a"]) }, { try write(types: [1]) },
-            { try write(end: 3) },
+            { try write(end: 3) }, { try write(model: "llama", pre: "default") },
         ] as [() throws -> String] {
             guard case .malformed = failure({ try Tokenizer(gguf: GGUFFile(path())) }) else {
                 Issue.record("accepted")

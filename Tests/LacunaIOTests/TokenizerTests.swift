@@ -104,14 +104,22 @@ import Testing
         let scratch = try Scratch()
         let good = try FileSystem.readText(fixture("tokenizer/smollm.json"))
         let changes: [(String, String)] = [
-            (#""type":"BPE""#, #""type":"Unigram""#), (#""byte_fallback":false"#, #""byte_fallback":true"#),
-            (#""dropout":null"#, #""dropout":0.1"#), (#""type":"Digits""#, #""type":"Metaspace""#),
-            (#""normalizer":null"#, #""normalizer":{"type":"Lowercase"}"#),
-            (#""add_prefix_space":false"#, #""add_prefix_space":true"#),
-            (#""end_of_word_suffix":null"#, #""end_of_word_suffix":"</w>""#),
+            (#""type":"BPE""#, #""type":"WordLevel""#), (#""dropout":null"#, #""dropout":0.1"#),
+            (#""type":"Digits""#, #""type":"UnicodeScripts""#),
+            (#""normalizer":null"#, #""normalizer":{"type":"Uppercase"}"#),
+            (#""decoder":{"type":"ByteLevel""#, #""decoder":{"type":"CTC""#),
+            (#""post_processor":{"type":"ByteLevel""#, #""post_processor":{"type":"Other""#),
             (
                 #"{"type":"Digits","individual_digits":true}"#,
-                #"{"type":"Split","pattern":{"Regex":"\\w+"},"behavior":"Isolated","invert":false}"#
+                #"{"type":"Split","pattern":{"Regex":"\\X+"},"behavior":"Isolated","invert":false}"#
+            ),
+            (
+                #"{"type":"Digits","individual_digits":true}"#,
+                #"{"type":"Split","pattern":{"Regex":"a"},"behavior":"Doubled","invert":false}"#
+            ),
+            (
+                #"{"type":"Digits","individual_digits":true}"#,
+                #"{"type":"ByteLevel","add_prefix_space":false}"#
             ),
         ]
         for (old, new) in changes {

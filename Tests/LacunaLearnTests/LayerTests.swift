@@ -112,6 +112,24 @@ import Testing
         #expect(norm.trainableParameters.count == 2 && norm.parameters.count == 4)
     }
 
+    /// Two batches by hand: the mean moves a tenth of the way, the variance a tenth of the way to the unbiased one.
+    @Test func batchNormRunningStatisticsAreUnbiased() {
+        let norm = BatchNorm(channels: 1)
+        let tape = Tape<Float>()
+        _ = norm(tape.constant(Tensor([1, 3, 5], shape: [3, 1])))
+        #expect(abs(norm.runningMean.value[0] - 0.3) < 1e-6)
+        // Σ (x - 3)² / 2 = 4
+        #expect(abs(norm.runningVariance.value[0] - (0.9 + 0.4)) < 1e-6)
+        _ = norm(tape.constant(Tensor([0, 2], shape: [2, 1])))
+        #expect(abs(norm.runningMean.value[0] - (0.27 + 0.1)) < 1e-6)
+        #expect(abs(norm.runningVariance.value[0] - (0.9 * 1.3 + 0.1 * 2)) < 1e-6)
+        // What normalises is the biased variance: 1 here.
+        let y = BatchNorm(channels: 1, epsilon: 0)(tape.constant(Tensor([0, 2], shape: [2, 1])))
+        #expect(y.value.scalars == [-1, 1])
+        let group = GroupNorm(groups: 1, channels: 2, epsilon: 0)
+        #expect(group(tape.constant(Tensor([0, 2], shape: [1, 2]))).value.scalars == [-1, 1])
+    }
+
     @Test func dropoutKeepsTheMeanAndIsOffInEvaluation() {
         let tape = Tape<Float>(seed: 3)
         let x = tape.constant(Tensor(repeating: 1, shape: [10_000]))

@@ -158,50 +158,6 @@ import Testing
         #expect(v.gradient!.scalars == [2, 2, 2, 2, 2, 2])
     }
 
-    @Test(arguments: [
-        AttentionShape(batch: 2, heads: 2, dimensions: 3, isCausal: true),
-        AttentionShape(batch: 1, heads: 4, keyValueHeads: 2, dimensions: 2, isCausal: false),
-        AttentionShape(batch: 2, heads: 2, keyValueHeads: 1, dimensions: 4, isCausal: true, scale: 0.7),
-    ])
-    func attention(shape: AttentionShape) {
-        let t = 4
-        let (q, kv) = (shape.heads * shape.dimensions, shape.keyValueHeads * shape.dimensions)
-        let rows = shape.batch * t
-        checkGradients([
-            randomTensor([rows, q], seed: 1), randomTensor([rows, kv], seed: 2), randomTensor([rows, kv], seed: 3),
-        ]) { Variable.attention(queries: $0[0], keys: $0[1], values: $0[2], shape: shape) }
-        checkGradients([randomTensor([rows, q + 2 * kv], seed: 4)]) { Variable.attention(packed: $0[0], shape: shape) }
-        var visible = [UInt8](repeating: 1, count: rows)
-        visible[1] = 0
-        visible[rows - 1] = 0
-        checkGradients([randomTensor([rows, q + 2 * kv], seed: 4)]) {
-            Variable.attention(packed: $0[0], shape: shape, visible: visible)
-        }
-        // More keys than queries, as with a prefix; constants among the operands.
-        let keys = randomTensor([shape.batch * 6, kv], seed: 5)
-        checkGradients([randomTensor([rows, q], seed: 1), randomTensor([shape.batch * 6, kv], seed: 6)]) {
-            Variable.attention(queries: $0[0], keys: $0[0].tape.constant(keys), values: $0[1], shape: shape)
-        }
-    }
-
-    /// Against the definition, written with other operations.
-    @Test func attentionIsSoftmaxOfScores() {
-        let tape = Tape<Double>()
-        let (q, k, v) = (randomTensor([3, 4], seed: 1), randomTensor([3, 4], seed: 2), randomTensor([3, 4], seed: 3))
-        let shape = AttentionShape(batch: 1, heads: 1, dimensions: 4, isCausal: true)
-        let y = Variable.attention(
-            queries: tape.constant(q), keys: tape.constant(k), values: tape.constant(v), shape: shape)
-        let mask = Tensor<Double>([0, -1e9, -1e9, 0, 0, -1e9, 0, 0, 0], shape: [3, 3])
-        let scores = tape.constant(q).multiplied(by: tape.constant(k), otherTransposed: true).affine(0.5)
-        let expected = (scores + tape.constant(mask)).softmax().multiplied(by: tape.constant(v))
-        #expect(close(y.value, expected.value))
-        // A query that sees nothing gets zeros, not undefined numbers.
-        let blind = Variable.attention(
-            queries: tape.constant(q), keys: tape.constant(k), values: tape.constant(v), shape: shape,
-            visible: [0, 1, 1])
-        #expect(blind.value.rows(0..<1).scalars == [0, 0, 0, 0])
-    }
-
     @Test func rotation() {
         let x = randomTensor([5, 14], seed: 1)
         checkGradients([x]) { $0[0].rotated(positions: [0, 1, 2, 0, 7], heads: 3, dimensions: 4) }

@@ -105,6 +105,10 @@ import Testing
         #expect(abs(clipGradients([p], norm: 1) - 5) < 1e-6)
         #expect(close(p.gradient!, Tensor([0.6, 0.8])))
         #expect(abs(clipGradients([p], norm: 2) - 1) < 1e-6 && close(p.gradient!, Tensor([0.6, 0.8])))
+        // Two parameters share one norm: sqrt(9 + 16 + 144) = 13, clipped to 6.5.
+        let pair = [parameter([0, 0], gradient: [3, 4]), parameter([0], gradient: [12])]
+        #expect(abs(clipGradients(pair, norm: 6.5) - 13) < 1e-6)
+        #expect(close(pair[0].gradient!, Tensor([1.5, 2])) && close(pair[1].gradient!, Tensor([6])))
         let average = ParameterAverage(decay: 0.5)
         average.update([p])
         p.value = Tensor([1, 0])
@@ -135,5 +139,67 @@ import Testing
         #expect(frames(.geometric(n: 1, m: 4)) == ["8:32", "4:16", "2:8", "1:4"])
         #expect(PatternSchedule.stepwise(n: 1, m: 8).pattern(at: 0.99)?.description == "1:8")
         #expect(PatternSchedule.stepwise(n: 1, m: 8).pattern(at: 0.25)?.description == "4:8")
+    }
+
+    // MARK: Groups
+
+    @Test func namesMatchPatterns() {
+        for (pattern, name) in [
+            ("*", ""), ("*", "a.b"), ("a*", "a"), ("*.bias", "layers.0.bias"), ("layers.?.weight", "layers.3.weight"),
+            ("a*b*c", "axxbxbyc"), ("", ""), ("**x", "x"),
+            ("model.layers.*.self_attn.*", "model.layers.10.self_attn.q"),
+        ] { #expect(NamePattern(pattern).matches(name), "\(pattern) and \(name)") }
+        for (pattern, name) in [
+            ("", "a"), ("a", ""), ("a", "ab"), ("*.bias", "bias"), ("layers.?.weight", "layers.10.weight"),
+            ("a*b", "abc"), ("?", ""), ("a*b*c", "axc"),
+        ] { #expect(!NamePattern(pattern).matches(name), "\(pattern) and \(name)") }
+    }
+
+    @Test func groupsChangeRateDecayAndFreeze() throws {
+        var generator = SeededGenerator(seed: 1)
+        let model = MLP(widths: [2, 2, 2, 2], using: &generator)
+        try model.apply([
+            ParameterGroup("layers.0.*", isFrozen: true), ParameterGroup("layers.1.weight", rate: 0.5, decay: 0),
+            ParameterGroup("*.bias", rate: 2),
+        ])
+        let before = model.parameters.map(\.value)
+        for optimizer in [
+            SGD(learningRate: 0.1, weightDecay: 0.1) as any Optimizer,
+            Adam.decoupled(learningRate: 0.1, weightDecay: 0.1), Adagrad(learningRate: 0.1, weightDecay: 0.1),
+        ] {
+            for (parameter, value) in zip(model.parameters, before) {
+                parameter.value = value
+                parameter.clearGradient()
+            }
+            optimizer.restart(model.parameters)
+            let tape = Tape<Float>()
+            let x = tape.constant(Tensor([1, -1], shape: [1, 2]))
+            // The gradient of every bias of the last two layers is 1 where its unit is active.
+            tape.backward(from: model(x).sum())
+            optimizer.step(model.parameters)
+            #expect(optimizer.learningRate == 0.1)
+            let after = model.parameters.map(\.value)
+            #expect(after[0] == before[0] && after[1] == before[1])
+            // The last bias has gradient 1 and twice the rate; all three optimisers move it by the rate.
+            #expect(close(after[5], Tensor([before[5][0] - 0.2, before[5][1] - 0.2]), 1e-4), "\(optimizer.name)")
+        }
+        // Decay: of the parameter's own, of the optimiser's, none for what does not decay.
+        func decayed(_ own: Double?, decays: Bool = true) -> Float {
+            let p = Parameter(Tensor<Float>([1]), decays: decays)
+            p.ownDecay = own
+            let tape = Tape<Float>()
+            tape.backward(from: (p.on(tape) * tape.constant(Tensor([0]))).sum())
+            SGD(learningRate: 0.5, weightDecay: 0.4).step([p])
+            return p.value[0]
+        }
+        #expect(decayed(nil) == 0.8 && decayed(0) == 1 && decayed(1) == 0.5 && decayed(1, decays: false) == 1)
+        // Without a group the optimiser decides again; what is frozen stays frozen.
+        try model.apply([])
+        #expect(model.parameters[2].ownDecay == nil && model.parameters[3].rateFactor == 1)
+        #expect(!model.parameters[0].isTrainable)
+        #expect(throws: LacunaError.self) { try model.apply([ParameterGroup("layers.9.*")]) }
+        #expect(throws: LacunaError.self) { try model.apply([ParameterGroup("*"), ParameterGroup("*.bias")]) }
+        #expect(throws: LacunaError.self) { try model.apply([ParameterGroup("*", rate: -1)]) }
+        #expect(throws: LacunaError.self) { try model.apply([ParameterGroup("*", decay: .nan)]) }
     }
 }

@@ -24,12 +24,15 @@ import Testing
     @Test func blocks() throws {
         let small = mask(3, 4, keep: 0.4, seed: 5)
         let mask = Mask(rows: 6, columns: 12) { small[$0 / 2, $1 / 3] }
-        let pattern = try BlockPattern(mask, blockRows: 2, blockColumns: 3)
+        let dense = randomTensor([6, 12], seed: 4)
+        let blocks = try CompressedBlocks(dense, mask: mask, blockRows: 2, blockColumns: 3)
         checkGradients([
-            randomTensor([5, 12], seed: 1), randomTensor([pattern.valueCount], seed: 2), randomTensor([6], seed: 3),
-        ]) { $0[0].linear(blocks: pattern, values: $0[1], bias: $0[2]) }
-        #expect(throws: LacunaError.self) { try BlockPattern(mask, blockRows: 4, blockColumns: 3) }
-        #expect(throws: LacunaError.self) { try BlockPattern(mask, blockRows: 3, blockColumns: 3) }
+            randomTensor([5, 12], seed: 1), randomTensor([blocks.count], seed: 2), randomTensor([6], seed: 3),
+        ]) { $0[0].linear(blocks: blocks, values: $0[1], bias: $0[2]) }
+        // Blocks that do not divide the matrix, and a mask that cuts blocks.
+        let weight = Tensor<Float>(zeros: [6, 12])
+        #expect(throws: LacunaError.self) { try BlockWeight(weight, mask: mask, blockRows: 4, blockColumns: 3) }
+        #expect(throws: LacunaError.self) { try BlockWeight(weight, mask: mask, blockRows: 3, blockColumns: 3) }
     }
 
     @Test(arguments: [Sliding(), Sliding(padding: 1), Sliding(stride: 2, padding: 1, dilation: 2)])

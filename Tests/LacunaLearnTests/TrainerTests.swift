@@ -213,4 +213,125 @@ import Testing
         #expect(throws: LacunaError.self) { try ModelFile.load(MLP(widths: [16, 12], using: &generator), from: file) }
         #expect(throws: LacunaError.self) { try ModelFile.load(MLP(widths: [3, 2], using: &generator), from: file) }
     }
+
+    /// Two batches of b, averaged, are one batch of 2b.
+    @Test func accumulationAverages() throws {
+        func weights(batch: Int, accumulation: Int, limit: Double?) throws -> [Tensor<Float>] {
+            var generator = SeededGenerator(seed: 6)
+            let model = MLP(widths: [2, 5, 2], using: &generator)
+            var plan = TrainingPlan(steps: 1, learningRate: .constant(0.5))
+            plan.accumulation = accumulation
+            plan.clipNorm = limit
+            let trainer = try Trainer(
+                model: model, optimizer: SGD(learningRate: 0),
+                source: ShuffledBatches(Self.rings(32, seed: 1), batchSize: batch, seed: 2), plan: plan,
+                loss: { batch, tape in crossEntropy(model(tape.constant(batch.inputs)), labels: batch.labels) })
+            try trainer.train()
+            return model.parameters.map(\.value)
+        }
+        let whole = try weights(batch: 32, accumulation: 1, limit: nil)
+        for (a, b) in zip(whole, try weights(batch: 16, accumulation: 2, limit: nil)) { #expect(close(a, b, 1e-5)) }
+        for (a, b) in zip(whole, try weights(batch: 8, accumulation: 4, limit: 1e3)) { #expect(close(a, b, 1e-5)) }
+        #expect(try weights(batch: 32, accumulation: 1, limit: 1e-3) != whole)
+    }
+
+    @Test func nothingToDoIsSaid() throws {
+        final class Listener: ProgressReporter, @unchecked Sendable {
+            var details: [String] = []
+            func update(task: String, completed: Int, total: Int, detail: String) { details.append(detail) }
+            var isCancelled: Bool { false }
+        }
+        let path = try folder()
+        defer { try? FileSystem.remove(path) }
+        let (_, trainer) = try makeTrainer(steps: 10)
+        #expect(try !trainer.train(directory: path).hadNothingToDo)
+        let (_, again) = try makeTrainer(steps: 10)
+        try again.resume(from: path)
+        let listener = Listener()
+        let report = try again.train(directory: path, progress: listener)
+        #expect(report.hadNothingToDo && report.steps == 10 && listener.details.count == 1)
+        #expect(listener.details[0].contains("nothing to do"))
+        let (model, frozen) = try makeTrainer(steps: 10)
+        for parameter in model.parameters { parameter.isTrainable = false }
+        #expect(throws: LacunaError.invalidArgument("model", reason: "has no parameters to train")) {
+            try frozen.train()
+        }
+    }
+
+    @Test func groupsOfAPlanApplyToWhatIsTrained() throws {
+        func train(_ groups: [ParameterGroup]) throws -> MLP {
+            var generator = SeededGenerator(seed: 7)
+            let model = MLP(widths: [2, 4, 2], using: &generator)
+            var plan = TrainingPlan(steps: 3, learningRate: .constant(0.1))
+            plan.groups = groups
+            try Trainer(
+                model: model, optimizer: SGD(learningRate: 0),
+                source: ShuffledBatches(Self.rings(20, seed: 1), batchSize: 10, seed: 2), plan: plan,
+                loss: { batch, tape in crossEntropy(model(tape.constant(batch.inputs)), labels: batch.labels) }
+            ).train()
+            return model
+        }
+        let (free, held) = (try train([]), try train([ParameterGroup("layers.0.*", isFrozen: true)]))
+        var generator = SeededGenerator(seed: 7)
+        let start = MLP(widths: [2, 4, 2], using: &generator)
+        #expect(held.layers[0].weight.densified() == start.layers[0].weight.densified())
+        #expect(free.layers[0].weight.densified() != start.layers[0].weight.densified())
+        #expect(held.layers[1].weight.densified() != start.layers[1].weight.densified())
+        #expect(throws: LacunaError.self) { try train([ParameterGroup("no.such")]) }
+        #expect(throws: LacunaError.self) { try train([ParameterGroup("*", rate: .infinity)]) }
+    }
+
+    /// A dense model takes the storage that a file has.
+    @Test func sparseFilesRestoreTheirStorage() throws {
+        let path = try folder()
+        defer { try? FileSystem.remove(path) }
+        let file = FileSystem.join(path, "m.safetensors")
+        func make(_ seed: UInt64) -> MLP {
+            var generator = SeededGenerator(seed: seed)
+            return MLP(widths: [16, 12, 8, 4], using: &generator)
+        }
+        let (original, other) = (make(1), make(2))
+        original.layers[0].dense!.mask = Mask(rows: 12, columns: 16) { ($0 + $1) % 5 == 0 }
+        original.layers[1].dense!.mask = Mask(rows: 8, columns: 12) { ($0 + $1) % 2 == 0 }
+        let x = Tensor<Float>(repeating: 0.5, shape: [3, 16])
+        let tape = Tape<Float>()
+        let before = original(tape.constant(x)).value
+        // Masks become storage, and nothing that is computed changes.
+        #expect(original.compress() == ["layers.0", "layers.1"] && original.compress().isEmpty)
+        #expect(original.layers.map(\.weight.storage) == ["csr", "bitmask", "dense"])
+        #expect(close(original(tape.constant(x)).value, before))
+        try ModelFile.save(original, to: file, metadata: ["note": "kept"])
+        try ModelFile.load(other, from: file)
+        #expect(try SafetensorsFile(file).metadata["note"] == "kept")
+        #expect(other.layers.map(\.weight.storage) == ["csr", "bitmask", "dense"])
+        #expect(other(tape.constant(x)).value == original(tape.constant(x)).value)
+        // Another network's file is refused.
+        var generator = SeededGenerator(seed: 3)
+        #expect(throws: LacunaError.self) {
+            try ModelFile.load(MLP(widths: [16, 13, 8, 4], using: &generator), from: file)
+        }
+    }
+
+    @Test func scalersAreReturned() throws {
+        let path = try folder()
+        defer { try? FileSystem.remove(path) }
+        let file = FileSystem.join(path, "t.csv")
+        try AtomicFile.write("a,b,c,class\n" + (0..<20).map { "\($0),\(2 * $0 + 5),7,\($0 % 3)\n" }.joined(), to: file)
+        let (train, test, scaler) = try TableFiles.classification(file, testFraction: 0.25, seed: 4)
+        #expect(train.count == 15 && test.count == 5 && train.classes == 3)
+        // Training columns have mean 0 and deviation 1; a column that does not change is 0.
+        for c in 0..<2 {
+            let column = (0..<15).map { Double(train.inputs[$0, c]) }
+            #expect(abs(column.reduce(0, +)) < 1e-4 && abs(column.reduce(0) { $0 + $1 * $1 } / 15 - 1) < 1e-4)
+        }
+        #expect((0..<5).allSatisfy { test.inputs[$0, 2] == 0 } && scaler.scales[2] == 0 && scaler.means[2] == 7)
+        // The scaler prepares a new row as the test rows were: x and 2 x + 5 become the same number.
+        let row = scaler(Tensor([3, 11, 9], shape: [1, 3]))
+        #expect(abs(row[0, 0] - row[0, 1]) < 1e-5 && row[0, 2] == 0)
+        #expect(abs(row[0, 0] - (3 - scaler.means[0]) * scaler.scales[0]) < 1e-6)
+        let fields = try JSONFields(scaler.json, file: "x", location: "scaler")
+        #expect(try Standardization(fields) == scaler)
+        let bad: JSONValue = ["means": [1], "scales": [1, 2]]
+        #expect(throws: LacunaError.self) { try Standardization(JSONFields(bad, file: "x", location: "scaler")) }
+    }
 }

@@ -44,7 +44,7 @@ struct SparseSuite {
         for sparsity in [0.8, 0.9, 0.95] {
             let weight = weights.weight(shape)
             let mask = try weights.mask(shape, pattern: .unstructured(.layer), sparsity: sparsity)
-            let wide = try CompressedRows(weight, mask: mask)
+            let wide = try SparseMatrix(weight, at: mask)
             let narrow = try CSRMatrix(weight, mask: mask, values: .f32)
             let half = try CSRMatrix(weight, mask: mask, values: .bf16)
             let bits = try BitmaskMatrix(weight, mask: mask, values: .f32)
@@ -108,7 +108,7 @@ struct SparseSuite {
         for sparsity in Self.sparsities {
             let weight = weights.weight(shape)
             let mask = try weights.mask(shape, pattern: .unstructured(.layer), sparsity: sparsity)
-            let wide = try CompressedRows(weight, mask: mask)
+            let wide = try SparseMatrix(weight, at: mask)
             let narrow = try CSRMatrix(weight, mask: mask, values: .f32)
             let half = try CSRMatrix(weight, mask: mask, values: .bf16)
             let work = Work(operations: 2 * Double(wide.count * width))
@@ -213,14 +213,15 @@ struct SparseSuite {
 /// told later, so every number of threads needs one of its own.
 private final class PeerMatrix {
     let handle: UnsafeMutableRawPointer
-    private let matrix: CompressedRows<Float>
+    private let matrix: SparseMatrix<Float>
 
-    init?(_ matrix: CompressedRows<Float>, width: Int) {
+    private let (starts, columns): ([UInt32], [UInt32])
+
+    init?(_ matrix: SparseMatrix<Float>, width: Int) {
         self.matrix = matrix
+        (starts, columns) = (matrix.pattern.rowStarts.map(UInt32.init), matrix.pattern.columnIndices.map(UInt32.init))
         let handle = matrix.withValues {
-            mkl_csr(
-                Int32(matrix.rows), Int32(matrix.columns), matrix.pattern.rowOffsets.pointer,
-                matrix.pattern.columnIndices.pointer, $0, Int32(width))
+            mkl_csr(Int32(matrix.rows), Int32(matrix.columns), starts, columns, $0.baseAddress, Int32(width))
         }
         guard let handle else { return nil }
         self.handle = handle
@@ -229,25 +230,26 @@ private final class PeerMatrix {
     deinit { mkl_free(handle) }
 }
 
-extension CSRPattern {
+extension SparsePattern {
     /// Multiplications of the product of a matrix of this pattern with one of another.
-    func operations(with other: CSRPattern) -> Double {
+    func operations(with other: SparsePattern) -> Double {
         var sum = 0.0
-        for j in 0..<count { sum += Double(other.entries(row: Int(columnIndices.pointer[j])).count) }
+        let lengths = other.keptCounts
+        forEachEntry { sum += Double(lengths[$2]) }
         return sum
     }
 }
 
 /// Square sparse matrices with the structure of graphs.
 enum SparseGraphs {
-    static func uniform(nodes: Int, perRow: Int, seed: UInt64) -> CompressedRows<Float> {
+    static func uniform(nodes: Int, perRow: Int, seed: UInt64) -> SparseMatrix<Float> {
         var generator = SeededGenerator(seed: seed, stream: 1)
         return matrix(
             nodes, (0..<nodes).map { _ in (0..<perRow).map { _ in Int(generator.next() % UInt64(nodes)) } }, &generator)
     }
 
     /// Both ends of an edge are drawn with probability proportional to 1 / (rank + 20)^0.6 or so.
-    static func powerLaw(nodes: Int, edges: Int, seed: UInt64) -> CompressedRows<Float> {
+    static func powerLaw(nodes: Int, edges: Int, seed: UInt64) -> SparseMatrix<Float> {
         var generator = SeededGenerator(seed: seed, stream: 2)
         var neighbours = [[Int]](repeating: [], count: nodes)
         var place = Array(0..<nodes)
@@ -257,18 +259,16 @@ enum SparseGraphs {
         return matrix(nodes, neighbours, &generator)
     }
 
-    private static func matrix(_ nodes: Int, _ rows: [[Int]], _ generator: inout SeededGenerator) -> CompressedRows<
-        Float
-    > {
+    private static func matrix(_ nodes: Int, _ rows: [[Int]], _ generator: inout SeededGenerator) -> SparseMatrix<Float> {
         var (offsets, indices) = ([0], [Int]())
         for row in rows {
             indices += Set(row).sorted()
             offsets.append(indices.count)
         }
         guard
-            let pattern = try? CSRPattern(rows: nodes, columns: nodes, rowOffsets: offsets, columnIndices: indices),
-            let matrix = try? CompressedRows<Float>(
-                pattern, values: (0..<indices.count).map { _ in Float(generator.normal()) })
+            let matrix = try? SparseMatrix<Float>(
+                rows: nodes, columns: nodes, rowStarts: offsets, columnIndices: indices,
+                values: (0..<indices.count).map { _ in Float(generator.normal()) })
         else { preconditionFailure("columns ascend and are in range by construction") }
         return matrix
     }

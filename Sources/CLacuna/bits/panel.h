@@ -38,60 +38,60 @@ INLINE long K(positions)(const uint64_t *mask, long words, uint8_t *index) {
   return end - index;
 }
 
-#define PANEL_BITMASK(format, T)                                                                                   \
-  INLINE void K(bitmask_block_##format)(                                                                           \
-      const lk_bitmask *w, const float *panel, const long width, const int vectors, long r0, long r1,              \
-      float *tile) {                                                                                               \
-    const long words = (w->columns + 63) / 64, band = 128 / width < 4 ? 128 / width : 4;                           \
-    const int streams = STREAMS(vectors), lists = LISTS && width < 64;                                             \
-    const T *at[K(BLOCK_ROWS)];                                                                                    \
-    for (long r = r0; r < r1; r++)                                                                                 \
-      at[r - r0] = (const T *)w->values + (w->row_start ? (long)w->row_start[r] : r * w->row_stride);              \
-    if (words == 0) memset(tile, 0, (size_t)((r1 - r0) * width) * sizeof(float));                                  \
-    for (long word = 0; word < words; word += band) {                                                              \
-      const long end = word + band < words ? word + band : words;                                                  \
-      for (long r = r0; r < r1; r++) {                                                                             \
-        const T *v = at[r - r0];                                                                                   \
-        uint8_t index[4 * 64 + 64];                                                                                \
-        const long n = lists ? K(positions)(w->mask + r * words + word, end - word, index) : 0;                    \
-        for (long t = 0; t < width; t += vectors * LANES) {                                                        \
-          float *sums = tile + (r - r0) * width + t;                                                               \
-          LOAD_SUMS(sums, word == 0)                                                                               \
-          const float *x = panel + word * 64 * width + t;                                                          \
-          v = at[r - r0];                                                                                          \
-          if (lists) {                                                                                             \
-            long j = 0;                                                                                            \
-            for (; j + streams <= n; j += streams, v += streams)                                                   \
-              for (int s = 0; s < streams; s++)                                                                    \
-                for (int u = 0; u < vectors; u++)                                                                  \
-                  sum[s * vectors + u] += SPREAD_##format(v + s) * LOAD(x + index[j + s] * width + u * LANES);     \
-            for (; j < n; j++, v++)                                                                                \
-              for (int u = 0; u < vectors; u++)                                                                    \
-                sum[u] += SPREAD_##format(v) * LOAD(x + index[j] * width + u * LANES);                             \
-          } else {                                                                                                 \
-            for (long i = word; i < end; i++, x += 64 * width)                                                     \
-              for (uint64_t bits = w->mask[r * words + i]; bits; bits &= bits - 1, v++) {                          \
-                const float *entry = x + __builtin_ctzll(bits) * width;                                            \
-                for (int u = 0; u < vectors; u++) sum[u] += SPREAD_##format(v) * LOAD(entry + u * LANES);          \
-              }                                                                                                    \
-          }                                                                                                        \
-          STORE_SUMS(sums)                                                                                         \
-        }                                                                                                          \
-        at[r - r0] = v;                                                                                            \
-        __builtin_prefetch((const char *)v + 60, 0, 2);                                                            \
-        __builtin_prefetch((const char *)v + 124, 0, 2);                                                           \
-      }                                                                                                            \
-    }                                                                                                              \
-    SCALE_##format(w, width, r0, r1, tile);                                                                        \
-  }                                                                                                                \
-  static void K(panel_bitmask_##format)(                                                                           \
-      const lk_bitmask *w, const float *panel, long width, long r0, long r1, float *tile) {                        \
-    if (w->word_values > 0) {                                                                                      \
-      K(panel_nm_##format)(w, panel, width, r0, r1, tile);                                                         \
-      SCALE_##format(w, width, r0, r1, tile);                                                                      \
-    } else {                                                                                                       \
-      BY_WIDTH(K(bitmask_block_##format), w, panel, width, r0, r1, tile)                                           \
-    }                                                                                                              \
+#define PANEL_BITMASK(format, T)                                                                                \
+  INLINE void K(bitmask_block_##format)(                                                                        \
+      const lk_bitmask *w, const float *panel, const long width, const int vectors, long r0, long r1,           \
+      float *tile) {                                                                                            \
+    const long words = (w->columns + 63) / 64, band = 128 / width < 4 ? 128 / width : 4;                        \
+    const int streams = STREAMS(vectors), lists = LISTS && width < 64;                                          \
+    const T *at[K(BLOCK_ROWS)];                                                                                 \
+    for (long r = r0; r < r1; r++)                                                                              \
+      at[r - r0] = (const T *)w->values + (w->row_start ? (long)w->row_start[r] : r * w->row_stride);           \
+    if (words == 0) memset(tile, 0, (size_t)((r1 - r0) * width) * sizeof(float));                               \
+    for (long word = 0; word < words; word += band) {                                                           \
+      const long end = word + band < words ? word + band : words;                                               \
+      for (long r = r0; r < r1; r++) {                                                                          \
+        const T *v = at[r - r0];                                                                                \
+        uint8_t index[4 * 64 + 64];                                                                             \
+        const long n = lists ? K(positions)(w->mask + r * words + word, end - word, index) : 0;                 \
+        for (long t = 0; t < width; t += vectors * LANES) {                                                     \
+          float *sums = tile + (r - r0) * width + t;                                                            \
+          LOAD_SUMS(sums, word == 0)                                                                            \
+          const float *x = panel + word * 64 * width + t;                                                       \
+          v = at[r - r0];                                                                                       \
+          if (lists) {                                                                                          \
+            long j = 0;                                                                                         \
+            for (; j + streams <= n; j += streams, v += streams)                                                \
+              for (int s = 0; s < streams; s++)                                                                 \
+                for (int u = 0; u < vectors; u++)                                                               \
+                  sum[s * vectors + u] += SPREAD_##format(v + s) * LOAD(x + index[j + s] * width + u * LANES);  \
+            for (; j < n; j++, v++)                                                                             \
+              for (int u = 0; u < vectors; u++)                                                                 \
+                sum[u] += SPREAD_##format(v) * LOAD(x + index[j] * width + u * LANES);                          \
+          } else {                                                                                              \
+            for (long i = word; i < end; i++, x += 64 * width)                                                  \
+              for (uint64_t bits = w->mask[r * words + i]; bits; bits &= bits - 1, v++) {                       \
+                const float *entry = x + __builtin_ctzll(bits) * width;                                         \
+                for (int u = 0; u < vectors; u++) sum[u] += SPREAD_##format(v) * LOAD(entry + u * LANES);       \
+              }                                                                                                 \
+          }                                                                                                     \
+          STORE_SUMS(sums)                                                                                      \
+        }                                                                                                       \
+        at[r - r0] = v;                                                                                         \
+        __builtin_prefetch((const char *)v + 60, 0, 2);                                                         \
+        __builtin_prefetch((const char *)v + 124, 0, 2);                                                        \
+      }                                                                                                         \
+    }                                                                                                           \
+    SCALE_##format(w, width, r0, r1, tile);                                                                     \
+  }                                                                                                             \
+  static void K(panel_bitmask_##format)(                                                                        \
+      const lk_bitmask *w, const float *panel, long width, long r0, long r1, float *tile) {                     \
+    if (w->word_values > 0) {                                                                                   \
+      K(panel_nm_##format)(w, panel, width, r0, r1, tile);                                                      \
+      SCALE_##format(w, width, r0, r1, tile);                                                                   \
+    } else {                                                                                                    \
+      BY_WIDTH(K(bitmask_block_##format), w, panel, width, r0, r1, tile)                                        \
+    }                                                                                                           \
   }
 
 PANEL_BITMASK(f32, float)

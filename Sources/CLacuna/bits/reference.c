@@ -1,5 +1,7 @@
 #include "../reference.h"
 
+#include <math.h>
+
 // The stored value at `position` (in values; i4: in nibbles) of row r, column c.
 static float kept_f32(const lk_bitmask *w, long position, long r, long c) {
   (void)r, (void)c;
@@ -47,13 +49,20 @@ static float multiply_row(
   return (float)sum;
 }
 
-#define BITMASK(format, per_byte, input)                                                                          \
-  void reference_gemv_bitmask_##format(const lk_bitmask *w, const lk_input *x, long r0, long r1, float *out) {    \
-    for (long r = r0; r < r1; r++) out[r - r0] = multiply_row(w, r, per_byte, kept_##format, x, input);           \
-  }                                                                                                               \
-  void reference_decode_bitmask_##format(const lk_bitmask *w, long r0, long r1, float *out) {                     \
-    for (long r = r0; r < r1; r++) spread_row(w, r, per_byte, kept_##format, out + (r - r0) * w->columns);        \
+#define BITMASK(format, per_byte, input)                                                                        \
+  void reference_gemv_bitmask_##format(const lk_bitmask *w, const lk_input *x, long r0, long r1, float *out) {  \
+    for (long r = r0; r < r1; r++) out[r - r0] = multiply_row(w, r, per_byte, kept_##format, x, input);         \
+  }                                                                                                             \
+  void reference_decode_bitmask_##format(const lk_bitmask *w, long r0, long r1, float *out) {                   \
+    for (long r = r0; r < r1; r++) spread_row(w, r, per_byte, kept_##format, out + (r - r0) * w->columns);      \
   }
+
+// Groups of bytes with an entry that is not finite have no scale; the floats are multiplied instead.
+static int all_finite(const lk_input *x, long columns) {
+  for (long c = 0; c < columns; c++)
+    if (!isfinite(x->x[c])) return 0;
+  return 1;
+}
 
 static float input_x(const lk_input *x, long c) { return x->x[c]; }
 static float input_bf16(const lk_input *x, long c) { return sparse_bf16(x->bf16[c]); }
@@ -61,8 +70,8 @@ static float input_q64(const lk_input *x, long c) { return x->scale64[c / 64] * 
 
 BITMASK(f32, 1, input_x)
 BITMASK(bf16, 1, input_bf16)
-BITMASK(i8, 1, input_q64)
-BITMASK(i4, 2, input_q64)
+BITMASK(i8, 1, all_finite(x, w->columns) ? input_q64 : input_x)
+BITMASK(i4, 2, all_finite(x, w->columns) ? input_q64 : input_x)
 
 // MARK: Panels
 
@@ -80,19 +89,19 @@ static float bitmask_i8(const lk_bitmask *w, long r, long position) {
   return ((const float *)w->scales)[r] * ((const int8_t *)w->values)[position];
 }
 
-#define PANEL(format)                                                            \
-  void reference_panel_bitmask_##format(                                                                         \
-      const lk_bitmask *w, const float *panel, long width, long r0, long r1, float *tile) {                      \
-    for (long r = r0; r < r1; r++) {                                                                             \
-      for (long t = 0; t < width; t++) {                                                                         \
-        long position = w->row_start ? (long)w->row_start[r] : r * w->row_stride;                                \
-        double sum = 0;                                                                                          \
-        for (long c = 0; c < w->columns; c++)                                                                    \
-          if (w->mask[r * ((w->columns + 63) / 64) + c / 64] >> c % 64 & 1)                                      \
-            sum += (double)bitmask_##format(w, r, position++) * panel[c * width + t];                            \
-        tile[(r - r0) * width + t] = (float)sum;                                                                 \
-      }                                                                                                          \
-    }                                                                                                            \
+#define PANEL(format)                                                                        \
+  void reference_panel_bitmask_##format(                                                     \
+      const lk_bitmask *w, const float *panel, long width, long r0, long r1, float *tile) {  \
+    for (long r = r0; r < r1; r++) {                                                         \
+      for (long t = 0; t < width; t++) {                                                     \
+        long position = w->row_start ? (long)w->row_start[r] : r * w->row_stride;            \
+        double sum = 0;                                                                      \
+        for (long c = 0; c < w->columns; c++)                                                \
+          if (w->mask[r * ((w->columns + 63) / 64) + c / 64] >> c % 64 & 1)                  \
+            sum += (double)bitmask_##format(w, r, position++) * panel[c * width + t];        \
+        tile[(r - r0) * width + t] = (float)sum;                                             \
+      }                                                                                      \
+    }                                                                                        \
   }
 
 PANEL(f32)

@@ -1,7 +1,5 @@
 // Sparse columns, with ascending row numbers, in double precision: what coordinate-wise solvers spend their time on.
 
-#define NO_GATHER _Pragma("clang loop vectorize(disable) interleave(disable)")
-
 static double K(sparse_dot_f64)(const double *values, const uint32_t *rows, long count, const double *v) {
   double s0 = 0, s1 = 0, s2 = 0, s3 = 0;
   long i = 0;
@@ -38,5 +36,3 @@ static void K(sparse_dots_f64)(
     out[k] = K(sparse_dot_f64)(values + start[j], rows + start[j], (long)(start[j + 1] - start[j]), v);
   }
 }
-
-#undef NO_GATHER

@@ -7,13 +7,11 @@
 // Where a row ends is not foreseen; that it costs one wrong guess and not several, the last sixteen entries are read once
 // more and those that have been added are masked.
 
-#define NO_GATHER _Pragma("clang loop vectorize(disable) interleave(disable)")
-
 #define VALUE_f32(w, r, j, c) (((const float *)(w)->values)[j])
 #define VALUE_bf16(w, r, j, c) sparse_bf16(((const uint16_t *)(w)->values)[j])
 #define VALUE_i8(w, r, j, c) ((float)((const int8_t *)(w)->values)[j])
-#define VALUE_i4(w, r, j, c)                                                                               \
-  (sparse_nibble((const uint8_t *)(w)->values, j) *                                                        \
+#define VALUE_i4(w, r, j, c)                         \
+  (sparse_nibble((const uint8_t *)(w)->values, j) *  \
    sparse_bf16(((const uint16_t *)(w)->scales)[(r) * (((w)->columns + 63) / 64) + (c) / 64]))
 #define FACTOR_f32(w, r) 1.0f
 #define FACTOR_bf16(w, r) 1.0f
@@ -70,91 +68,116 @@ INLINE float K(sum_of_eight)(K(eight) v) {
 #define EIGHT_bf16(p) ((K(eight))(__builtin_convertvector(*(const K(eight_halves) *)(p), K(eight_words)) << 16))
 #define EIGHT_i8(p) __builtin_convertvector(*(const K(eight_bytes) *)(p), K(eight))
 
-#define GEMV_CSR_WIDE(format, V, C, suffix)                                                                \
-  const C *column = (const C *)w->column;                                                                  \
-  const V *values = (const V *)w->values;                                                                  \
-  for (long r = r0; r < r1; r++) {                                                                         \
-    long j = w->row_start[r];                                                                              \
-    const long end = w->row_start[r + 1];                                                                  \
-    K(eight) s0 = {0}, s1 = {0};                                                                           \
-    float sum = 0;                                                                                         \
-    if (end - j >= 16) {                                                                                   \
-      for (; j + 16 <= end; j += 16) {                                                                     \
-        __builtin_prefetch(values + j + K(CSR_AHEAD));                                                     \
-        __builtin_prefetch(column + j + K(CSR_AHEAD));                                                     \
-        s0 += EIGHT_##format(values + j) * K(inputs##suffix)(x, column + j);                               \
-        s1 += EIGHT_##format(values + j + 8) * K(inputs##suffix)(x, column + j + 8);                       \
-      }                                                                                                    \
-      const uint32_t *left = K(last_lanes) + (end - j);                                                    \
-      j = end - 16;                                                                                        \
-      s0 += K(masked)(EIGHT_##format(values + j) * K(inputs##suffix)(x, column + j), left);                \
-      s1 += K(masked)(EIGHT_##format(values + j + 8) * K(inputs##suffix)(x, column + j + 8), left + 8);    \
-    } else {                                                                                               \
-      if (j + 8 <= end) {                                                                                  \
-        s0 += EIGHT_##format(values + j) * K(inputs##suffix)(x, column + j);                               \
-        j += 8;                                                                                            \
-      }                                                                                                    \
-      NO_GATHER for (; j < end; j++) sum += VALUE_##format(w, r, j, column[j]) * x[column[j]];             \
-    }                                                                                                      \
-    sum += K(sum_of_eight)(s0 + s1);                                                                       \
-    out[r - r0] = sum * FACTOR_##format(w, r);                                                             \
+// Row r, whose entries are j..<end.
+#define ROW_BLENDED(format, V, C, suffix)                                                                      \
+  INLINE float K(csr_row_##format##suffix)(const lk_csr *w, const float *x, long r, long j, const long end) {  \
+    const C *column = (const C *)w->column;                                                                    \
+    const V *values = (const V *)w->values;                                                                    \
+    K(eight) s0 = {0}, s1 = {0};                                                                               \
+    float sum = 0;                                                                                             \
+    if (end - j >= 16) {                                                                                       \
+      for (; j + 16 <= end; j += 16) {                                                                         \
+        __builtin_prefetch(values + j + K(CSR_AHEAD));                                                         \
+        __builtin_prefetch(column + j + K(CSR_AHEAD));                                                         \
+        s0 += EIGHT_##format(values + j) * K(inputs##suffix)(x, column + j);                                   \
+        s1 += EIGHT_##format(values + j + 8) * K(inputs##suffix)(x, column + j + 8);                           \
+      }                                                                                                        \
+      const uint32_t *left = K(last_lanes) + (end - j);                                                        \
+      j = end - 16;                                                                                            \
+      s0 += K(masked)(EIGHT_##format(values + j) * K(inputs##suffix)(x, column + j), left);                    \
+      s1 += K(masked)(EIGHT_##format(values + j + 8) * K(inputs##suffix)(x, column + j + 8), left + 8);        \
+    } else {                                                                                                   \
+      if (j + 8 <= end) {                                                                                      \
+        s0 += EIGHT_##format(values + j) * K(inputs##suffix)(x, column + j);                                   \
+        j += 8;                                                                                                \
+      }                                                                                                        \
+      NO_GATHER for (; j < end; j++) sum += VALUE_##format(w, r, j, column[j]) * x[column[j]];                 \
+    }                                                                                                          \
+    sum += K(sum_of_eight)(s0 + s1);                                                                           \
+    return sum * FACTOR_##format(w, r);                                                                        \
   }
 #endif
 
-#define GEMV_CSR_ROWS(format, C)                                                                           \
-  const C *column = (const C *)w->column;                                                                  \
-  for (long r = r0; r < r1; r++) {                                                                         \
-    long j = w->row_start[r], end = w->row_start[r + 1];                                                   \
-    float s0 = 0, s1 = 0, s2 = 0, s3 = 0;                                                                  \
-    NO_GATHER for (; j + 4 <= end; j += 4) {                                                               \
-      s0 += VALUE_##format(w, r, j, column[j]) * x[column[j]];                                             \
-      s1 += VALUE_##format(w, r, j + 1, column[j + 1]) * x[column[j + 1]];                                 \
-      s2 += VALUE_##format(w, r, j + 2, column[j + 2]) * x[column[j + 2]];                                 \
-      s3 += VALUE_##format(w, r, j + 3, column[j + 3]) * x[column[j + 3]];                                 \
-    }                                                                                                      \
-    NO_GATHER for (; j < end; j++) s0 += VALUE_##format(w, r, j, column[j]) * x[column[j]];                \
-    out[r - r0] = ((s0 + s1) + (s2 + s3)) * FACTOR_##format(w, r);                                         \
-  }
-
-#define GEMV_CSR(format)                                                                                   \
-  static void K(gemv_csr_##format)(const lk_csr *w, const lk_input *input, long r0, long r1, float *out) { \
-    const float *x = input->x;                                                                             \
-    if (w->wide) {                                                                                         \
-      GEMV_CSR_ROWS(format, uint32_t)                                                                      \
-    } else {                                                                                               \
-      GEMV_CSR_ROWS(format, uint16_t)                                                                      \
-    }                                                                                                      \
+#define ROW_SCALAR(format, C, suffix)                                                                          \
+  INLINE float K(csr_row_##format##suffix)(const lk_csr *w, const float *x, long r, long j, const long end) {  \
+    const C *column = (const C *)w->column;                                                                    \
+    float s0 = 0, s1 = 0, s2 = 0, s3 = 0;                                                                      \
+    NO_GATHER for (; j + 4 <= end; j += 4) {                                                                   \
+      s0 += VALUE_##format(w, r, j, column[j]) * x[column[j]];                                                 \
+      s1 += VALUE_##format(w, r, j + 1, column[j + 1]) * x[column[j + 1]];                                     \
+      s2 += VALUE_##format(w, r, j + 2, column[j + 2]) * x[column[j + 2]];                                     \
+      s3 += VALUE_##format(w, r, j + 3, column[j + 3]) * x[column[j + 3]];                                     \
+    }                                                                                                          \
+    NO_GATHER for (; j < end; j++) s0 += VALUE_##format(w, r, j, column[j]) * x[column[j]];                    \
+    return ((s0 + s1) + (s2 + s3)) * FACTOR_##format(w, r);                                                    \
   }
 
 #if LEVEL >= LK_AVX2
-#define GEMV_CSR_BLENDED(format, V)                                                                        \
-  static void K(gemv_csr_##format)(const lk_csr *w, const lk_input *input, long r0, long r1, float *out) { \
-    const float *x = input->x;                                                                             \
-    if (w->wide) {                                                                                         \
-      GEMV_CSR_WIDE(format, V, uint32_t, _u32)                                                             \
-    } else {                                                                                               \
-      GEMV_CSR_WIDE(format, V, uint16_t, _u16)                                                             \
-    }                                                                                                      \
-  }
-GEMV_CSR_BLENDED(f32, float)
-GEMV_CSR_BLENDED(bf16, uint16_t)
-GEMV_CSR_BLENDED(i8, int8_t)
-#undef GEMV_CSR_BLENDED
-#undef GEMV_CSR_WIDE
-#undef EIGHT_f32
-#undef EIGHT_bf16
-#undef EIGHT_i8
+#define ROWS(format, V)                   \
+  ROW_BLENDED(format, V, uint16_t, _u16)  \
+  ROW_BLENDED(format, V, uint32_t, _u32)
 #else
+#define ROWS(format, V)               \
+  ROW_SCALAR(format, uint16_t, _u16)  \
+  ROW_SCALAR(format, uint32_t, _u32)
+#endif
+
+#define GEMV_CSR(format)                                                                                          \
+  static void K(gemv_csr_##format)(const lk_csr *w, const lk_input *input, long r0, long r1, float *out) {        \
+    const uint32_t *start = w->row_start;                                                                         \
+    if (w->wide) {                                                                                                \
+      for (long r = r0; r < r1; r++) *out++ = K(csr_row_##format##_u32)(w, input->x, r, start[r], start[r + 1]);  \
+    } else {                                                                                                      \
+      for (long r = r0; r < r1; r++) *out++ = K(csr_row_##format##_u16)(w, input->x, r, start[r], start[r + 1]);  \
+    }                                                                                                             \
+  }
+
+ROWS(f32, float)
+ROWS(bf16, uint16_t)
+ROWS(i8, int8_t)
+ROW_SCALAR(i4, uint16_t, _u16)
+ROW_SCALAR(i4, uint32_t, _u32)
 GEMV_CSR(f32)
 GEMV_CSR(bf16)
 GEMV_CSR(i8)
-#endif
 GEMV_CSR(i4)
 
-// 32-bit columns only.
-static void K(gemv_csr_f64)(
-    const uint32_t *row_start, const uint32_t *column, const double *values, const double *x, long r0, long r1,
-    double *out) {
+// MARK: Decoding
+
+// Writes bound it, which is why there are no vectors here.
+#define DECODE_CSR(format)                                                             \
+  static void K(decode_csr_##format)(const lk_csr *w, long r0, long r1, float *out) {  \
+    const uint16_t *narrow = (const uint16_t *)w->column;                              \
+    const uint32_t *wide = (const uint32_t *)w->column;                                \
+    for (long r = r0; r < r1; r++, out += w->columns) {                                \
+      memset(out, 0, (size_t)w->columns * sizeof(float));                              \
+      for (long j = w->row_start[r]; j < (long)w->row_start[r + 1]; j++) {             \
+        const long c = w->wide ? wide[j] : narrow[j];                                  \
+        out[c] = VALUE_##format(w, r, j, c) * FACTOR_##format(w, r);                   \
+      }                                                                                \
+    }                                                                                  \
+  }
+DECODE_CSR(f32)
+DECODE_CSR(bf16)
+DECODE_CSR(i8)
+DECODE_CSR(i4)
+#undef DECODE_CSR
+
+// MARK: Matrices of either type of number, with 32-bit columns and 64-bit row starts
+
+static void K(gemv_rows_f32)(
+    const long *row_start, const uint32_t *column, const void *values, const void *x, long r0, long r1, void *out_) {
+  float *out = (float *)out_;
+  const lk_csr w = {.column = column, .values = values};
+  for (long r = r0; r < r1; r++)
+    *out++ = K(csr_row_f32_u32)(&w, (const float *)x, r, row_start[r], row_start[r + 1]);
+}
+
+static void K(gemv_rows_f64)(
+    const long *row_start, const uint32_t *column, const void *values_, const void *x_, long r0, long r1,
+    void *out_) {
+  const double *values = (const double *)values_, *x = (const double *)x_;
+  double *out = (double *)out_;
   for (long r = r0; r < r1; r++) {
     long j = row_start[r];
     const long end = row_start[r + 1];
@@ -188,8 +211,13 @@ static void K(gemv_csr_f64)(
   }
 }
 
+#undef ROWS
+#undef ROW_BLENDED
+#undef ROW_SCALAR
 #undef GEMV_CSR
-#undef GEMV_CSR_ROWS
+#undef EIGHT_f32
+#undef EIGHT_bf16
+#undef EIGHT_i8
 #undef FACTOR_f32
 #undef FACTOR_bf16
 #undef FACTOR_i8
@@ -198,4 +226,3 @@ static void K(gemv_csr_f64)(
 #undef VALUE_bf16
 #undef VALUE_i8
 #undef VALUE_i4
-#undef NO_GATHER

@@ -27,21 +27,21 @@ static float csr_i4(const lk_csr *w, long r, long j) {
   return sparse_bf16(((const uint16_t *)w->scales)[group]) * sparse_nibble((const uint8_t *)w->values, j);
 }
 
-#define CSR(format)                                                                                              \
-  void reference_gemv_csr_##format(const lk_csr *w, const lk_input *input, long r0, long r1, float *out) {       \
-    for (long r = r0; r < r1; r++) {                                                                             \
-      double sum = 0;                                                                                            \
-      for (long j = w->row_start[r]; j < (long)w->row_start[r + 1]; j++)                                         \
-        sum += (double)csr_##format(w, r, j) * input->x[csr_column(w, j)];                                       \
-      out[r - r0] = (float)sum;                                                                                  \
-    }                                                                                                            \
-  }                                                                                                              \
-  void reference_decode_csr_##format(const lk_csr *w, long r0, long r1, float *out) {                            \
-    for (long r = r0; r < r1; r++, out += w->columns) {                                                          \
-      memset(out, 0, (size_t)w->columns * sizeof(float));                                                        \
-      for (long j = w->row_start[r]; j < (long)w->row_start[r + 1]; j++)                                         \
-        out[csr_column(w, j)] = csr_##format(w, r, j);                                                           \
-    }                                                                                                            \
+#define CSR(format)                                                                                         \
+  void reference_gemv_csr_##format(const lk_csr *w, const lk_input *input, long r0, long r1, float *out) {  \
+    for (long r = r0; r < r1; r++) {                                                                        \
+      double sum = 0;                                                                                       \
+      for (long j = w->row_start[r]; j < (long)w->row_start[r + 1]; j++)                                    \
+        sum += (double)csr_##format(w, r, j) * input->x[csr_column(w, j)];                                  \
+      out[r - r0] = (float)sum;                                                                             \
+    }                                                                                                       \
+  }                                                                                                         \
+  void reference_decode_csr_##format(const lk_csr *w, long r0, long r1, float *out) {                       \
+    for (long r = r0; r < r1; r++, out += w->columns) {                                                     \
+      memset(out, 0, (size_t)w->columns * sizeof(float));                                                   \
+      for (long j = w->row_start[r]; j < (long)w->row_start[r + 1]; j++)                                    \
+        out[csr_column(w, j)] = csr_##format(w, r, j);                                                      \
+    }                                                                                                       \
   }
 
 CSR(f32)
@@ -49,14 +49,14 @@ CSR(bf16)
 CSR(i8)
 CSR(i4)
 
-#define CSR_ROWS(format)                                                                                         \
-  void reference_product_rows_##format(const lk_csr *w, const float *panel, long r0, long r1, float *tile) {     \
-    for (long r = r0; r < r1; r++, tile += 16) {                                                                 \
-      double sums[16] = {0};                                                                                     \
-      for (long j = w->row_start[r]; j < (long)w->row_start[r + 1]; j++)                                         \
-        for (long t = 0; t < 16; t++) sums[t] += (double)csr_##format(w, r, j) * panel[csr_column(w, j) * 16 + t]; \
-      for (long t = 0; t < 16; t++) tile[t] = (float)sums[t];                                                    \
-    }                                                                                                            \
+#define CSR_ROWS(format)                                                                                            \
+  void reference_product_rows_##format(const lk_csr *w, const float *panel, long r0, long r1, float *tile) {        \
+    for (long r = r0; r < r1; r++, tile += 16) {                                                                    \
+      double sums[16] = {0};                                                                                        \
+      for (long j = w->row_start[r]; j < (long)w->row_start[r + 1]; j++)                                            \
+        for (long t = 0; t < 16; t++) sums[t] += (double)csr_##format(w, r, j) * panel[csr_column(w, j) * 16 + t];  \
+      for (long t = 0; t < 16; t++) tile[t] = (float)sums[t];                                                       \
+    }                                                                                                               \
   }
 
 CSR_ROWS(f32)
@@ -75,18 +75,20 @@ static long segmented_column(const lk_segmented *w, long j) {
 }
 
 // Sums in double precision within a segment.
-#define PRODUCT(format, R)                                                                                     \
-  void reference_product_segments_##format(                                                                    \
-      const lk_segmented *w, long block, const R *panel, long width, R *tile) {                                \
-    for (uint32_t i = w->first[block * w->bands]; i < w->first[(block + 1) * w->bands]; i++) {                 \
-      const lk_segment s = w->segments[i];                                                                     \
-      for (long t = 0; t < width; t++) {                                                                       \
-        double sum = tile[s.row * width + t];                                                                  \
-        for (long j = s.start; j < (long)s.start + s.count; j++)                                               \
-          sum += (double)VALUE_##format(w->values, j) * panel[segmented_column(w, j) * width + t];             \
-        tile[s.row * width + t] = (R)sum;                                                                      \
-      }                                                                                                        \
-    }                                                                                                          \
+#define PRODUCT(format, R)                                                                          \
+  void reference_product_segments_##format(                                                         \
+      const lk_segmented *w, long block, const void *panel_, long width, void *tile_) {             \
+    const R *panel = (const R *)panel_;                                                             \
+    R *tile = (R *)tile_;                                                                           \
+    for (uint32_t i = w->first[block * w->bands]; i < w->first[(block + 1) * w->bands]; i++) {      \
+      const lk_segment s = w->segments[i];                                                          \
+      for (long t = 0; t < width; t++) {                                                            \
+        double sum = tile[s.row * width + t];                                                       \
+        for (long i0 = w->block_entry[block] + s.start, j = i0; j < i0 + s.count; j++)              \
+          sum += (double)VALUE_##format(w->values, j) * panel[segmented_column(w, j) * width + t];  \
+        tile[s.row * width + t] = (R)sum;                                                           \
+      }                                                                                             \
+    }                                                                                               \
   }
 
 PRODUCT(f32, float)
@@ -94,50 +96,56 @@ PRODUCT(f64, double)
 PRODUCT(bf16, float)
 PRODUCT(i8, float)
 
-void reference_gemv_csr_f64(
-    const uint32_t *row_start, const uint32_t *column, const double *values, const double *x, long r0, long r1,
-    double *out) {
-  for (long r = r0; r < r1; r++) {
-    double sum = 0;
-    for (long j = row_start[r]; j < (long)row_start[r + 1]; j++) sum += values[j] * x[column[j]];
-    out[r - r0] = sum;
-  }
-}
-
-#define TRANSPOSED(format, R)                                                                                  \
-  void reference_transposed_segments_##format(                                                                 \
-      const lk_segmented *w, long band, const R *panel, long width, R *tile) {                                 \
-    for (long block = 0; block < w->blocks; block++)                                                           \
-      for (uint32_t i = w->first[block * w->bands + band]; i < w->first[block * w->bands + band + 1]; i++) {   \
-        const lk_segment s = w->segments[i];                                                                   \
-        const R *x = panel + ((long)w->block_start[block] + s.row) * width;                                    \
-        for (long j = s.start; j < (long)s.start + s.count; j++) {                                             \
-          R *sums = tile + (segmented_column(w, j) - band * w->band_columns) * width;                          \
-          for (long t = 0; t < width; t++) sums[t] = (R)(sums[t] + (double)VALUE_##format(w->values, j) * x[t]); \
-        }                                                                                                      \
-      }                                                                                                        \
+#define TRANSPOSED(format, R)                                                                                     \
+  void reference_transposed_segments_##format(                                                                    \
+      const lk_segmented *w, long band, const void *panel_, long width, void *tile_) {                            \
+    const R *panel = (const R *)panel_;                                                                           \
+    R *tile = (R *)tile_;                                                                                         \
+    for (long block = 0; block < w->blocks; block++)                                                              \
+      for (uint32_t i = w->first[block * w->bands + band]; i < w->first[block * w->bands + band + 1]; i++) {      \
+        const lk_segment s = w->segments[i];                                                                      \
+        const R *x = panel + ((long)w->block_start[block] + s.row) * width;                                       \
+        for (long i0 = w->block_entry[block] + s.start, j = i0; j < i0 + s.count; j++) {                          \
+          R *sums = tile + (segmented_column(w, j) - band * w->band_columns) * width;                             \
+          for (long t = 0; t < width; t++) sums[t] = (R)(sums[t] + (double)VALUE_##format(w->values, j) * x[t]);  \
+        }                                                                                                         \
+      }                                                                                                           \
   }
 
 TRANSPOSED(f32, float)
 TRANSPOSED(f64, double)
 
-#define SAMPLED(real, R)                                                                                        \
+#define SAMPLED(real, R)                                                                                       \
+  void reference_gemv_rows_##real(                                                                             \
+      const long *row_start, const uint32_t *column, const void *values, const void *x, long r0, long r1,      \
+      void *out) {                                                                                             \
+    for (long r = r0; r < r1; r++) {                                                                           \
+      double sum = 0;                                                                                          \
+      for (long j = row_start[r]; j < row_start[r + 1]; j++)                                                   \
+        sum += (double)((const R *)values)[j] * ((const R *)x)[column[j]];                                     \
+      ((R *)out)[r - r0] = (R)sum;                                                                             \
+    }                                                                                                          \
+  }                                                                                                            \
   void reference_sampled_##real(                                                                               \
-      const uint32_t *row_start, const uint32_t *column, long r0, long r1, const R *a, const R *b, long width, \
-      int add, R *values) {                                                                                    \
+      const long *row_start, const uint32_t *column, long r0, long r1, const void *a_, const void *b_,         \
+      long width, int add, void *values_) {                                                                    \
+    const R *a = (const R *)a_, *b = (const R *)b_;                                                            \
+    R *values = (R *)values_;                                                                                  \
     for (long r = r0; r < r1; r++)                                                                             \
-      for (long j = row_start[r]; j < (long)row_start[r + 1]; j++) {                                           \
+      for (long j = row_start[r]; j < row_start[r + 1]; j++) {                                                 \
         double sum = add ? values[j] : 0;                                                                      \
         for (long t = 0; t < width; t++) sum += (double)a[r * width + t] * b[column[j] * width + t];           \
         values[j] = (R)sum;                                                                                    \
       }                                                                                                        \
   }                                                                                                            \
   void reference_sampled_segments_##real(                                                                      \
-      const lk_segmented *w, long block, const R *a, const R *b, long width, int add, R *values) {             \
+      const lk_segmented *w, long block, const void *a, const void *b_, long width, int add, void *values_) {  \
+    const R *b = (const R *)b_;                                                                                \
+    R *values = (R *)values_;                                                                                  \
     for (uint32_t i = w->first[block * w->bands]; i < w->first[(block + 1) * w->bands]; i++) {                 \
       const lk_segment s = w->segments[i];                                                                     \
-      const R *x = a + ((long)w->block_start[block] + s.row) * width;                                          \
-      for (long j = s.start; j < (long)s.start + s.count; j++) {                                               \
+      const R *x = (const R *)a + ((long)w->block_start[block] + s.row) * width;                               \
+      for (long i0 = w->block_entry[block] + s.start, j = i0; j < i0 + s.count; j++) {                         \
         double sum = add ? values[j] : 0;                                                                      \
         for (long t = 0; t < width; t++) sum += (double)x[t] * b[segmented_column(w, j) * width + t];          \
         values[j] = (R)sum;                                                                                    \
@@ -152,7 +160,7 @@ SAMPLED(f64, double)
 
 // For each column, whether any term falls on it, and its sum: no accumulator at all.
 static int has_column(const lk_spgemm *m, long k, uint32_t column, long *at) {
-  for (long j = m->b_start[k]; j < (long)m->b_start[k + 1]; j++)
+  for (long j = m->b_start[k]; j < m->b_start[k + 1]; j++)
     if (m->b_column[j] == column) {
       *at = j;
       return 1;
@@ -168,48 +176,62 @@ void reference_spgemm_count(
     counts[r] = 0;
     for (uint32_t c = 0; c < m->columns; c++) {
       long at, i = m->a_start[r];
-      while (i < (long)m->a_start[r + 1] && !has_column(m, m->a_column[i], c, &at)) i++;
-      counts[r] += i < (long)m->a_start[r + 1];
+      while (i < m->a_start[r + 1] && !has_column(m, m->a_column[i], c, &at)) i++;
+      counts[r] += i < m->a_start[r + 1];
     }
   }
 }
 
-#define SPGEMM(name, R, zero, TIMES, PLUS)                                                                     \
-  void reference_spgemm_##name(                                                                                \
-      const lk_spgemm *m, const R *a, const R *b, const uint64_t *operations, long r0, long r1,                \
-      const lk_spgemm_work *work, const uint32_t *c_start, uint32_t *c_column, R *c) {                         \
-    (void)operations;                                                                                          \
-    (void)work;                                                                                                \
-    for (long r = r0; r < r1; r++) {                                                                           \
-      long n = c_start[r];                                                                                     \
-      for (uint32_t column = 0; column < m->columns; column++) {                                               \
-        int found = 0;                                                                                         \
-        R sum = zero;                                                                                          \
-        for (long at, i = m->a_start[r]; i < (long)m->a_start[r + 1]; i++)                                     \
-          if (has_column(m, m->a_column[i], column, &at)) {                                                    \
-            const R term = TIMES(a[i], b[at]);                                                                 \
-            sum = PLUS(sum, term);                                                                             \
-            found = 1;                                                                                         \
-          }                                                                                                    \
-        if (found) {                                                                                           \
-          c_column[n] = column;                                                                                \
-          c[n++] = sum;                                                                                        \
-        }                                                                                                      \
-      }                                                                                                        \
-    }                                                                                                          \
+void reference_spgemm_pattern(
+    const lk_spgemm *m, const uint64_t *operations, long r0, long r1, const lk_spgemm_work *work, const long *c_start,
+    uint32_t *c_column) {
+  (void)operations;
+  (void)work;
+  for (long r = r0; r < r1; r++) {
+    long n = c_start[r];
+    for (uint32_t c = 0; c < m->columns; c++) {
+      long at, i = m->a_start[r];
+      while (i < m->a_start[r + 1] && !has_column(m, m->a_column[i], c, &at)) i++;
+      if (i < m->a_start[r + 1]) c_column[n++] = c;
+    }
+  }
+}
+
+#define SPGEMM(name, R, zero, TIMES, PLUS)                                                               \
+  void reference_spgemm_##name(                                                                          \
+      const lk_spgemm *m, const void *a_, const void *b_, const uint64_t *operations, long r0, long r1,  \
+      const lk_spgemm_work *work, const long *c_start, uint32_t *c_column, void *c_) {                   \
+    const R *a = (const R *)a_, *b = (const R *)b_;                                                      \
+    R *c = (R *)c_;                                                                                      \
+    (void)operations;                                                                                    \
+    (void)work;                                                                                          \
+    for (long r = r0; r < r1; r++) {                                                                     \
+      long n = c_start[r];                                                                               \
+      for (uint32_t column = 0; column < m->columns; column++) {                                         \
+        int found = 0;                                                                                   \
+        R sum = zero;                                                                                    \
+        for (long at, i = m->a_start[r]; i < m->a_start[r + 1]; i++)                                     \
+          if (has_column(m, m->a_column[i], column, &at)) {                                              \
+            const R term = TIMES(a[i], b[at]);                                                           \
+            sum = PLUS(sum, term);                                                                       \
+            found = 1;                                                                                   \
+          }                                                                                              \
+        if (found) {                                                                                     \
+          c_column[n] = column;                                                                          \
+          c[n++] = sum;                                                                                  \
+        }                                                                                                \
+      }                                                                                                  \
+    }                                                                                                    \
   }
 
 #define TIMES_NUMBERS(x, y) ((x) * (y))
 #define PLUS_NUMBERS(x, y) ((x) + (y))
 #define SMALLER(x, y) ((y) < (x) ? (y) : (x))
-#define BOTH(x, y) ((uint8_t)((x) & (y)))
-#define EITHER(x, y) ((uint8_t)((x) | (y)))
 
 SPGEMM(f32, float, 0, TIMES_NUMBERS, PLUS_NUMBERS)
 SPGEMM(f64, double, 0, TIMES_NUMBERS, PLUS_NUMBERS)
 SPGEMM(min_plus_f32, float, INFINITY, PLUS_NUMBERS, SMALLER)
 SPGEMM(min_plus_f64, double, INFINITY, PLUS_NUMBERS, SMALLER)
-SPGEMM(boolean, uint8_t, 0, BOTH, EITHER)
 
 // MARK: Columns in double precision
 

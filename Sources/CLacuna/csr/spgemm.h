@@ -1,11 +1,13 @@
-// Products of two sparse matrices, row by row (Gustavson): row i of C sums rows k of B times A[i, k]. Included by level.h
-// once for each level.
+// Products of two sparse matrices, row by row (Gustavson): row i of C sums rows k of B times A[i, k]. Included by real.h
+// once for each type; what does not depend on it is compiled with the floats.
 //
 // What gathers a row is chosen by its size:
 // - copy and merge, where A's row has one or two entries: sorted lists give a sorted list;
 // - a dense accumulator, where C's columns fit in the second-level cache or the row fills a good part of them: one bit a
 //   column says which ones were touched, and reading the bits in order sorts them;
 // - a hash table, else; its keys are sorted afterwards.
+
+#if REAL_BYTES == 4
 
 enum { K(DENSE_BYTES) = 1 << 19, K(DENSE_SHARE) = 16 };
 
@@ -45,7 +47,7 @@ INLINE long K(take_bits)(uint64_t *bits, long words, uint32_t *out) {
       if (some > 4) {
         const __m512i packed = _mm512_maskz_compress_epi8(mask, places);
         const __m512i start = _mm512_set1_epi32((int)base);
-#define QUARTER(k) \
+#define QUARTER(k)  \
   _mm512_storeu_si512(end + 16 * k, _mm512_add_epi32(start, _mm512_cvtepu8_epi32(_mm512_extracti32x4_epi32(packed, k))))
         QUARTER(0);
         if (some > 16) {
@@ -125,7 +127,8 @@ static void K(sort_columns)(uint32_t *list, uint32_t *other, long count, long co
 
 static void K(spgemm_count)(
     const lk_spgemm *m, const uint64_t *operations, long r0, long r1, const lk_spgemm_work *work, uint32_t *counts) {
-  const long words = (m->columns + 511) / 512 * 8, last = m->a_start[r1];
+  const long words = (m->columns + 511) / 512 * 8, last = m->a_start[r1], *const b_start = m->b_start;
+  const uint32_t *const a_column = m->a_column, *const b_column = m->b_column;
   for (long r = r0; r < r1; r++) {
     const long start = m->a_start[r], end = m->a_start[r + 1];
     if (end - start == 0 || operations[r] == 0) {
@@ -134,10 +137,10 @@ static void K(spgemm_count)(
       counts[r] = (uint32_t)operations[r];
     } else if (K(spgemm_is_dense)(m->columns, work->value_bytes, operations[r])) {
       for (long i = start; i < end; i++) {
-        const long k = m->a_column[i], ahead = m->b_start[m->a_column[i + 4 < last ? i + 4 : i]];
-        __builtin_prefetch(m->b_column + ahead);
-        for (long j = m->b_start[k]; j < (long)m->b_start[k + 1]; j++) {
-          const uint32_t c = m->b_column[j];
+        const long k = a_column[i], ahead = b_start[a_column[i + 4 < last ? i + 4 : i]];
+        __builtin_prefetch(b_column + ahead);
+        for (long j = b_start[k], stop = b_start[k + 1]; j < stop; j++) {
+          const uint32_t c = b_column[j];
           work->bits[c >> 6] |= 1ull << (c & 63);
         }
       }
@@ -146,11 +149,11 @@ static void K(spgemm_count)(
       const int shift = K(hash_shift)(operations[r], m->columns);
       long count = 0;
       for (long i = start; i < end; i++) {
-        const long k = m->a_column[i];
-        for (long j = m->b_start[k]; j < (long)m->b_start[k + 1]; j++) {
-          const uint32_t slot = K(hash_slot)(work->keys, m->b_column[j], shift);
+        const long k = a_column[i];
+        for (long j = b_start[k], stop = b_start[k + 1]; j < stop; j++) {
+          const uint32_t slot = K(hash_slot)(work->keys, b_column[j], shift);
           if (work->keys[slot] == 0) {
-            work->keys[slot] = m->b_column[j] + 1;
+            work->keys[slot] = b_column[j] + 1;
             work->list[count++] = slot;
           }
         }
@@ -161,97 +164,137 @@ static void K(spgemm_count)(
   }
 }
 
+// The columns of rows r0..<r1, as below, and no values: where a product may have entries.
+static void K(spgemm_pattern)(
+    const lk_spgemm *m, const uint64_t *operations, long r0, long r1, const lk_spgemm_work *work, const long *c_start,
+    uint32_t *c_column) {
+  const long words = (m->columns + 511) / 512 * 8, last = m->a_start[r1], *const b_start = m->b_start;
+  const uint32_t *const a_column = m->a_column, *const b_column = m->b_column;
+  for (long r = r0; r < r1; r++) {
+    const long start = m->a_start[r], end = m->a_start[r + 1];
+    if (end == start || operations[r] == 0) continue;
+    uint32_t *column = c_column + c_start[r];
+    if (end - start == 1) {
+      memcpy(column, b_column + b_start[a_column[start]], (size_t)operations[r] * sizeof *column);
+    } else if (K(spgemm_is_dense)(m->columns, work->value_bytes, operations[r])) {
+      for (long i = start; i < end; i++) {
+        const long k = a_column[i], ahead = b_start[a_column[i + 4 < last ? i + 4 : i]];
+        __builtin_prefetch(b_column + ahead);
+        for (long j = b_start[k], stop = b_start[k + 1]; j < stop; j++) {
+          const uint32_t c = b_column[j];
+          work->bits[c >> 6] |= 1ull << (c & 63);
+        }
+      }
+      // The list has room for what is written beyond the last column; the result has not.
+      const long count = K(take_bits)(work->bits, words, work->list);
+      memcpy(column, work->list, (size_t)count * sizeof *column);
+    } else {
+      const int shift = K(hash_shift)(operations[r], m->columns);
+      long count = 0;
+      for (long i = start; i < end; i++) {
+        const long k = a_column[i];
+        for (long j = b_start[k], stop = b_start[k + 1]; j < stop; j++) {
+          const uint32_t slot = K(hash_slot)(work->keys, b_column[j], shift);
+          if (work->keys[slot] == 0) {
+            work->keys[slot] = b_column[j] + 1;
+            column[count] = b_column[j];
+            work->list[count++] = slot;
+          }
+        }
+      }
+      for (long i = 0; i < count; i++) work->keys[work->list[i]] = 0;
+      K(sort_columns)(column, work->list, count, m->columns);
+    }
+  }
+}
+
+#endif
+
 // TIMES and PLUS are the semiring, `zero` what PLUS leaves unchanged: what the sums hold between rows.
-#define SPGEMM(name, R, zero, TIMES, PLUS)                                                                         \
-  static void K(spgemm_##name)(                                                                                    \
-      const lk_spgemm *m, const R *a, const R *b, const uint64_t *operations, long r0, long r1,                    \
-      const lk_spgemm_work *work, const uint32_t *c_start, uint32_t *c_column, R *c) {                             \
-    const long words = (m->columns + 511) / 512 * 8, last = m->a_start[r1];                                        \
-    R *sums = (R *)work->sums, *table = (R *)work->table;                                                          \
-    for (long r = r0; r < r1; r++) {                                                                               \
-      const long start = m->a_start[r], end = m->a_start[r + 1];                                                   \
-      if (end == start || operations[r] == 0) continue;                                                            \
-      uint32_t *column = c_column + c_start[r];                                                                    \
-      R *value = c + c_start[r];                                                                                   \
-      if (end - start == 1) {                                                                                      \
-        const long k = m->a_column[start], from = m->b_start[k];                                                   \
-        memcpy(column, m->b_column + from, (size_t)operations[r] * sizeof *column);                                \
-        for (long j = 0; j < (long)operations[r]; j++) value[j] = TIMES(a[start], b[from + j]);                    \
-      } else if (K(spgemm_is_dense)(m->columns, work->value_bytes, operations[r])) {                               \
-        for (long i = start; i < end; i++) {                                                                       \
-          const long k = m->a_column[i], ahead = m->b_start[m->a_column[i + 4 < last ? i + 4 : i]];                \
-          const R factor = a[i];                                                                                   \
-          __builtin_prefetch(m->b_column + ahead);                                                                 \
-          __builtin_prefetch(b + ahead);                                                                           \
-          NO_GATHER for (long j = m->b_start[k]; j < (long)m->b_start[k + 1]; j++) {                               \
-            const uint32_t to = m->b_column[j];                                                                    \
-            sums[to] = PLUS(sums[to], TIMES(factor, b[j]));                                                        \
-            work->bits[to >> 6] |= 1ull << (to & 63);                                                              \
-          }                                                                                                        \
-        }                                                                                                          \
-        const long count = K(take_bits)(work->bits, words, work->list);                                            \
-        NO_GATHER for (long j = 0; j < count; j++) {                                                               \
-          const uint32_t from = work->list[j];                                                                     \
-          column[j] = from;                                                                                        \
-          value[j] = sums[from];                                                                                   \
-          sums[from] = zero;                                                                                       \
-        }                                                                                                          \
-      } else if (end - start == 2) {                                                                               \
-        const long k0 = m->a_column[start], k1 = m->a_column[start + 1];                                           \
-        long i = m->b_start[k0], j = m->b_start[k1], n = 0;                                                        \
-        const long i_end = m->b_start[k0 + 1], j_end = m->b_start[k1 + 1];                                         \
-        while (i < i_end || j < j_end) {                                                                           \
-          const uint32_t x = i < i_end ? m->b_column[i] : UINT32_MAX, y = j < j_end ? m->b_column[j] : UINT32_MAX; \
-          R sum = x <= y ? TIMES(a[start], b[i]) : zero;                                                           \
-          if (y <= x) sum = PLUS(sum, TIMES(a[start + 1], b[j]));                                                  \
-          column[n] = x < y ? x : y;                                                                               \
-          value[n++] = sum;                                                                                        \
-          i += x <= y;                                                                                             \
-          j += y <= x;                                                                                             \
-        }                                                                                                          \
-      } else {                                                                                                     \
-        const int shift = K(hash_shift)(operations[r], m->columns);                                                \
-        long count = 0;                                                                                            \
-        for (long i = start; i < end; i++) {                                                                       \
-          const long k = m->a_column[i];                                                                           \
-          const R factor = a[i];                                                                                   \
-          for (long j = m->b_start[k]; j < (long)m->b_start[k + 1]; j++) {                                         \
-            const uint32_t slot = K(hash_slot)(work->keys, m->b_column[j], shift);                                 \
-            if (work->keys[slot] == 0) {                                                                           \
-              work->keys[slot] = m->b_column[j] + 1;                                                               \
-              table[slot] = zero;                                                                                  \
-              column[count++] = m->b_column[j];                                                                    \
-            }                                                                                                      \
-            table[slot] = PLUS(table[slot], TIMES(factor, b[j]));                                                  \
-          }                                                                                                        \
-        }                                                                                                          \
-        K(sort_columns)(column, work->list, count, m->columns);                                                    \
-        for (long j = 0; j < count; j++) {                                                                         \
-          work->list[j] = K(hash_slot)(work->keys, column[j], shift);                                              \
-          value[j] = table[work->list[j]];                                                                         \
-        }                                                                                                          \
-        for (long j = 0; j < count; j++) work->keys[work->list[j]] = 0;                                            \
-      }                                                                                                            \
-    }                                                                                                              \
+#define SPGEMM(name, zero, TIMES, PLUS)                                                                       \
+  static void R(name)(                                                                                        \
+      const lk_spgemm *m, const void *a_, const void *b_, const uint64_t *operations, long r0, long r1,       \
+      const lk_spgemm_work *work, const long *c_start, uint32_t *c_column, void *c_) {                        \
+    const long words = (m->columns + 511) / 512 * 8, last = m->a_start[r1], *const b_start = m->b_start;      \
+    const uint32_t *const a_column = m->a_column, *const b_column = m->b_column;                              \
+    uint64_t *const touched = work->bits;                                                                     \
+    const REAL *a = (const REAL *)a_, *b = (const REAL *)b_;                                                  \
+    REAL *sums = (REAL *)work->sums, *table = (REAL *)work->table, *c = (REAL *)c_;                           \
+    for (long r = r0; r < r1; r++) {                                                                          \
+      const long start = m->a_start[r], end = m->a_start[r + 1];                                              \
+      if (end == start || operations[r] == 0) continue;                                                       \
+      uint32_t *column = c_column + c_start[r];                                                               \
+      REAL *value = c + c_start[r];                                                                           \
+      if (end - start == 1) {                                                                                 \
+        const long k = a_column[start], from = b_start[k];                                                    \
+        memcpy(column, b_column + from, (size_t)operations[r] * sizeof *column);                              \
+        for (long j = 0; j < (long)operations[r]; j++) value[j] = TIMES(a[start], b[from + j]);               \
+      } else if (K(spgemm_is_dense)(m->columns, work->value_bytes, operations[r])) {                          \
+        for (long i = start; i < end; i++) {                                                                  \
+          const long k = a_column[i], ahead = b_start[a_column[i + 4 < last ? i + 4 : i]];                    \
+          const REAL factor = a[i];                                                                           \
+          __builtin_prefetch(b_column + ahead);                                                               \
+          __builtin_prefetch(b + ahead);                                                                      \
+          NO_GATHER for (long j = b_start[k], stop = b_start[k + 1]; j < stop; j++) {                         \
+            const uint32_t to = b_column[j];                                                                  \
+            sums[to] = PLUS(sums[to], TIMES(factor, b[j]));                                                   \
+            touched[to >> 6] |= 1ull << (to & 63);                                                            \
+          }                                                                                                   \
+        }                                                                                                     \
+        const long count = K(take_bits)(work->bits, words, work->list);                                       \
+        NO_GATHER for (long j = 0; j < count; j++) {                                                          \
+          const uint32_t from = work->list[j];                                                                \
+          column[j] = from;                                                                                   \
+          value[j] = sums[from];                                                                              \
+          sums[from] = zero;                                                                                  \
+        }                                                                                                     \
+      } else if (end - start == 2) {                                                                          \
+        const long k0 = a_column[start], k1 = a_column[start + 1];                                            \
+        long i = b_start[k0], j = b_start[k1], n = 0;                                                         \
+        const long i_end = b_start[k0 + 1], j_end = b_start[k1 + 1];                                          \
+        while (i < i_end || j < j_end) {                                                                      \
+          const uint32_t x = i < i_end ? b_column[i] : UINT32_MAX, y = j < j_end ? b_column[j] : UINT32_MAX;  \
+          REAL sum = x <= y ? TIMES(a[start], b[i]) : zero;                                                   \
+          if (y <= x) sum = PLUS(sum, TIMES(a[start + 1], b[j]));                                             \
+          column[n] = x < y ? x : y;                                                                          \
+          value[n++] = sum;                                                                                   \
+          i += x <= y;                                                                                        \
+          j += y <= x;                                                                                        \
+        }                                                                                                     \
+      } else {                                                                                                \
+        const int shift = K(hash_shift)(operations[r], m->columns);                                           \
+        long count = 0;                                                                                       \
+        for (long i = start; i < end; i++) {                                                                  \
+          const long k = a_column[i];                                                                         \
+          const REAL factor = a[i];                                                                           \
+          for (long j = b_start[k], stop = b_start[k + 1]; j < stop; j++) {                                   \
+            const uint32_t slot = K(hash_slot)(work->keys, b_column[j], shift);                               \
+            if (work->keys[slot] == 0) {                                                                      \
+              work->keys[slot] = b_column[j] + 1;                                                             \
+              table[slot] = zero;                                                                             \
+              column[count++] = b_column[j];                                                                  \
+            }                                                                                                 \
+            table[slot] = PLUS(table[slot], TIMES(factor, b[j]));                                             \
+          }                                                                                                   \
+        }                                                                                                     \
+        K(sort_columns)(column, work->list, count, m->columns);                                               \
+        for (long j = 0; j < count; j++) {                                                                    \
+          work->list[j] = K(hash_slot)(work->keys, column[j], shift);                                         \
+          value[j] = table[work->list[j]];                                                                    \
+        }                                                                                                     \
+        for (long j = 0; j < count; j++) work->keys[work->list[j]] = 0;                                       \
+      }                                                                                                       \
+    }                                                                                                         \
   }
 
-#define NO_GATHER _Pragma("clang loop vectorize(disable) interleave(disable)")
 #define PRODUCT(x, y) ((x) * (y))
 #define SUM(x, y) ((x) + (y))
 #define SMALLER(x, y) ((y) < (x) ? (y) : (x))
-#define BOTH(x, y) ((uint8_t)((x) & (y)))
-#define EITHER(x, y) ((uint8_t)((x) | (y)))
 
-SPGEMM(f32, float, 0, PRODUCT, SUM)
-SPGEMM(f64, double, 0, PRODUCT, SUM)
-SPGEMM(min_plus_f32, float, INFINITY, SUM, SMALLER)
-SPGEMM(min_plus_f64, double, INFINITY, SUM, SMALLER)
-SPGEMM(boolean, uint8_t, 0, BOTH, EITHER)
+SPGEMM(spgemm, 0, PRODUCT, SUM)
+SPGEMM(spgemm_min_plus, (REAL)INFINITY, SUM, SMALLER)
 
 #undef SPGEMM
-#undef NO_GATHER
 #undef PRODUCT
 #undef SUM
 #undef SMALLER
-#undef BOTH
-#undef EITHER

@@ -6,23 +6,23 @@
 
 enum { K(dense_prefetch) = 4096 };  // bytes ahead
 
-#define DENSE_GEMV(format, type, input_form)                                                                  \
-  static void K(gemv_##format)(const lk_dense *w, const lk_input *input, long r0, long r1, float *out) {      \
-    long n = w->columns;                                                                                      \
-    const float *x = input->input_form;                                                                       \
-    for (long r = r0; r < r1; r++) {                                                                          \
-      const type *row = (const type *)w->values + r * n;                                                      \
-      VF sum[4] = {0};                                                                                        \
-      long c = 0;                                                                                             \
-      for (; c + 4 * LANES <= n; c += 4 * LANES) {                                                            \
-        for (size_t line = 0; line < 4 * LANES * sizeof(type); line += 64)                                    \
-          __builtin_prefetch((const char *)(row + c) + K(dense_prefetch) + line);                             \
-        for (int u = 0; u < 4; u++) sum[u] += K(load_##format)(row + c + u * LANES) * K(load)(x + c + u * LANES); \
-      }                                                                                                       \
-      for (; c + LANES <= n; c += LANES) sum[0] += K(load_##format)(row + c) * K(load)(x + c);                \
-      if (c < n) sum[1] += K(load_##format##_part)(row + c, n - c) * K(load)(x + c);                          \
-      out[r - r0] = K(sum_lanes)((sum[0] + sum[1]) + (sum[2] + sum[3]));                                      \
-    }                                                                                                         \
+#define DENSE_GEMV(format, type, input_form)                                                                       \
+  static void K(gemv_##format)(const lk_dense *w, const lk_input *input, long r0, long r1, float *out) {           \
+    long n = w->columns;                                                                                           \
+    const float *x = input->input_form;                                                                            \
+    for (long r = r0; r < r1; r++) {                                                                               \
+      const type *row = (const type *)w->values + r * n;                                                           \
+      VF sum[4] = {0};                                                                                             \
+      long c = 0;                                                                                                  \
+      for (; c + 4 * LANES <= n; c += 4 * LANES) {                                                                 \
+        for (size_t line = 0; line < 4 * LANES * sizeof(type); line += 64)                                         \
+          __builtin_prefetch((const char *)(row + c) + K(dense_prefetch) + line);                                  \
+        for (int u = 0; u < 4; u++) sum[u] += K(load_##format)(row + c + u * LANES) * K(load)(x + c + u * LANES);  \
+      }                                                                                                            \
+      for (; c + LANES <= n; c += LANES) sum[0] += K(load_##format)(row + c) * K(load)(x + c);                     \
+      if (c < n) sum[1] += K(load_##format##_part)(row + c, n - c) * K(load)(x + c);                               \
+      out[r - r0] = K(sum_lanes)((sum[0] + sum[1]) + (sum[2] + sum[3]));                                           \
+    }                                                                                                              \
   }
 
 INLINE VF K(load_f32)(const float *p) { return K(load)(p); }

@@ -15,14 +15,14 @@ enum { K(BAND_BYTES) = 32768, K(BLOCK_ROWS) = 512 };
 // MARK: Panels
 
 #if VECTOR_BYTES == 64
-#define ZIP_LOW(a, b) __builtin_shufflevector(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23)
-#define ZIP_HIGH(a, b) __builtin_shufflevector(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31)
+#define ZIP_LOW ZIP_LOW_16
+#define ZIP_HIGH ZIP_HIGH_16
 #elif VECTOR_BYTES == 32
-#define ZIP_LOW(a, b) __builtin_shufflevector(a, b, 0, 8, 1, 9, 2, 10, 3, 11)
-#define ZIP_HIGH(a, b) __builtin_shufflevector(a, b, 4, 12, 5, 13, 6, 14, 7, 15)
+#define ZIP_LOW ZIP_LOW_8
+#define ZIP_HIGH ZIP_HIGH_8
 #else
-#define ZIP_LOW(a, b) __builtin_shufflevector(a, b, 0, 4, 1, 5)
-#define ZIP_HIGH(a, b) __builtin_shufflevector(a, b, 2, 6, 3, 7)
+#define ZIP_LOW ZIP_LOW_4
+#define ZIP_HIGH ZIP_HIGH_4
 #endif
 
 // Transposes a square of LANES × LANES: interleaving the upper with the lower half of the rows, log2(LANES) times.
@@ -72,30 +72,30 @@ INLINE void K(scale_tile)(const float *scales, long width, long rows, float *til
 
 #define SCALE_f32(w, width, r0, r1, tile) ((void)0)
 #define SCALE_bf16(w, width, r0, r1, tile) ((void)0)
-#define SCALE_i8(w, width, r0, r1, tile)                                                                           \
+#define SCALE_i8(w, width, r0, r1, tile)  \
   K(scale_tile)((const float *)(w)->scales + (r0), width, (r1) - (r0), tile)
 
 // Calls block(…, width, vectors in a pass, …) with both known to the compiler, for blocks of rows of limited number.
-#define BY_WIDTH(block, w, panel, width, r0, r1, tile)                                                             \
-  for (long first = r0; first < (r1); first += K(BLOCK_ROWS)) {                                                    \
-    long last = first + K(BLOCK_ROWS) < (r1) ? first + K(BLOCK_ROWS) : (r1);                                       \
-    float *sums = (tile) + (first - (r0)) * (width);                                                               \
-    if ((width) == 64) block(w, panel, 64, 64 / LANES < 8 ? 64 / LANES : 8, first, last, sums);                    \
-    else if ((width) == 32) block(w, panel, 32, 32 / LANES < 8 ? 32 / LANES : 8, first, last, sums);               \
-    else block(w, panel, 16, 16 / LANES < 8 ? 16 / LANES : 8, first, last, sums);                                  \
+#define BY_WIDTH(block, w, panel, width, r0, r1, tile)                                                \
+  for (long first = r0; first < (r1); first += K(BLOCK_ROWS)) {                                       \
+    long last = first + K(BLOCK_ROWS) < (r1) ? first + K(BLOCK_ROWS) : (r1);                          \
+    float *sums = (tile) + (first - (r0)) * (width);                                                  \
+    if ((width) == 64) block(w, panel, 64, 64 / LANES < 8 ? 64 / LANES : 8, first, last, sums);       \
+    else if ((width) == 32) block(w, panel, 32, 32 / LANES < 8 ? 32 / LANES : 8, first, last, sums);  \
+    else block(w, panel, 16, 16 / LANES < 8 ? 16 / LANES : 8, first, last, sums);                     \
   }
 
 // Narrow panels have few sums, and one entry's additions would wait for those of the entry before: as many entries as
 // give 4 vectors of sums are added to separate ones.
 #define STREAMS(vectors) ((vectors) >= 4 ? 1 : 4 / (vectors))
 
-#define LOAD_SUMS(sums, fresh)                                                                                     \
-  VF sum[8];                                                                                                       \
-  for (int u = 0; u < vectors; u++) sum[u] = (fresh) ? (VF){0} : LOAD((sums) + u * LANES);                         \
+#define LOAD_SUMS(sums, fresh)                                                              \
+  VF sum[8];                                                                                \
+  for (int u = 0; u < vectors; u++) sum[u] = (fresh) ? (VF){0} : LOAD((sums) + u * LANES);  \
   for (int u = vectors; u < vectors * streams; u++) sum[u] = (VF){0};
 
-#define STORE_SUMS(sums)                                                                                           \
-  for (int u = 0; u < vectors; u++) {                                                                              \
-    for (int s = 1; s < streams; s++) sum[u] += sum[s * vectors + u];                                              \
-    *(VF *)((sums) + u * LANES) = sum[u];                                                                          \
+#define STORE_SUMS(sums)                                               \
+  for (int u = 0; u < vectors; u++) {                                  \
+    for (int s = 1; s < streams; s++) sum[u] += sum[s * vectors + u];  \
+    *(VF *)((sums) + u * LANES) = sum[u];                              \
   }

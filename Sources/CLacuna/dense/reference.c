@@ -54,16 +54,6 @@ void reference_axpy_f32(float a, const float *x, float *y, long n) {
   for (long i = 0; i < n; i++) y[i] += a * x[i];
 }
 
-void reference_scale_add_f32(float a, const float *x, float b, float *y, long n) {
-  for (long i = 0; i < n; i++) y[i] = a * x[i] + b * y[i];
-}
-
-float reference_sum_f32(const float *x, long n) {
-  double sum = 0;
-  for (long i = 0; i < n; i++) sum += x[i];
-  return (float)sum;
-}
-
 float reference_max_f32(const float *x, long n) {
   float best = -INFINITY;
   for (long i = 0; i < n; i++)
@@ -151,17 +141,17 @@ static float value_f16(const lk_dense *w, long r, long c) {
 static float input_x(const lk_input *x, long c) { return x->x[c]; }
 static float input_bf16(const lk_input *x, long c) { return sparse_bf16(x->bf16[c]); }
 
-#define DENSE(format, input)                                                                            \
-  void reference_gemv_##format(const lk_dense *w, const lk_input *x, long r0, long r1, float *out) {    \
-    for (long r = r0; r < r1; r++) {                                                                    \
-      double sum = 0;                                                                                   \
-      for (long c = 0; c < w->columns; c++) sum += (double)value_##format(w, r, c) * input(x, c);       \
-      out[r - r0] = (float)sum;                                                                         \
-    }                                                                                                   \
-  }                                                                                                     \
-  void reference_decode_##format(const lk_dense *w, long r0, long r1, float *out) {                     \
-    for (long r = r0; r < r1; r++)                                                                      \
-      for (long c = 0; c < w->columns; c++) out[(r - r0) * w->columns + c] = value_##format(w, r, c);   \
+#define DENSE(format, input)                                                                           \
+  void reference_gemv_##format(const lk_dense *w, const lk_input *x, long r0, long r1, float *out) {   \
+    for (long r = r0; r < r1; r++) {                                                                   \
+      double sum = 0;                                                                                  \
+      for (long c = 0; c < w->columns; c++) sum += (double)value_##format(w, r, c) * input(x, c);      \
+      out[r - r0] = (float)sum;                                                                        \
+    }                                                                                                  \
+  }                                                                                                    \
+  void reference_decode_##format(const lk_dense *w, long r0, long r1, float *out) {                    \
+    for (long r = r0; r < r1; r++)                                                                     \
+      for (long c = 0; c < w->columns; c++) out[(r - r0) * w->columns + c] = value_##format(w, r, c);  \
   }
 
 DENSE(f32, input_x)
@@ -202,17 +192,21 @@ void reference_unpack_panel(const float *tile, long width, long rows, long count
 
 // MARK: Transposes
 
-#define TRANSPOSE(real, R)                                                                                \
-  void reference_transpose_add_##real(                                                                         \
-      const R *source, long source_stride, long m, long n, R alpha, R beta, R *target, long target_stride) {   \
-    for (long i = 0; i < m; i++)                                                                               \
-      for (long j = 0; j < n; j++) {                                                                           \
-        R *p = target + j * target_stride + i;                                                                 \
-        *p = alpha * source[i * source_stride + j] + (beta == 0 ? 0 : beta * *p);                              \
-      }                                                                                                        \
-  }                                                                                                            \
-  void reference_combine_##real(R alpha, const R *x, R beta, R *y, long n) {                                   \
-    for (long i = 0; i < n; i++) y[i] = alpha * x[i] + (beta == 0 ? 0 : beta * y[i]);                          \
+#define TRANSPOSE(real, R)                                                                               \
+  void reference_transpose_add_##real(                                                                   \
+      const void *source_, long source_stride, long m, long n, double alpha, double beta, void *target,  \
+      long target_stride) {                                                                              \
+    const R *source = (const R *)source_;                                                                \
+    for (long i = 0; i < m; i++)                                                                         \
+      for (long j = 0; j < n; j++) {                                                                     \
+        R *p = (R *)target + j * target_stride + i;                                                      \
+        *p = (R)alpha * source[i * source_stride + j] + (beta == 0 ? 0 : (R)beta * *p);                  \
+      }                                                                                                  \
+  }                                                                                                      \
+  void reference_combine_##real(double alpha, const void *x_, double beta, void *y_, long n) {           \
+    const R *x = (const R *)x_;                                                                          \
+    R *y = (R *)y_;                                                                                      \
+    for (long i = 0; i < n; i++) y[i] = (R)alpha * x[i] + (beta == 0 ? 0 : (R)beta * y[i]);              \
   }
 
 TRANSPOSE(f32, float)

@@ -1,65 +1,60 @@
-// Panels of either type of number, and transposes that scale and add. Included by level.h once for each level, after
-// dense/panel.h, of which the floats take the transposition, and csr/sampled.h.
+// Transposes that scale and add, and sums of vectors. Included by real.h once for each type.
 
 // As transpose_square of dense/panel.h.
-INLINE void K(transpose_square_f32)(VF *rows) { K(transpose_square)(rows); }
-INLINE void K(transpose_square_f64)(K(vd) *rows) {
-  K(vd) other[LANES / 2];
-  for (int width = 1; width < LANES / 2; width *= 2) {
-    for (int i = 0; i < LANES / 4; i++) {
-      other[2 * i] = PAIR_LOW_f64(rows[i], rows[i + LANES / 4]);
-      other[2 * i + 1] = PAIR_HIGH_f64(rows[i], rows[i + LANES / 4]);
+INLINE void R(transpose_square)(VECTOR *rows) {
+  VECTOR other[STEP];
+  UNROLLED for (int width = 1; width < STEP; width *= 2) {
+    UNROLLED for (int i = 0; i < STEP / 2; i++) {
+      other[2 * i] = PAIR_LOW(rows[i], rows[i + STEP / 2]);
+      other[2 * i + 1] = PAIR_HIGH(rows[i], rows[i + STEP / 2]);
     }
-    for (int i = 0; i < LANES / 2; i++) rows[i] = other[i];
+    UNROLLED for (int i = 0; i < STEP; i++) rows[i] = other[i];
   }
 }
 
-#define FREE_f32(p) (*(K(vf_memory) *)(p))
-#define FREE_f64(p) (*(K(vd_memory) *)(p))
+INLINE void R(transpose_add_inner)(
+    const REAL *source, long source_stride, long m, long n, REAL alpha, const int fresh, REAL beta, REAL *target,
+    long target_stride) {
+  for (long i = 0; i < m; i += STEP)
+    for (long j = 0; j < n; j += STEP) {
+      if (i + STEP <= m && j + STEP <= n) {
+        VECTOR rows[STEP];
+        UNROLLED for (int k = 0; k < STEP; k++) rows[k] = FREE(source + (i + k) * source_stride + j);
+        R(transpose_square)(rows);
+        UNROLLED for (int k = 0; k < STEP; k++) {
+          REAL *p = target + (j + k) * target_stride + i;
+          FREE(p) = fresh ? alpha * rows[k] : alpha * rows[k] + beta * FREE(p);
+        }
+      } else {
+        for (long a = i; a < m && a < i + STEP; a++)
+          for (long b = j; b < n && b < j + STEP; b++) {
+            REAL *p = target + b * target_stride + a;
+            *p = fresh ? alpha * source[a * source_stride + b] : alpha * source[a * source_stride + b] + beta * *p;
+          }
+      }
+    }
+}
 
-// target[j, i] = alpha source[i, j] + beta target[j, i]; what `target` held does not matter if beta is 0.
-#define TRANSPOSE(real, R)                                                                                         \
-  INLINE void K(transpose_add_inner_##real)(                                                                       \
-      const R *source, long source_stride, long m, long n, R alpha, const int fresh, R beta, R *target,            \
-      long target_stride) {                                                                                        \
-    const long lanes = LANES_##real;                                                                               \
-    for (long i = 0; i < m; i += lanes)                                                                            \
-      for (long j = 0; j < n; j += lanes) {                                                                        \
-        if (i + lanes <= m && j + lanes <= n) {                                                                    \
-          VECTOR_##real rows[LANES_##real];                                                                        \
-          for (int k = 0; k < LANES_##real; k++) rows[k] = FREE_##real(source + (i + k) * source_stride + j);      \
-          K(transpose_square_##real)(rows);                                                                        \
-          for (int k = 0; k < LANES_##real; k++) {                                                                 \
-            R *p = target + (j + k) * target_stride + i;                                                           \
-            FREE_##real(p) = fresh ? alpha * rows[k] : alpha * rows[k] + beta * FREE_##real(p);                    \
-          }                                                                                                        \
-        } else {                                                                                                   \
-          for (long a = i; a < m && a < i + lanes; a++)                                                            \
-            for (long b = j; b < n && b < j + lanes; b++) {                                                        \
-              R *p = target + b * target_stride + a;                                                               \
-              *p = fresh ? alpha * source[a * source_stride + b] : alpha * source[a * source_stride + b] + beta * *p; \
-            }                                                                                                      \
-        }                                                                                                          \
-      }                                                                                                            \
-  }                                                                                                                \
-  static void K(transpose_add_##real)(                                                                             \
-      const R *source, long source_stride, long m, long n, R alpha, R beta, R *target, long target_stride) {       \
-    if (beta == 0) K(transpose_add_inner_##real)(source, source_stride, m, n, alpha, 1, 0, target, target_stride); \
-    else K(transpose_add_inner_##real)(source, source_stride, m, n, alpha, 0, beta, target, target_stride);        \
-  }                                                                                                                \
-  static void K(combine_##real)(R alpha, const R *x, R beta, R *y, long n) {                                       \
-    long i = 0;                                                                                                    \
-    if (beta == 0) {                                                                                               \
-      for (; i + LANES_##real <= n; i += LANES_##real) FREE_##real(y + i) = alpha * FREE_##real(x + i);            \
-      for (; i < n; i++) y[i] = alpha * x[i];                                                                      \
-    } else {                                                                                                       \
-      for (; i + LANES_##real <= n; i += LANES_##real)                                                             \
-        FREE_##real(y + i) = alpha * FREE_##real(x + i) + beta * FREE_##real(y + i);                               \
-      for (; i < n; i++) y[i] = alpha * x[i] + beta * y[i];                                                        \
-    }                                                                                                              \
+static void R(transpose_add)(
+    const void *source, long source_stride, long m, long n, double alpha, double beta, void *target,
+    long target_stride) {
+  if (beta == 0)
+    R(transpose_add_inner)(
+        (const REAL *)source, source_stride, m, n, (REAL)alpha, 1, 0, (REAL *)target, target_stride);
+  else
+    R(transpose_add_inner)(
+        (const REAL *)source, source_stride, m, n, (REAL)alpha, 0, (REAL)beta, (REAL *)target, target_stride);
+}
+
+static void R(combine)(double alpha_, const void *x_, double beta_, void *y_, long n) {
+  const REAL alpha = (REAL)alpha_, beta = (REAL)beta_, *x = (const REAL *)x_;
+  REAL *y = (REAL *)y_;
+  long i = 0;
+  if (beta == 0) {
+    for (; i + STEP <= n; i += STEP) FREE(y + i) = alpha * FREE(x + i);
+    for (; i < n; i++) y[i] = alpha * x[i];
+  } else {
+    for (; i + STEP <= n; i += STEP) FREE(y + i) = alpha * FREE(x + i) + beta * FREE(y + i);
+    for (; i < n; i++) y[i] = alpha * x[i] + beta * y[i];
   }
-
-TRANSPOSE(f32, float)
-TRANSPOSE(f64, double)
-
-#undef TRANSPOSE
+}

@@ -16,22 +16,6 @@ static void K(axpy_f32)(float a, const float *x, float *y, long n) {
   if (i < n) K(store_part)(y + i, K(load_part)(y + i, n - i) + a * K(load_part)(x + i, n - i), n - i);
 }
 
-static void K(scale_add_f32)(float a, const float *x, float b, float *y, long n) {
-  long i = 0;
-  for (; i + LANES <= n; i += LANES) K(store)(y + i, a * K(load)(x + i) + b * K(load)(y + i));
-  if (i < n) K(store_part)(y + i, a * K(load_part)(x + i, n - i) + b * K(load_part)(y + i, n - i), n - i);
-}
-
-static float K(sum_f32)(const float *x, long n) {
-  VF sum[4] = {0};
-  long i = 0;
-  for (; i + 4 * LANES <= n; i += 4 * LANES)
-    for (int u = 0; u < 4; u++) sum[u] += K(load)(x + i + u * LANES);
-  for (; i + LANES <= n; i += LANES) sum[0] += K(load)(x + i);
-  if (i < n) sum[1] += K(load_part)(x + i, n - i);
-  return K(sum_lanes)((sum[0] + sum[1]) + (sum[2] + sum[3]));
-}
-
 static float K(sum_of_squares)(const float *x, long n) {
   VF sum[4] = {0};
   long i = 0;
@@ -111,9 +95,17 @@ static void K(split_even_odd)(const float *x, long n, float *split) {
 // Quantises the whole group at x, and returns the sum of the bytes.
 INLINE int K(quantize_group)(const float *x, long group, int8_t *q, float *scale) {
 #pragma clang fp reassociate(off)
-  VF largest_lanes = {0};
-  for (long i = 0; i < group; i += LANES) largest_lanes = K(larger)(K(absolute)(K(load)(x + i)), largest_lanes);
-  float largest = K(max_lanes)(largest_lanes);
+  // Magnitudes are in the order of their bits, infinity and what is not a number above all others.
+  VI most = {0};
+  for (long i = 0; i < group; i += LANES) most = __builtin_elementwise_max((VI)K(absolute)(K(load)(x + i)), most);
+  const int32_t bits = __builtin_reduce_max(most);
+  float largest;
+  memcpy(&largest, &bits, 4);
+  if (bits >= 0x7F800000) {
+    memset(q, 0, (size_t)group);
+    *scale = NAN;
+    return 0;
+  }
   float inverse = largest < 0x1p-120f ? 0 : 127 / largest;
   *scale = largest < 0x1p-120f ? 0 : largest / 127;
   VI sum = {0};

@@ -13,7 +13,13 @@
 #ifndef LACUNA_KERNELS_H
 #define LACUNA_KERNELS_H
 
+#include "lacuna_real.h"
+
 #include <stdint.h>
+
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "The kernels read bits, nibbles and files in little-endian order."
+#endif
 
 // MARK: Operands
 
@@ -96,130 +102,6 @@ typedef void lk_panel_bsr(const lk_bsr *w, const float *panel, long width, long 
 // Panels of 16 vectors only: wider ones are for CSR matrices in segments.
 typedef void lk_product_rows(const lk_csr *w, const float *panel, long r0, long r1, float *tile);
 
-// MARK: Products with many vectors, for training
-
-// The entries of one row within one band of columns.
-typedef struct lk_segment {
-  uint32_t start;  // the first of them, in values
-  uint16_t row;    // from the first row of the block
-  uint16_t count;  // at least 1
-} lk_segment;
-
-// A CSR matrix cut into blocks of consecutive rows and bands of `band_columns` columns, at most 65,535 of either.
-typedef struct lk_segmented {
-  const void *values;           // f32, f64, bf16 or i8 (scales are for the caller to apply), in CSR order
-  const void *column;           // uint16_t, or uint32_t if `wide`
-  long wide;
-  const lk_segment *segments;   // block by block, band by band, by ascending count; 16 more beyond the last are readable
-  const uint32_t *first;        // [blocks * bands + 1]: the first segment of block b and band k is first[b * bands + k]
-  const uint32_t *block_start;  // [blocks + 1]: the first row of each block
-  long blocks, bands, band_columns;
-} lk_segmented;
-
-// Panels have any number of vectors that fills whole SIMD vectors (multiples of 64 bytes) and are aligned to 64 bytes.
-//
-// product:    tile[r - block_start[block], t] += Σ_c W[r, c] panel[c, t] for the rows r of a block
-// transposed: tile[c - band * band_columns, t] += Σ_r W[r, c] panel[r, t] for the columns c of a band
-typedef void lk_segments_f32(const lk_segmented *w, long part, const float *panel, long width, float *tile);
-typedef void lk_segments_f64(const lk_segmented *w, long part, const double *panel, long width, double *tile);
-
-// values[j] = (add ? values[j] : 0) + Σ_t a[r, t] b[column[j], t] for the entries j of rows r0..<r1 of a CSR pattern; a
-// and b are panels of `width` vectors.
-typedef void lk_sampled_f32(
-    const uint32_t *row_start, const uint32_t *column, long r0, long r1, const float *a, const float *b, long width,
-    int add, float *values);
-typedef void lk_sampled_f64(
-    const uint32_t *row_start, const uint32_t *column, long r0, long r1, const double *a, const double *b, long width,
-    int add, double *values);
-
-// The same for the rows of one block, band by band: faster where segments are long enough to fill vectors. Columns are
-// `wide`.
-typedef void lk_sampled_segments_f32(
-    const lk_segmented *w, long block, const float *a, const float *b, long width, int add, float *values);
-typedef void lk_sampled_segments_f64(
-    const lk_segmented *w, long block, const double *a, const double *b, long width, int add, double *values);
-
-// A matrix under a mask of middling density, its columns in groups of four and its rows in blocks of LK_GROUP_ROWS. Part
-// (block b, group g) has index b * groups + g. Its rows are sorted by pattern, the bits 0...3 of which say which of the
-// four columns they keep; rows that keep none are left out. Values follow in that order, column by column within a row.
-enum { LK_GROUP_ROWS = 128 };
-typedef struct lk_grouped {
-  const void *values;           // f32 or f64
-  const uint8_t *row;           // the rows of every part, from the first of the block; then 16 zeros
-  const uint32_t *first;        // [parts + 1], in `row`
-  const uint32_t *value_first;  // [parts + 1], in `values`
-  const uint8_t *counts;        // [parts, 15]: how many rows have pattern 1...15
-  long columns, groups, blocks;
-} lk_grouped;
-
-// Panels as above, of `columns` or of rows.
-//
-// product:    tile[r - block * LK_GROUP_ROWS, t] += Σ_c W[r, c] panel[c, t] for the rows r of a block
-// transposed: tile[c - 4 * from, t] += Σ_r W[r, c] panel[r, t] for the columns c of groups from..<to
-// sampled:    values = (add ? values : 0) + Σ_t a[r, t] b[c, t] for the values of a block
-typedef void lk_groups_f32(const lk_grouped *w, long block, const float *panel, long width, float *tile);
-typedef void lk_groups_f64(const lk_grouped *w, long block, const double *panel, long width, double *tile);
-typedef void lk_groups_transposed_f32(
-    const lk_grouped *w, long from, long to, const float *panel, long width, float *tile);
-typedef void lk_groups_transposed_f64(
-    const lk_grouped *w, long from, long to, const double *panel, long width, double *tile);
-typedef void lk_groups_sampled_f32(
-    const lk_grouped *w, long block, const float *a, const float *b, long width, int add, float *values);
-typedef void lk_groups_sampled_f64(
-    const lk_grouped *w, long block, const double *a, const double *b, long width, int add, double *values);
-
-// out[i] = Σ_c W[r0 + i, c] x[c] for rows r0..<r1.
-typedef void lk_gemv_csr_f64(
-    const uint32_t *row_start, const uint32_t *column, const double *values, const double *x, long r0, long r1,
-    double *out);
-
-// The products above, for BSR matrices of floats with `rows` rows; the scales and the type of their values are not used.
-//
-// product:    tile[r - first * block_rows, t] += Σ_c W[r, c] panel[c, t] for block rows first..<last
-// transposed: tile[c - first * block_columns, t] += Σ_r W[r, c] panel[r, t] for block columns first..<last
-// sampled:    values of block rows first..<last, except for those that lie beyond the matrix
-typedef void lk_blocks_f32(
-    const lk_bsr *w, long rows, long first, long last, const float *panel, long width, float *tile);
-typedef void lk_sampled_blocks_f32(
-    const lk_bsr *w, long rows, long first, long last, const float *a, const float *b, long width, int add,
-    float *values);
-
-// MARK: Products of two sparse matrices
-
-// The patterns of A [rows, inner] and B [inner, columns] in CSR, columns ascending within a row.
-typedef struct lk_spgemm {
-  const uint32_t *a_start, *a_column, *b_start, *b_column;
-  long columns;
-} lk_spgemm;
-
-// What one thread works in, and leaves as it was.
-typedef struct lk_spgemm_work {
-  uint64_t *bits;    // [columns / 64, rounded up to 8 words]: zeros
-  void *sums;        // [columns]: the semiring's zero; not read for counting
-  uint32_t *keys;    // zeros; a power of two, at least 16, that is twice the operations (or the columns, if that is less) of
-                     // any row with more than two entries of A that is not dense
-  void *table;       // as many values
-  uint32_t *list;    // [columns + 64]
-  long value_bytes;  // of one value: a row is dense if it has more than columns / 16 operations, or columns *
-                     // value_bytes is at most 512 KiB
-} lk_spgemm_work;
-
-// counts[r]: entries of row r of A B, for rows r0..<r1. operations[r] is the sum of the lengths of the rows of B that row
-// r of A names.
-typedef void lk_spgemm_count(
-    const lk_spgemm *m, const uint64_t *operations, long r0, long r1, const lk_spgemm_work *work, uint32_t *counts);
-// Rows r0..<r1 of A B, columns ascending, from c_start[r] on. Entries whose terms cancel are kept. Sums run in the order
-// of A's columns.
-typedef void lk_spgemm_f32(
-    const lk_spgemm *m, const float *a, const float *b, const uint64_t *operations, long r0, long r1,
-    const lk_spgemm_work *work, const uint32_t *c_start, uint32_t *c_column, float *c);
-typedef void lk_spgemm_f64(
-    const lk_spgemm *m, const double *a, const double *b, const uint64_t *operations, long r0, long r1,
-    const lk_spgemm_work *work, const uint32_t *c_start, uint32_t *c_column, double *c);
-typedef void lk_spgemm_u8(
-    const lk_spgemm *m, const uint8_t *a, const uint8_t *b, const uint64_t *operations, long r0, long r1,
-    const lk_spgemm_work *work, const uint32_t *c_start, uint32_t *c_column, uint8_t *c);
-
 // MARK: Convolutions, images stored channel by channel
 
 // A 1 × 1 convolution: a matrix of which `group` (1, 2, 4, 8 or 16) consecutive output channels share their input
@@ -270,11 +152,7 @@ static inline float lk_key_value(uint32_t key) {
 
 typedef struct lk_table {
   // Vectors
-  float (*dot_f32)(const float *a, const float *b, long n);
   void (*axpy_f32)(float a, const float *x, float *y, long n);                  // y += a x
-  void (*scale_add_f32)(float a, const float *x, float b, float *y, long n);    // y = a x + b y
-  float (*sum_f32)(const float *x, long n);
-  float (*max_f32)(const float *x, long n);     // -infinity for n = 0; NaNs are passed over
   long (*argmax_f32)(const float *x, long n);   // the first of equals; -1 if no entry is a number
 
   // Conversions, rounding to nearest, ties to even; NaN stays NaN
@@ -284,7 +162,8 @@ typedef struct lk_table {
   void (*f16_to_f32)(const uint16_t *x, float *out, long n);
 
   // Forms of an input vector of n entries; the outputs are written up to the next multiple of 64 entries (32 for
-  // quantize_x32). A group's scale is its largest magnitude / 127; a group of magnitudes below 2^-120 becomes zeros.
+  // quantize_x32). A group's scale is its largest magnitude / 127; a group of magnitudes below 2^-120 becomes zeros. A group
+  // with an entry that is not finite becomes zeros with a scale that is not a number.
   void (*split_even_odd)(const float *x, long n, float *split);
   void (*quantize_x64)(const float *x, long n, int8_t *q, float *scale);
   void (*quantize_x32)(const float *x, long n, int8_t *q, float *scale, float *total);
@@ -327,7 +206,8 @@ typedef struct lk_table {
       *decode_q4_1;
 
   // Products with bitmask and N:M matrices. They read, of the input: x (f32), bf16, rounded or split
-  // (bf16), q64 (i8, i4).
+  // (bf16), q64 (i8, i4), and x to see whether it is finite. Entries of the input whose bit is not set do not contribute,
+  // be they infinite or not a number; if any is, integers multiply the floats.
   lk_gemv_bitmask *gemv_bitmask_f32, *gemv_bitmask_bf16, *gemv_bitmask_i8, *gemv_bitmask_i4;
   lk_decode_bitmask *decode_bitmask_f32, *decode_bitmask_bf16, *decode_bitmask_i8, *decode_bitmask_i4;
 
@@ -351,44 +231,17 @@ typedef struct lk_table {
   lk_panel_bsr *panel_bsr_f32, *panel_bsr_bf16, *panel_bsr_i8;
   lk_product_rows *product_rows_f32, *product_rows_bf16, *product_rows_i8;
 
-  // CSR matrices in segments.
-  lk_gemv_csr_f64 *gemv_csr_f64;
-  lk_segments_f32 *product_segments_f32, *product_segments_bf16, *product_segments_i8, *transposed_segments_f32;
-  lk_segments_f64 *product_segments_f64, *transposed_segments_f64;
-  lk_sampled_f32 *sampled_f32;
-  lk_sampled_f64 *sampled_f64;
-  lk_sampled_segments_f32 *sampled_segments_f32;
-  lk_sampled_segments_f64 *sampled_segments_f64;
-  lk_groups_f32 *product_groups_f32;
-  lk_groups_f64 *product_groups_f64;
-  lk_groups_transposed_f32 *transposed_groups_f32;
-  lk_groups_transposed_f64 *transposed_groups_f64;
-  lk_groups_sampled_f32 *sampled_groups_f32;
-  lk_groups_sampled_f64 *sampled_groups_f64;
-  lk_blocks_f32 *product_blocks_f32, *transposed_blocks_f32;
-  lk_sampled_blocks_f32 *sampled_blocks_f32;
+  // CSR matrices in segments, their panels floats; `lk_real` has those with floats and doubles as values.
+  lk_product_segments *product_segments_bf16, *product_segments_i8;
 
-  // Sparse times sparse: (+, ×), (min, +), and (or, and) on 0 and 1.
+  // The pattern of the product of two sparse matrices: the number of entries of every row, and their columns.
   lk_spgemm_count *spgemm_count;
-  lk_spgemm_f32 *spgemm_f32, *spgemm_min_plus_f32;
-  lk_spgemm_f64 *spgemm_f64, *spgemm_min_plus_f64;
-  lk_spgemm_u8 *spgemm_boolean;
+  lk_spgemm_pattern *spgemm_pattern;
 
   lk_pointwise_f32 *pointwise_f32;
   lk_pad_plane_f32 *pad_plane_f32;
   lk_direct_f32 *direct_f32;
 
-  // target[j * target_stride + i] = alpha source[i * source_stride + j] + beta target[…] for i < m, j < n. With beta 0
-  // what `target` held does not matter.
-  void (*transpose_add_f32)(
-      const float *source, long source_stride, long m, long n, float alpha, float beta, float *target,
-      long target_stride);
-  void (*transpose_add_f64)(
-      const double *source, long source_stride, long m, long n, double alpha, double beta, double *target,
-      long target_stride);
-  // y = alpha x + beta y; with beta 0 what y held does not matter.
-  void (*combine_f32)(float alpha, const float *x, float beta, float *y, long n);
-  void (*combine_f64)(double alpha, const double *x, double beta, double *y, long n);
   // Columns in double precision. Dense columns are `stride` apart; sparse column j has values and ascending row numbers
   // (below 2^31) start[j]..<start[j + 1]. Where `columns` is null, it stands for 0..<count.
   double (*dot_f64)(const double *a, const double *b, long n);
@@ -428,5 +281,11 @@ const lk_table *lk_best(void);
 
 // Scalar loops, sums in double precision: what every level is tested against.
 const lk_table *lk_reference(void);
+
+// The same for the kernels of floats and of doubles: at a level (null if this processor lacks it), the best, the scalar.
+enum { LK_F32, LK_F64, LK_REALS };
+const lk_real *lk_real_level(int level, int type);
+const lk_real *lk_real_best(int type);
+const lk_real *lk_real_reference(int type);
 
 #endif

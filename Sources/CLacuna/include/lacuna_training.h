@@ -73,10 +73,12 @@ typedef struct lk_training {
   void (*softmax_backward)(const void *y, const void *dy, void *dx, long r, long c, int add);
   void (*log_softmax)(const void *x, void *y, long r, long c);
   void (*log_softmax_backward)(const void *y, const void *dy, void *dx, long r, long c, int add);
-  // In place: softmax of scale * x over the columns that row i may see; the others become 0. Row i sees columns up to
-  // i + offset if `causal`, and only those whose byte in `visible` [c] (if not null) is not 0. A row that sees nothing
-  // becomes zeros.
-  void (*masked_softmax)(void *x, double scale, long r, long c, int causal, long offset, const uint8_t *visible);
+  // In place: the softmax of scale * x (+ bias) over the columns that row i may see; the others become 0. Row i sees
+  // columns max(0, first + i) ..< min(c, last + i), of these only those whose byte in row i of `visible` (if not null) is
+  // not 0, and whose bias is not -infinity. A row that sees nothing becomes zeros. Rows of `bias` and of `visible` are as
+  // far apart as their strides say; 0 is one row for all. The scale is positive.
+  void (*masked_softmax)(void *x, double scale, long r, long c, long first, long last, const void *bias, long bias_stride,
+                         const uint8_t *visible, long visible_stride);
   // Row losses -log softmax(x)[label], and the softmax; rows with negative labels have loss 0 and zeros.
   void (*cross_entropy)(const void *x, const int32_t *labels, void *losses, void *probabilities, long r, long c);
   // dx = scale (probabilities - one-hot) for rows with labels >= 0, else 0

@@ -135,7 +135,8 @@ static void K(binary)(int function, const void *a_, const void *b_, void *y_, lo
 static void K(divide_backward)(const void *y_, const void *b_, const void *dy_, void *db_, long n, int add) {
   const T *y = y_, *b = b_, *dy = dy_;
   T *db = db_;
-  for (long i = 0; i < n; i++) db[i] = (add ? db[i] : 0) - dy[i] * y[i] / b[i];
+  if (add) for (long i = 0; i < n; i++) db[i] -= dy[i] * y[i] / b[i];
+  else for (long i = 0; i < n; i++) db[i] = -dy[i] * y[i] / b[i];
 }
 
 static void K(affine)(double a_, const void *x_, double b_, void *y_, long n, int add) {

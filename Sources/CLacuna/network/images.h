@@ -73,7 +73,8 @@ static void K(depthwise)(const void *image_, const void *kernel_, const lk_windo
   memset(o, 0, (size_t)(w->out_height * w->out_width) * sizeof(T));
   SLIDE({
     T a = kernel[k];
-    for (long x = from; x < to; x++) o[out + x] += a * image[in + x * stride];
+    if (stride == 1) for (long x = from; x < to; x++) o[out + x] += a * image[in + x];
+    else for (long x = from; x < to; x++) o[out + x] += a * image[in + x * stride];
   })
 }
 
@@ -82,7 +83,8 @@ static void K(depthwise_input)(const void *dout_, const void *kernel_, const lk_
   T *dimage = dimage_;
   SLIDE({
     T a = kernel[k];
-    for (long x = from; x < to; x++) dimage[in + x * stride] += a * dout[out + x];
+    if (stride == 1) for (long x = from; x < to; x++) dimage[in + x] += a * dout[out + x];
+    else for (long x = from; x < to; x++) dimage[in + x * stride] += a * dout[out + x];
   })
 }
 
@@ -91,7 +93,8 @@ static void K(depthwise_kernel)(const void *dout_, const void *image_, const lk_
   T *dkernel = dkernel_;
   SLIDE({
     T sum = 0;
-    for (long x = from; x < to; x++) sum += dout[out + x] * image[in + x * stride];
+    if (stride == 1) for (long x = from; x < to; x++) sum += dout[out + x] * image[in + x];
+    else for (long x = from; x < to; x++) sum += dout[out + x] * image[in + x * stride];
     dkernel[k] += sum;
   })
 }

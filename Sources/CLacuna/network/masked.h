@@ -59,12 +59,11 @@ static void K(scale_masked)(const void *x_, const uint64_t *words, long n, doubl
   for (long first = 0; first < n; first += 32) {
     const uint32_t bits = (uint32_t)(words[first / 64] >> (first % 64));
     const int count = n - first < 32 ? (int)(n - first) : 32;
-    for (int i = 0; i < count; i++) {
-      const T factor = bits >> i & 1 ? on : off;
-      // What counts for nothing may be anything, infinities included.
-      const T value = factor == 0 ? 0 : factor * x[first + i];
-      y[first + i] = add ? y[first + i] + value : value;
-    }
+    // What counts for nothing may be anything, infinities included.
+#define SCALED(i) ((bits >> (i) & 1 ? on : off) == 0 ? 0 : (bits >> (i) & 1 ? on : off) * x[first + (i)])
+    if (add) for (int i = 0; i < count; i++) y[first + i] += SCALED(i);
+    else for (int i = 0; i < count; i++) y[first + i] = SCALED(i);
+#undef SCALED
   }
 }
 
@@ -77,5 +76,6 @@ static void K(scatter_add)(const void *x_, const int32_t *places, long n, void *
 static void K(gather)(const void *x_, const int32_t *places, long n, void *y_, int add) {
   const T *x = x_;
   T *y = y_;
-  for (long i = 0; i < n; i++) y[i] = (add ? y[i] : 0) + x[places[i]];
+  if (add) for (long i = 0; i < n; i++) y[i] += x[places[i]];
+  else for (long i = 0; i < n; i++) y[i] = x[places[i]];
 }

@@ -135,33 +135,36 @@ static void K(log_softmax_backward)(const void *y_, const void *dy_, void *dx_, 
 }
 
 static void K(masked_softmax)(
-    void *x_, double scale_, long r, long c, int causal, long offset, const uint8_t *visible) {
-  T scale = (T)scale_;
+    void *x_, double scale_, long r, long c, long first, long last, const void *bias_, long bias_stride,
+    const uint8_t *visible_, long visible_stride) {
   for (long i = 0; i < r; i++) {
-    T *x = (T *)x_ + i * c;
-    long seen = causal && i + offset + 1 < c ? (i + offset + 1 < 0 ? 0 : i + offset + 1) : c;
-    T largest = -INFINITY, total = 0;
-    if (visible) {
-      for (long j = 0; j < seen; j++) {
-        T v = visible[j] ? x[j] : (T)-INFINITY;
-        largest = v > largest ? v : largest;
-      }
-      for (long j = 0; j < seen; j++) {
-        T e = visible[j] ? K(exponential)(scale * (x[j] - largest)) : 0;
-        x[j] = e;
-        total += e;
-      }
-    } else if (seen > 0) {
-      largest = K(largest)(x, seen);
-      for (long j = 0; j < seen; j++) {
-        T e = K(exponential)(scale * (x[j] - largest));
-        x[j] = e;
-        total += e;
-      }
+    T *x = (T *)x_ + i * c, scale = (T)scale_;
+    long low = first + i < 0 ? 0 : first + i, high = last + i < c ? last + i : c;
+    if (high < low) high = low = 0;
+    for (long j = 0; j < low; j++) x[j] = 0;
+    for (long j = high; j < c; j++) x[j] = 0;
+    if (bias_) {
+      const T *bias = (const T *)bias_ + i * bias_stride;
+      for (long j = low; j < high; j++) x[j] = scale * x[j] + bias[j];
+      scale = 1;
     }
-    T inverse = total > 0 ? (T)1 / total : 0;
-    for (long j = 0; j < seen; j++) x[j] *= inverse;
-    for (long j = seen; j < c; j++) x[j] = 0;
+    T largest = -INFINITY, total = 0;
+    const uint8_t *visible = visible_ ? visible_ + i * visible_stride : 0;
+    if (visible) {
+      for (long j = low; j < high; j++) x[j] = visible[j] ? x[j] : (T)-INFINITY;
+    }
+    for (long j = low; j < high; j++) largest = x[j] > largest ? x[j] : largest;
+    if (largest == -INFINITY) {  // nothing is seen
+      for (long j = low; j < high; j++) x[j] = 0;
+      continue;
+    }
+    for (long j = low; j < high; j++) {
+      T e = x[j] == -INFINITY ? 0 : K(exponential)(scale * (x[j] - largest));
+      x[j] = e;
+      total += e;
+    }
+    T inverse = (T)1 / total;
+    for (long j = low; j < high; j++) x[j] *= inverse;
   }
 }
 
@@ -216,16 +219,16 @@ static void K(scatter_add_rows)(const void *dy_, const int32_t *rows, void *tabl
 }
 
 // Walks an array of up to six dimensions, the last one innermost.
-#define WALK(body)                                                              \
-  long last = shape[rank - 1], step = strides[rank - 1], outer = 1;            \
-  for (int d = 0; d < rank - 1; d++) outer *= shape[d];                         \
-  for (long row = 0; row < outer; row++) {                                      \
-    long rest = row, offset = 0;                                                \
-    for (int d = rank - 2; d >= 0; d--) {                                       \
-      offset += rest % shape[d] * strides[d];                                   \
-      rest /= shape[d];                                                         \
-    }                                                                           \
-    body                                                                        \
+#define WALK(body)                                                   \
+  long last = shape[rank - 1], step = strides[rank - 1], outer = 1;  \
+  for (int d = 0; d < rank - 1; d++) outer *= shape[d];              \
+  for (long row = 0; row < outer; row++) {                           \
+    long rest = row, offset = 0;                                     \
+    for (int d = rank - 2; d >= 0; d--) {                            \
+      offset += rest % shape[d] * strides[d];                        \
+      rest /= shape[d];                                              \
+    }                                                                \
+    body                                                             \
   }
 
 static void K(permute)(const void *x_, void *y_, const long *shape, const long *strides, int rank, int add) {
@@ -257,11 +260,15 @@ static void K(rotate)(
     const T *x = (const T *)x_ + i * stride, *cosines = (const T *)cosines_ + positions[i] * half,
             *sines = (const T *)sines_ + positions[i] * half;
     T *y = (T *)y_ + i * stride;
-    for (long j = 0; j < half; j++) {
-      T a = x[j], b = x[j + half], s = sign * sines[j];
-      T u = a * cosines[j] - b * s, v = a * s + b * cosines[j];
-      y[j] = add ? y[j] + u : u;
-      y[j + half] = add ? y[j + half] + v : v;
-    }
+#define ROTATED(j, set)                                              \
+  {                                                                  \
+    const T a = x[j], b = x[j + half], s = sign * sines[j];          \
+    const T u = a * cosines[j] - b * s, v = a * s + b * cosines[j];  \
+    y[j] set u;                                                      \
+    y[j + half] set v;                                               \
+  }
+    if (add) for (long j = 0; j < half; j++) ROTATED(j, +=)
+    else for (long j = 0; j < half; j++) ROTATED(j, =)
+#undef ROTATED
   }
 }

@@ -1,8 +1,9 @@
-// Convolutions of images stored channel by channel (CHW), for inference. Included by level.h once for each level, after
-// csr/panel.h.
+// Convolutions of images stored channel by channel (CHW), for inference. Included by level.h once for each level.
 //
 // A channel is a plane of `stride` floats: height × width pixels, row by row, and room for whole vectors beyond the last.
 // Vectors run over pixels, so that a weight is one broadcast, and a weight that is 0 can be left out.
+
+#define PIXELS(p) (*(K(aligned_f32) *)(p))
 
 // 1 × 1: `group` output channels share their input channels, and every vector of an input channel that is loaded is used
 // for all of them.
@@ -22,8 +23,8 @@ INLINE void K(pointwise_tile)(
       for (; j + 2 <= end; j += 2) {
         const float *a = x + (long)w->channel[j] * stride + p, *b = x + (long)w->channel[j + 1] * stride + p;
         for (int u = 0; u < vectors; u++) {
-          sum[u] += w->values[j] * AT_f32(a + u * LANES);
-          other[u] += w->values[j + 1] * AT_f32(b + u * LANES);
+          sum[u] += w->values[j] * PIXELS(a + u * LANES);
+          other[u] += w->values[j + 1] * PIXELS(b + u * LANES);
         }
       }
       for (int u = 0; u < vectors; u++) sum[u] += other[u];
@@ -31,7 +32,7 @@ INLINE void K(pointwise_tile)(
     for (; j < end; j++) {
       const float *entry = x + (long)w->channel[j] * stride + p, *values = w->values + j * group;
       VF v[4];
-      for (int u = 0; u < vectors; u++) v[u] = AT_f32(entry + u * LANES);
+      for (int u = 0; u < vectors; u++) v[u] = PIXELS(entry + u * LANES);
       for (int i = 0; i < group; i++) {
         const VF value = K(splat)(values[i]);
         for (int u = 0; u < vectors; u++) sum[i * vectors + u] += value * v[u];
@@ -43,7 +44,7 @@ INLINE void K(pointwise_tile)(
       if (i < rows)
         for (int u = 0; u < vectors; u++) {
           const VF low = K(larger)(sum[i * vectors + u], K(splat)(w->low)), high = K(splat)(w->high);
-          AT_f32(y + (g * group + i) * stride + p + u * LANES) = K(choose)(low > high, high, low);
+          PIXELS(y + (g * group + i) * stride + p + u * LANES) = K(choose)(low > high, high, low);
         }
   }
 }
@@ -115,3 +116,4 @@ static void K(direct_f32)(const lk_direct *w, const float *padded, long o0, long
     K(direct_rows)(w, padded, 4, w->weights + o * taps, w->bias + o, y + o * w->out_stride);
   for (; o < o1; o++) K(direct_rows)(w, padded, 1, w->weights + o * taps, w->bias + o, y + o * w->out_stride);
 }
+#undef PIXELS

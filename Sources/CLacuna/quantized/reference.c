@@ -7,6 +7,12 @@
 static int quantize_group(const float *x, long n, long first, long group, int8_t *q, float *scale) {
   float largest = 0;
   for (long c = first; c < first + group && c < n; c++) largest = fmaxf(largest, fabsf(x[c]));
+  for (long c = first; c < first + group && c < n; c++)
+    if (!isfinite(x[c])) {
+      memset(q + first, 0, (size_t)group);
+      *scale = NAN;
+      return 0;
+    }
   float inverse = largest < 0x1p-120f ? 0 : 127 / largest;
   *scale = largest < 0x1p-120f ? 0 : largest / 127;
   int sum = 0;
@@ -62,17 +68,17 @@ static float value_q4_1(const lk_dense *w, long r, long c) {
 static float input_q64(const lk_input *x, long c) { return x->scale64[c / 64] * x->q64[c]; }
 static float input_q32(const lk_input *x, long c) { return x->scale32[c / 32] * x->q32[c]; }
 
-#define DENSE(format, input)                                                                            \
-  void reference_gemv_##format(const lk_dense *w, const lk_input *x, long r0, long r1, float *out) {    \
-    for (long r = r0; r < r1; r++) {                                                                    \
-      double sum = 0;                                                                                   \
-      for (long c = 0; c < w->columns; c++) sum += (double)value_##format(w, r, c) * input(x, c);       \
-      out[r - r0] = (float)sum;                                                                         \
-    }                                                                                                   \
-  }                                                                                                     \
-  void reference_decode_##format(const lk_dense *w, long r0, long r1, float *out) {                     \
-    for (long r = r0; r < r1; r++)                                                                      \
-      for (long c = 0; c < w->columns; c++) out[(r - r0) * w->columns + c] = value_##format(w, r, c);   \
+#define DENSE(format, input)                                                                           \
+  void reference_gemv_##format(const lk_dense *w, const lk_input *x, long r0, long r1, float *out) {   \
+    for (long r = r0; r < r1; r++) {                                                                   \
+      double sum = 0;                                                                                  \
+      for (long c = 0; c < w->columns; c++) sum += (double)value_##format(w, r, c) * input(x, c);      \
+      out[r - r0] = (float)sum;                                                                        \
+    }                                                                                                  \
+  }                                                                                                    \
+  void reference_decode_##format(const lk_dense *w, long r0, long r1, float *out) {                    \
+    for (long r = r0; r < r1; r++)                                                                     \
+      for (long c = 0; c < w->columns; c++) out[(r - r0) * w->columns + c] = value_##format(w, r, c);  \
   }
 
 DENSE(i8, input_q64)

@@ -4,9 +4,11 @@
 #ifndef CLINEARALGEBRA_H
 #define CLINEARALGEBRA_H
 
-// Restricts the BLAS library to one thread per call (parallelism belongs to Lacuna's own pool). Idempotent and safe to
-// call from several threads.
-void la_init(void);
+// The threads that the BLAS library uses for calls of others; 0 where the library does not say. Every function below has
+// one thread to itself (parallelism belongs to Lacuna's own pool) and leaves the number as it was. Meanwhile calls that a
+// host program makes on other threads have one, too.
+int la_threads(void);
+void la_set_threads(int threads);
 // Name of the BLAS library, and of the core type it selected where it says so ("OpenBLAS 0.3.21 (Cooperlake)").
 const char *la_description(void);
 

@@ -11,7 +11,7 @@ public struct AddedToken: Sendable, Hashable {
     public var stripsRight = false
     /// Only recognised between characters that are no letters, digits or underscores.
     public var isSingleWord = false
-    /// Looked for in the normalised text rather than in the original.
+    /// Looked for in the normalised text, in its own normalised form, rather than in the original.
     public var isNormalized = false
 
     public init(id: Int, content: String, isSpecial: Bool) {
@@ -21,7 +21,8 @@ public struct AddedToken: Sendable, Hashable {
     }
 }
 
-/// Finds added tokens in text: the leftmost, and of those the longest.
+/// Finds added tokens in text: the leftmost, and of those the longest. One that is found and then refused, because it is
+/// no single word or not to be recognised, still covers the shorter ones within it.
 struct AddedTokenMatcher: Sendable {
     private struct Candidate: Sendable {
         let token: AddedToken
@@ -30,12 +31,14 @@ struct AddedTokenMatcher: Sendable {
 
     /// By first byte, longest first.
     private var candidates = [[Candidate]](repeating: [], count: 256)
-    private var isEmpty = true
+    private(set) var isEmpty = true
 
-    init(_ tokens: [AddedToken]) {
-        for token in tokens where !token.content.isEmpty {
-            let bytes = Array(token.content.utf8)
-            candidates[Int(bytes[0])].append(Candidate(token: token, bytes: bytes))
+    /// - Parameter spelling: The bytes to look for, of a token.
+    init(_ tokens: [AddedToken], spelling: (AddedToken) -> [UInt8]) {
+        for token in tokens {
+            let bytes = spelling(token)
+            guard let first = bytes.first else { continue }
+            candidates[Int(first)].append(Candidate(token: token, bytes: bytes))
             isEmpty = false
         }
         for first in 0..<256 { candidates[first].sort { $0.bytes.count > $1.bytes.count } }
@@ -46,50 +49,65 @@ struct AddedTokenMatcher: Sendable {
         case token(Int)
     }
 
-    /// Cuts `range` of well-formed UTF-8 text at the tokens that `recognizes` lets pass.
+    /// Cuts well-formed UTF-8 text at the tokens that `recognizes` lets pass, given where they stand.
     func cut(
-        _ text: UnsafeBufferPointer<UInt8>, _ range: Range<Int>, recognizes: (AddedToken) -> Bool,
-        _ body: (Piece) -> Void
+        _ text: UnsafeBufferPointer<UInt8>, recognizes: (AddedToken, Range<Int>) -> Bool, _ body: (Piece) -> Void
     ) {
-        var (start, i) = (range.lowerBound, range.lowerBound)
-        while !isEmpty && i < range.upperBound {
-            guard let (token, length) = match(text, at: i, in: range, recognizes) else {
+        var (start, i) = (0, 0)
+        while !isEmpty && i < text.count {
+            guard let candidate = longest(text, at: i) else {
                 i += 1
                 continue
             }
-            var (left, right) = (i, i + length)
-            if token.stripsLeft { while left > start, Self.isSpace(text[left - 1]) { left -= 1 } }
-            if token.stripsRight { while right < range.upperBound, Self.isSpace(text[right]) { right += 1 } }
+            let token = candidate.token
+            let match = i..<i + candidate.bytes.count
+            i = match.upperBound
+            guard recognizes(token, match), !token.isSingleWord || isWord(text, match) else { continue }
+            var (left, right) = (match.lowerBound, match.upperBound)
+            if token.stripsLeft { left = min(max(leftmostSpace(text, before: left), start), left) }
+            if token.stripsRight { right = rightmostSpace(text, from: right) }
             if left > start { body(.text(start..<left)) }
             body(.token(token.id))
-            (start, i) = (right, right)
+            start = right
+            // A token that begins within the white space just taken is still found.
         }
-        if start < range.upperBound { body(.text(start..<range.upperBound)) }
+        if start < text.count { body(.text(start..<text.count)) }
     }
 
-    private func match(
-        _ text: UnsafeBufferPointer<UInt8>, at i: Int, in range: Range<Int>, _ recognizes: (AddedToken) -> Bool
-    ) -> (AddedToken, Int)? {
+    private func longest(_ text: UnsafeBufferPointer<UInt8>, at i: Int) -> Candidate? {
         for candidate in candidates[Int(text[i])] {
             let end = i + candidate.bytes.count
-            guard end <= range.upperBound, recognizes(candidate.token) else { continue }
-            guard text[i..<end].elementsEqual(candidate.bytes) else { continue }
-            if candidate.token.isSingleWord {
-                if i > range.lowerBound && Self.isWordByte(text[i - 1]) { continue }
-                if end < range.upperBound && Self.isWordByte(text[end]) { continue }
-            }
-            return (candidate.token, candidate.bytes.count)
+            if end <= text.count, text[i..<end].elementsEqual(candidate.bytes) { return candidate }
         }
         return nil
     }
 
-    private static func isSpace(_ byte: UInt8) -> Bool { byte == 0x20 || (0x09...0x0D).contains(byte) }
-
-    /// Letters beyond ASCII count as parts of words.
-    private static func isWordByte(_ byte: UInt8) -> Bool {
-        switch byte {
-        case 0x30...0x39, 0x41...0x5A, 0x61...0x7A, 0x5F, 0x80...0xFF: true
-        default: false
+    private func isWord(_ text: UnsafeBufferPointer<UInt8>, _ match: Range<Int>) -> Bool {
+        if match.lowerBound > 0 {
+            let before = UTF8Text.previous(text, before: match.lowerBound)
+            if UnicodeClasses.isWord(UTF8Text.scalar(text, at: before).0) { return false }
         }
+        return match.upperBound == text.count
+            || !UnicodeClasses.isWord(UTF8Text.scalar(text, at: match.upperBound).0)
+    }
+
+    private func leftmostSpace(_ text: UnsafeBufferPointer<UInt8>, before end: Int) -> Int {
+        var i = end
+        while i > 0 {
+            let before = UTF8Text.previous(text, before: i)
+            guard UnicodeClasses.isWhitespace(UTF8Text.scalar(text, at: before).0) else { break }
+            i = before
+        }
+        return i
+    }
+
+    private func rightmostSpace(_ text: UnsafeBufferPointer<UInt8>, from start: Int) -> Int {
+        var i = start
+        while i < text.count {
+            let (scalar, next) = UTF8Text.scalar(text, at: i)
+            guard UnicodeClasses.isWhitespace(scalar) else { break }
+            i = next
+        }
+        return i
     }
 }

@@ -1,14 +1,19 @@
 import LacunaTensor
 
-/// A byte-level byte-pair tokenizer: text to token ids and back, exactly as the model was trained with.
+/// Text to token ids and back, exactly as the model was trained with.
 ///
-/// It comes from a `tokenizer.json` (``init(json:)``, ``init(directory:)``) or from a GGUF file's metadata
-/// (``init(gguf:)``). What those ask for and is not supported is refused, never approximated.
+/// A tokenizer is a normaliser, a pre-tokenizer, a model, what is put around a text, and a decoder, as `tokenizer.json`
+/// describes them (``init(json:)``, ``init(directory:)``) or a GGUF file's metadata imply (``init(gguf:)``): byte-level
+/// and SentencePiece byte pairs, WordPiece, Unigram. What those ask for and is not supported is refused, never
+/// approximated.
 public final class Tokenizer: Sendable {
     /// One more than the largest id.
     public let vocabularySize: Int
     public let addedTokens: [AddedToken]
-    public let preTokenizer: PreTokenizer
+    public let normalizer: (any Normalizer)?
+    public let preTokenizer: (any PreTokenizer)?
+    public let model: any TokenizerModel
+    public let decoder: (any TokenDecoder)?
     /// The token that begins a text, if the tokenizer has one.
     public let beginningToken: Int?
     /// The tokens that end a text or a turn.
@@ -19,63 +24,130 @@ public final class Tokenizer: Sendable {
     public let chatTemplate: String?
 
     let definition: TokenizerDefinition
-    private let model: BytePairModel
-    private let ids: [ExactString: Int]
+    private let readsBytes: Bool
+    private let postProcessor: PostProcessor
     private let rawMatcher: AddedTokenMatcher
     private let normalizedMatcher: AddedTokenMatcher
     private let specialIDs: Set<Int>
-    /// What every token stands for, one after the other; token `i` has `offsets[i]..<offsets[i + 1]`.
+    /// Added tokens that are looked for in another form than they are written.
+    private let normalizedSpellings: [Int: String]
+    /// Of byte-level tokenizers: what every token stands for, one after the other; token `i` has
+    /// `offsets[i]..<offsets[i + 1]`.
     private let tokenBytes: [UInt8]
     private let offsets: [Int]
+    let isByteLevel: Bool
 
-    /// - Throws: ``LacunaError/malformed(file:location:reason:)`` if merges or added tokens contradict the vocabulary.
+    /// - Throws: ``LacunaError/malformed(file:location:reason:)`` if parts contradict each other;
+    ///   ``LacunaError/unsupported(file:what:)`` for parts that are not known here.
     init(_ definition: TokenizerDefinition) throws {
         self.definition = definition
         addedTokens = definition.added.sorted { $0.id < $1.id }
-        preTokenizer = definition.preTokenizer
-        beginningToken = definition.beginning
+        let normalizer = try definition.component("normalizer", definition.normalizer).map(makeNormalizer)
+        let preTokenizer = try definition.component("pre_tokenizer", definition.preTokenizer).map(makePreTokenizer)
+        decoder = try definition.component("decoder", definition.decoder).map(makeTokenDecoder)
+        (model, readsBytes) = try definition.makeModel(afterByteLevel: preTokenizer?.leavesBytes ?? false)
+        postProcessor =
+            try definition.component("post_processor", definition.postProcessor).map {
+                try PostProcessor($0, definition.vocabulary)
+            } ?? PostProcessor()
+        (self.normalizer, self.preTokenizer) = (normalizer, preTokenizer)
+        let leading = postProcessor.leading.first
+        beginningToken = leading ?? definition.beginning
+        addsBeginning = leading != nil
         endTokens = definition.ends
-        addsBeginning = definition.addsBeginning && definition.beginning != nil
         chatTemplate = definition.chatTemplate
-        let tokens = definition.tokens
-        vocabularySize = tokens.count
-        ids = definition.ids
-        model = try definition.makeModel()
-        rawMatcher = AddedTokenMatcher(addedTokens.filter { !$0.isNormalized })
-        normalizedMatcher = AddedTokenMatcher(addedTokens.filter(\.isNormalized))
+        vocabularySize = definition.vocabulary.count
         specialIDs = Set(addedTokens.lazy.filter(\.isSpecial).map(\.id))
 
-        let addedIDs = Set(addedTokens.map(\.id))
+        rawMatcher = AddedTokenMatcher(addedTokens.filter { !$0.isNormalized }) { Array($0.content.utf8) }
+        var spellings: [Int: String] = [:]
+        normalizedMatcher = AddedTokenMatcher(addedTokens.filter(\.isNormalized)) { token in
+            guard let normalizer else { return Array(token.content.utf8) }
+            var text = NormalizedText(token.content)
+            normalizer.normalize(&text)
+            let spelling = String(decoding: text.bytes, as: UTF8.self)
+            if !spelling.utf8.elementsEqual(token.content.utf8) { spellings[token.id] = spelling }
+            return text.bytes
+        }
+        normalizedSpellings = spellings
+        isByteLevel = decoder is ByteLevelDecoder
+        (tokenBytes, offsets) = isByteLevel ? Self.bytesOfTokens(definition) : ([], [])
+    }
+
+    private static func bytesOfTokens(_ definition: TokenizerDefinition) -> (bytes: [UInt8], offsets: [Int]) {
+        let addedIDs = Set(definition.added.map(\.id))
         var bytes: [UInt8] = []
         var offsets = [0]
-        offsets.reserveCapacity(tokens.count + 1)
-        for (id, token) in tokens.enumerated() {
-            if let token {
+        offsets.reserveCapacity(definition.vocabulary.count + 1)
+        for id in 0..<definition.vocabulary.count {
+            if let token = definition.vocabulary[id] {
+                // An added token is written as it is read, also where its characters stand for bytes.
                 let spelled = addedIDs.contains(id) ? nil : ByteAlphabet.bytes(of: token)
                 bytes.append(contentsOf: spelled ?? Array(token.utf8))
             }
             offsets.append(bytes.count)
         }
-        tokenBytes = bytes
-        self.offsets = offsets
+        return (bytes, offsets)
     }
+
+    // MARK: Text to tokens
 
     /// The ids of `text`.
     ///
     /// - Parameters:
     ///   - recognizesSpecials: Whether special tokens written out in the text, such as `<|im_end|>`, become those tokens.
     ///     Text from outside should not be able to do that.
-    ///   - addsBeginning: Whether to begin with ``beginningToken``; nil does as the model expects.
+    ///   - addsBeginning: Whether to put the tokens around that the tokenizer's files name; nil does so. True also begins
+    ///     with ``beginningToken`` where the files do not ask for it.
     public func encode(_ text: String, recognizesSpecials: Bool = true, addsBeginning: Bool? = nil) -> [Int] {
+        finish(encode(text) { token, _ in recognizesSpecials || !token.isSpecial }, addsBeginning)
+    }
+
+    /// The ids of text that is a program's own in parts, and somebody else's in others: special tokens are recognised in
+    /// the former only.
+    ///
+    /// - Parameter specialRanges: The program's own parts, as offsets of UTF-8 bytes, in order.
+    public func encode(_ text: String, specialRanges: [Range<Int>], addsBeginning: Bool? = nil) -> [Int] {
+        let ids = encode(text) { token, match in
+            if !token.isSpecial { return true }
+            // The first part that does not end before the match.
+            var (low, high) = (0, specialRanges.count)
+            while low < high {
+                let middle = (low + high) / 2
+                if specialRanges[middle].upperBound < match.upperBound { low = middle + 1 } else { high = middle }
+            }
+            return low < specialRanges.count && specialRanges[low].lowerBound <= match.lowerBound
+        }
+        return finish(ids, addsBeginning)
+    }
+
+    /// The ids of a text, or of two that belong together, with what is put around them.
+    public func encode(_ text: String, and second: String?, recognizesSpecials: Bool = true) -> TokenEncoding {
+        let texts = [text] + (second.map { [$0] } ?? [])
+        return postProcessor.apply(
+            texts.map { encode($0) { token, _ in recognizesSpecials || !token.isSpecial } }, addsTokens: true)
+    }
+
+    private func finish(_ ids: [Int], _ addsBeginning: Bool?) -> [Int] {
+        if addsBeginning == false || postProcessor.single.count == 1 && addsBeginning == nil { return ids }
+        let whole = postProcessor.apply([ids], addsTokens: true).ids
+        guard addsBeginning == true, let beginningToken, !self.addsBeginning else { return whole }
+        return [beginningToken] + whole
+    }
+
+    /// - Parameter recognizes: Whether an added token counts, and where it stands in the text; if it is only looked for
+    ///   after normalisation, the piece of text that it stands in.
+    private func encode(_ text: String, _ recognizes: (AddedToken, Range<Int>) -> Bool) -> [Int] {
         var output: [Int] = []
-        if addsBeginning ?? self.addsBeginning, let beginningToken { output.append(beginningToken) }
-        let recognizes = { (token: AddedToken) in recognizesSpecials || !token.isSpecial }
         var text = text
         text.withUTF8 { bytes in
-            rawMatcher.cut(bytes, 0..<bytes.count, recognizes: recognizes) { piece in
+            rawMatcher.cut(bytes, recognizes: recognizes) { piece in
                 switch piece {
                 case .token(let id): output.append(id)
-                case .text(let range): encode(bytes, range, recognizes, into: &output)
+                case .text(let range):
+                    var text = NormalizedText(bytes: Array(bytes[range]), startsText: range.lowerBound == 0)
+                    normalizer?.normalize(&text)
+                    encode(text, { token, _ in recognizes(token, range) }, into: &output)
                 }
             }
         }
@@ -83,106 +155,85 @@ public final class Tokenizer: Sendable {
     }
 
     private func encode(
-        _ bytes: UnsafeBufferPointer<UInt8>, _ range: Range<Int>, _ recognizes: (AddedToken) -> Bool,
-        into output: inout [Int]
+        _ text: NormalizedText, _ recognizes: (AddedToken, Range<Int>) -> Bool, into output: inout [Int]
     ) {
-        func encodePieces(_ bytes: UnsafeBufferPointer<UInt8>, _ range: Range<Int>) {
-            normalizedMatcher.cut(bytes, range, recognizes: recognizes) { piece in
+        if normalizedMatcher.isEmpty {
+            return encode(TextPieces(bytes: text.bytes, startsText: text.startsText), into: &output)
+        }
+        text.bytes.withUnsafeBufferPointer { bytes in
+            normalizedMatcher.cut(bytes, recognizes: recognizes) { piece in
                 switch piece {
                 case .token(let id): output.append(id)
-                case .text(let range): encodeWords(bytes, range, into: &output)
+                case .text(let range):
+                    encode(
+                        TextPieces(
+                            bytes: Array(bytes[range]), startsText: text.startsText && range.lowerBound == 0),
+                        into: &output)
                 }
             }
         }
-        guard definition.composes else { return encodePieces(bytes, range) }
-        var text = CanonicalComposition.apply(String(decoding: bytes[range], as: UTF8.self))
-        text.withUTF8 { encodePieces($0, 0..<$0.count) }
     }
 
-    private func encodeWords(_ bytes: UnsafeBufferPointer<UInt8>, _ range: Range<Int>, into output: inout [Int]) {
-        var workspace = BytePairModel.Workspace()
-        // Where in `output` a word's tokens stand already. Most words of a long text occurred before.
-        var known: [Word: Range<Int>] = [:]
-        preTokenizer.forEachWord(bytes, in: range) { wordRange in
-            let word = Word(bytes: UnsafeBufferPointer(rebasing: bytes[wordRange]))
-            let start = output.count
-            if let tokens = known[word] {
-                for i in tokens { output.append(output[i]) }
-            } else {
-                model.encode(word.bytes, &workspace, into: &output)
-                known[word] = start..<output.count
-            }
+    private func encode(_ words: TextPieces, into output: inout [Int]) {
+        var words = words
+        preTokenizer?.split(&words)
+        if words.areBytes && !readsBytes {
+            words.rewrite { piece, _, result in result.append(contentsOf: ByteAlphabet.spell(piece)) }
         }
+        model.encode(words, into: &output)
     }
 
-    /// A stretch of the text that is being encoded.
-    private struct Word: Hashable {
-        let bytes: UnsafeBufferPointer<UInt8>
-
-        static func == (a: Word, b: Word) -> Bool { a.bytes.elementsEqual(b.bytes) }
-        func hash(into hasher: inout Hasher) { hasher.combine(bytes: UnsafeRawBufferPointer(bytes)) }
-    }
+    // MARK: Tokens to text
 
     /// The text of `ids`. Bytes that are no UTF-8 become U+FFFD; ids beyond the vocabulary, which models with a padded
     /// output layer can produce, become nothing.
     public func decode(_ ids: some Sequence<Int>, skipsSpecials: Bool = false) -> String {
-        var bytes: [UInt8] = []
-        for id in ids where !(skipsSpecials && specialIDs.contains(id)) { bytes.append(contentsOf: self.bytes(of: id)) }
-        return String(decoding: bytes, as: UTF8.self)
+        if isByteLevel {
+            var bytes: [UInt8] = []
+            for id in ids where !(skipsSpecials && specialIDs.contains(id)) {
+                bytes.append(contentsOf: self.bytes(of: id))
+            }
+            return String(decoding: bytes, as: UTF8.self)
+        }
+        let tokens = ids.compactMap { id in
+            skipsSpecials && specialIDs.contains(id) ? nil : normalizedSpellings[id] ?? token(id)
+        }
+        // The field's libraries put blanks between tokens if nothing says what else.
+        return decoder?.decode(tokens).joined() ?? tokens.joined(separator: " ")
     }
 
-    /// What one token stands for: often a part of a character only.
+    /// What one token stands for within a text: often a part of a character only.
     public func bytes(of id: Int) -> ArraySlice<UInt8> {
-        id >= 0 && id < vocabularySize ? tokenBytes[offsets[id]..<offsets[id + 1]] : []
+        guard id >= 0 && id < vocabularySize else { return [] }
+        if isByteLevel { return tokenBytes[offsets[id]..<offsets[id + 1]] }
+        guard let token = token(id) else { return [] }
+        guard let decoder else { return Array(token.utf8)[...] }
+        if let byte = ByteFallbackDecoder.byte(token), decoder.decode([token]).joined() != token { return [byte] }
+        return Array(decoder.decode(["x", token, "x"]).joined().utf8.dropFirst().dropLast())[...]
     }
 
     public func isSpecial(_ id: Int) -> Bool { specialIDs.contains(id) }
 
     /// A token as the vocabulary spells it (blanks as `Ġ`, for example); nil for an unused id.
-    public func token(_ id: Int) -> String? { id >= 0 && id < vocabularySize ? definition.tokens[id] : nil }
+    public func token(_ id: Int) -> String? { definition.vocabulary[id] }
 
     /// The id of a token as the vocabulary spells it.
-    public func id(of token: String) -> Int? { ids[ExactString(token)] }
+    public func id(of token: String) -> Int? { definition.vocabulary.id(of: token) }
 
-    /// The words into which `text` is cut before merging, for inspection.
+    /// The words into which `text` is cut before the model sees it, for inspection. Added tokens are not looked for.
     public func words(of text: String) -> [String] {
-        preTokenizer.words(of: definition.composes ? CanonicalComposition.apply(text) : text)
+        var text = NormalizedText(text)
+        normalizer?.normalize(&text)
+        var words = TextPieces(bytes: text.bytes, startsText: text.startsText)
+        preTokenizer?.split(&words)
+        return words.strings
     }
 }
 
-/// Turns tokens into text one by one, and holds bytes back until they make whole characters.
-public struct StreamingDecoder: Sendable {
-    private let tokenizer: Tokenizer
-    private let skipsSpecials: Bool
-    private var pending: [UInt8] = []
-
-    public init(_ tokenizer: Tokenizer, skipsSpecials: Bool = true) {
-        self.tokenizer = tokenizer
-        self.skipsSpecials = skipsSpecials
-    }
-
-    /// The text that `id` completes; empty while a character is unfinished.
-    public mutating func append(_ id: Int) -> String {
-        if skipsSpecials && tokenizer.isSpecial(id) { return "" }
-        pending.append(contentsOf: tokenizer.bytes(of: id))
-        let complete = pending.count - unfinishedCount
-        defer { pending.removeFirst(complete) }
-        return String(decoding: pending[..<complete], as: UTF8.self)
-    }
-
-    /// What is still held back, as U+FFFD. Call after the last token.
-    public mutating func finish() -> String {
-        defer { pending = [] }
-        return String(decoding: pending, as: UTF8.self)
-    }
-
-    /// Bytes at the end that begin a character without ending it.
-    private var unfinishedCount: Int {
-        pending.withUnsafeBytes { bytes in
-            for back in 1...3 where back <= bytes.count {
-                if UTF8Validation.sequenceLength(bytes, at: bytes.count - back) < 0 { return back }
-            }
-            return 0
-        }
+extension PreTokenizer {
+    /// Whether the model is to read what it leaves byte by byte.
+    fileprivate var leavesBytes: Bool {
+        if let sequence = self as? PreTokenizerSequence { return sequence.members.last?.leavesBytes ?? false }
+        return self is ByteLevelPreTokenizer
     }
 }

@@ -1,26 +1,40 @@
 import LacunaTensor
 
-/// A tokenizer as files describe it.
+/// A tokenizer as files describe it. Its parts are kept as `tokenizer.json` has them, also when they come from elsewhere:
+/// one reader serves all files, and what is written is what was read.
 struct TokenizerDefinition: Sendable {
     /// The file, for messages.
     var file: String
-    /// By id; nil for ids that nothing uses.
-    var tokens: [String?] = []
-    var ids: [ExactString: Int] = [:]
-    /// In the order in which they were learned.
-    var merges: [(left: String, right: String)] = []
+    /// The model's own tokens, and the added ones.
+    var vocabulary = Vocabulary()
+    /// The model's own tokens.
+    var modelVocabulary = Vocabulary()
+    /// Members of `model` besides vocabulary and merges.
+    var modelOptions = JSONObject()
+    /// Of byte pairs, in the order in which they were learned: ids of the two, and of what they become.
+    var merges: [(left: Int32, right: Int32, result: Int32)] = []
+    /// Of byte pairs: the rank of each merge, where it is not its place in the list.
+    var mergeRanks: [Int32]?
+    /// Of unigrams, by id.
+    var scores: [Double] = []
     var added: [AddedToken] = []
-    var preTokenizer = PreTokenizer([])
-    /// Text is brought to Unicode normalisation form C first.
-    var composes = false
-    /// Words that are in the vocabulary are not merged but taken as they are.
-    var ignoresMerges = false
-    /// Takes the place of bytes that the vocabulary cannot spell.
-    var unknown: Int?
+
+    // Parts of tokenizer.json, or null.
+    var normalizer = JSONValue.null
+    var preTokenizer = JSONValue.null
+    var postProcessor = JSONValue.null
+    var decoder = JSONValue.null
+    // These are a matter of batches: they are kept for whoever reads the file next.
+    var truncation = JSONValue.null
+    var padding = JSONValue.null
+
     var beginning: Int?
     var ends: [Int] = []
-    var addsBeginning = false
     var chatTemplate: String?
+    /// The files beside tokenizer.json, as they were.
+    var configuration: JSONObject?
+    var generationConfiguration: JSONObject?
+    var hasTemplateFile = false
 
     init(file: String) { self.file = file }
 
@@ -28,50 +42,92 @@ struct TokenizerDefinition: Sendable {
         .malformed(file: file, location: location, reason: reason)
     }
 
-    /// Enters a token under an id. Entering the same again does nothing.
-    mutating func enter(_ token: String, id: Int, limit: Int) throws {
-        guard id >= 0, id < limit else { throw failure("token '\(token)'", "has the impossible id \(id)") }
-        if id >= tokens.count { tokens.append(contentsOf: repeatElement(nil, count: id + 1 - tokens.count)) }
-        if let other = tokens[id] {
-            guard other.utf8.elementsEqual(token.utf8) else {
-                throw failure("token '\(token)'", "has the same id \(id) as '\(other)'")
-            }
-            return
-        }
-        guard ids.updateValue(id, forKey: ExactString(token)) == nil else {
-            throw failure("token '\(token)'", "has two ids")
-        }
-        tokens[id] = token
+    func unsupported(_ what: String) -> LacunaError { .unsupported(file: file, what: what) }
+
+    /// A part for its reader; nil if it is null.
+    func component(_ name: String, _ value: JSONValue) throws -> JSONFields? {
+        value.isNull ? nil : try JSONFields(value, file: file, location: name)
     }
 
-    /// - Throws: ``LacunaError/malformed(file:location:reason:)`` if a merge uses or makes a token that does not exist.
-    func makeModel() throws -> BytePairModel {
-        let byteTokens = ByteAlphabet.scalars.map { Int32(ids[ExactString(String($0))] ?? -1) }
-        var table: [UInt64: BytePairModel.Merge] = [:]
-        table.reserveCapacity(merges.count)
-        for (rank, merge) in merges.enumerated() {
-            func id(_ token: String) throws -> Int32 {
-                guard let id = ids[ExactString(token)] else {
-                    throw failure("merge \(rank)", "there is no token '\(token)'")
-                }
-                return Int32(id)
+    /// Enters a token under an id. Entering the same again does nothing.
+    mutating func enter(_ token: String, id: Int, limit: Int) throws {
+        do {
+            try vocabulary.enter(token, id: id, limit: limit)
+        } catch {
+            switch error {
+            case .impossibleID: throw failure("token '\(token)'", "has the impossible id \(id)")
+            case .otherToken(let other): throw failure("token '\(token)'", "has the same id \(id) as '\(other)'")
+            case .secondID: throw failure("token '\(token)'", "has two ids")
             }
-            let key = BytePairModel.key(try id(merge.left), try id(merge.right))
-            let result = try id(merge.left + merge.right)
+        }
+    }
+
+    // MARK: The model
+
+    private var options: JSONFields {
+        get throws { try JSONFields(.object(modelOptions), file: file, location: "model") }
+    }
+
+    /// The model, and whether it reads bytes as they are where the pre-tokenizer ends byte by byte.
+    func makeModel(afterByteLevel: Bool) throws -> (any TokenizerModel, readsBytes: Bool) {
+        let options = try options
+        // Files of byte pairs of old have no type.
+        switch try options.optionalString("type") ?? (merges.isEmpty ? "WordPiece" : "BPE") {
+        case "BPE": return try makeBytePairs(options, afterByteLevel: afterByteLevel)
+        case "WordPiece":
+            guard let unknown = try unknown(options) else { throw options.failure("unk_token", "is missing") }
+            let maximum = try options.integer("max_input_chars_per_word", default: 100)
+            let prefix = try options.optionalString("continuing_subword_prefix") ?? "##"
+            return (
+                try WordPieceModel(
+                    modelVocabulary, continuationPrefix: prefix, unknown: unknown, maximumCharacters: maximum), false
+            )
+        case "Unigram":
+            guard let unknown = try options.optionalInteger("unk_id") else {
+                throw unsupported("a Unigram model without an unknown token")
+            }
+            guard modelVocabulary.spelling(unknown) != nil else {
+                throw options.failure("unk_id", "\(unknown) is no token")
+            }
+            return (
+                UnigramModel(
+                    modelVocabulary, scores: scores, unknown: unknown,
+                    fallsBackToBytes: try options.bool("byte_fallback", default: false),
+                    excluded: Set(added.lazy.filter(\.isSpecial).map(\.id)).subtracting([unknown])), false
+            )
+        case let type: throw unsupported("tokenizer model '\(type)'")
+        }
+    }
+
+    private func unknown(_ options: JSONFields) throws -> Int? {
+        guard let token = try options.optionalString("unk_token") else { return nil }
+        guard let id = vocabulary.id(of: token) else {
+            throw options.failure("unk_token", "'\(token)' is no token")
+        }
+        return id
+    }
+
+    private func makeBytePairs(
+        _ fields: JSONFields, afterByteLevel: Bool
+    ) throws -> (any TokenizerModel, readsBytes: Bool) {
+        guard try fields.optionalNumber("dropout") ?? 0 == 0 else { throw unsupported("a tokenizer with dropout") }
+        var options = BytePairModel.Options()
+        options.unknown = try unknown(fields).map { Int32($0) }
+        options.fusesUnknown = try fields.bool("fuse_unk", default: false)
+        options.fallsBackToBytes = try fields.bool("byte_fallback", default: false)
+        options.takesWholeWords = try fields.bool("ignore_merges", default: false)
+        options.continuationPrefix = Array((try fields.optionalString("continuing_subword_prefix") ?? "").utf8)
+        options.wordSuffix = Array((try fields.optionalString("end_of_word_suffix") ?? "").utf8)
+        options.readsBytes =
+            afterByteLevel && !options.fallsBackToBytes && options.continuationPrefix.isEmpty
+            && options.wordSuffix.isEmpty
+        var table = PairTable(capacity: merges.count, filler: BytePairModel.Merge(rank: 0, result: 0))
+        for (place, merge) in merges.enumerated() {
             // Of a pair that is listed twice, the later rank counts, as in the tokenizers library.
-            table[key] = BytePairModel.Merge(rank: Int32(rank), result: result)
+            table[PairTable<BytePairModel.Merge>.key(merge.left, merge.right)] = BytePairModel.Merge(
+                rank: mergeRanks?[place] ?? Int32(place), result: merge.result)
         }
-        var wholeWords: [[UInt8]: Int32]?
-        if ignoresMerges {
-            let addedIDs = Set(added.map(\.id))
-            var words: [[UInt8]: Int32] = [:]
-            words.reserveCapacity(tokens.count)
-            for (id, token) in tokens.enumerated() where !addedIDs.contains(id) {
-                if let token, let bytes = ByteAlphabet.bytes(of: token) { words[bytes] = Int32(id) }
-            }
-            wholeWords = words
-        }
-        return BytePairModel(
-            byteTokens: byteTokens, merges: table, unknown: unknown.map { Int32($0) }, wholeWords: wholeWords)
+        let pairs = merges.map { (left: $0.left, right: $0.right) }
+        return (BytePairModel(modelVocabulary, merges: table, pairs: pairs, options), options.readsBytes)
     }
 }

@@ -109,6 +109,7 @@ public final class BatchNorm: UnaryLayer {
             ).output
         }
         let result = x.batchNormalized(gain: gain, bias: offset, epsilon: epsilon)
+        if x.tape.isRecomputing { return result.output }
         let count = Float(x.count / max(weight.count, 1))
         for i in 0..<weight.count {
             let variance = Float(result.variances[i]) * count / max(count - 1, 1)
@@ -116,6 +117,27 @@ public final class BatchNorm: UnaryLayer {
             runningVariance.buffer.pointer[i] += momentum * (variance - runningVariance.buffer.pointer[i])
         }
         return result.output
+    }
+}
+
+/// Normalisation of groups of channels within each example; see
+/// ``Variable/groupNormalized(groups:gain:bias:epsilon:)``.
+public final class GroupNorm: UnaryLayer {
+    public let weight: Parameter<Float>
+    public let bias: Parameter<Float>
+    public let groups: Int
+    public let epsilon: Double
+
+    public init(groups: Int, channels: Int, epsilon: Double = 1e-5) {
+        precondition(groups > 0 && channels % groups == 0, "\(channels) channels do not divide into \(groups) groups")
+        weight = Parameter(Tensor(repeating: 1, shape: [channels]))
+        bias = Parameter(Tensor(zeros: [channels]))
+        self.groups = groups
+        self.epsilon = epsilon
+    }
+
+    public func callAsFunction(_ x: Variable<Float>) -> Variable<Float> {
+        x.groupNormalized(groups: groups, gain: weight.on(x.tape), bias: bias.on(x.tape), epsilon: epsilon)
     }
 }
 

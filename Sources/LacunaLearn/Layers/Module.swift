@@ -7,8 +7,11 @@ import LacunaTensor
 ///
 /// ```swift
 /// final class Classifier: Module {
-///     let hidden = Linear(inputDimensions: 784, outputDimensions: 512)
-///     let output = Linear(inputDimensions: 512, outputDimensions: 10)
+///     let hidden, output: Linear
+///     init(using generator: inout SeededGenerator) {
+///         hidden = Linear(inputDimensions: 784, outputDimensions: 512, using: &generator)
+///         output = Linear(inputDimensions: 512, outputDimensions: 10, using: &generator)
+///     }
 ///     func callAsFunction(_ x: Variable<Float>) -> Variable<Float> { output(hidden(x).relu()) }
 /// }
 /// ```
@@ -16,6 +19,9 @@ public protocol Module: AnyObject {
     /// The parts and their names, in order. The default finds them by reflection. An empty name stands for the module
     /// itself in the names of parameters.
     var parts: [(name: String, part: Any)] { get }
+    /// The linear layer whose output is the module's, a classifier or a head, which methods may want to leave as it is.
+    /// The default is the last one; nil if the output comes from something else, such as a tied embedding table.
+    var outputLayer: Linear? { get }
 }
 
 /// A module whose state is more than its parameters' values, such as the positions of a sparse weight.
@@ -116,6 +122,23 @@ extension Module {
         var result: [(String, Linear)] = []
         forEachModule { path, module in if let layer = module as? Linear { result.append((path, layer)) } }
         return result
+    }
+
+    public var outputLayer: Linear? { linears.last?.layer }
+
+    /// Replaces the weights of the linear layers whose path matches, by a frozen or updated one for instance.
+    ///
+    /// - Parameter replacement: Given a layer's path and weight, a weight of the same shape.
+    /// - Throws: `LacunaError.invalidArgument` if no layer's path matches, and what `replacement` throws.
+    public func replaceWeights(
+        matching pattern: NamePattern,
+        _ replacement: (_ name: String, _ weight: any TrainableWeight) throws -> any TrainableWeight
+    ) throws {
+        let chosen = linears.filter { pattern.matches($0.name) }
+        if chosen.isEmpty {
+            throw LacunaError.invalidArgument("layers", reason: "'\(pattern)' matches no linear layer")
+        }
+        for (name, layer) in chosen { layer.weight = try replacement(name, layer.weight) }
     }
 }
 

@@ -45,7 +45,7 @@ public final class MultiHeadAttention: Module {
             batch: batch, heads: heads, keyValueHeads: keyValueHeads, dimensions: headDimensions, isCausal: isCausal)
         let products = batch * heads * length * length * headDimensions * 2
         x.tape.note(rows: 1, dense: products, active: products)
-        return output(Variable.attention(packed: packed, shape: shape, visible: visible))
+        return output(Variable.attention(packed: packed, shape: shape, mask: visible.map { .keys($0) }))
     }
 }
 

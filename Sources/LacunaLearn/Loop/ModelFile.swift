@@ -1,10 +1,12 @@
 import LacunaIO
+import LacunaSparse
 import LacunaTensor
 
 /// Networks as safetensors files.
 ///
 /// A parameter has its path as name (`layers.0.weight`). Beside it may stand `NAME#mask`, `NAME#int.WHAT` for the
-/// positions of a sparse weight, and in checkpoints `NAME#slot.WHAT` for optimiser state.
+/// positions of a sparse weight, and in checkpoints `NAME#slot.WHAT` for optimiser state. The file's metadata say which
+/// layers are stored as compressed rows or by bits, so that a dense model takes their storage when it is read.
 public enum ModelFile {
     /// Writes all parameters, masks and positions of a model; with `slots` also what optimisers keep.
     ///
@@ -12,6 +14,12 @@ public enum ModelFile {
     public static func save(
         _ model: any Module, to path: String, slots: Bool = false, metadata: [String: String] = [:]
     ) throws {
+        var metadata = metadata
+        var storages = JSONObject()
+        for (name, layer) in model.linears where layer.weight is CSRWeight || layer.weight is BitmaskWeight {
+            storages[name] = .string(layer.weight.storage)
+        }
+        if storages != JSONObject() { metadata[storageKey] = JSONValue.object(storages).serialized() }
         let writer = try SafetensorsWriter(path, metadata: metadata)
         func write(_ name: String, _ buffer: Buffer<Float>, _ shape: [Int]) throws {
             try writer.write(name, type: .f32, shape: shape, bytes: UnsafeRawBufferPointer(buffer.elements))
@@ -35,17 +43,39 @@ public enum ModelFile {
         try writer.finish()
     }
 
-    /// Replaces the parameters, masks, positions and slots of a model by those of a file.
+    private static let storageKey = "lacuna.storage"
+
+    /// Gives dense layers the storage that the file has for them.
+    private static func adoptStorage(_ model: any Module, _ file: SafetensorsFile) throws {
+        guard let text = file.metadata[storageKey] else { return }
+        let fields = try JSONFields(JSONValue(parsing: text, file: file.path), file: file.path, location: storageKey)
+        for (name, layer) in model.linears where layer.dense != nil && fields.contains(name) {
+            let storage = try fields.string(name)
+            // Which entries are kept is read with the positions.
+            let none = Mask(rows: layer.outputDimensions, columns: layer.inputDimensions)
+            switch storage {
+            case "csr": try layer.sparsify(.csr, mask: none)
+            case "bitmask": try layer.sparsify(.bitmask, mask: none)
+            default: throw fields.failure(name, "'\(storage)' is no storage of a layer")
+            }
+        }
+    }
+
+    /// Replaces the parameters, masks, positions and slots of a model by those of a file. Layers that are dense in the
+    /// model and sparse in the file take the file's storage.
     ///
-    /// - Throws: `LacunaError.missingTensor` and `.tensorMismatch` if the file is another model's, and what reading
-    ///   throws. The model may then be changed in part.
+    /// - Throws: `LacunaError.missingTensor` and `.tensorMismatch` if the file is another model's, `.malformed` if it has
+    ///   tensors that are not the model's, and what reading throws. The model may then be changed in part.
     public static func load(_ model: any Module, from path: String) throws {
         try load(model, from: SafetensorsFile(path))
     }
 
     public static func load(_ model: any Module, from file: SafetensorsFile) throws {
+        try adoptStorage(model, file)
+        var known = Set(model.namedParameters.map(\.name))
         try model.forEachModule { path, module in
             guard let stateful = module as? any StatefulModule else { return }
+            known.insert(path)
             var state: [String: [Int32]] = [:]
             for (name, _) in stateful.integerState {
                 state[name] = try file.integers("\(path)#int.\(name)").map {
@@ -57,6 +87,10 @@ public enum ModelFile {
                 }
             }
             try stateful.restore(integerState: state, file: file.path)
+        }
+        if let unknown = file.names.first(where: { !known.contains(String($0.prefix { $0 != "#" })) }) {
+            throw LacunaError.malformed(
+                file: file.path, location: "tensor '\(unknown)'", reason: "is not one of the model's")
         }
         for (name, parameter) in model.namedParameters {
             let value = try file.float(name, shape: parameter.shape)

@@ -27,6 +27,9 @@ public struct TrainingPlan: Sendable {
     public var patience: Int?
     /// Share of the old values in an average of the parameters that evaluations use; nil for none.
     public var averageDecay: Double?
+    /// Rates, decays and what is frozen, by the names of parameters; applied when training begins, after hooks have given
+    /// layers their storage.
+    public var groups: [ParameterGroup] = []
     /// Whether optimisers change only those rows of embeddings that occur.
     public var rowSparse = false
     public var seed: UInt64 = 0
@@ -47,6 +50,7 @@ public struct TrainingPlan: Sendable {
         try require(evaluateEvery >= 0 && checkpointEvery >= 0 && logEvery >= 1, "intervals", "must not be negative")
         try require(patience ?? 1 >= 1, "patience", "must be at least 1")
         try require((0..<1).contains(averageDecay ?? 0), "average", "must be in 0..<1")
+        for group in groups { try group.validate() }
     }
 }
 
@@ -75,6 +79,8 @@ public struct TrainingReport: Sendable {
     public var stoppedEarly: Int?
     public var steps = 0
     public var seconds = 0.0
+    /// Whether no step was left when training began, as for a run that had ended before.
+    public var hadNothingToDo = false
 }
 
 /// Runs training steps: batches, gradients, optimiser, hooks, metrics, checkpoints.
@@ -130,7 +136,7 @@ public final class Trainer<Source: BatchSource> {
     ///   - directory: Where metrics and checkpoints go; nil for nowhere.
     ///   - stopAfter: Step after which to return without finishing, as if the run had been interrupted.
     /// - Throws: `LacunaError.cancelled`, after a checkpoint, if the reporter says so; `.numerical` if the loss is not
-    ///   finite.
+    ///   finite; `.invalidArgument` if the model has nothing to train, or a group of the plan matches nothing.
     @discardableResult
     public func train(
         directory: String? = nil, progress: (any ProgressReporter)? = nil, stopAfter: Int? = nil
@@ -147,7 +153,16 @@ public final class Trainer<Source: BatchSource> {
         }
         for hook in hooks { try hook.attach(run) }
         // Hooks may have given layers other storage, which is other parameters.
+        try run.model.apply(plan.groups)
         let parameters = run.model.parameters
+        if run.step < plan.steps, !parameters.contains(where: { $0.isTrainable && $0.count > 0 }) {
+            throw LacunaError.invalidArgument("model", reason: "has no parameters to train")
+        }
+        if run.step == plan.steps {
+            report.hadNothingToDo = true
+            progress?.update(
+                task: "training", completed: run.step, total: plan.steps, detail: "nothing to do: no step is left")
+        }
         let loader = Prefetcher(source, first: run.step * plan.accumulation)
         defer { loader.stop() }
         func record() throws {

@@ -103,6 +103,9 @@ public final class GPT: Module {
     public let blocks: [TransformerBlock]
     public let norm: LayerNorm
 
+    /// None: the embedding table is the head.
+    public var outputLayer: Linear? { nil }
+
     /// Weights start normal of deviation 0.02, those that end a residual branch smaller by √(2 layers).
     public init(_ configuration: Configuration, using generator: inout SeededGenerator) {
         self.configuration = configuration

@@ -188,12 +188,14 @@ extension Variable {
         let (source, target) = (UnsafePointer(pointer), y.pointer)
         forEachImage { image, columns in
             k.pointee.unfold(source + image * channels * area, &window, columns)
-            Scalar._transpose(columns, places, taps, places, 1, 0, target + image * places * taps, taps)
+            Scalar.kernelTable.pointee.transpose_add(
+                columns, places, taps, places, 1, 0, target + image * places * taps, taps)
         }
         tape.record(y) { [self] dy in
             accumulateAdding { dx in
                 forEachImage { image, columns in
-                    Scalar._transpose(dy + image * places * taps, taps, places, taps, 1, 0, columns, places)
+                    Scalar.kernelTable.pointee.transpose_add(
+                        dy + image * places * taps, taps, places, taps, 1, 0, columns, places)
                     k.pointee.fold_add(columns, &window, dx + image * channels * area)
                 }
             }

@@ -73,29 +73,40 @@ extension Variable {
     }
 
     /// Entries outside `range` become its bounds, and pass no gradient.
+    @_specialize(where Scalar == Float)
     public func clamped(to range: ClosedRange<Scalar>) -> Variable {
         let k = Scalar.kernels
         let inside = tape.pool.take(count)
-        k.pointee.clamp_mask(pointer, Double(range.lowerBound), Double(range.upperBound), inside.pointer, count)
         let y = tape.output(shape, self)
-        for i in 0..<count { y.pointer[i] = min(max(pointer[i], range.lowerBound), range.upperBound) }
+        let (x, marks, out) = (pointer, inside.pointer, y.pointer)
+        spread(count) { first, n in
+            k.pointee.clamp_mask(
+                x + first, Double(range.lowerBound), Double(range.upperBound), marks + first, n)
+            for i in first..<first + n { out[i] = min(max(x[i], range.lowerBound), range.upperBound) }
+        }
         tape.record(y) { [self] dy in
-            accumulate { dx, add in k.pointee.binary(Int32(LK_MULTIPLY), dy, inside.pointer, dx, count, add) }
+            accumulate { dx, add in
+                spread(count) {
+                    k.pointee.binary(Int32(LK_MULTIPLY), dy + $0, inside.pointer + $0, dx + $0, $1, add)
+                }
+            }
         }
         return y
     }
 
-    private func combined(_ other: Variable, _ function: Int) -> Variable {
-        precondition(shape == other.shape, "shapes \(shape) and \(other.shape) differ")
-        let y = tape.output(shape, self, other)
+    // Shapes that differ are expanded to a common one: see ``expanded(to:)``.
+
+    private static func combined(_ a: Variable, _ b: Variable, _ function: Int) -> (Variable, Variable, Variable) {
+        let (a, b) = aligned(a, b)
+        let y = a.tape.output(a.shape, a, b)
         let (k, code) = (Scalar.kernels, Int32(function))
-        let (a, b, target) = (pointer, other.pointer, y.pointer)
-        spread(count) { k.pointee.binary(code, a + $0, b + $0, target + $0, $1, 0) }
-        return y
+        let (p, q, target) = (a.pointer, b.pointer, y.pointer)
+        spread(a.count) { k.pointee.binary(code, p + $0, q + $0, target + $0, $1, 0) }
+        return (a, b, y)
     }
 
     public static func + (a: Variable, b: Variable) -> Variable {
-        let y = a.combined(b, LK_ADD)
+        let (a, b, y) = combined(a, b, LK_ADD)
         a.tape.record(y) { dy in
             a.addToGradient(dy, times: 1)
             b.addToGradient(dy, times: 1)
@@ -104,7 +115,7 @@ extension Variable {
     }
 
     public static func - (a: Variable, b: Variable) -> Variable {
-        let y = a.combined(b, LK_SUBTRACT)
+        let (a, b, y) = combined(a, b, LK_SUBTRACT)
         a.tape.record(y) { dy in
             a.addToGradient(dy, times: 1)
             b.addToGradient(dy, times: -1)
@@ -113,7 +124,7 @@ extension Variable {
     }
 
     public static func * (a: Variable, b: Variable) -> Variable {
-        let y = a.combined(b, LK_MULTIPLY)
+        let (a, b, y) = combined(a, b, LK_MULTIPLY)
         let k = Scalar.kernels
         a.tape.record(y) { dy in
             a.accumulate { da, add in
@@ -131,7 +142,7 @@ extension Variable {
     }
 
     public static func / (a: Variable, b: Variable) -> Variable {
-        let y = a.combined(b, LK_DIVIDE)
+        let (a, b, y) = combined(a, b, LK_DIVIDE)
         let k = Scalar.kernels
         a.tape.record(y) { [unowned y] dy in
             a.accumulate { da, add in

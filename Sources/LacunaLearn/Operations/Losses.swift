@@ -86,3 +86,64 @@ public func tripletLoss<Scalar: LearningScalar>(
     let far = (anchors - negatives).map(.square).rowSums()
     return (near - far).affine(1, margin).relu().mean()
 }
+
+/// The mean cross-entropy of the logits `head(hidden)` against class labels, a few rows of logits at a time.
+///
+/// The logits of a language model's vocabulary are the largest array of a training step. Here they exist for `rows` rows
+/// at once, in the forward and once more in the backward pass: see ``Tape/recomputing(_:)``.
+///
+/// - Parameters:
+///   - hidden: [n, dimensions].
+///   - labels: One a row; rows with negative labels are left out.
+///   - head: Logits [rows, classes] of some rows of `hidden`.
+public func crossEntropy<Scalar: LearningScalar>(
+    of hidden: Variable<Scalar>, labels: [Int32], rows: Int = 256,
+    head: @escaping (Variable<Scalar>) -> Variable<Scalar>
+) -> Variable<Scalar> {
+    precondition(labels.count == hidden.rows && rows > 0, "\(labels.count) labels for \(hidden.rows) rows")
+    let (tape, flat) = (hidden.tape, hidden.reshaped([hidden.rows, hidden.columns]))
+    let counted = max(labels.count { $0 >= 0 }, 1)
+    var total: Variable<Scalar>?
+    for start in stride(from: 0, to: labels.count, by: rows) {
+        let range = start..<min(start + rows, labels.count)
+        let part = Array(labels[range])
+        let share = Scalar(part.count { $0 >= 0 }) / Scalar(counted)
+        if share == 0 { continue }
+        let loss = tape.recomputing { crossEntropy(head(flat.sliced(rows: range)), labels: part) }.affine(share)
+        total = total.map { $0 + loss } ?? loss
+    }
+    return total ?? tape.constant(Tensor([0], shape: []))
+}
+
+/// The mean of `d² / (2 β)` where the difference `d` is below `β`, of `d - β / 2` elsewhere: squares near 0, slopes of at
+/// most 1 far from it. Peter Huber (1964), divided by `β`.
+public func smoothL1<Scalar: LearningScalar>(
+    _ prediction: Variable<Scalar>, _ target: Variable<Scalar>, beta: Scalar = 1
+) -> Variable<Scalar> {
+    precondition(beta > 0, "beta \(beta) is not positive")
+    let distance = (prediction - target).map(.absolute)
+    let bounded = distance.clamped(to: 0...beta)
+    // With c = min(d, β): c (d - c / 2) / β.
+    return (bounded * (distance - bounded.affine(0.5))).affine(1 / beta).mean()
+}
+
+/// The contrastive loss with several positives: the mean over rows of the mean over the row's positives of
+/// `-log softmax(similarities / temperature)`. Rows without positives are left out.
+///
+/// Prannay Khosla and others, "Supervised Contrastive Learning", arXiv 2004.11362, the sum outside the logarithm.
+///
+/// - Parameters:
+///   - similarities: [queries, keys].
+///   - positives: [queries, keys], whether a key belongs to a query.
+public func multiPositiveContrast<Scalar: LearningScalar>(
+    _ similarities: Variable<Scalar>, positives: [Bool], temperature: Scalar = 0.07
+) -> Variable<Scalar> {
+    let (r, c, tape) = (similarities.rows, similarities.columns, similarities.tape)
+    precondition(positives.count == r * c && temperature > 0, "\(positives.count) flags for \(similarities.shape)")
+    let counts = (0..<r).map { row in positives[row * c..<(row + 1) * c].count { $0 } }
+    let scored = Scalar(max(counts.count { $0 > 0 }, 1))
+    let weights = positives.indices.map { positives[$0] ? -1 / (Scalar(counts[$0 / c]) * scored) : 0 }
+    return
+        (similarities.affine(1 / temperature).logSoftmax()
+        * tape.constant(Tensor(weights, shape: similarities.shape))).sum()
+}

@@ -117,6 +117,32 @@ extension Variable {
         return y
     }
 
+    /// Variables of one shape, one below the other along a new first dimension.
+    public static func stacked(_ parts: [Variable]) -> Variable {
+        precondition(!parts.isEmpty, "nothing to stack")
+        return concatenated(rows: parts.map { $0.reshaped([1] + $0.shape) })
+    }
+
+    /// Every row with `before` entries in front of it and `after` behind it, all of them `value`.
+    public func paddedColumns(before: Int = 0, after: Int = 0, with value: Scalar = 0) -> Variable {
+        precondition(before >= 0 && after >= 0 && !shape.isEmpty, "cannot pad \(shape) by \(before) and \(after)")
+        func filler(_ width: Int) -> [Variable] {
+            width == 0 ? [] : [tape.constant(Tensor(repeating: value, shape: Array(shape.dropLast()) + [width]))]
+        }
+        let parts = filler(before) + [self] + filler(after)
+        return parts.count == 1 ? self : .concatenated(columns: parts)
+    }
+
+    /// With `before` more entries along the first dimension in front and `after` behind, all of them `value`.
+    public func paddedRows(before: Int = 0, after: Int = 0, with value: Scalar = 0) -> Variable {
+        precondition(before >= 0 && after >= 0 && !shape.isEmpty, "cannot pad \(shape) by \(before) and \(after)")
+        func filler(_ rows: Int) -> [Variable] {
+            rows == 0 ? [] : [tape.constant(Tensor(repeating: value, shape: [rows] + shape.dropFirst()))]
+        }
+        let parts = filler(before) + [self] + filler(after)
+        return parts.count == 1 ? self : .concatenated(rows: parts)
+    }
+
     // MARK: Gather and scatter
 
     /// Rows `indices` of a table [rows, width]: an embedding. Returns [indices, width].
@@ -125,7 +151,12 @@ extension Variable {
         let width = shape[1]
         precondition(indices.allSatisfy { $0 >= 0 && Int($0) < shape[0] }, "an index outside 0..<\(shape[0])")
         let y = tape.output([indices.count, width], self)
-        Scalar.kernels.pointee.gather_rows(pointer, indices, y.pointer, indices.count, width)
+        let (table, target) = (pointer, y.pointer)
+        indices.withUnsafeBufferPointer { indices in
+            spreadRows(indices.count, width) {
+                Scalar.kernels.pointee.gather_rows(table, indices.baseAddress! + $0, target + $0 * width, $1, width)
+            }
+        }
         tape.record(y) { [self] dy in
             accumulateRows(indices) { Scalar.kernels.pointee.scatter_add_rows(dy, indices, $0, indices.count, width) }
         }
@@ -154,47 +185,9 @@ extension Variable {
         return y
     }
 
-    /// Keeps the `k` largest entries of every row and sets the others to 0.
-    public func topK(_ k: Int, gradient: SelectionGradient = .selected, byMagnitude: Bool = false) -> Variable {
-        let (r, c) = (rows, columns)
-        precondition(k >= 0 && k <= c, "\(k) of \(c) entries")
-        let kept = tape.pool.take(count)
-        let words = Buffer<UInt64>(uninitialized: (c + 63) / 64)
-        let magnitudes = tape.pool.take(c)
-        for i in 0..<r {
-            let row = pointer + i * c
-            if byMagnitude {
-                for j in 0..<c { magnitudes.pointer[j] = Swift.abs(row[j]) }
-            }
-            Scalar.markLargest(UnsafePointer(byMagnitude ? magnitudes.pointer : row), c, k, words.pointer)
-            for j in 0..<c { kept.pointer[i * c + j] = words.pointer[j / 64] >> UInt64(j % 64) & 1 == 1 ? 1 : 0 }
-        }
-        let y = tape.output(shape, self)
-        let kernels = Scalar.kernels
-        kernels.pointee.binary(Int32(LK_MULTIPLY), pointer, kept.pointer, y.pointer, count, 0)
-        tape.record(y) { [self] dy in
-            switch gradient {
-            case .selected:
-                accumulate { dx, add in
-                    kernels.pointee.binary(Int32(LK_MULTIPLY), dy, kept.pointer, dx, count, add)
-                }
-            case .straightThrough: addToGradient(dy, times: 1)
-            }
-        }
-        return y
-    }
-
     /// Adds to the gradient of a table of which only the rows `indices` change. A parameter remembers which.
     private func accumulateRows(_ indices: [Int32], _ body: (UnsafeMutablePointer<Scalar>) -> Void) {
         guard needsGradient else { return }
         if let leafParameter { leafParameter.accumulate(rows: indices, body) } else { accumulateAdding(body) }
     }
-}
-
-/// How the gradient passes an operation that selects entries.
-public enum SelectionGradient: String, Sendable, Hashable, CaseIterable {
-    /// To the selected entries alone: the derivative where the selection does not change.
-    case selected
-    /// To all entries, as if everything had been selected.
-    case straightThrough
 }

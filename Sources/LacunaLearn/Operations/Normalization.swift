@@ -131,4 +131,22 @@ extension Variable {
         }
         return (y, means.array, variances.array)
     }
+
+    /// Every group of channels of every example of [n, channels, ...] less its mean, divided by its standard deviation,
+    /// times `gain` plus `bias` (both [channels]).
+    ///
+    /// Yuxin Wu, Kaiming He, "Group Normalization", arXiv 1803.08494.
+    public func groupNormalized(groups: Int, gain: Variable, bias: Variable, epsilon: Double = 1e-5) -> Variable {
+        precondition(shape.count >= 2, "group norm needs [n, channels, ...], not \(shape)")
+        let (n, channels) = (shape[0], shape[1])
+        let length = shape.dropFirst(2).reduce(1, *)
+        precondition(groups > 0 && channels % groups == 0, "\(channels) channels do not divide into \(groups) groups")
+        precondition(gain.count == channels && bias.count == channels, "gain and bias must have \(channels) entries")
+        let width = channels / groups * length
+        let (ones, zeros) = (Tensor<Scalar>(repeating: 1, shape: [width]), Tensor<Scalar>(zeros: [width]))
+        let normalized = reshaped([n * groups, width]).layerNormalized(
+            gain: tape.constant(ones), bias: tape.constant(zeros), epsilon: epsilon)
+        let byChannel = normalized.reshaped([n, channels, length])
+        return (byChannel * gain.reshaped([channels, 1]) + bias.reshaped([channels, 1])).reshaped(shape)
+    }
 }

@@ -158,4 +158,31 @@ extension Variable {
         }
         return y
     }
+
+    /// The logarithm of the sum of the exponentials of every row. Returns the shape without its last dimension.
+    @_specialize(where Scalar == Float)
+    public func logSumExp() -> Variable {
+        let (r, c, k) = (rows, columns, Scalar.kernels)
+        precondition(c > 0, "rows without entries have no such sum")
+        let y = tape.output(Array(shape.dropLast()), self)
+        let probabilities = tape.pool.take(count)
+        let (x, p, out) = (pointer, probabilities.pointer, y.pointer)
+        spreadRows(r, c, grain: 1 << 14) { first, count in
+            k.pointee.softmax(x + first * c, p + first * c, count, c)
+            for i in first..<first + count {
+                // The largest entry's probability is exp(x - result), and at least 1 / columns.
+                var place = i * c
+                for j in i * c + 1..<(i + 1) * c where x[j] > x[place] { place = j }
+                out[i] = x[place] - Scalar(logarithm(Double(p[place])))
+            }
+        }
+        tape.record(y) { [self] dy in
+            accumulate { dx, add in
+                spreadRows(r, c) {
+                    k.pointee.multiply_column(probabilities.pointer + $0 * c, dy + $0, dx + $0 * c, $1, c, add)
+                }
+            }
+        }
+        return y
+    }
 }

@@ -12,7 +12,8 @@ public protocol Optimizer: AnyObject {
     var steps: Int { get set }
     /// What it is called in reports.
     var name: String { get }
-    /// Updates `count` values from `offset` on.
+    /// Updates `count` values from `offset` on, by ``learningRate``, which already has the parameter's
+    /// ``Parameter/rateFactor`` in it, and by the weight decay that ``Parameter/decay(_:)`` gives.
     func update(_ parameter: Parameter<Float>, offset: Int, count: Int)
     /// Slots that ``update(_:offset:count:)`` uses.
     var slotNames: [String] { get }
@@ -26,7 +27,10 @@ extension Optimizer {
     /// does not occur as if the step had not happened.
     public func step(_ parameters: [Parameter<Float>], rowSparse: Bool = false) {
         steps += 1
+        let rate = learningRate
+        defer { learningRate = rate }
         for parameter in parameters where parameter.hasGradient && parameter.isTrainable {
+            learningRate = rate * parameter.rateFactor
             // Made before the work is spread over threads.
             for slot in slotNames { _ = parameter.slot(slot) }
             if rowSparse, let rows = parameter.touchedRows, parameter.shape.count == 2 {
@@ -36,6 +40,7 @@ extension Optimizer {
                 _ = parameter.gradientPointer
                 spread(parameter.count, grain: 1 << 15) { update(parameter, offset: $0, count: $1) }
             }
+            parameter.noteChange()
             parameter.applyMask()
         }
     }
@@ -78,7 +83,7 @@ public final class SGD: Optimizer {
         Float.kernels.pointee.sgd(
             parameter.buffer.pointer + offset, parameter.gradientPointer + offset,
             momentum == 0 ? nil : parameter.slot("velocity") + offset, count, learningRate, momentum, dampening,
-            parameter.decays ? weightDecay : 0, nesterov ? 1 : 0)
+            parameter.decay(weightDecay), nesterov ? 1 : 0)
     }
 }
 
@@ -117,7 +122,7 @@ public final class Adam: Optimizer {
     public var slotNames: [String] { ["first", "second"] }
 
     public func update(_ parameter: Parameter<Float>, offset: Int, count: Int) {
-        let decay = parameter.decays ? weightDecay : 0
+        let decay = parameter.decay(weightDecay)
         Float.kernels.pointee.adam(
             parameter.buffer.pointer + offset, parameter.gradientPointer + offset, parameter.slot("first") + offset,
             parameter.slot("second") + offset, count, learningRate, beta1, beta2, epsilon, isDecoupled ? decay : 0,
@@ -144,7 +149,7 @@ public final class Adagrad: Optimizer {
     public func update(_ parameter: Parameter<Float>, offset: Int, count: Int) {
         Float.kernels.pointee.adagrad(
             parameter.buffer.pointer + offset, parameter.gradientPointer + offset, parameter.slot("squares") + offset,
-            count, learningRate, epsilon, parameter.decays ? weightDecay : 0)
+            count, learningRate, epsilon, parameter.decay(weightDecay))
     }
 }
 
@@ -170,8 +175,7 @@ public func clipGradients(_ parameters: [Parameter<Float>], norm limit: Double) 
 public final class ParameterAverage {
     /// Share of the old average in the new one.
     public let decay: Double
-    private let slot = "average"
-    private var exchanged = false
+    private let slot = Parameter<Float>.averageSlot
 
     public init(decay: Double = 0.999) {
         precondition((0..<1).contains(decay), "a decay of \(decay)")
@@ -199,6 +203,7 @@ public final class ParameterAverage {
             guard let average = parameter.slots[slot] else { continue }
             let (a, b) = (parameter.buffer.pointer, average.pointer)
             for i in 0..<parameter.count { (a[i], b[i]) = (b[i], a[i]) }
+            parameter.noteChange()
         }
     }
 }

@@ -3,41 +3,37 @@ import LacunaTensor
 
 /// A weight stored as dense blocks on a grid, multiplied block by block. The pattern is fixed.
 public final class BlockWeight: TrainableWeight {
-    public let pattern: BlockPattern
     /// Block after block, each row-major.
     public let values: Parameter<Float>
+    /// Where the blocks stand. The values are the parameter's.
+    private let blocks: CompressedBlocks<Float>
 
-    /// - Throws: As ``BlockPattern/init(_:blockRows:blockColumns:)``.
+    /// - Throws: `LacunaError.invalidArgument` unless blocks divide the matrix and the mask keeps or removes whole ones.
     public init(_ weight: Tensor<Float>, mask: Mask, blockRows: Int, blockColumns: Int) throws {
-        precondition(weight.shape == [mask.rows, mask.columns], "a mask of another shape")
-        let pattern = try BlockPattern(mask, blockRows: blockRows, blockColumns: blockColumns)
-        self.pattern = pattern
-        var values = Tensor<Float>(uninitialized: [pattern.valueCount])
-        weight.withPointer { w in
-            values.withMutablePointer { v in
-                pattern.forEachValue { v[$0] = w[$1 * pattern.columns + $2] }
-            }
+        guard blockRows > 0, blockColumns > 0, mask.rows % blockRows == 0, mask.columns % blockColumns == 0 else {
+            throw LacunaError.invalidArgument(
+                "pattern", reason: "blocks of \(blockRows)x\(blockColumns) do not divide \(mask.rows)x\(mask.columns)")
         }
-        self.values = Parameter(values, decays: true)
+        guard mask.satisfies(.block(rows: blockRows, columns: blockColumns)) else {
+            throw LacunaError.invalidArgument(
+                "mask", reason: "does not keep whole blocks of \(blockRows)x\(blockColumns)")
+        }
+        let matrix = try CompressedBlocks(weight, mask: mask, blockRows: blockRows, blockColumns: blockColumns)
+        values = Parameter(Tensor(matrix.values), decays: true)
+        blocks = matrix.with(values.buffer)
     }
 
-    public var outputs: Int { pattern.rows }
-    public var inputs: Int { pattern.columns }
+    public var outputs: Int { blocks.rows }
+    public var inputs: Int { blocks.columns }
     public var activeCount: Int { values.count }
     public var multiplyAdds: Int { values.count }
-    /// Values, and four bytes for the place of each block and row of blocks.
-    public var byteCount: Int { values.buffer.byteCount + 4 * (pattern.blockCount + pattern.rowStarts.count) }
+    /// Values, and the places of blocks and of rows of blocks.
+    public var byteCount: Int { values.buffer.byteCount + blocks.blocks.byteCount }
     public var storage: String { "bsr" }
 
-    public func densified() -> Tensor<Float> {
-        var result = Tensor<Float>(zeros: [outputs, inputs])
-        result.withMutablePointer { w in
-            pattern.forEachValue { w[$1 * pattern.columns + $2] = values.buffer.pointer[$0] }
-        }
-        return result
-    }
+    public func densified() -> Tensor<Float> { blocks.with(values.buffer).densified() }
 
     public func apply(_ x: Variable<Float>, bias: Variable<Float>?) -> Variable<Float> {
-        x.linear(blocks: pattern, values: values.on(x.tape), bias: bias)
+        x.linear(blocks: blocks, values: values.on(x.tape), bias: bias)
     }
 }

@@ -73,58 +73,15 @@ extension Variable {
 
     /// `x Wᵀ + b` with `W` stored as dense blocks.
     ///
-    /// - Parameter values: [blocks · block rows · block columns], each block row-major, in the order of the pattern.
-    public func linear(blocks pattern: BlockPattern, values: Variable, bias: Variable? = nil) -> Variable {
-        precondition(
-            columns == pattern.columns && values.count == pattern.valueCount, "blocks that do not fit \(shape)")
-        let (m, n, k) = (rows, pattern.rows, pattern.columns)
-        let (height, width) = (pattern.blockRows, pattern.blockColumns)
-        let y = tape.output(shape.dropLast() + [n], self, values, bias)
-        let (x, w, out) = (UnsafePointer(pointer), UnsafePointer(values.pointer), y.pointer)
-        Parallel.forEach(pattern.rowStarts.count - 1) { row in
-            let blocks = pattern.rowStarts[row]..<pattern.rowStarts[row + 1]
-            if blocks.isEmpty {
-                for i in 0..<m { (out + i * n + row * height).update(repeating: 0, count: height) }
-            }
-            for block in blocks {
-                LinearAlgebra.gemm(
-                    m: m, n: height, k: width, x + pattern.blockColumn[block] * width, leadingA: k,
-                    w + block * height * width, leadingB: width, transposedB: true,
-                    beta: block == blocks.lowerBound ? 0 : 1, into: out + row * height, leadingC: n)
-            }
-        }
-        if let bias { y.addRowInPlace(bias) }
-        tape.multiplyAdds += m * values.count
-        tape.record(y) { [self] dy in
-            bias?.accumulate { db, add in Scalar.kernels.pointee.column_sums(dy, db, m, n, add) }
-            values.accumulate { dv, add in
-                tape.multiplyAdds += m * values.count
-                Parallel.forEach(pattern.rowStarts.count - 1) { row in
-                    for block in pattern.rowStarts[row]..<pattern.rowStarts[row + 1] {
-                        LinearAlgebra.gemm(
-                            m: height, n: width, k: m, dy + row * height, leadingA: n, transposedA: true,
-                            x + pattern.blockColumn[block] * width, leadingB: k, beta: Scalar(add),
-                            into: dv + block * height * width, leadingC: width)
-                    }
-                }
-            }
-            accumulate { dx, add in
-                tape.multiplyAdds += m * values.count
-                Parallel.forEach(pattern.columnBlocks.count) { column in
-                    let blocks = pattern.columnBlocks[column]
-                    if blocks.isEmpty && add == 0 {
-                        for i in 0..<m { (dx + i * k + column * width).update(repeating: 0, count: width) }
-                    }
-                    for (place, block) in blocks.enumerated() {
-                        LinearAlgebra.gemm(
-                            m: m, n: width, k: height, dy + block.row * height, leadingA: n,
-                            w + block.index * height * width, leadingB: width, beta: place == 0 ? Scalar(add) : 1,
-                            into: dx + column * width, leadingC: k)
-                    }
-                }
-            }
-        }
-        return y
+    /// - Parameters:
+    ///   - blocks: Where the blocks stand; its values are not used.
+    ///   - values: [blocks · block rows · block columns], each block row-major, in the order of the pattern.
+    public func linear(
+        blocks: CompressedBlocks<Scalar>, values: Variable, bias: Variable? = nil
+    ) -> Variable {
+        precondition(columns == blocks.columns && values.count == blocks.count, "blocks that do not fit \(shape)")
+        let matrix = blocks.with(values.storage.buffer(of: blocks.count))
+        return linear(matrix, values: values, bias: bias, denseGradient: nil)
     }
 
     /// `x Wᵀ + b` with `W = scale · B A + S`: `a` [rank, inputs], `b` [outputs, rank], and `values` at the flat places

@@ -76,3 +76,24 @@ extension Module {
         }
     }
 }
+
+extension Module {
+    /// Turns masks into storage: linear layers with a masked dense weight keep only what the mask keeps, as compressed
+    /// rows where that is less than a quarter of the entries, by a bit an entry where it is more. Nothing that is computed
+    /// changes; optimiser state starts anew. A weight with a view has no mask of its own and stays.
+    ///
+    /// - Returns: The paths of the layers that changed.
+    @discardableResult
+    public func compress() -> [String] {
+        var changed: [String] = []
+        for (name, layer) in linears {
+            guard let dense = layer.dense, dense.view == nil, let mask = dense.mask else { continue }
+            let isSparse = 4 * mask.keptCount < mask.rows * mask.columns
+            layer.weight =
+                isSparse
+                ? CSRWeight(dense.parameter.value, mask: mask) : BitmaskWeight(dense.parameter.value, mask: mask)
+            changed.append(name)
+        }
+        return changed
+    }
+}

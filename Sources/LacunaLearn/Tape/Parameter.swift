@@ -19,6 +19,14 @@ public final class Parameter<Scalar: LearningScalar> {
     public var isTrainable: Bool
     /// Whether weight decay applies: usually to matrices, not to biases and gains.
     public var decays: Bool
+    /// What the optimiser's learning rate is multiplied by for this parameter. See ``ParameterGroup``.
+    public var rateFactor = 1.0
+    /// The weight decay of this parameter in the place of the optimiser's; nil for the optimiser's.
+    public var ownDecay: Double?
+    /// How often the values have changed through this class or an optimiser. A tape compares it to notice parameters that
+    /// change between forward and backward pass; writing through ``buffer`` does not count unless ``noteChange()`` is
+    /// called.
+    public private(set) var version = 0
     /// 1 for entries that may be other than 0, 0 for those that stay 0; nil for a parameter without a mask.
     public private(set) var mask: Buffer<Scalar>?
     /// The rows that the gradient touches, when it is an embedding's and everything else is 0; nil if all may.
@@ -44,15 +52,24 @@ public final class Parameter<Scalar: LearningScalar> {
         set {
             precondition(newValue.shape == shape, "a value of shape \(newValue.shape) for a parameter of \(shape)")
             newValue.withPointer { buffer.pointer.update(from: $0, count: count) }
+            noteChange()
             applyMask()
         }
     }
 
+    /// Tells tapes that the values have changed.
+    public func noteChange() { version += 1 }
+
+    /// The weight decay that applies, given the optimiser's.
+    public func decay(_ general: Double) -> Double { decays ? ownDecay ?? general : 0 }
+
     /// The parameter as a leaf of a computation.
     public func on(_ tape: Tape<Scalar>) -> Variable<Scalar> {
-        Variable(
-            shape: shape, tape: tape, storage: Storage(buffer, count: count, pool: nil),
-            needsGradient: isTrainable && tape.isRecording, parameter: self)
+        let needsGradient = isTrainable && tape.isRecording
+        if needsGradient { tape.noteLeaf(self) }
+        return Variable(
+            shape: shape, tape: tape, storage: Storage(buffer, count: count, pool: nil), needsGradient: needsGradient,
+            parameter: self)
     }
 
     // MARK: Gradient
@@ -122,6 +139,10 @@ public final class Parameter<Scalar: LearningScalar> {
         return slot.pointer
     }
 
+    /// The name of the slot that holds an average of the values (``ParameterAverage``). Where a value is new, so is its
+    /// average: it starts at the value, not at 0.
+    static var averageSlot: String { "average" }
+
     public func removeSlot(_ name: String) { slots[name] = nil }
     public func removeSlots() { slots = [:] }
 
@@ -153,6 +174,7 @@ public final class Parameter<Scalar: LearningScalar> {
     /// Makes masked values and their optimiser state 0. Optimisers call this after every step.
     public func applyMask() {
         guard let mask else { return }
+        noteChange()
         let (w, m) = (buffer.pointer, mask.pointer)
         spread(count) { Scalar.kernels.pointee.binary(Int32(2), w + $0, m + $0, w + $0, $1, 0) }
         for slot in slots.values {
@@ -162,7 +184,7 @@ public final class Parameter<Scalar: LearningScalar> {
     }
 
     /// Replaces the list of values by one in which entry `i` is the former entry `source[i]`, or new where that is
-    /// negative: then its value comes from `fill` and its gradient and state are 0.
+    /// negative: then its value comes from `fill`, its average is that value, its gradient and other state are 0.
     public func rearrange(from source: [Int], fill: (_ index: Int) -> Scalar) {
         precondition(shape.count == 1, "only lists of values can be rearranged")
         func moved(_ old: Buffer<Scalar>, _ fill: (Int) -> Scalar) -> Buffer<Scalar> {
@@ -173,9 +195,13 @@ public final class Parameter<Scalar: LearningScalar> {
         buffer = moved(buffer, fill)
         if let old = gradientBuffer { gradientBuffer = moved(old) { _ in 0 } }
         gradientIsZero = false
-        slots = slots.mapValues { moved($0) { _ in 0 } }
+        for (name, slot) in slots {
+            let isAverage = name == Self.averageSlot
+            slots[name] = moved(slot) { [buffer] in isAverage ? buffer.pointer[$0] : 0 }
+        }
         if let old = mask { mask = moved(old) { _ in 1 } }
         shape = [source.count]
+        noteChange()
     }
 
     /// Replaces values and state when a checkpoint is read.
@@ -186,5 +212,6 @@ public final class Parameter<Scalar: LearningScalar> {
         self.mask = mask
         gradientBuffer = nil
         hasGradient = false
+        noteChange()
     }
 }

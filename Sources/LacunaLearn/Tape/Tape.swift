@@ -11,8 +11,11 @@ import LacunaTensor
 /// let tape = Tape<Float>()
 /// let loss = crossEntropy(model(tape.constant(images)), labels: labels)
 /// tape.backward(from: loss)          // gradients are in the model's parameters
-/// optimizer.step()
+/// optimizer.step(model.parameters)
 /// ```
+///
+/// An operation that is not there can be added from outside: ``operation(inputs:shape:forward:backward:)``. Memory can be
+/// had for time: ``recomputing(_:)``.
 public final class Tape<Scalar: LearningScalar> {
     struct Entry {
         let output: Variable<Scalar>
@@ -20,6 +23,11 @@ public final class Tape<Scalar: LearningScalar> {
     }
 
     private var entries: [Entry] = []
+    /// The parameters that the record was computed from, and how often each had changed by then.
+    private var leaves: [(parameter: Parameter<Scalar>, version: Int)] = []
+    /// Whether a part of the forward pass is being run again during the backward pass: what it remembers, such as running
+    /// statistics, it has remembered already.
+    public internal(set) var isRecomputing = false
     public let pool: BufferPool<Scalar>
     /// Whether dropout drops and batch norm uses the batch's statistics.
     public var isTraining = true
@@ -57,9 +65,11 @@ public final class Tape<Scalar: LearningScalar> {
     // MARK: Recording
 
     /// Calls `body` without recording: what it computes needs no gradients. For evaluation.
-    public func withoutRecording<R>(_ body: () throws -> R) rethrows -> R {
+    public func withoutRecording<R>(_ body: () throws -> R) rethrows -> R { try recording(false, body) }
+
+    func recording<R>(_ records: Bool, _ body: () throws -> R) rethrows -> R {
         let before = isRecording
-        isRecording = false
+        isRecording = records
         defer { isRecording = before }
         return try body()
     }
@@ -73,7 +83,9 @@ public final class Tape<Scalar: LearningScalar> {
     }
 
     /// A variable for an operation to write its result to.
-    func output(_ shape: [Int], _ inputs: Variable<Scalar>?...) -> Variable<Scalar> {
+    func output(_ shape: [Int], _ inputs: Variable<Scalar>?...) -> Variable<Scalar> { output(shape, of: inputs) }
+
+    func output(_ shape: [Int], of inputs: [Variable<Scalar>?]) -> Variable<Scalar> {
         let needed = isRecording && inputs.contains { $0?.needsGradient ?? false }
         return Variable(
             shape: shape, tape: self, storage: pool.take(shape.reduce(1, *)), needsGradient: needed)
@@ -85,16 +97,35 @@ public final class Tape<Scalar: LearningScalar> {
         if output.needsGradient { entries.append(Entry(output: output, backward: backward)) }
     }
 
+    /// Remembers that a parameter is part of the record.
+    func noteLeaf(_ parameter: Parameter<Scalar>) { leaves.append((parameter, parameter.version)) }
+
+    /// Takes back the operations recorded since there were `mark`, with what they hold.
+    func forgetOperations(from mark: Int) { while entries.count > mark { entries.removeLast() } }
+
     // MARK: Backwards
 
     /// Adds the gradient of a single number, times `seed`, to all parameters it was computed from, and forgets the
     /// record.
+    ///
+    /// - Precondition: Since the forward pass no parameter in it has changed: its operations read values in place.
     public func backward(from loss: Variable<Scalar>, seed: Scalar = 1) {
         precondition(loss.count == 1, "backward needs a single number, not shape \(loss.shape)")
         precondition(loss.tape === self, "a variable of another tape")
         guard loss.needsGradient else { return reset() }
+        for (parameter, version) in leaves {
+            precondition(
+                parameter.version == version,
+                "a parameter of shape \(parameter.shape) changed between the forward and the backward pass")
+        }
         loss.accumulate { gradient, add in gradient[0] = add != 0 ? gradient[0] + seed : seed }
-        while let entry = entries.popLast() {
+        runBackwards(to: 0)
+        leaves = []
+    }
+
+    /// Runs the operations recorded since there were `mark`, the last one first.
+    func runBackwards(to mark: Int) {
+        while entries.count > mark, let entry = entries.popLast() {
             if let gradient = entry.output.takeGradient() { entry.backward(UnsafePointer(gradient.pointer)) }
         }
     }
@@ -102,6 +133,7 @@ public final class Tape<Scalar: LearningScalar> {
     /// Forgets the record without running it.
     public func reset() {
         // From the last to the first, so that long chains are not released recursively.
-        while entries.popLast() != nil {}
+        forgetOperations(from: 0)
+        leaves = []
     }
 }

@@ -20,7 +20,7 @@ public final class BDWP: TrainingMethod {
     private let views = StraightThroughLayers()
 
     /// - Throws: `LacunaError.invalidArgument` for a bad pattern.
-    public init(n: Int, m: Int, layers: LayerChoice = .allButLast, isBackwardOnly: Bool = false) throws {
+    public init(n: Int, m: Int, layers: LayerChoice = .allButOutput, isBackwardOnly: Bool = false) throws {
         try Pattern.nm(n: n, m: m).validate()
         self.n = n
         self.m = m

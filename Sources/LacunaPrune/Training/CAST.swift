@@ -25,7 +25,8 @@ public final class CAST: TrainingMethod {
     public var beforePruning: (() -> Void)?
 
     /// - Throws: `LacunaError.invalidArgument` unless the pattern is N:M, λ not negative and the interval positive.
-    public init(pattern: Pattern, lambda: Double = 1e-3, interval: Int = 10, layers: LayerChoice = .allButLast) throws {
+    public init(pattern: Pattern, lambda: Double = 1e-3, interval: Int = 10, layers: LayerChoice = .allButOutput) throws
+    {
         try pattern.validate()
         guard pattern.impliedSparsity != nil else {
             throw LacunaError.invalidArgument("pattern", reason: "\(pattern) is not N:M")

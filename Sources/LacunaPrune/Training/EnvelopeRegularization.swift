@@ -12,7 +12,7 @@ public final class EnvelopeRegularization: TrainingMethod {
     private var parameters: [Parameter<Float>] = []
 
     /// - Throws: `LacunaError.invalidArgument` for numbers out of range.
-    public init(keep: Double, lambda: Double, layers: LayerChoice = .allButLast) throws {
+    public init(keep: Double, lambda: Double, layers: LayerChoice = .allButOutput) throws {
         guard keep > 0, keep <= 1 else { throw LacunaError.invalidArgument("keep", reason: "\(keep) is not in 0...1") }
         guard lambda >= 0 else { throw LacunaError.invalidArgument("lambda", reason: "\(lambda) is negative") }
         self.keep = keep

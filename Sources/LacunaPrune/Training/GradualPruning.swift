@@ -29,7 +29,7 @@ public final class GradualPruning: TrainingMethod {
     /// - Throws: `LacunaError.invalidArgument` for numbers out of range.
     public init(
         sparsity: Double, window: ClosedRange<Double> = 0.25...0.75, ramp: Ramp = .cubic,
-        layers: LayerChoice = .allButLast, interval: Int = 20
+        layers: LayerChoice = .allButOutput, interval: Int = 20
     ) throws {
         guard (0...1).contains(sparsity) else {
             throw LacunaError.invalidArgument("sparsity", reason: "\(sparsity) is not in 0...1")

@@ -111,7 +111,7 @@ public final class IsoFLOPTraining: NetworkShaping {
             }
             try engine.begin(run)
         case .doped:
-            for (_, layer) in try LayerChoice.allButLast.layers(of: run.model) {
+            for (_, layer) in try LayerChoice.allButOutput.layers(of: run.model) {
                 layer.weight = transformation.doped(layer, using: &run.generator)
             }
         }

@@ -35,7 +35,8 @@ public final class ProgressiveGradientFlow: TrainingMethod {
 
     /// - Throws: `LacunaError.invalidArgument` for a bad pattern or a negative rate.
     public init(
-        n: Int, m: Int, flow: Flow = .exponential(6), layers: LayerChoice = .allButLast, appliesChainRule: Bool = false
+        n: Int, m: Int, flow: Flow = .exponential(6), layers: LayerChoice = .allButOutput,
+        appliesChainRule: Bool = false
     ) throws {
         try Pattern.nm(n: n, m: m).validate()
         switch flow {

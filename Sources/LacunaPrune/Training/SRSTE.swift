@@ -25,7 +25,7 @@ public final class SRSTE: TrainingMethod {
 
     /// - Throws: `LacunaError.invalidArgument` unless the pattern is N:M and λ not negative.
     public init(
-        pattern: Pattern, decay: Double = 2e-4, layers: LayerChoice = .allButLast, divergenceInterval: Int = 50
+        pattern: Pattern, decay: Double = 2e-4, layers: LayerChoice = .allButOutput, divergenceInterval: Int = 50
     ) throws {
         try pattern.validate()
         guard pattern.impliedSparsity != nil else {

@@ -10,8 +10,8 @@ public protocol TrainingMethod: TrainingHook {
 /// Which linear layers of a model a method makes sparse.
 public enum LayerChoice: Sendable, Hashable {
     case all
-    /// All but the last: classifiers and output heads stay dense.
-    case allButLast
+    /// All but the one that gives the output (``Module/outputLayer``): classifiers and heads stay dense.
+    case allButOutput
     /// Those whose paths begin with one of these.
     case named([String])
 
@@ -23,7 +23,9 @@ public enum LayerChoice: Sendable, Hashable {
         let chosen: [(name: String, layer: Linear)]
         switch self {
         case .all: chosen = all
-        case .allButLast: chosen = all.dropLast()
+        case .allButOutput:
+            let output = model.outputLayer
+            chosen = all.filter { $0.layer !== output }
         case .named(let prefixes): chosen = all.filter { entry in prefixes.contains { entry.name.hasPrefix($0) } }
         }
         if chosen.isEmpty {

@@ -28,7 +28,7 @@ final class FixedMask: TrainingHook {
     let pattern: Pattern
     init(_ pattern: Pattern) { self.pattern = pattern }
     func begin(_ run: TrainingRun) throws {
-        for (_, layer) in try LayerChoice.allButLast.layers(of: run.model) {
+        for (_, layer) in try LayerChoice.allButOutput.layers(of: run.model) {
             try layer.sparsify(.masked, mask: StraightThroughView.mask(layer.weight.densified(), pattern))
         }
     }

@@ -24,7 +24,7 @@ struct CASTReproduction: Reproduction {
         func gradientsReady(_ run: TrainingRun) throws { try base.gradientsReady(run) }
         func end(_ run: TrainingRun) throws {
             var (masked, kept) = ((0.0, 0), (0.0, 0))
-            for (_, layer) in try LayerChoice.allButLast.layers(of: run.model) {
+            for (_, layer) in try LayerChoice.allButOutput.layers(of: run.model) {
                 let value = layer.dense!.parameter.value
                 let mask = StraightThroughView.mask(value, pattern)
                 for r in 0..<mask.rows {

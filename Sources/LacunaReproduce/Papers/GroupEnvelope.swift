@@ -34,7 +34,7 @@ struct GroupEnvelopeReproduction: Reproduction {
             for index in 0..<seeds {
                 try context.progress.report("digits", index, of: seeds)
                 let seed = context.seed &* 100 &+ UInt64(index)
-                let (train, test) = try ImageFiles.table(path, testFraction: 0.3, seed: seed)
+                let (train, test, _) = try TableFiles.classification(path, testFraction: 0.3, seed: seed)
                 func network() -> MLP {
                     var generator = SeededGenerator(seed: seed, stream: 3)
                     return MLP(widths: [64, 64, 64, 10], using: &generator)

@@ -78,7 +78,7 @@ struct SparsePretrainingReproduction: Reproduction {
                         ? []
                         : [
                             try StaticRandomSparsity(
-                                budget: .uniform(0.75), layers: .allButLast, rescalesWeights: false)
+                                budget: .uniform(0.75), layers: .allButOutput, rescalesWeights: false)
                         ]
                     try train(model, trainA, steps: 3000, rate: 1e-3, hooks)
                     if arm != "sparse, then sparse" { add("A " + arm, error(model, testA)) }

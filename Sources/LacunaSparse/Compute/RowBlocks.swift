@@ -10,13 +10,17 @@ struct RowBlocks: Sendable {
     /// Rows of a block at most. The sums of 64 vectors take this times 256 bytes of the second-level cache.
     static let limit = 512
 
-    /// - Parameter offsets: Where each row begins among the entries, [rows + 1].
-    init(rows: Int, rowOffsets offsets: UnsafePointer<UInt32>) {
+    /// - Parameters:
+    ///   - offsets: Where each row begins among the entries, [rows + 1].
+    ///   - limit: Rows of a block at most, up to 65,535.
+    init<Offset: FixedWidthInteger>(
+        rows: Int, rowOffsets offsets: UnsafePointer<Offset>, limit: Int = RowBlocks.limit
+    ) {
         let share = max(Int(offsets[rows]) / 16, 8192)
         var starts: [UInt32] = [0]
         for r in 0..<rows {
             let start = Int(starts.last!)
-            if r > start && (r - start == RowBlocks.limit || Int(offsets[r + 1] - offsets[start]) > share) {
+            if r > start && (r - start == limit || Int(offsets[r + 1] - offsets[start]) > share) {
                 starts.append(UInt32(r))
             }
         }

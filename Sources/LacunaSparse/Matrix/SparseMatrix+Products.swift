@@ -44,7 +44,7 @@ extension SparseMatrix where Scalar: SparseScalar {
     package func multiply(
         vector x: UnsafePointer<Scalar>, alpha: Scalar = 1, beta: Scalar = 0, into y: UnsafeMutablePointer<Scalar>
     ) {
-        let offsets = pattern.starts32.pointer
+        let offsets = pattern.compressedRows.starts.pointer
         let columns = pattern.compressedRows.columns.pointer
         let share = Swift.max(Self.itemEntries, (count + 31) / 32)
         let items = Swift.max((count + share - 1) / share, 1)
@@ -57,16 +57,16 @@ extension SparseMatrix where Scalar: SparseScalar {
             var (low, high) = (0, rows)
             while low < high {
                 let middle = (low + high) / 2
-                if Int(offsets[middle]) < entry { low = middle + 1 } else { high = middle }
+                if offsets[middle] < entry { low = middle + 1 } else { high = middle }
             }
             return low
         }
         let values = UnsafePointer(buffer.pointer)
         func sum(_ range: Range<Int>) -> Scalar {
             var sum: Scalar = 0
-            withUnsafePointer(to: (UInt32(range.lowerBound), UInt32(range.upperBound))) {
-                $0.withMemoryRebound(to: UInt32.self, capacity: 2) {
-                    Scalar._gemv($0, columns, values, x, 0..<1, columns: self.columns, &sum)
+            withUnsafePointer(to: (range.lowerBound, range.upperBound)) {
+                $0.withMemoryRebound(to: Int.self, capacity: 2) {
+                    Scalar.kernelTable.pointee.gemv_rows($0, columns, values, x, 0, 1, &sum)
                 }
             }
             return sum
@@ -76,22 +76,23 @@ extension SparseMatrix where Scalar: SparseScalar {
             let first = firstRow(at: start)
             let last = item + 1 == items ? rows : firstRow(at: end)
             carried[item] = 0
-            if first > 0 && Int(offsets[first]) > start {
-                carried[item] = sum(start..<Swift.min(end, Int(offsets[first])))
+            if first > 0 && offsets[first] > start {
+                carried[item] = sum(start..<Swift.min(end, offsets[first]))
             }
             // The last row that begins here may end elsewhere.
-            let isCut = last > first && Int(offsets[last]) > end
+            let isCut = last > first && offsets[last] > end
             let whole = first..<(isCut ? last - 1 : last)
             if !whole.isEmpty {
-                Scalar._gemv(offsets, columns, values, x, whole, columns: self.columns, sums + whole.lowerBound)
+                Scalar.kernelTable.pointee.gemv_rows(
+                    offsets, columns, values, x, whole.lowerBound, whole.upperBound, sums + whole.lowerBound)
             }
-            if isCut { sums[last - 1] = sum(Int(offsets[last - 1])..<end) }
+            if isCut { sums[last - 1] = sum(offsets[last - 1]..<end) }
         }
         for item in 1..<Swift.max(items, 1) where carried[item] != 0 || carried[item].isNaN {
             let first = firstRow(at: item * share)
             if first > 0 { sums[first - 1] += carried[item] }
         }
-        if !direct { Scalar._combine(alpha, sums, beta, y, rows) }
+        if !direct { Scalar.kernelTable.pointee.combine(Double(alpha), sums, Double(beta), y, rows) }
         withExtendedLifetime(self) {}
     }
 
@@ -153,9 +154,9 @@ extension SparseMatrix where Scalar: SparseScalar {
                 for (i, r) in range.enumerated() { (target + r * n + first).update(from: tile + i * width, count: used) }
             }
             if transposed {
-                _backward(panels.pointer, batch: n, take)
+                backwardTiles(panels.pointer, batch: n, take)
             } else {
-                _forward(panels.pointer, batch: n, take)
+                forwardTiles(panels.pointer, batch: n, take)
             }
         }
         withExtendedLifetime(panels) {}
@@ -199,7 +200,7 @@ extension SparseMatrix where Scalar: SparseScalar {
     /// - Throws: `LacunaError.invalidArgument` if the matrices do not fit, `LacunaError.unsupported` if the product has
     ///   more than 2³¹ - 1 entries.
     public func multiplied(by other: SparseMatrix) throws -> SparseMatrix {
-        try multiplied(by: other, kernel: Scalar._spgemm(minPlus: false), zero: 0)
+        try multiplied(by: other, kernel: Scalar.kernelTable.pointee.spgemm, zero: 0)
     }
 
     /// The product of two sparse matrices whose shapes fit.
@@ -210,7 +211,7 @@ extension SparseMatrix where Scalar: SparseScalar {
     }
 
     private func multiplied(
-        by other: SparseMatrix, kernel: SparseProduct.Kernel<Scalar>, zero: Scalar
+        by other: SparseMatrix, kernel: SparseProduct.Kernel, zero: Scalar
     ) throws -> SparseMatrix {
         let product = try SparseProduct(pattern, other.pattern, valueBytes: MemoryLayout<Scalar>.stride)
         let (pattern, values) = try product.run(
@@ -222,7 +223,7 @@ extension SparseMatrix where Scalar: SparseScalar {
     /// The product over (min, +), by the kernels of the ordinary one.
     @usableFromInline
     func multipliedByKernel(minPlus other: SparseMatrix) throws -> SparseMatrix {
-        try multiplied(by: other, kernel: Scalar._spgemm(minPlus: true), zero: .infinity)
+        try multiplied(by: other, kernel: Scalar.kernelTable.pointee.spgemm_min_plus, zero: .infinity)
     }
 
     /// Those entries of the product that a pattern names, and no others: `(A B) ∘ pattern`. Entries of the pattern without
@@ -360,9 +361,6 @@ extension SparsePattern {
     ///
     /// - Throws: `LacunaError.invalidArgument` if they do not fit, `LacunaError.unsupported` beyond 2³¹ - 1 entries.
     public func multiplied(by other: SparsePattern) throws -> SparsePattern {
-        let product = try SparseProduct(self, other, valueBytes: 1)
-        let ones = Buffer<UInt8>(repeating: 1, count: max(compressedRows.columns.count, other.compressedRows.columns.count))
-        return try product.run(
-            UnsafePointer(ones.pointer), UnsafePointer(ones.pointer), zero: 0, kernel: Kernels.best.spgemm_boolean!).0
+        try SparseProduct(self, other, valueBytes: 1).pattern()
     }
 }

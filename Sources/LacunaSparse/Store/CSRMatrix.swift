@@ -31,7 +31,7 @@ public final class CSRMatrix: WeightMatrix, PanelMatrix, UnevenRows, @unchecked 
     typealias Decoder = @convention(c) (UnsafePointer<lk_csr>?, Int, Int, UnsafeMutablePointer<Float>?) -> Void
     typealias Panel =
         @convention(c) (
-            UnsafePointer<lk_segmented>?, Int, UnsafePointer<Float>?, Int, UnsafeMutablePointer<Float>?
+            UnsafePointer<lk_segmented>?, Int, UnsafeRawPointer?, Int, UnsafeMutableRawPointer?
         ) -> Void
     typealias RowPanel =
         @convention(c) (
@@ -70,7 +70,7 @@ public final class CSRMatrix: WeightMatrix, PanelMatrix, UnevenRows, @unchecked 
         case .int4: (gemv, decoder) = (k.gemv_csr_i4, k.decode_csr_i4)
         }
         switch type {
-        case .f32: (panel, rowPanel) = (k.product_segments_f32, k.product_rows_f32)
+        case .f32: (panel, rowPanel) = (Float.kernelTable.pointee.product_segments, k.product_rows_f32)
         case .bf16: (panel, rowPanel) = (k.product_segments_bf16, k.product_rows_bf16)
         case .int8: (panel, rowPanel) = (k.product_segments_i8, k.product_rows_i8)
         case .int4: (panel, rowPanel) = (nil, nil)
@@ -139,7 +139,7 @@ public final class CSRMatrix: WeightMatrix, PanelMatrix, UnevenRows, @unchecked 
         guard let scales = kernel.scales?.assumingMemoryBound(to: Float.self) else { return }
         for r in rows {
             let sums = tile + (r - rows.lowerBound) * width
-            Kernels.best.combine_f32(scales[r], sums, 0, sums, width)
+            Float.kernelTable.pointee.combine(Double(scales[r]), sums, 0, sums, width)
         }
     }
 }

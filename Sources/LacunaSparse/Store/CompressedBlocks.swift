@@ -1,18 +1,18 @@
 import CLacuna
 import LacunaTensor
 
-/// A block-sparse matrix `W` [rows, columns] of floats whose values may change: dense blocks of `blockRows` ×
-/// `blockColumns`, of which a pattern over the blocks says where they stand.
+/// A block-sparse matrix `W` [rows, columns] whose values may change: dense blocks of `blockRows` × `blockColumns`, of which
+/// a pattern over the blocks says where they stand.
 ///
 /// ``BSRMatrix`` is the same layout frozen for inference.
-public struct CompressedBlocks: Sendable {
+public struct CompressedBlocks<Scalar: SparseScalar>: Sendable {
     public let rows: Int
     public let columns: Int
     public let blockRows: Int
     public let blockColumns: Int
     /// Where the blocks stand: [rows / blockRows, columns / blockColumns], both rounded up.
     public let blocks: SparsePattern
-    private var buffer: Buffer<Float>
+    private var buffer: Buffer<Scalar>
 
     /// Values stored, [blocks, blockRows, blockColumns]. Blocks at the edges may reach beyond the matrix; what is stored
     /// there is not used, and the gradients of these values are 0.
@@ -24,7 +24,7 @@ public struct CompressedBlocks: Sendable {
     /// not 0. Entries of kept blocks are taken as they are, whether the mask keeps them or not.
     /// - Throws: `LacunaError.invalidArgument` if the tensor is not a matrix, the mask has another shape, or sides of
     ///   blocks are not in 1...256.
-    public init(_ weight: Tensor<Float>, mask: SparsePattern? = nil, blockRows: Int, blockColumns: Int) throws {
+    public init(_ weight: Tensor<Scalar>, mask: SparsePattern? = nil, blockRows: Int, blockColumns: Int) throws {
         guard weight.rank == 2 else {
             throw LacunaError.invalidArgument("weight", reason: "shape \(weight.shape) is not a matrix")
         }
@@ -51,33 +51,55 @@ public struct CompressedBlocks: Sendable {
     ///
     /// - Precondition: `blocks` has as many rows and columns as there are blocks down and across.
     public init(rows: Int, columns: Int, blockRows: Int, blockColumns: Int, blocks: SparsePattern) {
+        self.init(
+            rows: rows, columns: columns, blockRows: blockRows, blockColumns: blockColumns, blocks: blocks,
+            buffer: Buffer(repeating: 0, count: blocks.count * blockRows * blockColumns))
+    }
+
+    /// The matrix whose values are in `buffer`, [blocks, blockRows, blockColumns]: whoever owns the buffer sees and may
+    /// change them.
+    ///
+    /// - Precondition: `blocks` has as many rows and columns as there are blocks down and across, and the buffer as many
+    ///   values as they have.
+    package init(
+        rows: Int, columns: Int, blockRows: Int, blockColumns: Int, blocks: SparsePattern, buffer: Buffer<Scalar>
+    ) {
         precondition(
             blocks.rows == (rows + blockRows - 1) / blockRows
-                && blocks.columns == (columns + blockColumns - 1) / blockColumns)
+                && blocks.columns == (columns + blockColumns - 1) / blockColumns
+                && buffer.count == blocks.count * blockRows * blockColumns)
         self.rows = rows
         self.columns = columns
         self.blockRows = blockRows
         self.blockColumns = blockColumns
         self.blocks = blocks
-        buffer = Buffer(repeating: 0, count: blocks.count * blockRows * blockColumns)
+        self.buffer = buffer
     }
 
-    public func withValues<R>(_ body: (UnsafeBufferPointer<Float>) throws -> R) rethrows -> R {
+    /// The same blocks with the values in `buffer`.
+    package func with(_ buffer: Buffer<Scalar>) -> CompressedBlocks {
+        CompressedBlocks(
+            rows: rows, columns: columns, blockRows: blockRows, blockColumns: blockColumns, blocks: blocks,
+            buffer: buffer)
+    }
+
+    /// Calls `body` with the values, which are only valid during the call.
+    public func withValues<R>(_ body: (UnsafeBufferPointer<Scalar>) throws -> R) rethrows -> R {
         try withExtendedLifetime(buffer) { try body(UnsafeBufferPointer(buffer.elements)) }
     }
 
     /// Calls `body` with values that no other matrix shares.
-    public mutating func withMutableValues<R>(_ body: (UnsafeMutableBufferPointer<Float>) throws -> R) rethrows -> R {
+    public mutating func withMutableValues<R>(_ body: (UnsafeMutableBufferPointer<Scalar>) throws -> R) rethrows -> R {
         if !isKnownUniquelyReferenced(&buffer) { buffer = buffer.copy() }
         return try withExtendedLifetime(buffer) { try body(buffer.elements) }
     }
 
     /// [blocks, blockRows, blockColumns]
-    public var values: [Float] { buffer.array }
+    public var values: [Scalar] { buffer.array }
 
     /// The dense matrix.
-    public func densified() -> Tensor<Float> {
-        var result = Tensor<Float>(zeros: [rows, columns])
+    public func densified() -> Tensor<Scalar> {
+        var result = Tensor<Scalar>(zeros: [rows, columns])
         result.withMutablePointer { target in forEachEntry { target[$0 * columns + $1] = buffer.pointer[$2] } }
         return result
     }
@@ -96,9 +118,9 @@ public struct CompressedBlocks: Sendable {
         }
     }
 
-    var kernel: lk_bsr {
-        lk_bsr(
-            row_start: blocks.starts32.pointer, block_column: blocks.compressedRows.columns.pointer, values: buffer.pointer,
-            scales: nil, columns: columns, block_rows: blockRows, block_columns: blockColumns)
+    var kernel: lk_blocks {
+        lk_blocks(
+            row_start: blocks.compressedRows.starts.pointer, block_column: blocks.compressedRows.columns.pointer, values: buffer.pointer,
+            rows: rows, columns: columns, block_rows: blockRows, block_columns: blockColumns)
     }
 }

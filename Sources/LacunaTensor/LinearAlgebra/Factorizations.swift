@@ -33,7 +33,6 @@ extension Tensor {
     @_specialize(where Scalar == Double)
     public func cholesky() throws -> Tensor {
         try requireSquare("cholesky")
-        LinearAlgebra.prepare()
         var result = self
         let n = rows
         let failure: Int? = result.withMutablePointer { a in
@@ -56,7 +55,6 @@ extension Tensor {
     @_specialize(where Scalar == Double)
     public func inverseFromCholesky() throws -> Tensor {
         try requireSquare("inverse")
-        LinearAlgebra.prepare()
         var result = self
         let n = rows
         let info = result.withMutablePointer { a in
@@ -72,7 +70,6 @@ extension Tensor {
     /// gives infinite or undefined results.
     public func solveTriangular(_ b: Tensor, lower: Bool = true, transposed: Bool = false) -> Tensor {
         precondition(rows == columns && b.rows == rows)
-        LinearAlgebra.prepare()
         var result = b
         let (m, n) = (b.rows, b.columns)
         if m == 0 || n == 0 { return result }
@@ -91,7 +88,6 @@ extension Tensor {
     @_specialize(where Scalar == Double)
     public func qr() throws -> (q: Tensor, r: Tensor) {
         try requireFinite("qr")
-        LinearAlgebra.prepare()
         let (m, n) = (rows, columns)
         let k = min(m, n)
         var a = transposed()  // column-major
@@ -118,7 +114,6 @@ extension Tensor {
     ///   ``LacunaError/unsupported(file:what:)`` for sizes beyond the library's 32-bit counts (k of about 23,000).
     public func svd() throws -> (u: Tensor, s: [Scalar], vTransposed: Tensor) {
         try requireFinite("svd")
-        LinearAlgebra.prepare()
         // LAPACK sees the transpose: its left vectors are our right ones.
         let (m, n) = (columns, rows)
         let k = min(m, n)
@@ -149,7 +144,6 @@ extension Tensor {
     public func symmetricEigen() throws -> (values: [Scalar], vectors: Tensor) {
         try requireSquare("symmetricEigen")
         try requireFinite("symmetricEigen", lowerTriangle: true)
-        LinearAlgebra.prepare()
         let n = rows
         if n == 0 { return ([], self) }
         let workCount = 1 + 6 * n + 2 * n * n

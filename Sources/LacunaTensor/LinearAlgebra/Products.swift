@@ -1,17 +1,10 @@
 import CLinearAlgebra
 
-/// Entry points to the BLAS library.
+/// Entry points to the BLAS library. Every call has one thread to itself, since parallelism belongs to ``Parallel``; the
+/// number of threads that a host program has given the library is left as it was.
 public enum LinearAlgebra {
-    private static let initialized: Void = la_init()
-
-    /// Must run before the first call into BLAS: parallelism belongs to ``Parallel``, not to the BLAS library.
-    @inline(__always) static func prepare() { _ = initialized }
-
     /// The dense library and the processor type it chose, for reports and benchmarks.
-    public static let libraryDescription: String = {
-        prepare()
-        return String(cString: la_description())
-    }()
+    public static let libraryDescription = String(cString: la_description())
 
     /// `C = alpha op(A) op(B) + beta C` on row-major storage with leading dimensions, on the calling thread.
     ///
@@ -28,7 +21,6 @@ public enum LinearAlgebra {
             for i in 0..<m { for j in 0..<n { c[i * leadingC + j] = beta == 0 ? 0 : beta * c[i * leadingC + j] } }
             return
         }
-        prepareBLAS()
         S._gemm(transposedA, transposedB, m, n, k, alpha, a, leadingA, b, leadingB, beta, c, leadingC)
     }
 
@@ -68,7 +60,6 @@ public enum LinearAlgebra {
         }
     }
 
-    @usableFromInline static func prepareBLAS() { prepare() }
 
     /// Adds `A Aᵀ` of row-major `a` [n, k] to the lower triangle of `c` [n, n], on the calling thread.
     public static func accumulateOuterGram<S: TensorScalar>(
@@ -76,7 +67,6 @@ public enum LinearAlgebra {
         leadingC: Int
     ) {
         if n == 0 || k == 0 { return }
-        prepare()
         S._syrk(false, n, k, 1, a, leadingA, 1, c, leadingC)
     }
 
@@ -86,7 +76,6 @@ public enum LinearAlgebra {
         _ a: UnsafePointer<S>, rows k: Int, columns n: Int, into c: UnsafeMutablePointer<S>
     ) {
         if k == 0 { return }
-        prepare()
         let block = 192
         let blocks = (n + block - 1) / block
         // Every pair (i, j) with j <= i is one item; the diagonal ones cost half.

@@ -104,7 +104,7 @@ func network(_ widths: [Int] = [20, 24, 16, 2], seed: UInt64 = 1) -> MLP {
     @Test func gradientGrowthTakesTheLargest() throws {
         let model = network([6, 8, 2])
         var settings = DropAndGrow.Settings(budget: .uniform(0.5))
-        (settings.interval, settings.fraction, settings.isAnnealed, settings.layers) = (3, 0.25, false, .allButLast)
+        (settings.interval, settings.fraction, settings.isAnnealed, settings.layers) = (3, 0.25, false, .allButOutput)
         final class Probe: TrainingHook {
             var before: (weight: Tensor<Float>, mask: Mask, gradient: Tensor<Float>)?
             func gradientsReady(_ run: TrainingRun) {
@@ -203,7 +203,7 @@ func network(_ widths: [Int] = [20, 24, 16, 2], seed: UInt64 = 1) -> MLP {
 
     @Test func slTrainLimits() throws {
         let model = network()
-        try train(model, hooks: [SLTrain(rank: 2, alpha: 4, density: 0.1, layers: .allButLast)], steps: 20)
+        try train(model, hooks: [SLTrain(rank: 2, alpha: 4, density: 0.1, layers: .allButOutput)], steps: 20)
         let weight = model.layers[0].weight as! LowRankSparseWeight
         #expect(weight.rank == 2 && weight.support.count == 48 && weight.scale == 2)
         #expect(model.layers[2].dense != nil)

@@ -8,7 +8,9 @@ import Testing
 @Suite struct CompressedBlocksTests {
     static let sides = [(1, 1), (1, 16), (4, 4), (8, 3), (16, 16), (5, 20), (64, 64), (3, 1)]
 
-    private func matrix(_ rows: Int, _ columns: Int, _ side: (Int, Int), seed: UInt64) throws -> CompressedBlocks {
+    private func matrix<S: SparseScalar>(
+        _ rows: Int, _ columns: Int, _ side: (Int, Int), seed: UInt64, of: S.Type = S.self
+    ) throws -> CompressedBlocks<S> {
         var generator = SeededGenerator(seed: seed)
         let across = (columns + side.1 - 1) / side.1
         let draws = (0..<((rows + side.0 - 1) / side.0) * across).map { _ in generator.uniform() }
@@ -16,25 +18,32 @@ import Testing
             let i = r / side.0
             return i % 4 == 2 ? false : i % 4 == 3 || draws[i * across + c / side.1] < 0.4
         }
-        let weight = Tensor<Float>(generator.awkward(rows * columns), shape: [rows, columns])
+        let weight = Tensor<S>(generator.awkward(rows * columns), shape: [rows, columns])
         return try CompressedBlocks(weight, mask: mask, blockRows: side.0, blockColumns: side.1)
     }
 
     @Test(arguments: (0..<Int32(LK_LEVELS)).filter { lk_level($0) != nil }, sides.indices)
     func kernels(level: Int32, index: Int) throws {
+        try check(Float.self, widths: [16, 32, 48, 64, 80], level, LK_F32, index)
+        try check(Double.self, widths: [8, 16, 24, 32, 40], level, LK_F64, index)
+    }
+
+    private func check<S: SparseScalar>(
+        _: S.Type, widths: [Int], _ level: Int32, _ type: Int, _ index: Int
+    ) throws {
         let (rows, columns) = (37, 71)
-        let w = try matrix(rows, columns, Self.sides[index], seed: UInt64(index))
+        let w = try matrix(rows, columns, Self.sides[index], seed: UInt64(index), of: S.self)
         var absolute = w
         absolute.withMutableValues { for i in $0.indices { $0[i] = $0[i].magnitude } }
-        let (table, reference) = (lk_level(level).pointee, lk_reference().pointee)
+        let (table, reference) = (lk_real_level(level, Int32(type)).pointee, lk_real_reference(Int32(type)).pointee)
         var generator = SeededGenerator(seed: 3)
         var wrong = 0
-        for width in [16, 32, 48, 64, 80] {
-            let a = Buffer<Float>(generator.awkward(rows * width))
-            let b = Buffer<Float>(generator.awkward(columns * width))
+        for width in widths {
+            let a = Buffer<S>(generator.awkward(rows * width))
+            let b = Buffer<S>(generator.awkward(columns * width))
             let (aSizes, bSizes) = (Buffer(a.elements.map(\.magnitude)), Buffer(b.elements.map(\.magnitude)))
-            func compare(_ count: Int, _ run: (lk_table, lk_bsr, Buffer<Float>, Buffer<Float>, Buffer<Float>) -> Void) {
-                let start: [Float] = generator.awkward(count)
+            func compare(_ count: Int, _ run: (lk_real, lk_blocks, Buffer<S>, Buffer<S>, Buffer<S>) -> Void) {
+                let start: [S] = generator.awkward(count)
                 let (found, expected, sizes) = (Buffer(start), Buffer(start), Buffer(start.map(\.magnitude)))
                 run(table, w.kernel, a, b, found)
                 run(reference, w.kernel, a, b, expected)
@@ -48,19 +57,15 @@ import Testing
             let (down, across) = (w.blocks.rows, w.blocks.columns)
             let (i, j) = (down / 3, across / 2)
             compare((down - i) * w.blockRows * width) { table, kernel, a, b, out in
-                withUnsafePointer(to: kernel) {
-                    table.product_blocks_f32($0, rows, i, down, b.pointer, width, out.pointer)
-                }
+                withUnsafePointer(to: kernel) { table.product_blocks($0, i, down, b.pointer, width, out.pointer) }
             }
             compare((across - j) * w.blockColumns * width) { table, kernel, a, b, out in
-                withUnsafePointer(to: kernel) {
-                    table.transposed_blocks_f32($0, rows, j, across, a.pointer, width, out.pointer)
-                }
+                withUnsafePointer(to: kernel) { table.transposed_blocks($0, j, across, a.pointer, width, out.pointer) }
             }
             for add in [Int32(0), 1] {
                 compare(w.count) { table, kernel, a, b, out in
                     withUnsafePointer(to: kernel) {
-                        table.sampled_blocks_f32($0, rows, i, down, a.pointer, b.pointer, width, add, out.pointer)
+                        table.sampled_blocks($0, i, down, a.pointer, b.pointer, width, add, out.pointer)
                     }
                 }
             }
@@ -71,7 +76,7 @@ import Testing
     @Test(arguments: sides.indices)
     func productsAgreeWithRows(index: Int) throws {
         for (rows, columns, batch) in [(37, 71, 33), (200, 130, 64), (64, 64, 130)] {
-            let blocks = try matrix(rows, columns, Self.sides[index], seed: 17)
+            let blocks = try matrix(rows, columns, Self.sides[index], seed: 17, of: Float.self)
             let dense = blocks.densified()
             let csr = try SparseMatrix(dense)
             var generator = SeededGenerator(seed: 5)

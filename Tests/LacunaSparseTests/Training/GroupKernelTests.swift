@@ -7,7 +7,6 @@ import Testing
 /// Products under masks of middling density: every level against the scalar reference, and against dense products.
 @Suite struct GroupKernelTests {
     private static let levels = (0..<Int32(LK_LEVELS)).filter { lk_level($0) != nil }
-    private static var reference: lk_table { lk_reference().pointee }
 
     /// Masks with ragged blocks and groups, with empty rows and groups, N:M and not.
     private static let masks: [(name: String, mask: Mask)] = {
@@ -25,40 +24,15 @@ import Testing
         ]
     }()
 
-    @Test(arguments: levels, masks.map(\.name)) func floats(level: Int32, name: String) {
-        let k = lk_level(level).pointee
-        for width in [16, 48, 64] {
-            check(
-                name, width, Float.self, product: k.product_groups_f32, transposed: k.transposed_groups_f32,
-                sampled: k.sampled_groups_f32, expected: Self.reference.product_groups_f32,
-                expectedTransposed: Self.reference.transposed_groups_f32,
-                expectedSampled: Self.reference.sampled_groups_f32, tolerance: 2e-5)
-        }
+    @Test(arguments: levels, masks.map(\.name)) func kernels(level: Int32, name: String) {
+        for width in [16, 48, 64] { check(name, width, Float.self, level: level, LK_F32, tolerance: 2e-5) }
+        for width in [8, 24, 32] { check(name, width, Double.self, level: level, LK_F64, tolerance: 1e-13) }
     }
 
-    @Test(arguments: levels, masks.map(\.name)) func doubles(level: Int32, name: String) {
-        let k = lk_level(level).pointee
-        for width in [8, 24, 32] {
-            check(
-                name, width, Double.self, product: k.product_groups_f64, transposed: k.transposed_groups_f64,
-                sampled: k.sampled_groups_f64, expected: Self.reference.product_groups_f64,
-                expectedTransposed: Self.reference.transposed_groups_f64,
-                expectedSampled: Self.reference.sampled_groups_f64, tolerance: 1e-13)
-        }
-    }
-
-    typealias Product<R> = (UnsafePointer<lk_grouped>?, Int, UnsafePointer<R>?, Int, UnsafeMutablePointer<R>?) -> Void
-    typealias Transposed<R> = (
-        UnsafePointer<lk_grouped>?, Int, Int, UnsafePointer<R>?, Int, UnsafeMutablePointer<R>?
-    ) -> Void
-    typealias Sampled<R> = (
-        UnsafePointer<lk_grouped>?, Int, UnsafePointer<R>?, UnsafePointer<R>?, Int, Int32, UnsafeMutablePointer<R>?
-    ) -> Void
-
-    private func check<R: SparseScalar & BinaryFloatingPoint>(
-        _ name: String, _ width: Int, _: R.Type, product: Product<R>, transposed: Transposed<R>, sampled: Sampled<R>,
-        expected: Product<R>, expectedTransposed: Transposed<R>, expectedSampled: Sampled<R>, tolerance: Double
+    private func check<R: SparseScalar>(
+        _ name: String, _ width: Int, _: R.Type, level: Int32, _ type: Int, tolerance: Double
     ) {
+        let (table, scalar) = (lk_real_level(level, Int32(type)).pointee, lk_real_reference(Int32(type)).pointee)
         var generator = SeededGenerator(seed: UInt64(width), stream: 3)
         let pattern = GroupOrder(Self.masks.first { $0.name == name }!.mask)
         func numbers(_ count: Int) -> Buffer<R> { Buffer((0..<count).map { _ in R(generator.normal()) }) }
@@ -75,24 +49,24 @@ import Testing
         for block in 0..<pattern.blocks {
             let count = pattern.rows(block: block).count * width
             let (a, b) = (Buffer<R>(repeating: 0.5, count: count), Buffer<R>(repeating: 0.5, count: count))
-            product(&kernel, block, x.pointer, width, a.pointer)
-            expected(&kernel, block, x.pointer, width, b.pointer)
+            table.product_groups(&kernel, block, x.pointer, width, a.pointer)
+            scalar.product_groups(&kernel, block, x.pointer, width, b.pointer)
             compare(a, b)
         }
         for from in stride(from: 0, to: pattern.groups, by: 3) {
             let to = min(from + 3, pattern.groups)
             let count = (min(4 * to, pattern.columns) - 4 * from) * width
             let (a, b) = (Buffer<R>(repeating: 0.5, count: count), Buffer<R>(repeating: 0.5, count: count))
-            transposed(&kernel, from, to, y.pointer, width, a.pointer)
-            expectedTransposed(&kernel, from, to, y.pointer, width, b.pointer)
+            table.transposed_groups(&kernel, from, to, y.pointer, width, a.pointer)
+            scalar.transposed_groups(&kernel, from, to, y.pointer, width, b.pointer)
             compare(a, b)
         }
         for add in [Int32(0), 1] {
             let (a, b) = (numbers(pattern.count), Buffer<R>(repeating: 0, count: pattern.count))
             b.pointer.update(from: a.pointer, count: pattern.count)
             for block in 0..<pattern.blocks {
-                sampled(&kernel, block, y.pointer, x.pointer, width, add, a.pointer)
-                expectedSampled(&kernel, block, y.pointer, x.pointer, width, add, b.pointer)
+                table.sampled_groups(&kernel, block, y.pointer, x.pointer, width, add, a.pointer)
+                scalar.sampled_groups(&kernel, block, y.pointer, x.pointer, width, add, b.pointer)
             }
             compare(a, b)
         }

@@ -15,50 +15,17 @@ private var reference: lk_table { lk_reference().pointee }
     @Test(arguments: levels, SparseCase.all)
     func floats(level: Int32, shape: SparseCase) {
         let w: SparseMatrix<Float> = shape.matrix(seed: 3)
-        for (i, width) in Self.widths.enumerated() {
-            check(
-                w, width: width, seed: UInt64(i), product: lk_level(level).pointee.product_segments_f32,
-                transposed: lk_level(level).pointee.transposed_segments_f32,
-                sampled: lk_level(level).pointee.sampled_f32,
-                sampledSegments: lk_level(level).pointee.sampled_segments_f32,
-                expected: reference.product_segments_f32,
-                expectedTransposed: reference.transposed_segments_f32, expectedSampled: reference.sampled_f32,
-                expectedSegments: reference.sampled_segments_f32)
-        }
+        for (i, width) in Self.widths.enumerated() { check(w, width: width, seed: UInt64(i), level: level, LK_F32) }
     }
 
     @Test(arguments: levels, SparseCase.all)
     func doubles(level: Int32, shape: SparseCase) {
         let w: SparseMatrix<Double> = shape.matrix(seed: 4)
-        for (i, width) in [8, 16, 32, 56].enumerated() {
-            check(
-                w, width: width, seed: UInt64(i), product: lk_level(level).pointee.product_segments_f64,
-                transposed: lk_level(level).pointee.transposed_segments_f64,
-                sampled: lk_level(level).pointee.sampled_f64,
-                sampledSegments: lk_level(level).pointee.sampled_segments_f64,
-                expected: reference.product_segments_f64,
-                expectedTransposed: reference.transposed_segments_f64, expectedSampled: reference.sampled_f64,
-                expectedSegments: reference.sampled_segments_f64)
-        }
+        for (i, width) in [8, 16, 32, 56].enumerated() { check(w, width: width, seed: UInt64(i), level: level, LK_F64) }
     }
 
-    typealias Segments<R> = (
-        UnsafePointer<lk_segmented>?, Int, UnsafePointer<R>?, Int, UnsafeMutablePointer<R>?
-    ) -> Void
-    typealias Sampled<R> = (
-        UnsafePointer<UInt32>?, UnsafePointer<UInt32>?, Int, Int, UnsafePointer<R>?, UnsafePointer<R>?, Int, Int32,
-        UnsafeMutablePointer<R>?
-    ) -> Void
-
-    typealias SampledSegments<R> = (
-        UnsafePointer<lk_segmented>?, Int, UnsafePointer<R>?, UnsafePointer<R>?, Int, Int32, UnsafeMutablePointer<R>?
-    ) -> Void
-
-    private func check<R: SparseScalar>(
-        _ w: SparseMatrix<R>, width: Int, seed: UInt64, product: Segments<R>, transposed: Segments<R>,
-        sampled: Sampled<R>, sampledSegments: SampledSegments<R>, expected: Segments<R>,
-        expectedTransposed: Segments<R>, expectedSampled: Sampled<R>, expectedSegments: SampledSegments<R>
-    ) {
+    private func check<R: SparseScalar>(_ w: SparseMatrix<R>, width: Int, seed: UInt64, level: Int32, _ type: Int) {
+        let (table, scalar) = (lk_real_level(level, Int32(type)).pointee, lk_real_reference(Int32(type)).pointee)
         var generator = SeededGenerator(seed: seed, stream: 12)
         // Both orders that products use.
         let order = seed % 2 == 0 ? w.pattern.segments : w.pattern.narrowSegments
@@ -70,7 +37,7 @@ private var reference: lk_table { lk_reference().pointee }
         var wrong = 0
         for wide in [true, false] {
             var kernel = order.kernel(
-                values: w.buffer.pointer,
+                values: UnsafeRawPointer(w.buffer.pointer),
                 column: wide ? UnsafeRawPointer(w.pattern.compressedRows.columns.pointer) : UnsafeRawPointer(narrow.pointer),
                 wide: wide)
             var sizeKernel = kernel
@@ -79,10 +46,10 @@ private var reference: lk_table { lk_reference().pointee }
                 let rows = order.rows(block: block)
                 let start: [R] = generator.awkward(rows.count * width)
                 let (a, b) = (Buffer(start), Buffer(start))
-                product(&kernel, block, x.pointer, width, a.pointer)
-                expected(&kernel, block, x.pointer, width, b.pointer)
+                table.product_segments(&kernel, block, x.pointer, width, a.pointer)
+                scalar.product_segments(&kernel, block, x.pointer, width, b.pointer)
                 let size = Buffer(start.map(\.magnitude))
-                expected(&sizeKernel, block, xSizes.pointer, width, size.pointer)
+                scalar.product_segments(&sizeKernel, block, xSizes.pointer, width, size.pointer)
                 for i in start.indices {
                     let magnitude = Double(size.pointer[i])
                     if !agree(a.pointer[i], Double(b.pointer[i]), magnitude: magnitude) { wrong += 1 }
@@ -92,10 +59,10 @@ private var reference: lk_table { lk_reference().pointee }
                 let columns = order.columns(band: band, of: w.columns)
                 let start: [R] = generator.awkward(columns.count * width)
                 let (a, b) = (Buffer(start), Buffer(start))
-                transposed(&kernel, band, x.pointer, width, a.pointer)
-                expectedTransposed(&kernel, band, x.pointer, width, b.pointer)
+                table.transposed_segments(&kernel, band, x.pointer, width, a.pointer)
+                scalar.transposed_segments(&kernel, band, x.pointer, width, b.pointer)
                 let size = Buffer(start.map(\.magnitude))
-                expectedTransposed(&sizeKernel, band, xSizes.pointer, width, size.pointer)
+                scalar.transposed_segments(&sizeKernel, band, xSizes.pointer, width, size.pointer)
                 for i in start.indices {
                     let magnitude = Double(size.pointer[i])
                     if !agree(a.pointer[i], Double(b.pointer[i]), magnitude: magnitude) { wrong += 1 }
@@ -106,19 +73,19 @@ private var reference: lk_table { lk_reference().pointee }
         for add in [Int32(0), 1] {
             let start: [R] = generator.awkward(w.count)
             let (a, b) = (Buffer(start), Buffer(start))
-            let (offsets, indices) = (w.pattern.starts32.pointer, w.pattern.compressedRows.columns.pointer)
+            let (offsets, indices) = (w.pattern.compressedRows.starts.pointer, w.pattern.compressedRows.columns.pointer)
             let cut = w.rows / 3
-            sampled(offsets, indices, 0, cut, y.pointer, x.pointer, width, add, a.pointer)
-            sampled(offsets, indices, cut, w.rows, y.pointer, x.pointer, width, add, a.pointer)
-            expectedSampled(offsets, indices, 0, w.rows, y.pointer, x.pointer, width, add, b.pointer)
+            table.sampled(offsets, indices, 0, cut, y.pointer, x.pointer, width, add, a.pointer)
+            table.sampled(offsets, indices, cut, w.rows, y.pointer, x.pointer, width, add, a.pointer)
+            scalar.sampled(offsets, indices, 0, w.rows, y.pointer, x.pointer, width, add, b.pointer)
             let (size, ySizes) = (Buffer(start.map(\.magnitude)), Buffer(y.elements.map(\.magnitude)))
-            expectedSampled(offsets, indices, 0, w.rows, ySizes.pointer, xSizes.pointer, width, add, size.pointer)
+            scalar.sampled(offsets, indices, 0, w.rows, ySizes.pointer, xSizes.pointer, width, add, size.pointer)
             // The same entries band by band, and what the reference makes of them.
             let (c, d) = (Buffer(start), Buffer(start))
             var kernel = w.kernel(order)
             for block in 0..<order.blocks {
-                sampledSegments(&kernel, block, y.pointer, x.pointer, width, add, c.pointer)
-                expectedSegments(&kernel, block, y.pointer, x.pointer, width, add, d.pointer)
+                table.sampled_segments(&kernel, block, y.pointer, x.pointer, width, add, c.pointer)
+                scalar.sampled_segments(&kernel, block, y.pointer, x.pointer, width, add, d.pointer)
             }
             for j in 0..<w.count {
                 let (expected, magnitude) = (Double(b.pointer[j]), Double(size.pointer[j]))
@@ -129,26 +96,33 @@ private var reference: lk_table { lk_reference().pointee }
     }
 
     @Test(arguments: levels, SparseCase.all)
-    func doublesTimesVector(level: Int32, shape: SparseCase) {
-        let w: SparseMatrix<Double> = shape.matrix(seed: 6)
+    func timesVector(level: Int32, shape: SparseCase) {
+        check(vector: shape.matrix(seed: 6, of: Float.self), level: level, LK_F32)
+        check(vector: shape.matrix(seed: 6, of: Double.self), level: level, LK_F64)
+    }
+
+    private func check<R: SparseScalar>(vector w: SparseMatrix<R>, level: Int32, _ type: Int) {
+        let (table, scalar) = (lk_real_level(level, Int32(type)).pointee, lk_real_reference(Int32(type)).pointee)
         var generator = SeededGenerator(seed: 2)
-        let x: [Double] = generator.awkward(w.columns)
+        let x: [R] = generator.awkward(w.columns)
         let (a, b, sizes) = (
-            Buffer<Double>(repeating: .nan, count: w.rows), Buffer<Double>(repeating: .nan, count: w.rows),
-            Buffer<Double>(repeating: .nan, count: w.rows)
+            Buffer<R>(repeating: .nan, count: w.rows), Buffer<R>(repeating: .nan, count: w.rows),
+            Buffer<R>(repeating: .nan, count: w.rows)
         )
-        let (offsets, indices) = (w.pattern.starts32.pointer, w.pattern.compressedRows.columns.pointer)
+        let (offsets, indices) = (w.pattern.compressedRows.starts.pointer, w.pattern.compressedRows.columns.pointer)
         let cut = w.rows / 3
         w.withValues { values in
             for rows in [0..<cut, cut..<w.rows] {
-                lk_level(level).pointee.gemv_csr_f64(
-                    offsets, indices, values.baseAddress, x, rows.lowerBound, rows.upperBound, a.pointer + rows.lowerBound)
+                table.gemv_rows(
+                    offsets, indices, values.baseAddress!, x, rows.lowerBound, rows.upperBound, a.pointer + rows.lowerBound)
             }
-            reference.gemv_csr_f64(offsets, indices, values.baseAddress, x, 0, w.rows, b.pointer)
+            scalar.gemv_rows(offsets, indices, values.baseAddress!, x, 0, w.rows, b.pointer)
         }
-        reference.gemv_csr_f64(
+        scalar.gemv_rows(
             offsets, indices, w.values.map(\.magnitude), x.map(\.magnitude), 0, w.rows, sizes.pointer)
-        let close = (0..<w.rows).allSatisfy { agree(a.pointer[$0], b.pointer[$0], magnitude: sizes.pointer[$0]) }
+        let close = (0..<w.rows).allSatisfy {
+            agree(a.pointer[$0], Double(b.pointer[$0]), magnitude: Double(sizes.pointer[$0]))
+        }
         #expect(close)
     }
 
@@ -191,7 +165,7 @@ private var reference: lk_table { lk_reference().pointee }
                 let b = Buffer<Float>(repeating: 0, count: rows.count * 64)
                 lk_level(level).pointee.product_segments_bf16(&half, block, x.pointer, 64, a.pointer)
                 // The order of operations is the same, the values are exact.
-                lk_level(level).pointee.product_segments_f32(&full, block, x.pointer, 64, b.pointer)
+                lk_real_level(level, Int32(LK_F32)).pointee.product_segments(&full, block, x.pointer, 64, b.pointer)
                 #expect(a.array == b.array)
                 let c = Buffer<Float>(repeating: 0, count: rows.count * 64)
                 reference.product_segments_bf16(&half, block, x.pointer, 64, c.pointer)
@@ -201,31 +175,37 @@ private var reference: lk_table { lk_reference().pointee }
     }
 
     @Test(arguments: levels)
-    func transposes(level: Int32) {
+    func transposesAndCombinations(level: Int32) {
+        checkTransposes(Float.self, level: level, LK_F32, tolerance: 1e-6)
+        checkTransposes(Double.self, level: level, LK_F64, tolerance: 1e-14)
+    }
+
+    private func checkTransposes<R: SparseScalar>(_: R.Type, level: Int32, _ type: Int, tolerance: R) {
+        let (table, scalar) = (lk_real_level(level, Int32(type)).pointee, lk_real_reference(Int32(type)).pointee)
         var generator = SeededGenerator(seed: 6)
         for (m, n) in [(1, 1), (3, 70), (16, 16), (17, 33), (64, 40), (5, 8), (31, 2)] {
-            let source: [Float] = generator.awkward(m * (n + 3))
-            let wide = source.map { Double($0) }
+            let source: [R] = generator.awkward(m * (n + 3))
             for beta in [0, 1, -0.5] {
-                let start: [Float] = (0..<n * (m + 2)).map { _ in beta == 0 ? .nan : Float(generator.normal()) }
+                let start: [R] = (0..<n * (m + 2)).map { _ in beta == 0 ? .nan : R(generator.normal()) }
                 let (a, b) = (Buffer(start), Buffer(start))
-                lk_level(level).pointee.transpose_add_f32(source, n + 3, m, n, 1.5, Float(beta), a.pointer, m + 2)
-                reference.transpose_add_f32(source, n + 3, m, n, 1.5, Float(beta), b.pointer, m + 2)
-                for i in start.indices { #expect(same(a.pointer[i], b.pointer[i], 1e-6)) }
-                let doubles = start.map { Double($0) }
-                let (c, d) = (Buffer(doubles), Buffer(doubles))
-                lk_level(level).pointee.transpose_add_f64(wide, n + 3, m, n, 1.5, beta, c.pointer, m + 2)
-                reference.transpose_add_f64(wide, n + 3, m, n, 1.5, beta, d.pointer, m + 2)
-                for i in doubles.indices { #expect(same(c.pointer[i], d.pointer[i], 1e-14)) }
-                let (e, f) = (Buffer(start), Buffer(start))
+                table.transpose_add(source, n + 3, m, n, 1.5, beta, a.pointer, m + 2)
+                scalar.transpose_add(source, n + 3, m, n, 1.5, beta, b.pointer, m + 2)
+                for i in start.indices { #expect(same(a.pointer[i], b.pointer[i], tolerance)) }
+                // The transpose itself, by its definition.
+                for i in 0..<m {
+                    for j in 0..<n {
+                        let old = beta == 0 ? 0 : R(beta) * start[j * (m + 2) + i]
+                        #expect(same(a.pointer[j * (m + 2) + i], 1.5 * source[i * (n + 3) + j] + old, tolerance))
+                    }
+                }
+                let (c, d) = (Buffer(start), Buffer(start))
                 let count = min(start.count, source.count)
-                lk_level(level).pointee.combine_f32(2, source, Float(beta), e.pointer, count)
-                reference.combine_f32(2, source, Float(beta), f.pointer, count)
-                for i in start.indices { #expect(same(e.pointer[i], f.pointer[i], 1e-6)) }
-                let (g, h) = (Buffer(doubles), Buffer(doubles))
-                lk_level(level).pointee.combine_f64(2, wide, beta, g.pointer, count)
-                reference.combine_f64(2, wide, beta, h.pointer, count)
-                for i in doubles.indices { #expect(same(g.pointer[i], h.pointer[i], 1e-14)) }
+                table.combine(2, source, beta, c.pointer, count)
+                scalar.combine(2, source, beta, d.pointer, count)
+                for i in start.indices { #expect(same(c.pointer[i], d.pointer[i], tolerance)) }
+                for i in 0..<count {
+                    #expect(same(c.pointer[i], 2 * source[i] + (beta == 0 ? 0 : R(beta) * start[i]), tolerance))
+                }
             }
         }
     }

@@ -181,29 +181,74 @@ import Testing
         #expect(a.count == 3 && a.sparsity == 0.5 && a.byteCount == 12 + 12 + 24)
     }
 
-    @Test func segmentsCoverEveryEntryOnce() {
-        for shape in SparseCase.all {
-            let pattern = shape.mask(seed: 3)
-            let order = pattern.segments
-            var seen = [Int](repeating: 0, count: pattern.count)
-            for block in 0..<order.blocks {
-                for band in 0..<order.bands {
-                    let part = block * order.bands + band
-                    var previous = 0
-                    for i in Int(order.first.pointer[part])..<Int(order.first.pointer[part + 1]) {
-                        let s = order.segments.pointer[i]
-                        if s.count == 0 || Int(s.count) < previous { seen[Int(s.start)] += 100 }
-                        previous = Int(s.count)
-                        let row = order.rows(block: block).lowerBound + Int(s.row)
-                        for j in Int(s.start)..<Int(s.start) + Int(s.count) {
-                            let inBand = Int(pattern.compressedRows.columns.pointer[j]) / order.bandColumns == band
-                            seen[j] += pattern.entries(row: row).contains(j) && inBand ? 1 : 100
-                        }
+    /// How often each entry is in a segment of its row and band; 100 where a segment is wrong.
+    private func coverage(_ order: SegmentOrder, of pattern: SparsePattern) -> [Int] {
+        var seen = [Int](repeating: 0, count: pattern.count)
+        for block in 0..<order.blocks {
+            let entry = pattern.compressedRows.starts.pointer[order.rows(block: block).lowerBound]
+            for band in 0..<order.bands {
+                let part = block * order.bands + band
+                var previous = 0
+                for i in Int(order.first.pointer[part])..<Int(order.first.pointer[part + 1]) {
+                    let s = order.segments.pointer[i]
+                    let start = entry + Int(s.start)
+                    if s.count == 0 || Int(s.count) < previous { seen[start] += 100 }
+                    previous = Int(s.count)
+                    let row = order.rows(block: block).lowerBound + Int(s.row)
+                    for j in start..<start + Int(s.count) {
+                        let inBand = Int(pattern.compressedRows.columns.pointer[j]) / order.bandColumns == band
+                        seen[j] += pattern.entries(row: row).contains(j) && inBand ? 1 : 100
                     }
                 }
             }
-            #expect(seen.allSatisfy { $0 == 1 })
         }
+        return seen
+    }
+
+    @Test func segmentsCoverEveryEntryOnce() {
+        for shape in SparseCase.all {
+            let pattern = shape.mask(seed: 3)
+            for order in [pattern.segments, pattern.narrowSegments, SegmentOrder(pattern, bandColumns: 64)] {
+                #expect(coverage(order, of: pattern).allSatisfy { $0 == 1 })
+            }
+        }
+    }
+
+    /// Very sparse and very wide: memory follows the entries, and products are right.
+    @Test(arguments: [(200_000, 300_000, 3), (40, 1_000_000, 2), (100_000, 5, 1), (3, 400_000, 200_000)])
+    func segmentsOfVerySparseMatrices(rows: Int, columns: Int, perRow: Int) throws {
+        var generator = SeededGenerator(seed: 21)
+        var indices: [Int] = []
+        for _ in 0..<rows {
+            // One entry in each of `perRow` equal parts of the row.
+            let part = columns / perRow
+            for k in 0..<perRow { indices.append(k * part + Int(generator.next() % UInt64(part))) }
+        }
+        let pattern = try SparsePattern(
+            rows: rows, columns: columns, rowStarts: (0...rows).map { $0 * perRow }, columnIndices: indices)
+        let order = pattern.segments
+        #expect(coverage(order, of: pattern).allSatisfy { $0 == 1 })
+        #expect(order.byteCount <= 10 * pattern.count + 4 * rows + 4096)
+        let w = try SparseMatrix<Double>(pattern, values: (0..<pattern.count).map { _ in generator.normal() })
+        let values = w.values
+        let x = Panels<Double>(zeros: 2, features: columns)
+        for c in 0..<columns { for t in 0..<2 { x.elements[c * 8 + t] = generator.normal() } }
+        let (y, back) = (Panels<Double>(zeros: 2, features: rows), Panels<Double>(zeros: 2, features: columns))
+        w.multiply(x, into: y)
+        w.multiplyTransposed(y, into: back)
+        var (worst, expectedBack) = (0.0, [Double](repeating: 0, count: columns * 2))
+        for r in 0..<rows {
+            for t in 0..<2 {
+                var sum = 0.0
+                for j in pattern.entries(row: r) { sum += values[j] * x.elements[indices[j] * 8 + t] }
+                worst = max(worst, abs(sum - y.elements[r * 8 + t]))
+                for j in pattern.entries(row: r) {
+                    expectedBack[indices[j] * 2 + t] += values[j] * y.elements[r * 8 + t]
+                }
+            }
+        }
+        for i in expectedBack.indices { worst = max(worst, abs(expectedBack[i] - back.elements[i / 2 * 8 + i % 2])) }
+        #expect(worst < 1e-8)
     }
 
     @Test func badPatternsAreRefused() {

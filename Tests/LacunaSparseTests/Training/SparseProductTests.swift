@@ -33,64 +33,83 @@ import Testing
 
     @Test(arguments: (0..<Int32(LK_LEVELS)).filter { lk_level($0) != nil })
     func everyAccumulatorAtEveryLevel(level: Int32) {
-        let (table, reference) = (lk_level(level).pointee, lk_reference().pointee)
         for (rows, inner, columns) in Self.shapes + [(9, 400, 700)] {
-            let a = matrix(rows, inner, 0.05, seed: 1, of: Float.self)
-            let b = matrix(inner, columns, 0.03, seed: 2, of: Float.self)
             // The size of a value decides between dense and hashed rows; a large one hashes.
             for valueBytes in [4, 1 << 30] {
-                var operations = [UInt64](repeating: 0, count: rows)
-                for r in 0..<rows {
-                    for j in a.pattern.entries(row: r) {
-                        operations[r] += UInt64(b.pattern.entries(row: Int(a.pattern.compressedRows.columns.pointer[j])).count)
-                    }
-                }
-                var slots = 16
-                while slots < 2 * columns + 2 { slots *= 2 }
-                let bits = Buffer<UInt64>(repeating: 0, count: (columns + 511) / 512 * 8)
-                let sums = Buffer<Float>(repeating: 0, count: columns)
-                let keys = Buffer<UInt32>(repeating: 0, count: slots)
-                let (slotValues, list) = (
-                    Buffer<Float>(repeating: 0, count: slots), Buffer<UInt32>(repeating: 0, count: columns + 64)
+                let (a, b) = (
+                    matrix(rows, inner, 0.05, seed: 1, of: Float.self),
+                    matrix(inner, columns, 0.03, seed: 2, of: Float.self)
                 )
-                var work = lk_spgemm_work(
-                    bits: bits.pointer, sums: sums.pointer, keys: keys.pointer, table: slotValues.pointer,
-                    list: list.pointer, value_bytes: valueBytes)
-                var m = lk_spgemm(
-                    a_start: a.pattern.starts32.pointer, a_column: a.pattern.compressedRows.columns.pointer,
-                    b_start: b.pattern.starts32.pointer, b_column: b.pattern.compressedRows.columns.pointer, columns: columns)
-                var (found, expected) = ([UInt32](repeating: 9, count: rows), [UInt32](repeating: 9, count: rows))
-                table.spgemm_count(&m, operations, 0, rows, &work, &found)
-                reference.spgemm_count(&m, operations, 0, rows, &work, &expected)
-                #expect(found == expected)
-                var starts: [UInt32] = [0]
-                for count in expected { starts.append(starts.last! + count) }
-                let total = Int(starts.last!)
-                func compare(_ run: (lk_table, UnsafeMutablePointer<UInt32>, UnsafeMutablePointer<Float>) -> Void) {
-                    let (c1, c2) = (
-                        Buffer<UInt32>(repeating: 0, count: total), Buffer<UInt32>(repeating: 0, count: total)
-                    )
-                    let (v1, v2) = (
-                        Buffer<Float>(repeating: 0, count: total), Buffer<Float>(repeating: 0, count: total)
-                    )
-                    run(table, c1.pointer, v1.pointer)
-                    run(reference, c2.pointer, v2.pointer)
-                    #expect(c1.array == c2.array)
-                    let close = zip(v1.array, v2.array).allSatisfy { $0 == $1 || abs($0 - $1) <= 1e-3 + 1e-5 * abs($1) }
-                    #expect(close)
-                }
-                a.withValues { x in
-                    b.withValues { y in
-                        compare { $0.spgemm_f32(&m, x.baseAddress, y.baseAddress, operations, 0, rows, &work, starts, $1, $2) }
-                        sums.pointer.update(repeating: .infinity, count: columns)
-                        compare { $0.spgemm_min_plus_f32(&m, x.baseAddress, y.baseAddress, operations, 0, rows, &work, starts, $1, $2) }
-                    }
-                }
-                // Everything is left as it was.
-                #expect(bits.array.allSatisfy { $0 == 0 } && keys.array.allSatisfy { $0 == 0 })
-                #expect(sums.array.allSatisfy { $0 == .infinity })
+                check(a, b, level: level, LK_F32, valueBytes: valueBytes, tolerance: 1e-5)
+                let (c, d) = (
+                    matrix(rows, inner, 0.05, seed: 1, of: Double.self),
+                    matrix(inner, columns, 0.03, seed: 2, of: Double.self)
+                )
+                check(c, d, level: level, LK_F64, valueBytes: valueBytes, tolerance: 1e-13)
             }
         }
+    }
+
+    private func check<S: SparseScalar>(
+        _ a: SparseMatrix<S>, _ b: SparseMatrix<S>, level: Int32, _ type: Int, valueBytes: Int, tolerance: S
+    ) {
+        let (table, reference) = (lk_level(level).pointee, lk_reference().pointee)
+        let (real, scalar) = (lk_real_level(level, Int32(type)).pointee, lk_real_reference(Int32(type)).pointee)
+        let (rows, columns) = (a.rows, b.columns)
+        var operations = [UInt64](repeating: 0, count: rows)
+        for r in 0..<rows {
+            for j in a.pattern.entries(row: r) {
+                operations[r] += UInt64(b.pattern.entries(row: Int(a.pattern.compressedRows.columns.pointer[j])).count)
+            }
+        }
+        var slots = 16
+        while slots < 2 * columns + 2 { slots *= 2 }
+        let bits = Buffer<UInt64>(repeating: 0, count: (columns + 511) / 512 * 8)
+        let sums = Buffer<S>(repeating: 0, count: columns)
+        let keys = Buffer<UInt32>(repeating: 0, count: slots)
+        let (slotValues, list) = (
+            Buffer<S>(repeating: 0, count: slots), Buffer<UInt32>(repeating: 0, count: columns + 64)
+        )
+        var work = lk_spgemm_work(
+            bits: bits.pointer, sums: sums.pointer, keys: keys.pointer, table: slotValues.pointer,
+            list: list.pointer, value_bytes: valueBytes)
+        var m = lk_spgemm(
+            a_start: a.pattern.compressedRows.starts.pointer, a_column: a.pattern.compressedRows.columns.pointer,
+            b_start: b.pattern.compressedRows.starts.pointer, b_column: b.pattern.compressedRows.columns.pointer, columns: columns)
+        var (found, expected) = ([UInt32](repeating: 9, count: rows), [UInt32](repeating: 9, count: rows))
+        table.spgemm_count(&m, operations, 0, rows, &work, &found)
+        reference.spgemm_count(&m, operations, 0, rows, &work, &expected)
+        #expect(found == expected)
+        var starts = [0]
+        for count in expected { starts.append(starts.last! + Int(count)) }
+        let total = starts.last!
+        // What lies beyond the result stays as it was.
+        let beyond = [UInt32](repeating: 77, count: 64)
+        let pattern = Buffer<UInt32>([UInt32](repeating: 0, count: total) + beyond)
+        table.spgemm_pattern(&m, operations, 0, rows / 2, &work, starts, pattern.pointer)
+        table.spgemm_pattern(&m, operations, rows / 2, rows, &work, starts, pattern.pointer)
+        #expect(Array(pattern.array[total...]) == beyond)
+        func compare(_ run: (lk_real, UnsafeMutablePointer<UInt32>, UnsafeMutablePointer<S>) -> Void) {
+            let (c1, c2) = (Buffer<UInt32>(repeating: 0, count: total), Buffer<UInt32>(repeating: 0, count: total))
+            let (v1, v2) = (Buffer<S>(repeating: 0, count: total), Buffer<S>(repeating: 0, count: total))
+            run(real, c1.pointer, v1.pointer)
+            run(scalar, c2.pointer, v2.pointer)
+            #expect(c1.array == c2.array && Array(pattern.array[..<total]) == c2.array)
+            let close = zip(v1.array, v2.array).allSatisfy {
+                $0 == $1 || abs($0 - $1) <= 100 * tolerance + tolerance * abs($1)
+            }
+            #expect(close)
+        }
+        a.withValues { x in
+            b.withValues { y in
+                compare { $0.spgemm(&m, x.baseAddress!, y.baseAddress!, operations, 0, rows, &work, starts, $1, $2) }
+                sums.pointer.update(repeating: .infinity, count: columns)
+                compare { $0.spgemm_min_plus(&m, x.baseAddress!, y.baseAddress!, operations, 0, rows, &work, starts, $1, $2) }
+            }
+        }
+        // Everything is left as it was.
+        #expect(bits.array.allSatisfy { $0 == 0 } && keys.array.allSatisfy { $0 == 0 })
+        #expect(sums.array.allSatisfy { $0 == .infinity })
     }
 
     @Test func productsAgreeWithDenseOnes() throws {

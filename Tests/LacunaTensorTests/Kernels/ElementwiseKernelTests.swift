@@ -13,12 +13,7 @@ import Testing
             a.withUnsafeBufferPointer { a in
                 b.withUnsafeBufferPointer { b in
                     // From the second element: addresses that are no multiple of a vector.
-                    let (p, q) = (a.baseAddress! + 1, b.baseAddress! + 1)
-                    let bound = (0..<n).reduce(Float(1e-37)) { $0 + (p[$1] * q[$1]).magnitude * 1e-6 }
-                    #expect((k.dot_f32(p, q, n) - reference.dot_f32(p, q, n)).magnitude <= bound)
-                    let magnitude = (0..<n).reduce(Float(1e-37)) { $0 + p[$1].magnitude * 1e-6 }
-                    #expect((k.sum_f32(p, n) - reference.sum_f32(p, n)).magnitude <= magnitude)
-                    #expect(k.max_f32(p, n) == (0..<n).map { p[$0] }.max() ?? -.infinity)
+                    let p = a.baseAddress! + 1
                     #expect(k.argmax_f32(p, n) == reference.argmax_f32(p, n))
                     var mine = Array(b)
                     var expected = mine
@@ -26,10 +21,6 @@ import Testing
                     reference.axpy_f32(0.3, p, &expected, n)
                     #expect((0...n).allSatisfy { isClose(mine[$0], expected[$0], relative: 1e-5, absolute: 1e-4) })
                     #expect(mine[n] == b[n], "axpy wrote beyond its end")
-                    k.scale_add_f32(0.3, p, -2, &mine, n)
-                    reference.scale_add_f32(0.3, p, -2, &expected, n)
-                    #expect((0...n).allSatisfy { isClose(mine[$0], expected[$0], relative: 1e-5, absolute: 1e-3) })
-                    #expect(mine[n] == b[n], "scale_add wrote beyond its end")
                 }
             }
         }
@@ -41,7 +32,6 @@ import Testing
             var x = [Float](repeating: -5, count: n)
             x[n / 2] = .nan
             x[n - 1] = n == 1 ? .nan : -1
-            #expect(k.max_f32(x, n) == (n < 2 ? -.infinity : -1))
             #expect(k.argmax_f32(x, n) == (n < 2 ? -1 : n - 1))
         }
         #expect(k.argmax_f32([3, 7, 7, 1], 4) == 1, "the first of equals")

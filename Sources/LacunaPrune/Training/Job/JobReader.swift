@@ -32,7 +32,7 @@ struct JobReader {
         switch kind {
         case "fashion-mnist":
             let place = try path ?? fetch("fashion-mnist")
-            var (train, test) = try ImageFiles.fashionMNIST(place)
+            var (train, test, _) = try ImageFiles.fashionMNIST(place)
             guard train.count > 0 && test.count > 0 else {
                 throw LacunaError.malformed(
                     file: place, location: "images", reason: "\(train.count) to train and \(test.count) to test")
@@ -47,7 +47,7 @@ struct JobReader {
                 throw file.failure("data.path", "is missing")
             }
             let share = try file.optionalNumber("data.test_fraction", in: 0.01...0.99) ?? 0.2
-            let (train, test) = try ImageFiles.table(table, testFraction: share, seed: seed)
+            let (train, test, _) = try TableFiles.classification(table, testFraction: share, seed: seed)
             return .examples(train: train, test: test)
         default:
             guard let path else { throw file.failure("data.path", "is missing") }

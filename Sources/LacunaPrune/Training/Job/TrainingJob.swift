@@ -33,7 +33,8 @@ public final class TrainingJob {
         switch data {
         case .examples(let train, let test) where method is FeatureSelection:
             let selection = method as! FeatureSelection
-            let (x, held) = Self.standardized(train.rows, test.rows)
+            let scaler = Standardization(of: train.rows)
+            let (x, held) = (scaler(train.rows), scaler(test.rows))
             let model = selection.network(inputs: x.columns, using: &generator)
             let batch = try configuration.optionalInteger("data.batch", in: 1...train.count) ?? min(100, train.count)
             let source = selection.source(x, batch: batch, seed: seed, using: &generator)
@@ -145,30 +146,6 @@ public final class TrainingJob {
 
     /// What the model costs: of one example, or of one window of text.
     public var ledger: Ledger { measure() }
-
-    /// Columns of the first table to mean 0 and deviation 1, those of the second by the same numbers; columns that do not
-    /// change become 0.
-    private static func standardized(
-        _ train: Tensor<Float>, _ test: Tensor<Float>
-    ) -> (train: Tensor<Float>, test: Tensor<Float>) {
-        let (n, d) = (train.rows, train.columns)
-        var (means, scales) = ([Float](repeating: 0, count: d), [Float](repeating: 0, count: d))
-        for c in 0..<d {
-            let column = (0..<n).map { Double(train[$0, c]) }
-            let mean = column.reduce(0, +) / Double(n)
-            let variance = column.reduce(0) { $0 + ($1 - mean) * ($1 - mean) } / Double(n)
-            (means[c], scales[c]) = (Float(mean), variance > 1e-12 ? Float(1 / variance.squareRoot()) : 0)
-        }
-        func moved(_ x: Tensor<Float>) -> Tensor<Float> {
-            var result = x
-            let rows = x.rows
-            result.withMutablePointer { p in
-                for r in 0..<rows { for c in 0..<d { p[r * d + c] = (p[r * d + c] - means[c]) * scales[c] } }
-            }
-            return result
-        }
-        return (moved(train), moved(test))
-    }
 
     /// What a run of feature selection found, for `features.json`: inputs, the strongest first, with their strengths.
     private static func features(_ selection: FeatureSelection) -> JSONValue {

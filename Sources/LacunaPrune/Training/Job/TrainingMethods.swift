@@ -32,7 +32,7 @@ public enum TrainingMethods {
         guard let text = try options.text("layers") else { return choice }
         switch text {
         case "all": return .all
-        case "all-but-last": return .allButLast
+        case "all-but-output": return .allButOutput
         default: return .named(text.split(separator: ",").map(String.init))
         }
     }
@@ -89,7 +89,7 @@ public enum TrainingMethods {
             { options in
                 try SRSTE(
                     pattern: pattern(options), decay: options.number("decay") ?? 2e-4,
-                    layers: layers(options, default: .allButLast))
+                    layers: layers(options, default: .allButOutput))
             }
         ),
         (
@@ -97,7 +97,7 @@ public enum TrainingMethods {
             { options in
                 try SLTrain(
                     rank: options.integer("rank", in: 0...65_536) ?? 16, alpha: options.number("alpha") ?? 16,
-                    density: options.number("density") ?? 0.03, layers: layers(options, default: .allButLast))
+                    density: options.number("density") ?? 0.03, layers: layers(options, default: .allButOutput))
             }
         ),
         (
@@ -115,14 +115,14 @@ public enum TrainingMethods {
                         "flow", reason: "'\(name)' is none of \(flows.keys.sorted().joined(separator: ", "))")
                 }
                 return try ProgressiveGradientFlow(
-                    n: n, m: m, flow: flow, layers: layers(options, default: .allButLast))
+                    n: n, m: m, flow: flow, layers: layers(options, default: .allButOutput))
             }
         ),
         (
             "bdwp",
             { options in
                 let (n, m) = try group(options)
-                return try BDWP(n: n, m: m, layers: layers(options, default: .allButLast))
+                return try BDWP(n: n, m: m, layers: layers(options, default: .allButOutput))
             }
         ),
         (
@@ -131,7 +131,7 @@ public enum TrainingMethods {
                 try CAST(
                     pattern: pattern(options), lambda: options.number("decay") ?? 1e-3,
                     interval: options.integer("interval", in: 1...1_000_000_000) ?? 10,
-                    layers: layers(options, default: .allButLast))
+                    layers: layers(options, default: .allButOutput))
             }
         ),
         (
@@ -140,7 +140,7 @@ public enum TrainingMethods {
                 let (from, to) = (try options.number("start") ?? 0.25, try options.number("end") ?? 0.75)
                 guard from <= to else { throw LacunaError.invalidArgument("end", reason: "\(to) lies before \(from)") }
                 return try GradualPruning(
-                    sparsity: sparsity(options), window: from...to, layers: layers(options, default: .allButLast))
+                    sparsity: sparsity(options), window: from...to, layers: layers(options, default: .allButOutput))
             }
         ),
         (
@@ -148,7 +148,7 @@ public enum TrainingMethods {
             { options in
                 try EnvelopeRegularization(
                     keep: options.number("keep") ?? 0.5, lambda: options.number("lambda") ?? 0.1,
-                    layers: layers(options, default: .allButLast))
+                    layers: layers(options, default: .allButOutput))
             }
         ),
         (

@@ -9,9 +9,10 @@ import LacunaTensor
 /// Multiplication and Permuted Transposition", ACM TOMS 1978; hashing of partial products and dynamic distribution of
 /// rows: K. Shivdikar, "SMASH: Sparse Matrix Atomic Scratchpad Hashing", arXiv 2105.14156.
 struct SparseProduct {
-    private let (rows, columns): (Int, Int)
-    private let (aStarts, aColumns): (Buffer<UInt32>, Buffer<UInt32>)
-    private let (bStarts, bColumns): (Buffer<UInt32>, Buffer<UInt32>)
+    private let left: SparsePattern
+    private let right: SparsePattern
+    private let a: SparsePattern.CompressedRows
+    private let b: SparsePattern.CompressedRows
     /// Multiplications of each row.
     let operations: Buffer<UInt64>
     /// Pieces of work: the first row of each, and the number of rows.
@@ -29,16 +30,15 @@ struct SparseProduct {
         guard left.columns == right.rows else {
             throw LacunaError.invalidArgument("other", reason: "\(right.shapeText) does not fit \(left.shapeText)")
         }
-        (rows, columns) = (left.rows, right.columns)
-        (aStarts, aColumns) = (left.starts32, left.compressedRows.columns)
-        (bStarts, bColumns) = (right.starts32, right.compressedRows.columns)
-        let (from, indices, lengths) = (aStarts.pointer, aColumns.pointer, bStarts.pointer)
+        (self.left, self.right) = (left, right)
+        (a, b) = (left.compressedRows, right.compressedRows)
+        let (from, indices, lengths) = (a.starts.pointer, a.columns.pointer, b.starts.pointer)
         let operations = Buffer<UInt64>(uninitialized: left.rows)
         self.operations = operations
         Parallel.forRanges(left.rows, grain: 4096) { range in
             for r in range {
                 var sum: UInt64 = 0
-                for j in Int(from[r])..<Int(from[r + 1]) {
+                for j in from[r]..<from[r + 1] {
                     let k = Int(indices[j])
                     sum += UInt64(lengths[k + 1] - lengths[k])
                 }
@@ -76,8 +76,8 @@ struct SparseProduct {
         _ body: (UnsafePointer<lk_spgemm>, UnsafePointer<lk_spgemm_work>, Range<Int>) -> Void
     ) {
         let matrices = lk_spgemm(
-            a_start: aStarts.pointer, a_column: aColumns.pointer, b_start: bStarts.pointer, b_column: bColumns.pointer,
-            columns: columns)
+            a_start: a.starts.pointer, a_column: a.columns.pointer, b_start: b.starts.pointer,
+            b_column: b.columns.pointer, columns: right.columns)
         withUnsafePointer(to: matrices) { matrices in
             Parallel.forEach(starts.count - 1) { piece in
                 work.with { body(matrices, $0, starts[piece]..<starts[piece + 1]) }
@@ -85,33 +85,55 @@ struct SparseProduct {
         }
     }
 
-    typealias Kernel<Value> = (
-        UnsafePointer<lk_spgemm>?, UnsafePointer<Value>?, UnsafePointer<Value>?, UnsafePointer<UInt64>?, Int, Int,
-        UnsafePointer<lk_spgemm_work>?, UnsafePointer<UInt32>?, UnsafeMutablePointer<UInt32>?,
-        UnsafeMutablePointer<Value>?
-    ) -> Void
+    typealias Kernel =
+        @convention(c) (
+            UnsafePointer<lk_spgemm>?, UnsafeRawPointer?, UnsafeRawPointer?, UnsafePointer<UInt64>?, Int, Int,
+            UnsafePointer<lk_spgemm_work>?, UnsafePointer<Int>?, UnsafeMutablePointer<UInt32>?,
+            UnsafeMutableRawPointer?
+        ) -> Void
+
+    /// Where each row of the product begins.
+    private func rowOffsets() throws -> Buffer<Int> {
+        let offsets = Buffer<Int>(uninitialized: left.rows + 1)
+        var total = 0
+        for r in 0..<left.rows {
+            offsets.pointer[r] = total
+            total += Int(counts.pointer[r])
+        }
+        if total > Int(Int32.max) {
+            throw LacunaError.unsupported(file: nil, what: "a sparse product of more than 2^31 - 1 entries")
+        }
+        offsets.pointer[left.rows] = total
+        return offsets
+    }
 
     /// The pattern and the values of the product. `zero` is the semiring's: what the kernel's sums hold between rows.
     func run<Value: BitwiseCopyable>(
-        _ a: UnsafePointer<Value>, _ b: UnsafePointer<Value>, zero: Value, kernel: Kernel<Value>
+        _ a: UnsafePointer<Value>, _ b: UnsafePointer<Value>, zero: Value, kernel: Kernel
     ) throws -> (SparsePattern, Buffer<Value>) {
-        let starts = Buffer<Int>(uninitialized: rows + 1)
-        starts.pointer[0] = 0
-        for r in 0..<rows { starts.pointer[r + 1] = starts.pointer[r] + Int(counts.pointer[r]) }
-        let total = starts.pointer[rows]
-        guard total <= Int(Int32.max) else {
-            throw LacunaError.unsupported(file: nil, what: "a sparse product of more than 2^31 - 1 entries")
-        }
-        let offsets = Buffer<UInt32>(starts.elements.map { UInt32(truncatingIfNeeded: $0) })
-        let indices = Buffer<UInt32>(uninitialized: total)
-        let values = Buffer<Value>(uninitialized: total)
+        let offsets = try rowOffsets()
+        let columns = Buffer<UInt32>(uninitialized: offsets.pointer[left.rows])
+        let values = Buffer<Value>(uninitialized: offsets.pointer[left.rows])
         work.prepareSums(of: Value.self, zero: zero)
         forEachPiece { matrices, work, rows in
             kernel(
                 matrices, a, b, operations.pointer, rows.lowerBound, rows.upperBound, work, offsets.pointer,
-                indices.pointer, values.pointer)
+                columns.pointer, values.pointer)
         }
-        return (SparsePattern(rows: rows, columns: columns, .init(starts: starts, columns: indices)), values)
+        return (
+            SparsePattern(rows: left.rows, columns: right.columns, .init(starts: offsets, columns: columns)), values
+        )
+    }
+
+    /// The pattern alone.
+    func pattern() throws -> SparsePattern {
+        let offsets = try rowOffsets()
+        let columns = Buffer<UInt32>(uninitialized: offsets.pointer[left.rows])
+        forEachPiece { matrices, work, rows in
+            Kernels.best.spgemm_pattern(
+                matrices, operations.pointer, rows.lowerBound, rows.upperBound, work, offsets.pointer, columns.pointer)
+        }
+        return SparsePattern(rows: left.rows, columns: right.columns, .init(starts: offsets, columns: columns))
     }
 }
 

@@ -54,6 +54,7 @@ public struct CompressedGroups<Scalar: SparseScalar>: Sendable {
         try pattern.groups.forEachEntry(body)
     }
 
+    /// Calls `body` with the values, which are only valid during the call.
     public func withValues<R>(_ body: (UnsafeBufferPointer<Scalar>) throws -> R) rethrows -> R {
         try withExtendedLifetime(buffer) { try body(UnsafeBufferPointer(buffer.elements)) }
     }
@@ -78,18 +79,18 @@ extension CompressedGroups: PanelProducts {
     /// Groups of an item of parallel work in transposed products.
     private static var itemGroups: Int { 32 }
 
-    public func _forward(
+    public func forwardTiles(
         _ panels: UnsafePointer<Scalar>, batch: Int,
         _ take: (_ panel: Int, _ rows: Range<Int>, _ tile: UnsafePointer<Scalar>) -> Void
     ) {
         withUnsafePointer(to: order.kernel(values: buffer.pointer)) { kernel in
             PanelCut<Scalar>(batch: batch).forEachTile(
                 of: panels, features: columns, parts: order.blocks, range: order.rows(block:),
-                product: { Scalar._productGroups(kernel, $0, $1, $2, $3) }, take)
+                product: { Scalar.kernelTable.pointee.product_groups(kernel, $0, $1, $2, $3) }, take)
         }
     }
 
-    public func _backward(
+    public func backwardTiles(
         _ panels: UnsafePointer<Scalar>, batch: Int,
         _ take: (_ panel: Int, _ columns: Range<Int>, _ tile: UnsafePointer<Scalar>) -> Void
     ) {
@@ -99,11 +100,14 @@ extension CompressedGroups: PanelProducts {
             PanelCut<Scalar>(batch: batch).forEachTile(
                 of: panels, features: rows, parts: (order.groups + size - 1) / size,
                 range: { 4 * groups($0).lowerBound..<min(4 * groups($0).upperBound, columns) },
-                product: { Scalar._transposedGroups(kernel, groups($0), $1, $2, $3) }, take)
+                product: {
+                    Scalar.kernelTable.pointee.transposed_groups(
+                        kernel, groups($0).lowerBound, groups($0).upperBound, $1, $2, $3)
+                }, take)
         }
     }
 
-    public func _sample(
+    public func samplePanels(
         _ a: UnsafePointer<Scalar>, _ b: UnsafePointer<Scalar>, batch: Int,
         into gradient: UnsafeMutablePointer<Scalar>, adding: Bool
     ) {
@@ -115,9 +119,9 @@ extension CompressedGroups: PanelProducts {
         withUnsafePointer(to: order.kernel(values: buffer.pointer)) { kernel in
             Parallel.forEach(order.blocks) { block in
                 for p in 0..<cut.count {
-                    Scalar._sampledGroups(
+                    Scalar.kernelTable.pointee.sampled_groups(
                         kernel, block, a + cut.offset(p, features: rows), b + cut.offset(p, features: columns),
-                        cut[p].width, adding || p > 0, gradient)
+                        cut[p].width, adding || p > 0 ? 1 : 0, gradient)
                 }
             }
         }

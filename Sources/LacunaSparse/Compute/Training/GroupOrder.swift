@@ -5,7 +5,7 @@ import LacunaTensor
 ///
 /// Columns are cut into groups of four, rows into blocks of 128. A part is a block and a group; parts follow one another
 /// group by group within a block. In a part, rows come by which of the four columns they keep (as a number of four bits,
-/// ascending), then by number; a row's entries by column. `kernels_groups.h` says what that is good for.
+/// ascending), then by number; a row's entries by column. `CLacuna/groups/groups.h` says what that is good for.
 final class GroupOrder: Sendable {
     let (rows, columns): (Int, Int)
     /// Number of entries.

@@ -11,15 +11,15 @@ import LacunaTensor
 public protocol PanelProducts<Scalar>: TrainableMatrix {
     /// Computes `W x` for every vector of the panels [columns], and calls `take` with the sums of a panel and a range of
     /// rows, [rows, width of the panel], on any thread.
-    func _forward(
+    func forwardTiles(
         _ panels: UnsafePointer<Scalar>, batch: Int,
         _ take: (_ panel: Int, _ rows: Range<Int>, _ tile: UnsafePointer<Scalar>) -> Void)
     /// The same for `Wᵀ dy` and panels [rows].
-    func _backward(
+    func backwardTiles(
         _ panels: UnsafePointer<Scalar>, batch: Int,
         _ take: (_ panel: Int, _ columns: Range<Int>, _ tile: UnsafePointer<Scalar>) -> Void)
     /// `g[j] (+)= Σ_t a[row(j), t] b[column(j), t]` for panels `a` [rows] and `b` [columns].
-    func _sample(
+    func samplePanels(
         _ a: UnsafePointer<Scalar>, _ b: UnsafePointer<Scalar>, batch: Int,
         into gradient: UnsafeMutablePointer<Scalar>, adding: Bool)
 }
@@ -35,10 +35,11 @@ extension PanelProducts {
         let cut = PanelCut<Scalar>(batch: batch)
         let panels = Scratch.current.panels(Scalar.self, count: cut.size(features: columns))
         cut.pack(x, leading: leadingX, features: columns, into: panels)
-        _forward(panels, batch: batch) { p, rows, tile in
+        forwardTiles(panels, batch: batch) { p, rows, tile in
             let (first, used, width) = cut[p]
-            Scalar._transpose(
-                tile, width, rows.count, used, alpha, beta, y + first * leadingY + rows.lowerBound, leadingY)
+            Scalar.kernelTable.pointee.transpose_add(
+                tile, width, rows.count, used, Double(alpha), Double(beta), y + first * leadingY + rows.lowerBound,
+                leadingY)
         }
     }
 
@@ -57,9 +58,10 @@ extension PanelProducts {
     public func multiply(_ x: Panels<Scalar>, alpha: Scalar = 1, beta: Scalar = 0, into y: Panels<Scalar>) {
         precondition(x.features == columns && y.features == rows && x.batch == y.batch, "panels of other shapes")
         let cut = x.cut
-        _forward(x.pointer, batch: x.batch) { p, rows, tile in
+        forwardTiles(x.pointer, batch: x.batch) { p, rows, tile in
             let (start, width) = (cut.offset(p, features: self.rows), cut[p].width)
-            Scalar._combine(alpha, tile, beta, y.pointer + start + rows.lowerBound * width, rows.count * width)
+            Scalar.kernelTable.pointee.combine(
+                Double(alpha), tile, Double(beta), y.pointer + start + rows.lowerBound * width, rows.count * width)
         }
     }
 
@@ -73,10 +75,11 @@ extension PanelProducts {
         let cut = PanelCut<Scalar>(batch: batch)
         let panels = Scratch.current.panels(Scalar.self, count: cut.size(features: rows))
         cut.pack(dy, leading: leadingY, features: rows, into: panels)
-        _backward(panels, batch: batch) { p, columns, tile in
+        backwardTiles(panels, batch: batch) { p, columns, tile in
             let (first, used, width) = cut[p]
-            Scalar._transpose(
-                tile, width, columns.count, used, alpha, beta, dx + first * leadingX + columns.lowerBound, leadingX)
+            Scalar.kernelTable.pointee.transpose_add(
+                tile, width, columns.count, used, Double(alpha), Double(beta),
+                dx + first * leadingX + columns.lowerBound, leadingX)
         }
     }
 
@@ -97,10 +100,11 @@ extension PanelProducts {
     ) {
         precondition(dy.features == rows && dx.features == columns && dx.batch == dy.batch, "panels of other shapes")
         let cut = dy.cut
-        _backward(dy.pointer, batch: dy.batch) { p, columns, tile in
+        backwardTiles(dy.pointer, batch: dy.batch) { p, columns, tile in
             let (start, width) = (cut.offset(p, features: self.columns), cut[p].width)
-            Scalar._combine(
-                alpha, tile, beta, dx.pointer + start + columns.lowerBound * width, columns.count * width)
+            Scalar.kernelTable.pointee.combine(
+                Double(alpha), tile, Double(beta), dx.pointer + start + columns.lowerBound * width,
+                columns.count * width)
         }
     }
 
@@ -123,7 +127,7 @@ extension PanelProducts {
         let a = Scratch.current.panels(Scalar.self, count: size + cut.size(features: columns))
         cut.pack(dy, leading: leadingY, features: rows, into: a)
         cut.pack(x, leading: leadingX, features: columns, into: a + size)
-        _sample(a, a + size, batch: batch, into: gradient, adding: adding)
+        samplePanels(a, a + size, batch: batch, into: gradient, adding: adding)
     }
 
     /// The same on panels of `rows` and of `columns` features.
@@ -132,6 +136,6 @@ extension PanelProducts {
         adding: Bool = false
     ) {
         precondition(dy.features == rows && x.features == columns && x.batch == dy.batch, "panels of other shapes")
-        _sample(dy.pointer, x.pointer, batch: x.batch, into: gradient, adding: adding)
+        samplePanels(dy.pointer, x.pointer, batch: x.batch, into: gradient, adding: adding)
     }
 }

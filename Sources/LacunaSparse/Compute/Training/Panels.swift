@@ -61,9 +61,9 @@ public final class Panels<Scalar: SparseScalar>: @unchecked Sendable {
         let features = features
         Parallel.forEach(cut.count) { p in
             let (first, used, width) = cut[p]
-            Scalar._transpose(
-                buffer.pointer + cut.offset(p, features: features), width, features, used, alpha, beta,
-                y + first * leading, leading)
+            Scalar.kernelTable.pointee.transpose_add(
+                buffer.pointer + cut.offset(p, features: features), width, features, used, Double(alpha),
+                Double(beta), y + first * leading, leading)
         }
     }
 
@@ -77,7 +77,8 @@ public final class Panels<Scalar: SparseScalar>: @unchecked Sendable {
             let source = buffer.pointer + cut.offset(p, features: features)
             Parallel.forRanges(features, grain: 4096) { range in
                 for c in range {
-                    Scalar._combine(alpha, source + c * width, beta, y + c * leading + first, used)
+                    Scalar.kernelTable.pointee.combine(
+                        Double(alpha), source + c * width, Double(beta), y + c * leading + first, used)
                 }
             }
         }
@@ -95,16 +96,16 @@ public final class Panels<Scalar: SparseScalar>: @unchecked Sendable {
 struct PanelCut<Scalar: SparseScalar> {
     let batch: Int
 
-    var count: Int { (batch + Scalar._panelWidth - 1) / Scalar._panelWidth }
+    var count: Int { (batch + Scalar.panelWidth - 1) / Scalar.panelWidth }
 
     /// The first vector of a panel, how many it has, and its width.
     subscript(panel: Int) -> (first: Int, used: Int, width: Int) {
-        let first = panel * Scalar._panelWidth
-        let used = min(Scalar._panelWidth, batch - first)
-        return (first, used, (used + Scalar._panelUnit - 1) / Scalar._panelUnit * Scalar._panelUnit)
+        let first = panel * Scalar.panelWidth
+        let used = min(Scalar.panelWidth, batch - first)
+        return (first, used, (used + Scalar.panelUnit - 1) / Scalar.panelUnit * Scalar.panelUnit)
     }
 
-    func offset(_ panel: Int, features: Int) -> Int { panel * Scalar._panelWidth * features }
+    func offset(_ panel: Int, features: Int) -> Int { panel * Scalar.panelWidth * features }
 
     func size(features: Int) -> Int {
         count == 0 ? 0 : offset(count - 1, features: features) + self[count - 1].width * features
@@ -144,7 +145,8 @@ struct PanelCut<Scalar: SparseScalar> {
             let height = min(band, features - c)
             let target = panels + offset(item / bands, features: features) + c * width
             if used < width { target.update(repeating: 0, count: height * width) }
-            Scalar._transpose(x + first * leading + c, leading, used, height, 1, 0, target, width)
+            Scalar.kernelTable.pointee.transpose_add(
+                x + first * leading + c, leading, used, height, 1, 0, target, width)
         }
     }
 }

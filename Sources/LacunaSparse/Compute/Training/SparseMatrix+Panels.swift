@@ -8,20 +8,20 @@ extension SparseMatrix: TrainableMatrix, PanelProducts where Scalar: SparseScala
         order.kernel(values: buffer.pointer, column: pattern.compressedRows.columns.pointer, wide: true)
     }
 
-    public func _forward(
+    public func forwardTiles(
         _ panels: UnsafePointer<Scalar>, batch: Int,
         _ take: (_ panel: Int, _ rows: Range<Int>, _ tile: UnsafePointer<Scalar>) -> Void
     ) {
         let cut = PanelCut<Scalar>(batch: batch)
-        let order = cut.batch <= Scalar._panelWidth / 2 ? pattern.narrowSegments : pattern.segments
+        let order = cut.batch <= Scalar.panelWidth / 2 ? pattern.narrowSegments : pattern.segments
         withUnsafePointer(to: kernel(order)) { kernel in
             cut.forEachTile(
                 of: panels, features: columns, parts: order.blocks, range: order.rows(block:),
-                product: { Scalar._product(kernel, $0, $1, $2, $3) }, take)
+                product: { Scalar.kernelTable.pointee.product_segments(kernel, $0, $1, $2, $3) }, take)
         }
     }
 
-    public func _backward(
+    public func backwardTiles(
         _ panels: UnsafePointer<Scalar>, batch: Int,
         _ take: (_ panel: Int, _ columns: Range<Int>, _ tile: UnsafePointer<Scalar>) -> Void
     ) {
@@ -29,11 +29,11 @@ extension SparseMatrix: TrainableMatrix, PanelProducts where Scalar: SparseScala
         withUnsafePointer(to: kernel(order)) { kernel in
             cut.forEachTile(
                 of: panels, features: rows, parts: order.bands, range: { order.columns(band: $0, of: columns) },
-                product: { Scalar._transposed(kernel, $0, $1, $2, $3) }, take)
+                product: { Scalar.kernelTable.pointee.transposed_segments(kernel, $0, $1, $2, $3) }, take)
         }
     }
 
-    public func _sample(
+    public func samplePanels(
         _ a: UnsafePointer<Scalar>, _ b: UnsafePointer<Scalar>, batch: Int,
         into gradient: UnsafeMutablePointer<Scalar>, adding: Bool
     ) {
@@ -49,11 +49,14 @@ extension SparseMatrix: TrainableMatrix, PanelProducts where Scalar: SparseScala
                 for p in 0..<cut.count {
                     let (a, b) = (a + cut.offset(p, features: rows), b + cut.offset(p, features: columns))
                     if byBands {
-                        Scalar._sampledSegments(kernel, block, a, b, cut[p].width, adding || p > 0, gradient)
+                        Scalar.kernelTable.pointee.sampled_segments(
+                            kernel, block, a, b, cut[p].width, adding || p > 0 ? 1 : 0, gradient)
                     } else {
-                        Scalar._sampled(
-                            pattern.starts32.pointer, pattern.compressedRows.columns.pointer, order.rows(block: block), a, b,
-                            cut[p].width, adding || p > 0, gradient)
+                        let rows = order.rows(block: block)
+                        let compressed = pattern.compressedRows
+                        Scalar.kernelTable.pointee.sampled(
+                            compressed.starts.pointer, compressed.columns.pointer, rows.lowerBound, rows.upperBound, a,
+                            b, cut[p].width, adding || p > 0 ? 1 : 0, gradient)
                     }
                 }
             }

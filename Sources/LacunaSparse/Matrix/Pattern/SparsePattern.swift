@@ -67,11 +67,10 @@ public struct SparsePattern: Sendable {
         var segments: SegmentOrder?
         var narrowSegments: SegmentOrder?
         var groups: GroupOrder?
-        var starts32: Buffer<UInt32>?
 
         var isUsed: Bool {
             compressed != nil || bits != nil || transpose != nil || segments != nil || narrowSegments != nil
-                || groups != nil || starts32 != nil
+                || groups != nil
         }
     }
 

@@ -37,3 +37,13 @@ enum ByteAlphabet {
         return result
     }
 }
+
+extension ByteAlphabet {
+    /// Bytes in the characters that stand for them.
+    static func spell(_ bytes: some Collection<UInt8>) -> [UInt8] {
+        var result: [UInt8] = []
+        result.reserveCapacity(bytes.count * 2)
+        for byte in bytes { UTF8Text.append(scalars[Int(byte)], to: &result) }
+        return result
+    }
+}
