@@ -1,17 +1,14 @@
 // swift-tools-version: 6.1
 import PackageDescription
 
-// A package of its own: libFuzzer brings a `main` and instruments everything that it is built with. `Scripts/fuzz.sh` builds
-// and runs it.
-let fuzzer = ["-sanitize=fuzzer"]
-
+// A package of its own, because everything in it is instrumented. A library and no program, because libFuzzer brings its own
+// `main`, of which the package manager knows nothing: `Scripts/fuzz.sh` builds, links and runs it.
 let package = Package(
     name: "lacuna-fuzz",
     platforms: [.macOS(.v14)],
+    products: [.library(name: "FuzzParsers", type: .static, targets: ["FuzzParsers"])],
     dependencies: [.package(name: "lacuna", path: "..")],
     targets: [
-        .executableTarget(
-            name: "fuzz-parsers", dependencies: [.product(name: "LacunaIO", package: "lacuna")],
-            swiftSettings: [.unsafeFlags(fuzzer + ["-parse-as-library"])], linkerSettings: [.unsafeFlags(fuzzer)])
+        .target(name: "FuzzParsers", dependencies: [.product(name: "LacunaIO", package: "lacuna")])
     ]
 )

@@ -9,13 +9,18 @@ formats=${*:-safetensors checkpoint gguf tokenizer json toml csv npy npz mtx svm
 work=$PWD/.build-fuzz
 mkdir -p "$work"
 
-printf '@_cdecl("LLVMFuzzerTestOneInput") public func f(_ p: UnsafePointer<UInt8>, _ n: Int) -> Int32 { 0 }\n' >"$work/probe.swift"
+entry='@_cdecl("LLVMFuzzerTestOneInput") public func f(_ p: UnsafePointer<UInt8>, _ n: Int) -> Int32 { 0 }'
+echo "$entry" >"$work/probe.swift"
 if ! swiftc -sanitize=fuzzer -parse-as-library "$work/probe.swift" -o "$work/probe" 2>/dev/null; then
     echo "fuzz: this toolchain does not link libFuzzer; the mutator of HostileInputTests has to do" >&2
     exit 0
 fi
-swift build -c release --package-path Fuzz --scratch-path "$work/build" -Xswiftc -sanitize=fuzzer --product fuzz-parsers
-program=$(swift build -c release --package-path Fuzz --scratch-path "$work/build" --show-bin-path)/fuzz-parsers
+swift build -c release --package-path Fuzz --scratch-path "$work/build" -Xswiftc -sanitize=fuzzer --product FuzzParsers
+library=$(swift build -c release --package-path Fuzz --scratch-path "$work/build" --show-bin-path)/libFuzzParsers.a
+program=$work/fuzz-parsers
+echo "// The entry is in the library." >"$work/empty.swift"
+# shellcheck disable=SC2046
+swiftc -sanitize=fuzzer -parse-as-library "$work/empty.swift" "$library" $(pkg-config --libs openblas zlib) -lm -o "$program"
 
 fixtures=Tests/LacunaIOTests/Fixtures
 status=0

@@ -40,19 +40,21 @@ let parsers: [String: @Sendable (String) throws -> Void] = [
 ]
 
 private let format = ProcessInfo.processInfo.environment["FUZZ_FORMAT"] ?? ""
-private let path = FileManager.default.temporaryDirectory.path + "/lacuna-fuzz-\(getpid()).\(format)"
+private let folder = FileManager.default.fileExists(atPath: "/dev/shm") ? "/dev/shm" : NSTemporaryDirectory()
+private let path = folder + "/lacuna-fuzz-\(getpid()).\(format)"
+private let descriptor = open(path, O_RDWR | O_CREAT | O_TRUNC, 0o600)
 
-/// libFuzzer's entry: one input to the parser that `FUZZ_FORMAT` names. An error of Lacuna's own is a right answer; anything
-/// else ends the process, and libFuzzer keeps the input.
+/// libFuzzer's entry: one input to the parser that `FUZZ_FORMAT` names. An error of Lacuna's own is a right answer; anything else ends the
+/// process, and libFuzzer keeps the input.
 @_cdecl("LLVMFuzzerTestOneInput")
 public func testOneInput(_ start: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
     guard let parser = parsers[format] else {
         fatalError("FUZZ_FORMAT is one of \(parsers.keys.sorted().joined(separator: ", "))")
     }
-    // In place: a new file for every input would take most of the time.
-    let descriptor = open(path, O_RDWR | O_CREAT | O_TRUNC, 0o600)
-    guard descriptor >= 0, count == 0 || write(descriptor, start, count) == count else { fatalError("\(path)") }
-    close(descriptor)
+    // In memory and in place: a new file for every input would take most of the time.
+    guard descriptor >= 0, count == 0 || pwrite(descriptor, start, count, 0) == count,
+        ftruncate(descriptor, off_t(count)) == 0
+    else { fatalError("\(path)") }
     do {
         try parser(path)
     } catch is LacunaError {
