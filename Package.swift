@@ -28,7 +28,8 @@ let package = Package(
     traits: [
         .trait(
             name: "SuiteSparse",
-            description: "LacunaSuiteSparse: direct factorisations by UMFPACK and CHOLMOD, which need libsuitesparse-dev")
+            description:
+                "LacunaSuiteSparse: direct factorisations by UMFPACK and CHOLMOD, which need libsuitesparse-dev")
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2")

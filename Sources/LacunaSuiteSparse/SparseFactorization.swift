@@ -79,7 +79,8 @@
             }
             guard status == Int32(LSS_OK), let factor else {
                 throw failure(
-                    status, "Cholesky factorisation", "the matrix is not positive definite (leading minor \(minor), permuted)")
+                    status, "Cholesky factorisation",
+                    "the matrix is not positive definite (leading minor \(minor), permuted)")
             }
             factorCount = lss_cholesky_entries(factor)
             self.factor = Locked(factor)

@@ -26,7 +26,8 @@ import Testing
         let scratch = try Scratch()
         var generator = SeededGenerator(seed: 3)
         for (rows, columns, density) in [(0, 0, 0.0), (1, 1, 1.0), (40, 30, 0.1), (3, 200, 0.02)] {
-            let matrix = try SparseMatrix<Double>.random(rows: rows, columns: columns, density: density, using: &generator)
+            let matrix = try SparseMatrix<Double>.random(
+                rows: rows, columns: columns, density: density, using: &generator)
             let path = scratch.file("m.npz")
             try matrix.write(npz: path)
             #expect(try SparseMatrix<Double>(npz: path) == matrix)
@@ -47,15 +48,19 @@ import Testing
         try NumPyArray.write(dense, to: scratch.file("d.npy"))
         let array = try NumPyArray(contentsOf: scratch.file("d.npy"))
         #expect(array.shape == [2, 3] && array.columnMajor == [1, 4, 2, 5, 3, 6])
-        #expect(throws: LacunaError.self) { try NumPyArray.write(Tensor<Float>(zeros: [1, 1, 1]), to: scratch.file("e")) }
+        #expect(throws: LacunaError.self) {
+            try NumPyArray.write(Tensor<Float>(zeros: [1, 1, 1]), to: scratch.file("e"))
+        }
     }
 
     /// Every spelling of a number, also the ones that a quick way could get wrong in the last bit.
     @Test func numbersAreRoundedOnce() throws {
         let scratch = try Scratch()
         let words = [
-            "0", "-0", "+7", "1.", ".5", "-.25", "0.1", "123456789012345", "1234567890123456", "0.000000000000000000001",
-            "9007199254740993", "1e5", "-1.5E-3", "2.2250738585072014e-308", "4.9e-324", "1e-400", "179769313486231570000",
+            "0", "-0", "+7", "1.", ".5", "-.25", "0.1", "123456789012345", "1234567890123456",
+            "0.000000000000000000001",
+            "9007199254740993", "1e5", "-1.5E-3", "2.2250738585072014e-308", "4.9e-324", "1e-400",
+            "179769313486231570000",
             "0.30000000000000004", "00012.50", "3.14159265358979",
         ]
         let path = try scratch.write(
@@ -85,7 +90,9 @@ import Testing
         var generator = SeededGenerator(seed: 9)
         for _ in 0..<300 {
             var bytes = good
-            for _ in 0..<3 { bytes[Int(generator.next() % UInt64(bytes.count))] = UInt8(truncatingIfNeeded: generator.next()) }
+            for _ in 0..<3 {
+                bytes[Int(generator.next() % UInt64(bytes.count))] = UInt8(truncatingIfNeeded: generator.next())
+            }
             _ = try? SparseMatrix<Double>(npz: scratch.write(bytes, to: "d.npz"))
         }
     }

@@ -15,7 +15,8 @@
 
         @Test(arguments: [1, 2, 17, 90]) func generalSystems(size: Int) throws {
             var generator = SeededGenerator(seed: UInt64(size))
-            let a = try SparseMatrix<Double>.random(rows: size, columns: size, density: 0.15, using: &generator)
+            let a =
+                try SparseMatrix<Double>.random(rows: size, columns: size, density: 0.15, using: &generator)
                 + 3 * SparseMatrix<Double>.identity(size)
             let x = random(size, seed: 2)
             let factors = try SparseLU(a)
@@ -37,7 +38,8 @@
         }
 
         @Test func badMatricesAreRefused() throws {
-            let singular = try SparseMatrix<Double>(rows: 2, columns: 2, rowIndices: [0, 1], columnIndices: [0, 0], values: [1, 1])
+            let singular = try SparseMatrix<Double>(
+                rows: 2, columns: 2, rowIndices: [0, 1], columnIndices: [0, 0], values: [1, 1])
             #expect(throws: LacunaError.self) { try SparseLU(singular) }
             #expect(throws: LacunaError.self) { try SparseLU(SparseMatrix(zeros: 2, 3)) }
             #expect(throws: LacunaError.self) { try SparseLU(SparseMatrix(diagonal: [1, .nan])) }

@@ -259,7 +259,8 @@ enum SparseGraphs {
         return matrix(nodes, neighbours, &generator)
     }
 
-    private static func matrix(_ nodes: Int, _ rows: [[Int]], _ generator: inout SeededGenerator) -> SparseMatrix<Float> {
+    private static func matrix(_ nodes: Int, _ rows: [[Int]], _ generator: inout SeededGenerator) -> SparseMatrix<Float>
+    {
         var (offsets, indices) = ([0], [Int]())
         for row in rows {
             indices += Set(row).sorted()

@@ -39,7 +39,8 @@ struct SparseAlgebra {
         let laplacian = try line.kronecker(one) + one.kronecker(line)
         let heat = try laplacian.conjugateGradients([Double](repeating: 1, count: side * side))
         let largest = try laplacian.truncatedSVD(rank: 1).s[0]
-        print("Poisson: \(heat.iterations) iterations, residual \(heat.residualNorm), largest singular value \(largest)")
+        print(
+            "Poisson: \(heat.iterations) iterations, residual \(heat.residualNorm), largest singular value \(largest)")
         try laplacian.write(matrixMarket: "laplacian.mtx")
     }
 }

@@ -68,7 +68,9 @@ public struct MatrixMarketFile: Sendable, Equatable {
             else { throw scanner.failure("the sizes are not \(header.isDense ? 2 : 3) whole numbers") }
         }
         let (rows, columns) = (sizes[0], sizes[1])
-        if header.isSymmetric && rows != columns { throw scanner.failure("a symmetric matrix of \(rows) by \(columns)") }
+        if header.isSymmetric && rows != columns {
+            throw scanner.failure("a symmetric matrix of \(rows) by \(columns)")
+        }
         if header.isDense {
             return (rows, columns, .dense(try dense(&scanner, header, rows: rows, columns: columns, size: bytes.count)))
         }
@@ -160,7 +162,8 @@ public struct MatrixMarketFile: Sendable, Equatable {
         var text = ""
         try matrix.forEachEntry { row, column, value in
             guard value.isFinite else {
-                throw LacunaError.invalidArgument("matrix", reason: "[\(row), \(column)] is \(value): not a finite number")
+                throw LacunaError.invalidArgument(
+                    "matrix", reason: "[\(row), \(column)] is \(value): not a finite number")
             }
             text += "\(row + 1) \(column + 1) \(value)\n"
             if text.utf8.count > 1 << 16 {

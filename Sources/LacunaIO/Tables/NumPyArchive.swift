@@ -27,7 +27,8 @@ public struct NumPyArchive: Sendable {
     }
 
     /// Calls `body` with the bytes of an array's file and its name for messages; nil if there is no such array.
-    func withBytes<Result>(of name: String, _ body: (UnsafeRawBufferPointer, String) throws -> Result) throws -> Result? {
+    func withBytes<Result>(of name: String, _ body: (UnsafeRawBufferPointer, String) throws -> Result) throws -> Result?
+    {
         guard let entry = entries[name] else { return nil }
         let content = UnsafeRawBufferPointer(rebasing: file.bytes[entry.range])
         let path = "\(file.path)/\(entry.name)"

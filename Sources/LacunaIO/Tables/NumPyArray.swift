@@ -96,7 +96,8 @@ extension NumPyArray {
     /// - Throws: ``LacunaError/file(path:reason:)``, and ``LacunaError/invalidArgument(_:reason:)`` for other tensors.
     public static func write<Scalar: TensorScalar>(_ tensor: Tensor<Scalar>, to path: String) throws {
         guard (1...2).contains(tensor.rank) else {
-            throw LacunaError.invalidArgument("tensor", reason: "shape \(tensor.shape) has neither one nor two dimensions")
+            throw LacunaError.invalidArgument(
+                "tensor", reason: "shape \(tensor.shape) has neither one nor two dimensions")
         }
         let file = try AtomicFile(path)
         let type = Scalar.self == Float.self ? "<f4" : "<f8"
@@ -110,11 +111,13 @@ extension NumPyArray {
         let lengths = shape.map(String.init).joined(separator: ", ") + (shape.count == 1 ? "," : "")
         var text = "{'descr': '\(type)', 'fortran_order': False, 'shape': (\(lengths)), }"
         text += String(repeating: " ", count: 63 - (10 + text.utf8.count) % 64) + "\n"
-        return [0x93] + Array("NUMPY".utf8) + [1, 0, UInt8(text.utf8.count & 255), UInt8(text.utf8.count >> 8)] + Array(text.utf8)
+        return [0x93] + Array("NUMPY".utf8) + [1, 0, UInt8(text.utf8.count & 255), UInt8(text.utf8.count >> 8)]
+            + Array(text.utf8)
     }
 
     /// Numbers as the bytes of a file. All machines that Lacuna runs on are little-endian.
-    static func littleEndian<Number: BitwiseCopyable>(_ numbers: UnsafeBufferPointer<Number>) -> UnsafeRawBufferPointer {
+    static func littleEndian<Number: BitwiseCopyable>(_ numbers: UnsafeBufferPointer<Number>) -> UnsafeRawBufferPointer
+    {
         UnsafeRawBufferPointer(numbers)
     }
 }

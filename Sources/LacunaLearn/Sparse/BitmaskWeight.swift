@@ -46,14 +46,21 @@ public final class BitmaskWeight: StatefulModule, TrainableWeight {
         }
         var source = [Int](repeating: -1, count: target.count)
         CompressedGroups<Float>.forEachEntry(of: target) { index, row, column in
-            if let entry = target.index(row: row, column: column), order[entry] >= 0 { source[index] = place[order[entry]] }
+            if let entry = target.index(row: row, column: column), order[entry] >= 0 {
+                source[index] = place[order[entry]]
+            }
         }
         values.rearrange(from: source) { _ in 0 }
         pattern = target
     }
 
     public var integerState: [(name: String, values: [Int32])] {
-        [("mask", pattern.packedWords.flatMap { [Int32(truncatingIfNeeded: $0), Int32(truncatingIfNeeded: $0 >> 32)] })]
+        [
+            (
+                "mask",
+                pattern.packedWords.flatMap { [Int32(truncatingIfNeeded: $0), Int32(truncatingIfNeeded: $0 >> 32)] }
+            )
+        ]
     }
 
     public func restore(integerState: [String: [Int32]], file: String) throws {

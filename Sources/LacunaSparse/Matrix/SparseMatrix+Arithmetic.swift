@@ -40,7 +40,8 @@ extension SparseMatrix where Scalar: Numeric {
     @_specialize(where Scalar == Double)
     private func combined(_ alpha: Scalar, _ other: SparseMatrix, _ beta: Scalar) -> SparseMatrix {
         require(
-            rows == other.rows && columns == other.columns, "\(pattern.shapeText) and \(other.pattern.shapeText) differ")
+            rows == other.rows && columns == other.columns, "\(pattern.shapeText) and \(other.pattern.shapeText) differ"
+        )
         let kept = (both: true, left: true, right: true)
         let merge = RowMerge(pattern, other.pattern, keeping: kept)
         let values = Buffer<Scalar>(uninitialized: merge.compressed.columns.count)
@@ -58,7 +59,8 @@ extension SparseMatrix where Scalar: Numeric {
     @_specialize(where Scalar == Double)
     public func hadamard(_ other: SparseMatrix) -> SparseMatrix {
         require(
-            rows == other.rows && columns == other.columns, "\(pattern.shapeText) and \(other.pattern.shapeText) differ")
+            rows == other.rows && columns == other.columns, "\(pattern.shapeText) and \(other.pattern.shapeText) differ"
+        )
         let kept = (both: true, left: false, right: false)
         let merge = RowMerge(pattern, other.pattern, keeping: kept)
         let values = Buffer<Scalar>(uninitialized: merge.compressed.columns.count)

@@ -46,9 +46,11 @@ extension SparseMatrix {
                 reason: "\(rowIndices.count) rows, \(columnIndices.count) columns and \(values.count) values")
         }
         for i in values.indices {
-            guard rowIndices[i] >= 0 && rowIndices[i] < rows && columnIndices[i] >= 0 && columnIndices[i] < columns else {
+            guard rowIndices[i] >= 0 && rowIndices[i] < rows && columnIndices[i] >= 0 && columnIndices[i] < columns
+            else {
                 throw LacunaError.invalidArgument(
-                    "entries", reason: "[\(rowIndices[i]), \(columnIndices[i])] is outside a matrix of \(rows) x \(columns)")
+                    "entries",
+                    reason: "[\(rowIndices[i]), \(columnIndices[i])] is outside a matrix of \(rows) x \(columns)")
             }
         }
         self = try SparseMatrix.assembled(
@@ -152,7 +154,8 @@ extension SparseMatrix {
             (packedValues.pointer + to).update(from: sorted.pointer + from, count: n)
         }
         return SparseMatrix(
-            SparsePattern(rows: rows, columns: columns, .init(starts: rowStarts, columns: packed)), buffer: packedValues)
+            SparsePattern(rows: rows, columns: columns, .init(starts: rowStarts, columns: packed)), buffer: packedValues
+        )
     }
 
     /// From the entries of every row, in any order.
@@ -239,7 +242,9 @@ extension SparseMatrix {
             return height
         }
         let widths = try (0..<width).map { j -> Int in
-            guard let width = grid.compactMap({ $0[j]?.columns }).first else { throw refuse("column \(j) has no block") }
+            guard let width = grid.compactMap({ $0[j]?.columns }).first else {
+                throw refuse("column \(j) has no block")
+            }
             return width
         }
         return try stackedVertically(
@@ -248,7 +253,8 @@ extension SparseMatrix {
                     row.enumerated().map { j, block in
                         let block = block ?? SparseMatrix(zeros: heights[i], widths[j])
                         guard block.rows == heights[i] && block.columns == widths[j] else {
-                            throw refuse("block [\(i), \(j)] is \(block.pattern.shapeText), not [\(heights[i]), \(widths[j])]")
+                            throw refuse(
+                                "block [\(i), \(j)] is \(block.pattern.shapeText), not [\(heights[i]), \(widths[j])]")
                         }
                         return block
                     })
@@ -330,7 +336,9 @@ extension SparseMatrix where Scalar: Numeric {
             guard length > 0 || values.isEmpty, values.count == Swift.max(length, 0) else {
                 throw LacunaError.invalidArgument(
                     "diagonals",
-                    reason: "\(values.count) values for diagonal \(offset) of \(rows) x \(columns), which has \(Swift.max(length, 0))")
+                    reason:
+                        "\(values.count) values for diagonal \(offset) of \(rows) x \(columns), which has \(Swift.max(length, 0))"
+                )
             }
             for (i, value) in values.enumerated() { entries.append((row + i, column + i, value)) }
         }

@@ -151,7 +151,9 @@ extension SparseMatrix where Scalar: SparseScalar {
         result.withMutablePointer { target in
             func take(_ panel: Int, _ range: Range<Int>, _ tile: UnsafePointer<Scalar>) {
                 let (first, used, width) = cut[panel]
-                for (i, r) in range.enumerated() { (target + r * n + first).update(from: tile + i * width, count: used) }
+                for (i, r) in range.enumerated() {
+                    (target + r * n + first).update(from: tile + i * width, count: used)
+                }
             }
             if transposed {
                 backwardTiles(panels.pointer, batch: n, take)
@@ -253,10 +255,13 @@ extension SparseMatrix {
     public func multiplied<Ring: Semiring>(by other: SparseMatrix, over ring: Ring) throws -> SparseMatrix
     where Ring.Element == Scalar {
         // (min, +) has kernels; the ordinary ring too, but is asked for without naming it.
-        if Ring.self == MinPlus<Float>.self, let a = self as? SparseMatrix<Float>, let b = other as? SparseMatrix<Float> {
+        if Ring.self == MinPlus<Float>.self, let a = self as? SparseMatrix<Float>, let b = other as? SparseMatrix<Float>
+        {
             return try a.multipliedByKernel(minPlus: b) as! SparseMatrix
         }
-        if Ring.self == MinPlus<Double>.self, let a = self as? SparseMatrix<Double>, let b = other as? SparseMatrix<Double> {
+        if Ring.self == MinPlus<Double>.self, let a = self as? SparseMatrix<Double>,
+            let b = other as? SparseMatrix<Double>
+        {
             return try a.multipliedByKernel(minPlus: b) as! SparseMatrix
         }
         return try multiplied(by: other, over: ring, at: pattern.multiplied(by: other.pattern))
@@ -289,7 +294,8 @@ extension SparseMatrix {
                                             for j in bStarts[k]..<bStarts[k + 1] {
                                                 let found = place[Int(bColumns[j])]
                                                 if found > 0 {
-                                                    values[found - 1] = ring.plus(values[found - 1], ring.times(a[i], b[j]))
+                                                    values[found - 1] = ring.plus(
+                                                        values[found - 1], ring.times(a[i], b[j]))
                                                 }
                                             }
                                         }

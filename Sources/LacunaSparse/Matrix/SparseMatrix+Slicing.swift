@@ -191,10 +191,14 @@ extension SparseMatrix {
     }
 
     /// The entries on and above (`diagonal` 0), or only further above (positive) or also below (negative) a diagonal.
-    public func upperTriangle(diagonal: Int = 0) -> SparseMatrix { filter { row, column, _ in column - row >= diagonal } }
+    public func upperTriangle(diagonal: Int = 0) -> SparseMatrix {
+        filter { row, column, _ in column - row >= diagonal }
+    }
 
     /// The entries on and below (`diagonal` 0), or also above (positive) or only further below (negative) a diagonal.
-    public func lowerTriangle(diagonal: Int = 0) -> SparseMatrix { filter { row, column, _ in column - row <= diagonal } }
+    public func lowerTriangle(diagonal: Int = 0) -> SparseMatrix {
+        filter { row, column, _ in column - row <= diagonal }
+    }
 
     /// The entries of the main diagonal, [min(rows, columns)].
     public var diagonal: [Scalar] { (0..<Swift.min(rows, columns)).map { self[$0, $0] } }
@@ -263,7 +267,8 @@ extension SparseMatrix where Scalar: TensorScalar {
         dense.withPointer { source in
             withMutableValues { values in
                 guard let values = values.baseAddress else { return }
-                Parallel.forRanges(rows, grain: RowMerge.grain(rows: rows, entries: compressed.columns.count)) { range in
+                Parallel.forRanges(rows, grain: RowMerge.grain(rows: rows, entries: compressed.columns.count)) {
+                    range in
                     for r in range {
                         for j in compressed.starts.pointer[r]..<compressed.starts.pointer[r + 1] {
                             values[j] = source[r * columns + Int(compressed.columns.pointer[j])]

@@ -130,9 +130,12 @@ public struct SparseMatrix<Scalar: SparseElement>: Sendable {
 
     /// The matrix with `transform` applied to every stored value; the pattern stays.
     @inlinable
-    public func mapValues<Result: SparseElement>(_ transform: (Scalar) throws -> Result) rethrows -> SparseMatrix<Result> {
+    public func mapValues<Result: SparseElement>(_ transform: (Scalar) throws -> Result) rethrows -> SparseMatrix<
+        Result
+    > {
         var result = SparseMatrix<Result>(pattern)
-        try withValues { from in try result.withMutableValues { for i in $0.indices { $0[i] = try transform(from[i]) } } }
+        try withValues { from in try result.withMutableValues { for i in $0.indices { $0[i] = try transform(from[i]) } }
+        }
         return result
     }
 
@@ -269,7 +272,9 @@ extension SparseMatrix: CustomStringConvertible {
             return ([title] + lines).joined(separator: "\n")
         }
         var lines = [title]
-        for entry in self.prefix(8) { lines.append("  [\(entry.row), \(entry.column)]  \(SparseText.number(entry.value))") }
+        for entry in self.prefix(8) {
+            lines.append("  [\(entry.row), \(entry.column)]  \(SparseText.number(entry.value))")
+        }
         if count > 8 { lines.append("  … \(count - 8) more") }
         return lines.joined(separator: "\n")
     }

@@ -57,7 +57,8 @@ struct EntryTable: Equatable, Sendable, CustomStringConvertible {
 
     /// Shapes that algorithms stumble over: empty ones, single rows, columns and entries, ragged words.
     static let cases: [EntryTable] = [
-        EntryTable(0, 0, density: 1, seed: 1), EntryTable(0, 5, density: 1, seed: 1), EntryTable(4, 0, density: 1, seed: 1),
+        EntryTable(0, 0, density: 1, seed: 1), EntryTable(0, 5, density: 1, seed: 1),
+        EntryTable(4, 0, density: 1, seed: 1),
         EntryTable(1, 1, density: 1, seed: 2), EntryTable(1, 70, density: 0.5, seed: 3),
         EntryTable(70, 1, density: 0.5, seed: 4), EntryTable(9, 13, density: 0, seed: 5),
         EntryTable(13, 9, density: 0.3, seed: 6), EntryTable(40, 65, density: 0.1, seed: 7),

@@ -81,17 +81,20 @@ import Testing
 
     @Test func unsymmetricSystems() throws {
         var generator = SeededGenerator(seed: 4)
-        let a = try SparseMatrix<Double>.random(rows: 60, columns: 60, density: 0.1, using: &generator)
+        let a =
+            try SparseMatrix<Double>.random(rows: 60, columns: 60, density: 0.1, using: &generator)
             + 6 * SparseMatrix<Double>.identity(60)
         let b = random(60, seed: 5)
         for restart in [5, 30, 200] {
-            let result = try a.generalizedMinimalResiduals(b, restart: restart, options: SolverOptions(tolerance: 1e-11))
+            let result = try a.generalizedMinimalResiduals(
+                b, restart: restart, options: SolverOptions(tolerance: 1e-11))
             #expect(result.reason == .converged && residual(a, result.solution, b) < 1e-9)
         }
         // With the inverse as preconditioner one step is enough.
         let (q, r) = try a.densified().qr()
         let inverse = r.solveTriangular(q.transposed(), lower: false)
-        let exact = try a.generalizedMinimalResiduals(b, preconditioner: inverse, options: SolverOptions(tolerance: 1e-10))
+        let exact = try a.generalizedMinimalResiduals(
+            b, preconditioner: inverse, options: SolverOptions(tolerance: 1e-10))
         #expect(exact.iterations <= 2 && exact.isConverged)
         // Least squares by both methods agree with it, and with damping with each other.
         for result in [
@@ -185,7 +188,8 @@ import Testing
 
     @Test func triangles() throws {
         var generator = SeededGenerator(seed: 10)
-        let full = try SparseMatrix<Double>.random(rows: 40, columns: 40, density: 0.2, using: &generator)
+        let full =
+            try SparseMatrix<Double>.random(rows: 40, columns: 40, density: 0.2, using: &generator)
             + 5 * SparseMatrix<Double>.identity(40)
         let (lower, upper) = (full.lowerTriangle(), full.upperTriangle())
         let x = random(40, seed: 11)
@@ -217,7 +221,9 @@ import Testing
         if end == .largest { exact.reverse() }
         let pairs = try a.eigenpairs(3, end, space: 30, options: SolverOptions(tolerance: 1e-11))
         #expect(pairs.reason == .converged && abs(pairs.values[0] - exact[0]) < 1e-9)
-        #expect(pairs.residualNorms.allSatisfy { $0 < 1e-9 } && pairs.values == (end == .largest ? pairs.values.sorted(by: >) : pairs.values.sorted()))
+        #expect(
+            pairs.residualNorms.allSatisfy { $0 < 1e-9 }
+                && pairs.values == (end == .largest ? pairs.values.sorted(by: >) : pairs.values.sorted()))
         for (value, norm) in zip(pairs.values, pairs.residualNorms) {
             #expect(exact.contains { abs($0 - value) <= norm + 1e-12 })
         }
@@ -244,7 +250,9 @@ import Testing
         #expect(try SparseMatrix<Double>(zeros: 4, 4).eigenpairs(2).values.allSatisfy { abs($0) < 1e-15 })
     }
 
-    @Test(arguments: [SVDMethod.lanczos, .randomized(oversampling: 8, passes: 6)]) func singularValues(method: SVDMethod) throws {
+    @Test(arguments: [SVDMethod.lanczos, .randomized(oversampling: 8, passes: 6)]) func singularValues(
+        method: SVDMethod
+    ) throws {
         var generator = SeededGenerator(seed: 12)
         // Values that fall by a half from one to the next, turned about.
         let (u, _) = try Tensor<Double>(normal: [50, 20], using: &generator).qr()

@@ -39,7 +39,9 @@ import Testing
             rows: 3, columns: 13, entries: entries, combining: { $0 * 0.5 + $1 })
         for c in 0..<min(count, 13) {
             var expected: Double?
-            for entry in entries where entry.column == c { expected = expected.map { $0 * 0.5 + entry.value } ?? entry.value }
+            for entry in entries where entry.column == c {
+                expected = expected.map { $0 * 0.5 + entry.value } ?? entry.value
+            }
             #expect(joined[1, c] == expected)
         }
         #expect(joined.count == min(count, 13) && joined.pattern.keptCount(row: 1) == joined.count)
@@ -140,14 +142,20 @@ import Testing
 
     @Test(arguments: EntryTable.cases) func transposesAndTriangles(table: EntryTable) {
         let a = table.matrix()
-        let expected = EntryTable(rows: table.columns, columns: table.rows) { table.entries[Place(row: $1, column: $0)] }
+        let expected = EntryTable(rows: table.columns, columns: table.rows) {
+            table.entries[Place(row: $1, column: $0)]
+        }
         #expect(EntryTable(a.transposed()) == expected)
         #expect(a.transposed().transposed() == a)
         // Twice, since the order is kept, and for other values of the same pattern.
         #expect(EntryTable((2 * a).transposed()).entries == expected.entries.mapValues { $0 * 2 })
         for k in [-3, -1, 0, 2] {
-            #expect(EntryTable(a.upperTriangle(diagonal: k)).entries == table.entries.filter { $0.key.column - $0.key.row >= k })
-            #expect(EntryTable(a.lowerTriangle(diagonal: k)).entries == table.entries.filter { $0.key.column - $0.key.row <= k })
+            #expect(
+                EntryTable(a.upperTriangle(diagonal: k)).entries
+                    == table.entries.filter { $0.key.column - $0.key.row >= k })
+            #expect(
+                EntryTable(a.lowerTriangle(diagonal: k)).entries
+                    == table.entries.filter { $0.key.column - $0.key.row <= k })
         }
         #expect(a.diagonal == (0..<min(table.rows, table.columns)).map { table[$0, $0] })
         #expect(a.upperTriangle() + a.lowerTriangle(diagonal: -1) == a)
@@ -180,7 +188,8 @@ import Testing
                 == EntryTable(rows: m, columns: columns.count) { table.entries[Place(row: $0, column: columns[$1])] })
         let (p, q) = ((0..<m).shuffled(using: &generator), (0..<n).shuffled(using: &generator))
         let permuted = try a.permuted(rows: p, columns: q)
-        #expect(EntryTable(permuted) == EntryTable(rows: m, columns: n) { table.entries[Place(row: p[$0], column: q[$1])] })
+        #expect(
+            EntryTable(permuted) == EntryTable(rows: m, columns: n) { table.entries[Place(row: p[$0], column: q[$1])] })
         if m > 1 {
             #expect(throws: LacunaError.self) { try a.permuted(rows: [Int](repeating: 0, count: m)) }
             #expect(throws: LacunaError.self) { try a.permuted(rows: [0]) }
@@ -190,13 +199,17 @@ import Testing
     @Test func joined() throws {
         let (x, y) = (EntryTable(5, 8, density: 0.4, seed: 1), EntryTable(7, 8, density: 0.4, seed: 2))
         let stacked = try SparseMatrix.stackedVertically([x.matrix(), y.matrix(), x.matrix()])
-        #expect(stacked[rows: 0..<5] == x.matrix() && stacked[rows: 5..<12] == y.matrix() && stacked[rows: 12..<17] == x.matrix())
+        #expect(
+            stacked[rows: 0..<5] == x.matrix() && stacked[rows: 5..<12] == y.matrix()
+                && stacked[rows: 12..<17] == x.matrix())
         let beside = try SparseMatrix.stackedHorizontally([x.matrix().transposed(), y.matrix().transposed()])
         #expect(beside.columns == 12 && beside[columns: 0..<5] == x.matrix().transposed())
         #expect(beside[columns: 5..<12] == y.matrix().transposed())
         let diagonal = try SparseMatrix.blockDiagonal([x.matrix(), y.matrix()])
         #expect(diagonal.rows == 12 && diagonal.columns == 16)
-        #expect(diagonal[rows: 0..<5, columns: 0..<8] == x.matrix() && diagonal[rows: 5..<12, columns: 8..<16] == y.matrix())
+        #expect(
+            diagonal[rows: 0..<5, columns: 0..<8] == x.matrix() && diagonal[rows: 5..<12, columns: 8..<16] == y.matrix()
+        )
         #expect(diagonal.count == x.entries.count + y.entries.count)
         let grid = try SparseMatrix.blocks([[x.matrix(), nil], [y.matrix(), SparseMatrix(zeros: 7, 3)]])
         #expect(grid.rows == 12 && grid.columns == 11 && grid.count == diagonal.count)
@@ -205,13 +218,17 @@ import Testing
         #expect(throws: LacunaError.self) { try SparseMatrix.stackedHorizontally([x.matrix(), y.matrix()]) }
         #expect(throws: LacunaError.self) { try SparseMatrix<Double>.blocks([[nil, nil]]) }
         #expect(throws: LacunaError.self) { try SparseMatrix.blocks([[x.matrix()], [nil, x.matrix()]]) }
-        #expect(throws: LacunaError.self) { try SparseMatrix.blocks([[x.matrix(), x.matrix()], [y.matrix(), SparseMatrix(zeros: 7, 3)]]) }
+        #expect(throws: LacunaError.self) {
+            try SparseMatrix.blocks([[x.matrix(), x.matrix()], [y.matrix(), SparseMatrix(zeros: 7, 3)]])
+        }
         #expect(throws: LacunaError.self) { try SparseMatrix<Double>.stackedVertically([]) }
     }
 
     @Test func madeFromRules() throws {
         let identity = SparseMatrix<Double>.identity(4)
-        #expect(identity.densified().scalars == (0..<16).map { $0 % 5 == 0 ? 1 : 0 } && SparseMatrix<Float>.identity(0).count == 0)
+        #expect(
+            identity.densified().scalars == (0..<16).map { $0 % 5 == 0 ? 1 : 0 }
+                && SparseMatrix<Float>.identity(0).count == 0)
         #expect(SparseMatrix(diagonal: [1.0, 0, 3]).diagonal == [1, 0, 3])
         let bands = try SparseMatrix<Double>(
             rows: 3, columns: 4, diagonals: [(0, [1, 2, 3]), (2, [4, 5]), (-1, [6, 7])])
@@ -250,9 +267,12 @@ import Testing
             let mean = density == 0.3 ? 800.0 : 1200.0
             #expect(hits.allSatisfy { abs(Double($0) - mean) < 5 * (2000 * 0.24).squareRoot() })
         }
-        #expect(throws: LacunaError.self) { try SparsePattern.random(rows: 2, columns: 2, density: 1.1, using: &generator) }
+        #expect(throws: LacunaError.self) {
+            try SparsePattern.random(rows: 2, columns: 2, density: 1.1, using: &generator)
+        }
         let values = try SparseMatrix<Float>.random(rows: 300, columns: 300, density: 0.2, using: &generator)
-        #expect(abs(values.sum() / Float(values.count)) < 0.05 && abs(values.norm() - Float(values.count).squareRoot()) < 3)
+        #expect(
+            abs(values.sum() / Float(values.count)) < 0.05 && abs(values.norm() - Float(values.count).squareRoot()) < 3)
     }
 
     @Test(arguments: EntryTable.cases) func reductions(table: EntryTable) {
@@ -264,10 +284,14 @@ import Testing
         #expect(a.rowSums() == rows.map { $0.reduce(0, +) } && a.columnSums() == columns.map { $0.reduce(0, +) })
         #expect(a.max() == rows.joined().max() && a.min() == rows.joined().min())
         if n > 0 { #expect(a.rowMaxima() == rows.map { $0.max()! } && a.rowMinima() == rows.map { $0.min()! }) }
-        if m > 0 { #expect(a.columnMaxima() == columns.map { $0.max()! } && a.columnMinima() == columns.map { $0.min()! }) }
+        if m > 0 {
+            #expect(a.columnMaxima() == columns.map { $0.max()! } && a.columnMinima() == columns.map { $0.min()! })
+        }
         if m > 0 && n > 0 {
             #expect(a.mean() == a.sum() / Double(m * n))
-            #expect(a.rowMeans() == a.rowSums().map { $0 / Double(n) } && a.columnMeans() == a.columnSums().map { $0 / Double(m) })
+            #expect(
+                a.rowMeans() == a.rowSums().map { $0 / Double(n) }
+                    && a.columnMeans() == a.columnSums().map { $0 / Double(m) })
         }
         func length(_ x: [Double]) -> Double { x.reduce(0) { $0 + $1 * $1 }.squareRoot() }
         func size(_ x: [Double]) -> Double { x.reduce(0) { $0 + abs($1) } }
@@ -284,7 +308,9 @@ import Testing
         let large = SparseMatrix(diagonal: [3e200, 4e200])
         #expect(abs(large.norm() / 5e200 - 1) < 1e-15)
         #expect(abs((1e-280 * SparseMatrix(diagonal: [3.0, 4])).norm() / 5e-280 - 1) < 1e-15)
-        #expect(SparseMatrix(diagonal: [1, Double.nan]).norm().isNaN && SparseMatrix(diagonal: [1, Double.nan]).norm(.one).isNaN)
+        #expect(
+            SparseMatrix(diagonal: [1, Double.nan]).norm().isNaN
+                && SparseMatrix(diagonal: [1, Double.nan]).norm(.one).isNaN)
         #expect(SparseMatrix(diagonal: [1, -Double.infinity]).norm() == .infinity)
     }
 
@@ -296,7 +322,9 @@ import Testing
         #expect("\(large)".contains("[7, 7]  1"))
         #expect("\(SparseMatrix<Double>(zeros: 0, 3))" == "SparseMatrix<Double> 0 x 3, 0 stored")
         #expect(SparseText.number(123456.7) == "123456.7" || SparseText.number(123456.7) == "123457.0")
-        #expect(SparseText.number(1.5e-7) == "1.5e-7" && SparseText.number(Double.nan) == "nan" && SparseText.number(true) == "1")
+        #expect(
+            SparseText.number(1.5e-7) == "1.5e-7" && SparseText.number(Double.nan) == "nan"
+                && SparseText.number(true) == "1")
         #expect(SparseText.number(-2e9) == "-2.0e9" && SparseText.number(Int32(-7)) == "-7")
     }
 
@@ -306,15 +334,19 @@ import Testing
         let (m, n) = (table.rows, table.columns)
         for k in [0, 1, 5, 16, 33, 70] {
             var generator = SeededGenerator(seed: UInt64(k))
-            let b = Tensor<Double>((0..<n * k).map { _ in Double(Int.random(in: -3...3, using: &generator)) }, shape: [n, k])
-            let c = Tensor<Double>((0..<m * k).map { _ in Double(Int.random(in: -3...3, using: &generator)) }, shape: [m, k])
+            let b = Tensor<Double>(
+                (0..<n * k).map { _ in Double(Int.random(in: -3...3, using: &generator)) }, shape: [n, k])
+            let c = Tensor<Double>(
+                (0..<m * k).map { _ in Double(Int.random(in: -3...3, using: &generator)) }, shape: [m, k])
             let product = (0..<m * k).map { i in (0..<n).reduce(0) { $0 + table[i / k, $1] * b[$1, i % k] } }
             let transposed = (0..<n * k).map { i in (0..<m).reduce(0) { $0 + table[$1, i / k] * c[$1, i % k] } }
             let a = table.matrix()
             #expect(a.multiplied(by: b).scalars == product && (a * b).shape == [m, k])
             #expect(a.multiplied(by: c, transposed: true).scalars == transposed)
             let single = table.matrix(of: Float.self)
-            #expect(single.multiplied(by: Tensor(b.scalars.map(Float.init), shape: b.shape)).scalars == product.map(Float.init))
+            #expect(
+                single.multiplied(by: Tensor(b.scalars.map(Float.init), shape: b.shape)).scalars
+                    == product.map(Float.init))
             // Rows of a batch, as a layer sees them.
             #expect(a.applied(toRows: b.transposed()) == a.multiplied(by: b).transposed())
             #expect(a.transposeApplied(toRows: c.transposed()) == a.multiplied(by: c, transposed: true).transposed())
@@ -390,9 +422,13 @@ import Testing
         #expect(compressed.transposed().transposed() == bits)
         for r in 0..<table.rows {
             #expect(compressed.keptColumns(row: r) == bits.keptColumns(row: r))
-            #expect(compressed.keptCount(row: r) == bits.keptCount(row: r) && compressed.entries(row: r) == bits.entries(row: r))
+            #expect(
+                compressed.keptCount(row: r) == bits.keptCount(row: r)
+                    && compressed.entries(row: r) == bits.entries(row: r))
             for c in 0..<table.columns {
-                #expect(compressed[r, c] == bits[r, c] && compressed.index(row: r, column: c) == bits.index(row: r, column: c))
+                #expect(
+                    compressed[r, c] == bits[r, c]
+                        && compressed.index(row: r, column: c) == bits.index(row: r, column: c))
             }
         }
         // Changing a copy changes neither the original nor what was derived from it.
@@ -406,7 +442,9 @@ import Testing
                 #expect(copy == original && copy.columnIndices == original.columnIndices)
             }
         }
-        #expect(bits.applied(to: Tensor(repeating: 1.0, shape: [table.rows, table.columns])) == compressed.applied(to: Tensor(repeating: 1.0, shape: [table.rows, table.columns])))
+        #expect(
+            bits.applied(to: Tensor(repeating: 1.0, shape: [table.rows, table.columns]))
+                == compressed.applied(to: Tensor(repeating: 1.0, shape: [table.rows, table.columns])))
     }
 
     @Test func badPatternWordsAreRefused() {

@@ -5,7 +5,8 @@ import Testing
 @Suite struct SparseVectorTests {
     private func table(_ count: Int, seed: UInt64) -> [Double] {
         var generator = SeededGenerator(seed: seed)
-        return (0..<count).map { _ in generator.uniform() < 0.3 ? Double(Int.random(in: -5...5, using: &generator)) : 0 }
+        return (0..<count).map { _ in generator.uniform() < 0.3 ? Double(Int.random(in: -5...5, using: &generator)) : 0
+        }
     }
 
     @Test(arguments: [0, 1, 2, 65, 300]) func entriesAndAlgebra(count: Int) throws {
@@ -17,7 +18,8 @@ import Testing
         #expect((3 * x).densified() == a.map { 3 * $0 } && x * 3 == 3 * x)
         #expect(x.dot(y) == zip(a, b).reduce(0) { $0 + $1.0 * $1.1 } && x.dot(b) == x.dot(y))
         #expect(abs(x.norm - a.reduce(0) { $0 + $1 * $1 }.squareRoot()) < 1e-12 && x.sum() == a.reduce(0, +))
-        #expect(x == SparseVector(a) && (x - x) == SparseVector(zeros: count) && (x - x).droppingZeros().storedCount == 0)
+        #expect(
+            x == SparseVector(a) && (x - x) == SparseVector(zeros: count) && (x - x).droppingZeros().storedCount == 0)
         let shuffled = x.map { ($0.index, $0.value) }.reversed()
         #expect(try SparseVector(count: count, entries: shuffled.map { (index: $0.0, value: $0.1) }) == x)
         #expect(x.rowMatrix.rows == 1 && x.rowMatrix.row(0) == x)
@@ -31,7 +33,9 @@ import Testing
 
     @Test func badEntriesAreRefused() {
         #expect(throws: LacunaError.self) { try SparseVector<Double>(count: 3, entries: [(index: 3, value: 1.0)]) }
-        #expect(throws: LacunaError.self) { try SparseVector<Double>(count: 3, entries: [(index: 1, value: 1.0), (index: 1, value: 2.0)]) }
+        #expect(throws: LacunaError.self) {
+            try SparseVector<Double>(count: 3, entries: [(index: 1, value: 1.0), (index: 1, value: 2.0)])
+        }
     }
 
     @Test func text() {

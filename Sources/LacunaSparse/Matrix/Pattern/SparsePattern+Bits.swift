@@ -33,7 +33,11 @@ extension SparsePattern {
         _ body: (UnsafeMutablePointer<UInt64>, _ wordsPerRow: Int) throws -> Result
     ) rethrows -> Result {
         if let bits = storage.bits {
-            if isKnownUniquelyReferenced(&storage) { storage.invalidate() } else { storage = Storage(bits: bits.copy()) }
+            if isKnownUniquelyReferenced(&storage) {
+                storage.invalidate()
+            } else {
+                storage = Storage(bits: bits.copy())
+            }
         } else {
             storage = Storage(bits: bits.copy())
         }

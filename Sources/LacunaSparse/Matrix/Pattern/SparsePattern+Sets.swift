@@ -103,7 +103,8 @@ extension SparsePattern {
                 }
             }
             return Transpose(
-                pattern: SparsePattern(rows: columns, columns: rows, CompressedRows(starts: starts, columns: rowIndices)),
+                pattern: SparsePattern(
+                    rows: columns, columns: rows, CompressedRows(starts: starts, columns: rowIndices)),
                 order: order)
         }
     }
@@ -200,7 +201,8 @@ struct RowMerge {
     @inline(__always)
     private static func merge(
         _ a: Range<Int>, _ ac: UnsafePointer<UInt32>, _ b: Range<Int>, _ bc: UnsafePointer<UInt32>,
-        keeping kept: (both: Bool, left: Bool, right: Bool), _ each: (_ column: UInt32, _ left: Int, _ right: Int) -> Void
+        keeping kept: (both: Bool, left: Bool, right: Bool),
+        _ each: (_ column: UInt32, _ left: Int, _ right: Int) -> Void
     ) {
         var (i, j) = (a.lowerBound, b.lowerBound)
         while i < a.upperBound && j < b.upperBound {

@@ -145,7 +145,9 @@ public struct SparsePattern: Sendable {
             for j in starts.pointer[row]..<starts.pointer[row + 1] {
                 guard let value = values.next(), let column = Int(exactly: value), column > previous, column < columns
                 else {
-                    throw refuse("columnIndices", "row \(row): a column after \(previous) that is not in its order or not below \(columns)")
+                    throw refuse(
+                        "columnIndices",
+                        "row \(row): a column after \(previous) that is not in its order or not below \(columns)")
                 }
                 indices.pointer[j] = UInt32(truncatingIfNeeded: column)
                 previous = column

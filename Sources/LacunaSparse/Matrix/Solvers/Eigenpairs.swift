@@ -41,13 +41,15 @@ extension LinearOperator {
         let n = rows
         let m = Swift.min(space ?? 2 * count + 20, n)
         guard m > count || m == n else {
-            throw LacunaError.invalidArgument("space", reason: "\(m) must be more than the \(count) eigenvalues asked for")
+            throw LacunaError.invalidArgument(
+                "space", reason: "\(m) must be more than the \(count) eigenvalues asked for")
         }
         let (limit, _) = try options.checked([Scalar](repeating: 0, count: n), size: n)
         var generator = SeededGenerator(seed: seed, stream: 0xE16)
         func random() -> Vector<Scalar> { Vector((0..<n).map { _ in Scalar(generator.normal()) }) }
         /// Makes `v` orthogonal to `basis` and of length 1; a random vector takes the place of one that has no room.
-        func normalized(_ v: Vector<Scalar>, against basis: [Vector<Scalar>], scale: Scalar) -> (Vector<Scalar>, Scalar) {
+        func normalized(_ v: Vector<Scalar>, against basis: [Vector<Scalar>], scale: Scalar) -> (Vector<Scalar>, Scalar)
+        {
             func project(_ v: Vector<Scalar>) { for _ in 0..<2 { for u in basis { v.add(-u.dot(v), u) } } }
             project(v)
             let length = v.norm
@@ -145,7 +147,9 @@ extension LinearOperator {
             residuals.append(product.norm)
             vectors.withMutablePointer { ($0 + i * rows).update(from: v.pointer, count: rows) }
         }
-        let isSmall = residuals.allSatisfy { $0 <= 2 * Swift.max(target, 16 * Scalar.ulpOfOne * (values.map { abs($0) }.max() ?? 0)) }
+        let isSmall = residuals.allSatisfy {
+            $0 <= 2 * Swift.max(target, 16 * Scalar.ulpOfOne * (values.map { abs($0) }.max() ?? 0))
+        }
         return Eigenpairs(
             values: values, vectors: vectors, residualNorms: residuals, products: products + found.count,
             reason: reason == .converged && !isSmall ? .stagnated : reason)

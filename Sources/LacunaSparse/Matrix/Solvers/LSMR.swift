@@ -18,7 +18,8 @@ extension LinearOperator {
         var (alphaBar, zetaBar) = (process.alpha, process.alpha * process.beta)
         var (rho, rhoBar, cBar, sBar): (Scalar, Scalar, Scalar, Scalar) = (1, 1, 1, 0)
         // For the norm of the residual.
-        var (betaDD, betaD, rhoDOld, tauOld, thetaTilde, zeta, damped): (Scalar, Scalar, Scalar, Scalar, Scalar, Scalar, Scalar)
+        var (betaDD, betaD, rhoDOld, tauOld, thetaTilde, zeta, damped):
+            (Scalar, Scalar, Scalar, Scalar, Scalar, Scalar, Scalar)
         (betaDD, betaD, rhoDOld, tauOld, thetaTilde, zeta, damped) = (process.beta, 0, 1, 0, 0, 0, 0)
         var squares = process.alpha * process.alpha
         var reason = StopReason.iterationLimit

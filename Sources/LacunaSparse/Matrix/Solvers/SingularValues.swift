@@ -113,7 +113,9 @@ extension LinearOperator {
         return result
     }
 
-    private func orthonormalRows(_ x: Tensor<Scalar>) throws -> Tensor<Scalar> { try x.transposed().qr().q.transposed() }
+    private func orthonormalRows(_ x: Tensor<Scalar>) throws -> Tensor<Scalar> {
+        try x.transposed().qr().q.transposed()
+    }
 
     private func refined(halves: Tensor<Scalar>, reason: StopReason) throws -> TruncatedSVD<Scalar> {
         var left = Tensor<Scalar>(zeros: [halves.rows, rows])

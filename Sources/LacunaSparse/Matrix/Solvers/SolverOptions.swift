@@ -35,7 +35,8 @@ public struct SolverOptions: Sendable {
         }
         let norm = Vector(b).norm
         guard norm.isFinite else {
-            throw LacunaError.numerical(operation: "solver", reason: "the right-hand side is too large to take its norm")
+            throw LacunaError.numerical(
+                operation: "solver", reason: "the right-hand side is too large to take its norm")
         }
         return (maximumIterations ?? max(1000, 10 * size), max(Scalar(tolerance) * norm, Scalar(absoluteTolerance)))
     }

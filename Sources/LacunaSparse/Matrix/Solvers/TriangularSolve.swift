@@ -38,7 +38,9 @@ extension SparseMatrix where Scalar: SparseScalar {
                         if let first = range.first, Int(indices[first]) == row {
                             (pivot, range) = (values[first], first + 1..<range.upperBound)
                         }
-                        if let first = range.first, Int(indices[first]) < row { throw outside(row, Int(indices[first])) }
+                        if let first = range.first, Int(indices[first]) < row {
+                            throw outside(row, Int(indices[first]))
+                        }
                     }
                     if unitDiagonal {
                         if pivot != 0 { throw outside(row, row) }
