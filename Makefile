@@ -10,15 +10,16 @@ LACUNA := .build/release/lacuna
 SOURCES := Package.swift $(wildcard Sources Tests Examples Benchmarks/Package.swift Benchmarks/Sources Benchmarks/Tests \
     Fuzz/Package.swift Fuzz/Sources)
 
-.PHONY: demo test examples bench fuzz sanitize lint format docs build clean requirements requirements-demo
+.PHONY: demo test examples bench fuzz sanitize lint format docs build clean requirements requirements-test requirements-demo
 
 # Prunes SmolLM2-135M to 50 %, compares it with the dense model, and writes report.html.
 demo: requirements-demo build
 	$(LACUNA) demo --report report.html
 
-test: requirements
-	swift build --build-tests
-	swift test --skip-build
+# With the trait, so that the direct solvers are tested too; without it nothing needs SuiteSparse.
+test: requirements-test
+	swift build --build-tests --traits SuiteSparse
+	swift test --skip-build --traits SuiteSparse
 
 # The programs of Examples/ are what a user's package looks like: they have to go on compiling.
 examples: requirements
@@ -62,6 +63,9 @@ requirements:
 	@if [ "$$(uname)" != Darwin ] && ! pkg-config --exists openblas zlib 2>/dev/null; then \
 	    $(call install,pkg-config libopenblas-dev zlib1g-dev); \
 	fi
+
+requirements-test: requirements
+	@if [ "$$(uname)" != Darwin ] && [ ! -e /usr/include/suitesparse/umfpack.h ]; then $(call install,libsuitesparse-dev); fi
 
 requirements-demo: requirements
 	@if ! python3 -m pip --version >/dev/null 2>&1; then $(call install,python3-pip); fi
