@@ -49,7 +49,7 @@ public struct CFSP: FeedForwardPruning {
 
     public func keptCounts(importance: [Double], widths: [Int], sparsity: Double) throws -> [Int] {
         if multiple < 1 { throw LacunaError.invalidArgument("multiple", reason: "must be positive") }
-        precondition(importance.count == widths.count)
+        require(importance.count == widths.count)
         let fractions = try budget.keptFractions(importance: importance, ratio: sparsity)
         return AngularBudget.keptCounts(fractions, widths: widths, multiple: multiple)
     }

@@ -52,14 +52,16 @@ public struct DSnoT: MaskRefiner {
     }
 
     public func refine(
-        _ mask: Mask, weight: Tensor<Float>, statistics: InputStatistics?, pattern: Pattern
-    ) throws -> Mask {
+        _ mask: SparsePattern, weight: Tensor<Float>, statistics: InputStatistics?, pattern: Pattern
+    ) throws -> SparsePattern {
         try refineTracking(mask, weight: weight, statistics: statistics, pattern: pattern).mask
     }
 
     /// The expected error of every output: `Σ_{removed j} W_ij μ_j`.
-    public static func expectedErrors(_ mask: Mask, weight: Tensor<Float>, statistics: InputStatistics) -> [Double] {
-        precondition(weight.shape == [mask.rows, mask.columns] && statistics.columns == mask.columns)
+    public static func expectedErrors(_ mask: SparsePattern, weight: Tensor<Float>, statistics: InputStatistics)
+        -> [Double]
+    {
+        require(weight.shape == [mask.rows, mask.columns] && statistics.columns == mask.columns)
         let means = statistics.means
         let removed = mask.inverted()
         return weight.withPointer { w in
@@ -73,8 +75,8 @@ public struct DSnoT: MaskRefiner {
 
     /// As ``refine(_:weight:statistics:pattern:)``, with every output's expected error as the exchanges left it.
     func refineTracking(
-        _ mask: Mask, weight: Tensor<Float>, statistics: InputStatistics?, pattern: Pattern
-    ) throws -> (mask: Mask, errors: [Double]) {
+        _ mask: SparsePattern, weight: Tensor<Float>, statistics: InputStatistics?, pattern: Pattern
+    ) throws -> (mask: SparsePattern, errors: [Double]) {
         if !supports(pattern) {
             throw LacunaError.unsupported(file: nil, what: "the pattern \(pattern) with the method \(card.name)")
         }

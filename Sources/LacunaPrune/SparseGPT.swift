@@ -42,7 +42,7 @@ public struct SparseGPT: LayerwisePruning {
 
     public func prune(
         _ weight: inout Tensor<Float>, statistics: InputStatistics?, request: PruningRequest
-    ) throws -> Mask {
+    ) throws -> SparsePattern {
         var group = [weight]
         let masks = try prune(group: &group, statistics: statistics, requests: [request])
         weight = group[0]
@@ -51,8 +51,8 @@ public struct SparseGPT: LayerwisePruning {
 
     public func prune(
         group weights: inout [Tensor<Float>], statistics: InputStatistics?, requests: [PruningRequest]
-    ) throws -> [Mask] {
-        precondition(weights.count == requests.count)
+    ) throws -> [SparsePattern] {
+        require(weights.count == requests.count)
         if blockSize < 1 { throw LacunaError.invalidArgument("blockSize", reason: "must be positive") }
         guard let statistics else {
             throw LacunaError.invalidArgument("statistics", reason: "\(card.name) needs calibration")
@@ -66,7 +66,7 @@ public struct SparseGPT: LayerwisePruning {
             }
         }
         let factor = try InverseFactor(statistics, damping: damping)
-        var masks: [Mask] = []
+        var masks: [SparsePattern] = []
         for index in weights.indices {
             masks.append(try sweep(&weights[index], factor, request: requests[index]))
         }
@@ -85,11 +85,13 @@ public struct SparseGPT: LayerwisePruning {
         return (rounded(width), rounded(width))
     }
 
-    private func sweep(_ weight: inout Tensor<Float>, _ factor: InverseFactor, request: PruningRequest) throws -> Mask {
+    private func sweep(_ weight: inout Tensor<Float>, _ factor: InverseFactor, request: PruningRequest) throws
+        -> SparsePattern
+    {
         let (rows, columns) = (weight.rows, weight.columns)
         let widths = widths(for: request.pattern)
         var shares = WindowShares(request, rows: rows)
-        var mask = Mask(rows: rows, columns: columns, keepingAll: true)
+        var mask = SparsePattern(rows: rows, columns: columns, keepingAll: true)
         weight.withMutablePointer { w in
             for dead in factor.deadColumns { for i in 0..<rows { w[i * columns + dead] = 0 } }
         }
@@ -144,7 +146,8 @@ public struct SparseGPT: LayerwisePruning {
     /// Removes what `chosen` removes, corrects the columns of the block behind it, and notes the errors for those behind
     /// the block.
     private func eliminate(
-        _ weight: UnsafeMutablePointer<Float>, columns: Int, _ chosen: Mask, window: Range<Int>, block: Range<Int>,
+        _ weight: UnsafeMutablePointer<Float>, columns: Int, _ chosen: SparsePattern, window: Range<Int>,
+        block: Range<Int>,
         _ factor: InverseFactor, _ errors: UnsafeMutablePointer<Float>
     ) {
         let removed = chosen.inverted()
@@ -205,9 +208,9 @@ private struct WindowShares {
     }
 }
 
-extension Mask {
+extension SparsePattern {
     /// Removes, in the columns from `first` on, what `window` removes.
-    fileprivate mutating func remove(_ window: Mask, at first: Int) {
+    fileprivate mutating func remove(_ window: SparsePattern, at first: Int) {
         let removed = window.inverted()
         withMutableWords { words, wordsPerRow in
             for row in 0..<removed.rows {

@@ -27,7 +27,7 @@ public final class Buffer<Element: BitwiseCopyable>: @unchecked Sendable {
     /// For sizes of the program's own making: where memory is exhausted, the program ends
     /// (``MachineMemory/whenExhausted(_:)``). What a file or a user asks for goes through ``init(checking:lasting:for:)``.
     public init(uninitialized count: Int, lasting: Bool = false) {
-        precondition(count >= 0)
+        require(count >= 0)
         let size = count * MemoryLayout<Element>.stride
         guard let (raw, block) = HugePages.memory(size + Self.slack, lasting: lasting) else {
             MachineMemory.exhausted(size)

@@ -38,12 +38,12 @@ enum HugePages {
 
     /// `bytes` of a block, at most ``Block/largestPart``; nil if memory is exhausted.
     private static func share(_ bytes: Int) -> (UnsafeMutableRawPointer, Block)? {
-        precondition(bytes <= Block.largestPart)
+        require(bytes <= Block.largestPart)
         return current.withLock { current in
             if let block = current, let part = block.take(bytes) { return (part, block) }
             guard let block = Block() else { return nil }
             current = block
-            guard let part = block.take(bytes) else { preconditionFailure("a fresh block is too small") }
+            guard let part = block.take(bytes) else { fatalError("a fresh block is too small") }
             return (part, block)
         }
     }

@@ -75,7 +75,7 @@ public enum MachineMemory {
 
     static func exhausted(_ bytes: Int) -> Never {
         handler.withLock { $0 }?(bytes)
-        preconditionFailure("out of memory: \(bytes) bytes")
+        fatalError("out of memory: \(bytes) bytes")
     }
 
     // MARK: What the system says

@@ -2,10 +2,11 @@
 ///
 /// For mistakes of the caller, as `precondition` is. That one drops its message in optimised builds, where users meet it;
 /// this one says its sentence there too.
-@inline(__always)
+@inlinable @inline(__always)
 package func require(
-    _ condition: @autoclosure () -> Bool, _ message: @autoclosure () -> String, file: StaticString = #fileID,
-    line: UInt = #line
+    _ condition: @autoclosure () -> Bool,
+    _ message: @autoclosure () -> String = "what this function asks of its arguments does not hold",
+    file: StaticString = #fileID, line: UInt = #line
 ) {
     if !condition() { fatalError(message(), file: file, line: line) }
 }

@@ -9,7 +9,7 @@ public struct Tensor<Scalar: TensorScalar>: Sendable {
 
     /// A tensor whose elements are to be written before they are read.
     public init(uninitialized shape: [Int]) {
-        precondition(shape.allSatisfy { $0 >= 0 }, "negative dimension in \(shape)")
+        require(shape.allSatisfy { $0 >= 0 }, "negative dimension in \(shape)")
         self.shape = shape
         buffer = Buffer(uninitialized: shape.reduce(1, *))
     }
@@ -33,7 +33,7 @@ public struct Tensor<Scalar: TensorScalar>: Sendable {
     public init(zeros shape: [Int]) { self.init(repeating: 0, shape: shape) }
 
     public init(_ elements: some Collection<Scalar>, shape: [Int]) {
-        precondition(
+        require(
             shape.allSatisfy { $0 >= 0 } && elements.count == shape.reduce(1, *),
             "\(elements.count) elements do not fill shape \(shape)")
         self.shape = shape
@@ -47,12 +47,12 @@ public struct Tensor<Scalar: TensorScalar>: Sendable {
     public var rank: Int { shape.count }
     /// Rows of a matrix.
     public var rows: Int {
-        precondition(rank == 2)
+        require(rank == 2)
         return shape[0]
     }
     /// Columns of a matrix.
     public var columns: Int {
-        precondition(rank == 2)
+        require(rank == 2)
         return shape[1]
     }
 
@@ -71,7 +71,7 @@ public struct Tensor<Scalar: TensorScalar>: Sendable {
 
     /// The same elements under another shape of the same size. Shares storage.
     public func reshaped(_ shape: [Int]) -> Tensor {
-        precondition(
+        require(
             shape.allSatisfy { $0 >= 0 } && shape.reduce(1, *) == count, "cannot reshape \(self.shape) to \(shape)")
         var result = self
         result.shape = shape
@@ -79,10 +79,10 @@ public struct Tensor<Scalar: TensorScalar>: Sendable {
     }
 
     private func offset(_ indices: [Int]) -> Int {
-        precondition(indices.count == rank, "\(indices.count) indices for rank \(rank)")
+        require(indices.count == rank, "\(indices.count) indices for rank \(rank)")
         var offset = 0
         for (index, length) in zip(indices, shape) {
-            precondition(index >= 0 && index < length, "index \(indices) out of range for shape \(shape)")
+            require(index >= 0 && index < length, "index \(indices) out of range for shape \(shape)")
             offset = offset * length + index
         }
         return offset
@@ -99,7 +99,7 @@ public struct Tensor<Scalar: TensorScalar>: Sendable {
 
     /// The rows of a matrix at `indices`, in that order.
     public func selectingRows(_ indices: some Collection<Int>) -> Tensor {
-        precondition(rank == 2 && indices.allSatisfy { $0 >= 0 && $0 < shape[0] })
+        require(rank == 2 && indices.allSatisfy { $0 >= 0 && $0 < shape[0] })
         var result = Tensor(uninitialized: [indices.count, columns])
         let width = columns
         withPointer { source in
@@ -114,7 +114,7 @@ public struct Tensor<Scalar: TensorScalar>: Sendable {
 
     /// A copy of rows `range` of a matrix.
     public func rows(_ range: Range<Int>) -> Tensor {
-        precondition(rank == 2 && range.lowerBound >= 0 && range.upperBound <= shape[0])
+        require(rank == 2 && range.lowerBound >= 0 && range.upperBound <= shape[0])
         var result = Tensor(uninitialized: [range.count, columns])
         let width = columns
         withPointer { source in

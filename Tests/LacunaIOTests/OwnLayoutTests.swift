@@ -9,7 +9,7 @@ private struct SignLayout: StoreLayout {
     static func parse(_ name: String) -> SignLayout? { name == "signs" ? SignLayout() : nil }
     func formatName(_ values: ValueType) -> String { name }
     var fixedValues: ValueType? { .int8 }
-    func size(of mask: Mask, values: ValueType) -> StoreSize {
+    func size(of mask: SparsePattern, values: ValueType) -> StoreSize {
         StoreSize(storedCount: mask.rows * mask.columns, byteCount: mask.rows * mask.columns / 4)
     }
     var costs: StorageCosts.Layout { DenseLayout().costs }

@@ -40,8 +40,8 @@ import Testing
     // MARK: Written by Lacuna, read by the package (Scripts/check_compressed.py)
 
     /// Numbers that any machine computes alike. `density` of four in a row are kept.
-    static func weight(_ rows: Int, _ columns: Int, seed: Int, density: Int = 2) -> (Tensor<Float>, Mask) {
-        var mask = Mask(rows: rows, columns: columns)
+    static func weight(_ rows: Int, _ columns: Int, seed: Int, density: Int = 2) -> (Tensor<Float>, SparsePattern) {
+        var mask = SparsePattern(rows: rows, columns: columns)
         var values: [Float] = []
         for i in 0..<rows * columns {
             let isKept = (i % columns + i / columns * 3 + seed) % 4 < density

@@ -81,8 +81,8 @@ import Testing
     }
 
     /// The n largest of every m, of equals the later ones, by sorting every group.
-    private func largest(_ scores: Tensor<Float>, n: Int, m: Int, _ axis: Pattern.Axis) -> Mask {
-        var mask = Mask(rows: scores.rows, columns: scores.columns)
+    private func largest(_ scores: Tensor<Float>, n: Int, m: Int, _ axis: Pattern.Axis) -> SparsePattern {
+        var mask = SparsePattern(rows: scores.rows, columns: scores.columns)
         let (length, lines) =
             axis == .input ? (scores.columns, scores.rows) : (scores.rows, scores.columns)
         for line in 0..<lines {
@@ -114,7 +114,7 @@ import Testing
             for axis in [Pattern.Axis.input, .output] {
                 let pattern = Pattern.nm(n: group.n, m: group.m, axis: axis)
                 let expected = largest(scores, n: group.n, m: group.m, axis)
-                var found = Mask(rows: rows, columns: columns)
+                var found = SparsePattern(rows: rows, columns: columns)
                 weight.withPointer { w in
                     if axis == .output {
                         found.withMutableWords {

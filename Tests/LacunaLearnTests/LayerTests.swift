@@ -125,7 +125,7 @@ import Testing
     @Test func costsAreCounted() throws {
         var generator = SeededGenerator(seed: 8)
         let mlp = MLP(widths: [20, 30, 10], using: &generator)
-        let mask = Mask(rows: 30, columns: 20) { ($0 + $1) % 4 == 0 }
+        let mask = SparsePattern(rows: 30, columns: 20) { ($0 + $1) % 4 == 0 }
         let tape = Tape<Float>()
         let x = Tensor<Float>(normal: [8, 20], using: &generator)
         func ledger() -> Ledger { Ledger(mlp, examples: 8, on: tape) { _ = mlp(tape.constant(x)) } }
@@ -135,13 +135,13 @@ import Testing
         for storage in [StorageLayout.masked, .csr, .bitmask] {
             try mlp.layers[0].sparsify(storage, mask: mask)
             let sparse = ledger()
-            #expect(sparse.activeMultiplyAdds == 8 * (mask.keptCount + 300))
+            #expect(sparse.activeMultiplyAdds == 8 * (mask.count + 300))
             #expect(sparse.denseMultiplyAdds == 8 * (600 + 300))
-            #expect(sparse.parameters == mask.keptCount + 30 + 300 + 10)
+            #expect(sparse.parameters == mask.count + 30 + 300 + 10)
             tape.multiplyAdds = 0
             tape.backward(from: mlp(tape.constant(x)).sum())
             // What was really computed: a mask saves nothing, storage does. The input's gradient is not needed.
-            let first = storage == .masked ? 600 : mask.keptCount
+            let first = storage == .masked ? 600 : mask.count
             #expect(tape.multiplyAdds == 8 * (2 * first + 3 * 300))
         }
         let net = ConvNet(inputChannels: 1, channels: [4, 6], classes: 3, using: &generator)
@@ -161,7 +161,7 @@ import Testing
             var generator = SeededGenerator(seed: 9)
             let mlp = MLP(widths: [200, 700, 300, 10], using: &generator)
             try mlp.layers[1].sparsify(
-                .csr, mask: Mask(rows: 300, columns: 700) { _, _ in generator.uniform() < 0.1 })
+                .csr, mask: SparsePattern(rows: 300, columns: 700) { _, _ in generator.uniform() < 0.1 })
             let x = Tensor<Float>(normal: [64, 200], using: &generator)
             let projection = Linear(inputDimensions: 64, outputDimensions: 3 * 64, using: &generator)
             let shape = AttentionShape(batch: 8, heads: 4, dimensions: 16, isCausal: true)

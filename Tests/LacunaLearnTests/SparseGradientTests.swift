@@ -4,9 +4,9 @@ import LacunaTensor
 import Testing
 
 @Suite struct SparseGradientTests {
-    private func mask(_ rows: Int, _ columns: Int, keep: Double, seed: UInt64) -> Mask {
+    private func mask(_ rows: Int, _ columns: Int, keep: Double, seed: UInt64) -> SparsePattern {
         var generator = SeededGenerator(seed: seed)
-        return Mask(rows: rows, columns: columns) { _, _ in generator.uniform() < keep }
+        return SparsePattern(rows: rows, columns: columns) { _, _ in generator.uniform() < keep }
     }
 
     @Test(arguments: [(3, 5, 7, 0.4), (2, 70, 9, 0.1), (1, 4, 66, 0.5), (5, 6, 4, 1.0)])
@@ -14,7 +14,7 @@ import Testing
         let mask = mask(n, k, keep: keep, seed: 3)
         let pattern = mask
         let x = randomTensor([m, k], seed: 1)
-        let values = randomTensor([mask.keptCount], seed: 2)
+        let values = randomTensor([mask.count], seed: 2)
         let bias = randomTensor([n], seed: 4)
         checkGradients([x, values, bias]) { $0[0].linear(csr: pattern, values: $0[1], bias: $0[2]) }
         let groups = mask
@@ -23,7 +23,7 @@ import Testing
 
     @Test func blocks() throws {
         let small = mask(3, 4, keep: 0.4, seed: 5)
-        let mask = Mask(rows: 6, columns: 12) { small[$0 / 2, $1 / 3] }
+        let mask = SparsePattern(rows: 6, columns: 12) { small[$0 / 2, $1 / 3] }
         let dense = randomTensor([6, 12], seed: 4)
         let blocks = try CompressedBlocks(dense, mask: mask, blockRows: 2, blockColumns: 3)
         checkGradients([
@@ -41,7 +41,7 @@ import Testing
         // A convolution is a product with patches, and under a mask the product of what the mask keeps.
         let mask = mask(4, 18, keep: 0.5, seed: 3)
         let (csr, groups) = (mask, mask)
-        let (x, values) = (randomTensor([2, 2, 6, 5], seed: 1), randomTensor([mask.keptCount], seed: 2))
+        let (x, values) = (randomTensor([2, 2, 6, 5], seed: 1), randomTensor([mask.count], seed: 2))
         checkGradients([x, values]) { $0[0].patches(3, sliding: sliding).linear(csr: csr, values: $0[1]) }
         checkGradients([x, values]) { $0[0].patches(3, sliding: sliding).linear(groups: groups, values: $0[1]) }
     }
@@ -54,7 +54,7 @@ import Testing
             inputChannels: 2, outputChannels: 8, kernelSize: 3, sliding: sliding, using: &generator)
         let dense = Conv2d(inputChannels: 2, outputChannels: 8, kernelSize: 3, sliding: sliding, using: &generator)
         let small = mask(2, 3, keep: 0.6, seed: 6)
-        let mask = Mask(rows: 8, columns: 18) { small[$0 / 4, $1 / 6] }
+        let mask = SparsePattern(rows: 8, columns: 18) { small[$0 / 4, $1 / 6] }
         dense.weight.value = mask.applied(to: sparse.product.weight.densified()).reshaped([8, 2, 3, 3])
         try sparse.product.sparsify(.trainable(storage), mask: mask)
         #expect(sparse.linears.map(\.name) == [""] && sparse.inputChannels == 2)
@@ -99,11 +99,11 @@ import Testing
         var generator = SeededGenerator(seed: 8)
         let layer = Linear(inputDimensions: 64, outputDimensions: 48, using: &generator)
         let small = mask(12, 8, keep: 0.4, seed: 6)
-        let mask = Mask(rows: 48, columns: 64) { small[$0 / 4, $1 / 8] }
+        let mask = SparsePattern(rows: 48, columns: 64) { small[$0 / 4, $1 / 8] }
         let reference = Linear(weight: DenseWeight(mask.applied(to: layer.weight.densified())), bias: layer.bias!.value)
         let sparse = try layer.sparsified(.trainable(storage), mask: mask)
         #expect(sparse.weight.densified() == reference.weight.densified())
-        #expect(sparse.weight.activeCount == mask.keptCount && sparse.weight.multiplyAdds == mask.keptCount)
+        #expect(sparse.weight.activeCount == mask.count && sparse.weight.multiplyAdds == mask.count)
         let x = Tensor<Float>(normal: [19, 64], using: &generator)
         let dy = Tensor<Float>(normal: [19, 48], using: &generator)
         func run(_ layer: Linear) -> (Tensor<Float>, Tensor<Float>) {
@@ -122,7 +122,7 @@ import Testing
         SGD(learningRate: 0.1).step(parameters)
         #expect(close(sparse.weight.densified(), mask.applied(to: reference.weight.densified())))
         #expect(throws: LacunaError.self) {
-            try layer.sparsify(.trainable(storage), mask: Mask(rows: 2, columns: 2))
+            try layer.sparsify(.trainable(storage), mask: SparsePattern(rows: 2, columns: 2))
         }
     }
 
@@ -176,7 +176,7 @@ import Testing
         let both = first.intersection(second)
         for (weight, values) in [(csr as any TrainableWeight, csr.values), (bits, bits.values)] {
             let now = weight.densified()
-            #expect(values.count == second.keptCount)
+            #expect(values.count == second.count)
             var places: [(r: Int, c: Int)] = []
             if weight is CSRWeight {
                 for r in 0..<13 { for c in 0..<70 where second[r, c] { places.append((r, c)) } }

@@ -44,7 +44,8 @@ import Testing
     private func makeTrainer(steps: Int, every: Int = 0) throws -> (MLP, Trainer<ShuffledBatches>) {
         var generator = SeededGenerator(seed: 1)
         let model = MLP(widths: [2, 24, 24, 2], dropout: 0.1, using: &generator)
-        try model.layers[1].sparsify(.csr, mask: Mask(rows: 24, columns: 24) { _, _ in generator.uniform() < 0.3 })
+        try model.layers[1].sparsify(
+            .csr, mask: SparsePattern(rows: 24, columns: 24) { _, _ in generator.uniform() < 0.3 })
         let (train, test) = (Self.rings(300, seed: 1), Self.rings(200, seed: 2))
         var plan = TrainingPlan(
             steps: steps, learningRate: .warmUp(steps: 5, then: .cosine(from: 0.02, to: 0, steps: steps)))
@@ -193,8 +194,9 @@ import Testing
         func make(_ seed: UInt64) throws -> MLP {
             var generator = SeededGenerator(seed: seed)
             let model = MLP(widths: [16, 12, 8, 8, 4], using: &generator)
-            func mask(_ layer: Linear, _ keep: Double) -> Mask {
-                Mask(rows: layer.outputDimensions, columns: layer.inputDimensions) { _, _ in generator.uniform() < keep
+            func mask(_ layer: Linear, _ keep: Double) -> SparsePattern {
+                SparsePattern(rows: layer.outputDimensions, columns: layer.inputDimensions) { _, _ in
+                    generator.uniform() < keep
                 }
             }
             try model.layers[0].sparsify(.csr, mask: mask(model.layers[0], 0.3))
@@ -291,8 +293,8 @@ import Testing
             return MLP(widths: [16, 12, 8, 4], using: &generator)
         }
         let (original, other) = (make(1), make(2))
-        original.layers[0].dense!.mask = Mask(rows: 12, columns: 16) { ($0 + $1) % 5 == 0 }
-        original.layers[1].dense!.mask = Mask(rows: 8, columns: 12) { ($0 + $1) % 2 == 0 }
+        original.layers[0].dense!.mask = SparsePattern(rows: 12, columns: 16) { ($0 + $1) % 5 == 0 }
+        original.layers[1].dense!.mask = SparsePattern(rows: 8, columns: 12) { ($0 + $1) % 2 == 0 }
         let x = Tensor<Float>(repeating: 0.5, shape: [3, 16])
         let tape = Tape<Float>()
         let before = original(tape.constant(x)).value

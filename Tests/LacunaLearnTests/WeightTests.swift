@@ -15,12 +15,12 @@ import Testing
     ) throws -> any StoredMatrix {
         var generator = SeededGenerator(seed: 1)
         let weight = Tensor<Float>(normal: [rows, columns], using: &generator)
-        let mask: Mask? =
+        let mask: SparsePattern? =
             switch layout.base {
             case is DenseLayout: nil
-            case is NMLayout: Mask(rows: rows, columns: columns) { ($1 + $0) % 4 < 2 }
-            case is BSRLayout: Mask(rows: rows, columns: columns) { ($0 / 16 + $1 / 16) % 2 == 0 }
-            default: Mask(rows: rows, columns: columns) { ($0 * 7 + $1 * 3) % 5 < 2 }
+            case is NMLayout: SparsePattern(rows: rows, columns: columns) { ($1 + $0) % 4 < 2 }
+            case is BSRLayout: SparsePattern(rows: rows, columns: columns) { ($0 / 16 + $1 / 16) % 2 == 0 }
+            default: SparsePattern(rows: rows, columns: columns) { ($0 * 7 + $1 * 3) % 5 < 2 }
             }
         return try WeightStore.make(weight, mask: mask, layout: layout, values: values)
     }
@@ -79,7 +79,7 @@ import Testing
         var generator = SeededGenerator(seed: 4)
         let base = FrozenWeight(try stored(.dense, .int8))
         let lowRank = UpdatedWeight.lowRank(of: base, rank: 3, alpha: 6, using: &generator)
-        let sparse = UpdatedWeight.sparse(of: base, mask: Mask(rows: 48, columns: 64) { ($0 + $1) % 9 == 0 })
+        let sparse = UpdatedWeight.sparse(of: base, mask: SparsePattern(rows: 48, columns: 64) { ($0 + $1) % 9 == 0 })
         let both = UpdatedWeight(base: base, updates: lowRank.updates + sparse.updates)
         let x = Tensor<Float>(normal: [8, 64], using: &generator)
         let target = Tensor<Float>(normal: [8, 48], using: &generator)

@@ -46,7 +46,7 @@ import Testing
     @Test func sparsityIsWhatWasAskedFor() throws {
         let (network, _) = try network(3)
         for block in try network.sparsified(0.75, group: 4).blocks {
-            #expect(abs(Mask(nonzerosOf: block.pointwise).sparsity - 0.75) < 0.02)
+            #expect(abs(SparsePattern(nonzerosOf: block.pointwise).sparsity - 0.75) < 0.02)
         }
         #expect(throws: LacunaError.self) { try network.sparsified(1.5) }
         var generator = SeededGenerator(seed: 1)

@@ -72,7 +72,7 @@ struct TrainableTests {
         let dense = try makeDecoder(seed: 1, tied: false)
         let sparse = try dense.sparsified { name, matrix in
             let weight = matrix.densified()
-            let mask = Mask(rows: weight.rows, columns: weight.columns) { ($0 + $1) % 3 != 0 }
+            let mask = SparsePattern(rows: weight.rows, columns: weight.columns) { ($0 + $1) % 3 != 0 }
             return try WeightStore.make(weight, mask: mask, layout: .bitmask, values: .f32)
         }
         let ids: [Int32] = [3, 1, 4, 1, 5, 9]

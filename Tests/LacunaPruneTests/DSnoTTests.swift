@@ -69,7 +69,7 @@ import Testing
         var statistics = InputStatistics(columns: 5)
         statistics.accumulate(Tensor<Float>([0, 0.5, 0.9, 0, 0, 2, 1.5, 1.1, 2, 2], shape: [2, 5]))
         let weight = Tensor<Float>([0.5, 0.2, 0.01, -0.3, 3], shape: [1, 5])
-        let initial = Mask(rows: 1, columns: 5, [false, false, true, true, true])
+        let initial = SparsePattern(rows: 1, columns: 5, [false, false, true, true, true])
         // Variances are 1, 0.25, 0.01, 1, 1: 0.5 / 1 against 0.2 / 0.25.
         let found = try DSnoT(cycles: 1, threshold: 0, signTest: false).refineTracking(
             initial, weight: weight, statistics: statistics, pattern: .unstructured(.row))
@@ -99,7 +99,7 @@ import Testing
         #expect(throws: LacunaError.self) {
             try layer.pruned(RefinedPruning.dsnot, .nm(n: 2, m: 4, axis: .output), nil)
         }
-        let mask = Mask(rows: 24, columns: 40, keepingAll: true)
+        let mask = SparsePattern(rows: 24, columns: 40, keepingAll: true)
         #expect(throws: LacunaError.self) {
             try DSnoT().refine(mask, weight: layer.weight, statistics: nil, pattern: .unstructured(.row))
         }
@@ -109,7 +109,7 @@ import Testing
         }
         #expect(throws: LacunaError.self) {
             try DSnoT().refine(
-                Mask(rows: 24, columns: 39), weight: layer.weight, statistics: layer.statistics,
+                SparsePattern(rows: 24, columns: 39), weight: layer.weight, statistics: layer.statistics,
                 pattern: .unstructured(.row))
         }
     }

@@ -47,7 +47,7 @@ struct LayerFixture {
     }
 
     func pruned(_ method: some LayerwisePruning, _ pattern: Pattern, _ sparsity: Double?) throws -> (
-        weight: Tensor<Float>, mask: Mask
+        weight: Tensor<Float>, mask: SparsePattern
     ) {
         var result = weight
         let mask = try method.prune(

@@ -28,7 +28,7 @@ import Testing
             }
             let mask = try method.prune(&weight, statistics: layer.statistics, request: request)
             #expect(mask.satisfies(pattern), "\(method.card.name) \(pattern)")
-            #expect(mask.keptCount == 1024, "\(method.card.name) \(pattern)")
+            #expect(mask.count == 1024, "\(method.card.name) \(pattern)")
             #expect(mask.applied(to: weight) == weight)
             if method.card.family != .compensating { #expect(weight == mask.applied(to: layer.weight)) }
         }
@@ -62,7 +62,7 @@ import Testing
     }
 
     @Test func randomChoicesFollowSeedAndLayer() throws {
-        func mask(_ seed: UInt64, _ layer: Int) throws -> Mask {
+        func mask(_ seed: UInt64, _ layer: Int) throws -> SparsePattern {
             var weight = Tensor<Float>(repeating: 1, shape: [8, 8])
             return try RandomPruning(seed: seed).prune(
                 &weight, statistics: nil,

@@ -58,7 +58,7 @@ import Testing
             #expect(report.layers.map(\.name) == decoder.linearNames)
             #expect(report.sparsity == 0.5)
             for name in decoder.linearNames {
-                let mask = Mask(nonzerosOf: pruned[linear: name].densified())
+                let mask = SparsePattern(nonzerosOf: pruned[linear: name].densified())
                 #expect(mask.sparsity == 0.5 && mask.satisfies(pattern), "\(name)")
             }
             #expect(report.calibrationTokens == (method.requirement == .none ? 0 : 320))

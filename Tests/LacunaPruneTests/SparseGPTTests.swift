@@ -9,8 +9,8 @@ import Testing
     /// and the whole rest of the row is corrected at once.
     private func reference(
         _ weight: Tensor<Float>, _ statistics: InputStatistics, damping: Double, window: Int,
-        removed: (_ scores: Tensor<Float>) throws -> Mask
-    ) throws -> (weight: [Double], mask: Mask) {
+        removed: (_ scores: Tensor<Float>) throws -> SparsePattern
+    ) throws -> (weight: [Double], mask: SparsePattern) {
         let (rows, columns) = (weight.rows, weight.columns)
         let hessian = try statistics.hessian(Double.self, damping: damping)
         var w = weight.scalars.map(Double.init)
@@ -20,7 +20,7 @@ import Testing
                 (j..<columns).flatMap { a in (j..<columns).map { hessian[a, $0] } }, shape: [columns - j, columns - j])
             return try rest.cholesky().inverseFromCholesky()
         }
-        var mask = Mask(rows: rows, columns: columns, keepingAll: true)
+        var mask = SparsePattern(rows: rows, columns: columns, keepingAll: true)
         for first in stride(from: 0, to: columns, by: window) {
             let width = min(window, columns - first)
             let scores = Tensor<Float>(
@@ -119,7 +119,7 @@ import Testing
         let wanda = try layer.pruned(Wanda(), pattern, sparsity)
         let magnitude = try layer.pruned(Magnitude(), pattern, sparsity)
         #expect(own.mask.satisfies(pattern))
-        #expect(own.mask.keptCount == wanda.mask.keptCount)
+        #expect(own.mask.count == wanda.mask.count)
         #expect(layer.error(own.weight) < 0.8 * layer.error(wanda.weight))
         #expect(layer.error(own.weight) < 0.8 * layer.error(magnitude.weight))
         for i in 0..<64 { for j in 0..<96 where !own.mask[i, j] { #expect(own.weight[i, j] == 0) } }
@@ -129,20 +129,20 @@ import Testing
         let layer = LayerFixture()
         let found = try layer.pruned(SparseGPT(), .unstructured(.layer), 0)
         #expect(found.weight == layer.weight)
-        #expect(found.mask == Mask(rows: 24, columns: 40, keepingAll: true))
+        #expect(found.mask == SparsePattern(rows: 24, columns: 40, keepingAll: true))
     }
 
     @Test func everythingRemovedLeavesZeros() throws {
         let found = try LayerFixture().pruned(SparseGPT(blockSize: 16), .unstructured(.row), 1)
         #expect(found.weight.scalars.allSatisfy { $0 == 0 })
-        #expect(found.mask.keptCount == 0)
+        #expect(found.mask.count == 0)
     }
 
     @Test(arguments: [0.1, 0.3, 0.37, 0.9])
     func countsAreExactOverBlocks(sparsity: Double) throws {
         let layer = LayerFixture(outputs: 11, inputs: 50)
         let found = try layer.pruned(SparseGPT(blockSize: 16), .unstructured(.layer), sparsity)
-        #expect(550 - found.mask.keptCount == Selection.removedCount(sparsity: sparsity, of: 550))
+        #expect(550 - found.mask.count == Selection.removedCount(sparsity: sparsity, of: 550))
     }
 
     @Test func deadInputsGoFirst() throws {

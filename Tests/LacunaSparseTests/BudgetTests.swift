@@ -131,10 +131,10 @@ import Testing
     @Test func budgetsAreOpen() throws {
         let scores = ["a": normalTensor(8, 16, seed: 1), "b": normalTensor(8, 16, seed: 2)]
         let masks = try FirstOnly().masks(scores: scores, pattern: .unstructured(.row))
-        #expect(masks["a"]!.keptCounts == [Int](repeating: 4, count: 8) && masks["b"]!.keptCount == 128)
+        #expect(masks["a"]!.keptCounts == [Int](repeating: 4, count: 8) && masks["b"]!.count == 128)
         let groups = try FirstOnly().masks(scores: scores, pattern: .anyOf(8))
         #expect(groups["a"]! == (try Selection.mask(scores: scores["a"]!, pattern: .nm(n: 2, m: 8))))
-        #expect(groups["b"]!.keptCount == 128)
+        #expect(groups["b"]!.count == 128)
         #expect(throws: LacunaError.self) { try FirstOnly().masks(scores: scores, pattern: .nm(n: 2, m: 8)) }
     }
 
@@ -150,10 +150,10 @@ import Testing
         }
         let whole = try GlobalBudget(0.5).masks(scores: scores, pattern: .unstructured(.global))
         let masks = try GlobalBudget(0.5).masks(scores: scores, pattern: .anyOf(4))
-        #expect(masks["x"]!.keptCount < masks["y"]!.keptCount)
-        #expect(masks.values.reduce(0) { $0 + $1.keptCount } <= whole.values.reduce(0) { $0 + $1.keptCount })
+        #expect(masks["x"]!.count < masks["y"]!.count)
+        #expect(masks.values.reduce(0) { $0 + $1.count } <= whole.values.reduce(0) { $0 + $1.count })
         for (name, mask) in masks {
-            let n = mask.keptCount * 4 / 1024
+            let n = mask.count * 4 / 1024
             #expect(mask == (try Selection.mask(scores: scores[name]!, pattern: .nm(n: n, m: 4))))
         }
     }
@@ -204,7 +204,7 @@ import Testing
                 let masks = try budget.masks(scores: values, pattern: pattern)
                 #expect(masks.values.allSatisfy { $0.satisfies(pattern) })
                 let expected = try expectedCounts(budget, pattern, values)
-                let kept = masks.mapValues(\.keptCount)
+                let kept = masks.mapValues(\.count)
                 if let expected {
                     #expect(kept == expected, "\(score.name) \(pattern) \(budget): \(kept)")
                 } else {
@@ -212,7 +212,7 @@ import Testing
                     var (units, all) = (0.0, 0.0)
                     for mask in masks.values {
                         let size = unitSize(pattern, rows: mask.rows)
-                        units += Double(mask.keptCount) / size
+                        units += Double(mask.count) / size
                         all += Double(mask.rows * 48) / size
                     }
                     let half = all / 2

@@ -3,16 +3,16 @@ import LacunaTensor
 import Testing
 
 @Suite struct MaskTests {
-    private func random(_ rows: Int, _ columns: Int, seed: UInt64) -> ([Bool], Mask) {
+    private func random(_ rows: Int, _ columns: Int, seed: UInt64) -> ([Bool], SparsePattern) {
         var generator = SeededGenerator(seed: seed)
         let bits = (0..<rows * columns).map { _ in Bool.random(using: &generator) }
-        return (bits, Mask(rows: rows, columns: columns, bits))
+        return (bits, SparsePattern(rows: rows, columns: columns, bits))
     }
 
     @Test(arguments: edgeShapes) func constructionCountsAndSubscripts(shape: [Int]) {
         let (rows, columns) = (shape[0], shape[1])
         let (bits, mask) = random(rows, columns, seed: 1)
-        #expect(mask.keptCount == bits.filter { $0 }.count)
+        #expect(mask.count == bits.filter { $0 }.count)
         for i in 0..<rows {
             let row = bits[i * columns..<(i + 1) * columns]
             #expect(mask.keptCount(row: i) == row.filter { $0 }.count)
@@ -23,20 +23,20 @@ import Testing
             #expect(visited == Array(mask.keptColumns(row: i)))
             for j in 0..<columns { #expect(mask[i, j] == bits[i * columns + j]) }
         }
-        #expect(Mask(rows: rows, columns: columns, keepingAll: true).keptCount == rows * columns)
-        #expect(Mask(rows: rows, columns: columns, keepingAll: true).sparsity == 0)
+        #expect(SparsePattern(rows: rows, columns: columns, keepingAll: true).count == rows * columns)
+        #expect(SparsePattern(rows: rows, columns: columns, keepingAll: true).sparsity == 0)
         let bytes = bits.map { $0 ? UInt8(200) : 0 }
-        #expect(Mask(rows: rows, columns: columns, bytes: bytes) == mask)
+        #expect(SparsePattern(rows: rows, columns: columns, bytes: bytes) == mask)
     }
 
     @Test func packedBits() {
         // Three rows of 10 columns take two bytes each; the bits beyond column 9 are rubbish.
         let packed: [UInt8] = [0b0000_0001, 0b1111_1110, 0, 0, 0xFF, 0xFD]
-        let mask = Mask(rows: 3, columns: 10, packedBits: packed)
+        let mask = SparsePattern(rows: 3, columns: 10, packedBits: packed)
         #expect(Array(mask.keptColumns(row: 0)) == [0, 9])
         #expect(mask.keptCount(row: 1) == 0)
         #expect(Array(mask.keptColumns(row: 2)) == [0, 1, 2, 3, 4, 5, 6, 7, 8])
-        let wide = Mask(rows: 1, columns: 72, packedBits: [0, 0, 0, 0, 0, 0, 0, 0x80, 0x01])
+        let wide = SparsePattern(rows: 1, columns: 72, packedBits: [0, 0, 0, 0, 0, 0, 0, 0x80, 0x01])
         #expect(Array(wide.keptColumns(row: 0)) == [63, 64])
     }
 
@@ -44,13 +44,13 @@ import Testing
         let (rows, columns) = (shape[0], shape[1])
         let (a, maskA) = random(rows, columns, seed: 2)
         let (b, maskB) = random(rows, columns, seed: 3)
-        func mask(_ bits: [Bool]) -> Mask { Mask(rows: rows, columns: columns, bits) }
+        func mask(_ bits: [Bool]) -> SparsePattern { SparsePattern(rows: rows, columns: columns, bits) }
         #expect(maskA.intersection(maskB) == mask(zip(a, b).map { $0 && $1 }))
         #expect(maskA.union(maskB) == mask(zip(a, b).map { $0 || $1 }))
         #expect(maskA.subtracting(maskB) == mask(zip(a, b).map { $0 && !$1 }))
         #expect(maskA.inverted() == mask(a.map { !$0 }))
         #expect(maskA.inverted().inverted() == maskA)
-        #expect(maskA.transposed() == Mask(rows: columns, columns: rows) { maskA[$1, $0] })
+        #expect(maskA.transposed() == SparsePattern(rows: columns, columns: rows) { maskA[$1, $0] })
         #expect(maskA.transposed().transposed() == maskA)
     }
 
@@ -62,22 +62,22 @@ import Testing
         mask.apply(to: &changed)
         #expect(changed.scalars == zip(original.scalars, bits).map { $1 ? $0 : 0 })
         #expect(original.scalars.allSatisfy { $0 != 0 })
-        #expect(Mask(nonzerosOf: changed) == mask)
+        #expect(SparsePattern(nonzerosOf: changed) == mask)
         let undefined = Tensor<Double>(repeating: .nan, shape: shape)
-        #expect(mask.applied(to: undefined).scalars.filter { $0 == 0 }.count == rows * columns - mask.keptCount)
-        #expect(Mask(nonzerosOf: undefined).sparsity == 0)
+        #expect(mask.applied(to: undefined).scalars.filter { $0 == 0 }.count == rows * columns - mask.count)
+        #expect(SparsePattern(nonzerosOf: undefined).sparsity == 0)
     }
 
     @Test func settingRanges() {
         for start in [0, 1, 63, 64, 65, 100] {
             for end in [start, start + 1, 64, 128, 129, 200] where end >= start {
-                var mask = Mask(rows: 3, columns: 200)
+                var mask = SparsePattern(rows: 3, columns: 200)
                 mask.set(row: 1, columns: start..<end, kept: true)
                 #expect(Array(mask.keptColumns(row: 1)) == Array(start..<end))
-                #expect(mask.keptCount == end - start)
-                mask = Mask(rows: 3, columns: 200, keepingAll: true)
+                #expect(mask.count == end - start)
+                mask = SparsePattern(rows: 3, columns: 200, keepingAll: true)
                 mask.set(row: 2, columns: start..<end, kept: false)
-                #expect(mask.keptCount == 600 - (end - start) && mask.keptCount(row: 2) == 200 - (end - start))
+                #expect(mask.count == 600 - (end - start) && mask.keptCount(row: 2) == 200 - (end - start))
             }
         }
     }
@@ -104,16 +104,18 @@ import Testing
 
     @Test func raggedEdges() {
         // Five columns: the last group of 2:4 has one entry; blocks of 2x2 are cut off on both sides.
-        let kept = Mask(rows: 3, columns: 5, keepingAll: true)
+        let kept = SparsePattern(rows: 3, columns: 5, keepingAll: true)
         #expect(!kept.satisfies(.nm(n: 2, m: 4)))
         #expect(kept.satisfies(.block(rows: 2, columns: 2)) && kept.satisfies(.rows) && kept.satisfies(.columns))
-        var corner = Mask(rows: 3, columns: 5)
+        var corner = SparsePattern(rows: 3, columns: 5)
         corner[2, 4] = true
         #expect(corner.satisfies(.block(rows: 2, columns: 2)) && corner.satisfies(.nm(n: 1, m: 4)))
         #expect(!corner.satisfies(.rows) && !corner.satisfies(.columns))
         corner[2, 3] = true
         #expect(!corner.satisfies(.block(rows: 2, columns: 2)))
-        #expect(Mask(rows: 0, columns: 7).satisfies(.rows) && Mask(rows: 7, columns: 0).satisfies(.columns))
+        #expect(
+            SparsePattern(rows: 0, columns: 7).satisfies(.rows)
+                && SparsePattern(rows: 7, columns: 0).satisfies(.columns))
         // A block larger than the matrix is the whole matrix.
         #expect(kept.satisfies(.block(rows: .max, columns: .max)) && !corner.satisfies(.block(rows: .max, columns: 8)))
     }
@@ -133,8 +135,8 @@ import Testing
     }
 
     @Test func detectionOfTrivialMasks() {
-        #expect(Mask(rows: 8, columns: 8, keepingAll: true).detectedPattern() == nil)
-        #expect(Mask(rows: 0, columns: 8).detectedPattern() == nil)
-        #expect(Mask(rows: 8, columns: 8).detectedPattern() == .rows)
+        #expect(SparsePattern(rows: 8, columns: 8, keepingAll: true).detectedPattern() == nil)
+        #expect(SparsePattern(rows: 0, columns: 8).detectedPattern() == nil)
+        #expect(SparsePattern(rows: 8, columns: 8).detectedPattern() == .rows)
     }
 }

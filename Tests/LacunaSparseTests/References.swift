@@ -11,22 +11,22 @@ enum Reference {
     /// Number removed, in exact integer arithmetic for a sparsity of `numerator / denominator`.
     static func count(_ numerator: Int, _ denominator: Int, of n: Int) -> Int { numerator * n / denominator }
 
-    static func layer(_ scores: Tensor<Float>, removing k: Int) -> Mask {
+    static func layer(_ scores: Tensor<Float>, removing k: Int) -> SparsePattern {
         let removed = smallest(k, of: scores.scalars)
-        return Mask(rows: scores.rows, columns: scores.columns) { !removed.contains($0 * scores.columns + $1) }
+        return SparsePattern(rows: scores.rows, columns: scores.columns) { !removed.contains($0 * scores.columns + $1) }
     }
 
-    static func rows(_ scores: Tensor<Float>, removing k: Int) -> Mask {
+    static func rows(_ scores: Tensor<Float>, removing k: Int) -> SparsePattern {
         let columns = scores.columns
         let values = scores.scalars
         let removed = (0..<scores.rows).map { smallest(k, of: Array(values[$0 * columns..<($0 + 1) * columns])) }
-        return Mask(rows: scores.rows, columns: columns) { !removed[$0].contains($1) }
+        return SparsePattern(rows: scores.rows, columns: columns) { !removed[$0].contains($1) }
     }
 
-    static func groupsAlongInputs(_ scores: Tensor<Float>, n: Int, m: Int) -> Mask {
+    static func groupsAlongInputs(_ scores: Tensor<Float>, n: Int, m: Int) -> SparsePattern {
         let columns = scores.columns
         let values = scores.scalars
-        var mask = Mask(rows: scores.rows, columns: columns, keepingAll: true)
+        var mask = SparsePattern(rows: scores.rows, columns: columns, keepingAll: true)
         for row in 0..<scores.rows {
             for start in stride(from: 0, to: columns, by: m) {
                 let size = min(m, columns - start)
@@ -38,7 +38,7 @@ enum Reference {
         return mask
     }
 
-    static func blocks(_ scores: Tensor<Float>, height: Int, width: Int, removing k: (Int) -> Int) -> Mask {
+    static func blocks(_ scores: Tensor<Float>, height: Int, width: Int, removing k: (Int) -> Int) -> SparsePattern {
         let (rows, columns) = (scores.rows, scores.columns)
         var means: [Float] = []
         var places: [(Int, Int)] = []
@@ -52,7 +52,7 @@ enum Reference {
                 places.append((top, left))
             }
         }
-        var mask = Mask(rows: rows, columns: columns, keepingAll: true)
+        var mask = SparsePattern(rows: rows, columns: columns, keepingAll: true)
         for unit in smallest(k(means.count), of: means) {
             let (top, left) = places[unit]
             for i in top..<min(top + height, rows) {

@@ -18,8 +18,9 @@ import Testing
 
     /// The whole selection spelled out on dictionaries.
     private func reference(
-        _ scores: Tensor<Float>, _ pattern: Pattern, _ amount: Amount, _ unit: Selection.UnitScore, within: Mask
-    ) -> Mask {
+        _ scores: Tensor<Float>, _ pattern: Pattern, _ amount: Amount, _ unit: Selection.UnitScore,
+        within: SparsePattern
+    ) -> SparsePattern {
         let (rows, columns) = (scores.rows, scores.columns)
         let sides: (Int, Int) =
             switch pattern.unit {
@@ -64,7 +65,7 @@ import Testing
                 }
             sets[key, default: []].append(place)
         }
-        var mask = Mask(rows: rows, columns: columns)
+        var mask = SparsePattern(rows: rows, columns: columns)
         for set in sets.values {
             // Last to go first.
             let order = set.sorted { a, b in
@@ -103,15 +104,15 @@ import Testing
         var generator = SeededGenerator(seed: 7)
         for shape in [[1, 1], [7, 10], [9, 66], [12, 130]] {
             var scores = tiedScores(shape[0], shape[1], seed: UInt64(shape[1]), levels: 3)
-            let some = Mask(rows: shape[0], columns: shape[1]) { _, _ in generator.uniform() < 0.6 }
+            let some = SparsePattern(rows: shape[0], columns: shape[1]) { _, _ in generator.uniform() < 0.6 }
             for amount in Self.amounts {
                 if case .mass = amount {
                     for r in 0..<shape[0] { for c in 0..<shape[1] { scores[r, c] = scores[r, c].magnitude } }
                 }
                 for (unitScore, within) in [
                     (Selection.UnitScore.mean, nil), (.sum, nil), (.norm, nil), (.mean, some),
-                ] as [(Selection.UnitScore, Mask?)] {
-                    func select() throws -> Mask {
+                ] as [(Selection.UnitScore, SparsePattern?)] {
+                    func select() throws -> SparsePattern {
                         try Selection.mask(
                             scores: scores, pattern: pattern, amount: amount, unitScore: unitScore, within: within)
                     }
@@ -119,7 +120,7 @@ import Testing
                         #expect(throws: LacunaError.self) { try select() }
                         continue
                     }
-                    let all = Mask(rows: shape[0], columns: shape[1], keepingAll: true)
+                    let all = SparsePattern(rows: shape[0], columns: shape[1], keepingAll: true)
                     let expected = reference(scores, pattern, amount, unitScore, within: within ?? all)
                     #expect(try select() == expected, "\(pattern) \(amount) \(unitScore) \(shape)")
                 }
@@ -149,13 +150,13 @@ import Testing
         let a = tiedScores(4, 100, seed: 1)
         let b = tiedScores(3, 100, seed: 2)
         let joined = Tensor<Float>(a.scalars + b.scalars, shape: [7, 100])
-        let inUse = Mask(rows: 4, columns: 100) { ($0 + $1) % 3 != 0 }
-        let both = Mask(rows: 7, columns: 100) { $0 >= 4 || inUse[$0, $1] }
+        let inUse = SparsePattern(rows: 4, columns: 100) { ($0 + $1) % 3 != 0 }
+        let both = SparsePattern(rows: 7, columns: 100) { $0 >= 4 || inUse[$0, $1] }
         for amount: Amount in [.sparsity(0.6), .count(123), .above(1), .count(0)] {
             let masks = try Selection.masks(scores: ["a": a, "b": b], amount: amount, within: ["a": inUse])
             let expected = reference(joined, .unstructured(.layer), amount, .mean, within: both)
-            #expect(masks["a"] == Mask(rows: 4, columns: 100) { expected[$0, $1] })
-            #expect(masks["b"] == Mask(rows: 3, columns: 100) { expected[$0 + 4, $1] })
+            #expect(masks["a"] == SparsePattern(rows: 4, columns: 100) { expected[$0, $1] })
+            #expect(masks["b"] == SparsePattern(rows: 3, columns: 100) { expected[$0 + 4, $1] })
         }
         #expect(throws: LacunaError.self) {
             try Selection.masks(scores: ["a": a], amount: .count(1), within: ["c": inUse])
@@ -217,7 +218,8 @@ import Testing
         #expect(throws: LacunaError.self) { try Selection.mask(scores: scores, pattern: .anyOf(4), amount: .count(5)) }
         #expect(throws: LacunaError.self) {
             try Selection.mask(
-                scores: scores, pattern: .rows, sparsity: 0.5, within: Mask(rows: 8, columns: 4, keepingAll: true))
+                scores: scores, pattern: .rows, sparsity: 0.5,
+                within: SparsePattern(rows: 8, columns: 4, keepingAll: true))
         }
         // Masses of numbers below 0 mean nothing, whatever competes.
         for pattern: Pattern in [.unstructured(.layer), .unstructured(.row), .anyOf(4), .anyOf(2, axis: .output)] {
@@ -236,7 +238,7 @@ import Testing
         for r in 0..<9 { for c in 0..<70 { scores[r, c] = weight[r, c].isNaN ? 0 : abs(weight[r, c]) } }
         for pattern: Pattern in [.nm(n: 2, m: 4), .nm(n: 2, m: 4, axis: .output), .nm(n: 1, m: 100), .nm(n: 3, m: 7)] {
             let mask = try Selection.mask(magnitudesOf: weight, pattern: pattern)
-            let all = Mask(rows: 9, columns: 70, keepingAll: true)
+            let all = SparsePattern(rows: 9, columns: 70, keepingAll: true)
             #expect(mask == reference(scores, pattern, .count(pattern.keep!), .mean, within: all))
         }
         let rows = try Selection.mask(magnitudesOf: weight, pattern: .rows, sparsity: 0.5)

@@ -25,7 +25,7 @@ import Testing
                     let layer = try Selection.mask(scores: scores, pattern: .unstructured(.layer), sparsity: sparsity)
                     let removed = Reference.count(percent, 100, of: rows * columns)
                     #expect(layer == Reference.layer(scores, removing: removed))
-                    #expect(layer.keptCount == rows * columns - removed)
+                    #expect(layer.count == rows * columns - removed)
                     #expect(
                         layer
                             == (try Selection.mask(scores: scores, pattern: .unstructured(.global), sparsity: sparsity))
@@ -43,8 +43,8 @@ import Testing
         // All equal: the removed ones are exactly the first. Large enough for several pieces.
         let scores = Tensor<Float>(repeating: 2, shape: [300, 1000])
         let mask = try Selection.mask(scores: scores, pattern: .unstructured(.layer), sparsity: 0.51234)
-        #expect(mask.keptCount == 300_000 - 153_702)
-        #expect(mask == Mask(rows: 300, columns: 1000) { $0 * 1000 + $1 >= 153_702 })
+        #expect(mask.count == 300_000 - 153_702)
+        #expect(mask == SparsePattern(rows: 300, columns: 1000) { $0 * 1000 + $1 >= 153_702 })
     }
 
     @Test func resultsDoNotDependOnTheInputsSign() throws {
@@ -118,7 +118,7 @@ import Testing
             let masks = try Selection.selectGlobally(["b": b, "a": a, "aa": empty], sparsity: sparsity)
             let reference = Reference.layer(joined, removing: Reference.count(percent, 100, of: 700))
             #expect(masks["a"]!.packedWords + masks["b"]!.packedWords == reference.packedWords)
-            #expect(masks["aa"] == Mask(rows: 0, columns: 100))
+            #expect(masks["aa"] == SparsePattern(rows: 0, columns: 100))
             let rows = try Selection.selectGlobally(["a": a, "b": b], pattern: .rows, sparsity: sparsity)
             let allRows = try Selection.mask(scores: joined, pattern: .rows, sparsity: sparsity)
             #expect(rows["a"]!.packedWords + rows["b"]!.packedWords == allRows.packedWords)

@@ -13,7 +13,7 @@ final class RandomWeights {
     }
 
     private var weights: [Shapes.Matrix: Tensor<Float>] = [:]
-    private var masks: [MaskKey: Mask] = [:]
+    private var masks: [MaskKey: SparsePattern] = [:]
     private let seed: UInt64
 
     init(seed: UInt64) { self.seed = seed }
@@ -28,7 +28,7 @@ final class RandomWeights {
         return weight
     }
 
-    func mask(_ shape: Shapes.Matrix, pattern: Pattern, sparsity: Double) throws -> Mask {
+    func mask(_ shape: Shapes.Matrix, pattern: Pattern, sparsity: Double) throws -> SparsePattern {
         let key = MaskKey(shape: shape, pattern: pattern, sparsity: sparsity)
         if let known = masks[key] { return known }
         let scores = try MagnitudeScore().scores(weight: weight(shape), statistics: nil)

@@ -9,10 +9,10 @@ let x = Tensor<Float>(normal: [1, columns], standardDeviation: 1, using: &genera
 
 // Score and select.
 let scores = try MagnitudeScore().scores(weight: weight)
-func mask(_ pattern: Pattern) throws -> Mask {
+func mask(_ pattern: Pattern) throws -> SparsePattern {
     try Selection.mask(scores: scores, pattern: pattern, sparsity: sparsity)
 }
-let choices: [(name: String, layout: StorageLayout, mask: Mask?)] = [
+let choices: [(name: String, layout: StorageLayout, mask: SparsePattern?)] = [
     ("dense", .dense, nil),
     ("bitmask", .bitmask, try mask(.unstructured(.layer))),
     ("CSR", .csr, try mask(.unstructured(.layer))),

@@ -12,10 +12,11 @@ struct BenchCommand: ParsableCommand {
               lacuna bench kernels --vectors 128 --plot kernels.svg
               lacuna bench kernels --vectors 1 --values bf16 --sparsities 0.5,0.75
               lacuna bench explain --sparsity 0.9 --vectors 16
+              lacuna bench tune
 
             The tables in docs/Performance.md come from the benchmark package: 'make bench'.
             """,
-        subcommands: [Kernels.self, Explain.self])
+        subcommands: [Kernels.self, Explain.self, Tune.self])
 
     struct Kernels: ParsableCommand {
         static let configuration = CommandConfiguration(

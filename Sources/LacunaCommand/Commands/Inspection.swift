@@ -70,26 +70,26 @@ struct Inspection {
 
     /// The entries that are stored; where the form does not say, those that are not 0. (Rounding to integers makes
     /// further zeros, which would hide the pattern.)
-    private static func kept(_ name: String, in checkpoint: SparseCheckpoint) throws -> Mask {
+    private static func kept(_ name: String, in checkpoint: SparseCheckpoint) throws -> SparsePattern {
         switch try? checkpoint.matrix(name) {
         case let matrix as BitmaskMatrix: matrix.mask
-        case let matrix?: Mask(nonzerosOf: matrix.densified())
+        case let matrix?: SparsePattern(nonzerosOf: matrix.densified())
         // A foreign checkpoint that no store holds exactly can still be looked at.
-        case nil: Mask(nonzerosOf: try checkpoint.float(name))
+        case nil: SparsePattern(nonzerosOf: try checkpoint.float(name))
         }
     }
 
     private static func item(_ info: TensorInfo, in source: any TensorSource) throws -> Item {
-        var mask: Mask?
+        var mask: SparsePattern?
         if info.isFloating && info.count > 0 {
-            mask = Mask(nonzerosOf: try source.float(info.name).reshaped(asMatrix: info.shape))
+            mask = SparsePattern(nonzerosOf: try source.float(info.name).reshaped(asMatrix: info.shape))
         }
         return Item(
             name: info.name, shape: info.shape, type: info.type.description, sparsity: mask?.sparsity,
             pattern: info.shape.count == 2 ? mask.flatMap(pattern) : nil, bytes: info.byteRange.count)
     }
 
-    private static func pattern(_ mask: Mask) -> String? {
+    private static func pattern(_ mask: SparsePattern) -> String? {
         mask.sparsity >= noticeableSparsity ? mask.detectedPattern()?.description : nil
     }
 

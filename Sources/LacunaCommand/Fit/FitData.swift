@@ -91,7 +91,7 @@ struct FitData {
             } else {
                 data = try array(matrix, path, target: target)
             }
-        case .csv: preconditionFailure("is read above")
+        case .csv: fatalError("is read above")
         }
         guard data.design.rows > 0 && data.design.columns > 0 else {
             throw LacunaError.malformed(

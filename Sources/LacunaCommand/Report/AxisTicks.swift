@@ -22,7 +22,7 @@ struct AxisTicks: Equatable {
             let last = (upper / step - 1e-9).rounded(.up)
             values = (0...Int(last - first)).map { (first + Double($0)) * step }
         case .logarithmic:
-            precondition(data.lowerBound > 0, "a logarithmic axis shows positive values only")
+            require(data.lowerBound > 0, "a logarithmic axis shows positive values only")
             let log10 = { (x: Double) in logarithm(x) / logarithm(10) }
             let decades = log10(data.upperBound) - log10(data.lowerBound)
             let steps: [Double] = decades < 2.5 ? [1, 2, 5] : [1]

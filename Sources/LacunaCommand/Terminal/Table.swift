@@ -1,3 +1,5 @@
+import LacunaTensor
+
 /// Rows under titled columns, for a terminal, a Markdown document or a page.
 struct Table: Sendable, Equatable {
     enum Alignment: Sendable { case left, right }
@@ -20,7 +22,7 @@ struct Table: Sendable, Equatable {
 
     /// Cells are names and numbers: what would command a terminal, line ends included, is spelt out.
     mutating func append(_ row: [String]) {
-        precondition(row.count == columns.count, "a row needs a cell for every column")
+        require(row.count == columns.count, "a row needs a cell for every column")
         rows.append(row.map(Printable.name))
     }
 

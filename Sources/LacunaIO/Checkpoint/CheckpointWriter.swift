@@ -107,7 +107,7 @@ public final class CheckpointWriter {
                     + "the 2:4 layout")
         }
         let weight = CompressedWeight(matrix)
-        let kept = weight.mask.keptCount
+        let kept = weight.mask.count
         let shape = [Int64(rows), Int64(columns)]
         try file.write(
             "\(prefix).bitmask", type: .u8, shape: [rows, CompressedWeight.maskRowBytes(columns: columns)],

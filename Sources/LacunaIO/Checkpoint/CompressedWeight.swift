@@ -7,7 +7,7 @@ import LacunaTensor
 /// This is the layout of the `compressed-tensors` package: one bit for every entry (byte `c / 8` of a row has column `c`
 /// in bit `c % 8`), the values of set bits in row order, and the number of values before each row.
 struct CompressedWeight {
-    let mask: Mask
+    let mask: SparsePattern
     /// f32, bf16 or i8 numbers, or two int4 codes to a byte, the earlier in the lower half.
     let values: [UInt8]
     /// int8: one for each row. int4: one for each 64 columns of each row.
@@ -42,13 +42,13 @@ struct CompressedWeight {
     }
 
     /// nil if a bit beyond the last column is set.
-    static func mask(bytes: UnsafeRawBufferPointer, rows: Int, columns: Int) -> Mask? {
+    static func mask(bytes: UnsafeRawBufferPointer, rows: Int, columns: Int) -> SparsePattern? {
         let rowBytes = maskRowBytes(columns: columns)
         if columns % 8 != 0 {
             for row in 0..<rows where bytes[(row + 1) * rowBytes - 1] >> UInt8(columns % 8) != 0 { return nil }
         }
-        guard let start = bytes.baseAddress else { return Mask(rows: rows, columns: columns) }
-        return Mask(rows: rows, columns: columns, packedBits: start.assumingMemoryBound(to: UInt8.self))
+        guard let start = bytes.baseAddress else { return SparsePattern(rows: rows, columns: columns) }
+        return SparsePattern(rows: rows, columns: columns, packedBits: start.assumingMemoryBound(to: UInt8.self))
     }
 
     /// Takes a stored matrix apart. Its values are numbers of its own value type already, so rounding finds them again.
@@ -62,7 +62,7 @@ struct CompressedWeight {
         let row = Buffer<Float>(uninitialized: columns)
         let codes = Buffer<Int8>(uninitialized: columns)
         var pendingNibble: UInt8?
-        values.reserveCapacity(mask.keptCount * type.bitWidth / 8 + 8)
+        values.reserveCapacity(mask.count * type.bitWidth / 8 + 8)
         for r in 0..<rows {
             matrix.decode(rows: r..<r + 1, into: row.pointer)
             switch type {
@@ -105,7 +105,7 @@ struct CompressedWeight {
         }
     }
 
-    static func forEachKept(_ mask: Mask, row: Int, _ body: (Int) -> Void) {
+    static func forEachKept(_ mask: SparsePattern, row: Int, _ body: (Int) -> Void) {
         mask.forEachKeptColumn(row: row, body)
     }
 }

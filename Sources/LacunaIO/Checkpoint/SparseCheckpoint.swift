@@ -238,7 +238,7 @@ public final class SparseCheckpoint: Sendable {
 
     // MARK: Decompression
 
-    private func decompressed(_ name: String) throws -> (weight: Tensor<Float>, mask: Mask?) {
+    private func decompressed(_ name: String) throws -> (weight: Tensor<Float>, mask: SparsePattern?) {
         guard let encoding = encoding(name), let prefix = prefix(name) else {
             throw LacunaError.missingTensor(file: source.path, name: name)
         }
@@ -256,7 +256,7 @@ public final class SparseCheckpoint: Sendable {
         }
     }
 
-    private func mask(_ prefix: String, _ shape: [Int]) throws -> Mask {
+    private func mask(_ prefix: String, _ shape: [Int]) throws -> SparsePattern {
         let info = try source.info("\(prefix).bitmask")
         try info.require(shape: [shape[0], CompressedWeight.maskRowBytes(columns: shape[1])])
         try info.require(type: .u8)
@@ -283,9 +283,9 @@ public final class SparseCheckpoint: Sendable {
     }
 
     /// Puts the kept values in their places.
-    private func scatter(_ prefix: String, _ mask: Mask, isInt4: Bool) throws -> Tensor<Float> {
+    private func scatter(_ prefix: String, _ mask: SparsePattern, isInt4: Bool) throws -> Tensor<Float> {
         let name = isInt4 ? "\(prefix).compressed_int4" : "\(prefix).compressed"
-        let kept = mask.keptCount
+        let kept = mask.count
         let info = try source.info(name)
         guard info.count == (isInt4 ? (kept + 1) / 2 : kept) else {
             throw malformed(name, "\(info.count) values, but the bitmask keeps \(kept) entries")

@@ -138,7 +138,7 @@ public final class AtomicDirectory {
     ///
     /// - Throws: ``LacunaError/file(path:reason:)``; what was there is there still.
     public func commit() throws {
-        precondition(isOpen, "the directory is already committed")
+        require(isOpen, "the directory is already committed")
         let files = try FileSystem.list(workingPath)
         let marker: JSONValue = ["writer": "lacuna", "files": .array(files.map { .string($0) })]
         try AtomicFile.write(marker.serialized() + "\n", to: file(Self.markerName))

@@ -76,7 +76,7 @@ public final class AtomicFile {
 
     /// Appends bytes.
     public func write(_ bytes: UnsafeRawBufferPointer) throws {
-        precondition(descriptor >= 0, "the file is already committed")
+        require(descriptor >= 0, "the file is already committed")
         count += bytes.count
         if bytes.count < 1 << 16 {
             pending.append(contentsOf: bytes)
@@ -104,7 +104,7 @@ public final class AtomicFile {
     /// Moves ranges of bytes behind those of another file, in the order given. The last bytes move first and this file
     /// shrinks as the other grows, so that the disk never holds two copies.
     func move(_ ranges: [Range<Int>], to other: AtomicFile) throws {
-        precondition(isPlainFile && other.isPlainFile)
+        require(isPlainFile && other.isPlainFile)
         try flush()
         try other.flush()
         var pieces: [(range: Range<Int>, position: Int)] = []
@@ -130,7 +130,7 @@ public final class AtomicFile {
 
     /// Puts the file under its name, in place of whatever was there.
     public func commit() throws {
-        precondition(descriptor >= 0, "the file is already committed")
+        require(descriptor >= 0, "the file is already committed")
         try flush()
         guard let replacement else {
             SystemCall.closeFile(descriptor)

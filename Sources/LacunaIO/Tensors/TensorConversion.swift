@@ -18,7 +18,7 @@ enum TensorConversion {
         result.withMutablePointer { target in
             let target = Target(target)
             switch type {
-            case .foreign: preconditionFailure("a type without a conversion")
+            case .foreign: fatalError("a type without a conversion")
             case .block(let block):
                 let blocks = count / block.elements
                 Parallel.forRanges(blocks, grain: max(1, grain / block.elements)) { range in

@@ -211,7 +211,7 @@ extension TokenizerDefinition {
                     "continuing_subword_prefix": nil, "end_of_word_suffix": nil, "fuse_unk": .bool(fallsBack),
                     "byte_fallback": .bool(fallsBack), "ignore_merges": .bool(takesWholeWords),
                 ] as JSONValue
-        else { preconditionFailure("a literal object") }
+        else { fatalError("a literal object") }
         return options
     }
 
@@ -329,7 +329,7 @@ extension TokenizerDefinition {
                     "type": "WordPiece", "unk_token": .string(original[unknown]), "continuing_subword_prefix": "##",
                     "max_input_chars_per_word": 100,
                 ] as JSONValue
-        else { preconditionFailure("a literal object") }
+        else { fatalError("a literal object") }
         modelOptions = options
         beginning = begin
     }

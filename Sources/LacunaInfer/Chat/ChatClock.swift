@@ -12,7 +12,7 @@ public struct ChatClock: Sendable, Equatable {
     public var second: Int
 
     public init(year: Int, month: Int, day: Int, hour: Int = 0, minute: Int = 0, second: Int = 0) {
-        precondition((1...12).contains(month) && (1...31).contains(day), "no day of a calendar")
+        require((1...12).contains(month) && (1...31).contains(day), "no day of a calendar")
         (self.year, self.month, self.day) = (year, month, day)
         (self.hour, self.minute, self.second) = (hour, minute, second)
     }

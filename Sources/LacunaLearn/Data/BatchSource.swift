@@ -65,7 +65,7 @@ public struct ShuffledBatches: BatchSource {
     private let order: EpochOrder
 
     public init(_ examples: LabelledExamples, batchSize: Int, seed: UInt64) {
-        precondition(batchSize > 0 && examples.count > 0, "an empty batch")
+        require(batchSize > 0 && examples.count > 0, "an empty batch")
         self.examples = examples
         self.batchSize = batchSize
         self.seed = seed

@@ -10,7 +10,7 @@ public struct Standardization: Sendable, Hashable {
 
     /// - Precondition: As many scales as means.
     public init(means: [Float], scales: [Float]) {
-        precondition(means.count == scales.count, "\(scales.count) scales for \(means.count) means")
+        require(means.count == scales.count, "\(scales.count) scales for \(means.count) means")
         (self.means, self.scales) = (means, scales)
     }
 
@@ -29,7 +29,7 @@ public struct Standardization: Sendable, Hashable {
 
     /// Rows [n, columns], standardised.
     public func callAsFunction(_ rows: Tensor<Float>) -> Tensor<Float> {
-        precondition(rows.columns == means.count, "rows of \(rows.columns) for \(means.count) columns")
+        require(rows.columns == means.count, "rows of \(rows.columns) for \(means.count) columns")
         var result = rows
         let (n, d) = (rows.rows, rows.columns)
         result.withMutablePointer { p in

@@ -12,7 +12,7 @@ public final class Conv2d: UnaryLayer {
         inputChannels: Int, outputChannels: Int, kernelSize: Int, sliding: Sliding = Sliding(), groups: Int = 1,
         bias: Bool = true, initialization: Initialization = .uniform, using generator: inout SeededGenerator
     ) {
-        precondition(inputChannels % groups == 0 && outputChannels % groups == 0, "channels do not divide into groups")
+        require(inputChannels % groups == 0 && outputChannels % groups == 0, "channels do not divide into groups")
         let fanIn = inputChannels / groups * kernelSize * kernelSize
         weight = Parameter(
             initialization.tensor(
@@ -129,7 +129,7 @@ public final class GroupNorm: UnaryLayer {
     public let epsilon: Double
 
     public init(groups: Int, channels: Int, epsilon: Double = 1e-5) {
-        precondition(groups > 0 && channels % groups == 0, "\(channels) channels do not divide into \(groups) groups")
+        require(groups > 0 && channels % groups == 0, "\(channels) channels do not divide into \(groups) groups")
         weight = Parameter(Tensor(repeating: 1, shape: [channels]))
         bias = Parameter(Tensor(zeros: [channels]))
         self.groups = groups

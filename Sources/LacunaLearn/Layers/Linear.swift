@@ -8,7 +8,7 @@ public final class Linear: UnaryLayer {
     /// Setting another storage of the same shape is how a layer becomes sparse: see ``sparsified(_:mask:)``.
     public var weight: any TrainableWeight {
         didSet {
-            precondition(
+            require(
                 weight.outputs == oldValue.outputs && weight.inputs == oldValue.inputs, "another shape of weight")
         }
     }
@@ -25,7 +25,7 @@ public final class Linear: UnaryLayer {
 
     /// A layer of given weights.
     public init(weight: any TrainableWeight, bias: Tensor<Float>? = nil) {
-        precondition(bias == nil || bias!.count == weight.outputs, "one bias an output")
+        require(bias == nil || bias!.count == weight.outputs, "one bias an output")
         self.weight = weight
         self.bias = bias.map { Parameter($0) }
     }

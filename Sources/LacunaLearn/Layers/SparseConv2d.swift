@@ -28,7 +28,7 @@ public final class SparseConv2d: UnaryLayer {
     public var inputChannels: Int { product.inputDimensions / (kernelSize * kernelSize) }
 
     public func callAsFunction(_ x: Variable<Float>) -> Variable<Float> {
-        precondition(
+        require(
             x.shape.count == 4 && x.shape[1] == inputChannels, "images \(x.shape) for \(inputChannels) channels")
         guard let dense = product.dense, dense.view == nil else {
             let sides = x.shape.suffix(2).map { sliding.positions($0, kernel: kernelSize) }

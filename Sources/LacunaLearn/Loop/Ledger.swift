@@ -48,7 +48,7 @@ public struct Ledger: Sendable, Hashable {
 /// The fraction of rows whose largest logit is their label's. Ties count as wrong.
 public func accuracy(_ logits: Variable<Float>, _ labels: [Int32]) -> Double {
     let classes = logits.columns
-    precondition(labels.count == logits.rows, "one label a row")
+    require(labels.count == logits.rows, "one label a row")
     let right = logits.withPointer { p in
         labels.indices.count { i in
             let row = p + i * classes

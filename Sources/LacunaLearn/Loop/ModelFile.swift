@@ -52,7 +52,7 @@ public enum ModelFile {
         for (name, layer) in model.linears where layer.dense != nil && fields.contains(name) {
             let storage = try fields.string(name)
             // Which entries are kept is read with the positions.
-            let none = Mask(rows: layer.outputDimensions, columns: layer.inputDimensions)
+            let none = SparsePattern(rows: layer.outputDimensions, columns: layer.inputDimensions)
             switch storage {
             case "csr": try layer.sparsify(.csr, mask: none)
             case "bitmask": try layer.sparsify(.bitmask, mask: none)

@@ -11,7 +11,7 @@ public final class MLP: UnaryLayer {
         widths: [Int], activation: Activation = .relu, dropout: Double = 0, initialization: Initialization = .he,
         using generator: inout SeededGenerator
     ) {
-        precondition(widths.count >= 2, "a network has an input and an output")
+        require(widths.count >= 2, "a network has an input and an output")
         var layers: [Linear] = []
         for (inputs, outputs) in zip(widths, widths.dropFirst()) {
             layers.append(

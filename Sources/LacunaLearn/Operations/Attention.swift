@@ -28,8 +28,8 @@ public struct AttentionShape: Sendable, Hashable {
         self.isCausal = isCausal
         self.window = window
         self.scale = scale
-        precondition(heads % self.keyValueHeads == 0, "\(heads) heads cannot share \(self.keyValueHeads)")
-        precondition(window ?? 1 > 0 && scale ?? 1 > 0, "a window and a scale are positive")
+        require(heads % self.keyValueHeads == 0, "\(heads) heads cannot share \(self.keyValueHeads)")
+        require(window ?? 1 > 0 && scale ?? 1 > 0, "a window and a scale are positive")
     }
 }
 
@@ -69,7 +69,7 @@ extension Variable {
         _ queries: Variable, _ keys: Variable, _ values: Variable, _ shape: AttentionShape
     ) -> [AttentionOperand<Scalar>] {
         let (q, kv) = (shape.heads * shape.dimensions, shape.keyValueHeads * shape.dimensions)
-        precondition(
+        require(
             queries.columns == q && keys.columns == kv && values.columns == kv,
             "rows of \(queries.columns), \(keys.columns) and \(values.columns) for \(shape)")
         return [queries, keys, values].map { AttentionOperand($0, 0) }
@@ -80,7 +80,7 @@ extension Variable {
         packed: Variable, shape: AttentionShape, mask: AttentionMask? = nil, bias: Variable? = nil
     ) -> Variable {
         let (q, kv) = (shape.heads * shape.dimensions, shape.keyValueHeads * shape.dimensions)
-        precondition(packed.columns == q + 2 * kv, "rows of \(packed.columns) for \(q) + 2 x \(kv)")
+        require(packed.columns == q + 2 * kv, "rows of \(packed.columns) for \(q) + 2 x \(kv)")
         return attention([0, q, q + kv].map { AttentionOperand(packed, $0) }, shape, mask, bias, nil)
     }
 
@@ -107,7 +107,7 @@ extension Variable {
         let d = s.dimensions
         let tiles = AttentionTiles(s, mask, bias, queries: q.variable.rows, keys: k.variable.rows)
         let (t, u, all) = (tiles.queries, tiles.keys, tiles.all)
-        precondition(v.variable.rows == k.variable.rows, "as many values as keys")
+        require(v.variable.rows == k.variable.rows, "as many values as keys")
         let width = s.heads * d
         let shared = s.heads / s.keyValueHeads
         let y = tape.output([q.variable.rows, width], of: [q.variable, k.variable, v.variable, bias])
@@ -214,8 +214,8 @@ private struct AttentionTiles<Scalar: LearningScalar> {
     init(_ shape: AttentionShape, _ mask: AttentionMask?, _ bias: Variable<Scalar>?, queries: Int, keys: Int) {
         self.shape = shape
         let (t, u) = (queries / max(shape.batch, 1), keys / max(shape.batch, 1))
-        precondition(t * shape.batch == queries && u * shape.batch == keys, "rows are not whole sequences")
-        precondition(
+        require(t * shape.batch == queries && u * shape.batch == keys, "rows are not whole sequences")
+        require(
             bias == nil || bias!.shape == [shape.heads, t, u],
             "a bias of shape \(bias!.shape) for \(shape), \(t) x \(u)")
         (self.queries, self.keys, self.bias) = (t, u, bias)
@@ -225,13 +225,13 @@ private struct AttentionTiles<Scalar: LearningScalar> {
         switch mask {
         case nil: (visible, visibleStrides) = (nil, (0, 0))
         case .keys(let bytes):
-            precondition(bytes.count == shape.batch * u, "\(bytes.count) bytes for \(shape.batch) x \(u) keys")
+            require(bytes.count == shape.batch * u, "\(bytes.count) bytes for \(shape.batch) x \(u) keys")
             (visible, visibleStrides) = (bytes, (u, 0))
         case .pairs(let bytes):
-            precondition(bytes.count == t * u, "\(bytes.count) bytes for \(t) x \(u) pairs")
+            require(bytes.count == t * u, "\(bytes.count) bytes for \(t) x \(u) pairs")
             (visible, visibleStrides) = (bytes, (0, u))
         case .batchedPairs(let bytes):
-            precondition(
+            require(
                 bytes.count == shape.batch * t * u, "\(bytes.count) bytes for \(shape.batch) x \(t) x \(u) pairs")
             (visible, visibleStrides) = (bytes, (t * u, u))
         }

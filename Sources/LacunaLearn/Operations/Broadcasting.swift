@@ -11,7 +11,7 @@ extension Variable {
     public func expanded(to newShape: [Int]) -> Variable {
         if newShape == shape { return self }
         let missing = newShape.count - shape.count
-        precondition(
+        require(
             missing >= 0 && zip(shape, newShape.dropFirst(missing)).allSatisfy { $0 == 1 || $0 == $1 },
             "\(shape) does not expand to \(newShape)")
         var strides = Array(repeating: 0, count: newShape.count)
@@ -44,7 +44,7 @@ extension Variable {
 
     /// `count` copies one after the other along the first dimension.
     public func repeated(_ count: Int) -> Variable {
-        precondition(!shape.isEmpty && count >= 0, "a single number is expanded, not repeated")
+        require(!shape.isEmpty && count >= 0, "a single number is expanded, not repeated")
         return expanded(to: [count] + shape).reshaped([count * shape[0]] + shape.dropFirst())
     }
 
@@ -54,7 +54,7 @@ extension Variable {
     /// condition for each entry of it.
     public static func choosing(_ condition: [Bool], _ a: Variable, _ b: Variable) -> Variable {
         let (a, b) = aligned(a, b)
-        precondition(condition.count == a.count, "\(condition.count) conditions for shape \(a.shape)")
+        require(condition.count == a.count, "\(condition.count) conditions for shape \(a.shape)")
         return chosen(a, b) { condition[$0] }
     }
 

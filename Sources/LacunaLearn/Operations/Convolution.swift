@@ -9,7 +9,7 @@ public struct Sliding: Sendable, Hashable {
     public var dilation: Int
 
     public init(stride: Int = 1, padding: Int = 0, dilation: Int = 1) {
-        precondition(stride > 0 && padding >= 0 && dilation > 0, "stride and dilation must be positive")
+        require(stride > 0 && padding >= 0 && dilation > 0, "stride and dilation must be positive")
         self.stride = stride
         self.padding = padding
         self.dilation = dilation
@@ -22,7 +22,7 @@ public struct Sliding: Sendable, Hashable {
 
     func window(channels: Int, height: Int, width: Int, kernelHeight: Int, kernelWidth: Int) -> lk_window {
         let (outHeight, outWidth) = (positions(height, kernel: kernelHeight), positions(width, kernel: kernelWidth))
-        precondition(
+        require(
             height + 2 * padding >= dilation * (kernelHeight - 1) + 1
                 && width + 2 * padding >= dilation * (kernelWidth - 1) + 1,
             "a kernel of \(kernelHeight)x\(kernelWidth) does not fit an image of \(height)x\(width)")
@@ -41,12 +41,12 @@ extension Variable {
     public func convolved(
         _ kernel: Variable, bias: Variable? = nil, sliding: Sliding = Sliding(), groups: Int = 1
     ) -> Variable {
-        precondition(
+        require(
             shape.count == 4 && kernel.shape.count == 4, "convolution needs images and kernels of 4 dimensions")
-        precondition(
+        require(
             groups > 0 && kernel.shape[1] * groups == shape[1] && kernel.shape[0] % groups == 0,
             "a kernel \(kernel.shape) in \(groups) groups for images \(shape)")
-        precondition(bias == nil || bias!.count == kernel.shape[0], "one bias an output")
+        require(bias == nil || bias!.count == kernel.shape[0], "one bias an output")
         let isDepthwise = groups == shape[1] && kernel.shape[0] == groups
         return isDepthwise
             ? depthwise(kernel, bias, sliding) : unfolded(kernel, bias, sliding, groups)
@@ -167,7 +167,7 @@ extension Variable {
     /// What a kernel of `size` by `size` sees of images [n, channels, height, width] at each of its places: rows
     /// [n · places, channels · size · size], places row by row, zeros outside the images.
     public func patches(_ size: Int, sliding: Sliding = Sliding()) -> Variable {
-        precondition(shape.count == 4, "patches are of images, not of \(shape)")
+        require(shape.count == 4, "patches are of images, not of \(shape)")
         let (n, channels, area) = (shape[0], shape[1], shape[2] * shape[3])
         var window = sliding.window(
             channels: channels, height: shape[2], width: shape[3], kernelHeight: size, kernelWidth: size)
@@ -298,7 +298,7 @@ extension Variable {
     }
 
     private func pooled(_ size: Int, _ stride: Int, _ padding: Int) -> (Variable, lk_window) {
-        precondition(shape.count == 4, "pooling needs images of 4 dimensions, not \(shape)")
+        require(shape.count == 4, "pooling needs images of 4 dimensions, not \(shape)")
         let window = Sliding(stride: stride, padding: padding).window(
             channels: shape[1], height: shape[2], width: shape[3], kernelHeight: size, kernelWidth: size)
         return (tape.output([shape[0], shape[1], window.out_height, window.out_width], self), window)
@@ -306,7 +306,7 @@ extension Variable {
 
     /// The mean of every channel. Returns [n, channels].
     public func globalAveragePooled() -> Variable {
-        precondition(shape.count >= 2, "pooling needs [n, channels, ...], not \(shape)")
+        require(shape.count >= 2, "pooling needs [n, channels, ...], not \(shape)")
         return reshaped([shape[0], shape[1], shape.dropFirst(2).reduce(1, *)]).rowMeans()
     }
 }

@@ -175,7 +175,7 @@ extension Variable {
 
     /// `silu(self) * up`: the gated unit of SwiGLU feed-forward layers.
     public func swiglu(_ up: Variable) -> Variable {
-        precondition(shape == up.shape, "shapes \(shape) and \(up.shape) differ")
+        require(shape == up.shape, "shapes \(shape) and \(up.shape) differ")
         let y = tape.output(shape, self, up)
         let k = Scalar.kernels
         let (a, b, target) = (pointer, up.pointer, y.pointer)
@@ -203,7 +203,7 @@ extension Variable {
 
     /// Sets a random fraction of the entries to 0 and scales up the others; nothing unless the tape is training.
     public func dropout(_ fraction: Double) -> Variable {
-        precondition((0..<1).contains(fraction), "dropout \(fraction) is not in 0..<1")
+        require((0..<1).contains(fraction), "dropout \(fraction) is not in 0..<1")
         if !tape.isTraining || fraction == 0 { return self }
         let factors = tape.pool.take(count)
         let scale = Scalar(1 / (1 - fraction))
@@ -223,7 +223,7 @@ extension Variable {
     /// estimator (Bengio, Léonard, Courville, "Estimating or Propagating Gradients Through Stochastic Neurons for
     /// Conditional Computation", arXiv 1308.3432).
     public func straightThrough(_ replacement: Tensor<Scalar>) -> Variable {
-        precondition(replacement.count == count, "a replacement of shape \(replacement.shape) for \(shape)")
+        require(replacement.count == count, "a replacement of shape \(replacement.shape) for \(shape)")
         let y = tape.output(shape, self)
         replacement.withPointer { y.pointer.update(from: $0, count: count) }
         tape.record(y) { [self] dy in addToGradient(dy, times: 1) }

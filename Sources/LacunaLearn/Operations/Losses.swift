@@ -6,7 +6,7 @@ import LacunaTensor
 /// Without a row to count the loss is 0. Labels of `classes` and more are a programmer's error.
 public func crossEntropy<Scalar: LearningScalar>(_ logits: Variable<Scalar>, labels: [Int32]) -> Variable<Scalar> {
     let (r, c, k, tape) = (logits.rows, logits.columns, Scalar.kernels, logits.tape)
-    precondition(labels.count == r && labels.allSatisfy { Int($0) < c }, "\(labels.count) labels for \(logits.shape)")
+    require(labels.count == r && labels.allSatisfy { Int($0) < c }, "\(labels.count) labels for \(logits.shape)")
     let counted = max(labels.count { $0 >= 0 }, 1)
     let losses = tape.pool.take(r)
     let probabilities = tape.pool.take(r * c)
@@ -50,7 +50,7 @@ public func meanSquaredError<Scalar: LearningScalar>(
 public func distillation<Scalar: LearningScalar>(
     student: Variable<Scalar>, teacher: Variable<Scalar>, temperature: Scalar = 1
 ) -> Variable<Scalar> {
-    precondition(student.shape == teacher.shape, "shapes \(student.shape) and \(teacher.shape) differ")
+    require(student.shape == teacher.shape, "shapes \(student.shape) and \(teacher.shape) differ")
     let logQ = student.affine(1 / temperature).logSoftmax()
     let logP = teacher.detached().affine(1 / temperature).logSoftmax()
     let divergence = (logP.map(.exponential) * (logP - logQ)).sum()
@@ -71,7 +71,7 @@ public func binaryCrossEntropy<Scalar: LearningScalar>(
 public func infoNCE<Scalar: LearningScalar>(
     queries: Variable<Scalar>, keys: Variable<Scalar>, temperature: Scalar = 0.07
 ) -> Variable<Scalar> {
-    precondition(queries.shape == keys.shape && queries.shape.count == 2, "as many keys as queries")
+    require(queries.shape == keys.shape && queries.shape.count == 2, "as many keys as queries")
     let similarities = queries.rowNormalized().multiplied(by: keys.rowNormalized(), otherTransposed: true)
     return crossEntropy(similarities.affine(1 / temperature), labels: (0..<Int32(queries.rows)).map { $0 })
 }
@@ -100,7 +100,7 @@ public func crossEntropy<Scalar: LearningScalar>(
     of hidden: Variable<Scalar>, labels: [Int32], rows: Int = 256,
     head: @escaping (Variable<Scalar>) -> Variable<Scalar>
 ) -> Variable<Scalar> {
-    precondition(labels.count == hidden.rows && rows > 0, "\(labels.count) labels for \(hidden.rows) rows")
+    require(labels.count == hidden.rows && rows > 0, "\(labels.count) labels for \(hidden.rows) rows")
     let (tape, flat) = (hidden.tape, hidden.reshaped([hidden.rows, hidden.columns]))
     let counted = max(labels.count { $0 >= 0 }, 1)
     var total: Variable<Scalar>?
@@ -120,7 +120,7 @@ public func crossEntropy<Scalar: LearningScalar>(
 public func smoothL1<Scalar: LearningScalar>(
     _ prediction: Variable<Scalar>, _ target: Variable<Scalar>, beta: Scalar = 1
 ) -> Variable<Scalar> {
-    precondition(beta > 0, "beta \(beta) is not positive")
+    require(beta > 0, "beta \(beta) is not positive")
     let distance = (prediction - target).map(.absolute)
     let bounded = distance.clamped(to: 0...beta)
     // With c = min(d, β): c (d - c / 2) / β.
@@ -139,7 +139,7 @@ public func multiPositiveContrast<Scalar: LearningScalar>(
     _ similarities: Variable<Scalar>, positives: [Bool], temperature: Scalar = 0.07
 ) -> Variable<Scalar> {
     let (r, c, tape) = (similarities.rows, similarities.columns, similarities.tape)
-    precondition(positives.count == r * c && temperature > 0, "\(positives.count) flags for \(similarities.shape)")
+    require(positives.count == r * c && temperature > 0, "\(positives.count) flags for \(similarities.shape)")
     let counts = (0..<r).map { row in positives[row * c..<(row + 1) * c].count { $0 } }
     let scored = Scalar(max(counts.count { $0 > 0 }, 1))
     let weights = positives.indices.map { positives[$0] ? -1 / (Scalar(counts[$0 / c]) * scored) : 0 }

@@ -4,10 +4,10 @@ import LacunaTensor
 extension Variable {
     /// The matrix product of `self` [m, k] and `other` [k, n], or [n, k] if `otherTransposed`.
     public func multiplied(by other: Variable, otherTransposed: Bool = false) -> Variable {
-        precondition(shape.count == 2 && other.shape.count == 2, "matrices have two dimensions")
+        require(shape.count == 2 && other.shape.count == 2, "matrices have two dimensions")
         let (m, k) = (shape[0], shape[1])
         let (n, inner) = otherTransposed ? (other.shape[0], other.shape[1]) : (other.shape[1], other.shape[0])
-        precondition(k == inner, "cannot multiply \(shape) by \(other.shape)")
+        require(k == inner, "cannot multiply \(shape) by \(other.shape)")
         let y = tape.output([m, n], self, other)
         LinearAlgebra.parallelGemm(
             m: m, n: n, k: k, UnsafePointer(pointer), leadingA: k, UnsafePointer(other.pointer),
@@ -38,11 +38,11 @@ extension Variable {
 
     /// The products of matrices `self` [b, m, k] and `other` [b, k, n], or [b, n, k] if `otherTransposed`, one by one.
     public func batchMultiplied(by other: Variable, otherTransposed: Bool = false) -> Variable {
-        precondition(
+        require(
             shape.count == 3 && other.shape.count == 3 && shape[0] == other.shape[0], "not batches of matrices")
         let (b, m, k) = (shape[0], shape[1], shape[2])
         let (n, inner) = otherTransposed ? (other.shape[1], other.shape[2]) : (other.shape[2], other.shape[1])
-        precondition(k == inner, "cannot multiply \(shape) by \(other.shape)")
+        require(k == inner, "cannot multiply \(shape) by \(other.shape)")
         let y = tape.output([b, m, n], self, other)
         let (p, q, r) = (UnsafePointer(pointer), UnsafePointer(other.pointer), y.pointer)
         let leading = otherTransposed ? k : n
@@ -85,10 +85,10 @@ extension Variable {
     /// - Parameter backward: Another weight of the same shape, through which the gradient flows back to the input
     ///   instead. The weight's own gradient is not affected.
     public func linear(_ weight: Variable, bias: Variable? = nil, backward: Variable? = nil) -> Variable {
-        precondition(weight.shape.count == 2 && columns == weight.shape[1], "a weight \(weight.shape) for \(shape)")
-        precondition(
+        require(weight.shape.count == 2 && columns == weight.shape[1], "a weight \(weight.shape) for \(shape)")
+        require(
             bias == nil || bias!.count == weight.shape[0], "a bias \(bias!.shape) for a weight \(weight.shape)")
-        precondition(backward == nil || backward!.shape == weight.shape, "weights of different shapes")
+        require(backward == nil || backward!.shape == weight.shape, "weights of different shapes")
         let (m, n, k) = (rows, weight.shape[0], weight.shape[1])
         let y = tape.output(shape.dropLast() + [n], self, weight, bias)
         LinearAlgebra.parallelGemm(

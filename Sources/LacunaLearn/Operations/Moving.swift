@@ -4,7 +4,7 @@ import LacunaTensor
 extension Variable {
     /// The same numbers under another shape of the same size.
     public func reshaped(_ newShape: [Int]) -> Variable {
-        precondition(newShape.reduce(1, *) == count, "cannot reshape \(shape) to \(newShape)")
+        require(newShape.reduce(1, *) == count, "cannot reshape \(shape) to \(newShape)")
         let y = Variable(
             shape: newShape, tape: tape, storage: storage, needsGradient: needsGradient && tape.isRecording)
         tape.record(y) { [self] dy in addToGradient(dy, times: 1) }
@@ -13,13 +13,13 @@ extension Variable {
 
     /// [n, ...] as [n, rest].
     public func flattened() -> Variable {
-        precondition(!shape.isEmpty)
+        require(!shape.isEmpty)
         return reshaped([shape[0], shape.dropFirst().reduce(1, *)])
     }
 
     /// Dimension `i` of the result is dimension `order[i]` of this.
     public func permuted(_ order: [Int]) -> Variable {
-        precondition(order.sorted() == Array(shape.indices), "\(order) is no order of the dimensions of \(shape)")
+        require(order.sorted() == Array(shape.indices), "\(order) is no order of the dimensions of \(shape)")
         var strides = Array(repeating: 1, count: shape.count)
         for d in shape.indices.dropLast().reversed() { strides[d] = strides[d + 1] * shape[d + 1] }
         return strided(order.map { shape[$0] }, order.map { strides[$0] }, offset: 0, coversAll: true)
@@ -30,7 +30,7 @@ extension Variable {
 
     /// Columns `range` of every row.
     public func sliced(columns range: Range<Int>) -> Variable {
-        precondition(range.lowerBound >= 0 && range.upperBound <= columns, "columns \(range) of \(shape)")
+        require(range.lowerBound >= 0 && range.upperBound <= columns, "columns \(range) of \(shape)")
         return strided(
             Array(shape.dropLast()) + [range.count],
             [columns, 1], offset: range.lowerBound, coversAll: range.count == columns,
@@ -39,7 +39,7 @@ extension Variable {
 
     /// Entries `range` along the first dimension.
     public func sliced(rows range: Range<Int>) -> Variable {
-        precondition(range.lowerBound >= 0 && range.upperBound <= shape[0], "rows \(range) of \(shape)")
+        require(range.lowerBound >= 0 && range.upperBound <= shape[0], "rows \(range) of \(shape)")
         let width = shape.dropFirst().reduce(1, *)
         return strided(
             [range.count] + shape.dropFirst(), [width, 1], offset: range.lowerBound * width,
@@ -66,7 +66,7 @@ extension Variable {
 
     /// Rows of several variables side by side: [..., a] and [..., b] become [..., a + b].
     public static func concatenated(columns parts: [Variable]) -> Variable {
-        precondition(!parts.isEmpty && parts.allSatisfy { $0.rows == parts[0].rows }, "parts of different rows")
+        require(!parts.isEmpty && parts.allSatisfy { $0.rows == parts[0].rows }, "parts of different rows")
         let (rows, width) = (parts[0].rows, parts.reduce(0) { $0 + $1.columns })
         return joined(parts, Array(parts[0].shape.dropLast()) + [width]) { part, offset in
             ([rows, part.columns], [width, 1], offset)
@@ -78,7 +78,7 @@ extension Variable {
     /// Variables one after the other along the first dimension.
     public static func concatenated(rows parts: [Variable]) -> Variable {
         let width = parts[0].shape.dropFirst().reduce(1, *)
-        precondition(
+        require(
             !parts.isEmpty && parts.allSatisfy { $0.shape.dropFirst() == parts[0].shape.dropFirst() },
             "parts of different shapes")
         return joined(parts, [parts.reduce(0) { $0 + $1.shape[0] }] + parts[0].shape.dropFirst()) { part, offset in
@@ -119,13 +119,13 @@ extension Variable {
 
     /// Variables of one shape, one below the other along a new first dimension.
     public static func stacked(_ parts: [Variable]) -> Variable {
-        precondition(!parts.isEmpty, "nothing to stack")
+        require(!parts.isEmpty, "nothing to stack")
         return concatenated(rows: parts.map { $0.reshaped([1] + $0.shape) })
     }
 
     /// Every row with `before` entries in front of it and `after` behind it, all of them `value`.
     public func paddedColumns(before: Int = 0, after: Int = 0, with value: Scalar = 0) -> Variable {
-        precondition(before >= 0 && after >= 0 && !shape.isEmpty, "cannot pad \(shape) by \(before) and \(after)")
+        require(before >= 0 && after >= 0 && !shape.isEmpty, "cannot pad \(shape) by \(before) and \(after)")
         func filler(_ width: Int) -> [Variable] {
             width == 0 ? [] : [tape.constant(Tensor(repeating: value, shape: Array(shape.dropLast()) + [width]))]
         }
@@ -135,7 +135,7 @@ extension Variable {
 
     /// With `before` more entries along the first dimension in front and `after` behind, all of them `value`.
     public func paddedRows(before: Int = 0, after: Int = 0, with value: Scalar = 0) -> Variable {
-        precondition(before >= 0 && after >= 0 && !shape.isEmpty, "cannot pad \(shape) by \(before) and \(after)")
+        require(before >= 0 && after >= 0 && !shape.isEmpty, "cannot pad \(shape) by \(before) and \(after)")
         func filler(_ rows: Int) -> [Variable] {
             rows == 0 ? [] : [tape.constant(Tensor(repeating: value, shape: [rows] + shape.dropFirst()))]
         }
@@ -147,9 +147,9 @@ extension Variable {
 
     /// Rows `indices` of a table [rows, width]: an embedding. Returns [indices, width].
     public func gathered(_ indices: [Int32]) -> Variable {
-        precondition(shape.count == 2, "rows are gathered from a matrix")
+        require(shape.count == 2, "rows are gathered from a matrix")
         let width = shape[1]
-        precondition(indices.allSatisfy { $0 >= 0 && Int($0) < shape[0] }, "an index outside 0..<\(shape[0])")
+        require(indices.allSatisfy { $0 >= 0 && Int($0) < shape[0] }, "an index outside 0..<\(shape[0])")
         let y = tape.output([indices.count, width], self)
         let (table, target) = (pointer, y.pointer)
         indices.withUnsafeBufferPointer { indices in
@@ -165,8 +165,8 @@ extension Variable {
 
     /// A matrix of `count` rows, row `i` being the sum of the rows of this one whose index is `i`.
     public func scattered(_ indices: [Int32], into count: Int) -> Variable {
-        precondition(shape.count == 2 && indices.count == shape[0], "one index a row")
-        precondition(indices.allSatisfy { $0 >= 0 && Int($0) < count }, "an index outside 0..<\(count)")
+        require(shape.count == 2 && indices.count == shape[0], "one index a row")
+        require(indices.allSatisfy { $0 >= 0 && Int($0) < count }, "an index outside 0..<\(count)")
         let width = shape[1]
         let y = tape.output([count, width], self)
         y.pointer.update(repeating: 0, count: y.count)

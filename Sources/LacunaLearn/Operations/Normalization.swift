@@ -6,7 +6,7 @@ extension Variable {
     ///
     /// Jimmy Lei Ba, Jamie Ryan Kiros, Geoffrey Hinton, "Layer Normalization", arXiv 1607.06450.
     public func layerNormalized(gain: Variable, bias: Variable, epsilon: Double = 1e-5) -> Variable {
-        precondition(gain.count == columns && bias.count == columns, "gain and bias must have \(columns) entries")
+        require(gain.count == columns && bias.count == columns, "gain and bias must have \(columns) entries")
         let (r, c, k) = (rows, columns, Scalar.kernels)
         let y = tape.output(shape, self, gain, bias)
         let mean = tape.pool.take(r)
@@ -37,7 +37,7 @@ extension Variable {
     ///
     /// Biao Zhang, Rico Sennrich, "Root Mean Square Layer Normalization", arXiv 1910.07467.
     public func rmsNormalized(gain: Variable, epsilon: Double = 1e-6) -> Variable {
-        precondition(gain.count == columns, "the gain must have \(columns) entries")
+        require(gain.count == columns, "the gain must have \(columns) entries")
         let (r, c, k) = (rows, columns, Scalar.kernels)
         let y = tape.output(shape, self, gain)
         let inverse = tape.pool.take(r)
@@ -70,10 +70,10 @@ extension Variable {
         gain: Variable, bias: Variable, statistics: (means: [Double], variances: [Double])? = nil,
         epsilon: Double = 1e-5
     ) -> (output: Variable, means: [Double], variances: [Double]) {
-        precondition(shape.count >= 2, "batch norm needs [n, channels, ...], not \(shape)")
+        require(shape.count >= 2, "batch norm needs [n, channels, ...], not \(shape)")
         let (n, channels) = (shape[0], shape[1])
         let length = shape.dropFirst(2).reduce(1, *)
-        precondition(gain.count == channels && bias.count == channels, "gain and bias must have \(channels) entries")
+        require(gain.count == channels && bias.count == channels, "gain and bias must have \(channels) entries")
         let k = Scalar.kernels
         let stride = channels * length
         let y = tape.output(shape, self, gain, bias)
@@ -137,11 +137,11 @@ extension Variable {
     ///
     /// Yuxin Wu, Kaiming He, "Group Normalization", arXiv 1803.08494.
     public func groupNormalized(groups: Int, gain: Variable, bias: Variable, epsilon: Double = 1e-5) -> Variable {
-        precondition(shape.count >= 2, "group norm needs [n, channels, ...], not \(shape)")
+        require(shape.count >= 2, "group norm needs [n, channels, ...], not \(shape)")
         let (n, channels) = (shape[0], shape[1])
         let length = shape.dropFirst(2).reduce(1, *)
-        precondition(groups > 0 && channels % groups == 0, "\(channels) channels do not divide into \(groups) groups")
-        precondition(gain.count == channels && bias.count == channels, "gain and bias must have \(channels) entries")
+        require(groups > 0 && channels % groups == 0, "\(channels) channels do not divide into \(groups) groups")
+        require(gain.count == channels && bias.count == channels, "gain and bias must have \(channels) entries")
         let width = channels / groups * length
         let (ones, zeros) = (Tensor<Scalar>(repeating: 1, shape: [width]), Tensor<Scalar>(zeros: [width]))
         let normalized = reshaped([n * groups, width]).layerNormalized(

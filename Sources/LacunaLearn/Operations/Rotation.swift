@@ -19,7 +19,7 @@ extension Variable {
     /// The same with angles `position · frequencies[i]`, one frequency a pair: as contexts are extended.
     public func rotated(positions: [Int32], heads: Int, dimensions: Int, frequencies: [Double]) -> Variable {
         let (r, c) = (rows, columns)
-        precondition(
+        require(
             positions.count == r && heads * dimensions <= c && dimensions == 2 * frequencies.count,
             "bad shape for rotation")
         let half = dimensions / 2

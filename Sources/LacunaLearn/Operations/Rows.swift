@@ -4,7 +4,7 @@ import LacunaTensor
 extension Variable {
     /// Adds `row` [columns] to every row.
     public func addingRow(_ row: Variable) -> Variable {
-        precondition(row.count == columns, "a row of \(row.count) for shape \(shape)")
+        require(row.count == columns, "a row of \(row.count) for shape \(shape)")
         let (r, c, k) = (rows, columns, Scalar.kernels)
         let y = tape.output(shape, self, row)
         let (source, target) = (pointer, y.pointer)
@@ -18,7 +18,7 @@ extension Variable {
 
     /// Multiplies every row by `row` [columns].
     public func multipliedByRow(_ row: Variable) -> Variable {
-        precondition(row.count == columns, "a row of \(row.count) for shape \(shape)")
+        require(row.count == columns, "a row of \(row.count) for shape \(shape)")
         let (r, c, k) = (rows, columns, Scalar.kernels)
         let y = tape.output(shape, self, row)
         let (source, target) = (pointer, y.pointer)
@@ -34,7 +34,7 @@ extension Variable {
 
     /// Multiplies row `i` by `column[i]`.
     public func multipliedByColumn(_ column: Variable) -> Variable {
-        precondition(column.count == rows, "a column of \(column.count) for shape \(shape)")
+        require(column.count == rows, "a column of \(column.count) for shape \(shape)")
         let (r, c, k) = (rows, columns, Scalar.kernels)
         let y = tape.output(shape, self, column)
         let (source, target) = (pointer, y.pointer)
@@ -103,7 +103,7 @@ extension Variable {
     /// The largest entry of every row, its gradient going to the first such entry.
     public func rowMaxima() -> Variable {
         let (r, c) = (rows, columns)
-        precondition(c > 0, "rows without entries have no largest one")
+        require(c > 0, "rows without entries have no largest one")
         let y = tape.output(Array(shape.dropLast()), self)
         var places: [Int] = []
         for i in 0..<r {
@@ -163,7 +163,7 @@ extension Variable {
     @_specialize(where Scalar == Float)
     public func logSumExp() -> Variable {
         let (r, c, k) = (rows, columns, Scalar.kernels)
-        precondition(c > 0, "rows without entries have no such sum")
+        require(c > 0, "rows without entries have no such sum")
         let y = tape.output(Array(shape.dropLast()), self)
         let probabilities = tape.pool.take(count)
         let (x, p, out) = (pointer, probabilities.pointer, y.pointer)

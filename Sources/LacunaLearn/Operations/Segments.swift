@@ -11,8 +11,8 @@ extension Variable {
     @_specialize(where Scalar == Float)
     public func segmentMaxima(_ segments: [Int32], count: Int, empty: Scalar = 0) -> Variable {
         let width = columns
-        precondition(segments.count == rows, "\(segments.count) segments for \(rows) rows")
-        precondition(segments.allSatisfy { $0 >= 0 && Int($0) < count }, "a segment outside 0..<\(count)")
+        require(segments.count == rows, "\(segments.count) segments for \(rows) rows")
+        require(segments.allSatisfy { $0 >= 0 && Int($0) < count }, "a segment outside 0..<\(count)")
         let y = tape.output([count, width], self)
         let (x, out) = (pointer, y.pointer)
         var sources = [Int](repeating: -1, count: count * width)
@@ -56,14 +56,14 @@ extension Variable {
     public func embeddingBags(
         _ items: [Int32], starts: [Int], weights: Variable? = nil, isMean: Bool = false
     ) -> Variable {
-        precondition(
+        require(
             starts.isEmpty ? items.isEmpty : starts[0] == 0 && starts.last! <= items.count,
             "bags that do not cover \(items.count) items")
         var bags = [Int32](repeating: 0, count: items.count)
         var factors = [Scalar](repeating: 1, count: starts.count)
         for (bag, start) in starts.enumerated() {
             let end = bag + 1 < starts.count ? starts[bag + 1] : items.count
-            precondition(end >= start, "bag \(bag) ends before it begins")
+            require(end >= start, "bag \(bag) ends before it begins")
             for i in start..<end { bags[i] = Int32(bag) }
             if isMean && end > start { factors[bag] = 1 / Scalar(end - start) }
         }

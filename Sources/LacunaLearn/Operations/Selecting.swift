@@ -14,7 +14,7 @@ extension Variable {
     @_specialize(where Scalar == Float)
     public func topK(_ k: Int, gradient: SelectionGradient = .selected, byMagnitude: Bool = false) -> Variable {
         let c = columns
-        precondition(k >= 0 && k <= c, "\(k) of \(c) entries")
+        require(k >= 0 && k <= c, "\(k) of \(c) entries")
         let kept = tape.pool.take(count)
         let (x, marks) = (pointer, kept.pointer)
         spreadRows(rows, c, grain: 1 << 14) { first, count in
@@ -53,7 +53,7 @@ extension Variable {
     @_specialize(where Scalar == Float)
     public func topIndices(_ k: Int, ascending: Bool = false) -> [Int32] {
         let (r, c, x) = (rows, columns, pointer)
-        precondition(k >= 0 && k <= c, "\(k) of \(c) entries")
+        require(k >= 0 && k <= c, "\(k) of \(c) entries")
         var result = [Int32](repeating: 0, count: r * k)
         result.withUnsafeMutableBufferPointer { result in
             let target = result.baseAddress
@@ -77,8 +77,8 @@ extension Variable {
     ///   - places: In `0..<columns`, `k` a row; one place may occur more than once.
     public func taking(_ places: [Int32], _ k: Int) -> Variable {
         let (r, c) = (rows, columns)
-        precondition(places.count == r * k && count <= Int(Int32.max), "\(places.count) places for \(r) rows of \(k)")
-        precondition(places.allSatisfy { $0 >= 0 && Int($0) < c }, "a place outside 0..<\(c)")
+        require(places.count == r * k && count <= Int(Int32.max), "\(places.count) places for \(r) rows of \(k)")
+        require(places.allSatisfy { $0 >= 0 && Int($0) < c }, "a place outside 0..<\(c)")
         var flat = places
         for i in flat.indices { flat[i] += Int32(i / Swift.max(k, 1) * c) }
         let y = tape.output(Array(shape.dropLast()) + [k], self)

@@ -10,7 +10,7 @@ extension Variable {
     @_specialize(where Scalar == Float)
     public func sparsemax() -> Variable {
         let (r, c) = (rows, columns)
-        precondition(c > 0, "a row without entries has no distribution")
+        require(c > 0, "a row without entries has no distribution")
         let y = tape.output(shape, self)
         let (x, out) = (pointer, y.pointer)
         spreadRows(r, c, grain: 1 << 12) { first, count in
@@ -54,7 +54,7 @@ extension Variable {
     @_specialize(where Scalar == Float)
     public func softTopK(_ k: Double, temperature: Double) -> Variable {
         let (r, c) = (rows, columns)
-        precondition(k > 0 && k < Double(c) && temperature > 0, "\(k) of \(c) entries at temperature \(temperature)")
+        require(k > 0 && k < Double(c) && temperature > 0, "\(k) of \(c) entries at temperature \(temperature)")
         let y = tape.output(shape, self)
         let (x, out) = (pointer, y.pointer)
         func sigmoid(_ z: Double) -> Double {
@@ -103,7 +103,7 @@ extension Variable {
     ///
     /// - Precondition: A square matrix.
     public func sinkhorn(iterations: Int, temperature: Scalar = 1) -> Variable {
-        precondition(shape.count == 2 && shape[0] == shape[1] && iterations > 0, "not a square matrix: \(shape)")
+        require(shape.count == 2 && shape[0] == shape[1] && iterations > 0, "not a square matrix: \(shape)")
         var x = affine(1 / temperature)
         for _ in 0..<iterations { x = x.transposed().logSoftmax().transposed().logSoftmax() }
         return x.map(.exponential)
@@ -117,7 +117,7 @@ extension Variable {
     /// - Parameter isHard: Gives the sampled entry 1 and the others 0; the gradient is that of the relaxed sample.
     @_specialize(where Scalar == Float)
     public func gumbelSoftmax(temperature: Scalar, isHard: Bool = false) -> Variable {
-        precondition(temperature > 0 && columns > 0, "a temperature of \(temperature) for \(columns) columns")
+        require(temperature > 0 && columns > 0, "a temperature of \(temperature) for \(columns) columns")
         let noise = tape.pool.take(count)
         var generator = tape.generator
         for i in 0..<count {

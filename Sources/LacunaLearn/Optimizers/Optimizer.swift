@@ -178,7 +178,7 @@ public final class ParameterAverage {
     private let slot = Parameter<Float>.averageSlot
 
     public init(decay: Double = 0.999) {
-        precondition((0..<1).contains(decay), "a decay of \(decay)")
+        require((0..<1).contains(decay), "a decay of \(decay)")
         self.decay = decay
     }
 

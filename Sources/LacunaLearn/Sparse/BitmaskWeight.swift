@@ -11,14 +11,14 @@ public final class BitmaskWeight: StatefulModule, TrainableWeight {
     public let values: Parameter<Float>
 
     /// Keeps the entries of `weight` that are in `mask`.
-    public init(_ weight: Tensor<Float>, mask: Mask) {
-        precondition(weight.shape == [mask.rows, mask.columns], "a mask of another shape")
+    public init(_ weight: Tensor<Float>, mask: SparsePattern) {
+        require(weight.shape == [mask.rows, mask.columns], "a mask of another shape")
         let matrix = CompressedGroups(mask, from: weight)
         pattern = matrix.pattern
         values = Parameter(Tensor(matrix.values), decays: true)
     }
 
-    public var mask: Mask { pattern }
+    public var mask: SparsePattern { pattern }
     public var outputs: Int { pattern.rows }
     public var inputs: Int { pattern.columns }
     public var activeCount: Int { pattern.count }
@@ -36,8 +36,8 @@ public final class BitmaskWeight: StatefulModule, TrainableWeight {
     /// Moves to another mask, as ``CSRWeight/move(to:fill:)`` does.
     ///
     /// - Complexity: O(rows · columns).
-    public func move(to target: Mask) {
-        precondition(target.rows == mask.rows && target.columns == mask.columns, "a mask of another shape")
+    public func move(to target: SparsePattern) {
+        require(target.rows == mask.rows && target.columns == mask.columns, "a mask of another shape")
         // The index of every entry in row-major order, then in that of the values.
         let order = pattern.indices(ofEntriesOf: target)
         var place = [Int](repeating: -1, count: pattern.count)

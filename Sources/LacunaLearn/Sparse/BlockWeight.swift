@@ -9,7 +9,7 @@ public final class BlockWeight: TrainableWeight {
     private let blocks: CompressedBlocks<Float>
 
     /// - Throws: `LacunaError.invalidArgument` unless blocks divide the matrix and the mask keeps or removes whole ones.
-    public init(_ weight: Tensor<Float>, mask: Mask, blockRows: Int, blockColumns: Int) throws {
+    public init(_ weight: Tensor<Float>, mask: SparsePattern, blockRows: Int, blockColumns: Int) throws {
         guard blockRows > 0, blockColumns > 0, mask.rows % blockRows == 0, mask.columns % blockColumns == 0 else {
             throw LacunaError.invalidArgument(
                 "pattern", reason: "blocks of \(blockRows)x\(blockColumns) do not divide \(mask.rows)x\(mask.columns)")

@@ -13,8 +13,8 @@ public final class CSRWeight: StatefulModule, TrainableWeight {
     public private(set) var denseGradient: Tensor<Float>?
 
     /// Keeps the entries of `weight` that are in `mask`.
-    public init(_ weight: Tensor<Float>, mask: Mask) {
-        precondition(weight.shape == [mask.rows, mask.columns], "a mask of another shape")
+    public init(_ weight: Tensor<Float>, mask: SparsePattern) {
+        require(weight.shape == [mask.rows, mask.columns], "a mask of another shape")
         pattern = mask
         var matrix = SparseMatrix<Float>(mask)
         matrix.gather(from: weight)
@@ -60,7 +60,7 @@ public final class CSRWeight: StatefulModule, TrainableWeight {
     ///
     /// - Complexity: O(entries of both).
     public func move(to target: SparsePattern, fill: (_ row: Int, _ column: Int) -> Float = { _, _ in 0 }) {
-        precondition(target.rows == pattern.rows && target.columns == pattern.columns, "a pattern of another shape")
+        require(target.rows == pattern.rows && target.columns == pattern.columns, "a pattern of another shape")
         let source = pattern.indices(ofEntriesOf: target)
         var fresh = [Float](repeating: 0, count: source.count)
         target.forEachEntry { if source[$0] < 0 { fresh[$0] = fill($1, $2) } }

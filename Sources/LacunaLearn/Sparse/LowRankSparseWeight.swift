@@ -17,8 +17,8 @@ public final class LowRankSparseWeight: StatefulModule, TrainableWeight {
     public let scale: Float
 
     public init(a: Tensor<Float>, b: Tensor<Float>, scale: Float, values: [Float], support: [Int32]) {
-        precondition(a.rank == 2 && b.rank == 2 && a.shape[0] == b.shape[1], "factors of different rank")
-        precondition(
+        require(a.rank == 2 && b.rank == 2 && a.shape[0] == b.shape[1], "factors of different rank")
+        require(
             values.count == support.count && Self.isValid(support, below: b.shape[0] * a.shape[1]), "a bad support")
         self.a = Parameter(a)
         self.b = Parameter(b)
@@ -85,7 +85,7 @@ public final class LowRankSparseWeight: StatefulModule, TrainableWeight {
 ///
 /// - Complexity: O(n).
 public func sampledPlaces(_ count: Int, of n: Int, using generator: inout SeededGenerator) -> [Int32] {
-    precondition(count >= 0 && count <= n && n <= Int(Int32.max), "\(count) of \(n)")
+    require(count >= 0 && count <= n && n <= Int(Int32.max), "\(count) of \(n)")
     var result: [Int32] = []
     result.reserveCapacity(count)
     // Each place is taken with the share of what is still needed in what is still there (Knuth's algorithm S).

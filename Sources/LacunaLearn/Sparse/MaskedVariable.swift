@@ -2,7 +2,7 @@ import CLacuna
 import LacunaSparse
 import LacunaTensor
 
-extension Mask {
+extension SparsePattern {
     /// Calls `body` with pieces of rows, on the thread pool if there is work for more than one.
     fileprivate func spreadOverRows(_ body: (_ row: Int, _ words: UnsafePointer<UInt64>) -> Void) {
         withWords { words, wordsPerRow in
@@ -27,8 +27,8 @@ extension Variable {
     ///
     /// - Parameter passesGradients: Gradients go to all entries unchanged (a straight-through estimator) instead of being
     ///   multiplied, too.
-    public func masked(_ mask: Mask, factor: Double = 0, passesGradients: Bool = false) -> Variable {
-        precondition(shape == [mask.rows, mask.columns], "a mask [\(mask.rows), \(mask.columns)] for \(shape)")
+    public func masked(_ mask: SparsePattern, factor: Double = 0, passesGradients: Bool = false) -> Variable {
+        require(shape == [mask.rows, mask.columns], "a mask [\(mask.rows), \(mask.columns)] for \(shape)")
         let y = tape.output(shape, self)
         let (source, target, columns) = (pointer, y.pointer, mask.columns)
         mask.spreadOverRows { r, words in

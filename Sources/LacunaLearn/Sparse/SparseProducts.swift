@@ -16,7 +16,7 @@ extension Variable {
         csr pattern: SparsePattern, values: Variable, bias: Variable? = nil,
         denseGradient: ((Tensor<Scalar>) -> Void)? = nil
     ) -> Variable {
-        precondition(
+        require(
             columns == pattern.columns && values.count == pattern.count, "a pattern that does not fit \(shape)")
         let matrix = SparseMatrix(pattern, buffer: values.storage.buffer(of: pattern.count))
         return linear(matrix, values: values, bias: bias, denseGradient: denseGradient)
@@ -38,7 +38,7 @@ extension Variable {
     ///
     /// - Parameter values: [pattern.count], in the order of the pattern.
     public func linear(groups pattern: SparsePattern, values: Variable, bias: Variable? = nil) -> Variable {
-        precondition(
+        require(
             columns == pattern.columns && values.count == pattern.count, "a pattern that does not fit \(shape)")
         let matrix = CompressedGroups(pattern, buffer: values.storage.buffer(of: pattern.count))
         return linear(matrix, values: values, bias: bias, denseGradient: nil)
@@ -79,7 +79,7 @@ extension Variable {
     public func linear(
         blocks: CompressedBlocks<Scalar>, values: Variable, bias: Variable? = nil
     ) -> Variable {
-        precondition(columns == blocks.columns && values.count == blocks.count, "blocks that do not fit \(shape)")
+        require(columns == blocks.columns && values.count == blocks.count, "blocks that do not fit \(shape)")
         let matrix = blocks.with(values.storage.buffer(of: blocks.count))
         return linear(matrix, values: values, bias: bias, denseGradient: nil)
     }
@@ -93,7 +93,7 @@ extension Variable {
         lowRank a: Variable, _ b: Variable, scale: Scalar, values: Variable, support: [Int32], bias: Variable? = nil
     ) -> Variable {
         let (m, k, n, r) = (rows, a.shape[1], b.shape[0], a.shape[0])
-        precondition(
+        require(
             columns == k && b.shape == [n, r] && values.count == support.count, "factors that do not fit \(shape)")
         let (kernels, pool) = (Scalar.kernels, tape.pool)
         func materialized() -> Storage<Scalar> {

@@ -5,7 +5,7 @@ extension Linear {
     /// Keeps only the weights in `mask`, in the given storage. Optimiser state starts anew.
     ///
     /// - Throws: `LacunaError.invalidArgument` for a mask of another shape or one that the storage cannot hold.
-    public func sparsify(_ storage: StorageLayout, mask: Mask) throws {
+    public func sparsify(_ storage: StorageLayout, mask: SparsePattern) throws {
         guard mask.rows == outputDimensions, mask.columns == inputDimensions else {
             throw LacunaError.invalidArgument(
                 "mask", reason: "\(mask.rows)x\(mask.columns) for a layer of \(outputDimensions)x\(inputDimensions)")
@@ -18,7 +18,7 @@ extension Linear {
     }
 
     /// The same layer with other storage; this one stays as it is. See ``sparsify(_:mask:)``.
-    public func sparsified(_ storage: StorageLayout, mask: Mask) throws -> Linear {
+    public func sparsified(_ storage: StorageLayout, mask: SparsePattern) throws -> Linear {
         let copy = Linear(weight: DenseWeight(weight.densified()), bias: bias?.value)
         try copy.sparsify(storage, mask: mask)
         return copy
@@ -29,7 +29,7 @@ extension Module {
     /// Changes the storage of the linear layers for which `masks` has an entry, by path.
     ///
     /// - Throws: As ``Linear/sparsify(_:mask:)``, and for names that are no layer's.
-    public func sparsify(_ storage: StorageLayout, masks: [String: Mask]) throws {
+    public func sparsify(_ storage: StorageLayout, masks: [String: SparsePattern]) throws {
         let layers = Dictionary(uniqueKeysWithValues: linears.map { ($0.name, $0.layer) })
         for (name, mask) in masks {
             guard let layer = layers[name] else {
@@ -51,7 +51,7 @@ extension Module {
         var changed: [String] = []
         for (name, layer) in linears {
             guard let dense = layer.dense, dense.view == nil, let mask = dense.mask else { continue }
-            let isSparse = 4 * mask.keptCount < mask.rows * mask.columns
+            let isSparse = 4 * mask.count < mask.rows * mask.columns
             layer.weight =
                 isSparse
                 ? CSRWeight(dense.parameter.value, mask: mask) : BitmaskWeight(dense.parameter.value, mask: mask)

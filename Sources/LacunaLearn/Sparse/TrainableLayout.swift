@@ -7,7 +7,7 @@ public protocol TrainableLayout: StoreLayout {
     /// The entries of `weight` [outputs, inputs] that `mask` keeps, as a weight to train.
     ///
     /// - Throws: `LacunaError.invalidArgument` for a mask that the layout cannot hold.
-    func trainable(_ weight: Tensor<Float>, mask: Mask) throws -> any TrainableWeight
+    func trainable(_ weight: Tensor<Float>, mask: SparsePattern) throws -> any TrainableWeight
 }
 
 extension StorageLayout {
@@ -24,7 +24,7 @@ extension StorageLayout {
 }
 
 extension MaskedLayout: TrainableLayout {
-    public func trainable(_ weight: Tensor<Float>, mask: Mask) throws -> any TrainableWeight {
+    public func trainable(_ weight: Tensor<Float>, mask: SparsePattern) throws -> any TrainableWeight {
         let masked = DenseWeight(weight)
         masked.mask = mask
         return masked
@@ -32,19 +32,19 @@ extension MaskedLayout: TrainableLayout {
 }
 
 extension CSRLayout: TrainableLayout {
-    public func trainable(_ weight: Tensor<Float>, mask: Mask) throws -> any TrainableWeight {
+    public func trainable(_ weight: Tensor<Float>, mask: SparsePattern) throws -> any TrainableWeight {
         CSRWeight(weight, mask: mask)
     }
 }
 
 extension BitmaskLayout: TrainableLayout {
-    public func trainable(_ weight: Tensor<Float>, mask: Mask) throws -> any TrainableWeight {
+    public func trainable(_ weight: Tensor<Float>, mask: SparsePattern) throws -> any TrainableWeight {
         BitmaskWeight(weight, mask: mask)
     }
 }
 
 extension NMLayout: TrainableLayout {
-    public func trainable(_ weight: Tensor<Float>, mask: Mask) throws -> any TrainableWeight {
+    public func trainable(_ weight: Tensor<Float>, mask: SparsePattern) throws -> any TrainableWeight {
         guard mask.satisfies(.nm(n: n, m: m)) else {
             throw LacunaError.invalidArgument("mask", reason: "keeps more than \(n) of some \(m) columns")
         }
@@ -53,7 +53,7 @@ extension NMLayout: TrainableLayout {
 }
 
 extension BSRLayout: TrainableLayout {
-    public func trainable(_ weight: Tensor<Float>, mask: Mask) throws -> any TrainableWeight {
+    public func trainable(_ weight: Tensor<Float>, mask: SparsePattern) throws -> any TrainableWeight {
         try BlockWeight(weight, mask: mask, blockRows: rows, blockColumns: columns)
     }
 }

@@ -35,8 +35,8 @@ extension Tape {
         forward: (_ inputs: [UnsafeBufferPointer<Scalar>], _ output: UnsafeMutableBufferPointer<Scalar>) throws -> Void,
         backward: @escaping (_ pass: BackwardPass<Scalar>) -> Void
     ) rethrows -> Variable<Scalar> {
-        precondition(inputs.allSatisfy { $0.tape === self }, "a variable of another tape")
-        precondition(shape.allSatisfy { $0 >= 0 }, "a negative side in \(shape)")
+        require(inputs.allSatisfy { $0.tape === self }, "a variable of another tape")
+        require(shape.allSatisfy { $0 >= 0 }, "a negative side in \(shape)")
         let y = output(shape, of: inputs)
         let read = inputs.map { UnsafeBufferPointer(start: $0.pointer, count: $0.count) }
         try forward(read, UnsafeMutableBufferPointer(start: y.pointer, count: y.count))

@@ -50,7 +50,7 @@ public final class Parameter<Scalar: LearningScalar> {
             return result
         }
         set {
-            precondition(newValue.shape == shape, "a value of shape \(newValue.shape) for a parameter of \(shape)")
+            require(newValue.shape == shape, "a value of shape \(newValue.shape) for a parameter of \(shape)")
             newValue.withPointer { buffer.pointer.update(from: $0, count: count) }
             noteChange()
             applyMask()
@@ -163,7 +163,7 @@ public final class Parameter<Scalar: LearningScalar> {
             self.mask = nil
             return
         }
-        precondition(mask.count == count, "a mask of \(mask.count) entries for a parameter of \(count)")
+        require(mask.count == count, "a mask of \(mask.count) entries for a parameter of \(count)")
         self.mask = mask.withPointer { Buffer(copying: $0, count: count) }
         applyMask()
     }
@@ -186,7 +186,7 @@ public final class Parameter<Scalar: LearningScalar> {
     /// Replaces the list of values by one in which entry `i` is the former entry `source[i]`, or new where that is
     /// negative: then its value comes from `fill`, its average is that value, its gradient and other state are 0.
     public func rearrange(from source: [Int], fill: (_ index: Int) -> Scalar) {
-        precondition(shape.count == 1, "only lists of values can be rearranged")
+        require(shape.count == 1, "only lists of values can be rearranged")
         func moved(_ old: Buffer<Scalar>, _ fill: (Int) -> Scalar) -> Buffer<Scalar> {
             let new = Buffer<Scalar>(uninitialized: source.count)
             for (i, j) in source.enumerated() { new.pointer[i] = j >= 0 ? old.pointer[j] : fill(i) }

@@ -20,7 +20,7 @@ extension Tape {
         if !isRecording { return body() }
         let (start, training, mark) = (generator, isTraining, count)
         let result = body()
-        precondition(result.tape === self, "a variable of another tape")
+        require(result.tape === self, "a variable of another tape")
         // A result that was there before is nobody's to compute again.
         if !result.needsGradient || count == mark { return result }
         forgetOperations(from: mark)
@@ -32,7 +32,7 @@ extension Tape {
             let mark = count
             recording(true) {
                 let again = body()
-                precondition(again.shape == y.shape, "recomputing gave another shape")
+                require(again.shape == y.shape, "recomputing gave another shape")
                 again.addToGradient(dy, times: 1)
                 runBackwards(to: mark)
             }

@@ -110,11 +110,11 @@ public final class Tape<Scalar: LearningScalar> {
     ///
     /// - Precondition: Since the forward pass no parameter in it has changed: its operations read values in place.
     public func backward(from loss: Variable<Scalar>, seed: Scalar = 1) {
-        precondition(loss.count == 1, "backward needs a single number, not shape \(loss.shape)")
-        precondition(loss.tape === self, "a variable of another tape")
+        require(loss.count == 1, "backward needs a single number, not shape \(loss.shape)")
+        require(loss.tape === self, "a variable of another tape")
         guard loss.needsGradient else { return reset() }
         for (parameter, version) in leaves {
-            precondition(
+            require(
                 parameter.version == version,
                 "a parameter of shape \(parameter.shape) changed between the forward and the backward pass")
         }

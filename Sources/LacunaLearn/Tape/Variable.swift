@@ -43,7 +43,7 @@ public final class Variable<Scalar: LearningScalar> {
 
     /// The number itself, for a variable of one.
     public var item: Scalar {
-        precondition(count == 1, "a variable of shape \(shape) is not a single number")
+        require(count == 1, "a variable of shape \(shape) is not a single number")
         return pointer[0]
     }
 

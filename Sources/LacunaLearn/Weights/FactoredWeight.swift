@@ -10,7 +10,7 @@ public final class FactoredWeight: TrainableWeight {
     public let scale: Float
 
     public init(a: Tensor<Float>, b: Tensor<Float>, scale: Float) {
-        precondition(a.rank == 2 && b.rank == 2 && a.shape[0] == b.shape[1], "factors of different rank")
+        require(a.rank == 2 && b.rank == 2 && a.shape[0] == b.shape[1], "factors of different rank")
         self.a = Parameter(a)
         self.b = Parameter(b)
         self.scale = scale
@@ -20,7 +20,7 @@ public final class FactoredWeight: TrainableWeight {
     public convenience init(
         outputs: Int, inputs: Int, rank: Int, alpha: Float, using generator: inout SeededGenerator
     ) {
-        precondition(rank > 0, "a rank of \(rank)")
+        require(rank > 0, "a rank of \(rank)")
         self.init(
             a: Initialization.uniform.tensor([rank, inputs], fanIn: inputs, using: &generator),
             b: Tensor(zeros: [outputs, rank]), scale: alpha / Float(rank))

@@ -25,7 +25,7 @@ public final class FrozenWeight: TrainableWeight {
     private static let tileBytes = 4 << 20
 
     public func apply(_ x: Variable<Float>, bias: Variable<Float>?) -> Variable<Float> {
-        precondition(x.columns == inputs, "a weight [\(outputs), \(inputs)] for \(x.shape)")
+        require(x.columns == inputs, "a weight [\(outputs), \(inputs)] for \(x.shape)")
         let (tape, m, n, k) = (x.tape, x.rows, outputs, inputs)
         let y = tape.output(x.shape.dropLast() + [n], of: [x, bias])
         if m > 0 { matrix.multiply(matrix: UnsafePointer(x.pointer), count: m, into: y.pointer, leadingY: n) }

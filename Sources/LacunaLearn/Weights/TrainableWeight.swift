@@ -26,7 +26,7 @@ public final class DenseWeight: TrainableWeight {
     public var view: (any WeightView)?
 
     public init(_ weight: Tensor<Float>) {
-        precondition(weight.rank == 2, "a weight is a matrix")
+        require(weight.rank == 2, "a weight is a matrix")
         parameter = Parameter(weight)
     }
 
@@ -53,10 +53,10 @@ public final class DenseWeight: TrainableWeight {
     }
 
     /// The mask, as bits.
-    public var mask: Mask? {
+    public var mask: SparsePattern? {
         get {
             guard let mask = parameter.mask else { return nil }
-            return Mask(nonzerosOf: Tensor(mask.elements, shape: parameter.shape))
+            return SparsePattern(nonzerosOf: Tensor(mask.elements, shape: parameter.shape))
         }
         set { parameter.setMask(newValue.map { $0.applied(to: Tensor(repeating: 1, shape: parameter.shape)) }) }
     }

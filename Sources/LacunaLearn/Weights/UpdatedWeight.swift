@@ -13,7 +13,7 @@ public final class UpdatedWeight: TrainableWeight {
 
     /// The base's parameters, if it has any, are frozen from now on.
     public init(base: any TrainableWeight, updates: [any TrainableWeight]) {
-        precondition(
+        require(
             updates.allSatisfy { $0.outputs == base.outputs && $0.inputs == base.inputs },
             "an update of another shape than [\(base.outputs), \(base.inputs)]")
         self.base = base
@@ -34,7 +34,7 @@ public final class UpdatedWeight: TrainableWeight {
     }
 
     /// An update of the entries of `mask` alone, which starts at 0.
-    public static func sparse(of base: any TrainableWeight, mask: Mask) -> UpdatedWeight {
+    public static func sparse(of base: any TrainableWeight, mask: SparsePattern) -> UpdatedWeight {
         UpdatedWeight(
             base: base, updates: [CSRWeight(Tensor(zeros: [base.outputs, base.inputs]), mask: mask)])
     }

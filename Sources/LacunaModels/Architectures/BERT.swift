@@ -330,7 +330,7 @@ public final class TrainableBERT: Module {
         _ ids: [Int32], batch: Int, visible: [UInt8]? = nil, segments kinds: [Int32]? = nil, on tape: Tape<Float>
     ) -> Variable<Float> {
         let length = ids.count / max(batch, 1)
-        precondition(length * batch == ids.count && length <= configuration.maximumPositions, "\(length) tokens")
+        require(length * batch == ids.count && length <= configuration.maximumPositions, "\(length) tokens")
         let places = (0..<ids.count).map { Int32($0 % length) }
         let kinds = kinds ?? Array(repeating: 0, count: ids.count)
         let x = words(ids, on: tape) + positions.on(tape).gathered(places) + segments.on(tape).gathered(kinds)
@@ -344,7 +344,7 @@ public final class TrainableBERT: Module {
     ///
     /// - Precondition: The model has a head for masked tokens.
     public func maskedLogits(_ hidden: Variable<Float>) -> Variable<Float> {
-        guard let head = maskedHead else { preconditionFailure("a model without a head for masked tokens") }
+        guard let head = maskedHead else { fatalError("a model without a head for masked tokens") }
         let y = head.norm(head.dense(hidden).map(configuration.activation))
         return (head.decoder.map { $0(y) } ?? words.logits(y)).addingRow(head.bias.on(y.tape))
     }

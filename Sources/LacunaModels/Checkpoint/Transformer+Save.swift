@@ -51,7 +51,7 @@ extension Transformer {
         if let untiedHead { try writer.write("lm_head.weight", untiedHead) }
         let type = embedding.format.values == .f32 ? "float32" : "bfloat16"
         guard case .object(let configuration) = configuration.huggingFaceConfiguration(type: type) else {
-            preconditionFailure("a configuration is an object")
+            fatalError("a configuration is an object")
         }
         try writer.finish(configuration: configuration)
         if let generationSettings {

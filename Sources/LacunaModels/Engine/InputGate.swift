@@ -19,7 +19,7 @@ public struct ThresholdGate: InputGate {
     public let thresholds: [LinearRole: Float]
 
     public init(_ thresholds: [LinearRole: Float]) {
-        precondition(thresholds.values.allSatisfy { $0 >= 0 }, "a negative threshold")
+        require(thresholds.values.allSatisfy { $0 >= 0 }, "a negative threshold")
         self.thresholds = thresholds
     }
 

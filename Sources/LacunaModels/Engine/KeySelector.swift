@@ -1,3 +1,5 @@
+import LacunaTensor
+
 /// Decides which of the positions that a query may see it reads.
 public protocol KeySelector: Sendable {
     /// Ascending ranges of positions that do not overlap, all within `request.visible`, at least one position in all.
@@ -53,7 +55,7 @@ public struct WindowAndSinks: KeySelector {
     ///   - window: Last positions, the query's own included; at least 1.
     ///   - sinks: First positions; the authors use 4.
     public init(window: Int, sinks: Int = 4) {
-        precondition(window >= 1 && sinks >= 0, "a window of \(window) and \(sinks) sinks")
+        require(window >= 1 && sinks >= 0, "a window of \(window) and \(sinks) sinks")
         (self.window, self.sinks) = (window, sinks)
     }
 

@@ -24,7 +24,7 @@ public final class KeyValueCache: KeyValueStore, @unchecked Sendable {
     public var byteCount: Int { 2 * shape.layers * shape.width * count * MemoryLayout<Float>.size }
 
     public func truncate(to count: Int = 0) {
-        precondition(count >= 0 && count <= self.count, "\(count) of \(self.count) positions")
+        require(count >= 0 && count <= self.count, "\(count) of \(self.count) positions")
         self.count = count
     }
 

@@ -21,7 +21,7 @@ public final class QuantizedKeyValueCache: KeyValueStore, @unchecked Sendable {
     public var byteCount: Int { 2 * shape.layers * shape.heads * count * (shape.headSize + MemoryLayout<Float>.size) }
 
     public func truncate(to count: Int) {
-        precondition(count >= 0 && count <= self.count, "\(count) of \(self.count) positions")
+        require(count >= 0 && count <= self.count, "\(count) of \(self.count) positions")
         self.count = count
     }
 

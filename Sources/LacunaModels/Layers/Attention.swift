@@ -158,7 +158,7 @@ public final class TrainableAttention: Module {
         _ x: Variable<Float>, positions: [Int32]?, batch: Int, mask: AttentionMask? = nil
     ) -> Variable<Float> {
         let g = geometry
-        precondition((g.rotary == nil) == (positions == nil), "positions are for rotation alone")
+        require((g.rotary == nil) == (positions == nil), "positions are for rotation alone")
         func prepared(_ y: Variable<Float>, _ norm: RMSNorm?, _ heads: Int) -> Variable<Float> {
             var y = y
             if let norm {

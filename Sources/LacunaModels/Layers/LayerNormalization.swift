@@ -11,7 +11,7 @@ public struct LayerNormalization: Sendable {
 
     /// - Precondition: As many biases as weights.
     public init(weight: Tensor<Float>, bias: Tensor<Float>, epsilon: Float) {
-        precondition(weight.count == bias.count, "\(bias.count) biases for \(weight.count) weights")
+        require(weight.count == bias.count, "\(bias.count) biases for \(weight.count) weights")
         (self.weight, self.bias, self.epsilon) = (weight, bias, epsilon)
     }
 

@@ -10,7 +10,7 @@ public struct LinearLayer: Sendable {
 
     /// - Precondition: A bias has one entry for each row of the weight.
     public init(_ weight: any StoredMatrix, bias: Tensor<Float>? = nil) {
-        precondition(bias == nil || bias!.count == weight.rows)
+        require(bias == nil || bias!.count == weight.rows)
         self.weight = weight
         self.bias = bias
     }
@@ -94,7 +94,7 @@ extension TrainableWeight {
     /// - Parameter values: The type of stored values, where they are not frozen.
     /// - Throws: What ``WeightStore`` throws for values that are not finite.
     public func stored(_ values: ValueType = .f32) throws -> any StoredMatrix {
-        func sparse(_ layout: StorageLayout, _ mask: Mask) throws -> any StoredMatrix {
+        func sparse(_ layout: StorageLayout, _ mask: SparsePattern) throws -> any StoredMatrix {
             try WeightStore.make(densified(), mask: mask, layout: layout, values: values)
         }
         switch self {

@@ -161,7 +161,7 @@ struct SpanAttention {
                 }
                 count += range.count
             }
-            precondition(count > 0 && count <= visible.count, "a selector chose \(count) of \(visible.count) keys")
+            require(count > 0 && count <= visible.count, "a selector chose \(count) of \(visible.count) keys")
             VectorMath.softmax(scores, count: count)
             count = 0
             for (index, (range, view)) in zip(ranges, views).enumerated() {

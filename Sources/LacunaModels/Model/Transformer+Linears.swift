@@ -28,16 +28,16 @@ extension Transformer {
     public subscript(linear name: String) -> any StoredMatrix {
         get {
             guard let (layer, role) = location(ofLinear: name) else {
-                preconditionFailure("there is no linear layer '\(name)'")
+                fatalError("there is no linear layer '\(name)'")
             }
             return blocks[layer][role].weight
         }
         set {
             guard let (layer, role) = location(ofLinear: name) else {
-                preconditionFailure("there is no linear layer '\(name)'")
+                fatalError("there is no linear layer '\(name)'")
             }
             let linear = blocks[layer][role]
-            precondition(
+            require(
                 newValue.rows == linear.outputs && newValue.columns == linear.inputs,
                 "\(name) is [\(linear.outputs), \(linear.inputs)], not [\(newValue.rows), \(newValue.columns)]")
             blocks[layer][role].weight = newValue

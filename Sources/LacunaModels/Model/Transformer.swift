@@ -138,8 +138,8 @@ public struct Transformer: Sendable {
     public func runBlock(
         _ layer: Int, hidden: inout Tensor<Float>, sequenceLength: Int, observer: InputObserver? = nil
     ) throws {
-        precondition(hidden.columns == configuration.hiddenSize)
-        precondition(sequenceLength > 0 && hidden.rows % sequenceLength == 0, "rows are not whole sequences")
+        LacunaTensor.require(hidden.columns == configuration.hiddenSize)
+        LacunaTensor.require(sequenceLength > 0 && hidden.rows % sequenceLength == 0, "rows are not whole sequences")
         let context = wholeSequences(hidden.rows, length: sequenceLength)
         try hidden.withMutablePointer { pointer in
             try blocks[layer].step(pointer, context: context, layer: layer) { roles, inputs, count in
@@ -170,7 +170,7 @@ public struct Transformer: Sendable {
         try requirePositions(sequenceLength)
         var hidden = try embed(tokens)
         if tokens.isEmpty { return hidden }
-        precondition(tokens.count % sequenceLength == 0, "tokens are not whole sequences")
+        LacunaTensor.require(tokens.count % sequenceLength == 0, "tokens are not whole sequences")
         let context = wholeSequences(tokens.count, length: sequenceLength)
         hidden.withMutablePointer { step($0, context: context) }
         return hidden

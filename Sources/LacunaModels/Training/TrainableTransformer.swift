@@ -40,7 +40,7 @@ public final class TrainableTransformer: Module {
     public static func masked(_ name: String, _ matrix: any StoredMatrix) -> any TrainableWeight {
         let value = matrix.densified()
         let weight = DenseWeight(value)
-        if matrix.storedCount < matrix.rows * matrix.columns { weight.mask = Mask(nonzerosOf: value) }
+        if matrix.storedCount < matrix.rows * matrix.columns { weight.mask = SparsePattern(nonzerosOf: value) }
         return weight
     }
 
@@ -48,7 +48,7 @@ public final class TrainableTransformer: Module {
     public static func sparse(_ name: String, _ matrix: any StoredMatrix) -> any TrainableWeight {
         let value = matrix.densified()
         return matrix.storedCount < matrix.rows * matrix.columns
-            ? CSRWeight(value, mask: Mask(nonzerosOf: value)) : DenseWeight(value)
+            ? CSRWeight(value, mask: SparsePattern(nonzerosOf: value)) : DenseWeight(value)
     }
 
     /// Nothing is trained; matrices stay as they are stored.
@@ -106,7 +106,7 @@ public final class TrainableTransformer: Module {
     /// - Parameter ids: [batch · T], sequences one after the other, each from position 0.
     public func hiddenStates(_ ids: [Int32], batch: Int, on tape: Tape<Float>) -> Variable<Float> {
         let length = ids.count / max(batch, 1)
-        precondition(
+        require(
             length * batch == ids.count && length <= configuration.maximumPositions, "sequences of \(length) tokens")
         let positions = (0..<ids.count).map { Int32($0 % length) }
         var x = embedding(ids, on: tape).dropout(dropout)
@@ -175,7 +175,7 @@ public final class TokenTable: Module {
             var table = Tensor<Float>(uninitialized: [ids.count, frozen.inputs])
             table.withMutablePointer { p in
                 for (i, id) in ids.enumerated() {
-                    precondition(id >= 0 && Int(id) < frozen.outputs, "token \(id) outside the vocabulary")
+                    require(id >= 0 && Int(id) < frozen.outputs, "token \(id) outside the vocabulary")
                     frozen.matrix.decode(rows: Int(id)..<Int(id) + 1, into: p + i * frozen.inputs)
                 }
             }

@@ -77,7 +77,7 @@ public final class MobileNetRunner {
 
     /// The classifier's outputs for `image` [3, height, width].
     public func callAsFunction(_ image: Tensor<Float>) -> [Float] {
-        precondition(image.shape == [3, input.height, input.width], "\(image.shape) is not the image size")
+        require(image.shape == [3, input.height, input.width], "\(image.shape) is not the image size")
         image.withPointer { source in
             for c in 0..<3 {
                 (input.pointer + c * input.stride).update(from: source + c * input.pixels, count: input.pixels)
@@ -110,7 +110,7 @@ public final class DensePointwise: @unchecked Sendable {
 
     /// - Parameter weight: [outputs, inputs]
     public init(_ weight: Tensor<Float>, bias: [Float], clamp: ClosedRange<Float>) {
-        precondition(weight.rank == 2 && bias.count == weight.rows)
+        require(weight.rank == 2 && bias.count == weight.rows)
         self.weight = weight
         self.bias = bias
         self.clamp = clamp
@@ -119,7 +119,7 @@ public final class DensePointwise: @unchecked Sendable {
     /// Convolves `x` [inputs, …] into `y` [outputs, …], images of one size.
     public func callAsFunction(_ x: ImageActivation, into y: ImageActivation) {
         let (outputs, inputs) = (weight.rows, weight.columns)
-        precondition(x.channels == inputs && y.channels == outputs && x.stride == y.stride, "images of other shapes")
+        require(x.channels == inputs && y.channels == outputs && x.stride == y.stride, "images of other shapes")
         let pixels = x.pixels
         weight.withPointer { w in
             LinearAlgebra.parallelGemm(

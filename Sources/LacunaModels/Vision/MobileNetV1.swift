@@ -94,10 +94,10 @@ public struct MobileNetV1: Sendable {
     /// - Parameter orders: For each block, the channel that comes to each place.
     /// - Precondition: One permutation for each block.
     public func rearranged(_ orders: [[Int]]) -> MobileNetV1 {
-        precondition(orders.count == blocks.count)
+        require(orders.count == blocks.count)
         var result = self
         for (index, order) in orders.enumerated() {
-            precondition(order.sorted() == Array(0..<blocks[index].pointwise.rows), "not a permutation")
+            require(order.sorted() == Array(0..<blocks[index].pointwise.rows), "not a permutation")
             result.blocks[index].pointwise = Self.rows(result.blocks[index].pointwise, order)
             result.blocks[index].pointwiseBias = order.map { blocks[index].pointwiseBias[$0] }
             if index + 1 < blocks.count {

@@ -28,7 +28,7 @@ public struct FeedForwardWeights: Sendable, Equatable {
     ///
     /// - Parameter kept: Neurons in ascending order, each at most once.
     public func keeping(_ kept: [Int]) -> FeedForwardWeights {
-        precondition(zip(kept, kept.dropFirst()).allSatisfy(<) && kept.allSatisfy { $0 >= 0 && $0 < neurons })
+        require(zip(kept, kept.dropFirst()).allSatisfy(<) && kept.allSatisfy { $0 >= 0 && $0 < neurons })
         var result = self
         result.gate = Self.rows(gate, kept)
         result.up = Self.rows(up, kept)

@@ -15,8 +15,8 @@ public protocol MaskRefiner: Sendable {
     ///   - weight: `W` [outputs, inputs] before anything was removed.
     /// - Throws: As ``LayerwisePruning/prune(_:statistics:request:)``.
     func refine(
-        _ mask: Mask, weight: Tensor<Float>, statistics: InputStatistics?, pattern: Pattern
-    ) throws -> Mask
+        _ mask: SparsePattern, weight: Tensor<Float>, statistics: InputStatistics?, pattern: Pattern
+    ) throws -> SparsePattern
 }
 
 /// A method followed by a refinement of its masks.
@@ -57,7 +57,7 @@ public struct RefinedPruning: LayerwisePruning {
 
     public func prune(
         _ weight: inout Tensor<Float>, statistics: InputStatistics?, request: PruningRequest
-    ) throws -> Mask {
+    ) throws -> SparsePattern {
         try requireSupport(request.pattern)
         var pruned = weight
         let initial = try base.prune(&pruned, statistics: statistics, request: request)

@@ -12,7 +12,7 @@ public enum OutputError {
     /// - Returns: 0 for equal matrices; 1 if nothing is left; 0 if the original's outputs are all 0.
     /// - Complexity: O(outputs · inputs²).
     public static func relative(original: Tensor<Float>, pruned: Tensor<Float>, gram: Tensor<Float>) -> Double {
-        precondition(original.shape == pruned.shape && gram.shape == [original.columns, original.columns])
+        require(original.shape == pruned.shape && gram.shape == [original.columns, original.columns])
         var difference = original
         let n = original.count
         pruned.withPointer { v in difference.withMutablePointer { d in for i in 0..<n { d[i] -= v[i] } } }

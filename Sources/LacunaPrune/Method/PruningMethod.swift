@@ -40,21 +40,22 @@ public protocol LayerwisePruning: PruningMethod {
     /// - Throws: ``LacunaError/unsupported(file:what:)`` for a pattern that the method cannot do,
     ///   ``LacunaError/invalidArgument(_:reason:)`` for a bad sparsity, missing statistics or ones of another width,
     ///   ``LacunaError/numerical(operation:reason:)`` for numbers that are not finite or cannot be inverted.
-    func prune(_ weight: inout Tensor<Float>, statistics: InputStatistics?, request: PruningRequest) throws -> Mask
+    func prune(_ weight: inout Tensor<Float>, statistics: InputStatistics?, request: PruningRequest) throws
+        -> SparsePattern
 
     /// Prunes layers that read the same input, such as the query, key and value projections. The default prunes one
     /// after the other; a method that derives something costly from the input does so once.
     func prune(
         group weights: inout [Tensor<Float>], statistics: InputStatistics?, requests: [PruningRequest]
-    ) throws -> [Mask]
+    ) throws -> [SparsePattern]
 }
 
 extension LayerwisePruning {
     public func prune(
         group weights: inout [Tensor<Float>], statistics: InputStatistics?, requests: [PruningRequest]
-    ) throws -> [Mask] {
-        precondition(weights.count == requests.count)
-        var masks: [Mask] = []
+    ) throws -> [SparsePattern] {
+        require(weights.count == requests.count)
+        var masks: [SparsePattern] = []
         for index in weights.indices {
             masks.append(try prune(&weights[index], statistics: statistics, request: requests[index]))
         }
@@ -87,7 +88,7 @@ extension ScoredPruning {
 
     public func prune(
         _ weight: inout Tensor<Float>, statistics: InputStatistics?, request: PruningRequest
-    ) throws -> Mask {
+    ) throws -> SparsePattern {
         let scores = try score(layer: request.layer).scores(weight: weight, statistics: statistics)
         let mask = try Selection.mask(scores: scores, pattern: request.pattern, sparsity: request.sparsity)
         mask.apply(to: &weight)

@@ -23,9 +23,9 @@ public struct PrunedStorage: Sendable, Hashable {
     }
 
     /// The layout of a matrix under `mask`.
-    func layout(for pattern: Pattern, _ mask: Mask) -> StorageLayout {
+    func layout(for pattern: Pattern, _ mask: SparsePattern) -> StorageLayout {
         if let layout { return layout }
-        if mask.keptCount == mask.rows * mask.columns { return .dense }
+        if mask.count == mask.rows * mask.columns { return .dense }
         return StoreLayouts.suiting(pattern, mask)
     }
 }

@@ -84,7 +84,7 @@ extension Pruner {
 
     /// Replaces a layer's matrix.
     private func store(
-        _ decoder: inout Transformer, _ name: String, _ weight: Tensor<Float>, _ mask: Mask
+        _ decoder: inout Transformer, _ name: String, _ weight: Tensor<Float>, _ mask: SparsePattern
     ) throws -> PruningReport.Layer {
         let before = decoder[linear: name].byteCount
         let matrix = try WeightStore.make(

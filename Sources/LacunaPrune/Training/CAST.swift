@@ -18,7 +18,7 @@ public final class CAST: TrainingMethod {
     public let lambda: Float
     public let interval: Int
     public let layers: LayerChoice
-    private var chosen: [(weight: DenseWeight, kept: Mask)] = []
+    private var chosen: [(weight: DenseWeight, kept: SparsePattern)] = []
     /// Mean magnitude of the masked weights over that of the kept ones, just before the final pruning.
     public private(set) var residual = Double.nan
     /// Called at the end, before anything is pruned.
@@ -129,7 +129,7 @@ public final class CAST: TrainingMethod {
     }
 
     public var state: JSONValue { .array(chosen.map { MaskCoding.json($0.kept) }) }
-    private var restored: [Mask]?
+    private var restored: [SparsePattern]?
     public func restore(_ state: JSONValue) throws {
         restored = try (state.arrayValue ?? []).map { try MaskCoding.mask($0) }
     }

@@ -50,7 +50,7 @@ public final class DropAndGrow: TrainingMethod {
     public let settings: Settings
     private var layers: [SparseLayerState] = []
     /// Every position that was ever in use, by layer.
-    private var visited: [Mask] = []
+    private var visited: [SparsePattern] = []
 
     /// - Throws: `LacunaError.invalidArgument` for settings out of range.
     public init(_ settings: Settings) throws {
@@ -130,15 +130,15 @@ public final class DropAndGrow: TrainingMethod {
     /// The fraction of all positions that were ever in use: how much of the dense network was looked at.
     public var exploration: Double {
         let total = visited.reduce(0) { $0 + $1.rows * $1.columns }
-        return total == 0 ? 0 : Double(visited.reduce(0) { $0 + $1.keptCount }) / Double(total)
+        return total == 0 ? 0 : Double(visited.reduce(0) { $0 + $1.count }) / Double(total)
     }
 
     /// One update of one layer.
     private func exchange(_ state: SparseLayerState, _ fraction: Double, _ generator: inout SeededGenerator) throws {
         let old = state.mask
         let absent = old.inverted()
-        let remaining = try remaining(of: old, state.layer.weight.densified(), fraction, atMost: absent.keptCount)
-        let count = old.keptCount - remaining.keptCount
+        let remaining = try remaining(of: old, state.layer.weight.densified(), fraction, atMost: absent.count)
+        let count = old.count - remaining.count
         let score: any ImportanceScore
         switch settings.growth {
         case .random: score = RandomScore(seed: generator.next())
@@ -158,12 +158,12 @@ public final class DropAndGrow: TrainingMethod {
 
     /// What stays of the connections in use when a fraction is dropped, at most so many.
     private func remaining(
-        of old: Mask, _ weight: Tensor<Float>, _ fraction: Double, atMost limit: Int
-    ) throws -> Mask {
+        of old: SparsePattern, _ weight: Tensor<Float>, _ fraction: Double, atMost limit: Int
+    ) throws -> SparsePattern {
         let magnitudes = try MagnitudeScore().scores(weight: weight)
         /// What stays of a part of them.
-        func keep(_ part: Mask, atMost limit: Int) throws -> Mask {
-            let count = part.keptCount
+        func keep(_ part: SparsePattern, atMost limit: Int) throws -> SparsePattern {
+            let count = part.count
             let dropped = min(Selection.removedCount(sparsity: fraction, of: count), limit)
             return try Selection.mask(
                 scores: magnitudes, pattern: .unstructured(.layer), amount: .count(count - dropped), within: part)
@@ -171,10 +171,10 @@ public final class DropAndGrow: TrainingMethod {
         switch settings.drop {
         case .magnitude: return try keep(old, atMost: limit)
         case .signed:
-            var positive = Mask(rows: old.rows, columns: old.columns)
+            var positive = SparsePattern(rows: old.rows, columns: old.columns)
             for r in 0..<old.rows { old.forEachKeptColumn(row: r) { if weight[r, $0] > 0 { positive[r, $0] = true } } }
             let above = try keep(positive, atMost: limit)
-            let used = positive.keptCount - above.keptCount
+            let used = positive.count - above.count
             return try above.union(keep(old.subtracting(positive), atMost: limit - used))
         }
     }

@@ -13,7 +13,7 @@ public struct IterativePruning: Sendable {
             throw LacunaError.invalidArgument("share", reason: "\(share) is not in 0...1")
         }
         var scores: [String: Tensor<Float>] = [:]
-        var inUse: [String: Mask] = [:]
+        var inUse: [String: SparsePattern] = [:]
         var active = 0
         for (index, layer) in layers.enumerated() {
             guard let weight = layer.dense else {

@@ -16,7 +16,7 @@ public final class SRSTE: TrainingMethod {
     public let decay: Float
     public let layers: LayerChoice
     private let views = StraightThroughLayers()
-    private var last: [Mask] = []
+    private var last: [SparsePattern] = []
     /// Mean over the weights of how often the mask changed between looks: the authors' sparse architecture divergence,
     /// summed over the run.
     public private(set) var divergence = 0.0
@@ -67,7 +67,7 @@ public final class SRSTE: TrainingMethod {
         let masks = views.layers.map { StraightThroughView.mask($0.weight.parameter.value, pattern) }
         if last.count == masks.count {
             let changed = zip(last, masks).reduce(0) { sum, pair in
-                sum + pair.0.subtracting(pair.1).keptCount + pair.1.subtracting(pair.0).keptCount
+                sum + pair.0.subtracting(pair.1).count + pair.1.subtracting(pair.0).count
             }
             divergence += Double(changed) / Double(max(masks.reduce(0) { $0 + $1.rows * $1.columns }, 1))
         }
@@ -88,14 +88,14 @@ public final class SRSTE: TrainingMethod {
 
 /// Masks in the state of hooks.
 enum MaskCoding {
-    static func json(_ mask: Mask) -> JSONValue {
+    static func json(_ mask: SparsePattern) -> JSONValue {
         [
             "rows": JSONValue(mask.rows), "columns": JSONValue(mask.columns),
             "words": .array(mask.packedWords.map { .integer(Int64(bitPattern: $0)) }),
         ]
     }
 
-    static func mask(_ value: JSONValue) throws -> Mask {
+    static func mask(_ value: JSONValue) throws -> SparsePattern {
         let bad = LacunaError.malformed(file: "checkpoint", location: "mask", reason: "is not one")
         guard let rows = value["rows"]?.intValue, let columns = value["columns"]?.intValue, rows >= 0, columns >= 0,
             let words = value["words"]?.arrayValue
@@ -104,7 +104,7 @@ enum MaskCoding {
             guard case .integer(let bits) = word else { throw bad }
             return UInt64(bitPattern: bits)
         }
-        guard let mask = try? Mask(rows: rows, columns: columns, packedWords: packed) else { throw bad }
+        guard let mask = try? SparsePattern(rows: rows, columns: columns, packedWords: packed) else { throw bad }
         return mask
     }
 }

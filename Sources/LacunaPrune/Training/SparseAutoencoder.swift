@@ -12,7 +12,7 @@ final class SparseAutoencoder: UnaryLayer {
         func layer(_ outputs: Int, _ inputs: Int) -> Linear {
             let total = outputs * inputs
             let count = Int(min(Double(total), settings.density * Double(outputs + inputs)))
-            let mask = Mask(rows: outputs, columns: inputs, keepingRandom: count, using: &generator)
+            let mask = SparsePattern(rows: outputs, columns: inputs, keepingRandom: count, using: &generator)
             let weight = Tensor<Float>(
                 normal: [outputs, inputs], standardDeviation: Float(settings.deviation), using: &generator)
             return Linear(weight: CSRWeight(weight, mask: mask), bias: Tensor(zeros: [outputs]))

@@ -16,7 +16,7 @@ public final class StraightThroughView: WeightView {
     /// A pattern for the weight through which gradients flow back to the input; nil for the forward one.
     public var backwardPattern: Pattern?
     /// The mask of the last forward pass.
-    public private(set) var mask: Mask?
+    public private(set) var mask: SparsePattern?
 
     public init(_ pattern: Pattern?, backward: Pattern? = nil) {
         self.pattern = pattern
@@ -24,7 +24,7 @@ public final class StraightThroughView: WeightView {
     }
 
     /// The mask that `pattern` gives for the magnitudes of `weight`.
-    public static func mask(_ weight: Tensor<Float>, _ pattern: Pattern) -> Mask {
+    public static func mask(_ weight: Tensor<Float>, _ pattern: Pattern) -> SparsePattern {
         // Patterns were validated when the method was made: nothing can be thrown.
         try! Selection.mask(magnitudesOf: weight, pattern: pattern)
     }

@@ -70,14 +70,14 @@ struct SparseLayerState {
         self.name = name
     }
 
-    var mask: Mask {
+    var mask: SparsePattern {
         if let csr = layer.weight as? CSRWeight { return csr.pattern }
         return layer.dense!.mask
-            ?? Mask(rows: layer.outputDimensions, columns: layer.inputDimensions, keepingAll: true)
+            ?? SparsePattern(rows: layer.outputDimensions, columns: layer.inputDimensions, keepingAll: true)
     }
 
     /// The kept values.
-    func values(_ mask: Mask) -> [Float] {
+    func values(_ mask: SparsePattern) -> [Float] {
         if let csr = layer.weight as? CSRWeight { return csr.values.value.scalars }
         return kept(of: layer.dense!.parameter.value, mask)
     }
@@ -88,7 +88,7 @@ struct SparseLayerState {
         return layer.dense!.parameter.gradient
     }
 
-    func kept(of matrix: Tensor<Float>, _ mask: Mask) -> [Float] {
+    func kept(of matrix: Tensor<Float>, _ mask: SparsePattern) -> [Float] {
         var result: [Float] = []
         matrix.withPointer { p in
             for r in 0..<mask.rows { mask.forEachKeptColumn(row: r) { result.append(p[r * mask.columns + $0]) } }
@@ -97,7 +97,7 @@ struct SparseLayerState {
     }
 
     /// Changes the mask: entries of both keep their values and state, new ones start at `fill`.
-    func move(to mask: Mask, from old: Mask, fill: (_ row: Int, _ column: Int) -> Float) {
+    func move(to mask: SparsePattern, from old: SparsePattern, fill: (_ row: Int, _ column: Int) -> Float) {
         if let csr = layer.weight as? CSRWeight { return csr.move(to: mask, fill: fill) }
         let weight = layer.dense!
         weight.mask = mask
@@ -109,10 +109,10 @@ struct SparseLayerState {
     }
 }
 
-extension Mask {
+extension SparsePattern {
     /// Exactly `count` entries, every set equally likely.
     public init(rows: Int, columns: Int, keepingRandom count: Int, using generator: inout SeededGenerator) {
-        precondition(count >= 0 && count <= rows * columns, "\(count) of \(rows) x \(columns) entries")
+        require(count >= 0 && count <= rows * columns, "\(count) of \(rows) x \(columns) entries")
         // Random scores are a matrix of numbers: nothing can be thrown.
         self = try! Selection.mask(
             scores: RandomScore(seed: generator.next()).scores(weight: Tensor(zeros: [rows, columns])),

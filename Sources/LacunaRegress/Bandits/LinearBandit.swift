@@ -73,7 +73,7 @@ public struct LeastSquaresBandit: Sendable {
     public var ridge: Double
 
     public init(queries: Int, ridge: Double = 1e-8) {
-        precondition(queries > 0 && ridge >= 0)
+        require(queries > 0 && ridge >= 0)
         self.queries = queries
         self.ridge = ridge
     }

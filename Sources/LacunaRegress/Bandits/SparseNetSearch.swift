@@ -29,7 +29,7 @@ public struct SparseNetSearch: Sendable {
     }
 
     public init(sparsity: Int, resolution: Double, failure: Double = 0.05, support: Support = .exhaustive) {
-        precondition(sparsity > 0 && resolution > 0 && resolution <= 1 && failure > 0 && failure < 1)
+        require(sparsity > 0 && resolution > 0 && resolution <= 1 && failure > 0 && failure < 1)
         self.sparsity = sparsity
         self.resolution = resolution
         self.failure = failure

@@ -36,7 +36,7 @@ public struct KroneckerProduct: Sendable {
     /// - Complexity: O(Σ over factors of the products of lengths before, in and after it), not `rows · columns`.
     public func multiplied(_ x: [Double], transposed: Bool = false) -> [Double] {
         var sizes = factors.map { transposed ? $0.rows : $0.columns }
-        precondition(x.count == sizes.reduce(1, *), "\(x.count) numbers for a tensor of shape \(sizes)")
+        require(x.count == sizes.reduce(1, *), "\(x.count) numbers for a tensor of shape \(sizes)")
         var current = x
         for (axis, factor) in factors.enumerated() {
             let (n, m) = (sizes[axis], transposed ? factor.columns : factor.rows)

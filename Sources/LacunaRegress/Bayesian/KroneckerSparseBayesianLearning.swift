@@ -48,7 +48,7 @@ public struct KroneckerSparseBayesianLearning: Sendable {
         tolerance: Double = 1e-4, pruning: Double? = nil, passes: Int = 200
     ) {
         let pruning = pruning ?? (update == .alternating ? 1e-2 : 1e-3)
-        precondition(iterations > 0 && tolerance >= 0 && (0..<1).contains(pruning) && passes > 0)
+        require(iterations > 0 && tolerance >= 0 && (0..<1).contains(pruning) && passes > 0)
         self.update = update
         self.noise = noise
         self.iterations = iterations

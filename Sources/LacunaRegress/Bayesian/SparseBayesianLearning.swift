@@ -58,7 +58,7 @@ public struct SparseBayesianLearning: Sendable {
     public var pruning: Double
 
     public init(noise: Noise, iterations: Int = 150, tolerance: Double = 1e-4, pruning: Double = 1e-3) {
-        precondition(iterations > 0 && tolerance >= 0 && (0..<1).contains(pruning))
+        require(iterations > 0 && tolerance >= 0 && (0..<1).contains(pruning))
         self.noise = noise
         self.iterations = iterations
         self.tolerance = tolerance

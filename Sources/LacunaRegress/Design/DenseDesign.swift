@@ -14,7 +14,7 @@ public struct DenseDesign: Design, @unchecked Sendable {
 
     /// - Parameter columnMajor: Column after column, `rows` numbers each.
     public init(columnMajor values: [Double], rows: Int) {
-        precondition(rows > 0 ? values.count % rows == 0 : values.isEmpty)
+        require(rows > 0 ? values.count % rows == 0 : values.isEmpty)
         self.init(Buffer(values), rows: rows, columns: rows > 0 ? values.count / rows : 0)
     }
 
@@ -26,7 +26,7 @@ public struct DenseDesign: Design, @unchecked Sendable {
     }
 
     public init(_ columnMajor: Buffer<Double>, rows: Int, columns: Int) {
-        precondition(columnMajor.count >= rows * columns && columns <= Int(UInt32.max))
+        require(columnMajor.count >= rows * columns && columns <= Int(UInt32.max))
         self.rows = rows
         self.columns = columns
         owner = columnMajor
@@ -61,7 +61,7 @@ public struct DenseDesign: Design, @unchecked Sendable {
     public var isMapped: Bool { owner is MappedFile }
 
     public func scaled(by inverseScales: [Double]?) -> DenseDesign {
-        precondition(inverseScales == nil || inverseScales!.count == columns)
+        require(inverseScales == nil || inverseScales!.count == columns)
         var result = self
         result.inverseScales = inverseScales
         return result

@@ -30,7 +30,7 @@ public struct SparseDesign: Design {
         // Places are inside and differ.
         do {
             transpose = try SparseMatrix(rows: columns, columns: rows, entries: entries)
-        } catch { preconditionFailure("a dense design is larger than a sparse one may be") }
+        } catch { fatalError("a dense design is larger than a sparse one may be") }
         inverseScales = dense.inverseScales
     }
 
@@ -48,7 +48,7 @@ public struct SparseDesign: Design {
     }
 
     public func scaled(by inverseScales: [Double]?) -> SparseDesign {
-        precondition(inverseScales == nil || inverseScales!.count == columns)
+        require(inverseScales == nil || inverseScales!.count == columns)
         var result = self
         result.inverseScales = inverseScales
         return result

@@ -31,7 +31,7 @@ public struct ConsensusKernelLearner: Sendable {
         rounds: Int = 100, updates: Int = 100, penalty: Double = 1e-10, balances: Bool = true,
         tolerance: Double = 1e-3, resolution: Double = 0, seed: UInt64 = 0, progress: (any ProgressReporter)? = nil
     ) {
-        precondition(rounds > 0 && updates > 0 && penalty > 0 && tolerance >= 0 && resolution >= 0)
+        require(rounds > 0 && updates > 0 && penalty > 0 && tolerance >= 0 && resolution >= 0)
         self.rounds = rounds
         self.updates = updates
         self.penalty = penalty
@@ -175,7 +175,7 @@ public struct MessageQuantizer: Sendable {
     public let resolution: Double
 
     public init(resolution: Double) {
-        precondition(resolution >= 0)
+        require(resolution >= 0)
         self.resolution = resolution
     }
 

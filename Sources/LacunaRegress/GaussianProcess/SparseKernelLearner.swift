@@ -22,7 +22,7 @@ public struct SparseKernelLearner: Sendable {
         iterations: Int = 500, tolerance: Double = 1e-9, pruning: Double = 1e-8,
         progress: (any ProgressReporter)? = nil
     ) {
-        precondition(iterations > 0 && tolerance >= 0 && (0..<1).contains(pruning))
+        require(iterations > 0 && tolerance >= 0 && (0..<1).contains(pruning))
         self.iterations = iterations
         self.tolerance = tolerance
         self.pruning = pruning

@@ -20,7 +20,7 @@ public struct SparseKernelModel: Sendable {
         ///
         /// - Parameter parts: One at least, all for the same inputs.
         public static func fused(_ parts: [Prediction]) -> Prediction {
-            precondition(!parts.isEmpty && parts.allSatisfy { $0.means.count == parts[0].means.count })
+            require(!parts.isEmpty && parts.allSatisfy { $0.means.count == parts[0].means.count })
             var result = parts[0]
             for i in result.means.indices {
                 let precision = parts.reduce(0) { $0 + 1 / $1.variances[i] }

@@ -55,7 +55,7 @@ public struct SpectralGrid: Sendable, Equatable {
 
     /// `Σ_i θ_i k_i` between two sets of inputs [m, dimensions] and [n, dimensions].
     public func matrix(_ a: Tensor<Double>, _ b: Tensor<Double>, weights: [Double]) -> Tensor<Double> {
-        precondition(a.columns == dimensions && b.columns == dimensions && weights.count == components)
+        require(a.columns == dimensions && b.columns == dimensions && weights.count == components)
         let (m, n, p) = (a.rows, b.rows, dimensions)
         var result = Tensor<Double>(zeros: [m, n])
         let active = weights.indices.filter { weights[$0] != 0 }

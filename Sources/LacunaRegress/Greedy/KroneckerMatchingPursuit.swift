@@ -12,7 +12,7 @@ public struct KroneckerMatchingPursuit: Sendable {
     public var residual: Double
 
     public init(counts: [Int], residual: Double = 0) {
-        precondition(counts.allSatisfy { $0 > 0 } && residual >= 0)
+        require(counts.allSatisfy { $0 > 0 } && residual >= 0)
         self.counts = counts
         self.residual = residual
     }

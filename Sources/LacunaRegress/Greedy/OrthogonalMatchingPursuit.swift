@@ -12,7 +12,7 @@ public struct OrthogonalMatchingPursuit: Sendable {
     public var residual: Double
 
     public init(count: Int, residual: Double = 0) {
-        precondition(count >= 0 && residual >= 0)
+        require(count >= 0 && residual >= 0)
         self.count = count
         self.residual = residual
     }

@@ -105,13 +105,13 @@ public struct GroupedLikelihood: Sendable {
     ///
     /// - Parameter residuals: One for each row.
     public func negativeLogLikelihood(_ residuals: [Double], _ scale: VarianceComponents) -> Double {
-        precondition(residuals.count == groups.rows && scale.residual > 0 && scale.ratio >= 0)
+        require(residuals.count == groups.rows && scale.residual > 0 && scale.ratio >= 0)
         return negativeLogLikelihood(moments(residuals), scale)
     }
 
     /// The derivative of ``negativeLogLikelihood(_:_:)`` in the residuals.
     public func gradient(_ residuals: [Double], _ scale: VarianceComponents) -> [Double] {
-        precondition(residuals.count == groups.rows && scale.residual > 0 && scale.ratio >= 0)
+        require(residuals.count == groups.rows && scale.residual > 0 && scale.ratio >= 0)
         return gradient(residuals, moments(residuals), scale)
     }
 

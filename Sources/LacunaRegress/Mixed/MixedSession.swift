@@ -169,7 +169,7 @@ final class MixedSession {
 
     func fit<P: SeparablePenalty>(_ penalty: P, from start: MixedState?) throws -> MixedFit {
         let state = start ?? empty
-        precondition(state.beta.count == design.columns, "the start has another number of columns")
+        require(state.beta.count == design.columns, "the start has another number of columns")
         return try minimize(penalty, state)
     }
 

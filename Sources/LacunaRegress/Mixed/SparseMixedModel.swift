@@ -42,7 +42,7 @@ public struct SparseMixedModel: Sendable {
         solver: any SeparableSolver = ProximalNewton(tolerance: 1e-15, maximumPasses: 30),
         progress: (any ProgressReporter)? = nil
     ) {
-        precondition(tolerance > 0 && maximumRounds > 0)
+        require(tolerance > 0 && maximumRounds > 0)
         self.tail = tail
         self.hasIntercept = hasIntercept
         self.tolerance = tolerance

@@ -111,7 +111,7 @@ struct WhitenedDesign: Design {
     func firstNonFinite() -> (row: Int, column: Int)? { base.firstNonFinite() }
 
     func scaled(by inverseScales: [Double]?) -> WhitenedDesign {
-        precondition(inverseScales == nil, "a whitened design takes the scales of the one behind it")
+        require(inverseScales == nil, "a whitened design takes the scales of the one behind it")
         return self
     }
 

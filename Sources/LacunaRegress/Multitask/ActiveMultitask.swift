@@ -26,7 +26,7 @@ public struct ActiveMultitask: Sendable {
         relevance: TaskRelevance = .l1, dimensions: Int, epochs: Int = 3, growth: Double = 4, floor: Int = 2,
         strength: Double = 0.2
     ) {
-        precondition(dimensions > 0 && epochs > 0 && growth >= 1 && floor >= 0 && strength >= 0 && strength < 1)
+        require(dimensions > 0 && epochs > 0 && growth >= 1 && floor >= 0 && strength >= 0 && strength < 1)
         self.relevance = relevance
         self.dimensions = dimensions
         self.epochs = epochs

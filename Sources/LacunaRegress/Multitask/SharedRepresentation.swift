@@ -79,7 +79,7 @@ public struct SharedRepresentation: Sendable {
     /// `‖(I - B Bᵀ) v‖²`: what the basis cannot express of a task's coefficients.
     public func missing(of v: [Double]) -> Double {
         let (d, k) = (basis.rows, basis.columns)
-        precondition(v.count == d)
+        require(v.count == d)
         let inside = basis.multiplied(by: Tensor(v, shape: [d, 1]), transposed: true)
         let rest = zip(v, basis.multiplied(by: inside.reshaped([k, 1])).scalars).map { $0 - $1 }
         return rest.reduce(0) { $0 + $1 * $1 }

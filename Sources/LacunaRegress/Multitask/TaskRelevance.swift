@@ -56,7 +56,7 @@ public enum TaskRelevance: String, Sendable, CaseIterable {
     ///
     /// With costs the best numbers are proportional to `|ν_t| / √c_t`; the shares are of samples, not of costs.
     public func shares(_ weights: [Double], costs: [Double]? = nil) -> [Double] {
-        precondition(costs.map { $0.count == weights.count && $0.allSatisfy { $0 > 0 } } ?? true)
+        require(costs.map { $0.count == weights.count && $0.allSatisfy { $0 > 0 } } ?? true)
         let raw = weights.enumerated().map { t, weight -> Double in
             switch self {
             case .uniform: return 1
@@ -75,7 +75,7 @@ public enum TaskRelevance: String, Sendable, CaseIterable {
         heads: [[Double]], target: [Double], samples: [Double]
     ) throws -> Double {
         let k = target.count
-        precondition(heads.count == samples.count && heads.allSatisfy { $0.count == k })
+        require(heads.count == samples.count && heads.allSatisfy { $0.count == k })
         var matrix = Tensor<Double>(zeros: [k, k])
         for (head, count) in zip(heads, samples) {
             for i in 0..<k { for j in 0..<k { matrix[i, j] += count * head[i] * head[j] } }

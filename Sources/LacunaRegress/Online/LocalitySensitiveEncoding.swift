@@ -28,7 +28,7 @@ public struct LocalitySensitiveEncoding: Sendable {
         public var weights: [Double]
 
         public init(places: [UInt32], weights: [Double]) {
-            precondition(places.count == weights.count)
+            require(places.count == weights.count)
             self.places = places
             self.weights = weights
         }
@@ -44,10 +44,10 @@ public struct LocalitySensitiveEncoding: Sendable {
         inputs: Int, groups: Int = 50, bins: Int = 5, perGroup: Int = 2, scale: Double = 1,
         using generator: inout SeededGenerator
     ) {
-        precondition(inputs > 0 && groups > 0 && bins > 0 && (1...8).contains(perGroup) && scale > 0 && scale < 1e100)
+        require(inputs > 0 && groups > 0 && bins > 0 && (1...8).contains(perGroup) && scale > 0 && scale < 1e100)
         var features = groups
         for _ in 0..<perGroup { features *= bins + 2 }
-        precondition(features <= Int(Int32.max), "too many features")
+        require(features <= Int(Int32.max), "too many features")
         (self.inputs, self.groups, self.perGroup, self.bins) = (inputs, groups, perGroup, bins)
         let factor = scale / Double(inputs).squareRoot()
         let axes = groups * perGroup

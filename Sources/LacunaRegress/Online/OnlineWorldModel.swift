@@ -22,7 +22,7 @@ public struct OnlineWorldModel: Sendable {
         states: [ClosedRange<Double>], actions: [ClosedRange<Double>], groups: Int = 50, bins: Int = 5,
         spread: Double = 2, ridge: Double = 1e-5, using generator: inout SeededGenerator
     ) {
-        precondition(!states.isEmpty && (states + actions).allSatisfy { $0.upperBound > $0.lowerBound })
+        require(!states.isEmpty && (states + actions).allSatisfy { $0.upperBound > $0.lowerBound })
         ranges = (states + actions).map { (($0.upperBound + $0.lowerBound) / 2, ($0.upperBound - $0.lowerBound) / 2) }
         self.states = states.count
         encoding = LocalitySensitiveEncoding(

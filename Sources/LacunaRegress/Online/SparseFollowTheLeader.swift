@@ -26,7 +26,7 @@ public struct SparseFollowTheLeader: Sendable {
     private var position: [Int32]
 
     public init(features: Int, outputs: Int, ridge: Double = 1e-5) {
-        precondition(features > 0 && outputs > 0 && ridge > 0)
+        require(features > 0 && outputs > 0 && ridge > 0)
         self.features = features
         self.outputs = outputs
         self.ridge = ridge

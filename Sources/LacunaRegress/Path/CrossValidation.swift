@@ -61,7 +61,7 @@ public struct CrossValidation: Sendable {
         _ problem: Problem<F, P>, _ strengths: [Double], _ folds: [Int], _ progress: (any ProgressReporter)?,
         path: (Problem<F, P>) throws -> [Solution]
     ) throws {
-        precondition(folds.count == problem.design.rows)
+        require(folds.count == problem.design.rows)
         let count = (folds.max() ?? -1) + 1
         if count < 2 { throw LacunaError.invalidArgument("folds", reason: "at least 2 are needed, not \(count)") }
         let weights = problem.datafit.weights

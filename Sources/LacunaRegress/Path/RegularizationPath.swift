@@ -11,7 +11,7 @@ public struct RegularizationPath: Sendable {
 
     /// A path that was followed elsewhere.
     public init(strengths: [Double], solutions: [Solution], explained: [Double]) {
-        precondition(strengths.count == solutions.count && explained.count == solutions.count)
+        require(strengths.count == solutions.count && explained.count == solutions.count)
         self.strengths = strengths
         self.solutions = solutions
         self.explained = explained
@@ -37,7 +37,7 @@ public struct RegularizationPath: Sendable {
     ///
     /// - Throws: ``LacunaError/numerical(operation:reason:)`` if `maximum` is 0: nothing is related to the target.
     public static func strengths(from maximum: Double, ratio: Double = 1e-2, count: Int = 100) throws -> [Double] {
-        precondition(count >= 1 && ratio > 0 && ratio < 1)
+        require(count >= 1 && ratio > 0 && ratio < 1)
         guard maximum > 0, maximum.isFinite else {
             throw LacunaError.numerical(
                 operation: "path", reason: "no column is related to the target: the largest gradient is \(maximum)")

@@ -13,7 +13,7 @@ public struct ElasticNet: SeparablePenalty, ScalablePenalty {
     ///   - strength: λ, 0 or more.
     ///   - mixing: α in 0...1.
     public init(_ strength: Double, mixing: Double = 0.5) {
-        precondition(strength >= 0 && mixing >= 0 && mixing <= 1)
+        require(strength >= 0 && mixing >= 0 && mixing <= 1)
         self.strength = strength
         self.mixing = mixing
     }

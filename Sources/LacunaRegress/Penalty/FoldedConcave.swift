@@ -12,7 +12,7 @@ public struct SCAD: SeparablePenalty, ScalablePenalty {
     public let shape: Double
 
     public init(_ strength: Double, shape: Double = 3.7) {
-        precondition(strength >= 0 && shape > 2)
+        require(strength >= 0 && shape > 2)
         self.strength = strength
         self.shape = shape
     }
@@ -79,7 +79,7 @@ public struct MCP: SeparablePenalty, ScalablePenalty {
     public let shape: Double
 
     public init(_ strength: Double, shape: Double = 3) {
-        precondition(strength >= 0 && shape > 0)
+        require(strength >= 0 && shape > 0)
         self.strength = strength
         self.shape = shape
     }
@@ -129,7 +129,7 @@ public struct LogSum: SeparablePenalty, ScalablePenalty {
     public let width: Double
 
     public init(_ strength: Double, width: Double = 0.1) {
-        precondition(strength >= 0 && width > 0)
+        require(strength >= 0 && width > 0)
         self.strength = strength
         self.width = width
     }

@@ -15,8 +15,8 @@ public struct GroupLasso: GroupPenalty, ScalablePenalty {
     public let mixing: Double
 
     public init(_ strength: Double, groups: Groups, factors: [Double]? = nil, mixing: Double = 0) {
-        precondition(strength >= 0 && mixing >= 0 && mixing <= 1)
-        precondition(factors.map { $0.count == groups.count && $0.allSatisfy { $0 >= 0 } } ?? true)
+        require(strength >= 0 && mixing >= 0 && mixing <= 1)
+        require(factors.map { $0.count == groups.count && $0.allSatisfy { $0 >= 0 } } ?? true)
         self.strength = strength
         self.groups = groups
         self.factors = factors ?? groups.members.map { Double($0.count).squareRoot() }

@@ -39,7 +39,7 @@ public struct Groups: Sendable, Equatable {
 
     /// Runs of `size` columns; the last may be shorter.
     public static func runs(of size: Int, columns: Int) -> Groups {
-        precondition(size > 0)
+        require(size > 0)
         return Groups(
             unchecked: stride(from: 0, to: columns, by: size).map { Array($0..<min($0 + size, columns)) },
             columns: columns)

@@ -8,7 +8,7 @@ public struct L0: SeparablePenalty, ScalablePenalty {
     public var strength: Double
 
     public init(_ strength: Double) {
-        precondition(strength >= 0)
+        require(strength >= 0)
         self.strength = strength
     }
 
@@ -48,7 +48,7 @@ public struct CEL0: SeparablePenalty, ScalablePenalty {
     public let squaredNorms: [Double]
 
     public init(_ strength: Double, squaredNorms: [Double]) {
-        precondition(strength >= 0 && squaredNorms.allSatisfy { $0 >= 0 })
+        require(strength >= 0 && squaredNorms.allSatisfy { $0 >= 0 })
         self.strength = strength
         self.squaredNorms = squaredNorms
     }

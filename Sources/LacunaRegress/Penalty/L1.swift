@@ -9,7 +9,7 @@ public struct L1: SeparablePenalty, ScalablePenalty {
 
     /// - Parameter strength: λ, 0 or more.
     public init(_ strength: Double) {
-        precondition(strength >= 0)
+        require(strength >= 0)
         self.strength = strength
     }
 
@@ -43,7 +43,7 @@ public struct WeightedL1: SeparablePenalty, ScalablePenalty {
     public let factors: [Double]
 
     public init(_ strength: Double, factors: [Double]) {
-        precondition(strength >= 0 && factors.allSatisfy { $0 >= 0 })
+        require(strength >= 0 && factors.allSatisfy { $0 >= 0 })
         self.strength = strength
         self.factors = factors
     }
@@ -86,7 +86,7 @@ public struct NonNegativeL1: SeparablePenalty, ScalablePenalty {
     public var strength: Double
 
     public init(_ strength: Double) {
-        precondition(strength >= 0)
+        require(strength >= 0)
         self.strength = strength
     }
 

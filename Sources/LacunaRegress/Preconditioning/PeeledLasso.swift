@@ -29,7 +29,7 @@ public struct PeeledLasso: Sendable {
         peeling: SpanPeeling, strength: Strength = .estimated, hasIntercept: Bool = true, refits: Bool = false,
         tolerance: Double = 1e-8
     ) {
-        precondition(tolerance > 0)
+        require(tolerance > 0)
         self.peeling = peeling
         self.strength = strength
         self.hasIntercept = hasIntercept

@@ -29,7 +29,7 @@ public struct SpanPeeling: Sendable {
         sparsity: Int, explained: Double = 0.1, share: Double? = nil, maximumFailures: Int = 8,
         maximumFree: Double = 0.25, seed: UInt64 = 0
     ) {
-        precondition(sparsity > 0 && explained > 0 && explained < 1 && maximumFailures >= 0 && maximumFree >= 0)
+        require(sparsity > 0 && explained > 0 && explained < 1 && maximumFailures >= 0 && maximumFree >= 0)
         self.sparsity = sparsity
         self.explained = explained
         self.share = share
@@ -87,7 +87,7 @@ public struct PeeledDesign: Sendable {
 
     /// The part of a target outside the span, and the part inside.
     public func split(_ target: [Double]) -> (outside: [Double], inside: [Double]) {
-        precondition(target.count == design.rows)
+        require(target.count == design.rows)
         var outside = target
         let (r, n) = (basis.rows, design.rows)
         basis.withPointer { q in

@@ -30,7 +30,7 @@ public struct ExponentialMechanism: Sendable, Equatable {
     ///     private only if that does not depend on the rows.
     ///   - logMass: Logarithm of how many, or how large, each candidate is; 0 by default.
     public func choose(_ losses: [Double], logMass: [Double]? = nil, using generator: inout SeededGenerator) -> Int {
-        precondition(!losses.isEmpty && losses.count == logMass?.count ?? losses.count)
+        require(!losses.isEmpty && losses.count == logMass?.count ?? losses.count)
         var (best, value) = (0, -Double.infinity)
         for (index, loss) in losses.enumerated() {
             // The largest of logits plus Gumbel noise is a draw from their softmax, without overflow.

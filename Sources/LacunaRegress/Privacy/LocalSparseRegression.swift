@@ -132,7 +132,7 @@ public struct LocalSparseRegression: Sendable {
     public func aggregate(
         users: Int, meanCovariance: Tensor<Double>, meanCorrelation: [Double], using generator: inout SeededGenerator
     ) -> Aggregate {
-        precondition(users > 0 && meanCovariance.shape == [columns, columns] && meanCorrelation.count == columns)
+        require(users > 0 && meanCovariance.shape == [columns, columns] && meanCorrelation.count == columns)
         var sums = emptySums()
         sums.users = users
         if publicCovariance == nil {

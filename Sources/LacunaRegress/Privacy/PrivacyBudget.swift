@@ -26,7 +26,7 @@ public struct PrivacyBudget: Sendable, Equatable {
 
     /// The share that each of `parts` releases about the same row may spend.
     public func divided(by parts: Int) -> PrivacyBudget {
-        precondition(parts > 0)
+        require(parts > 0)
         return PrivacyBudget(unchecked: epsilon / Double(parts), delta / Double(parts))
     }
 
@@ -64,7 +64,7 @@ public struct PrivacyAccount: Sendable, Equatable {
     public let releases: [Release]
 
     public init(model: Model, releases: [Release]) {
-        precondition(!releases.isEmpty)
+        require(!releases.isEmpty)
         self.model = model
         self.releases = releases
     }

@@ -39,7 +39,7 @@ public struct SphereRandomizer: Sendable, Equatable {
 
     /// One answer, of length ``radius``.
     public func callAsFunction(_ g: [Double], using generator: inout SeededGenerator) -> [Double] {
-        precondition(g.count == dimensions)
+        require(g.count == dimensions)
         let length = g.reduce(0) { $0 + $1 * $1 }.squareRoot()
         let isForward = generator.uniform() < 0.5 + min(length, bound) / (2 * bound)
         let isTrue = generator.uniform() < 1 / (1 + exponential(-epsilon))

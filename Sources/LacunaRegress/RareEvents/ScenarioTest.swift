@@ -44,7 +44,7 @@ public struct MixtureProposal: Sendable, Equatable {
 
     /// `log q / p` for given `log q_j / p`, one a proposal; -∞ if all exclude what was drawn.
     public func logRatio(_ logRatios: [Double]) -> Double {
-        precondition(logRatios.count == count)
+        require(logRatios.count == count)
         let largest = logRatios.max() ?? 0
         guard largest > -.infinity else { return -.infinity }
         return largest

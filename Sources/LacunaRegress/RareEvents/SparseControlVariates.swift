@@ -96,7 +96,7 @@ public struct SparseControlVariates: Sendable {
         _ mixture: MixtureProposal, adjustment: Adjustment = .global, crossFitting: Bool = false,
         testsPerCoefficient: Int = 10
     ) {
-        precondition(testsPerCoefficient > 0)
+        require(testsPerCoefficient > 0)
         self.mixture = mixture
         self.adjustment = adjustment
         self.crossFitting = crossFitting

@@ -14,7 +14,7 @@ public struct HistogramInformation: MutualInformationEstimator {
     public var discreteLevels: Int
 
     public init(maximumBins: Int = 100, discreteLevels: Int = 10) {
-        precondition(maximumBins >= 1 && discreteLevels >= 2)
+        require(maximumBins >= 1 && discreteLevels >= 2)
         self.maximumBins = maximumBins
         self.discreteLevels = discreteLevels
     }

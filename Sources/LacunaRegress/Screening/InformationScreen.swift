@@ -20,7 +20,7 @@ public struct InformationScreen<Estimator: MutualInformationEstimator>: Sendable
         estimator: Estimator = KernelDensityInformation(), permutations: Int = 0, seed: UInt64 = 0,
         progress: (any ProgressReporter)? = nil
     ) {
-        precondition(permutations >= 0)
+        require(permutations >= 0)
         self.estimator = estimator
         self.permutations = permutations
         self.seed = seed

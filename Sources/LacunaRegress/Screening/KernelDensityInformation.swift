@@ -32,7 +32,7 @@ public struct KernelDensityInformation: MutualInformationEstimator {
         bandwidth: Bandwidth = .silverman, multiplier: Double = 1, cells: Int = 300, cellsAlone: Int = 500,
         discreteLevels: Int = 10
     ) {
-        precondition(multiplier > 0 && cells >= 2 && cellsAlone >= 2 && discreteLevels >= 2)
+        require(multiplier > 0 && cells >= 2 && cellsAlone >= 2 && discreteLevels >= 2)
         self.bandwidth = bandwidth
         self.multiplier = multiplier
         self.cells = cells

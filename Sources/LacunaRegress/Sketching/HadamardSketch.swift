@@ -4,7 +4,7 @@ import LacunaTensor
 public enum Hadamard {
     /// The smallest power of two that is not below `n`.
     public static func paddedCount(_ n: Int) -> Int {
-        precondition(n > 0)
+        require(n > 0)
         return n <= 1 ? 1 : 1 << (Int.bitWidth - (n - 1).leadingZeroBitCount)
     }
 
@@ -13,7 +13,7 @@ public enum Hadamard {
     ///
     /// - Complexity: O(rows log rows · columns).
     public static func transform(_ x: UnsafeMutablePointer<Double>, rows: Int, columns: Int) {
-        precondition(rows > 0 && rows & (rows - 1) == 0)
+        require(rows > 0 && rows & (rows - 1) == 0)
         // Bands of columns that stay in the cache through all rounds; each is by itself.
         let band = max(8, min(columns, (1 << 16) / rows))
         Parallel.forRanges(columns, grain: band) { range in
@@ -51,7 +51,7 @@ public struct HadamardSketch: Sketch {
     /// - Parameter rows: At most the padded number of input rows.
     public init(rows: Int, inputRows: Int, seed: UInt64 = 0) {
         padded = Hadamard.paddedCount(inputRows)
-        precondition(rows > 0 && rows <= padded)
+        require(rows > 0 && rows <= padded)
         (self.rows, self.inputRows) = (rows, inputRows)
         var generator = SeededGenerator(seed: seed, stream: 0x52487)
         signs = (0..<inputRows).map { _ in generator.next() % 2 == 0 ? 1 : -1 }
@@ -59,7 +59,7 @@ public struct HadamardSketch: Sketch {
     }
 
     public func apply(_ x: Tensor<Double>) -> Tensor<Double> {
-        precondition(x.rows == inputRows)
+        require(x.rows == inputRows)
         let c = x.columns
         let mixed = signedTransform(x, signs: signs, padded: padded)
         // √(N/m) of the normalised transform, which is 1/√N of this one.
@@ -97,7 +97,7 @@ public struct PooledHadamardSketch: Sketch {
     ///   - rows: Rounded up to a power of two.
     ///   - pool: Rounded up to a power of two that fits the input; by default the smallest of at least `4 · inputRows / rows`.
     public init(rows: Int, inputRows: Int, pool: Int? = nil, seed: UInt64 = 0) {
-        precondition(rows > 0 && inputRows > 0 && pool ?? 1 > 0)
+        require(rows > 0 && inputRows > 0 && pool ?? 1 > 0)
         let rows = Hadamard.paddedCount(rows)
         let least = (inputRows + rows - 1) / rows
         self.pool = Hadamard.paddedCount(max(pool ?? (4 * inputRows + rows - 1) / rows, least))
@@ -110,7 +110,7 @@ public struct PooledHadamardSketch: Sketch {
     }
 
     public func apply(_ x: Tensor<Double>) -> Tensor<Double> {
-        precondition(x.rows == inputRows)
+        require(x.rows == inputRows)
         let c = x.columns
         let padded = rows * pool
         let mixed = signedTransform(x, signs: signs, padded: padded)

@@ -18,12 +18,12 @@ public struct GaussianSketch: Sketch {
     public let seed: UInt64
 
     public init(rows: Int, inputRows: Int, seed: UInt64 = 0) {
-        precondition(rows > 0 && inputRows > 0)
+        require(rows > 0 && inputRows > 0)
         (self.rows, self.inputRows, self.seed) = (rows, inputRows, seed)
     }
 
     public func apply(_ x: Tensor<Double>) -> Tensor<Double> {
-        precondition(x.rows == inputRows)
+        require(x.rows == inputRows)
         let c = x.columns
         var result = Tensor<Double>(zeros: [rows, c])
         let deviation = 1 / Double(rows).squareRoot()
@@ -62,7 +62,7 @@ public struct SparseSketch: Sketch {
 
     /// - Parameter nonzeros: 1 for CountSketch; at most `rows`.
     public init(rows: Int, inputRows: Int, nonzeros: Int = 1, seed: UInt64 = 0) {
-        precondition(rows > 0 && inputRows > 0 && nonzeros > 0 && nonzeros <= rows)
+        require(rows > 0 && inputRows > 0 && nonzeros > 0 && nonzeros <= rows)
         (self.rows, self.inputRows, self.nonzeros) = (rows, inputRows, nonzeros)
         var generator = SeededGenerator(seed: seed, stream: 0xC0047)
         let size = 1 / Double(nonzeros).squareRoot()
@@ -81,7 +81,7 @@ public struct SparseSketch: Sketch {
     }
 
     public func apply(_ x: Tensor<Double>) -> Tensor<Double> {
-        precondition(x.rows == inputRows)
+        require(x.rows == inputRows)
         let c = x.columns
         var result = Tensor<Double>(zeros: [rows, c])
         result.withMutablePointer { out in
@@ -100,7 +100,7 @@ public struct SparseSketch: Sketch {
     ///
     /// - Complexity: O(stored values · nonzeros + rows · columns).
     public func apply(_ x: SparseDesign) -> Tensor<Double> {
-        precondition(x.rows == inputRows)
+        require(x.rows == inputRows)
         let c = x.columns
         var result = Tensor<Double>(zeros: [rows, c])
         result.withMutablePointer { out in
@@ -125,13 +125,13 @@ public struct VerySparseProjection: Sketch {
     public let seed: UInt64
 
     public init(rows: Int, inputRows: Int, rarity: Double? = nil, seed: UInt64 = 0) {
-        precondition(rows > 0 && inputRows > 0 && rarity ?? 1 >= 1)
+        require(rows > 0 && inputRows > 0 && rarity ?? 1 >= 1)
         (self.rows, self.inputRows, self.seed) = (rows, inputRows, seed)
         self.rarity = rarity ?? Double(inputRows).squareRoot()
     }
 
     public func apply(_ x: Tensor<Double>) -> Tensor<Double> {
-        precondition(x.rows == inputRows)
+        require(x.rows == inputRows)
         let c = x.columns
         var result = Tensor<Double>(zeros: [rows, c])
         let size = (rarity / Double(rows)).squareRoot()

@@ -56,7 +56,7 @@ public enum SketchedLeastSquares {
         _ a: Tensor<Double>, _ b: [Double], preconditionedBy sketch: some Sketch, tolerance: Double = 1e-13,
         maximumIterations: Int = 200
     ) throws -> Result {
-        precondition(tolerance > 0 && maximumIterations > 0)
+        require(tolerance > 0 && maximumIterations > 0)
         let (q, r, right, isRegular) = try factor(a, b, sketch)
         guard isRegular else {
             throw LacunaError.numerical(

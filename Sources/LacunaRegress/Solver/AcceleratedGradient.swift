@@ -47,7 +47,7 @@ public struct AcceleratedGradient: Sendable {
         tolerance: Double = 1e-7, maximumIterations: Int = 20_000, accelerates: Bool = true,
         progress: (any ProgressReporter)? = nil
     ) {
-        precondition(tolerance > 0 && maximumIterations > 0)
+        require(tolerance > 0 && maximumIterations > 0)
         self.tolerance = tolerance
         self.maximumIterations = maximumIterations
         self.accelerates = accelerates

@@ -22,7 +22,7 @@ public struct CoordinateDescent: SeparableSolver {
         tolerance: Double = 1e-7, maximumPasses: Int = 100, maximumSweeps: Int = 5000, acceleration: Int = 5,
         progress: (any ProgressReporter)? = nil
     ) {
-        precondition(tolerance > 0 && maximumPasses > 0 && maximumSweeps > 0 && acceleration >= 0)
+        require(tolerance > 0 && maximumPasses > 0 && maximumSweeps > 0 && acceleration >= 0)
         self.tolerance = tolerance
         self.maximumPasses = maximumPasses
         self.maximumSweeps = maximumSweeps

@@ -15,7 +15,7 @@ public struct FISTA: SeparableSolver, GroupSolver {
     public init(
         tolerance: Double = 1e-7, maximumIterations: Int = 20_000, progress: (any ProgressReporter)? = nil
     ) {
-        precondition(tolerance > 0 && maximumIterations > 0)
+        require(tolerance > 0 && maximumIterations > 0)
         self.tolerance = tolerance
         self.maximumIterations = maximumIterations
         self.progress = progress

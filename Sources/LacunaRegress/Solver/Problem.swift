@@ -111,7 +111,7 @@ public struct Solution: Sendable, Equatable {
 
     /// Linear predictors [rows, outputs] for the rows of a design, scaled as the one that was fitted.
     public func predictors(_ design: any Design) -> [Double] {
-        precondition(design.columns == columns)
+        require(design.columns == columns)
         var eta = [Double](repeating: 0, count: design.rows * outputs)
         eta.withUnsafeMutableBufferPointer { eta in
             guard let base = eta.baseAddress else { return }

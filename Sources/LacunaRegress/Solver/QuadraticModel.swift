@@ -122,7 +122,7 @@ public final class QuadraticModel {
         linear: [Double], _ penalty: P, from start: [Double]? = nil, tolerance: Double = 1e-9,
         maximumRounds: Int = 1000
     ) -> (coefficients: [Double], distance: Double, converged: Bool) {
-        precondition(linear.count == count && (start?.count ?? count) == count)
+        require(linear.count == count && (start?.count ?? count) == count)
         var z = start ?? [Double](repeating: 0, count: count)
         var g = linear.map { -$0 }
         for j in 0..<count where z[j] != 0 { kernels.axpy_f64(z[j], gram.pointer + j * capacity, &g, count) }

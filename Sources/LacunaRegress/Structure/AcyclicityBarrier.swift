@@ -24,7 +24,7 @@ public struct AcyclicityBarrier {
     /// - Complexity: O(count³), nearly all of it in matrix products.
     public mutating func update(_ w: [Double], domain s: Double) -> Bool {
         let d = count
-        precondition(w.count == d * d)
+        require(w.count == d * d)
         var sum = 0.0
         let scratch = work.pointer
         let inside: Bool = inverse.withUnsafeMutableBufferPointer { a in

@@ -39,7 +39,7 @@ public struct CoLiDE: Sendable {
         noise: Noise = .equal, sparsity: Double = 0.05, iterations: Int = 20_000, finalIterations: Int = 70_000,
         rate: Double = 3e-4, threshold: Double = 0.3, tolerance: Double = 1e-6, progress: (any ProgressReporter)? = nil
     ) {
-        precondition(sparsity >= 0 && iterations > 0 && finalIterations > 0 && rate > 0 && threshold >= 0)
+        require(sparsity >= 0 && iterations > 0 && finalIterations > 0 && rate > 0 && threshold >= 0)
         self.noise = noise
         self.sparsity = sparsity
         stages = [(1, 1), (0.1, 0.9), (0.01, 0.8), (0.001, 0.7)]

@@ -7,7 +7,7 @@ public struct DirectedGraph: Sendable, Equatable {
     public var weights: [Double]
 
     public init(count: Int, weights: [Double]? = nil) {
-        precondition((weights?.count ?? count * count) == count * count)
+        require((weights?.count ?? count * count) == count * count)
         self.count = count
         self.weights = weights ?? [Double](repeating: 0, count: count * count)
     }
@@ -54,7 +54,7 @@ public struct DirectedGraph: Sendable, Equatable {
 
     /// Structural Hamming distance: edges to add, remove or turn round to get from one graph to the other.
     public func distance(to other: DirectedGraph) -> Int {
-        precondition(count == other.count)
+        require(count == other.count)
         var distance = 0
         for i in 0..<count {
             for j in 0..<i {
@@ -79,7 +79,7 @@ public struct LinearStructuralModel: Sendable {
     ///   - edges: Expected number of edges; at most `count · (count - 1) / 2`.
     ///   - noise: One standard deviation for all, or one for each.
     public init(count: Int, edges: Double, noise: [Double], using generator: inout SeededGenerator) {
-        precondition(count >= 2 && (noise.count == 1 || noise.count == count))
+        require(count >= 2 && (noise.count == 1 || noise.count == count))
         let order = (0..<count).shuffled(using: &generator)
         let probability = min(1, 2 * edges / Double(count * (count - 1)))
         var graph = DirectedGraph(count: count)

@@ -72,7 +72,7 @@ struct LayerTask {
     }
 
     /// Mean over the outputs of `|mean over the calibration tokens of (dense - pruned)|`.
-    func expectedError(_ mask: Mask) -> Double {
+    func expectedError(_ mask: SparsePattern) -> Double {
         let errors = DSnoT.expectedErrors(mask, weight: weight, statistics: statistics)
         return errors.reduce(0) { $0 + abs($1) } / Double(errors.count)
     }

@@ -71,17 +71,17 @@ struct DSnoTReproduction: Reproduction {
             measurements: measurements, checks: checks, notes: notes)
     }
 
-    private func mask(_ task: LayerTask, _ base: any LayerwisePruning, _ sparsity: Double) throws -> Mask {
+    private func mask(_ task: LayerTask, _ base: any LayerwisePruning, _ sparsity: Double) throws -> SparsePattern {
         var weight = task.weight
         return try base.prune(
             &weight, statistics: task.statistics, request: PruningRequest(.unstructured(.row), sparsity: sparsity))
     }
 
-    private func refined(_ refiner: DSnoT, _ task: LayerTask, _ mask: Mask) throws -> Mask {
+    private func refined(_ refiner: DSnoT, _ task: LayerTask, _ mask: SparsePattern) throws -> SparsePattern {
         try refiner.refine(mask, weight: task.weight, statistics: task.statistics, pattern: .unstructured(.row))
     }
 
-    private func add(_ task: LayerTask, _ mask: Mask, from initial: Mask, to result: inout Result) {
+    private func add(_ task: LayerTask, _ mask: SparsePattern, from initial: SparsePattern, to result: inout Result) {
         result.expected += task.expectedError(mask)
         result.error += task.outputError(mask.applied(to: task.weight))
         result.brokenRows += (0..<mask.rows).count { mask.keptCount(row: $0) != initial.keptCount(row: $0) }

@@ -39,7 +39,7 @@ struct SRSTEReproduction: Reproduction {
                     try ClassifierTraining().train(model, task.train, hooks: [hook], seed: seed)
                     rows[place].add(name, ClassifierTraining.accuracy(model, try task.test) / Double(seeds))
                     for layer in model.layers.dropLast() {
-                        let mask = Mask(nonzerosOf: layer.weight.densified())
+                        let mask = SparsePattern(nonzerosOf: layer.weight.densified())
                         if !mask.satisfies(pattern) { violations += 1 }
                     }
                     if let method = hook as? SRSTE { rows[place].add("SAD " + name, method.divergence / Double(seeds)) }

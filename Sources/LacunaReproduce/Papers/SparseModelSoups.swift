@@ -66,7 +66,7 @@ struct SparseModelSoupsReproduction: Reproduction {
             }
             soup += try accuracy(model)
             density +=
-                Double(model.layers.reduce(0) { $0 + Mask(nonzerosOf: $1.weight.densified()).keptCount })
+                Double(model.layers.reduce(0) { $0 + SparsePattern(nonzerosOf: $1.weight.densified()).count })
                 / Double(64 * 256 + 256 * 256 + 2560) / Double(seeds)
             // The control: networks pruned apart have other masks, and their mean is not sparse.
             let apart = try (0..<2).map { number -> MLP in
@@ -77,7 +77,7 @@ struct SparseModelSoupsReproduction: Reproduction {
             }
             var union = 0
             for (a, b) in zip(apart[0].layers, apart[1].layers) {
-                union += a.dense!.mask!.union(b.dense!.mask!).keptCount
+                union += a.dense!.mask!.union(b.dense!.mask!).count
             }
             looseDensity += Double(union) / Double(64 * 256 + 256 * 256 + 2560) / Double(seeds)
         }

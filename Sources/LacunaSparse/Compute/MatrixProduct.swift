@@ -17,7 +17,7 @@ enum MatrixProduct {
 
     static func run(_ operands: [Operand], x: UnsafePointer<Float>, count n: Int) {
         guard let columns = operands.first?.matrix.columns, n > 0 else { return }
-        precondition(operands.allSatisfy { $0.matrix.columns == columns }, "matrices differ in their columns")
+        require(operands.allSatisfy { $0.matrix.columns == columns }, "matrices differ in their columns")
         if n <= fewVectors { return oneByOne(operands, x: x, count: n, columns: columns) }
         var sparse: [(any PanelMatrix, UnsafeMutablePointer<Float>, Int)] = []
         // Looked for only where it matters.

@@ -32,7 +32,7 @@ public struct InputPanel {
 
     /// Entry `column` of every vector, while the product lasts.
     public subscript(column: Int) -> UnsafeBufferPointer<Float> {
-        precondition(column >= 0 && column < columns, "column \(column) of \(columns)")
+        require(column >= 0 && column < columns, "column \(column) of \(columns)")
         return UnsafeBufferPointer(start: pointer + column * width, count: width)
     }
 }
@@ -47,7 +47,7 @@ public struct OutputPanel {
 
     /// A row's results, one for every vector, while the product lasts.
     public subscript(row: Int) -> UnsafeMutableBufferPointer<Float> {
-        precondition(row >= 0 && row < rows, "row \(row) of \(rows)")
+        require(row >= 0 && row < rows, "row \(row) of \(rows)")
         return UnsafeMutableBufferPointer(start: pointer + row * width, count: width)
     }
 }

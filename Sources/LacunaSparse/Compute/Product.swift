@@ -23,7 +23,7 @@ public enum Product {
         var encodings: InputEncoding = []
         var cost = 0
         for (matrix, _) in matrices {
-            precondition(matrix.columns == columns, "matrices of one product differ in their columns")
+            require(matrix.columns == columns, "matrices of one product differ in their columns")
             encodings.formUnion(matrix.inputEncoding)
             cost += gemvCost(matrix)
         }

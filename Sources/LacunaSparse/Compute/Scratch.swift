@@ -55,7 +55,7 @@ final class Scratch {
                 if let object { Unmanaged<Scratch>.fromOpaque(object).release() }
             #endif
         }
-        precondition(error == 0, "this process has used up its thread-specific keys")
+        require(error == 0, "this process has used up its thread-specific keys")
         return key
     }()
 

@@ -210,7 +210,7 @@ extension KernelTuning {
         func store(_ layout: StorageLayout, _ values: ValueType, density: Double, rows: Int) throws -> any StoredMatrix
         {
             let (width, draws) = (side, draws)
-            let mask: Mask
+            let mask: SparsePattern
             var layout = layout
             switch layout.base {
             case is NMLayout:
@@ -218,16 +218,16 @@ extension KernelTuning {
                 let n = density < 0.4 ? 1 : 2
                 layout = .nm(n: n, m: 4)
                 let picks = draws
-                mask = Mask(rows: rows, columns: width) { r, c in
+                mask = SparsePattern(rows: rows, columns: width) { r, c in
                     let group = c / 4 * 4
                     let mine = picks[r * width + c]
                     return (group..<group + 4).filter { picks[r * width + $0] < mine }.count < n
                 }
             case let blocks as BSRLayout:
-                mask = Mask(rows: rows, columns: width) {
+                mask = SparsePattern(rows: rows, columns: width) {
                     draws[$0 / blocks.rows * width + $1 / blocks.columns] < density
                 }
-            default: mask = Mask(rows: rows, columns: width) { draws[$0 * width + $1] < density }
+            default: mask = SparsePattern(rows: rows, columns: width) { draws[$0 * width + $1] < density }
             }
             let part = rows == side ? weight : weight.rows(0..<rows)
             return try WeightStore.make(part, mask: mask, layout: layout, values: values)

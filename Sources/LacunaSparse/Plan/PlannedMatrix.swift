@@ -11,10 +11,10 @@ public struct PlannedMatrix: Sendable {
     ///
     /// - Throws: As ``StoragePlan/init(mask:vectors:values:costs:)`` and ``WeightStore/make(_:mask:layout:values:)``.
     public init(
-        _ weight: Tensor<Float>, mask: Mask? = nil, vectors: Int = 1, values: ValueType = .f32,
+        _ weight: Tensor<Float>, mask: SparsePattern? = nil, vectors: Int = 1, values: ValueType = .f32,
         costs: StorageCosts = .current
     ) throws {
-        let kept = try weight.rank == 2 ? mask ?? Mask(nonzerosOf: weight) : nil
+        let kept = try weight.rank == 2 ? mask ?? SparsePattern(nonzerosOf: weight) : nil
         let rows = try DenseRows(weight, mask: kept)
         plan = try StoragePlan(mask: kept!, vectors: vectors, values: values, costs: costs)
         matrix = try WeightStore.make(rows, layout: plan.best.layout, values: values)

@@ -28,7 +28,7 @@ public struct StoragePlan: Sendable {
     ///   - costs: The table of costs.
     /// - Throws: `LacunaError.invalidArgument` for fewer than one vector.
     public init(
-        mask: Mask, vectors: Int, values: ValueType = .f32, costs: StorageCosts = .current
+        mask: SparsePattern, vectors: Int, values: ValueType = .f32, costs: StorageCosts = .current
     ) throws {
         guard vectors >= 1 else {
             throw LacunaError.invalidArgument("vectors", reason: "must be at least 1, but is \(vectors)")

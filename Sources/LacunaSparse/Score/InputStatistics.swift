@@ -24,7 +24,7 @@ public struct InputStatistics: Sendable {
     ///   - columns: Number of inputs of the layer.
     ///   - gram: Whether to accumulate `XᵀX` too.
     public init(columns: Int, gram: Bool = false) {
-        precondition(columns >= 0)
+        require(columns >= 0)
         self.columns = columns
         sums = [Double](repeating: 0, count: columns)
         squares = sums
@@ -38,7 +38,7 @@ public struct InputStatistics: Sendable {
     ///   - n: Number of tokens.
     /// - Complexity: O(n · columns), and O(n · columns²) with a Gram matrix.
     public mutating func accumulate(_ x: UnsafePointer<Float>, count n: Int) {
-        precondition(n >= 0)
+        require(n >= 0)
         if n == 0 || columns == 0 {
             tokens += n
             return
@@ -60,7 +60,7 @@ public struct InputStatistics: Sendable {
 
     /// Adds the rows of `x` [tokens, columns].
     public mutating func accumulate(_ x: Tensor<Float>) {
-        precondition(x.rank == 2 && x.columns == columns, "inputs of shape \(x.shape) for \(columns) columns")
+        require(x.rank == 2 && x.columns == columns, "inputs of shape \(x.shape) for \(columns) columns")
         x.withPointer { accumulate($0, count: x.rows) }
     }
 

@@ -9,11 +9,11 @@ enum GroupKernels {
     static func exist(m: Int, alongRows: Bool) -> Bool { m <= 64 && (!alongRows || m.nonzeroBitCount == 1) }
 
     /// The `n` largest magnitudes of every `m`; NaN counts as 0.
-    static func mask(_ values: Tensor<Float>, n: Int, m: Int, alongRows: Bool) -> Mask {
+    static func mask(_ values: Tensor<Float>, n: Int, m: Int, alongRows: Bool) -> SparsePattern {
         let (rows, columns) = (values.rows, values.columns)
         let kernels = lk_training_f32()!.pointee
         return values.withPointer { p in
-            Mask(
+            SparsePattern(
                 rows: rows, columns: columns,
                 words: { words, wordsPerRow in
                     // Pieces of whole groups.
@@ -46,7 +46,7 @@ extension Selection {
     ///   that is not given.
     public static func mask(
         magnitudesOf weight: Tensor<Float>, pattern: Pattern, sparsity: Double? = nil
-    ) throws -> Mask {
+    ) throws -> SparsePattern {
         let amount = try amount(sparsity, for: pattern)
         if weight.rank == 2, pattern.unit == .entry, case .count(let n) = amount,
             case .every(let m, let axis) = pattern.competition,

@@ -1,6 +1,6 @@
 import LacunaTensor
 
-extension Mask {
+extension SparsePattern {
     /// Whether the mask could have been selected under `pattern`.
     ///
     /// Units are kept or removed as a whole. For n:m every group of `m` consecutive units, an incomplete last one too, keeps
@@ -20,10 +20,10 @@ extension Mask {
     /// 98 % of what that pattern allows; a sparser one is unstructured. What remains is unstructured, of scope row if
     /// all rows keep the same number.
     public func detectedPattern() -> Pattern? {
-        let kept = keptCount
+        let kept = count
         if kept == rows * columns { return nil }
         for pattern in [Pattern.rows, .columns] where satisfies(pattern) { return pattern }
-        for pattern in Mask.blockCandidates where fits(pattern) && satisfies(pattern) { return pattern }
+        for pattern in SparsePattern.blockCandidates where fits(pattern) && satisfies(pattern) { return pattern }
         let density = Double(kept) / Double(rows * columns)
         for axis in Pattern.Axis.allCases {
             let length = axis == .input ? columns : rows

@@ -10,7 +10,7 @@ public enum Proximal {
     /// - Parameter threshold: λ, 0 or more.
     /// - Complexity: O(count).
     public static func softThreshold(_ v: UnsafeMutablePointer<Float>, count: Int, threshold: Float) {
-        precondition(threshold >= 0)
+        require(threshold >= 0)
         for i in 0..<count { v[i] = softThreshold(v[i], threshold) }
     }
 
@@ -19,7 +19,7 @@ public enum Proximal {
     /// - Parameter threshold: The magnitude `√(2λ)`, 0 or more.
     /// - Complexity: O(count).
     public static func hardThreshold(_ v: UnsafeMutablePointer<Float>, count: Int, threshold: Float) {
-        precondition(threshold >= 0)
+        require(threshold >= 0)
         for i in 0..<count { v[i] = hardThreshold(v[i], threshold) }
     }
 
@@ -32,7 +32,7 @@ public enum Proximal {
     public static func groupSoftThreshold<S: TensorScalar>(
         _ v: UnsafeMutablePointer<S>, count: Int, threshold: S
     ) {
-        precondition(threshold >= 0)
+        require(threshold >= 0)
         var square = 0.0
         for i in 0..<count { square += Double(v[i]) * Double(v[i]) }
         let norm = square.squareRoot()
@@ -48,7 +48,7 @@ public enum Proximal {
     /// - Parameter radius: 0 or more.
     /// - Complexity: O(count · log count).
     public static func projectOntoSimplex(_ v: UnsafeMutablePointer<Float>, count: Int, radius: Float = 1) {
-        precondition(radius >= 0)
+        require(radius >= 0)
         let shift = simplexShift(UnsafeBufferPointer(start: v, count: count).map(Double.init), radius: Double(radius))
         for i in 0..<count { v[i] = Float(max(0, Double(v[i]) - shift)) }
     }
@@ -58,7 +58,7 @@ public enum Proximal {
     /// - Parameter radius: 0 or more.
     /// - Complexity: O(count), and O(count · log count) for a vector outside the ball.
     public static func projectOntoL1Ball(_ v: UnsafeMutablePointer<Float>, count: Int, radius: Float = 1) {
-        precondition(radius >= 0)
+        require(radius >= 0)
         let magnitudes = UnsafeBufferPointer(start: v, count: count).map { Double($0.magnitude) }
         if magnitudes.reduce(0, +) <= Double(radius) { return }
         let shift = simplexShift(magnitudes, radius: Double(radius))

@@ -35,7 +35,7 @@ public struct RankThreshold: Sendable, Hashable {
     /// - Returns: Nil if one of the numbers is NaN.
     /// - Complexity: O(count).
     public init?(smallest k: Int, of numbers: UnsafePointer<Float>, count: Int) {
-        precondition(k >= 0 && k <= count)
+        require(k >= 0 && k <= count)
         if Self.hasNaN(numbers, count) { return nil }
         if k == 0 {
             self = .none
@@ -79,7 +79,7 @@ public struct RankThreshold: Sendable, Hashable {
     /// - Returns: Nil if one of the elements is NaN.
     /// - Complexity: O(elements).
     public init?(smallest k: Int, of tensors: [Tensor<Float>]) {
-        precondition(k >= 0 && k <= tensors.reduce(0) { $0 + $1.count })
+        require(k >= 0 && k <= tensors.reduce(0) { $0 + $1.count })
         if tensors.contains(where: Self.hasNaN) { return nil }
         if k == 0 {
             self = .none

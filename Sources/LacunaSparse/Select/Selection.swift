@@ -1,6 +1,6 @@
 import LacunaTensor
 
-/// Which entries stay: the second of the four verbs. Turns scores into a ``Mask`` under a ``Pattern`` and an ``Amount``.
+/// Which entries stay: the second of the four verbs. Turns scores into a ``SparsePattern`` under a ``Pattern`` and an ``Amount``.
 ///
 /// A pattern says what is kept or removed as a whole and what competes, the amount how much of each set of competitors is
 /// kept; one algorithm does all of it: units get one score each, every set of competitors is cut by a ``RankThreshold``, and
@@ -27,7 +27,7 @@ public enum Selection {
     ///
     /// - Parameter sparsity: Fraction removed, 0...1.
     public static func removedCount(sparsity: Double, of n: Int) -> Int {
-        precondition(sparsity >= 0 && sparsity <= 1 && n >= 0)
+        require(sparsity >= 0 && sparsity <= 1 && n >= 0)
         return min(n, Int((sparsity + 1e-9) * Double(n)))
     }
 
@@ -48,8 +48,9 @@ public enum Selection {
     ///   ``LacunaError/numerical(operation:reason:)`` if a score is NaN, or negative where masses are summed.
     /// - Complexity: O(rows · columns), times m for n:m; with a factor of its logarithm for masses.
     public static func mask(
-        scores: Tensor<Float>, pattern: Pattern, amount: Amount, unitScore: UnitScore = .mean, within: Mask? = nil
-    ) throws -> Mask {
+        scores: Tensor<Float>, pattern: Pattern, amount: Amount, unitScore: UnitScore = .mean,
+        within: SparsePattern? = nil
+    ) throws -> SparsePattern {
         var pattern = pattern
         if pattern.isGlobal { pattern.competition = .scope(.layer) }
         return try SelectionRun(pattern, amount, unitScore).masks(of: [("scores", scores, within)])[0]
@@ -60,8 +61,8 @@ public enum Selection {
     /// - Parameter sparsity: Fraction removed, 0...1. For n:m it may be nil or 1 - n/m.
     /// - Throws: As ``mask(scores:pattern:amount:unitScore:within:)``.
     public static func mask(
-        scores: Tensor<Float>, pattern: Pattern, sparsity: Double? = nil, within: Mask? = nil
-    ) throws -> Mask {
+        scores: Tensor<Float>, pattern: Pattern, sparsity: Double? = nil, within: SparsePattern? = nil
+    ) throws -> SparsePattern {
         try mask(scores: scores, pattern: pattern, amount: amount(sparsity, for: pattern), within: within)
     }
 
@@ -78,8 +79,8 @@ public enum Selection {
     ///   groups of M, which never compete with each other, and for names in `within` that are not in `scores`.
     public static func masks(
         scores: [String: Tensor<Float>], pattern: Pattern = .unstructured(.global), amount: Amount,
-        unitScore: UnitScore = .mean, within: [String: Mask] = [:]
-    ) throws -> [String: Mask] {
+        unitScore: UnitScore = .mean, within: [String: SparsePattern] = [:]
+    ) throws -> [String: SparsePattern] {
         guard case .scope = pattern.competition else {
             throw LacunaError.invalidArgument("pattern", reason: "\(pattern) cannot be selected globally")
         }
@@ -95,8 +96,8 @@ public enum Selection {
     /// The same for a sparsity over all matrices.
     public static func selectGlobally(
         _ scores: [String: Tensor<Float>], pattern: Pattern = .unstructured(.global), sparsity: Double,
-        within: [String: Mask] = [:]
-    ) throws -> [String: Mask] {
+        within: [String: SparsePattern] = [:]
+    ) throws -> [String: SparsePattern] {
         try masks(scores: scores, pattern: pattern, amount: .sparsity(sparsity), within: within)
     }
 

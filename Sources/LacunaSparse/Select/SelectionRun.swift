@@ -22,9 +22,9 @@ struct SelectionRun {
     }
 
     /// A matrix whose units compete.
-    typealias Matrix = (name: String, scores: Tensor<Float>, within: Mask?)
+    typealias Matrix = (name: String, scores: Tensor<Float>, within: SparsePattern?)
 
-    func masks(of matrices: [Matrix]) throws -> [Mask] {
+    func masks(of matrices: [Matrix]) throws -> [SparsePattern] {
         var grids: [UnitGrid] = []
         var units: [(name: String, scores: Tensor<Float>)] = []
         for (name, scores, within) in matrices {
@@ -43,7 +43,7 @@ struct SelectionRun {
             grids.append(grid)
             units.append((name, reduced))
         }
-        let kept: [Mask]
+        let kept: [SparsePattern]
         switch pattern.competition {
         case .scope(.global): kept = try together(units)
         case .scope(.layer): kept = try units.flatMap { try together([$0]) }
@@ -57,7 +57,7 @@ struct SelectionRun {
         }
     }
 
-    private static func lower(_ scores: inout Tensor<Float>, outside mask: Mask) {
+    private static func lower(_ scores: inout Tensor<Float>, outside mask: SparsePattern) {
         let outside = mask.inverted()
         scores.withMutablePointer { p in
             for r in 0..<mask.rows { outside.forEachKeptColumn(row: r) { p[r * mask.columns + $0] = -.infinity } }
@@ -123,14 +123,14 @@ struct SelectionRun {
     }
 
     /// All units of some matrices compete.
-    private func together(_ units: [(name: String, scores: Tensor<Float>)]) throws -> [Mask] {
+    private func together(_ units: [(name: String, scores: Tensor<Float>)]) throws -> [SparsePattern] {
         let line = try line(units)
         var ties = line.ties
         return units.map { Self.above(line, $0.scores, ties: &ties) }
     }
 
     /// What lies above a line; takes its share from the `ties` that are still to be removed.
-    private static func above(_ line: RankThreshold, _ scores: Tensor<Float>, ties: inout Int) -> Mask {
+    private static func above(_ line: RankThreshold, _ scores: Tensor<Float>, ties: inout Int) -> SparsePattern {
         let (rows, columns) = (scores.rows, scores.columns)
         let grain = max(1, 65536 / max(columns, 1))
         let pieces = (rows + grain - 1) / grain
@@ -151,7 +151,7 @@ struct SelectionRun {
                     ties -= share
                 }
             }
-            return Mask(
+            return SparsePattern(
                 rows: rows, columns: columns,
                 words: { words, wordsPerRow in
                     Parallel.forRanges(rows, grain: grain) { range in
@@ -168,12 +168,12 @@ struct SelectionRun {
     }
 
     /// The units of every row compete.
-    private func rowwise(_ units: (name: String, scores: Tensor<Float>)) throws -> Mask {
+    private func rowwise(_ units: (name: String, scores: Tensor<Float>)) throws -> SparsePattern {
         let (rows, columns) = (units.scores.rows, units.scores.columns)
         let fixed = try rows == 0 ? 0 : removed(of: columns)
         let failed = Buffer<Bool>(repeating: false, count: rows)
         let mask = units.scores.withPointer { p in
-            Mask(
+            SparsePattern(
                 rows: rows, columns: columns,
                 words: { words, wordsPerRow in
                     Parallel.forRanges(rows, grain: max(1, 32768 / max(columns, 1))) { range in
@@ -215,7 +215,9 @@ struct SelectionRun {
     // MARK: Groups
 
     /// Every `m` consecutive units compete.
-    private func groups(_ units: (name: String, scores: Tensor<Float>), _ m: Int, alongRows: Bool) throws -> Mask {
+    private func groups(_ units: (name: String, scores: Tensor<Float>), _ m: Int, alongRows: Bool) throws
+        -> SparsePattern
+    {
         let (rows, columns) = (units.scores.rows, units.scores.columns)
         let n: Int? =
             switch amount {
@@ -231,7 +233,7 @@ struct SelectionRun {
         let bands = (rows + height - 1) / height
         let failed = Buffer<Bool>(repeating: false, count: bands)
         let mask = units.scores.withPointer { p in
-            Mask(
+            SparsePattern(
                 rows: rows, columns: columns,
                 words: { words, wordsPerRow in
                     Parallel.forRanges(bands, grain: max(1, 65536 / max(columns * height, 1))) { range in

@@ -72,9 +72,9 @@ struct UnitGrid {
     }
 
     /// The units of which a mask of entries keeps any.
-    func touched(by mask: Mask) -> Mask {
+    func touched(by mask: SparsePattern) -> SparsePattern {
         if isSingle { return mask }
-        var result = Mask(rows: gridRows, columns: gridColumns)
+        var result = SparsePattern(rows: gridRows, columns: gridColumns)
         for row in 0..<rows {
             mask.forEachKeptColumn(row: row) { result[row / unitRows, $0 / unitColumns] = true }
         }
@@ -82,9 +82,9 @@ struct UnitGrid {
     }
 
     /// The mask of entries for a mask of units.
-    func expanded(_ units: Mask) -> Mask {
+    func expanded(_ units: SparsePattern) -> SparsePattern {
         if isSingle { return units }
-        var result = Mask(rows: rows, columns: columns)
+        var result = SparsePattern(rows: rows, columns: columns)
         for band in 0..<gridRows {
             for row in range(band, unitRows, rows) {
                 units.forEachKeptColumn(row: band) {

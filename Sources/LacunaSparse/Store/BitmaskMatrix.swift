@@ -145,13 +145,13 @@ public final class BitmaskMatrix: StoredMatrix, PanelMatrix, @unchecked Sendable
     }
 
     /// The entries that are stored, explicit zeros included.
-    public var mask: Mask {
-        Mask(
+    public var mask: SparsePattern {
+        SparsePattern(
             rows: rows, columns: columns, words: { target, _ in target.update(from: words.pointer, count: words.count) }
         )
     }
 
-    public var keptEntries: Mask { mask }
+    public var keptEntries: SparsePattern { mask }
 
     public func multiply(_ input: EncodedInput, rows: Range<Int>, into output: UnsafeMutablePointer<Float>) {
         requireRows(rows)

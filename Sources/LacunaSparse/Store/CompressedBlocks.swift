@@ -64,7 +64,7 @@ public struct CompressedBlocks<Scalar: SparseScalar>: Sendable {
     package init(
         rows: Int, columns: Int, blockRows: Int, blockColumns: Int, blocks: SparsePattern, buffer: Buffer<Scalar>
     ) {
-        precondition(
+        require(
             blocks.rows == (rows + blockRows - 1) / blockRows
                 && blocks.columns == (columns + blockColumns - 1) / blockColumns
                 && buffer.count == blocks.count * blockRows * blockColumns)

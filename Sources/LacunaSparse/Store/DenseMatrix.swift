@@ -57,7 +57,7 @@ public final class DenseMatrix: StoredMatrix, DenseFloats, @unchecked Sendable {
         }
     }
 
-    public var keptEntries: Mask { Mask(rows: rows, columns: columns, keepingAll: true) }
+    public var keptEntries: SparsePattern { SparsePattern(rows: rows, columns: columns, keepingAll: true) }
 
     public func multiply(_ input: EncodedInput, rows: Range<Int>, into output: UnsafeMutablePointer<Float>) {
         requireRows(rows)

@@ -63,7 +63,7 @@ public final class GGUFMatrix: StoredMatrix, OpaqueMatrix, @unchecked Sendable {
     /// The blocks, as they were in the file. Valid while the matrix lives.
     public var bytes: UnsafeRawBufferPointer { UnsafeRawBufferPointer(blocks.elements) }
 
-    public var keptEntries: Mask { Mask(rows: rows, columns: columns, keepingAll: true) }
+    public var keptEntries: SparsePattern { SparsePattern(rows: rows, columns: columns, keepingAll: true) }
 
     public func multiply(_ input: EncodedInput, rows: Range<Int>, into output: UnsafeMutablePointer<Float>) {
         requireRows(rows)

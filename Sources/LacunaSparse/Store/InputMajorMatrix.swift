@@ -55,7 +55,7 @@ public final class InputMajorMatrix: StoredMatrix, @unchecked Sendable {
     public var storedCount: Int { rows * columns }
     public var byteCount: Int { floats.byteCount + halves.byteCount }
     public var inputEncoding: InputEncoding { .float }
-    public var keptEntries: Mask { Mask(rows: rows, columns: columns, keepingAll: true) }
+    public var keptEntries: SparsePattern { SparsePattern(rows: rows, columns: columns, keepingAll: true) }
 
     public func multiply(_ input: EncodedInput, rows range: Range<Int>, into output: UnsafeMutablePointer<Float>) {
         requireRows(range)

@@ -4,14 +4,14 @@ import LacunaTensor
 ///
 /// Removed entries are stored as zeros, so products are the dense ones and read the values alone.
 public final class MaskedMatrix: StoredMatrix, DenseFloats, Sendable {
-    public let mask: Mask
+    public let mask: SparsePattern
     private let dense: DenseMatrix
 
     /// Stores the rows of `source`, rounded to `values`; entries that it lacks are 0.
     /// - Throws: As ``StoreLayout/make(_:values:)``.
     public init(_ source: some RowSource, values: ValueType) throws {
         dense = try DenseMatrix(source, values: values)
-        mask = try Mask(source)
+        mask = try SparsePattern(source)
     }
 
     public var rows: Int { dense.rows }
@@ -20,7 +20,7 @@ public final class MaskedMatrix: StoredMatrix, DenseFloats, Sendable {
     public var storedCount: Int { dense.storedCount }
     public var byteCount: Int { dense.byteCount }
     public var inputEncoding: InputEncoding { dense.inputEncoding }
-    public var keptEntries: Mask { mask }
+    public var keptEntries: SparsePattern { mask }
 
     public func multiply(_ input: EncodedInput, rows: Range<Int>, into output: UnsafeMutablePointer<Float>) {
         dense.multiply(input, rows: rows, into: output)

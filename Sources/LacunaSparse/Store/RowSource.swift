@@ -66,13 +66,13 @@ extension RowSource {
 /// A dense tensor seen through a mask.
 public struct DenseRows: RowSource {
     private let weight: Tensor<Float>
-    private let mask: Mask?
+    private let mask: SparsePattern?
     /// 0, 1, 2, …: the columns of a row that is whole.
     private let all: Buffer<UInt32>
 
     /// - Parameter mask: The entries; nil for all.
     /// - Throws: `LacunaError.invalidArgument` if the tensor is no matrix or the mask has another shape.
-    public init(_ weight: Tensor<Float>, mask: Mask? = nil) throws {
+    public init(_ weight: Tensor<Float>, mask: SparsePattern? = nil) throws {
         guard weight.rank == 2 else {
             throw LacunaError.invalidArgument("weight", reason: "shape \(weight.shape) is not a matrix")
         }
@@ -87,7 +87,7 @@ public struct DenseRows: RowSource {
 
     public var rows: Int { weight.rows }
     public var columns: Int { weight.columns }
-    public var count: Int { mask?.keptCount ?? weight.count }
+    public var count: Int { mask?.count ?? weight.count }
     public func count(row: Int) -> Int { mask?.keptCount(row: row) ?? weight.columns }
 
     public func withRow(
@@ -128,7 +128,7 @@ extension SparseMatrix: RowSource where Scalar == Float {
     }
 }
 
-extension Mask {
+extension SparsePattern {
     /// The entries of a matrix.
     ///
     /// - Throws: `LacunaError.invalidArgument` for rows that are out of order.

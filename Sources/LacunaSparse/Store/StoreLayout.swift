@@ -21,14 +21,14 @@ public protocol StoreLayout: Hashable, Sendable {
     /// The pattern that it is made for; nil for layouts that suit any.
     var pattern: Pattern? { get }
     /// The layout of this kind that suits the masks of a pattern, if one does better than others.
-    static func suiting(_ pattern: Pattern, _ mask: Mask) -> Self?
+    static func suiting(_ pattern: Pattern, _ mask: SparsePattern) -> Self?
     /// Whether every mask of a pattern can be held: to be asked before anything is selected.
     func holds(_ pattern: Pattern) -> Bool
 
     /// The layouts of this kind that are worth considering for a mask.
-    static func candidates(for mask: Mask) -> [Self]
+    static func candidates(for mask: SparsePattern) -> [Self]
     /// What a matrix takes.
-    func size(of mask: Mask, values: ValueType) -> StoreSize
+    func size(of mask: SparsePattern, values: ValueType) -> StoreSize
     /// Layouts of one key share an entry in a table of costs.
     var costKey: String { get }
     /// What its products cost, where the table says nothing.
@@ -78,9 +78,9 @@ extension StoreLayout {
     public var fixedValues: ValueType? { nil }
     public var isSparse: Bool { true }
     public var pattern: Pattern? { nil }
-    public static func suiting(_ pattern: Pattern, _ mask: Mask) -> Self? { nil }
+    public static func suiting(_ pattern: Pattern, _ mask: SparsePattern) -> Self? { nil }
     public func holds(_ pattern: Pattern) -> Bool { true }
-    public static func candidates(for mask: Mask) -> [Self] { [] }
+    public static func candidates(for mask: SparsePattern) -> [Self] { [] }
     public var costKey: String { name }
     public func densityLimit(_ values: ValueType) -> Double {
         switch values {
@@ -126,7 +126,7 @@ public enum StoreLayouts {
     }
 
     /// The layout that suits the masks of a pattern: one made for it, or else a bitmask.
-    public static func suiting(_ pattern: Pattern, _ mask: Mask) -> StorageLayout {
+    public static func suiting(_ pattern: Pattern, _ mask: SparsePattern) -> StorageLayout {
         func suiting<Layout: StoreLayout>(_ type: Layout.Type) -> StorageLayout? {
             type.suiting(pattern, mask).map { StorageLayout($0) }
         }
@@ -137,7 +137,7 @@ public enum StoreLayouts {
     }
 
     /// What is worth considering for a mask.
-    static func candidates(for mask: Mask) -> [StorageLayout] {
+    static func candidates(for mask: SparsePattern) -> [StorageLayout] {
         func candidates<Layout: StoreLayout>(_ type: Layout.Type) -> [StorageLayout] {
             type.candidates(for: mask).map { StorageLayout($0) }
         }

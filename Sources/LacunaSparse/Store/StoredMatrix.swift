@@ -20,7 +20,7 @@ public protocol StoredMatrix: Sendable {
     /// Products are cut into ranges of rows that start at multiples of this.
     var rowGranularity: Int { get }
     /// The entries that are stored, where the matrix knows them, otherwise those that are not 0.
-    var keptEntries: Mask { get }
+    var keptEntries: SparsePattern { get }
 
     /// `output[i] = Σ_c A[rows.lowerBound + i, c] x[c]`. Rows out of range stop the program.
     func multiply(_ input: EncodedInput, rows: Range<Int>, into output: UnsafeMutablePointer<Float>)
@@ -55,12 +55,12 @@ extension StoredMatrix {
 
     public var rowGranularity: Int { 16 }
 
-    public var keptEntries: Mask { Mask(nonzerosOf: densified()) }
+    public var keptEntries: SparsePattern { SparsePattern(nonzerosOf: densified()) }
 
     /// Stops the program unless `rows` are rows of the matrix: what every product asks first, as it reads by pointers.
     @inline(__always)
     public func requireRows(_ rows: Range<Int>) {
-        precondition(rows.lowerBound >= 0 && rows.upperBound <= self.rows, "rows of the matrix")
+        require(rows.lowerBound >= 0 && rows.upperBound <= self.rows, "rows of the matrix")
     }
 }
 
@@ -70,7 +70,7 @@ extension StoredMatrix {
     /// - Parameter x: `columns` numbers; another count stops the program.
     /// - Complexity: What is stored is read once.
     public func multiplied(by x: [Float]) -> [Float] {
-        precondition(x.count == columns, "\(x.count) numbers for \(columns) columns")
+        require(x.count == columns, "\(x.count) numbers for \(columns) columns")
         return applied(toRows: Tensor(x, shape: [1, x.count])).scalars
     }
 
@@ -79,7 +79,7 @@ extension StoredMatrix {
     /// - Parameter other: `B` [columns, n]; another shape stops the program.
     /// - Returns: [rows, n].
     public func multiplied(by other: Tensor<Float>) -> Tensor<Float> {
-        precondition(other.rank == 2 && other.rows == columns, "\(other.shape) for \(columns) columns")
+        require(other.rank == 2 && other.rows == columns, "\(other.shape) for \(columns) columns")
         return applied(toRows: other.transposed()).transposed()
     }
 
@@ -88,7 +88,7 @@ extension StoredMatrix {
     /// - Parameter x: `X` [n, columns]; another width stops the program.
     /// - Returns: [n, rows].
     public func applied(toRows x: Tensor<Float>) -> Tensor<Float> {
-        precondition(x.rank == 2 && x.columns == columns, "\(x.shape) for \(columns) columns")
+        require(x.rank == 2 && x.columns == columns, "\(x.shape) for \(columns) columns")
         var result = Tensor<Float>(uninitialized: [x.rows, rows])
         let n = x.rows
         x.withPointer { x in

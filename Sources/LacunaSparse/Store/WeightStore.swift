@@ -19,11 +19,11 @@ public enum WeightStore {
     /// - Throws: `LacunaError.invalidArgument` if the tensor is not a matrix or the mask has another shape, and as
     ///   ``StoreLayout/make(_:values:)``.
     public static func make(
-        _ weight: Tensor<Float>, mask: Mask? = nil, layout: StorageLayout, values: ValueType
+        _ weight: Tensor<Float>, mask: SparsePattern? = nil, layout: StorageLayout, values: ValueType
     ) throws -> any StoredMatrix {
         let isWhole = mask == nil && !layout.base.isSparse
         if weight.rank != 2 || isWhole { return try make(DenseRows(weight), layout: layout, values: values) }
         return try make(
-            DenseRows(weight, mask: mask ?? Mask(nonzerosOf: weight)), layout: layout, values: values)
+            DenseRows(weight, mask: mask ?? SparsePattern(nonzerosOf: weight)), layout: layout, values: values)
     }
 }

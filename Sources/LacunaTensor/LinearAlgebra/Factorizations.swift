@@ -69,7 +69,7 @@ extension Tensor {
     /// Solves `op(L) X = B` for triangular `self` [m, m] and `b` [m, n]. The other triangle is not read. A pivot of 0
     /// gives infinite or undefined results.
     public func solveTriangular(_ b: Tensor, lower: Bool = true, transposed: Bool = false) -> Tensor {
-        precondition(rows == columns && b.rows == rows)
+        require(rows == columns && b.rows == rows)
         var result = b
         let (m, n) = (b.rows, b.columns)
         if m == 0 || n == 0 { return result }

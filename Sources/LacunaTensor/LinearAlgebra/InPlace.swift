@@ -24,7 +24,7 @@ extension Tensor {
     ///
     /// - Throws: ``LacunaError/numerical(operation:reason:)`` if the matrix is not positive definite.
     public func solvePositiveDefinite(_ b: Tensor) throws -> Tensor {
-        precondition(b.rank == 2 && b.rows == rows)
+        require(b.rank == 2 && b.rows == rows)
         let factor = try cholesky()
         var x = b
         let (n, count) = (rows, b.columns)

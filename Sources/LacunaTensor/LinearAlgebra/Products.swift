@@ -102,7 +102,7 @@ extension Tensor {
     public func multiplied(by other: Tensor, transposed: Bool = false, otherTransposed: Bool = false) -> Tensor {
         let (m, k) = transposed ? (columns, rows) : (rows, columns)
         let (k2, n) = otherTransposed ? (other.columns, other.rows) : (other.rows, other.columns)
-        precondition(k == k2, "cannot multiply \(shape) by \(other.shape)")
+        require(k == k2, "cannot multiply \(shape) by \(other.shape)")
         var result = Tensor(uninitialized: [m, n])
         let (lda, ldb) = (columns, other.columns)
         withPointer { a in

@@ -21,10 +21,10 @@ import Testing
         // At step 0 the factor is 1 whatever the rate, so the runs are compared with one that masks from step 1.
         try train(fast, hooks: [ProgressiveGradientFlow(n: 1, m: 4, flow: .linear(1e9))], steps: 1)
         try train(through, hooks: [], steps: 1)
-        #expect(Mask(nonzerosOf: fast.layers[0].weight.densified()).satisfies(.nm(n: 1, m: 4)))
+        #expect(SparsePattern(nonzerosOf: fast.layers[0].weight.densified()).satisfies(.nm(n: 1, m: 4)))
         let stepwise = network()
         try train(stepwise, hooks: [ProgressiveGradientFlow(n: 1, m: 8, flow: .stepwise)], steps: 24)
-        #expect(Mask(nonzerosOf: stepwise.layers[0].weight.densified()).satisfies(.nm(n: 1, m: 8)))
+        #expect(SparsePattern(nonzerosOf: stepwise.layers[0].weight.densified()).satisfies(.nm(n: 1, m: 8)))
         #expect(throws: LacunaError.self) { try ProgressiveGradientFlow(n: 5, m: 4) }
     }
 
@@ -67,7 +67,7 @@ import Testing
         #expect(try BDWP(n: 2, m: 8).computeRatio == 0.5)
         let model = network()
         try train(model, hooks: [BDWP(n: 2, m: 4)], steps: 10)
-        #expect(Mask(nonzerosOf: model.layers[0].weight.densified()).satisfies(.nm(n: 2, m: 4)))
+        #expect(SparsePattern(nonzerosOf: model.layers[0].weight.densified()).satisfies(.nm(n: 2, m: 4)))
     }
 
     @Test func castDrivesMaskedWeightsToNothing() throws {
@@ -77,8 +77,8 @@ import Testing
         method.beforePruning = { before = model.layers.map { $0.weight.densified() } }
         try train(model, hooks: [method], steps: 400, optimizer: Adam(), rate: 2e-3)
         #expect(method.residual < 0.1)
-        #expect(Mask(nonzerosOf: model.layers[0].weight.densified()).satisfies(.nm(n: 2, m: 4)))
-        #expect(Mask(nonzerosOf: before[0]).keptCount > 240)
+        #expect(SparsePattern(nonzerosOf: model.layers[0].weight.densified()).satisfies(.nm(n: 2, m: 4)))
+        #expect(SparsePattern(nonzerosOf: before[0]).count > 240)
         // The first step has no decay, α being 0. As v is built from the momentum, it is 1 / (1 - β₁) times the rate.
         let (one, start) = (network(), network())
         try train(one, hooks: [CAST(pattern: .nm(n: 2, m: 4), lambda: 100)], steps: 1, optimizer: Adam(), rate: 1e-3)
@@ -136,11 +136,11 @@ import Testing
             #expect(abs(try GradualPruning(sparsity: sparsity, ramp: ramp).meanDensity - density) < 1e-12)
         }
         let model = network()
-        var kept = [Mask?](repeating: nil, count: 3)
+        var kept = [SparsePattern?](repeating: nil, count: 3)
         try train(model, hooks: [method], steps: 80) { _ in
             for (index, layer) in model.layers.enumerated() {
                 let mask = layer.dense!.mask
-                if let old = kept[index] { #expect(mask!.subtracting(old).keptCount == 0) }
+                if let old = kept[index] { #expect(mask!.subtracting(old).count == 0) }
                 kept[index] = mask
             }
         }
@@ -156,7 +156,7 @@ import Testing
         #expect(model.layers.map { $0.weight.densified() } == before)
         #expect(model.layers.allSatisfy { $0.dense != nil && $0.dense!.mask == nil })
         try train(model, hooks: [], steps: 10)
-        #expect(Mask(nonzerosOf: model.layers[0].weight.densified()).keptCount > 400)
+        #expect(SparsePattern(nonzerosOf: model.layers[0].weight.densified()).count > 400)
     }
 
     @Test func isoFLOPWidths() throws {
@@ -188,7 +188,7 @@ import Testing
         let silenced = network()
         for (index, kept) in choice.enumerated() {
             let layer = silenced.layers[index].dense!
-            layer.mask = Mask(rows: layer.outputs, columns: layer.inputs) { row, _ in kept.contains(row) }
+            layer.mask = SparsePattern(rows: layer.outputs, columns: layer.inputs) { row, _ in kept.contains(row) }
             var bias = silenced.layers[index].bias!.value
             for row in 0..<layer.outputs where !kept.contains(row) { bias[row] = 0 }
             silenced.layers[index].bias!.value = bias
@@ -240,20 +240,20 @@ import Testing
                 - Selection.removedCount(sparsity: 0.3, of: all))
         let first = model.layers.map { $0.dense!.mask! }
         let active = IterativePruning.activeValues(model.layers)
-        #expect(active.count == first.reduce(0) { $0 + $1.keptCount })
+        #expect(active.count == first.reduce(0) { $0 + $1.count })
         try IterativePruning.prune(model.layers, share: 0.5)
-        for (layer, old) in zip(model.layers, first) { #expect(layer.dense!.mask!.subtracting(old).keptCount == 0) }
+        for (layer, old) in zip(model.layers, first) { #expect(layer.dense!.mask!.subtracting(old).count == 0) }
         let half = active.map(abs).sorted()[active.count - IterativePruning.activeValues(model.layers).count]
         #expect(IterativePruning.activeValues(model.layers).allSatisfy { abs($0) >= half })
     }
 
     @Test func soups() throws {
         let (a, b, target) = (network(seed: 1), network(seed: 2), network(seed: 1))
-        let mask = Mask(rows: 24, columns: 20) { ($0 + $1) % 3 == 0 }
+        let mask = SparsePattern(rows: 24, columns: 20) { ($0 + $1) % 3 == 0 }
         for model in [a, b, target] { model.layers[0].dense!.mask = mask }
         try SparseModelSoup.average([a, b], into: target)
         let mean = target.layers[0].weight.densified()
-        #expect(Mask(nonzerosOf: mean) == mask)
+        #expect(SparsePattern(nonzerosOf: mean) == mask)
         #expect(
             abs(mean[0, 0] - 0.5 * (a.layers[0].weight.densified()[0, 0] + b.layers[0].weight.densified()[0, 0])) < 1e-6
         )
@@ -261,7 +261,7 @@ import Testing
         #expect(target.layers.map { $0.weight.densified() } == a.layers.map { $0.weight.densified() })
         #expect(throws: LacunaError.self) { try SparseModelSoup.average([], into: target) }
         // What cannot be averaged leaves the target as it was, also where only the last layer differs.
-        b.layers[2].dense!.mask = Mask(rows: 2, columns: 16) { ($0 + $1) % 2 == 0 }
+        b.layers[2].dense!.mask = SparsePattern(rows: 2, columns: 16) { ($0 + $1) % 2 == 0 }
         #expect(throws: LacunaError.self) { try SparseModelSoup.average([b, a], into: target) }
         #expect(target.layers.map { $0.weight.densified() } == a.layers.map { $0.weight.densified() })
         var generator = SeededGenerator(seed: 1)

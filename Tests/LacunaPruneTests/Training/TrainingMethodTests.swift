@@ -40,10 +40,10 @@ func network(_ widths: [Int] = [20, 24, 16, 2], seed: UInt64 = 1) -> MLP {
 @Suite struct TrainingMethodTests {
     @Test(arguments: [StorageLayout.masked, .csr]) func staticMasksNeverChange(storage: StorageLayout) throws {
         let model = network()
-        var first: [Mask] = []
+        var first: [SparsePattern] = []
         let method = try StaticRandomSparsity(budget: ErdosRenyiBudget(0.7), storage: storage)
         try train(model, hooks: [method], steps: 30, optimizer: Adam(weightDecay: 0.1, isDecoupled: true)) { step in
-            let masks = model.layers.map { Mask(nonzerosOf: $0.weight.densified()) }
+            let masks = model.layers.map { SparsePattern(nonzerosOf: $0.weight.densified()) }
             if step == 0 { first = masks } else { #expect(masks == first) }
         }
         let kept = model.layers.reduce(0) { $0 + $1.weight.activeCount }
@@ -72,7 +72,7 @@ func network(_ widths: [Int] = [20, 24, 16, 2], seed: UInt64 = 1) -> MLP {
         try StaticRandomSparsity.install(
             ErdosRenyiBudget(0.97), on: Sequential([convolution, head]), .all, .masked, rescalesWeights: true,
             using: &generator)
-        #expect(convolution.product.dense!.mask!.keptCount == 332 && head.dense!.mask!.keptCount == 241)
+        #expect(convolution.product.dense!.mask!.count == 332 && head.dense!.mask!.count == 241)
     }
 
     /// Frames of a flow are patterns too: 8 · 256 is too large a group.
@@ -94,15 +94,15 @@ func network(_ widths: [Int] = [20, 24, 16, 2], seed: UInt64 = 1) -> MLP {
         var settings = DropAndGrow.Settings(budget: UniformBudget(0.8), growth: growth)
         (settings.storage, settings.interval, settings.fraction) = (storage, 5, 0.4)
         let method = try DropAndGrow(settings)
-        var masks: [Mask] = []
+        var masks: [SparsePattern] = []
         var changes = 0
         var kept: [Int] = []
         try train(model, hooks: [method], steps: 60, optimizer: Adam()) { step in
-            let now = model.layers.map { layer -> Mask in
+            let now = model.layers.map { layer -> SparsePattern in
                 (layer.weight as? CSRWeight)?.pattern ?? layer.dense!.mask!
             }
-            if step == 0 { kept = now.map(\.keptCount) }
-            #expect(now.map(\.keptCount) == kept)
+            if step == 0 { kept = now.map(\.count) }
+            #expect(now.map(\.count) == kept)
             if !masks.isEmpty && masks != now {
                 changes += 1
                 #expect(step % 5 == 0 && step < 45)
@@ -124,7 +124,7 @@ func network(_ widths: [Int] = [20, 24, 16, 2], seed: UInt64 = 1) -> MLP {
         var settings = DropAndGrow.Settings(budget: UniformBudget(0.5))
         (settings.interval, settings.fraction, settings.isAnnealed, settings.layers) = (3, 0.25, false, .allButOutput)
         final class Probe: TrainingHook {
-            var before: (weight: Tensor<Float>, mask: Mask, gradient: Tensor<Float>)?
+            var before: (weight: Tensor<Float>, mask: SparsePattern, gradient: Tensor<Float>)?
             func gradientsReady(_ run: TrainingRun) {
                 let weight = run.model.linears[0].layer.dense!
                 before = (weight.parameter.value, weight.mask!, weight.parameter.gradient!)
@@ -135,7 +135,7 @@ func network(_ widths: [Int] = [20, 24, 16, 2], seed: UInt64 = 1) -> MLP {
             guard step == 3, let (weight, old, gradient) = probe.before else { return }
             let new = model.layers[0].dense!.mask!
             let (dropped, grown) = (old.subtracting(new), new.subtracting(old))
-            #expect(dropped.keptCount == 6 && grown.keptCount == 6)
+            #expect(dropped.count == 6 && grown.count == 6)
             var (largestDropped, smallestKept): (Float, Float) = (0, .infinity)
             var (smallestGrown, largestAbsent): (Float, Float) = (.infinity, 0)
             for r in 0..<8 {
@@ -159,10 +159,10 @@ func network(_ widths: [Int] = [20, 24, 16, 2], seed: UInt64 = 1) -> MLP {
             var settings = DropAndGrow.Settings(budget: UniformBudget(0.5), growth: growth)
             (settings.interval, settings.fraction, settings.isAnnealed) = (5, 0.4, isAnnealed)
             settings.layers = .allButOutput
-            var (old, counts): (Mask?, [Int: Int]) = (nil, [:])
+            var (old, counts): (SparsePattern?, [Int: Int]) = (nil, [:])
             try train(model, hooks: [DropAndGrow(settings)], steps: 40) { step in
                 let now = model.layers[0].dense!.mask!
-                if let old, old != now { counts[step] = old.subtracting(now).keptCount }
+                if let old, old != now { counts[step] = old.subtracting(now).count }
                 old = now
             }
             #expect(counts == expected)
@@ -176,7 +176,7 @@ func network(_ widths: [Int] = [20, 24, 16, 2], seed: UInt64 = 1) -> MLP {
         (settings.interval, settings.fraction, settings.isAnnealed, settings.drop) = (3, 0.25, false, .signed)
         settings.layers = .allButOutput
         final class Probe: TrainingHook {
-            var before: (weight: Tensor<Float>, mask: Mask)?
+            var before: (weight: Tensor<Float>, mask: SparsePattern)?
             func gradientsReady(_ run: TrainingRun) {
                 let weight = run.model.linears[0].layer.dense!
                 before = (weight.parameter.value, weight.mask!)
@@ -228,7 +228,7 @@ func network(_ widths: [Int] = [20, 24, 16, 2], seed: UInt64 = 1) -> MLP {
         var generator = SeededGenerator(seed: 3)
         let weight = Tensor<Float>(normal: [2, 8], using: &generator)
         let mask = StraightThroughView.mask(weight, .nm(n: 2, m: 4))
-        #expect(mask.satisfies(.nm(n: 2, m: 4)) && mask.keptCount == 8)
+        #expect(mask.satisfies(.nm(n: 2, m: 4)) && mask.count == 8)
         func step(_ decay: Double) throws -> Tensor<Float> {
             let model = network([8, 2])
             model.layers[0].dense!.parameter.value = weight
@@ -261,7 +261,7 @@ func network(_ widths: [Int] = [20, 24, 16, 2], seed: UInt64 = 1) -> MLP {
         let method = try SRSTE(pattern: .nm(n: 1, m: 4), decay: 1e-3, divergenceInterval: 5)
         try train(model, hooks: [method], steps: 40)
         for layer in model.layers.dropLast() {
-            let mask = Mask(nonzerosOf: layer.weight.densified())
+            let mask = SparsePattern(nonzerosOf: layer.weight.densified())
             #expect(mask.satisfies(.nm(n: 1, m: 4)) && layer.dense!.view == nil)
         }
         #expect(method.divergence > 0)
@@ -277,7 +277,7 @@ func network(_ widths: [Int] = [20, 24, 16, 2], seed: UInt64 = 1) -> MLP {
         // Without rank it is static sparse training, without entries low rank.
         let sparse = network()
         try train(sparse, hooks: [SLTrain(rank: 0, density: 0.2)], steps: 5)
-        #expect(Mask(nonzerosOf: sparse.layers[0].weight.densified()).keptCount <= 96)
+        #expect(SparsePattern(nonzerosOf: sparse.layers[0].weight.densified()).count <= 96)
         let low = network()
         try train(low, hooks: [SLTrain(rank: 1, density: 0)], steps: 30)
         let s = try low.layers[0].weight.densified().svd().s

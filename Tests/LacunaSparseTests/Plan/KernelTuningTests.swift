@@ -50,7 +50,7 @@ import Testing
         var generator = SeededGenerator(seed: 2)
         let weight = Tensor<Float>(normal: [192, 256], using: &generator)
         let draws = (0..<192 * 256).map { _ in generator.uniform() }
-        let mask = Mask(rows: 192, columns: 256) { draws[$0 * 256 + $1] < 0.3 }
+        let mask = SparsePattern(rows: 192, columns: 256) { draws[$0 * 256 + $1] < 0.3 }
         let x = Tensor<Float>(normal: [20, 256], using: &generator)
         var results: [[Float]] = []
         for limit in [0.1, 0.9] {

@@ -4,7 +4,7 @@ import Testing
 @testable import LacunaSparse
 
 @Suite struct StoragePlanTests {
-    private func mask(_ pattern: Pattern, _ sparsity: Double) throws -> Mask {
+    private func mask(_ pattern: Pattern, _ sparsity: Double) throws -> SparsePattern {
         var generator = SeededGenerator(seed: 3)
         let weight = Tensor<Float>(normal: [256, 256], using: &generator)
         let scores = try MagnitudeScore().scores(weight: weight, statistics: nil)
@@ -30,7 +30,7 @@ import Testing
         let sparse = try mask(.unstructured(.layer), 0.98)
         #expect(try StoragePlan(mask: sparse, vectors: 1).best.layout == .csr)
         #expect(try StoragePlan(mask: sparse, vectors: 128).best.layout == .csr)
-        let full = Mask(rows: 64, columns: 64, keepingAll: true)
+        let full = SparsePattern(rows: 64, columns: 64, keepingAll: true)
         #expect(try StoragePlan(mask: full, vectors: 128).best.layout == .dense)
         let blocks = try mask(.block(rows: 16, columns: 16), 0.75)
         #expect(try StoragePlan(mask: blocks, vectors: 128).best.layout == .bsr(rows: 16, columns: 16))

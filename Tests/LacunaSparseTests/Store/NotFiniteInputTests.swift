@@ -110,11 +110,12 @@ import Testing
         let draws = (0..<rows * columns).map { _ in generator.uniform() }
         for density in [0.5, 0.95] {
             if density > 0.5, layout.base is NMLayout { continue }
-            let mask: Mask
+            let mask: SparsePattern
             switch layout.base {
             case is NMLayout: mask = try Selection.mask(scores: weight, pattern: .nm(n: 2, m: 4))
-            case is BSRLayout: mask = Mask(rows: rows, columns: columns) { draws[$0 / 4 * columns + $1 / 4] < density }
-            default: mask = Mask(rows: rows, columns: columns) { draws[$0 * columns + $1] < density }
+            case is BSRLayout:
+                mask = SparsePattern(rows: rows, columns: columns) { draws[$0 / 4 * columns + $1 / 4] < density }
+            default: mask = SparsePattern(rows: rows, columns: columns) { draws[$0 * columns + $1] < density }
             }
             let stored = try WeightStore.make(weight, mask: mask, layout: layout, values: values)
             for batch in [1, 3, 20, 70] {

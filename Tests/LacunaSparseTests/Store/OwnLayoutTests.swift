@@ -22,10 +22,10 @@ import Testing
 
     @Test(arguments: [(1, 1), (33, 70), (520, 130)]) func itsProductsTakeTheFastPaths(rows: Int, columns: Int) throws {
         let weight = normalTensor(rows, columns, seed: 1)
-        let mask = Mask(rows: rows, columns: columns) { ($0 + $1) % 3 == 0 }
+        let mask = SparsePattern(rows: rows, columns: columns) { ($0 + $1) % 3 == 0 }
         let stored = try WeightStore.make(weight, mask: mask, layout: layout, values: .f32)
         let own = try #require(stored as? TernaryMatrix)
-        #expect(stored.storedCount == mask.keptCount && stored.keptEntries == mask)
+        #expect(stored.storedCount == mask.count && stored.keptEntries == mask)
         let dense = stored.densified()
         for r in 0..<min(rows, 3) {
             let kept = (0..<columns).filter { mask[r, $0] }
@@ -46,10 +46,10 @@ import Testing
     }
 
     @Test func plansConsiderIt() throws {
-        let mask = Mask(rows: 61, columns: 64) { ($0 * 7 + $1) % 5 == 0 }
+        let mask = SparsePattern(rows: 61, columns: 64) { ($0 * 7 + $1) % 5 == 0 }
         for vectors in [1, 128] {
             let plan = try StoragePlan(mask: mask, vectors: vectors)
-            #expect(plan.best.layout == layout && plan.best.storedCount == mask.keptCount)
+            #expect(plan.best.layout == layout && plan.best.storedCount == mask.count)
         }
         var costs = StorageCosts.measured
         costs[layout].rate128 = 1
@@ -144,7 +144,7 @@ import Testing
             for text in holds { #expect(try layout.base.holds(Pattern(text)), "\(layout) \(text)") }
             for text in not { #expect(try !layout.base.holds(Pattern(text)), "\(layout) \(text)") }
         }
-        let mask = Mask(rows: 4, columns: 8) { ($0 + $1) % 4 == 0 }
+        let mask = SparsePattern(rows: 4, columns: 8) { ($0 + $1) % 4 == 0 }
         let suiting: [(String, StorageLayout)] = [
             ("2:4", .nm(n: 2, m: 4)), ("any:4", .nm(n: 1, m: 4)), ("2:4:output", .bitmask),
             ("1:1000", .nm(n: 1, m: 1000)),
@@ -166,12 +166,12 @@ import Testing
         #expect(StorageFormat(description: stored.format.description) == stored.format)
         let exact: Set<String> = ["csr", "bsr"]
         if !exact.contains(where: { layout.description.hasPrefix($0) }) && !layout.description.contains(":") {
-            #expect(stored.keptEntries.keptCount == (layout == .dense ? 33 * 64 : mask.keptCount))
+            #expect(stored.keptEntries.count == (layout == .dense ? 33 * 64 : mask.count))
         }
     }
 }
 
-extension Mask {
+extension SparsePattern {
     /// The kept entries of a matrix, row by row.
     fileprivate func rowwise(_ matrix: Tensor<Float>) -> [Float] {
         (0..<rows).flatMap { r in keptColumns(row: r).map { matrix[r, $0] } }

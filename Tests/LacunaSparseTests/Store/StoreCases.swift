@@ -27,10 +27,10 @@ enum StoreCases {
     }
 
     /// Normal weights and a mask that the layout can hold, with an empty and a full row where the layout allows that.
-    static func make(_ square: Square, density: Double = 0.3, seed: UInt64 = 1) -> (Tensor<Float>, Mask) {
+    static func make(_ square: Square, density: Double = 0.3, seed: UInt64 = 1) -> (Tensor<Float>, SparsePattern) {
         var generator = SeededGenerator(seed: seed, stream: UInt64(square.rows * 1000 + square.columns))
         let weight = Tensor<Float>(normal: [square.rows, square.columns], using: &generator)
-        var mask = Mask(rows: square.rows, columns: square.columns)
+        var mask = SparsePattern(rows: square.rows, columns: square.columns)
         for r in 0..<square.rows {
             for c in 0..<square.columns where generator.uniform() < density { mask[r, c] = true }
         }
@@ -68,7 +68,7 @@ enum StoreCases {
     }
 
     /// The kept weights rounded to a value type, in plain loops that share nothing with the library.
-    static func rounded(_ weight: Tensor<Float>, _ mask: Mask?, _ type: ValueType) -> [Float] {
+    static func rounded(_ weight: Tensor<Float>, _ mask: SparsePattern?, _ type: ValueType) -> [Float] {
         let (rows, columns) = (weight.rows, weight.columns)
         var result = weight.scalars
         for r in 0..<rows {

@@ -12,7 +12,7 @@ import Testing
     }
 
     @Test func refusesMasksThatAnNMPatternCannotHold() {
-        var mask = Mask(rows: 4, columns: 8)
+        var mask = SparsePattern(rows: 4, columns: 8)
         for c in 4..<7 { mask[2, c] = true }
         let error = #expect(throws: LacunaError.self) {
             try WeightStore.make(weight, mask: mask, layout: .nm(n: 2, m: 4), values: .f32)
@@ -26,21 +26,21 @@ import Testing
 
     @Test(arguments: [(0, 4), (5, 4), (2, 1025), (-1, 4), (1, 0)])
     func refusesNumbersThatAreNoPattern(n: Int, m: Int) {
-        let mask = Mask(rows: 4, columns: 8)
+        let mask = SparsePattern(rows: 4, columns: 8)
         #expect(
             argument { try WeightStore.make(weight, mask: mask, layout: .nm(n: n, m: m), values: .f32) } == "pattern")
     }
 
     @Test(arguments: [(0, 4), (4, 0), (257, 1), (1, 257), (-3, 2)])
     func refusesSidesOfBlocks(r: Int, c: Int) {
-        let mask = Mask(rows: 4, columns: 8)
+        let mask = SparsePattern(rows: 4, columns: 8)
         let layout = StorageLayout.bsr(rows: r, columns: c)
         #expect(argument { try WeightStore.make(weight, mask: mask, layout: layout, values: .f32) } == "pattern")
     }
 
     @Test(arguments: StoreCases.layouts)
     func refusesOtherShapes(layout: StorageLayout) {
-        let mask = Mask(rows: 4, columns: 9)
+        let mask = SparsePattern(rows: 4, columns: 9)
         #expect(argument { try WeightStore.make(weight, mask: mask, layout: layout, values: .f32) } == "mask")
         let vector = Tensor<Float>(repeating: 1, shape: [8])
         #expect(argument { try WeightStore.make(vector, layout: layout, values: .f32) } == "weight")
@@ -73,7 +73,7 @@ import Testing
         weight[3, 7] = -2
         #expect(try WeightStore.make(weight, layout: .csr, values: .f32).storedCount == 2)
         #expect(try WeightStore.make(weight, layout: .dense, values: .f32).storedCount == 32)
-        #expect(Mask(nonzerosOf: weight).keptCount == 2)
+        #expect(SparsePattern(nonzerosOf: weight).count == 2)
     }
 
     @Test func roundingToInt8() {

@@ -95,7 +95,7 @@ import Testing
     @Test func byteCountsAreExact() throws {
         // 128 x 512 at exactly one half, laid out 2:4.
         let weight = Tensor<Float>(repeating: 1.5, shape: [128, 512])
-        var mask = Mask(rows: 128, columns: 512)
+        var mask = SparsePattern(rows: 128, columns: 512)
         for r in 0..<128 { for c in 0..<512 where c % 4 < 2 { mask[r, c] = true } }
         let kept = 128 * 256
         func bytes(_ layout: StorageLayout, _ values: ValueType) throws -> Int {
@@ -115,7 +115,7 @@ import Testing
     }
 
     @Test func sparsityCountsWhatIsStored() throws {
-        var mask = Mask(rows: 4, columns: 10)
+        var mask = SparsePattern(rows: 4, columns: 10)
         mask[0, 0] = true
         mask[3, 9] = true
         let weight = Tensor<Float>(repeating: 2, shape: [4, 10])
@@ -132,7 +132,7 @@ import Testing
 
     @Test func wideColumnsOfCSR() throws {
         let columns = 70_000
-        var mask = Mask(rows: 3, columns: columns)
+        var mask = SparsePattern(rows: 3, columns: columns)
         for c in [0, 65_535, 65_536, 69_999] { mask[1, c] = true }
         var generator = SeededGenerator(seed: 4)
         let weight = Tensor<Float>(normal: [3, columns], using: &generator)
@@ -157,7 +157,7 @@ import Testing
         let rows = 11
         var generator = SeededGenerator(seed: 6)
         let weight = Tensor<Float>(normal: [rows, columns], using: &generator)
-        let mask = Mask(rows: rows, columns: columns) { r, _ in r % 9 != 4 && generator.uniform() < 0.1 }
+        let mask = SparsePattern(rows: rows, columns: columns) { r, _ in r % 9 != 4 && generator.uniform() < 0.1 }
         let x = StoreCases.vector(count * columns, seed: 9)
         for values in ValueType.allCases {
             let stored = try CSRMatrix(DenseRows(weight, mask: mask), values: values)
@@ -174,7 +174,7 @@ import Testing
 
     @Test(arguments: [1, 7, 64, 100_000]) func cutsByValuesCoverEveryRow(bytes: Int) throws {
         for full in [[Int](), [0], [30], [3, 4, 29]] {
-            let mask = Mask(rows: 31, columns: 200) { r, c in full.contains(r) || (r % 5 == 2 && c == r) }
+            let mask = SparsePattern(rows: 31, columns: 200) { r, c in full.contains(r) || (r % 5 == 2 && c == r) }
             let csr = try CSRMatrix(
                 DenseRows(Tensor<Float>(repeating: 1, shape: [31, 200]), mask: mask), values: .f32)
             let cut = RowCut(csr, bytes: bytes)

@@ -9,9 +9,9 @@ struct TernaryLayout: StoreLayout {
     func formatName(_ values: ValueType) -> String { name }
     var fixedValues: ValueType? { .f32 }
     /// For one shape alone: other tests of this process plan too.
-    static func candidates(for mask: Mask) -> [TernaryLayout] { mask.rows == 61 ? [TernaryLayout()] : [] }
-    func size(of mask: Mask, values: ValueType) -> StoreSize {
-        StoreSize(storedCount: mask.keptCount, byteCount: mask.rows * ((mask.columns + 7) / 8 * 2 + 4))
+    static func candidates(for mask: SparsePattern) -> [TernaryLayout] { mask.rows == 61 ? [TernaryLayout()] : [] }
+    func size(of mask: SparsePattern, values: ValueType) -> StoreSize {
+        StoreSize(storedCount: mask.count, byteCount: mask.rows * ((mask.columns + 7) / 8 * 2 + 4))
     }
     var costs: StorageCosts.Layout {
         StorageCosts.Layout(entryNanoseconds: 0.001, valueNanoseconds: 0, rate16: 1e13, rate128: 1e13)
@@ -56,8 +56,8 @@ final class TernaryMatrix: PanelMatrix, Sendable {
     var format: StorageFormat { StorageFormat(StorageLayout(TernaryLayout()), .f32) }
     var byteCount: Int { rows * ((columns + 7) / 8 * 2 + 4) }
     var inputEncoding: InputEncoding { .float }
-    var keptEntries: Mask {
-        Mask(rows: rows, columns: columns) { r, c in plus[r].contains(c) || minus[r].contains(c) }
+    var keptEntries: SparsePattern {
+        SparsePattern(rows: rows, columns: columns) { r, c in plus[r].contains(c) || minus[r].contains(c) }
     }
 
     func multiply(_ input: EncodedInput, rows: Range<Int>, into output: UnsafeMutablePointer<Float>) {

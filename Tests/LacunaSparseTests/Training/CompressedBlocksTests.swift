@@ -14,7 +14,7 @@ import Testing
         var generator = SeededGenerator(seed: seed)
         let across = (columns + side.1 - 1) / side.1
         let draws = (0..<((rows + side.0 - 1) / side.0) * across).map { _ in generator.uniform() }
-        let mask = Mask(rows: rows, columns: columns) { r, c in
+        let mask = SparsePattern(rows: rows, columns: columns) { r, c in
             let i = r / side.0
             return i % 4 == 2 ? false : i % 4 == 3 || draws[i * across + c / side.1] < 0.4
         }
@@ -100,7 +100,8 @@ import Testing
             once.withMutableValues { blocks.accumulateGradient(output: dy, input: x, into: $0.baseAddress!) }
             // The gradient by rows covers the entries that are not 0; those that are have a gradient too.
             let expected = SparseMatrix.sampled(
-                dy.tensor.transposed(), x.tensor.transposed(), at: Mask(rows: rows, columns: columns, keepingAll: true)
+                dy.tensor.transposed(), x.tensor.transposed(),
+                at: SparsePattern(rows: rows, columns: columns, keepingAll: true)
             ).densified()
             var error: Float = 0
             let (found, wanted) = (once.values, expected.scalars)
@@ -127,7 +128,7 @@ import Testing
         }
         #expect(throws: LacunaError.self) {
             try CompressedBlocks(
-                Tensor<Float>(zeros: [4, 4]), mask: Mask(rows: 4, columns: 5), blockRows: 2, blockColumns: 2)
+                Tensor<Float>(zeros: [4, 4]), mask: SparsePattern(rows: 4, columns: 5), blockRows: 2, blockColumns: 2)
         }
     }
 }

@@ -9,17 +9,17 @@ import Testing
     private static let levels = (0..<Int32(LK_LEVELS)).filter { lk_level($0) != nil }
 
     /// Masks with ragged blocks and groups, with empty rows and groups, N:M and not.
-    private static let masks: [(name: String, mask: Mask)] = {
+    private static let masks: [(name: String, mask: SparsePattern)] = {
         var generator = SeededGenerator(seed: 9)
-        func random(_ rows: Int, _ columns: Int, _ keep: Double) -> Mask {
-            Mask(rows: rows, columns: columns) { _, _ in generator.uniform() < keep }
+        func random(_ rows: Int, _ columns: Int, _ keep: Double) -> SparsePattern {
+            SparsePattern(rows: rows, columns: columns) { _, _ in generator.uniform() < keep }
         }
         let scores = Tensor<Float>(normal: [130, 72], using: &generator)
         return [
             ("2:4", try! Selection.mask(scores: scores, pattern: .nm(n: 2, m: 4))),
             ("4:8", try! Selection.mask(scores: scores, pattern: .nm(n: 4, m: 8))),
             ("half", random(257, 61, 0.5)), ("few", random(40, 130, 0.05)), ("many", random(129, 7, 0.9)),
-            ("all", Mask(rows: 5, columns: 9, keepingAll: true)), ("none", Mask(rows: 5, columns: 9)),
+            ("all", SparsePattern(rows: 5, columns: 9, keepingAll: true)), ("none", SparsePattern(rows: 5, columns: 9)),
             ("one", random(1, 1, 2)),
         ]
     }()
@@ -79,7 +79,7 @@ import Testing
         let dense = Tensor<Double>(normal: [mask.rows, mask.columns], using: &generator)
         let matrix = try CompressedGroups(dense, mask: mask)
         let kept = mask.applied(to: dense)
-        #expect(matrix.densified() == kept && matrix.count == mask.keptCount)
+        #expect(matrix.densified() == kept && matrix.count == mask.count)
         let x = Tensor<Double>(normal: [batch, mask.columns], using: &generator)
         let dy = Tensor<Double>(normal: [batch, mask.rows], using: &generator)
         func near(_ a: Tensor<Double>, _ b: Tensor<Double>) -> Bool {
@@ -100,7 +100,7 @@ import Testing
         let outer = batch == 0 ? Tensor<Double>(zeros: dense.shape) : dy.transposed().multiplied(by: x)
         #expect(near(gradient.densified(), mask.applied(to: outer)))
         // The order of the pattern lists every entry once.
-        var seen = Mask(rows: mask.rows, columns: mask.columns)
+        var seen = SparsePattern(rows: mask.rows, columns: mask.columns)
         matrix.pattern.forEachEntry { _, r, c in seen[r, c] = true }
         #expect(seen == mask)
     }
@@ -132,7 +132,7 @@ import Testing
 
     @Test func refusesAMaskOfAnotherShape() {
         #expect(throws: LacunaError.self) {
-            try CompressedGroups(Tensor<Float>(zeros: [3, 4]), mask: Mask(rows: 4, columns: 3))
+            try CompressedGroups(Tensor<Float>(zeros: [3, 4]), mask: SparsePattern(rows: 4, columns: 3))
         }
     }
 }

@@ -17,10 +17,10 @@ struct SparseCase: CustomStringConvertible, Sendable {
     ]
 
     /// Every seventh row is empty, every eleventh full.
-    func mask(seed: UInt64) -> Mask {
+    func mask(seed: UInt64) -> SparsePattern {
         var generator = SeededGenerator(seed: seed, stream: UInt64(rows * 31 + columns))
         let draws = (0..<rows * columns).map { _ in generator.uniform() }
-        return Mask(rows: rows, columns: columns) { r, c in
+        return SparsePattern(rows: rows, columns: columns) { r, c in
             if density == 0 || r % 7 == 3 { return false }
             return r % 11 == 5 || draws[r * columns + c] < density
         }

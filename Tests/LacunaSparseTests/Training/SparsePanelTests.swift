@@ -176,7 +176,7 @@ import Testing
         var b = a
         b.withMutableValues { $0[1] = 9 }
         #expect(a.values == [1, 2, 3] && b.values == [1, 9, 3])
-        #expect(a.densified() == dense && a.pattern == Mask(nonzerosOf: dense))
+        #expect(a.densified() == dense && a.pattern == SparsePattern(nonzerosOf: dense))
         b.gather(from: dense)
         #expect(b.values == a.values)
         let target = try SparsePattern(rows: 2, columns: 3, rowStarts: [0, 2, 4], columnIndices: [1, 2, 0, 2])
@@ -271,10 +271,10 @@ import Testing
         #expect(!refuses([0, 2, 3], [0, 2, 1]))
         #expect(throws: LacunaError.self) { try SparseMatrix(Tensor<Float>(zeros: [2])) }
         #expect(throws: LacunaError.self) {
-            try SparseMatrix(Tensor<Float>(zeros: [2, 2]), at: Mask(rows: 2, columns: 3))
+            try SparseMatrix(Tensor<Float>(zeros: [2, 2]), at: SparsePattern(rows: 2, columns: 3))
         }
         #expect(throws: LacunaError.self) {
-            try SparseMatrix(Mask(rows: 1, columns: 2, keepingAll: true), values: [Float(1)])
+            try SparseMatrix(SparsePattern(rows: 1, columns: 2, keepingAll: true), values: [Float(1)])
         }
     }
 }

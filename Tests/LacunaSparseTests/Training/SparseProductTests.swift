@@ -151,7 +151,7 @@ import Testing
         let transposed = try b.transposed().multiplied(by: a.transposed()).transposed()
         #expect(transposed.pattern == mask)
         let identity = try SparseMatrix(
-            Mask(rows: a.columns, columns: a.columns) { $0 == $1 },
+            SparsePattern(rows: a.columns, columns: a.columns) { $0 == $1 },
             values: [S](repeating: 1, count: a.columns))
         #expect(try a.multiplied(by: identity).values == a.values)
     }

@@ -32,7 +32,7 @@ public struct BoundedBlockDescent: Sendable {
     public var seed: UInt64
 
     public init(rule: Rule, update: Update, blockSize: Int, seed: UInt64 = 0) {
-        precondition(blockSize > 0)
+        require(blockSize > 0)
         self.rule = rule
         self.update = update
         self.blockSize = blockSize
@@ -63,7 +63,7 @@ public struct BoundedBlockDescent: Sendable {
     public func minimize(
         hessian: Tensor<Double>, linear: [Double], lower: Double = 0, upper: Double = .infinity, iterations: Int
     ) throws -> Result {
-        precondition(iterations >= 0)
+        require(iterations >= 0)
         guard lower <= upper, lower < .infinity, upper > -.infinity else {
             throw LacunaError.invalidArgument("bounds", reason: "nothing lies between \(lower) and \(upper)")
         }

@@ -14,7 +14,7 @@ public enum BlockPartition: String, Sendable, CaseIterable {
     ///   - size: Coordinates of a block; the last may have fewer.
     /// - Returns: Every coordinate in exactly one block.
     public func blocks(curvatures: [Double], size: Int) -> [[Int]] {
-        precondition(size > 0)
+        require(size > 0)
         let p = curvatures.count
         let sorted = (0..<p).sorted { (curvatures[$0], $1) > (curvatures[$1], $0) }
         switch self {
@@ -63,7 +63,7 @@ public struct FixedBlockDescent: Sendable {
     public init(
         partition: BlockPartition, rule: Rule, update: GreedyBlockDescent.Update, blockSize: Int, seed: UInt64 = 0
     ) {
-        precondition(blockSize > 0)
+        require(blockSize > 0)
         self.partition = partition
         self.rule = rule
         self.update = update
@@ -81,7 +81,7 @@ public struct FixedBlockDescent: Sendable {
     public func minimize(
         hessian: Tensor<Double>, linear: [Double], iterations: Int
     ) throws -> (point: [Double], values: [Double]) {
-        precondition(iterations >= 0)
+        require(iterations >= 0)
         var descent = try QuadraticDescent(hessian: hessian, linear: linear)
         try descent.requireMinimum()
         let parts = partition.blocks(curvatures: descent.curvatures, size: blockSize).map { BlockMatrix($0, hessian) }

@@ -43,7 +43,7 @@ public struct GreedyBlockDescent: Sendable {
     public var seed: UInt64
 
     public init(rule: Rule, update: Update, blockSize: Int, seed: UInt64 = 0) {
-        precondition(blockSize > 0)
+        require(blockSize > 0)
         self.rule = rule
         self.update = update
         self.blockSize = blockSize
@@ -61,7 +61,7 @@ public struct GreedyBlockDescent: Sendable {
     public func minimize(
         hessian: Tensor<Double>, linear: [Double], iterations: Int
     ) throws -> (point: [Double], values: [Double]) {
-        precondition(iterations >= 0)
+        require(iterations >= 0)
         var descent = try QuadraticDescent(hessian: hessian, linear: linear)
         try descent.requireMinimum()
         var chooser = BlockChooser(self, descent)

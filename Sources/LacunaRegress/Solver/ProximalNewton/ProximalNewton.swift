@@ -28,7 +28,7 @@ public struct ProximalNewton: SeparableSolver {
         tolerance: Double = 1e-7, maximumPasses: Int = 200, maximumSteps: Int = 12,
         progress: (any ProgressReporter)? = nil
     ) {
-        precondition(tolerance > 0 && maximumPasses > 0 && maximumSteps > 0)
+        require(tolerance > 0 && maximumPasses > 0 && maximumSteps > 0)
         self.tolerance = tolerance
         self.maximumPasses = maximumPasses
         self.maximumSteps = maximumSteps

@@ -54,7 +54,7 @@ public final class DirectConvolution: @unchecked Sendable {
     public func callAsFunction(_ x: ImageActivation, into y: ImageActivation) {
         let border = size / 2
         let (height, width) = outputSize(height: x.height, width: x.width)
-        precondition(x.channels == inputs && y.channels == outputs && y.height == height && y.width == width)
+        require(x.channels == inputs && y.channels == outputs && y.height == height && y.width == width)
         let pitch = ((x.width + 2 * border) / step + 1 + 16 + 15) / 16 * 16
         let plane = step * (x.height + 2 * border) * pitch + 16
         var layer = lk_direct(

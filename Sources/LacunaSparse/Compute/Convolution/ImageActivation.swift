@@ -13,7 +13,7 @@ public final class ImageActivation: @unchecked Sendable {
     let buffer: Buffer<Float>
 
     public init(channels: Int, height: Int, width: Int) {
-        precondition(channels >= 0 && height >= 0 && width >= 0)
+        require(channels >= 0 && height >= 0 && width >= 0)
         self.channels = channels
         self.height = height
         self.width = width
@@ -23,7 +23,7 @@ public final class ImageActivation: @unchecked Sendable {
 
     /// The image `image` [channels, height, width].
     public convenience init(_ image: Tensor<Float>) {
-        precondition(image.rank == 3, "\(image.shape) is not [channels, height, width]")
+        require(image.rank == 3, "\(image.shape) is not [channels, height, width]")
         self.init(channels: image.shape[0], height: image.shape[1], width: image.shape[2])
         image.withPointer { source in
             for c in 0..<channels { (buffer.pointer + c * stride).update(from: source + c * pixels, count: pixels) }

@@ -71,13 +71,13 @@ public final class PointwiseConvolution: @unchecked Sendable {
     /// 4 or 2 if groups of that many output channels would be 90 % full, else 1: the rule of XNNPACK's sparse inference.
     public static func bestGroup(_ weight: Tensor<Float>) -> Int {
         let (m, n) = (weight.rows, weight.columns)
-        let mask = Mask(nonzerosOf: weight)
+        let mask = SparsePattern(nonzerosOf: weight)
         for group in [4, 2] {
             var blocks = 0
             for top in stride(from: 0, to: m, by: group) {
                 for c in 0..<n where (top..<min(top + group, m)).contains(where: { mask[$0, c] }) { blocks += 1 }
             }
-            if blocks > 0 && mask.keptCount * 10 >= blocks * group * 9 { return group }
+            if blocks > 0 && mask.count * 10 >= blocks * group * 9 { return group }
         }
         return 1
     }
@@ -87,7 +87,7 @@ public final class PointwiseConvolution: @unchecked Sendable {
 
     /// Convolves `x` [inputs, …] into `y` [outputs, …], images of one size.
     public func callAsFunction(_ x: ImageActivation, into y: ImageActivation) {
-        precondition(x.channels == inputs && y.channels == outputs && x.stride == y.stride, "images of other shapes")
+        require(x.channels == inputs && y.channels == outputs && x.stride == y.stride, "images of other shapes")
         let groups = groupStart.count - 1
         let end = (x.pixels + 15) / 16 * 16
         // Pixels first: the channels of a tile of 64 pixels stay in the caches. What is left is cut by outputs.

@@ -24,7 +24,7 @@ final class GroupOrder: Sendable {
     init(_ mask: SparsePattern) {
         (rows, columns) = (mask.rows, mask.columns)
         count = mask.count
-        precondition(count <= Int(Int32.max), "a pattern of more than 2^31 - 1 entries")
+        require(count <= Int(Int32.max), "a pattern of more than 2^31 - 1 entries")
         let (groups, blocks) = (
             (mask.columns + 3) / 4, (mask.rows + GroupOrder.blockRows - 1) / GroupOrder.blockRows
         )

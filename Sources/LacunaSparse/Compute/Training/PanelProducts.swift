@@ -45,7 +45,7 @@ extension PanelProducts {
 
     /// `X Wᵀ` of `x` [batch, columns]: the matrix applied to every row, as a layer is.
     public func applied(toRows x: Tensor<Scalar>) -> Tensor<Scalar> {
-        precondition(x.rank == 2 && x.columns == columns, "\(x.shape) does not fit [\(rows), \(columns)]")
+        require(x.rank == 2 && x.columns == columns, "\(x.shape) does not fit [\(rows), \(columns)]")
         var y = Tensor<Scalar>(uninitialized: [x.rows, rows])
         let batch = x.rows
         x.withPointer { x in
@@ -56,7 +56,7 @@ extension PanelProducts {
 
     /// `Y = alpha X Wᵀ + beta Y` on panels of `columns` and of `rows` features.
     public func multiply(_ x: Panels<Scalar>, alpha: Scalar = 1, beta: Scalar = 0, into y: Panels<Scalar>) {
-        precondition(x.features == columns && y.features == rows && x.batch == y.batch, "panels of other shapes")
+        require(x.features == columns && y.features == rows && x.batch == y.batch, "panels of other shapes")
         let cut = x.cut
         forwardTiles(x.pointer, batch: x.batch) { p, rows, tile in
             let (start, width) = (cut.offset(p, features: self.rows), cut[p].width)
@@ -85,7 +85,7 @@ extension PanelProducts {
 
     /// `dY W` of `dy` [batch, rows]: the transpose applied to every row.
     public func transposeApplied(toRows dy: Tensor<Scalar>) -> Tensor<Scalar> {
-        precondition(dy.rank == 2 && dy.columns == rows, "\(dy.shape) does not fit [\(rows), \(columns)] transposed")
+        require(dy.rank == 2 && dy.columns == rows, "\(dy.shape) does not fit [\(rows), \(columns)] transposed")
         var dx = Tensor<Scalar>(uninitialized: [dy.rows, columns])
         let batch = dy.rows
         dy.withPointer { dy in
@@ -98,7 +98,7 @@ extension PanelProducts {
     public func multiplyTransposed(
         _ dy: Panels<Scalar>, alpha: Scalar = 1, beta: Scalar = 0, into dx: Panels<Scalar>
     ) {
-        precondition(dy.features == rows && dx.features == columns && dx.batch == dy.batch, "panels of other shapes")
+        require(dy.features == rows && dx.features == columns && dx.batch == dy.batch, "panels of other shapes")
         let cut = dy.cut
         backwardTiles(dy.pointer, batch: dy.batch) { p, columns, tile in
             let (start, width) = (cut.offset(p, features: self.columns), cut[p].width)
@@ -135,7 +135,7 @@ extension PanelProducts {
         output dy: Panels<Scalar>, input x: Panels<Scalar>, into gradient: UnsafeMutablePointer<Scalar>,
         adding: Bool = false
     ) {
-        precondition(dy.features == rows && x.features == columns && x.batch == dy.batch, "panels of other shapes")
+        require(dy.features == rows && x.features == columns && x.batch == dy.batch, "panels of other shapes")
         samplePanels(dy.pointer, x.pointer, batch: x.batch, into: gradient, adding: adding)
     }
 }

@@ -19,7 +19,7 @@ public final class Panels<Scalar: SparseScalar>: @unchecked Sendable {
 
     /// Panels of zeros.
     public init(zeros batch: Int, features: Int) {
-        precondition(batch >= 0 && features >= 0)
+        require(batch >= 0 && features >= 0)
         self.batch = batch
         self.features = features
         let plan = PanelCut<Scalar>(batch: batch)

@@ -163,9 +163,6 @@ extension SparsePattern {
         return kept
     }
 
-    /// Number of kept entries.
-    public var keptCount: Int { count }
-
     /// Number of kept entries of every row.
     public var keptCounts: [Int] { (0..<rows).map { keptCount(row: $0) } }
 

@@ -24,7 +24,7 @@ public struct GlobalBudget: SparsityBudget, Hashable {
     }
 
     /// Units of all layers compete; groups of M, which cannot, get what single entries would leave (`any:m`).
-    public func masks(scores: [String: Tensor<Float>], pattern: Pattern) throws -> [String: Mask] {
+    public func masks(scores: [String: Tensor<Float>], pattern: Pattern) throws -> [String: SparsePattern] {
         try pattern.validate()
         try requireAgreement(with: pattern)
         if case .scope = pattern.competition {

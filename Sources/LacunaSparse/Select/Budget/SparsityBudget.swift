@@ -34,7 +34,7 @@ public protocol SparsityBudget: Sendable {
     /// then of scope layer.
     ///
     /// - Throws: As ``allocate(layers:scores:)`` and ``Selection/mask(scores:pattern:sparsity:within:)``.
-    func masks(scores: [String: Tensor<Float>], pattern: Pattern) throws -> [String: Mask]
+    func masks(scores: [String: Tensor<Float>], pattern: Pattern) throws -> [String: SparsePattern]
 }
 
 extension SparsityBudget {
@@ -44,10 +44,10 @@ extension SparsityBudget {
     /// The sparsity of every layer by a budget that needs no scores.
     public func allocate(layers: [Layer]) throws -> [String: Double] { try allocate(layers: layers, scores: nil) }
 
-    public func masks(scores: [String: Tensor<Float>], pattern: Pattern) throws -> [String: Mask] {
+    public func masks(scores: [String: Tensor<Float>], pattern: Pattern) throws -> [String: SparsePattern] {
         let layers = scores.keys.sorted().map { ($0, scores[$0]!.shape) }
         let sparsities = try sparsities(for: pattern, layers: layers, scores: scores)
-        var masks: [String: Mask] = [:]
+        var masks: [String: SparsePattern] = [:]
         for (name, scores) in scores {
             masks[name] = try Selection.mask(scores: scores, pattern: pattern, sparsity: sparsities[name])
         }

@@ -21,16 +21,18 @@ public struct BSRLayout: StoreLayout {
 
     public var pattern: Pattern? { .block(rows: rows, columns: columns) }
 
-    public static func suiting(_ pattern: Pattern, _ mask: Mask) -> BSRLayout? {
+    public static func suiting(_ pattern: Pattern, _ mask: SparsePattern) -> BSRLayout? {
         guard case .block(let rows, let columns) = pattern.unit, max(rows, columns) <= 256 else { return nil }
         return BSRLayout(rows: rows, columns: columns)
     }
 
-    public static func candidates(for mask: Mask) -> [BSRLayout] { [4, 16].map { BSRLayout(rows: $0, columns: $0) } }
+    public static func candidates(for mask: SparsePattern) -> [BSRLayout] {
+        [4, 16].map { BSRLayout(rows: $0, columns: $0) }
+    }
 
-    public func size(of mask: Mask, values: ValueType) -> StoreSize {
+    public func size(of mask: SparsePattern, values: ValueType) -> StoreSize {
         let grid = UnitGrid(rows: mask.rows, columns: mask.columns, .block(rows: rows, columns: columns))
-        let blocks = grid.touched(by: mask).keptCount
+        let blocks = grid.touched(by: mask).count
         let stored = blocks * rows * columns
         return StoreSize(
             storedCount: stored,

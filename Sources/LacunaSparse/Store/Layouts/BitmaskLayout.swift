@@ -6,10 +6,10 @@ public struct BitmaskLayout: StoreLayout {
 
     public var name: String { "bitmask" }
     public static func parse(_ name: String) -> BitmaskLayout? { name == "bitmask" ? BitmaskLayout() : nil }
-    public static func candidates(for mask: Mask) -> [BitmaskLayout] { [BitmaskLayout()] }
+    public static func candidates(for mask: SparsePattern) -> [BitmaskLayout] { [BitmaskLayout()] }
 
-    public func size(of mask: Mask, values: ValueType) -> StoreSize {
-        let kept = mask.keptCount
+    public func size(of mask: SparsePattern, values: ValueType) -> StoreSize {
+        let kept = mask.count
         return StoreSize(
             storedCount: kept,
             byteCount: StoredValues.byteCount(values, stored: kept, rows: mask.rows, columns: mask.columns)

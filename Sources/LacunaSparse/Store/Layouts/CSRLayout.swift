@@ -6,10 +6,10 @@ public struct CSRLayout: StoreLayout {
 
     public var name: String { "csr" }
     public static func parse(_ name: String) -> CSRLayout? { name == "csr" ? CSRLayout() : nil }
-    public static func candidates(for mask: Mask) -> [CSRLayout] { [CSRLayout()] }
+    public static func candidates(for mask: SparsePattern) -> [CSRLayout] { [CSRLayout()] }
 
-    public func size(of mask: Mask, values: ValueType) -> StoreSize {
-        let kept = mask.keptCount
+    public func size(of mask: SparsePattern, values: ValueType) -> StoreSize {
+        let kept = mask.count
         return StoreSize(
             storedCount: kept,
             byteCount: StoredValues.byteCount(values, stored: kept, rows: mask.rows, columns: mask.columns)

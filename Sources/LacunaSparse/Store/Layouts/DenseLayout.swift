@@ -8,9 +8,9 @@ public struct DenseLayout: StoreLayout {
     public static func parse(_ name: String) -> DenseLayout? { name == "dense" ? DenseLayout() : nil }
     public func formatName(_ values: ValueType) -> String { values.rawValue }
     public var isSparse: Bool { false }
-    public static func candidates(for mask: Mask) -> [DenseLayout] { [DenseLayout()] }
+    public static func candidates(for mask: SparsePattern) -> [DenseLayout] { [DenseLayout()] }
 
-    public func size(of mask: Mask, values: ValueType) -> StoreSize {
+    public func size(of mask: SparsePattern, values: ValueType) -> StoreSize {
         let count = mask.rows * mask.columns
         return StoreSize(
             storedCount: count,

@@ -15,7 +15,7 @@ public struct GGUFLayout: StoreLayout {
     public var fixedValues: ValueType? { name == "Q8_0" ? .int8 : .int4 }
     public var isSparse: Bool { false }
 
-    public func size(of mask: Mask, values: ValueType) -> StoreSize {
+    public func size(of mask: SparsePattern, values: ValueType) -> StoreSize {
         let count = mask.rows * mask.columns
         return StoreSize(
             storedCount: count,

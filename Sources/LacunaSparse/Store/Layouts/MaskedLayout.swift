@@ -8,7 +8,9 @@ public struct MaskedLayout: StoreLayout {
     public static func parse(_ name: String) -> MaskedLayout? { name == "masked" ? MaskedLayout() : nil }
     public var costKey: String { DenseLayout().costKey }
     public var costs: StorageCosts.Layout { DenseLayout().costs }
-    public func size(of mask: Mask, values: ValueType) -> StoreSize { DenseLayout().size(of: mask, values: values) }
+    public func size(of mask: SparsePattern, values: ValueType) -> StoreSize {
+        DenseLayout().size(of: mask, values: values)
+    }
 
     public func make(_ source: some RowSource, values: ValueType) throws -> any StoredMatrix {
         try MaskedMatrix(source, values: values)

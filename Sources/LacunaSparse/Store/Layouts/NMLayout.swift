@@ -28,7 +28,7 @@ public struct NMLayout: StoreLayout {
 
     public var pattern: Pattern? { .nm(n: n, m: m) }
 
-    public static func suiting(_ pattern: Pattern, _ mask: Mask) -> NMLayout? {
+    public static func suiting(_ pattern: Pattern, _ mask: SparsePattern) -> NMLayout? {
         guard pattern.unit == .entry, case .every(let m, .input) = pattern.competition else { return nil }
         // Layers of a pattern any:m differ in their n.
         return NMLayout(n: pattern.keep ?? max(mask.largestGroup(m, along: .input), 1), m: m)
@@ -39,13 +39,13 @@ public struct NMLayout: StoreLayout {
         return group.axis == .input && group.m == m && group.n <= n
     }
 
-    public static func candidates(for mask: Mask) -> [NMLayout] {
+    public static func candidates(for mask: SparsePattern) -> [NMLayout] {
         [NMLayout(n: 1, m: 4), NMLayout(n: 2, m: 4), NMLayout(n: 4, m: 8)].filter {
             mask.satisfies(.nm(n: $0.n, m: $0.m))
         }
     }
 
-    public func size(of mask: Mask, values: ValueType) -> StoreSize {
+    public func size(of mask: SparsePattern, values: ValueType) -> StoreSize {
         let stored = mask.rows * ((mask.columns / m) * n + min(mask.columns % m, n))
         return StoreSize(
             storedCount: stored,

@@ -1,2 +1,0 @@
-/// Which entries of a weight are kept.
-public typealias Mask = SparsePattern
