@@ -80,6 +80,8 @@ int lss_cholesky_make(
   cholmod_l_start(common);
   common->print = 0;
   common->quick_return_if_not_posdef = 1;
+  // L Lᵀ rather than L D Lᵀ, which small matrices would get and which takes indefinite ones without a word.
+  common->final_ll = 1;
   // Our lower triangle by rows is the upper one by columns.
   cholmod_sparse a = {0};
   a.nrow = a.ncol = (size_t)n;
