@@ -101,12 +101,11 @@ struct TextScanner {
 
         /// The next word as a finite number, rounded to nearest, or nil.
         ///
-        /// A decimal of at most 15 digits and a small power of ten is exact in floating point and its quotient or product
-        /// rounds once (W. D. Clinger, "How to Read Floating Point Numbers Accurately", PLDI 1990); others go to the
-        /// standard library.
+        /// A decimal of at most 19 digits, of which at most 19 after the point, is a quotient of 64-bit integers, which is rounded
+        /// once; others go to the standard library.
         mutating func number() -> Double? {
             let begin = position
-            var (mantissa, seen, digits, exponent) = (0, 0, 0, 0)
+            var (mantissa, seen, digits, exponent) = (UInt64(0), 0, 0, 0)
             var isNegative = false
             if position < bytes.count, bytes[position] == UInt8(ascii: "-") || bytes[position] == UInt8(ascii: "+") {
                 isNegative = bytes[position] == UInt8(ascii: "-")
@@ -118,7 +117,7 @@ struct TextScanner {
                 if byte &- 48 < 10 {
                     seen += 1
                     if mantissa != 0 || byte != 48 { digits += 1 }
-                    if digits <= 15 { mantissa = mantissa * 10 + Int(byte &- 48) }
+                    if digits <= 19 { mantissa = mantissa &* 10 &+ UInt64(byte &- 48) }
                     if hasPoint { exponent -= 1 }
                 } else if byte == UInt8(ascii: ".") && !hasPoint {
                     hasPoint = true
@@ -129,13 +128,29 @@ struct TextScanner {
             }
             let end = position
             skipBlanks()
-            if isSimple && seen > 0 && digits <= 15 && exponent >= -22 {
-                let value = Double(mantissa) / Self.powers[-exponent]
+            if isSimple && seen > 0 && digits <= 19 && exponent >= -19 {
+                let value = Self.quotient(mantissa, Self.powers[-exponent])
                 return isNegative ? -value : value
             }
             return TextScanner.decimal(Substring(decoding: bytes[begin..<end], as: UTF8.self))
         }
 
-        private static let powers: [Double] = (0...22).map { Double("1e\($0)")! }
+        private static let powers: [UInt64] = (0..<19).reduce(into: [1]) { powers, _ in powers.append(powers.last! * 10)
+        }
+
+        /// `a / b` rounded to nearest, ties to even; `b` is not 0.
+        private static func quotient(_ a: UInt64, _ b: UInt64) -> Double {
+            if a == 0 { return 0 }
+            // Both with their highest bit set, so that the quotient of 128 bits by 64 has 63 or 64 bits.
+            let (shiftA, shiftB) = (a.leadingZeroBitCount, b.leadingZeroBitCount)
+            let (x, y) = (a << UInt64(shiftA), b << UInt64(shiftB))
+            let (quotient, remainder) = y.dividingFullWidth((x >> 1, x << 63))
+            let extra = 64 - quotient.leadingZeroBitCount - 53
+            var kept = quotient >> UInt64(extra)
+            let rest = quotient & ((1 << UInt64(extra)) - 1)
+            let half = UInt64(1) << UInt64(extra - 1)
+            if rest > half || (rest == half && (remainder != 0 || kept & 1 == 1)) { kept += 1 }
+            return Double(sign: .plus, exponent: extra - 63 + shiftB - shiftA, significand: Double(kept))
+        }
     }
 }

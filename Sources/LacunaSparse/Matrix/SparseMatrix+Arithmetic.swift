@@ -44,12 +44,14 @@ extension SparseMatrix where Scalar: Numeric {
         )
         let kept = (both: true, left: true, right: true)
         let merge = RowMerge(pattern, other.pattern, keeping: kept)
-        let values = Buffer<Scalar>(uninitialized: merge.compressed.columns.count)
+        let values = Buffer<Scalar>(uninitialized: merge.count)
         let (a, b, target) = (buffer.pointer, other.buffer.pointer, values.pointer)
-        RowMerge.forEach(pattern, other.pattern, keeping: kept, starts: merge.compressed.starts) { place, _, i, j in
-            target[place] = (i < 0 ? 0 : alpha * a[i]) + (j < 0 ? 0 : beta * b[j])
+        Parallel.forRanges(rows, grain: merge.grain) { range in
+            merge.forEach(in: range) { place, _, i, j in
+                target[place] = (i < 0 ? 0 : alpha * a[i]) + (j < 0 ? 0 : beta * b[j])
+            }
         }
-        return SparseMatrix(SparsePattern(rows: rows, columns: columns, merge.compressed), buffer: values)
+        return SparseMatrix(merge.pattern, buffer: values)
     }
 
     /// The product of entries at the same place (Hadamard): stored where both are. The shapes must agree.
@@ -63,12 +65,14 @@ extension SparseMatrix where Scalar: Numeric {
         )
         let kept = (both: true, left: false, right: false)
         let merge = RowMerge(pattern, other.pattern, keeping: kept)
-        let values = Buffer<Scalar>(uninitialized: merge.compressed.columns.count)
+        let values = Buffer<Scalar>(uninitialized: merge.count)
         let (a, b, target) = (buffer.pointer, other.buffer.pointer, values.pointer)
-        RowMerge.forEach(pattern, other.pattern, keeping: kept, starts: merge.compressed.starts) { place, _, i, j in
-            target[place] = a[i] * b[j]
+        Parallel.forRanges(rows, grain: merge.grain) { range in
+            merge.forEach(in: range) { place, _, i, j in
+                target[place] = a[i] * b[j]
+            }
         }
-        return SparseMatrix(SparsePattern(rows: rows, columns: columns, merge.compressed), buffer: values)
+        return SparseMatrix(merge.pattern, buffer: values)
     }
 
     /// Row `i` times `factors[i]`: `diag(factors) A`.

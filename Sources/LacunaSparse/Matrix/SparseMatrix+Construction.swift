@@ -45,19 +45,13 @@ extension SparseMatrix {
                 "values",
                 reason: "\(rowIndices.count) rows, \(columnIndices.count) columns and \(values.count) values")
         }
-        for i in values.indices {
-            guard rowIndices[i] >= 0 && rowIndices[i] < rows && columnIndices[i] >= 0 && columnIndices[i] < columns
-            else {
-                throw LacunaError.invalidArgument(
-                    "entries",
-                    reason: "[\(rowIndices[i]), \(columnIndices[i])] is outside a matrix of \(rows) x \(columns)")
-            }
-        }
         self = try SparseMatrix.assembled(
             rows: rows, columns: columns, rowIndices, columnIndices, values, combining: combining)
     }
 
-    /// Sorts triplets that are known to be inside the matrix: by counting into rows, then each row by columns.
+    /// Sorts triplets: by counting into rows, then each row by columns.
+    ///
+    /// - Throws: `LacunaError.invalidArgument` for a place outside the matrix, or one that comes twice without a rule.
     @_specialize(where Scalar == Float, Index == UInt32)
     @_specialize(where Scalar == Double, Index == UInt32)
     @_specialize(where Scalar == Float, Index == Int)
@@ -68,6 +62,23 @@ extension SparseMatrix {
         combining: ((Scalar, Scalar) -> Scalar)?
     ) throws -> SparseMatrix {
         let count = values.count
+        func firstOutside() -> Int? {
+            rowIndices.withUnsafeBufferPointer { r in
+                columnIndices.withUnsafeBufferPointer { c in
+                    for i in 0..<count {
+                        // Negative numbers are large ones without their sign.
+                        let (row, column) = (UInt(truncatingIfNeeded: r[i]), UInt(truncatingIfNeeded: c[i]))
+                        if row >= UInt(rows) || column >= UInt(columns) { return i }
+                    }
+                    return nil
+                }
+            }
+        }
+        if let i = firstOutside() {
+            throw LacunaError.invalidArgument(
+                "entries", reason: "[\(rowIndices[i]), \(columnIndices[i])] is outside a matrix of \(rows) x \(columns)"
+            )
+        }
         let starts = Buffer<Int>(repeating: 0, count: rows + 2)
         let indices = Buffer<UInt32>(uninitialized: count)
         let sorted = Buffer<Scalar>(uninitialized: count)

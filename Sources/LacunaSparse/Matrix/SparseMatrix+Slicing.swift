@@ -76,7 +76,11 @@ extension SparseMatrix {
     /// The rows named, in that order; a row may come more than once.
     ///
     /// - Complexity: O(rows and entries of the result).
-    public func selecting(rows selected: some Collection<Int>) -> SparseMatrix {
+    public func selecting(rows selected: some Collection<Int>) -> SparseMatrix { selecting(rowList: Array(selected)) }
+
+    @_specialize(where Scalar == Float)
+    @_specialize(where Scalar == Double)
+    private func selecting(rowList selected: [Int]) -> SparseMatrix {
         let old = pattern.compressedRows
         let starts = Buffer<Int>(uninitialized: selected.count + 1)
         starts.pointer[0] = 0

@@ -201,9 +201,10 @@ public struct SparseMatrix<Scalar: SparseElement>: Sendable {
         }
         let result = SparseMatrix(target)
         let starts = target.compressedRows.starts
-        RowMerge.forEach(pattern, target, keeping: (both: true, left: false, right: true), starts: starts) {
-            place, _, left, _ in
-            if left >= 0 { result.buffer.pointer[place] = buffer.pointer[left] }
+        let merge = RowMerge(pattern, target, keeping: (both: true, left: false, right: true), starts: starts)
+        let (from, to) = (buffer.pointer, result.buffer.pointer)
+        Parallel.forRanges(rows, grain: merge.grain) { range in
+            merge.forEach(in: range) { place, _, left, _ in if left >= 0 { to[place] = from[left] } }
         }
         return result
     }
@@ -216,15 +217,13 @@ extension SparseMatrix: Equatable {
     public static func == (a: SparseMatrix, b: SparseMatrix) -> Bool {
         guard a.rows == b.rows && a.columns == b.columns else { return false }
         if a.pattern == b.pattern { return a.buffer.elements.elementsEqual(b.buffer.elements) }
-        let all = RowMerge(a.pattern, b.pattern, keeping: (both: true, left: true, right: true))
-        let differs = Buffer<Bool>(repeating: false, count: a.rows)
-        for row in 0..<a.rows { differs.pointer[row] = false }
-        let same = Buffer<Bool>(repeating: true, count: all.compressed.columns.count)
-        RowMerge.forEach(
-            a.pattern, b.pattern, keeping: (both: true, left: true, right: true), starts: all.compressed.starts
-        ) { place, _, i, j in
-            let (x, y) = (i < 0 ? .absent : a.buffer.pointer[i], j < 0 ? .absent : b.buffer.pointer[j])
-            same.pointer[place] = x == y
+        let merge = RowMerge(a.pattern, b.pattern, keeping: (both: true, left: true, right: true))
+        let same = Buffer<Bool>(repeating: true, count: merge.count)
+        let (x, y, target) = (a.buffer.pointer, b.buffer.pointer, same.pointer)
+        Parallel.forRanges(a.rows, grain: merge.grain) { range in
+            merge.forEach(in: range) { place, _, i, j in
+                target[place] = (i < 0 ? .absent : x[i]) == (j < 0 ? .absent : y[j])
+            }
         }
         return same.elements.allSatisfy { $0 }
     }

@@ -29,8 +29,7 @@ extension SparsePattern {
             for i in 0..<a.count { target[i] = operation(a.pointer[i], b.pointer[i]) }
             return result
         }
-        let merge = RowMerge(self, other, keeping: kept)
-        return SparsePattern(rows: rows, columns: columns, merge.compressed)
+        return RowMerge(self, other, keeping: kept).pattern
     }
 
     /// Keeps what this pattern removes, as bits.
@@ -56,9 +55,10 @@ extension SparsePattern {
         var result = [Int](repeating: -1, count: target.count)
         let starts = target.compressedRows.starts
         result.withUnsafeMutableBufferPointer { result in
-            let result = result
-            RowMerge.forEach(self, target, keeping: (both: true, left: false, right: true), starts: starts) {
-                place, _, left, _ in result[place] = left
+            guard let places = result.baseAddress else { return }
+            let merge = RowMerge(self, target, keeping: (both: true, left: false, right: true), starts: starts)
+            Parallel.forRanges(rows, grain: merge.grain) { range in
+                merge.forEach(in: range) { place, _, left, _ in places[place] = left }
             }
         }
         return result
@@ -146,88 +146,108 @@ extension SparsePattern {
 ///
 /// Sums, differences, products of entries and comparisons of matrices are made of it.
 struct RowMerge {
-    let compressed: SparsePattern.CompressedRows
+    /// Which entries a combination has: those of both patterns, of the left one alone, of the right one alone.
+    typealias Kept = (both: Bool, left: Bool, right: Bool)
 
-    /// - Parameter kept: Which entries the combination has: those of both patterns, of the left one alone, of the right.
+    private let (a, b): (SparsePattern.CompressedRows, SparsePattern.CompressedRows)
+    private let (rows, columns): (Int, Int)
+    private let kept: Kept
+    /// Where each row of the combination begins, [rows + 1].
+    let starts: Buffer<Int>
+
+    /// Counts the entries of every row.
+    ///
     /// - Complexity: O(rows + entries of both).
-    init(_ a: SparsePattern, _ b: SparsePattern, keeping kept: (both: Bool, left: Bool, right: Bool)) {
-        let starts = Buffer<Int>(repeating: 0, count: a.rows + 1)
-        RowMerge.count(a, b, keeping: kept) { row, _, _, _ in
-            starts.pointer[row + 1] += 1
-        }
-        for row in 0..<a.rows { starts.pointer[row + 1] += starts.pointer[row] }
-        let columns = Buffer<UInt32>(uninitialized: starts.pointer[a.rows])
-        RowMerge.forEach(a, b, keeping: kept, starts: starts) { place, column, _, _ in columns.pointer[place] = column }
-        compressed = .init(starts: starts, columns: columns)
-    }
-
-    /// Calls `each` for the entries of the combination with their place, their column and their indices in both patterns,
-    /// -1 where one has none. Rows are shared out among threads.
-    @inline(__always)
-    static func forEach(
-        _ a: SparsePattern, _ b: SparsePattern, keeping kept: (both: Bool, left: Bool, right: Bool),
-        starts: Buffer<Int>, _ each: (_ place: Int, _ column: UInt32, _ left: Int, _ right: Int) -> Void
-    ) {
-        let (x, y) = (a.compressedRows, b.compressedRows)
-        let (xs, xc, ys, yc) = (x.starts.pointer, x.columns.pointer, y.starts.pointer, y.columns.pointer)
-        Parallel.forRanges(a.rows, grain: grain(rows: a.rows, entries: x.columns.count + y.columns.count)) { range in
+    init(_ left: SparsePattern, _ right: SparsePattern, keeping kept: Kept) {
+        let (a, b) = (left.compressedRows, right.compressedRows)
+        let starts = Buffer<Int>(repeating: 0, count: left.rows + 1)
+        let (xs, xc, ys, yc, counts) = (
+            a.starts.pointer, a.columns.pointer, b.starts.pointer, b.columns.pointer, starts.pointer + 1
+        )
+        let grain = RowMerge.grain(rows: left.rows, entries: a.columns.count + b.columns.count)
+        Parallel.forRanges(left.rows, grain: grain) { range in
             for row in range {
-                var place = starts.pointer[row]
-                merge(xs[row]..<xs[row + 1], xc, ys[row]..<ys[row + 1], yc, keeping: kept) { column, i, j in
-                    each(place, column, i, j)
-                    place += 1
+                var (i, j, common) = (xs[row], ys[row], 0)
+                let (endI, endJ) = (xs[row + 1], ys[row + 1])
+                let (m, n) = (endI - i, endJ - j)
+                while i < endI && j < endJ {
+                    let (x, y) = (xc[i], yc[j])
+                    common += x == y ? 1 : 0
+                    i += x <= y ? 1 : 0
+                    j += y <= x ? 1 : 0
                 }
+                counts[row] =
+                    (kept.both ? common : 0) + (kept.left ? m - common : 0) + (kept.right ? n - common : 0)
             }
         }
+        for row in 0..<left.rows { counts[row] += counts[row - 1] }
+        self.init(a, b, left, kept, starts)
     }
 
-    @inline(__always)
-    private static func count(
-        _ a: SparsePattern, _ b: SparsePattern, keeping kept: (both: Bool, left: Bool, right: Bool),
-        each: (_ row: Int, _ column: UInt32, _ left: Int, _ right: Int) -> Void
+    /// The merge whose combination is known to begin its rows at `starts`.
+    init(_ left: SparsePattern, _ right: SparsePattern, keeping kept: Kept, starts: Buffer<Int>) {
+        self.init(left.compressedRows, right.compressedRows, left, kept, starts)
+    }
+
+    private init(
+        _ a: SparsePattern.CompressedRows, _ b: SparsePattern.CompressedRows, _ shape: SparsePattern, _ kept: Kept,
+        _ starts: Buffer<Int>
     ) {
-        let (x, y) = (a.compressedRows, b.compressedRows)
-        let (xs, xc, ys, yc) = (x.starts.pointer, x.columns.pointer, y.starts.pointer, y.columns.pointer)
-        Parallel.forRanges(a.rows, grain: grain(rows: a.rows, entries: x.columns.count + y.columns.count)) { range in
-            for row in range {
-                merge(xs[row]..<xs[row + 1], xc, ys[row]..<ys[row + 1], yc, keeping: kept) { each(row, $0, $1, $2) }
-            }
+        (self.a, self.b, self.kept, self.starts) = (a, b, kept, starts)
+        (rows, columns) = (shape.rows, shape.columns)
+    }
+
+    /// Entries of the combination.
+    var count: Int { starts.pointer[rows] }
+
+    /// The pattern of the combination.
+    var pattern: SparsePattern {
+        let indices = Buffer<UInt32>(uninitialized: count)
+        let target = indices.pointer
+        Parallel.forRanges(rows, grain: grain) { range in
+            forEach(in: range) { place, column, _, _ in target[place] = column }
         }
+        return SparsePattern(rows: rows, columns: columns, .init(starts: starts, columns: indices))
     }
 
     /// Rows of an item of parallel work of about 64 thousand entries.
+    var grain: Int { RowMerge.grain(rows: rows, entries: a.columns.count + b.columns.count) }
     static func grain(rows: Int, entries: Int) -> Int { max(1, 65_536 / max((entries + rows) / max(rows, 1), 1)) }
 
+    /// Calls `each` for the entries of some rows of the combination with their place, their column and their indices in both
+    /// patterns, -1 where one has none. To be called within the items of a parallel loop, where `each` is inlined.
     @inline(__always)
-    private static func merge(
-        _ a: Range<Int>, _ ac: UnsafePointer<UInt32>, _ b: Range<Int>, _ bc: UnsafePointer<UInt32>,
-        keeping kept: (both: Bool, left: Bool, right: Bool),
-        _ each: (_ column: UInt32, _ left: Int, _ right: Int) -> Void
-    ) {
-        var (i, j) = (a.lowerBound, b.lowerBound)
-        while i < a.upperBound && j < b.upperBound {
-            if ac[i] == bc[j] {
-                if kept.both { each(ac[i], i, j) }
-                i += 1
-                j += 1
-            } else if ac[i] < bc[j] {
-                if kept.left { each(ac[i], i, -1) }
-                i += 1
-            } else {
-                if kept.right { each(bc[j], -1, j) }
-                j += 1
-            }
-        }
-        if kept.left {
-            while i < a.upperBound {
-                each(ac[i], i, -1)
-                i += 1
-            }
-        }
-        if kept.right {
-            while j < b.upperBound {
-                each(bc[j], -1, j)
-                j += 1
+    func forEach(in range: Range<Int>, _ each: (_ place: Int, _ column: UInt32, _ left: Int, _ right: Int) -> Void) {
+        let (xs, xc, ys, yc) = (a.starts.pointer, a.columns.pointer, b.starts.pointer, b.columns.pointer)
+        let first = starts.pointer
+        for row in range {
+            var place = first[row]
+            var (i, j) = (xs[row], ys[row])
+            let (endI, endJ) = (xs[row + 1], ys[row + 1])
+            while i < endI || j < endJ {
+                // One that has ended counts as beyond every column.
+                let x = i < endI ? Int64(xc[i]) : Int64.max
+                let y = j < endJ ? Int64(yc[j]) : Int64.max
+                if x == y {
+                    if kept.both {
+                        each(place, xc[i], i, j)
+                        place += 1
+                    }
+                    i += 1
+                    j += 1
+                } else if x < y {
+                    if kept.left {
+                        each(place, xc[i], i, -1)
+                        place += 1
+                    }
+                    i += 1
+                } else {
+                    if kept.right {
+                        each(place, yc[j], -1, j)
+                        place += 1
+                    }
+                    j += 1
+                }
             }
         }
     }
