@@ -19,7 +19,7 @@ struct LayerTrainingSuite {
         let sparsities = [0.8, 0.9, 0.95, 0.98]
         for sparsity in sparsities {
             let mask = try weights.mask(shape, pattern: .unstructured(.layer), sparsity: sparsity)
-            let layer = try SparseLayer(CompressedRows(weights.weight(shape), mask: mask), batch: batch)
+            let layer = try SparseLayer(SparseMatrix(weights.weight(shape), at: mask), batch: batch)
             layer.stepRows()
             candidates.append(Candidate("CSR \(percent(sparsity)), rows", work: work) { _ in layer.stepRows() })
             candidates.append(Candidate("CSR \(percent(sparsity)), panels", work: work) { _ in layer.stepPanels() })
@@ -121,7 +121,7 @@ private final class SparseLayer<Matrix: TrainableMatrix> where Matrix.Scalar == 
     }
 }
 
-extension SparseLayer where Matrix == CompressedRows<Float> {
+extension SparseLayer where Matrix == SparseMatrix<Float> {
     func stepRows() {
         let (rows, columns) = (weight.rows, weight.columns)
         weight.multiply(x.pointer, leadingX: columns, batch: batch, into: y.pointer, leadingY: rows)

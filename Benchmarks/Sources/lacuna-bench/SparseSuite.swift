@@ -219,7 +219,9 @@ private final class PeerMatrix {
 
     init?(_ matrix: SparseMatrix<Float>, width: Int) {
         self.matrix = matrix
-        (starts, columns) = (matrix.pattern.rowStarts.map(UInt32.init), matrix.pattern.columnIndices.map(UInt32.init))
+        let starts = matrix.pattern.rowStarts.map { UInt32($0) }
+        let columns = matrix.pattern.columnIndices.map { UInt32($0) }
+        (self.starts, self.columns) = (starts, columns)
         let handle = matrix.withValues {
             mkl_csr(Int32(matrix.rows), Int32(matrix.columns), starts, columns, $0.baseAddress, Int32(width))
         }

@@ -41,7 +41,7 @@ extension SparseMatrix where Scalar: SparseScalar {
     /// `y = alpha A x + beta y`: `x` [columns], `y` [rows].
     ///
     /// Work is cut by entries: a row may be shared by several threads, and one that has most of the entries is.
-    package func multiply(
+    public func multiply(
         vector x: UnsafePointer<Scalar>, alpha: Scalar = 1, beta: Scalar = 0, into y: UnsafeMutablePointer<Scalar>
     ) {
         let compressed = pattern.compressedRows
