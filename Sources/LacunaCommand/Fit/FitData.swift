@@ -91,7 +91,7 @@ struct FitData {
             } else {
                 data = try array(matrix, path, target: target)
             }
-        case .csv: fatalError("is read above")
+        case .csv: throw LacunaError.unsupported(file: path, what: "a table of text where numbers are read")
         }
         guard data.design.rows > 0 && data.design.columns > 0 else {
             throw LacunaError.malformed(

@@ -11,6 +11,9 @@ enum TensorConversion {
     static func float(
         _ bytes: UnsafeRawBufferPointer, type: StoredType, shape: [Int], name: String
     ) throws -> Tensor<Float> {
+        if case .foreign = type {
+            throw LacunaError.unsupported(file: nil, what: "the stored type of tensor '\(name)'")
+        }
         var result = try Tensor<Float>(checking: shape, for: "tensor '\(name)'")
         let count = result.count
         guard count > 0, let base = bytes.baseAddress else { return result }
@@ -18,7 +21,7 @@ enum TensorConversion {
         result.withMutablePointer { target in
             let target = Target(target)
             switch type {
-            case .foreign: fatalError("a type without a conversion")
+            case .foreign: break
             case .block(let block):
                 let blocks = count / block.elements
                 Parallel.forRanges(blocks, grain: max(1, grain / block.elements)) { range in

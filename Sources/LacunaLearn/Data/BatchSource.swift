@@ -30,6 +30,11 @@ public struct LabelledExamples: Sendable {
         self.classes = classes
     }
 
+    /// Takes parts of examples that were checked as a whole.
+    private init(checked inputs: Tensor<Float>, _ labels: [Int32], classes: Int) {
+        (self.inputs, self.labels, self.classes) = (inputs, labels, classes)
+    }
+
     public var count: Int { labels.count }
     /// The inputs as rows, [n, features].
     public var rows: Tensor<Float> { inputs.reshaped([count, inputShape.reduce(1, *)]) }
@@ -52,8 +57,8 @@ public struct LabelledExamples: Sendable {
 
     /// The first `count` examples.
     public func prefix(_ count: Int) -> LabelledExamples {
-        let (inputs, labels) = selecting(0..<min(count, self.count))
-        return try! LabelledExamples(inputs: inputs, labels: labels, classes: classes)
+        let (inputs, labels) = selecting(0..<max(0, min(count, self.count)))
+        return LabelledExamples(checked: inputs, labels, classes: classes)
     }
 }
 
