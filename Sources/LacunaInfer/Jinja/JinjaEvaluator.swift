@@ -229,8 +229,18 @@ final class JinjaEvaluator: @unchecked Sendable {
     // MARK: Expressions
 
     func evaluate(_ expression: JinjaExpression) throws -> JinjaValue {
+        try step(expression.line)
+        let value = try computed(expression)
+        switch expression.kind {
+        // What is made anew counts by its size: doubling a list sixty times is short to write.
+        case .arithmetic, .joined, .filter, .call: try step(expression.line, count: value.weight)
+        default: break
+        }
+        return value
+    }
+
+    private func computed(_ expression: JinjaExpression) throws -> JinjaValue {
         let line = expression.line
-        try step(line)
         switch expression.kind {
         case .constant(let value): return value
         case .name(let name): return scope.find(name) ?? .undefined(name)
