@@ -10,7 +10,8 @@ final class JinjaEvaluator: @unchecked Sendable {
     private var loopDepth = 0
 
     private static let mostSteps = 5_000_000
-    private static let mostOutput = 64 << 20
+    /// Characters.
+    static let mostOutput = 64 << 20
     private static let mostCalls = 100
 
     /// Names and their values, within others.
