@@ -51,7 +51,7 @@ struct BERTTests {
         let hidden = model(
             tokens.joined().map { Int32($0) }, batch: 2, visible: visible,
             segments: segments.joined().map { Int32($0) }, on: tape)
-        let loss = crossEntropy(of: hidden, labels: labels, rows: 16) { model.maskedLogits($0) }
+        let loss = Loss.crossEntropy(of: hidden, labels: labels, rows: 16) { model.maskedLogits($0) }
         #expect(abs(loss.item - (try file.float("loss")[0])) < 1e-5 * loss.item)
         tape.backward(from: loss)
         let slopes = try SafetensorsFile(path + "/gradients.safetensors")

@@ -69,7 +69,7 @@ public final class TrainingJob {
             let trainer = try Trainer(
                 model: model, optimizer: optimizer, source: source, plan: plan, hooks: hooks,
                 evaluate: { tape in Self.evaluate(model, test, tape) },
-                loss: { batch, tape in crossEntropy(model(tape.constant(batch.inputs)), labels: batch.labels) })
+                loss: { batch, tape in Loss.crossEntropy(model(tape.constant(batch.inputs)), labels: batch.labels) })
             self.model = model
             totalSteps = plan.steps
             summary = "\(train.count) examples of \(train.inputShape), \(train.classes) classes; \(test.count) to test"
@@ -188,8 +188,8 @@ public final class TrainingJob {
         for start in stride(from: 0, to: examples.count, by: 250) {
             let batch = examples.selecting(start..<min(start + 250, examples.count))
             let logits = model(tape.constant(batch.inputs))
-            loss += Double(crossEntropy(logits, labels: batch.labels).item) * Double(batch.labels.count)
-            right += accuracy(logits, batch.labels) * Double(batch.labels.count)
+            loss += Double(Loss.crossEntropy(logits, labels: batch.labels).item) * Double(batch.labels.count)
+            right += Classification.accuracy(logits, batch.labels) * Double(batch.labels.count)
         }
         return [("test_loss", loss / Double(examples.count)), ("test_accuracy", right / Double(examples.count))]
     }
