@@ -61,6 +61,7 @@ public struct StoreSize: Sendable, Hashable {
     /// Everything that a product with one vector reads.
     public var byteCount: Int
 
+    /// So many values, so many bytes.
     public init(storedCount: Int, byteCount: Int) {
         self.storedCount = storedCount
         self.byteCount = byteCount

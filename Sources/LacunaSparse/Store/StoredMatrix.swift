@@ -10,6 +10,7 @@ public protocol StoredMatrix: Sendable {
     var rows: Int { get }
     /// Inputs.
     var columns: Int { get }
+    /// The layout and the type of its values.
     var format: StorageFormat { get }
     /// Number of values stored, explicit zeros included.
     var storedCount: Int { get }
