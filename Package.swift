@@ -90,7 +90,8 @@ let package = Package(
         .testTarget(name: "LacunaSparseTests", dependencies: ["LacunaSparse", "CLacuna"], swiftSettings: hotSettings),
         .testTarget(name: "LacunaSuiteSparseTests", dependencies: ["LacunaSuiteSparse"]),
         .testTarget(name: "LacunaIOTests", dependencies: ["LacunaIO"], resources: [.copy("Fixtures")]),
-        .testTarget(name: "LacunaLearnTests", dependencies: ["LacunaLearn", "CLacuna"]),
+        .testTarget(
+            name: "LacunaLearnTests", dependencies: ["LacunaLearn", "CLacuna"], resources: [.copy("Fixtures")]),
         .testTarget(name: "LacunaModelsTests", dependencies: ["LacunaModels"], resources: [.copy("Fixtures")]),
         .testTarget(name: "LacunaPruneTests", dependencies: ["LacunaPrune"]),
         .testTarget(name: "LacunaInferTests", dependencies: ["LacunaInfer"], resources: [.copy("Fixtures")]),

@@ -32,7 +32,7 @@ import Testing
                     query: try linear(.query), key: try linear(.key), value: try linear(.value),
                     output: try linear(.output), geometry: AttentionGeometry(configuration, layer: layer)),
                 feedForwardNorm: norm(),
-                feedForward: GatedFeedForward(gate: try linear(.gate), up: try linear(.up), down: try linear(.down)),
+                feedForward: FeedForward(gate: try linear(.gate), up: try linear(.up), down: try linear(.down)),
                 normEpsilon: 1e-5)
         }
         decoder = try Transformer(
