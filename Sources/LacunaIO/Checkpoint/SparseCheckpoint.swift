@@ -11,7 +11,7 @@ public final class SparseCheckpoint: Sendable {
     private let formats: [String: StorageFormat]
 
     /// - Parameters:
-    ///   - source: The tensors, from ``openTensors(_:)``.
+    ///   - source: The tensors, from ``TensorFiles/open(_:)``.
     ///   - configuration: The content of `config.json`, if there is one.
     /// - Throws: ``LacunaError/malformed(file:location:reason:)`` and ``LacunaError/unsupported(file:what:)`` for a section
     ///   `lacuna` that is broken or of a later version.
@@ -41,7 +41,7 @@ public final class SparseCheckpoint: Sendable {
     public convenience init(directory: String) throws {
         let configuration = FileSystem.join(directory, "config.json")
         try self.init(
-            openTensors(directory),
+            TensorFiles.open(directory),
             configuration: FileSystem.exists(configuration) ? JSONFields(contentsOf: configuration) : nil)
     }
 

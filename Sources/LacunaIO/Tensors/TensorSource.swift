@@ -152,24 +152,30 @@ extension TensorInfo {
     }
 }
 
-/// Opens the tensors of a model: a `.gguf` or `.safetensors` file, or a directory with `model.safetensors` or
-/// `model.safetensors.index.json`.
-///
-/// - Throws: ``LacunaError/file(path:reason:)`` if there is nothing of that kind, and what the formats throw.
-public func openTensors(_ path: String) throws -> any TensorSource {
-    if FileSystem.isDirectory(path) {
-        for (name, isIndex) in [("model.safetensors", false), ("model.safetensors.index.json", true)] {
-            let file = FileSystem.join(path, name)
-            guard FileSystem.exists(file) else { continue }
-            return try isIndex ? ShardedSafetensors(index: file) : SafetensorsFile(file)
+/// The tensors of files, whatever their format.
+public enum TensorFiles {
+    /// Opens the tensors of a model: a `.gguf` or `.safetensors` file, or a directory with `model.safetensors` or
+    /// `model.safetensors.index.json`.
+    ///
+    /// - Throws: ``LacunaError/file(path:reason:)`` if there is nothing of that kind, and what the formats throw.
+    public static func open(_ path: String) throws -> any TensorSource {
+        if FileSystem.isDirectory(path) {
+            for (name, isIndex) in [("model.safetensors", false), ("model.safetensors.index.json", true)] {
+                let file = FileSystem.join(path, name)
+                guard FileSystem.exists(file) else { continue }
+                return try isIndex ? ShardedSafetensors(index: file) : SafetensorsFile(file)
+            }
+            throw LacunaError.file(
+                path: path, reason: "holds neither model.safetensors nor model.safetensors.index.json")
         }
-        throw LacunaError.file(
-            path: path, reason: "holds neither model.safetensors nor model.safetensors.index.json")
+        let file = try MappedFile(path)
+        // A safetensors file begins with a length, which would have to be 1.1 GB to read as these letters.
+        if file.count >= 4, file.bytes.loadUnaligned(as: UInt32.self).littleEndian == GGUFFile.magic {
+            return try GGUFFile(mapped: file)
+        }
+        return try SafetensorsFile(mapped: file)
     }
-    let file = try MappedFile(path)
-    // A safetensors file begins with a length, which would have to be 1.1 GB to read as these letters.
-    if file.count >= 4, file.bytes.loadUnaligned(as: UInt32.self).littleEndian == GGUFFile.magic {
-        return try GGUFFile(mapped: file)
-    }
-    return try SafetensorsFile(mapped: file)
 }
+
+/// ``TensorFiles/open(_:)``, for use within the package.
+package func openTensors(_ path: String) throws -> any TensorSource { try TensorFiles.open(path) }

@@ -103,7 +103,7 @@ public struct BERT: Sendable {
     public static func load(_ directory: String, weights: WeightPrecision = .stored) throws -> BERT {
         let fields = try JSONFields(contentsOf: FileSystem.join(directory, "config.json"))
         let configuration = try BERTConfiguration(fields)
-        return try BERT(openTensors(directory), configuration: configuration, fields: fields, weights: weights)
+        return try BERT(TensorFiles.open(directory), configuration: configuration, fields: fields, weights: weights)
     }
 
     private init(
