@@ -101,3 +101,10 @@ let package = Package(
         .testTarget(name: "LacunaCommandTests", dependencies: ["LacunaCommand"]),
     ]
 )
+
+// Who depends on the libraries fetches and builds nothing that only the command needs.
+if isDependency {
+    package.dependencies.removeAll()
+    package.products.removeAll { $0.name == "lacuna" }
+    package.targets.removeAll { $0.name.hasPrefix("LacunaCommand") }
+}

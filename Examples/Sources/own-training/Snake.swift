@@ -1,3 +1,4 @@
+import Foundation
 import Lacuna
 
 extension Variable {
@@ -11,7 +12,7 @@ extension Variable {
         return tape.operation(inputs: [self, slopes], shape: shape) { inputs, output in
             for i in output.indices {
                 let (x, a) = (inputs[0][i], inputs[1][i % width])
-                let s = Scalar(sine(Double(a * x)))
+                let s = Scalar(sin(Double(a * x)))
                 output[i] = x + s * s / a
             }
         } backward: { pass in
@@ -19,14 +20,14 @@ extension Variable {
             // With u = a x: d/dx = 1 + sin 2u, d/da = (x sin 2u - sin² u / a) / a.
             pass.accumulate(0) { dx in
                 for i in dx.indices {
-                    dx[i] += pass.gradient[i] * (1 + Scalar(sine(Double(2 * a[i % width] * x[i]))))
+                    dx[i] += pass.gradient[i] * (1 + Scalar(sin(Double(2 * a[i % width] * x[i]))))
                 }
             }
             pass.accumulate(1) { da in
                 for i in x.indices {
                     let slope = a[i % width]
-                    let s = Scalar(sine(Double(slope * x[i])))
-                    let double = Scalar(sine(Double(2 * slope * x[i])))
+                    let s = Scalar(sin(Double(slope * x[i])))
+                    let double = Scalar(sin(Double(2 * slope * x[i])))
                     da[i % width] += pass.gradient[i] * (x[i] * double - s * s / slope) / slope
                 }
             }
