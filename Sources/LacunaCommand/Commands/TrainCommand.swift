@@ -81,7 +81,7 @@ struct TrainCommand: ParsableCommand {
         let path = resume.map { FileSystem.join($0, Self.configurationName) } ?? config!
         let text = try FileSystem.readText(path, limit: 1 << 22)
         if resume == nil {
-            if FileSystem.exists(FileSystem.join(directory, "checkpoint.safetensors")) {
+            if TrainingJob.hasRun(directory) {
                 throw LacunaError.file(
                     path: directory, reason: "holds a run already: go on with --resume, or give another --output")
             }

@@ -2,9 +2,9 @@ import LacunaTensor
 
 /// A configuration in a subset of TOML 1.0.
 ///
-/// Read: comments; sections `[a]` and `[a.b]`; arrays of tables `[[a]]`, whose keys are then `a.0.…`, `a.1.…`; keys of letters, digits, `_`, `-` and dots; strings in double quotation marks
-/// (with `\n`, `\t`, `\"`, `\\`) or in single ones (as they stand); decimal integers and floats, with `_` between digits;
-/// `true` and `false`; arrays of these on one line.
+/// Read: comments; sections `[a]` and `[a.b]`; arrays of tables `[[a]]`, whose keys are then `a.0.…`, `a.1.…`; keys of
+/// letters, digits, `_`, `-` and dots; strings in double quotation marks (with `\n`, `\t`, `\"`, `\\`) or in single ones (as
+/// they stand); decimal integers and floats, with `_` between digits; `true` and `false`; arrays of these on one line.
 ///
 /// Not read, and named in the error: arrays over several lines, inline tables, strings in three quotation marks, quoted
 /// keys, dates and times, integers in base 2, 8 or 16, `inf` and `nan`.

@@ -277,7 +277,9 @@ public struct TrainedNetwork {
             switch self.outputs {
             case .number(_, let scaler):
                 let (mean, scale) = (Double(scaler.means[0]), Double(scaler.scales[0]))
-                for value in outputs.value.scalars { result.append(.number(mean + (scale > 0 ? Double(value) / scale : 0))) }
+                for value in outputs.value.scalars {
+                    result.append(.number(mean + (scale > 0 ? Double(value) / scale : 0)))
+                }
             case .classes(let names):
                 let probabilities = tape.evaluating { outputs.softmax() }.value
                 for row in 0..<probabilities.rows {

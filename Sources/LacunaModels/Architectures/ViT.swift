@@ -162,7 +162,8 @@ public struct ViT: Sendable {
         let special = try names(c.architecture).flatMap {
             try reader.tensor(embedding($0), shape: [1, 1, d]).scalars
         }
-        let own1 = try head("classifier") ?? head("cls_classifier")
+        let classifier = try head("classifier") ?? head("cls_classifier")
+        if classifier == nil { c.classes = [] }
         let result = ViT(
             configuration: c,
             patches: LinearLayer(
@@ -172,8 +173,7 @@ public struct ViT: Sendable {
             positions: try reader.tensor(embedding("position_embeddings"), shape: [1, c.tokens, d])
                 .reshaped([c.tokens, d]),
             blocks: blocks, norm: try reader.layerNorm(prefix + "layernorm", width: d, epsilon: c.normEpsilon),
-            classifier: own1, teacherClassifier: try head("distillation_classifier"))
-        if own1 == nil { c.classes = [] }
+            classifier: classifier, teacherClassifier: try head("distillation_classifier"))
         try reader.requireAllUsed(besides: [
             embedding("mask_token"), prefix + "pooler.dense.weight", prefix + "pooler.dense.bias",
         ])

@@ -57,6 +57,15 @@ public final class TrainingJob {
             && !FileSystem.exists(FileSystem.join(directory, "config.json")) ? inside : nil
     }
 
+    /// Whether a directory holds a run that can be gone on with.
+    public static func hasRun(_ directory: String) -> Bool {
+        [directory, phaseFolder(0, in: directory)].contains { Trainer<ShuffledBatches>.hasCheckpoint($0) }
+    }
+
+    private static func phaseFolder(_ phase: Int, in directory: String) -> String {
+        FileSystem.join(directory, "phase-\(phase + 1)")
+    }
+
     /// - Throws: `LacunaError.malformed` for mistakes in the file, and what reading data throws.
     public convenience init(_ configuration: ConfigurationFile, fetch: @escaping (String) throws -> String) throws {
         try self.init(configuration, environment: Environment(fetch: fetch))
@@ -184,7 +193,7 @@ public final class TrainingJob {
 
     /// Where a phase of the run keeps its files: the directory itself if there is only one.
     private func folder(_ phase: Int, in directory: String) -> String {
-        phases.count == 1 ? directory : FileSystem.join(directory, "phase-\(phase + 1)")
+        phases.count == 1 ? directory : Self.phaseFolder(phase, in: directory)
     }
 
     /// Trains to the end.
