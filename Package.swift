@@ -98,7 +98,8 @@ let package = Package(
         .testTarget(name: "LacunaSparseTests", dependencies: ["LacunaSparse", "CLacuna"], swiftSettings: hotSettings),
         .testTarget(name: "LacunaSuiteSparseTests", dependencies: ["LacunaSuiteSparse"]),
         .testTarget(name: "LacunaIOTests", dependencies: ["LacunaIO"], resources: [.copy("Fixtures")]),
-        .testTarget(name: "LacunaLearnTests", dependencies: ["LacunaLearn", "CLacuna"]),
+        .testTarget(
+            name: "LacunaLearnTests", dependencies: ["LacunaLearn", "CLacuna"], resources: [.copy("Fixtures")]),
         .testTarget(name: "LacunaModelsTests", dependencies: ["LacunaModels"], resources: [.copy("Fixtures")]),
         .testTarget(name: "LacunaPruneTests", dependencies: ["LacunaPrune"]),
         .testTarget(name: "LacunaInferTests", dependencies: ["LacunaInfer"], resources: [.copy("Fixtures")]),
@@ -110,3 +111,10 @@ let package = Package(
         .testTarget(name: "LacunaCommandTests", dependencies: ["LacunaCommand"]),
     ]
 )
+
+// Who depends on the libraries fetches and builds nothing that only the command needs.
+if isDependency {
+    package.dependencies.removeAll()
+    package.products.removeAll { $0.name == "lacuna" }
+    package.targets.removeAll { $0.name.hasPrefix("LacunaCommand") }
+}

@@ -25,13 +25,16 @@ public struct Tensor<Scalar: TensorScalar>: Sendable {
         buffer = try Buffer(checking: shape.reduce(1, *), for: what)
     }
 
+    /// A tensor whose entries are all the same.
     public init(repeating value: Scalar, shape: [Int]) {
         self.init(uninitialized: shape)
         buffer.pointer.update(repeating: value, count: buffer.count)
     }
 
+    /// A tensor of zeros.
     public init(zeros shape: [Int]) { self.init(repeating: 0, shape: shape) }
 
+    /// A tensor of these elements in row-major order, as many as the shape has.
     public init(_ elements: some Collection<Scalar>, shape: [Int]) {
         require(
             shape.allSatisfy { $0 >= 0 } && elements.count == shape.reduce(1, *),
@@ -43,7 +46,9 @@ public struct Tensor<Scalar: TensorScalar>: Sendable {
     /// A one-dimensional tensor.
     public init(_ elements: [Scalar]) { self.init(elements, shape: [elements.count]) }
 
+    /// Number of entries.
     public var count: Int { buffer.count }
+    /// Number of dimensions.
     public var rank: Int { shape.count }
     /// Rows of a matrix.
     public var rows: Int {
@@ -56,6 +61,7 @@ public struct Tensor<Scalar: TensorScalar>: Sendable {
         return shape[1]
     }
 
+    /// Calls `body` with a pointer to the elements in row-major order, which is only valid during the call.
     public func withPointer<R>(_ body: (UnsafePointer<Scalar>) throws -> R) rethrows -> R {
         try withExtendedLifetime(buffer) { try body(UnsafePointer(buffer.pointer)) }
     }
@@ -97,32 +103,6 @@ public struct Tensor<Scalar: TensorScalar>: Sendable {
         }
     }
 
-    /// The rows of a matrix at `indices`, in that order.
-    public func selectingRows(_ indices: some Collection<Int>) -> Tensor {
-        require(rank == 2 && indices.allSatisfy { $0 >= 0 && $0 < shape[0] })
-        var result = Tensor(uninitialized: [indices.count, columns])
-        let width = columns
-        withPointer { source in
-            result.withMutablePointer { target in
-                for (i, row) in indices.enumerated() {
-                    (target + i * width).update(from: source + row * width, count: width)
-                }
-            }
-        }
-        return result
-    }
-
-    /// A copy of rows `range` of a matrix.
-    public func rows(_ range: Range<Int>) -> Tensor {
-        require(rank == 2 && range.lowerBound >= 0 && range.upperBound <= shape[0])
-        var result = Tensor(uninitialized: [range.count, columns])
-        let width = columns
-        withPointer { source in
-            result.withMutablePointer { $0.update(from: source + range.lowerBound * width, count: range.count * width) }
-        }
-        return result
-    }
-
     /// The transpose of a matrix.
     @_specialize(where Scalar == Float)
     @_specialize(where Scalar == Double)
@@ -133,11 +113,13 @@ public struct Tensor<Scalar: TensorScalar>: Sendable {
             result.withMutablePointer { target in
                 // Tiles keep both the reads and the writes inside a few cache lines.
                 let tile = 32
-                Parallel.forRanges(n, grain: max(tile, (1 << 16) / max(m, 1) / tile * tile)) { range in
+                Parallel.forRanges(n, grain: Swift.max(tile, (1 << 16) / Swift.max(m, 1) / tile * tile)) { range in
                     for i0 in stride(from: 0, to: m, by: tile) {
                         for j0 in stride(from: range.lowerBound, to: range.upperBound, by: tile) {
-                            for i in i0..<min(i0 + tile, m) {
-                                for j in j0..<min(j0 + tile, range.upperBound) { target[j * m + i] = source[i * n + j] }
+                            for i in i0..<Swift.min(i0 + tile, m) {
+                                for j in j0..<Swift.min(j0 + tile, range.upperBound) {
+                                    target[j * m + i] = source[i * n + j]
+                                }
                             }
                         }
                     }
@@ -152,13 +134,5 @@ extension Tensor: Equatable {
     public static func == (a: Tensor, b: Tensor) -> Bool {
         a.shape == b.shape
             && (a.buffer === b.buffer || a.buffer.elements.elementsEqual(b.buffer.elements))
-    }
-}
-
-extension Tensor: CustomStringConvertible {
-    /// The shape, and the elements of small tensors.
-    public var description: String {
-        let first = buffer.elements.prefix(16).map { "\($0)" }.joined(separator: ", ")
-        return "Tensor\(shape) [\(first)\(count > 16 ? ", …" : "")]"
     }
 }

@@ -4,30 +4,39 @@ import CLinearAlgebra
 ///
 /// The requirements are the dense routines that differ by type; use the methods in `LinearAlgebra/` instead.
 public protocol TensorScalar: BinaryFloatingPoint, BitwiseCopyable, Sendable {
+    /// C = alpha op(A) op(B) + beta C: op(A) [m, k], op(B) [k, n], transposed as `ta` and `tb` say.
     static func _gemm(
         _ ta: Bool, _ tb: Bool, _ m: Int, _ n: Int, _ k: Int, _ alpha: Self, _ a: UnsafePointer<Self>, _ lda: Int,
         _ b: UnsafePointer<Self>, _ ldb: Int, _ beta: Self, _ c: UnsafeMutablePointer<Self>, _ ldc: Int)
+    /// The lower triangle of C = alpha A Aᵀ + beta C, or of AᵀA; A has n rows and k columns, or the other way round.
     static func _syrk(
         _ transposed: Bool, _ n: Int, _ k: Int, _ alpha: Self, _ a: UnsafePointer<Self>, _ lda: Int, _ beta: Self,
         _ c: UnsafeMutablePointer<Self>, _ ldc: Int)
+    /// Solves L X = B or Lᵀ X = B in place, B [m, n].
     static func _trsm(
         lower: Bool, transposed: Bool, _ m: Int, _ n: Int, _ l: UnsafePointer<Self>, _ ldl: Int,
         _ b: UnsafeMutablePointer<Self>, _ ldb: Int)
+    /// Cholesky factor of the lower triangle in place; not 0 if the matrix is not positive definite.
     static func _potrf(_ n: Int, _ a: UnsafeMutablePointer<Self>) -> Int
+    /// The lower triangle of the inverse from a Cholesky factor, in place.
     static func _potri(_ n: Int, _ a: UnsafeMutablePointer<Self>) -> Int
+    /// QR factorisation of a column-major matrix [m, n], as reflectors.
     static func _geqrf(
         _ m: Int, _ n: Int, _ a: UnsafeMutablePointer<Self>, _ tau: UnsafeMutablePointer<Self>,
         _ work: UnsafeMutablePointer<Self>, _ workCount: Int
     ) -> Int
+    /// The first n columns of Q from k reflectors.
     static func _orgqr(
         _ m: Int, _ n: Int, _ k: Int, _ a: UnsafeMutablePointer<Self>, _ tau: UnsafePointer<Self>,
         _ work: UnsafeMutablePointer<Self>, _ workCount: Int
     ) -> Int
+    /// Thin singular value decomposition of a column-major matrix [m, n].
     static func _gesdd(
         _ m: Int, _ n: Int, _ a: UnsafeMutablePointer<Self>, _ s: UnsafeMutablePointer<Self>,
         _ u: UnsafeMutablePointer<Self>, _ vt: UnsafeMutablePointer<Self>, _ work: UnsafeMutablePointer<Self>,
         _ workCount: Int, _ integers: UnsafeMutablePointer<Int32>
     ) -> Int
+    /// Eigenvalues and eigenvectors of a symmetric matrix, of which the lower triangle is read.
     static func _syevd(
         _ n: Int, _ a: UnsafeMutablePointer<Self>, _ w: UnsafeMutablePointer<Self>,
         _ work: UnsafeMutablePointer<Self>, _ workCount: Int, _ integers: UnsafeMutablePointer<Int32>,
