@@ -1,4 +1,3 @@
-import LacunaIO
 import LacunaTensor
 
 #if canImport(Darwin)
@@ -13,6 +12,7 @@ import LacunaTensor
 ///
 /// A name that ends in `.gz` is unpacked, in memory. Line ends are `\n` or `\r\n`.
 public final class TextLines {
+    /// As it was given; `/dev/stdin` for `-`.
     public let path: String
     /// The number of the line that ``next()`` gave last, from 1.
     public private(set) var line = 0

@@ -1,4 +1,3 @@
-import LacunaIO
 import LacunaTensor
 
 /// Objects of a file with one JSON object a line. Empty lines are passed over.
@@ -10,6 +9,7 @@ public final class JSONLines {
     /// What was wrong with the first of them.
     public private(set) var firstSkipped: LacunaError?
 
+    /// As it was given; `/dev/stdin` for `-`.
     public var path: String { lines.path }
     /// The number of the line read last.
     public var line: Int { lines.line }
@@ -43,16 +43,5 @@ public final class JSONLines {
             }
         }
         return nil
-    }
-}
-
-extension JSONFields {
-    /// An identifier: a string that is not empty, or a whole number.
-    func identifier(_ keys: String...) throws -> String {
-        guard let key = keys.first(where: { contains($0) }) else { throw failure(keys[0], "is missing") }
-        if let number = object[key]?.intValue { return String(number) }
-        let text = try string(key)
-        if text.isEmpty { throw failure(key, "is empty") }
-        return text
     }
 }
