@@ -22,6 +22,7 @@ let package = Package(
         .library(name: "LacunaPrune", targets: ["LacunaPrune"]),
         .library(name: "LacunaInfer", targets: ["LacunaInfer"]),
         .library(name: "LacunaRegress", targets: ["LacunaRegress"]),
+        .library(name: "LacunaDictionary", targets: ["LacunaDictionary"]),
         .library(name: "LacunaSuiteSparse", targets: ["LacunaSuiteSparse"]),
         .executable(name: "lacuna", targets: ["LacunaCommand"]),
     ],
@@ -73,10 +74,14 @@ let package = Package(
             name: "LacunaRegress", dependencies: ["CLacuna", "LacunaTensor", "LacunaSparse", "LacunaIO"],
             swiftSettings: hotSettings),
         .target(
+            name: "LacunaDictionary",
+            dependencies: ["CLacuna", "LacunaTensor", "LacunaSparse", "LacunaIO", "LacunaLearn", "LacunaModels"],
+            swiftSettings: hotSettings),
+        .target(
             name: "Lacuna",
             dependencies: [
                 "LacunaTensor", "LacunaSparse", "LacunaIO", "LacunaLearn", "LacunaModels", "LacunaPrune", "LacunaInfer",
-                "LacunaRegress",
+                "LacunaRegress", "LacunaDictionary",
             ]),
         .target(name: "LacunaReproduce", dependencies: ["Lacuna"], swiftSettings: hotSettings),
         .executableTarget(
@@ -96,6 +101,8 @@ let package = Package(
         .testTarget(name: "LacunaInferTests", dependencies: ["LacunaInfer"], resources: [.copy("Fixtures")]),
         .testTarget(
             name: "LacunaRegressTests", dependencies: ["LacunaRegress"], resources: [.copy("Fixtures")]),
+        .testTarget(
+            name: "LacunaDictionaryTests", dependencies: ["LacunaDictionary"], resources: [.copy("Fixtures")]),
         .testTarget(name: "LacunaReproduceTests", dependencies: ["LacunaReproduce"]),
         .testTarget(name: "LacunaCommandTests", dependencies: ["LacunaCommand"]),
     ]
