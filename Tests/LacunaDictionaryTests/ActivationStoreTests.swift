@@ -23,7 +23,8 @@ import Testing
         model: Transformer? = nil, progress: (any ProgressReporter)? = nil
     ) throws -> ActivationStore {
         try ActivationStore.write(
-            model ?? self.model, model: "tiny", tokens: tokens, sites: sites ?? self.sites, context: 8, skipping: skipping,
+            model ?? self.model, model: "tiny", tokens: tokens, sites: sites ?? self.sites, context: 8,
+            skipping: skipping,
             type: type, shardTokens: 24, to: path, progress: progress)
     }
 
@@ -111,7 +112,8 @@ import Testing
                         let value = expected![position, j]
                         #expect(
                             type == .f32
-                                ? abs(found[i, j] - value) < 1e-6 : found[i, j] == Float(bitPattern: UInt32(BFloat16(value).bits) << 16))
+                                ? abs(found[i, j] - value) < 1e-6
+                                : found[i, j] == Float(bitPattern: UInt32(BFloat16(value).bits) << 16))
                     }
                 }
             }
@@ -137,7 +139,9 @@ import Testing
                 #expect(try store.activations(sites[1], rows: [row]) == batch.targets!.rows(i..<i + 1))
             }
         }
-        #expect(batches.batch(step: 2).inputs == (try store.batches(of: sites[0], size: 10, heldOut: 2, seed: 3)).batch(step: 2).inputs)
+        #expect(
+            batches.batch(step: 2).inputs
+                == (try store.batches(of: sites[0], size: 10, heldOut: 2, seed: 3)).batch(step: 2).inputs)
         #expect(batches.batch(step: 4).inputs != batches.batch(step: 0).inputs)
         #expect(throws: LacunaError.self) { try store.batches(of: sites[0], size: 43, heldOut: 2, seed: 3) }
         #expect(throws: LacunaError.self) { try store.batches(of: ActivationSite(layer: 2, .mlp), size: 4, seed: 3) }

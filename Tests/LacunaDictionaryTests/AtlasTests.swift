@@ -5,10 +5,13 @@ import Testing
 
 @Suite struct AtlasTests {
     private let configuration = TransformerConfiguration(
-        vocabularySize: 20, hiddenSize: 12, intermediateSizes: [16, 16], headCount: 3, keyValueHeadCount: 3, headSize: 4,
+        vocabularySize: 20, hiddenSize: 12, intermediateSizes: [16, 16], headCount: 3, keyValueHeadCount: 3,
+        headSize: 4,
         maximumPositions: 16, tiedEmbeddings: true)
 
-    @Test(arguments: [ActivationSite.Part.residual, .attention]) func whatIsShownIsWhatIsThere(part: ActivationSite.Part) throws {
+    @Test(arguments: [ActivationSite.Part.residual, .attention]) func whatIsShownIsWhatIsThere(
+        part: ActivationSite.Part
+    ) throws {
         let model = try Transformer(random: configuration, seed: 1)
         let tokens = (0..<64).map { ($0 * $0 + 3 * $0 + $0 / 7) % 20 }
         let site = ActivationSite(layer: 0, part)
@@ -20,7 +23,8 @@ import Testing
         // Codes of every token by themselves.
         var codes = Tensor<Float>(zeros: [64, 30])
         for s in 0..<8 {
-            _ = try model.hiddenStates(Array(tokens[s * 8..<(s + 1) * 8]), sequenceLength: 8, sites: [site], upTo: 1) { _, x in
+            _ = try model.hiddenStates(Array(tokens[s * 8..<(s + 1) * 8]), sequenceLength: 8, sites: [site], upTo: 1) {
+                _, x in
                 let code = try a.encode(x).densified()
                 for t in 2..<8 { for j in 0..<30 { codes[s * 8 + t, j] = code[t, j] } }
                 return false
@@ -28,7 +32,8 @@ import Testing
         }
         var directions = a.decoderWeight.value
         if part == .attention {
-            directions = directions.multiplied(by: model.blocks[0].attention.output.weight.densified(), otherTransposed: true)
+            directions = directions.multiplied(
+                by: model.blocks[0].attention.output.weight.densified(), otherTransposed: true)
         }
         let logits = directions.multiplied(by: model.head.densified(), otherTransposed: true)
         #expect(atlas.features.map(\.index) == (0..<30).filter { j in (0..<64).contains { codes[$0, j] != 0 } })
@@ -56,7 +61,9 @@ import Testing
             #expect(feature.lowered.map(\.token) == Array(lowered))
             for (token, effect) in feature.lowered { #expect(abs(effect - logits[j, token]) < 1e-4) }
             // Nearest directions.
-            let cosine = { (i: Int) in (0..<12).reduce(Float(0)) { $0 + a.decoderWeight.value[i, $1] * a.decoderWeight.value[j, $1] } }
+            let cosine = { (i: Int) in
+                (0..<12).reduce(Float(0)) { $0 + a.decoderWeight.value[i, $1] * a.decoderWeight.value[j, $1] }
+            }
             let nearest = (0..<30).filter { $0 != j && cosine($0) > 0 }.sorted { cosine($0) > cosine($1) }.prefix(5)
             #expect(feature.nearest.map(\.feature) == Array(nearest))
             // Shares of tokens.

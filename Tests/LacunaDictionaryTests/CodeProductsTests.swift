@@ -8,7 +8,8 @@ import Testing
 
     @Test func sampledPreActivationsAreThoseOfTheFullProduct() {
         let (x, w, b, c) = (
-            normal([3, 4], seed: 1, Double.self), normal([5, 4], seed: 2, Double.self), normal([5], seed: 3, Double.self),
+            normal([3, 4], seed: 1, Double.self), normal([5, 4], seed: 2, Double.self),
+            normal([5], seed: 3, Double.self),
             normal([4], seed: 4, Double.self)
         )
         let tape = Tape<Double>()
@@ -50,7 +51,9 @@ import Testing
         checkGradients([normal([pattern.count], seed: 5), normal([5, 4], seed: 6), normal([4], seed: 7)]) {
             $0[0].decoded($0[1], bias: $0[2], at: pattern)
         }
-        checkGradients([normal([pattern.count], seed: 5), normal([5, 4], seed: 6)]) { $0[0].decoded($0[1], at: pattern) }
+        checkGradients([normal([pattern.count], seed: 5), normal([5, 4], seed: 6)]) {
+            $0[0].decoded($0[1], at: pattern)
+        }
     }
 
     @Test func gradientsOfColumnsAndEntries() {

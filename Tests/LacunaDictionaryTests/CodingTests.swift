@@ -65,8 +65,12 @@ import Testing
     }
 
     @Test func refusals() throws {
-        #expect(throws: LacunaError.self) { try SparseCoding(penalty: .l1, weight: 0, dimensions: 2, atoms: 2, seed: 1) }
-        #expect(throws: LacunaError.self) { try SparseCoding(penalty: .l1, weight: 1, dimensions: 2, atoms: 0, seed: 1) }
+        #expect(throws: LacunaError.self) {
+            try SparseCoding(penalty: .l1, weight: 0, dimensions: 2, atoms: 2, seed: 1)
+        }
+        #expect(throws: LacunaError.self) {
+            try SparseCoding(penalty: .l1, weight: 1, dimensions: 2, atoms: 0, seed: 1)
+        }
         #expect(throws: LacunaError.self) {
             try SparseCoding(penalty: .l1, weight: 1, atoms: Tensor([1, 0, 0, 0], shape: [2, 2]))
         }
@@ -109,9 +113,10 @@ import Testing
     /// A step by hand: two directions, two rounds.
     @Test func gradientSteps() throws {
         let directions = Tensor<Float>([1, 0, 0.6, 0.8], shape: [2, 2])
-        let codes = try Pursuit.codes(of: Tensor([2, 1], shape: [1, 2]), directions: directions, counts: [2]).densified()
-        // Products 2 and 2: the later of equals is first taken, fully: rest (0.8, -0.6). Then direction 0: slopes 0.8 and 0.
-        // The step moves along (0.8, 0) d_0: length 1: f = (0.8, 2).
+        let codes = try Pursuit.codes(of: Tensor([2, 1], shape: [1, 2]), directions: directions, counts: [2])
+            .densified()
+        // Products 2 and 2: the later of equals is first taken, fully: rest (0.8, -0.6). Then direction 0: slopes 0.8
+        // and 0. The step moves along (0.8, 0) d_0: length 1: f = (0.8, 2).
         #expect(abs(codes[0, 0] - 0.8) < 1e-5 && abs(codes[0, 1] - 2) < 1e-5)
         #expect(throws: LacunaError.self) { try Pursuit.codes(of: x, directions: directions, counts: []) }
     }

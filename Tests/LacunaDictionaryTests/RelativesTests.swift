@@ -110,7 +110,9 @@ import Testing
         let other = tape.variable(normal([2, 3], seed: 2))
         let plain = other.layerNormalized(gain: book.gain.on(tape), bias: book.bias.on(tape))
         var expected = Tensor<Float>(zeros: [4, 3])
-        for t in 0..<2 { for c in out.ids[2 * t..<2 * t + 2] { for i in 0..<3 { expected[Int(c), i] += weights[t, i] / 2 } } }
+        for t in 0..<2 {
+            for c in out.ids[2 * t..<2 * t + 2] { for i in 0..<3 { expected[Int(c), i] += weights[t, i] / 2 } }
+        }
         expectClose(book.codes.gradient!, expected, 1e-5)
         book.clearGradients()
         tape.backward(from: (plain * tape.constant(weights)).sum())
@@ -129,17 +131,24 @@ import Testing
         // Two attributes of 2 and 3 values, unbalanced.
         let attributes = (0..<40).map { [$0 % 2, ($0 / 3 + $0 % 2) % 3] }
         var x = Tensor<Float>(zeros: [40, 3])
-        for (t, row) in attributes.enumerated() { for i in 0..<3 { x[t, i] = parts[row[0], i] + parts[2 + row[1], i] + 1 } }
+        for (t, row) in attributes.enumerated() {
+            for i in 0..<3 { x[t, i] = parts[row[0], i] + parts[2 + row[1], i] + 1 }
+        }
         let fitted = try SupervisedDictionary(x, attributes: attributes, values: [2, 3])
         expectClose(fitted.reconstruct(attributes), x, 1e-4)
-        let edited = fitted.edited(x, attribute: 1, from: attributes.map { $0[1] }, to: attributes.map { ($0[1] + 1) % 3 })
+        let edited = fitted.edited(
+            x, attribute: 1, from: attributes.map { $0[1] }, to: attributes.map { ($0[1] + 1) % 3 })
         for (t, row) in attributes.enumerated() {
-            for i in 0..<3 { #expect(abs(edited[t, i] - (parts[row[0], i] + parts[2 + (row[1] + 1) % 3, i] + 1)) < 1e-4) }
+            for i in 0..<3 {
+                #expect(abs(edited[t, i] - (parts[row[0], i] + parts[2 + (row[1] + 1) % 3, i] + 1)) < 1e-4)
+            }
         }
         let means = try SupervisedDictionary(x, attributes: attributes, values: [2, 3], fit: .means)
         let overall = (0..<40).reduce(Float(0)) { $0 + x[$1, 0] } / 40
         let first = (0..<40).filter { attributes[$0][0] == 1 }
-        #expect(abs(means.directions[1, 0] - (first.reduce(Float(0)) { $0 + x[$1, 0] } / Float(first.count) - overall)) < 1e-4)
+        #expect(
+            abs(means.directions[1, 0] - (first.reduce(Float(0)) { $0 + x[$1, 0] } / Float(first.count) - overall))
+                < 1e-4)
         #expect(throws: LacunaError.self) { try SupervisedDictionary(x, attributes: [[0, 0]], values: [2, 3]) }
         #expect(throws: LacunaError.self) {
             try SupervisedDictionary(x, attributes: attributes.map { [$0[0], 3] }, values: [2, 3])
@@ -171,7 +180,9 @@ import Testing
         let one = try AttributeProbe.edited(x, towards: y, by: a, budget: 1)
         let (f, g, d) = (try a.encode(x).densified(), try a.encode(y).densified(), a.decoderWeight.value)
         for t in 0..<10 {
-            func distance(_ z: (Int) -> Float) -> Float { (0..<5).reduce(Float(0)) { $0 + (z($1) - y[t, $1]) * (z($1) - y[t, $1]) } }
+            func distance(_ z: (Int) -> Float) -> Float {
+                (0..<5).reduce(Float(0)) { $0 + (z($1) - y[t, $1]) * (z($1) - y[t, $1]) }
+            }
             let best = (0..<9).map { j in distance { x[t, $0] + (g[t, j] - f[t, j]) * d[j, $0] } }.min()!
             #expect(abs(distance { one[t, $0] } - best) < 1e-4)
         }
@@ -259,7 +270,9 @@ import Testing
         var pattern = Tensor<Float>(zeros: [4, 6])
         for k in 0..<4 { for s in 0..<6 { pattern[k, s] = s == k ? 0 : 0.1 * Float(s + k) } }
         var z = [Float](repeating: 0, count: 8)
-        for k in 0..<4 { for i in 0..<2 { for s in 0..<6 { z[2 * k + i] += pattern[k, s] * values[s, k / 2 * 2 + i] } } }
+        for k in 0..<4 {
+            for i in 0..<2 { for s in 0..<6 { z[2 * k + i] += pattern[k, s] * values[s, k / 2 * 2 + i] } }
+        }
         for j in 0..<5 {
             let heads = attribution.byHead(z, feature: j)
             let sources = attribution.bySource(pattern, values: values, feature: j)
@@ -269,16 +282,25 @@ import Testing
             #expect(abs(heads.reduce(0, +) + attribution.offset(ofFeature: j) - expected) < 1e-5)
             for k in 0..<4 {
                 #expect(abs(sources[k].reduce(0, +) - heads[k]) < 1e-5 && sources[k][k] == 0)
-                let norm = (0..<2).reduce(Float(0)) { $0 + a.decoderWeight.value[j, 2 * k + $1] * a.decoderWeight.value[j, 2 * k + $1] }.squareRoot()
+                let norm = (0..<2).reduce(Float(0)) {
+                    $0 + a.decoderWeight.value[j, 2 * k + $1] * a.decoderWeight.value[j, 2 * k + $1]
+                }.squareRoot()
                 let total = (0..<4).reduce(Float(0)) { sum, h in
-                    sum + (0..<2).reduce(Float(0)) { $0 + a.decoderWeight.value[j, 2 * h + $1] * a.decoderWeight.value[j, 2 * h + $1] }.squareRoot()
+                    sum
+                        + (0..<2).reduce(Float(0)) {
+                            $0 + a.decoderWeight.value[j, 2 * h + $1] * a.decoderWeight.value[j, 2 * h + $1]
+                        }.squareRoot()
                 }
                 #expect(abs(attribution.shares(ofFeature: j)[k] - Double(norm / total)) < 1e-5)
             }
             let (output, head): (Tensor<Float>, Tensor<Float>) = (normal([3, 8], seed: 5), normal([7, 3], seed: 6))
             let effects = attribution.logitEffects(ofFeature: j, output: output, head: head)
-            let stream = (0..<3).map { r in (0..<8).reduce(Float(0)) { $0 + output[r, $1] * a.decoderWeight.value[j, $1] } }
-            for v in 0..<7 { #expect(abs(effects[v] - (0..<3).reduce(Float(0)) { $0 + head[v, $1] * stream[$1] }) < 1e-5) }
+            let stream = (0..<3).map { r in
+                (0..<8).reduce(Float(0)) { $0 + output[r, $1] * a.decoderWeight.value[j, $1] }
+            }
+            for v in 0..<7 {
+                #expect(abs(effects[v] - (0..<3).reduce(Float(0)) { $0 + head[v, $1] * stream[$1] }) < 1e-5)
+            }
         }
         #expect(throws: LacunaError.self) { try HeadAttribution(a, heads: 3) }
         #expect(throws: LacunaError.self) { try HeadAttribution(a, heads: 4, valueHeads: 3) }

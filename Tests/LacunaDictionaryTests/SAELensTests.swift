@@ -64,7 +64,8 @@ import Testing
         let x: Tensor<Float> = normal([20, 6], seed: 1)
         expectClose(try a.encode(x).densified(), try b.encode(x).densified(), 1e-6)
         try a.save(to: path, type: .bf16, overwrite: true)
-        #expect(try SafetensorsFile(FileSystem.join(path, "sae_weights.safetensors")).info("W_enc").type == .scalar(.bf16))
+        #expect(
+            try SafetensorsFile(FileSystem.join(path, "sae_weights.safetensors")).info("W_enc").type == .scalar(.bf16))
     }
 
     @Test func signedThresholdsHaveNoName() throws {

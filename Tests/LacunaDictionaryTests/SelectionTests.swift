@@ -32,38 +32,37 @@ import Testing
 
     private func expectSame(_ code: SparseMatrix<Float>, _ expected: Tensor<Float>) {
         let found = dense(code)
-        for i in 0..<found.count {
-            let (a, b) = (found.scalars[i], expected.scalars[i])
-            #expect((a == 0) == (b == 0) && abs(a - b) < 1e-4, "entry \(i): \(a), not \(b)")
-            if (a == 0) != (b == 0) { return }
-        }
+        let (a, b) = (found.scalars, expected.scalars)
+        #expect(a.count == b.count)
+        let wrong = a.indices.first { (a[$0] == 0) != (b[$0] == 0) || abs(a[$0] - b[$0]) >= 1e-4 }
+        #expect(wrong == nil, "entry \(wrong!): \(a[wrong!]), not \(b[wrong!])")
     }
 
     /// What stays if the `n` largest of some places stay, of these the positive ones (or all with signs).
-    private func kept(_ u: Tensor<Float>, _ places: [Int], _ n: Int, signed: Bool, into target: inout Tensor<Float>) {
-        let values = u.scalars
+    private func kept(_ values: [Float], _ places: [Int], _ n: Int, signed: Bool, into target: inout [Float]) {
         let score = { (i: Int) in signed ? abs(values[i]) : max(0, values[i]) }
         for i in places.sorted(by: { score($0) > score($1) }).prefix(n) where score(i) > 0 {
-            target.withMutablePointer { $0[i] = values[i] }
+            target[i] = values[i]
         }
     }
 
     @Test(arguments: [false, true]) func tokensKeepTheirLargest(signed: Bool) throws {
         let a = try dictionary(signed ? .absTopK(5) : .topK(5))
         let u = pre(a, x)
-        var expected = Tensor<Float>(zeros: u.shape)
-        for t in 0..<x.rows { kept(u, Array(t * 40..<(t + 1) * 40), 5, signed: signed, into: &expected) }
-        expectSame(try a.encode(x), expected)
+        var expected = [Float](repeating: 0, count: u.count)
+        let values = u.scalars
+        for t in 0..<x.rows { kept(values, Array(t * 40..<(t + 1) * 40), 5, signed: signed, into: &expected) }
+        expectSame(try a.encode(x), Tensor(expected, shape: u.shape))
     }
 
     @Test(arguments: [false, true]) func batchesKeepTheirLargest(signed: Bool) throws {
         let a = try dictionary(signed ? .batchAbsTopK(5) : .batchTopK(5))
         let u = pre(a, x)
-        var expected = Tensor<Float>(zeros: u.shape)
-        kept(u, Array(0..<u.count), 5 * 530, signed: signed, into: &expected)
+        var expected = [Float](repeating: 0, count: u.count)
+        kept(u.scalars, Array(0..<u.count), 5 * 530, signed: signed, into: &expected)
         let code = try a.encode(x, scope: .batch)
         #expect(code.count == 5 * 530)
-        expectSame(code, expected)
+        expectSame(code, Tensor(expected, shape: u.shape))
     }
 
     @Test func featuresKeepTheirLargest() throws {
@@ -71,12 +70,13 @@ import Testing
         let a = try dictionary(.featureChoice(5, profile: profile), width: 300)
         let u = pre(a, x)
         let counts = profile.counts(total: 5 * 530, width: 300, limit: 530)
-        var expected = Tensor<Float>(zeros: u.shape)
-        for j in 0..<300 { kept(u, (0..<530).map { $0 * 300 + j }, counts[j], signed: false, into: &expected) }
+        var expected = [Float](repeating: 0, count: u.count)
+        let values = u.scalars
+        for j in 0..<300 { kept(values, (0..<530).map { $0 * 300 + j }, counts[j], signed: false, into: &expected) }
         let code = try a.encode(x, scope: .batch)
-        expectSame(code, expected)
+        expectSame(code, Tensor(expected, shape: u.shape))
         let column = code.transposed()
-        for j in 0..<300 { #expect(column.pattern.entries(row: j).count <= counts[j]) }
+        #expect((0..<300).allSatisfy { column.pattern.entries(row: $0).count <= counts[$0] })
     }
 
     @Test func thresholdsStandForBatches() throws {
@@ -163,7 +163,9 @@ import Testing
         double.encoderBias!.value = Tensor(b.scalars + b.scalars.map { -$0 })
         double.decoderBias.value = a.decoderBias.value
         let (one, two) = (try a.encode(x).densified(), try double.encode(x).densified())
-        for t in 0..<530 { for j in 0..<40 { #expect(abs(one[t, j] - (two[t, j] - two[t, j + 40])) < 1e-5) } }
+        #expect(
+            (0..<530).allSatisfy { t in (0..<40).allSatisfy { abs(one[t, $0] - (two[t, $0] - two[t, $0 + 40])) < 1e-5 }
+            })
     }
 
     @Test func gradientsChangeTheChoiceAndNotTheValues() throws {
@@ -182,7 +184,9 @@ import Testing
         var expected = Tensor<Float>(zeros: u.shape)
         for t in 0..<530 {
             let score = (0..<40).map { max(0, u[t, $0]) * (1 + 3 * abs(slopes[t, $0]) / Float(scale)) }
-            for j in (0..<40).sorted(by: { score[$0] > score[$1] }).prefix(5) where score[j] > 0 { expected[t, j] = u[t, j] }
+            for j in (0..<40).sorted(by: { score[$0] > score[$1] }).prefix(5) where score[j] > 0 {
+                expected[t, j] = u[t, j]
+            }
         }
         expectSame(try none.encode(x, gradients: g), expected)
         // Only the gradients' direction matters.

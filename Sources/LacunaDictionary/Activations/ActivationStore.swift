@@ -5,9 +5,10 @@ import LacunaTensor
 
 /// Activations of a model at some sites, on disk, with the tokens that they belong to.
 ///
-/// A directory of shards, each a safetensors file that appears whole or not at all: `tokens` [sequences, context] and for every
-/// site `LAYER.PART` [rows, dimensions] in bf16 or f32, and `store.json`, which says what they are. Writing can be stopped at
-/// any moment and taken up again. Shards are memory-mapped when they are read; neither model nor text is needed then.
+/// A directory of shards, each a safetensors file that appears whole or not at all: `tokens` [sequences, context] and
+/// for every site `LAYER.PART` [rows, dimensions] in bf16 or f32, and `store.json`, which says what they are. Writing
+/// can be stopped at any moment and taken up again. Shards are memory-mapped when they are read; neither model nor
+/// text is needed then.
 public final class ActivationStore: Sendable {
     public let path: String
     public let description: Description
@@ -58,9 +59,10 @@ public final class ActivationStore: Sendable {
     ///   - skipping: Positions at the beginning of each sequence that are not kept.
     ///   - type: bf16 or f32.
     ///   - shardTokens: Tokens of a shard, about; what is lost at most by an interruption.
-    /// - Throws: `LacunaError.invalidArgument` for a text shorter than a sequence, a site that the model does not have, no sites
-    ///   or one twice; `.file` if the directory holds something else, or activations of another kind; `.numerical` naming the
-    ///   site and the token of activations that are not finite; `.resource` if the disk has too little room; `.cancelled`.
+    /// - Throws: `LacunaError.invalidArgument` for a text shorter than a sequence, a site that the model does not
+    ///   have, no sites or one twice; `.file` if the directory holds something else, or activations of another kind;
+    ///   `.numerical` naming the site and the token of activations that are not finite; `.resource` if the disk has
+    ///   too little room; `.cancelled`.
     public static func write(
         _ decoder: Transformer, model: String, tokens: [Int], sites: [ActivationSite], context: Int = 128,
         skipping: Int = 1, type: ElementType = .bf16, shardTokens: Int = 16384, to path: String,
@@ -77,7 +79,8 @@ public final class ActivationStore: Sendable {
             throw LacunaError.invalidArgument("sites", reason: "\(sites.map(\.description)): need some, each once")
         }
         guard type == .bf16 || type == .f32 else {
-            throw LacunaError.invalidArgument("type", reason: "activations are kept in bf16 or f32, not \(type.rawValue)")
+            throw LacunaError.invalidArgument(
+                "type", reason: "activations are kept in bf16 or f32, not \(type.rawValue)")
         }
         for site in sites { try site.validate(for: decoder.configuration) }
         let sequences = tokens.count / context
@@ -146,7 +149,9 @@ public final class ActivationStore: Sendable {
                     let sequence = range.lowerBound + first + bad / (context - skipped)
                     throw LacunaError.numerical(
                         operation: "activations",
-                        reason: "\(site) is not finite at token \(sequence * context + skipped + bad % (context - skipped))")
+                        reason:
+                            "\(site) is not finite at token \(sequence * context + skipped + bad % (context - skipped))"
+                    )
                 }
                 collected[site, default: []].append(rows)
                 return false
@@ -189,8 +194,8 @@ public final class ActivationStore: Sendable {
 
     /// Opens a complete store.
     ///
-    /// - Throws: `LacunaError.file` if there is none or a shard is missing, `.malformed` and `.tensorMismatch` for one that is
-    ///   damaged.
+    /// - Throws: `LacunaError.file` if there is none or a shard is missing, `.malformed` and `.tensorMismatch` for
+    ///   one that is damaged.
     public init(_ path: String) throws {
         self.path = path
         let description = try Description(contentsOf: FileSystem.join(path, Self.manifestName))
@@ -324,7 +329,8 @@ public struct StoredBatches: BatchSource {
         let (epoch, place) = step.quotientAndRemainder(dividingBy: rows / size)
         let chosen = order.indices(epoch: epoch)[place * size..<(place + 1) * size]
         return ActivationBatch(
-            step: step, inputs: store.gather(input, rows: chosen), targets: output.map { store.gather($0, rows: chosen) })
+            step: step, inputs: store.gather(input, rows: chosen),
+            targets: output.map { store.gather($0, rows: chosen) })
     }
 }
 
@@ -332,7 +338,8 @@ extension ActivationStore.Description {
     var json: JSONValue {
         [
             "format": "lacuna.activations", "version": 1, "model": .string(model),
-            "sites": .array(sites.map { .string($0.description) }), "dimensions": .array(dimensions.map { JSONValue($0) }),
+            "sites": .array(sites.map { .string($0.description) }),
+            "dimensions": .array(dimensions.map { JSONValue($0) }),
             "context": JSONValue(context), "skipped": JSONValue(skipped), "sequences": JSONValue(sequences),
             "sequences_per_shard": JSONValue(sequencesPerShard), "type": .string(type.rawValue),
             "checksum": .string(checksum),
@@ -361,7 +368,8 @@ extension ActivationStore.Description {
         }
         self.type = type
         checksum = try fields.string("checksum")
-        guard dimensions.count == sites.count, !sites.isEmpty, dimensions.allSatisfy({ (1...1 << 24).contains($0) }) else {
+        guard dimensions.count == sites.count, !sites.isEmpty, dimensions.allSatisfy({ (1...1 << 24).contains($0) })
+        else {
             throw fields.failure("dimensions", "\(dimensions) for \(sites.count) sites")
         }
         guard (2...1 << 30).contains(context), (0..<context).contains(skipped), (1...1 << 40).contains(sequences),

@@ -6,14 +6,14 @@ public struct PairedBatches: BatchSource {
     public let first: ActivationStore
     public let second: ActivationStore
     public let size: Int
-    /// What the activations of each model are multiplied by, so that their mean norm is the root of their dimensions: norms of
-    /// directions then compare.
+    /// What the activations of each model are multiplied by, so that their mean norm is the root of their dimensions:
+    /// norms of directions then compare.
     public let scales: (first: Float, second: Float)
     private let places: (Int, Int)
     private let order: EpochOrder
 
-    /// - Throws: `LacunaError.invalidArgument` for stores of different texts or cuts, sites that they do not have, or fewer rows
-    ///   than a batch.
+    /// - Throws: `LacunaError.invalidArgument` for stores of different texts or cuts, sites that they do not have, or
+    ///   fewer rows than a batch.
     public init(
         _ first: ActivationStore, _ firstSite: ActivationSite, _ second: ActivationStore, _ secondSite: ActivationSite,
         size: Int, seed: UInt64

@@ -5,11 +5,11 @@ import LacunaTensor
 /// The two products of a dictionary, by the entries of its code alone, in both directions.
 ///
 /// With `n` active features among all tokens and `d` dimensions, each product and each of its gradients takes `2 n d`
-/// operations: time follows what is active, not how wide the dictionary is. All are the products of ``SparseMatrix`` with
-/// the code [tokens, features] as the matrix and the dimensions as the batch.
+/// operations: time follows what is active, not how wide the dictionary is. All are the products of ``SparseMatrix``
+/// with the code [tokens, features] as the matrix and the dimensions as the batch.
 extension Variable {
-    /// The pre-activations `(x - c) Wᵀ + b` of `self` [tokens, d] at the entries of a pattern [tokens, features] and nowhere
-    /// else, [pattern.count].
+    /// The pre-activations `(x - c) Wᵀ + b` of `self` [tokens, d] at the entries of a pattern [tokens, features] and
+    /// nowhere else, [pattern.count].
     ///
     /// - Parameters:
     ///   - center: `c` [d]; nil for 0.
@@ -154,7 +154,9 @@ extension Variable {
     }
 
     /// The entries at ascending places of `self` [n]: [places.count].
-    public func entries(_ places: [Int32]) -> Variable { reshaped([1, count]).taking(places, places.count).flattened() }
+    public func entries(_ places: [Int32]) -> Variable {
+        reshaped([1, count]).taking(places, places.count).flattened()
+    }
 }
 
 extension Panels {

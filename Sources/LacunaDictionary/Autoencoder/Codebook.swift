@@ -1,13 +1,13 @@
 import LacunaLearn
 import LacunaTensor
 
-/// A layer that lets only a few codes through: its output is the mean of the `k` codes that are nearest to its input by angle,
-/// and nothing else.
+/// A layer that lets only a few codes through: its output is the mean of the `k` codes that are nearest to its input
+/// by angle, and nothing else.
 ///
-/// The input is layer-normalised to `a`; scores are `a·e_c / ‖e_c‖`; the output is the mean of the raw `e_c` of the `k` largest.
-/// Gradients reach the input as if the layer were the identity, and the codes as they are, together with those of
-/// ``Output/reconstructionLoss``. Alex Tamkin, Mohammad Taufeeque, Noah Goodman, "Codebook Features: Sparse and Discrete
-/// Interpretability for Neural Networks", arXiv 2310.17230.
+/// The input is layer-normalised to `a`; scores are `a·e_c / ‖e_c‖`; the output is the mean of the raw `e_c` of the
+/// `k` largest. Gradients reach the input as if the layer were the identity, and the codes as they are, together with
+/// those of ``Output/reconstructionLoss``. Alex Tamkin, Mohammad Taufeeque, Noah Goodman, "Codebook Features: Sparse
+/// and Discrete Interpretability for Neural Networks", arXiv 2310.17230.
 public final class Codebook: Module {
     /// [codes, dimensions].
     public let codes: Parameter<Float>
@@ -79,7 +79,8 @@ public final class Codebook: Module {
 }
 
 extension Variable {
-    /// The numbers of `other` with gradients for both: to `other` as they are, to `self` as if it had been passed through.
+    /// The numbers of `other` with gradients for both: to `other` as they are, to `self` as if it had been passed
+    /// through.
     func passing(_ other: Variable) -> Variable {
         require(shape == other.shape, "\(shape) and \(other.shape)")
         return tape.operation(inputs: [self, other], shape: shape) { read, output in

@@ -2,13 +2,14 @@ import LacunaLearn
 import LacunaSparse
 import LacunaTensor
 
-/// A dictionary of two models: one code for the activations of both at the same tokens, and a direction in each for every
-/// feature.
+/// A dictionary of two models: one code for the activations of both at the same tokens, and a direction in each for
+/// every feature.
 ///
-/// It is a ``SparseAutoencoder`` of two parts. What a feature belongs to is read off the norms of its two directions, and
-/// checked by ``LatentScaling``, since a penalty on strengths can shrink the direction in one model although that model has the
-/// feature as well. Jack Lindsey and others, "Sparse Crosscoders for Cross-Layer Features and Model Diffing", 2024; Julian
-/// Minder and others, "Overcoming Sparsity Artifacts in Crosscoders to Interpret Chat-Tuning", arXiv 2504.02922.
+/// It is a ``SparseAutoencoder`` of two parts. What a feature belongs to is read off the norms of its two directions,
+/// and checked by ``LatentScaling``, since a penalty on strengths can shrink the direction in one model although that
+/// model has the feature as well. Jack Lindsey and others, "Sparse Crosscoders for Cross-Layer Features and Model
+/// Diffing", 2024; Julian Minder and others, "Overcoming Sparsity Artifacts in Crosscoders to Interpret Chat-Tuning",
+/// arXiv 2504.02922.
 public struct Crosscoder {
     public let dictionary: SparseAutoencoder
 
@@ -84,8 +85,8 @@ public struct Crosscoder {
         return result
     }
 
-    /// `½ ((‖d_2‖ - ‖d_1‖) / max(‖d_1‖, ‖d_2‖) + 1)` of every feature: 0 for one that only the first model has, 1 for one that
-    /// only the second has, ½ for one of both. Features without any direction are ½.
+    /// `½ ((‖d_2‖ - ‖d_1‖) / max(‖d_1‖, ‖d_2‖) + 1)` of every feature: 0 for one that only the first model has, 1 for
+    /// one that only the second has, ½ for one of both. Features without any direction are ½.
     public var relativeNorms: [Double] {
         let norms = (0..<2).map { model in
             let d = directions(ofModel: model)
@@ -97,16 +98,17 @@ public struct Crosscoder {
         }
     }
 
-    /// What ``LatentScaling`` says of every feature: how much of its direction in model `direction` is in the signals of both.
+    /// What ``LatentScaling`` says of every feature: how much of its direction in model `direction` is in the signals
+    /// of both.
     public struct Scaling: Sendable {
-        /// β of the error without the feature, first model over second; nil where the second has none. Large values say that the
-        /// first model has the feature although its direction has shrunk.
+        /// β of the error without the feature, first model over second; nil where the second has none. Large values
+        /// say that the first model has the feature although its direction has shrunk.
         public let errorRatio: [Double?]
         /// The same of the reconstruction without the feature: large values say that other features carry it there.
         public let reconstructionRatio: [Double?]
 
-        /// Features that only the second model has, of some candidates: little of them in the first model's error, and not much in
-        /// its reconstruction.
+        /// Features that only the second model has, of some candidates: little of them in the first model's error,
+        /// and not much in its reconstruction.
         public func specific(among candidates: [Int], error: Double = 0.2, reconstruction: Double = 0.5) -> [Int] {
             candidates.filter { j in
                 guard let a = errorRatio[j], let b = reconstructionRatio[j] else { return false }
@@ -123,7 +125,8 @@ public struct Crosscoder {
     public func scaling(on batches: some Sequence<Tensor<Float>>) throws -> Scaling {
         let parts = dictionary.configuration.parts
         guard parts[0] == parts[1] else {
-            throw LacunaError.invalidArgument("models", reason: "of \(parts[0]) and \(parts[1]) dimensions share no directions")
+            throw LacunaError.invalidArgument(
+                "models", reason: "of \(parts[0]) and \(parts[1]) dimensions share no directions")
         }
         let own = [directions(ofModel: 0), directions(ofModel: 1)]
         var error = [LatentScaling(directions: own[1]), LatentScaling(directions: own[1])]

@@ -9,12 +9,12 @@ public struct DictionaryConfiguration: Sendable, Hashable {
     /// Number of features.
     public var width: Int
     public var rule: SelectionRule
-    /// Whether the decoder's bias is taken from inputs before they are encoded. False for transcoders, whose outputs are
-    /// something else.
+    /// Whether the decoder's bias is taken from inputs before they are encoded. False for transcoders, whose outputs
+    /// are something else.
     public var centersInputs: Bool
-    /// Dimensions of the parts that inputs consist of, such as activations of two models side by side; empty for one. With
-    /// parts, a feature's strength counts times `n_j = Σ_l ‖d_l,j‖`, the norms of its direction in all parts: in selection, in
-    /// thresholds and in penalties. Directions then keep the norms that training gives them.
+    /// Dimensions of the parts that inputs consist of, such as activations of two models side by side; empty for one.
+    /// With parts, a feature's strength counts times `n_j = Σ_l ‖d_l,j‖`, the norms of its direction in all parts: in
+    /// selection, in thresholds and in penalties. Directions then keep the norms that training gives them.
     public var parts: [Int] = []
 
     /// - Parameters:
@@ -27,8 +27,8 @@ public struct DictionaryConfiguration: Sendable, Hashable {
         centersInputs = outputDimensions == nil
     }
 
-    /// - Throws: `LacunaError.invalidArgument` for sizes that are not positive or cannot be held, a rule that does not fit the
-    ///   width, and inputs that are centred by a bias of other dimensions.
+    /// - Throws: `LacunaError.invalidArgument` for sizes that are not positive or cannot be held, a rule that does
+    ///   not fit the width, and inputs that are centred by a bias of other dimensions.
     public func validate() throws {
         for (name, value, limit) in [
             ("input dimensions", inputDimensions, 1 << 20), ("output dimensions", outputDimensions, 1 << 20),
@@ -44,11 +44,17 @@ public struct DictionaryConfiguration: Sendable, Hashable {
             throw LacunaError.invalidArgument("rule", reason: "matching pursuit decodes what it encodes")
         }
         if !parts.isEmpty {
-            guard parts.allSatisfy({ $0 >= 1 }), parts.reduce(0, +) == inputDimensions, inputDimensions == outputDimensions
-            else { throw LacunaError.invalidArgument("parts", reason: "\(parts) do not make up \(inputDimensions) dimensions") }
+            guard parts.allSatisfy({ $0 >= 1 }), parts.reduce(0, +) == inputDimensions,
+                inputDimensions == outputDimensions
+            else {
+                throw LacunaError.invalidArgument(
+                    "parts", reason: "\(parts) do not make up \(inputDimensions) dimensions")
+            }
             switch rule {
             case .relu, .topK, .batchTopK: break
-            default: throw LacunaError.invalidArgument("rule", reason: "a dictionary of several parts takes relu, topk or batchtopk")
+            default:
+                throw LacunaError.invalidArgument(
+                    "rule", reason: "a dictionary of several parts takes relu, topk or batchtopk")
             }
         }
         try rule.validate(width: width)

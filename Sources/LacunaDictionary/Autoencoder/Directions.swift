@@ -37,10 +37,11 @@ enum Directions {
         return result
     }
 
-    /// Takes from every row of `gradient` its component along the direction, which has norm 1: what moves a direction only
-    /// over the sphere.
-    static func project(_ gradient: UnsafeMutablePointer<Float>, tangentTo p: UnsafePointer<Float>, rows: Int, columns: Int)
-    {
+    /// Takes from every row of `gradient` its component along the direction, which has norm 1: what moves a direction
+    /// only over the sphere.
+    static func project(
+        _ gradient: UnsafeMutablePointer<Float>, tangentTo p: UnsafePointer<Float>, rows: Int, columns: Int
+    ) {
         var factors = dots(gradient, p, rows: rows, columns: columns).map { -$0 }
         let kernels = Float.kernels
         factors.withUnsafeMutableBufferPointer { factors in

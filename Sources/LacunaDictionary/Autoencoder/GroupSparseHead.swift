@@ -4,11 +4,12 @@ import LacunaTensor
 
 /// A variational head whose latents each feed few groups of the features that it reconstructs.
 ///
-/// An embedding `s` becomes a Gaussian latent `z` (mean and log-variance are linear in `s`), and group `g` of the features is
-/// decoded as `W_g z`. Beside reconstruction and divergence from the normal prior there is `λ Σ_g Σ_k ‖W_g[:, k]‖`, a group lasso on
-/// the columns: latent `k` has nothing to do with group `g` once its column is 0, which the proximal step of ``Pruning`` makes
-/// exactly so. Max Hartman, Lav Varshney, "SparseJEPA: Sparse Representation Learning of Joint Embedding Predictive Architectures",
-/// arXiv 2504.16140; Samuel Ainsworth and others, "oi-VAE", ICML 2018.
+/// An embedding `s` becomes a Gaussian latent `z` (mean and log-variance are linear in `s`), and group `g` of the
+/// features is decoded as `W_g z`. Beside reconstruction and divergence from the normal prior there is `λ Σ_g Σ_k
+/// ‖W_g[:, k]‖`, a group lasso on the columns: latent `k` has nothing to do with group `g` once its column is 0,
+/// which the proximal step of ``Pruning`` makes exactly so. Max Hartman, Lav Varshney, "SparseJEPA: Sparse
+/// Representation Learning of Joint Embedding Predictive Architectures", arXiv 2504.16140; Samuel Ainsworth and
+/// others, "oi-VAE", ICML 2018.
 public final class GroupSparseHead: Module {
     public let mean, logVariance: Linear
     /// [outputs, latents].
@@ -24,12 +25,14 @@ public final class GroupSparseHead: Module {
     /// - Parameters:
     ///   - embedding: Dimensions of what is encoded.
     ///   - outputs: Features that are reconstructed, in `groups` blocks of equal size.
-    /// - Throws: `LacunaError.invalidArgument` for sizes that are not positive, or groups that do not divide the features.
+    /// - Throws: `LacunaError.invalidArgument` for sizes that are not positive, or groups that do not divide the
+    ///   features.
     public init(
         embedding: Int, latents: Int, outputs: Int, groups: Int, using generator: inout SeededGenerator
     ) throws {
         guard embedding >= 1, latents >= 1, groups >= 1, outputs >= groups, outputs % groups == 0 else {
-            throw LacunaError.invalidArgument("groups", reason: "\(groups) groups of \(outputs) features, \(latents) latents")
+            throw LacunaError.invalidArgument(
+                "groups", reason: "\(groups) groups of \(outputs) features, \(latents) latents")
         }
         mean = Linear(inputDimensions: embedding, outputDimensions: latents, using: &generator)
         logVariance = Linear(inputDimensions: embedding, outputDimensions: latents, using: &generator)
@@ -59,7 +62,8 @@ public final class GroupSparseHead: Module {
         if let noise { z = mu + logs.affine(0.5).map(.exponential) * s.tape.constant(noise) }
         let terms = mu * mu + logs.map(.exponential) - logs + -1
         return Output(
-            means: mu, features: z.linear(decoder.on(s.tape)), divergence: terms.sum().affine(0.5 / Float(max(s.rows, 1))))
+            means: mu, features: z.linear(decoder.on(s.tape)),
+            divergence: terms.sum().affine(0.5 / Float(max(s.rows, 1))))
     }
 
     /// Norms of the decoder's columns within each group, [groups][latents].

@@ -89,8 +89,8 @@ extension SparseAutoencoder {
         return pre.selected(competition, signed: rule.isSigned)
     }
 
-    /// Reconstructions by the first features up to each width: each adds to the one before, so that all together take no more
-    /// work than the last.
+    /// Reconstructions by the first features up to each width: each adds to the one before, so that all together take
+    /// no more work than the last.
     private func nested(
         _ pass: DictionaryPass, prefixes: [Int], _ decoder: Variable<Float>, _ bias: Variable<Float>
     ) -> [Variable<Float>] {
@@ -146,15 +146,16 @@ extension SparsePattern {
     }
 }
 
-/// The step function of JumpReLU, whose derivative by the threshold is estimated by rectangles: Senthooran Rajamanoharan and
-/// others, arXiv 2407.14435.
+/// The step function of JumpReLU, whose derivative by the threshold is estimated by rectangles: Senthooran
+/// Rajamanoharan and others, arXiv 2407.14435.
 extension Variable {
     /// `u` where it is above `θ = e^t` of its column, else 0.
     ///
     /// - Parameters:
     ///   - logThreshold: `t` [columns].
     ///   - pattern: Of `self`, [pattern.count].
-    ///   - bandwidth: Width of the rectangle. The derivative by `θ` is `-θ / bandwidth` within half of it from `θ`, else 0.
+    ///   - bandwidth: Width of the rectangle. The derivative by `θ` is `-θ / bandwidth` within half of it from `θ`,
+    ///     else 0.
     func jumped(above logThreshold: Variable, at pattern: SparsePattern, bandwidth: Double) -> Variable {
         let width = Scalar(bandwidth)
         return tape.operation(inputs: [self, logThreshold], shape: [count]) { read, output in
@@ -166,7 +167,9 @@ extension Variable {
             let thresholds = pass.inputs[1].map { Scalar(exponential(Double($0))) }
             pattern.withCompressedRows { _, columns in
                 pass.accumulate(0) { du in
-                    for i in du.indices where pass.inputs[0][i] > thresholds[Int(columns[i])] { du[i] += pass.gradient[i] }
+                    for i in du.indices where pass.inputs[0][i] > thresholds[Int(columns[i])] {
+                        du[i] += pass.gradient[i]
+                    }
                 }
                 pass.accumulate(1) { dt in
                     for i in pass.gradient.indices {
@@ -181,8 +184,8 @@ extension Variable {
         }
     }
 
-    /// How many entries are above their column's threshold, a single number; its derivative by `θ` is `-1 / bandwidth` within
-    /// half of it from `θ`, else 0.
+    /// How many entries are above their column's threshold, a single number; its derivative by `θ` is `-1 /
+    /// bandwidth` within half of it from `θ`, else 0.
     func countAbove(_ logThreshold: Variable, at pattern: SparsePattern, bandwidth: Double) -> Variable {
         let width = Scalar(bandwidth)
         return tape.operation(inputs: [self, logThreshold], shape: [1]) { read, output in

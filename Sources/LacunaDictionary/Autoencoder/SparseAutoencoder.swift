@@ -4,8 +4,8 @@ import LacunaTensor
 
 /// A dictionary of directions, and an encoder that says which few of them a vector is made of.
 ///
-/// Encoding is `u = (x - b_dec) W_encᵀ + b_enc` and a ``SelectionRule``; decoding is `x̂ = f W_dec + b_dec`, in which only the
-/// directions that the code names are read. A code is a ``SparseMatrix`` [tokens, features].
+/// Encoding is `u = (x - b_dec) W_encᵀ + b_enc` and a ``SelectionRule``; decoding is `x̂ = f W_dec + b_dec`, in which
+/// only the directions that the code names are read. A code is a ``SparseMatrix`` [tokens, features].
 ///
 /// ```swift
 /// let dictionary = try SparseAutoencoder(
@@ -27,8 +27,8 @@ public final class SparseAutoencoder: Module {
     public let decoderBias: Parameter<Float>
     /// Logarithms of the thresholds [width] of JumpReLU.
     public let logThreshold: Parameter<Float>?
-    /// What stands for the selection of a batch once a token is encoded by itself: one number, or one a feature. 0 until
-    /// training has set it. Not trained.
+    /// What stands for the selection of a batch once a token is encoded by itself: one number, or one a feature. 0
+    /// until training has set it. Not trained.
     public let threshold: Parameter<Float>?
     /// Logarithms of the scales [width] of a gated encoder's magnitudes.
     public let magnitudeScale: Parameter<Float>?
@@ -52,8 +52,8 @@ public final class SparseAutoencoder: Module {
 
     /// A dictionary of random directions of norm 1, whose encoder begins as a copy of them. Biases are 0.
     ///
-    /// - Parameter tied: Whether the encoder begins as the decoder; otherwise it is drawn by itself, as a transcoder's always
-    ///   is.
+    /// - Parameter tied: Whether the encoder begins as the decoder; otherwise it is drawn by itself, as a
+    ///   transcoder's always is.
     /// - Throws: As ``DictionaryConfiguration/validate()``, and `LacunaError.resource`.
     public init(_ configuration: DictionaryConfiguration, seed: UInt64, tied: Bool = true) throws {
         try configuration.validate()
@@ -110,9 +110,11 @@ public final class SparseAutoencoder: Module {
     /// - Parameters:
     ///   - x: [tokens, inputs].
     ///   - gradients: [tokens, outputs], of a model's loss with respect to what is decoded; only
-    ///     ``SelectionRule/gradientAware(_:strength:)`` reads them, and without them selects as ``SelectionRule/topK(_:)``.
+    ///     ``SelectionRule/gradientAware(_:strength:)`` reads them, and without them selects as
+    ///     ``SelectionRule/topK(_:)``.
     /// - Returns: [tokens, width].
-    /// - Throws: `LacunaError.invalidArgument` for another number of dimensions, `.numerical` for inputs that are not finite.
+    /// - Throws: `LacunaError.invalidArgument` for another number of dimensions, `.numerical` for inputs that are not
+    ///   finite.
     /// - Complexity: The product with the encoder, `tokens · inputs · width`; the full result is never in memory.
     public func encode(
         _ x: Tensor<Float>, gradients: Tensor<Float>? = nil, scope: Scope = .token
@@ -145,7 +147,8 @@ public final class SparseAutoencoder: Module {
         decode(try encode(x, scope: scope))
     }
 
-    /// The thresholds in use, one or `width` numbers: those of JumpReLU, or what stands for a batch; nil for rules without.
+    /// The thresholds in use, one or `width` numbers: those of JumpReLU, or what stands for a batch; nil for rules
+    /// without.
     public var thresholds: [Float]? {
         if let logThreshold { return logThreshold.buffer.elements.map { Float(exponential(Double($0))) } }
         return threshold?.buffer.array

@@ -4,13 +4,13 @@ import LacunaTensor
 
 /// Codes of fixed directions, found greedily instead of by an encoder.
 ///
-/// Lewis Smith, "Replacing SAE Encoders with Inference-Time Optimisation", 2024; Joshua Engels, Logan Riggs, Max Tegmark, arXiv
-/// 2410.14670. Orthogonal matching pursuit: Pati, Rezaiifar, Krishnaprasad, 1993.
+/// Lewis Smith, "Replacing SAE Encoders with Inference-Time Optimisation", 2024; Joshua Engels, Logan Riggs, Max
+/// Tegmark, arXiv 2410.14670. Orthogonal matching pursuit: Pati, Rezaiifar, Krishnaprasad, 1993.
 public enum Pursuit {
     /// What is done about the strengths of the chosen directions in every round.
     public enum Update: Sendable, Hashable {
-        /// A step along the gradient of the squared error on the chosen directions, of the best length, after which strengths
-        /// below 0 become 0.
+        /// A step along the gradient of the squared error on the chosen directions, of the best length, after which
+        /// strengths below 0 become 0.
         case gradient
         /// Least squares on the chosen directions; strengths may be negative.
         case orthogonal
@@ -22,9 +22,10 @@ public enum Pursuit {
     ///   - directions: [features, dimensions].
     ///   - center: [dimensions], taken away first; nil for 0.
     ///   - counts: Entries of each row; the number of active features that an encoder gave it, for instance.
-    /// - Returns: [tokens, features]. Rows may have fewer entries: a strength may become 0, and nothing is added where no
-    ///   direction helps.
-    /// - Throws: `LacunaError.invalidArgument` for shapes that do not fit, `.numerical` for numbers that are not finite.
+    /// - Returns: [tokens, features]. Rows may have fewer entries: a strength may become 0, and nothing is added
+    ///   where no direction helps.
+    /// - Throws: `LacunaError.invalidArgument` for shapes that do not fit, `.numerical` for numbers that are not
+    ///   finite.
     public static func codes(
         of x: Tensor<Float>, directions: Tensor<Float>, center: Tensor<Float>? = nil, counts: [Int],
         update: Update = .gradient
@@ -32,7 +33,9 @@ public enum Pursuit {
         let (n, d, width) = (x.rows, x.columns, directions.rows)
         guard directions.columns == d, counts.count == n, counts.allSatisfy({ (0...width).contains($0) }),
             center?.count ?? d == d
-        else { throw LacunaError.invalidArgument("pursuit", reason: "\(x.shape), \(directions.shape), \(counts.count)") }
+        else {
+            throw LacunaError.invalidArgument("pursuit", reason: "\(x.shape), \(directions.shape), \(counts.count)")
+        }
         guard x.isFinite, directions.isFinite, center?.isFinite ?? true else {
             throw LacunaError.numerical(operation: "pursuit", reason: "numbers are not all finite")
         }

@@ -2,10 +2,12 @@ import LacunaLearn
 import LacunaSparse
 import LacunaTensor
 
-/// Encoding by matching pursuit: in every round the feature with the largest positive inner product with what is left is
-/// added, with that product as its strength, and taken away. A round in which no product is positive changes nothing.
+/// Encoding by matching pursuit: in every round the feature with the largest positive inner product with what is left
+/// is added, with that product as its strength, and taken away. A round in which no product is positive changes
+/// nothing.
 extension SparseAutoencoder {
-    /// - Returns: Codes [tokens, width]; a feature chosen again adds to its strength, so a row may have fewer than `rounds`.
+    /// - Returns: Codes [tokens, width]; a feature chosen again adds to its strength, so a row may have fewer than
+    ///   `rounds`.
     func pursued(_ x: Tensor<Float>, rounds: Int) -> SparseMatrix<Float> {
         var entries: [(Int, Int, Float)] = []
         pursue(x, rounds: rounds) { _, places, strengths, _ in
@@ -34,8 +36,8 @@ extension SparseAutoencoder {
 
     /// The rounds of matching pursuit with what is left of each token after them.
     ///
-    /// - Parameter round: Receives a round's number, the feature [tokens] and strength [tokens] that it adds, and the rest
-    ///   [tokens, outputs] before.
+    /// - Parameter round: Receives a round's number, the feature [tokens] and strength [tokens] that it adds, and the
+    ///   rest [tokens, outputs] before.
     func pursue(
         _ x: Tensor<Float>, rounds: Int,
         _ round: (_ number: Int, _ places: [Int32], _ strengths: [Float], _ rest: Tensor<Float>) -> Void

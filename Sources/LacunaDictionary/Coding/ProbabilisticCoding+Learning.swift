@@ -6,8 +6,8 @@ extension ProbabilisticCoding {
         public var steps = 100
         /// Temperature of the posteriors at the beginning; falls to 1 over the first 80 % of the steps.
         public var temperature: Double
-        /// Whether vectors that more atoms than are allowed at once seem to explain are left out, more and more until 2/3 of the
-        /// steps.
+        /// Whether vectors that more atoms than are allowed at once seem to explain are left out, more and more until
+        /// 2/3 of the steps.
         public var leavesOut = true
 
         /// - Parameter temperature: Nil for what serves a model: 4 for maxima, 5 for sums.
@@ -20,7 +20,8 @@ extension ProbabilisticCoding {
     /// Sums over vectors of what posteriors say, for one update of the parameters.
     private struct Moments {
         var weight = 0.0
-        /// `Σ<z>yᵀ` [atoms, dimensions] and `Σ<z zᵀ>` of latents; of maxima `Σ<A y>` and `Σ<A>`, both [atoms, dimensions].
+        /// `Σ<z>yᵀ` [atoms, dimensions] and `Σ<z zᵀ>` of latents; of maxima `Σ<A y>` and `Σ<A>`, both [atoms,
+        /// dimensions].
         var cross: Tensor<Double>
         var second: Tensor<Double>
         var squares = 0.0
@@ -61,7 +62,8 @@ extension ProbabilisticCoding {
             throw LacunaError.invalidArgument("vectors", reason: "\(x.shape) for \(dimensions) dimensions")
         }
         guard learning.steps >= 1, learning.temperature >= 1, learning.temperature.isFinite else {
-            throw LacunaError.invalidArgument("learning", reason: "\(learning.steps) steps from \(learning.temperature)")
+            throw LacunaError.invalidArgument(
+                "learning", reason: "\(learning.steps) steps from \(learning.temperature)")
         }
         for step in 0..<learning.steps {
             try progress.report("expectation maximisation", step, of: learning.steps)
@@ -69,7 +71,8 @@ extension ProbabilisticCoding {
             let temperature = learning.temperature + (1 - learning.temperature) * min(1, share / 0.8)
             update(x, temperature: temperature, leavingOut: learning.leavesOut ? min(1, share / (2.0 / 3)) : 0)
             guard noise.isFinite, activity.isFinite, atoms.scalars.allSatisfy(\.isFinite) else {
-                throw LacunaError.numerical(operation: "sparse coding", reason: "parameters are not finite after step \(step)")
+                throw LacunaError.numerical(
+                    operation: "sparse coding", reason: "parameters are not finite after step \(step)")
             }
         }
     }
@@ -90,7 +93,8 @@ extension ProbabilisticCoding {
                 Parallel.forRanges(n, grain: block) { range in
                     for t in range {
                         let y = row(x, t)
-                        target.pointer![t] = Self.logSum(logJoints(states(candidates(y), subsets), y, temperature: temperature))
+                        target.pointer![t] = Self.logSum(
+                            logJoints(states(candidates(y), subsets), y, temperature: temperature))
                     }
                 }
             }
@@ -121,7 +125,8 @@ extension ProbabilisticCoding {
         if total.weight > 0 { maximise(total, inside: inside, mean: mean) }
     }
 
-    /// The probability that at most `active` atoms are active, and their expected number in that case, not divided by it.
+    /// The probability that at most `active` atoms are active, and their expected number in that case, not divided by
+    /// it.
     private var truncation: (inside: Double, mean: Double) {
         var (inside, mean, choose) = (0.0, 0.0, 1.0)
         for g in 0...active {
@@ -151,13 +156,16 @@ extension ProbabilisticCoding {
                 for first in state {
                     let s = model.values[first.value]
                     for i in 0..<dimensions { moments.cross[first.atom, i] += q * s * y[i] }
-                    for second in state { moments.second[first.atom, second.atom] += q * s * model.values[second.value] }
+                    for second in state {
+                        moments.second[first.atom, second.atom] += q * s * model.values[second.value]
+                    }
                 }
             }
         }
     }
 
-    private func addMaximum(_ state: State, _ q: Double, _ y: [Double], to moments: inout Moments, temperature: Double) {
+    private func addMaximum(_ state: State, _ q: Double, _ y: [Double], to moments: inout Moments, temperature: Double)
+    {
         let mean = mean(of: state, temperature: temperature)
         let rho = exponent(temperature)
         for i in 0..<dimensions { moments.error += q * (y[i] - mean[i]) * (y[i] - mean[i]) }

@@ -1,12 +1,13 @@
 import LacunaTensor
 
-/// Sparse coding as a probabilistic model: latents that are mostly 0, a superposition of the atoms of those that are not, and
-/// Gaussian noise. Atoms, sparsity and noise are all learned by expectation maximisation over truncated posteriors.
+/// Sparse coding as a probabilistic model: latents that are mostly 0, a superposition of the atoms of those that are
+/// not, and Gaussian noise. Atoms, sparsity and noise are all learned by expectation maximisation over truncated
+/// posteriors.
 ///
-/// For every vector a few candidate atoms are picked, and posteriors are taken over all combinations of up to `active` of them,
-/// and over single atoms. Georgios Exarchakis, Jörg Bornschein, Abdul-Saboor Sheikh, Zhenwen Dai, Marc Henniges, Jakob Drefs, Jörg
-/// Lücke, "ProSper - A Python Library for Probabilistic Sparse Coding with Non-Standard Priors and Superpositions", arXiv
-/// 1908.06843.
+/// For every vector a few candidate atoms are picked, and posteriors are taken over all combinations of up to
+/// `active` of them, and over single atoms. Georgios Exarchakis, Jörg Bornschein, Abdul-Saboor Sheikh, Zhenwen Dai,
+/// Marc Henniges, Jakob Drefs, Jörg Lücke, "ProSper - A Python Library for Probabilistic Sparse Coding with
+/// Non-Standard Priors and Superpositions", arXiv 1908.06843.
 public struct ProbabilisticCoding: Sendable {
     /// What latents may be, and how atoms are superposed.
     public enum Model: Sendable, Hashable {
@@ -77,7 +78,8 @@ public struct ProbabilisticCoding: Sendable {
         slabVariances = [Double](repeating: 1, count: atoms.rows)
     }
 
-    /// A model to begin with: every atom the mean of the data and a little noise, the noise their mean standard deviation.
+    /// A model to begin with: every atom the mean of the data and a little noise, the noise their mean standard
+    /// deviation.
     ///
     /// - Throws: As ``init(_:atoms:activity:noise:candidates:active:)``.
     public init(
@@ -97,7 +99,8 @@ public struct ProbabilisticCoding: Sendable {
         var start = Tensor<Double>(normal: [atoms, d], standardDeviation: spread / 4, using: &generator)
         for h in 0..<atoms { for i in 0..<d { start[h, i] += mean[i] } }
         try self.init(
-            model, atoms: start, activity: 1 / Double(atoms), noise: max(spread, 1e-6), candidates: min(candidates, atoms),
+            model, atoms: start, activity: 1 / Double(atoms), noise: max(spread, 1e-6),
+            candidates: min(candidates, atoms),
             active: min(active, candidates, atoms))
         floorAtoms()
     }
@@ -139,7 +142,8 @@ public struct ProbabilisticCoding: Sendable {
             let cosine = square > 0 ? dot / square.squareRoot() : 0
             return isSigned ? abs(cosine) : cosine
         }
-        return Array((0..<width).sorted { scores[$0] != scores[$1] ? scores[$0] > scores[$1] : $0 < $1 }.prefix(candidates))
+        return Array(
+            (0..<width).sorted { scores[$0] != scores[$1] ? scores[$0] > scores[$1] : $0 < $1 }.prefix(candidates))
     }
 
     /// The empty state, all single atoms, and all combinations of the candidates.
@@ -149,7 +153,9 @@ public struct ProbabilisticCoding: Sendable {
         for h in 0..<width { for v in values { result.append([(h, v)]) } }
         for subset in subsets {
             var partial: [State] = [[]]
-            for member in subset { partial = partial.flatMap { state in values.map { state + [(chosen[member], $0)] } } }
+            for member in subset {
+                partial = partial.flatMap { state in values.map { state + [(chosen[member], $0)] } }
+            }
             result += partial
         }
         return result
@@ -192,8 +198,8 @@ public struct ProbabilisticCoding: Sendable {
         return state.reduce(0.0) { $0 + logarithm(max(prior[$1.value], 1e-300)) - off }
     }
 
-    /// What spike and slab says of a state's slabs: the evidence's logarithm but for a constant, their posterior mean and
-    /// covariance.
+    /// What spike and slab says of a state's slabs: the evidence's logarithm but for a constant, their posterior mean
+    /// and covariance.
     func slabs(_ state: State, _ y: [Double]) -> (evidence: Double, mean: [Double], covariance: Tensor<Double>) {
         let m = state.count
         let variance = noise * noise
@@ -206,7 +212,8 @@ public struct ProbabilisticCoding: Sendable {
         var logSlab = 0.0
         for (p, first) in state.enumerated() {
             for (q, second) in state.enumerated() {
-                precision[p, q] = (0..<dimensions).reduce(0.0) { $0 + atoms[first.atom, $1] * atoms[second.atom, $1] } / variance
+                precision[p, q] =
+                    (0..<dimensions).reduce(0.0) { $0 + atoms[first.atom, $1] * atoms[second.atom, $1] } / variance
             }
             precision[p, p] += 1 / slabVariances[first.atom]
             b[p, 0] = (0..<dimensions).reduce(0.0) { $0 + atoms[first.atom, $1] * rest[$1] } / variance
@@ -250,7 +257,8 @@ public struct ProbabilisticCoding: Sendable {
     /// The log-likelihood of vectors [vectors, dimensions] a vector, over the truncated states.
     public func logLikelihood(_ x: Tensor<Double>) -> Double {
         let subsets = Self.subsets(candidates, active)
-        let constant = Double(width) * logarithm(1 - activity) - 0.5 * Double(dimensions) * logarithm(2 * .pi * noise * noise)
+        let constant =
+            Double(width) * logarithm(1 - activity) - 0.5 * Double(dimensions) * logarithm(2 * .pi * noise * noise)
         var sums = [Double](repeating: 0, count: x.rows)
         sums.withUnsafeMutableBufferPointer { sums in
             let target = UncheckedTarget(sums.baseAddress)
@@ -279,7 +287,8 @@ public struct ProbabilisticCoding: Sendable {
         return joints.indices.sorted { joints[$0] > joints[$1] }.prefix(count).map { i in
             let values = model == .spikeAndSlab ? slabs(states[i], y).mean : states[i].map { model.values[$0.value] }
             return (
-                exponential(joints[i] - total), zip(states[i], values).map { (atom: $0.atom, value: $1) }.sorted { $0.atom < $1.atom }
+                exponential(joints[i] - total),
+                zip(states[i], values).map { (atom: $0.atom, value: $1) }.sorted { $0.atom < $1.atom }
             )
         }
     }

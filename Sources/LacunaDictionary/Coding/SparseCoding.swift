@@ -53,9 +53,9 @@ public enum CodingPenalty: String, Sendable, Hashable, CaseIterable {
 
 /// Codes of vectors by iterated shrinkage, and the atoms for them.
 ///
-/// `r ← prox_{μλ}(r + μ Φᵀ(x - Φ r))` with `μ = 0.9 / ‖Φ‖²` from `r = 0`, until a step is shorter than a hundredth of the code;
-/// learning then moves the atoms along `(x - Φ r) rᵀ` and scales them back to norm 1. Ilias Rentzeperis, Luca Calatroni, Laurent
-/// Perrinet, Dario Prandi, "Beyond l1 sparse coding in V1", PLoS Computational Biology 2023.
+/// `r ← prox_{μλ}(r + μ Φᵀ(x - Φ r))` with `μ = 0.9 / ‖Φ‖²` from `r = 0`, until a step is shorter than a hundredth of
+/// the code; learning then moves the atoms along `(x - Φ r) rᵀ` and scales them back to norm 1. Ilias Rentzeperis,
+/// Luca Calatroni, Laurent Perrinet, Dario Prandi, "Beyond l1 sparse coding in V1", PLoS Computational Biology 2023.
 public struct SparseCoding: Sendable {
     public var penalty: CodingPenalty
     /// λ, above 0.
@@ -116,7 +116,9 @@ public struct SparseCoding: Sendable {
         guard x.rank == 2, x.columns == atoms.columns else {
             throw LacunaError.invalidArgument("vectors", reason: "\(x.shape) for \(atoms.columns) dimensions")
         }
-        guard x.isFinite else { throw LacunaError.numerical(operation: "sparse coding", reason: "vectors are not finite") }
+        guard x.isFinite else {
+            throw LacunaError.numerical(operation: "sparse coding", reason: "vectors are not finite")
+        }
         return try SparseMatrix(dense(x, step: 0.9 / squaredNorm()))
     }
 
@@ -133,7 +135,8 @@ public struct SparseCoding: Sendable {
                     Parallel.forEach(blocks) { b in
                         let rows = b * block..<min((b + 1) * block, n)
                         iterate(
-                            x + rows.lowerBound * d, atoms, codes.pointer! + rows.lowerBound * m, rows.count, m, d, step: step)
+                            x + rows.lowerBound * d, atoms, codes.pointer! + rows.lowerBound * m, rows.count, m, d,
+                            step: step)
                     }
                 }
             }
@@ -149,7 +152,8 @@ public struct SparseCoding: Sendable {
         for _ in 0..<iterations {
             rest.pointer.update(from: x, count: n * d)
             LinearAlgebra.gemm(
-                m: n, n: d, k: m, alpha: -1, UnsafePointer(r), leadingA: m, atoms, leadingB: d, beta: 1, into: rest.pointer,
+                m: n, n: d, k: m, alpha: -1, UnsafePointer(r), leadingA: m, atoms, leadingB: d, beta: 1,
+                into: rest.pointer,
                 leadingC: d)
             LinearAlgebra.gemm(
                 m: n, n: m, k: d, UnsafePointer(rest.pointer), leadingA: d, atoms, leadingB: d, transposedB: true,

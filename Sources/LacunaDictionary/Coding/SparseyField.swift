@@ -2,10 +2,11 @@ import LacunaTensor
 
 /// A memory that stores a binary pattern at once, under a sparse code that resembles the codes of similar patterns.
 ///
-/// A field has `modules` winner-take-all modules of `cells` binary cells; a code is one winner a module. Weights are bits, 0 at
-/// first. The code of an input is drawn so that it repeats old winners where the input is familiar and is random where it is not;
-/// learning sets the weights from active inputs to the winners. Time does not depend on what is stored. Rod Rinkus, "Superposed
-/// Episodic and Semantic Memory via Sparse Distributed Representation", arXiv 1710.07829.
+/// A field has `modules` winner-take-all modules of `cells` binary cells; a code is one winner a module. Weights are
+/// bits, 0 at first. The code of an input is drawn so that it repeats old winners where the input is familiar and is
+/// random where it is not; learning sets the weights from active inputs to the winners. Time does not depend on what
+/// is stored. Rod Rinkus, "Superposed Episodic and Semantic Memory via Sparse Distributed Representation", arXiv
+/// 1710.07829.
 public struct SparseyField: Sendable {
     /// How familiarity becomes chance.
     public struct Settings: Sendable, Hashable {
@@ -26,7 +27,9 @@ public struct SparseyField: Sendable {
         public init() {}
 
         public static func == (a: Settings, b: Settings) -> Bool {
-            (a.floor, a.exponent, a.expansion, a.steepness, a.middle) == (b.floor, b.exponent, b.expansion, b.steepness, b.middle)
+            (a.floor, a.exponent, a.expansion, a.steepness, a.middle) == (
+                b.floor, b.exponent, b.expansion, b.steepness, b.middle
+            )
                 && a.activeInputs == b.activeInputs && a.exponents == b.exponents
         }
 
@@ -48,7 +51,8 @@ public struct SparseyField: Sendable {
 
     /// - Throws: `LacunaError.invalidArgument` for sizes that are not positive, and settings out of range.
     public init(modules: Int, cells: Int, inputs: Int, settings: Settings = Settings()) throws {
-        for (name, value) in [("modules", modules), ("cells", cells), ("inputs", inputs)] where !(1...1 << 20).contains(value) {
+        for (name, value) in [("modules", modules), ("cells", cells), ("inputs", inputs)]
+        where !(1...1 << 20).contains(value) {
             throw LacunaError.invalidArgument(name, reason: "\(value) is not in 1...\(1 << 20)")
         }
         guard (0..<1).contains(settings.floor), settings.exponent > 0, settings.expansion >= 0, settings.steepness > 0,
@@ -103,7 +107,8 @@ public struct SparseyField: Sendable {
     /// - Parameters:
     ///   - active: Places of the active inputs, each once.
     ///   - code: The code of the moment before, if inputs are a sequence.
-    ///   - recognises: Takes the best supported winner of each module (of equals one at random), rather than drawing by support.
+    ///   - recognises: Takes the best supported winner of each module (of equals one at random), rather than drawing
+    ///     by support.
     public func response(
         to active: [Int], after code: [Int]? = nil, recognises: Bool = false, using generator: inout SeededGenerator
     ) -> Response {
@@ -139,7 +144,8 @@ public struct SparseyField: Sendable {
 
     /// Stores an input under a code: sets the weights from its active inputs, and from the code before, to the winners.
     public mutating func store(_ active: [Int], as code: [Int], after before: [Int]? = nil) {
-        require(code.count == modules && code.allSatisfy { (0..<cells).contains($0) }, "a code of \(code.count) winners")
+        require(
+            code.count == modules && code.allSatisfy { (0..<cells).contains($0) }, "a code of \(code.count) winners")
         let bits = words(active, of: inputs)
         let context = before.map { words($0.enumerated().map { $0.offset * cells + $0.element }, of: modules * cells) }
         for (q, winner) in code.enumerated() {

@@ -4,8 +4,8 @@ import LacunaTensor
 
 /// What a dictionary misses, cut into a part that is a linear function of the activations and a rest.
 ///
-/// With `e = x - x̂`, least squares `e ≈ x A` on one half of the tokens, and everything reported on the other. Joshua Engels,
-/// Logan Riggs, Max Tegmark, "Decomposing The Dark Matter of Sparse Autoencoders", arXiv 2410.14670.
+/// With `e = x - x̂`, least squares `e ≈ x A` on one half of the tokens, and everything reported on the other. Joshua
+/// Engels, Logan Riggs, Max Tegmark, "Decomposing The Dark Matter of Sparse Autoencoders", arXiv 2410.14670.
 public struct DarkMatter: Sendable, Hashable {
     /// Share of the variance of `x` that `x̂` does not explain.
     public var unexplained: Double

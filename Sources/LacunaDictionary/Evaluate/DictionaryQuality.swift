@@ -28,8 +28,8 @@ public struct DictionaryQuality: Sendable {
         Double(density.count(where: holds)) / Double(max(density.count, 1))
     }
 
-    /// How many features are active in 1 to 1/10 of the tokens, 1/10 to 1/100 and so on down to 1e-7; those that never are do
-    /// not count.
+    /// How many features are active in 1 to 1/10 of the tokens, 1/10 to 1/100 and so on down to 1e-7; those that
+    /// never are do not count.
     public var densityHistogram: [(upTo: Double, features: Int)] {
         (0..<7).map { decade in
             let (high, low) = (power(10, -Double(decade)), power(10, -Double(decade + 1)))

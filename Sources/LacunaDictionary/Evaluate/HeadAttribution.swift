@@ -4,10 +4,10 @@ import LacunaTensor
 
 /// Which heads of an attention layer, and which source positions, make a feature of their outputs active.
 ///
-/// The features are of a dictionary at the site ``ActivationSite/Part/attention``: the outputs `z` of all heads, one after the
-/// other, before they are mixed. Pre-activations are linear in `z`, and `z_t = Σ_s A_k[t, s] v_s` is linear in the values with the
-/// pattern held fixed, so that what each head and each position contributes is exact. Connor Kissane and others, "Interpreting
-/// Attention Layer Outputs with Sparse Autoencoders", arXiv 2406.17759.
+/// The features are of a dictionary at the site ``ActivationSite/Part/attention``: the outputs `z` of all heads, one
+/// after the other, before they are mixed. Pre-activations are linear in `z`, and `z_t = Σ_s A_k[t, s] v_s` is linear
+/// in the values with the pattern held fixed, so that what each head and each position contributes is exact. Connor
+/// Kissane and others, "Interpreting Attention Layer Outputs with Sparse Autoencoders", arXiv 2406.17759.
 public struct HeadAttribution: Sendable {
     public let heads: Int
     /// Heads whose keys and values are one, in grouped-query attention: query head `k` reads value head `k / group`.
@@ -20,11 +20,13 @@ public struct HeadAttribution: Sendable {
     /// - Parameters:
     ///   - heads: Query heads; a divisor of the dictionary's dimensions.
     ///   - valueHeads: Heads of values; nil for as many.
-    /// - Throws: `LacunaError.invalidArgument` for numbers of heads that do not divide, and a dictionary without an encoder.
+    /// - Throws: `LacunaError.invalidArgument` for numbers of heads that do not divide, and a dictionary without an
+    ///   encoder.
     public init(_ dictionary: SparseAutoencoder, heads: Int, valueHeads: Int? = nil) throws {
         let d = dictionary.configuration.inputDimensions
         guard heads >= 1, d % heads == 0, heads % max(valueHeads ?? heads, 1) == 0, valueHeads ?? 1 >= 1 else {
-            throw LacunaError.invalidArgument("heads", reason: "\(heads) heads of \(d) dimensions, \(valueHeads ?? heads) of values")
+            throw LacunaError.invalidArgument(
+                "heads", reason: "\(heads) heads of \(d) dimensions, \(valueHeads ?? heads) of values")
         }
         guard let weight = dictionary.encoderWeight, let bias = dictionary.encoderBias else {
             throw LacunaError.invalidArgument("dictionary", reason: "has no encoder to attribute")
@@ -34,7 +36,9 @@ public struct HeadAttribution: Sendable {
         encoder = weight.value
         decoder = dictionary.decoderWeight.value
         self.bias = bias.buffer.array
-        center = dictionary.configuration.centersInputs ? dictionary.decoderBias.buffer.array : [Float](repeating: 0, count: d)
+        center =
+            dictionary.configuration.centersInputs
+            ? dictionary.decoderBias.buffer.array : [Float](repeating: 0, count: d)
     }
 
     private var size: Int { encoder.columns / heads }
@@ -56,7 +60,8 @@ public struct HeadAttribution: Sendable {
         Double(bias[feature]) - center.indices.reduce(0.0) { $0 + Double(center[$1]) * Double(encoder[feature, $1]) }
     }
 
-    /// What each head contributes to a feature's pre-activation at a token, [heads]; with ``offset(ofFeature:)`` they add up to it.
+    /// What each head contributes to a feature's pre-activation at a token, [heads]; with ``offset(ofFeature:)`` they
+    /// add up to it.
     ///
     /// - Parameter z: The outputs of the heads at the token, [dimensions].
     public func byHead(_ z: [Float], feature: Int) -> [Double] {
@@ -89,7 +94,8 @@ public struct HeadAttribution: Sendable {
         }
     }
 
-    /// The direct effect of a feature's direction on logits, through the output projection: [vocabulary] for each unit of strength.
+    /// The direct effect of a feature's direction on logits, through the output projection: [vocabulary] for each
+    /// unit of strength.
     ///
     /// - Parameters:
     ///   - output: The projection that mixes the heads, [width, dimensions].

@@ -28,7 +28,8 @@ public struct ModelComparisonByFeatures: Sendable {
         let swapped = try Crosscoder(crosscoder.exchanged())
         let (toSecond, toFirst) = (
             try crosscoder.scaling(on: batches),
-            try swapped.scaling(on: batches.map { Crosscoder.beside(crosscoder.columns($0, 1), crosscoder.columns($0, 0)) })
+            try swapped.scaling(
+                on: batches.map { Crosscoder.beside(crosscoder.columns($0, 1), crosscoder.columns($0, 0)) })
         )
         var isActive = [Bool](repeating: false, count: crosscoder.dictionary.width)
         var moments = crosscoder.dictionary.configuration.parts.map { DictionaryQuality.Moments(dimensions: $0) }

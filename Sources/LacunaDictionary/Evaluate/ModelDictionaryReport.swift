@@ -2,8 +2,8 @@ import LacunaLearn
 import LacunaModels
 import LacunaTensor
 
-/// A dictionary measured inside its model, on a text: everything that ``DictionaryQuality``, ``SplicedLoss`` and ``DarkMatter``
-/// say.
+/// A dictionary measured inside its model, on a text: everything that ``DictionaryQuality``, ``SplicedLoss`` and
+/// ``DarkMatter`` say.
 public struct ModelDictionaryReport: Sendable {
     public let quality: DictionaryQuality
     public let loss: SplicedLoss
@@ -15,7 +15,8 @@ public struct ModelDictionaryReport: Sendable {
     ///   - skipping: Positions at the beginning of each sequence that are left out, and stay as they are in splicing.
     /// - Throws: As ``SplicedLoss/init(_:_:at:tokens:context:skipping:progress:)``.
     public init(
-        _ dictionary: SparseAutoencoder, in decoder: Transformer, at site: ActivationSite, tokens: [Int], context: Int = 128,
+        _ dictionary: SparseAutoencoder, in decoder: Transformer, at site: ActivationSite, tokens: [Int],
+        context: Int = 128,
         skipping: Int = 1, progress: (any ProgressReporter)? = nil
     ) throws {
         loss = try SplicedLoss(

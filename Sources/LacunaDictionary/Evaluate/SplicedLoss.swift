@@ -28,8 +28,8 @@ public struct SplicedLoss: Sendable, Hashable {
     /// - Parameters:
     ///   - tokens: Are cut into sequences of `context` tokens; a rest is left out.
     ///   - skipping: Positions at the beginning of each sequence where activations stay as they are.
-    /// - Throws: `LacunaError.invalidArgument` for a text shorter than a sequence, a site that the model does not have, or
-    ///   other dimensions than the dictionary's; `.cancelled`.
+    /// - Throws: `LacunaError.invalidArgument` for a text shorter than a sequence, a site that the model does not
+    ///   have, or other dimensions than the dictionary's; `.cancelled`.
     public init(
         _ decoder: Transformer, _ dictionary: SparseAutoencoder, at site: ActivationSite, tokens: [Int],
         context: Int = 128, skipping: Int = 1, progress: (any ProgressReporter)? = nil
@@ -42,7 +42,8 @@ public struct SplicedLoss: Sendable, Hashable {
         }
         func loss(_ replacement: Replacement, _ part: Int) throws -> (sum: Double, count: Int) {
             try Self.loss(
-                decoder, at: site, tokens: tokens, context: context, skipping: skipping, replacement, progress: progress,
+                decoder, at: site, tokens: tokens, context: context, skipping: skipping, replacement,
+                progress: progress,
                 part: part)
         }
         let plain = try loss(.nothing, 0)
@@ -87,7 +88,9 @@ public struct SplicedLoss: Sendable, Hashable {
                     require(new.shape == [kept.count, width], "a replacement of another shape")
                     values.withMutablePointer { p in
                         new.withPointer { new in
-                            for (i, row) in kept.enumerated() { (p + row * width).update(from: new + i * width, count: width) }
+                            for (i, row) in kept.enumerated() {
+                                (p + row * width).update(from: new + i * width, count: width)
+                            }
                         }
                     }
                 }

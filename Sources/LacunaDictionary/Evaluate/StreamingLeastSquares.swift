@@ -2,8 +2,8 @@ import LacunaTensor
 
 /// Least squares `Y ≈ X A` (with an intercept if wanted) of rows that come in pieces, in double precision.
 ///
-/// Only the moments are kept. Directions in which `X` hardly varies are left out, so that the solution is the one of smallest
-/// norm when they do not determine it.
+/// Only the moments are kept. Directions in which `X` hardly varies are left out, so that the solution is the one of
+/// smallest norm when they do not determine it.
 public struct StreamingLeastSquares: Sendable {
     public let inputs: Int
     public let outputs: Int
@@ -46,7 +46,8 @@ public struct StreamingLeastSquares: Sendable {
             design.withPointer { a in
                 goal.withPointer { b in
                     LinearAlgebra.parallelGemm(
-                        m: d, n: m, k: n, a, leadingA: d, transposedA: true, b, leadingB: m, beta: 1, into: c, leadingC: m)
+                        m: d, n: m, k: n, a, leadingA: d, transposedA: true, b, leadingB: m, beta: 1, into: c,
+                        leadingC: m)
                 }
             }
         }

@@ -31,10 +31,11 @@ public struct SuperposedAtoms: Sendable {
     ///
     /// - Throws: `LacunaError.invalidArgument` for sizes that are not positive, or more active atoms than there are.
     public init(dimensions: Int, atoms: Int, activity: Activity, seed: UInt64) throws {
-        let most = switch activity {
-        case .exactly(let n): n
-        case .geometric(_, let limit): limit
-        }
+        let most =
+            switch activity {
+            case .exactly(let n): n
+            case .geometric(_, let limit): limit
+            }
         guard dimensions >= 1, atoms >= 1, (1...atoms).contains(most) else {
             throw LacunaError.invalidArgument(
                 "atoms", reason: "\(most) active of \(atoms) in \(dimensions) dimensions")
@@ -54,7 +55,9 @@ public struct SuperposedAtoms: Sendable {
     /// Vectors, and the strengths of the atoms in each.
     ///
     /// - Returns: `x` [count, dimensions] and `strengths` [count, atoms].
-    public func draw(_ count: Int, using generator: inout SeededGenerator) -> (x: Tensor<Float>, strengths: Tensor<Float>) {
+    public func draw(_ count: Int, using generator: inout SeededGenerator) -> (
+        x: Tensor<Float>, strengths: Tensor<Float>
+    ) {
         var x = Tensor<Float>(zeros: [count, dimensions])
         var strengths = Tensor<Float>(zeros: [count, atoms])
         x.withMutablePointer { x in
@@ -66,7 +69,9 @@ public struct SuperposedAtoms: Sendable {
                             var a = range.lowerBound + (range.upperBound - range.lowerBound) * generator.uniform()
                             if isSigned && generator.uniform() < 0.5 { a = -a }
                             strengths[row * atoms + j] = Float(a)
-                            for i in 0..<dimensions { x[row * dimensions + i] += Float(a) * directions[j * dimensions + i] }
+                            for i in 0..<dimensions {
+                                x[row * dimensions + i] += Float(a) * directions[j * dimensions + i]
+                            }
                         }
                         if noise > 0 {
                             for i in 0..<dimensions { x[row * dimensions + i] += Float(noise * generator.normal()) }

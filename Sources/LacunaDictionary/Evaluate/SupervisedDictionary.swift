@@ -2,11 +2,11 @@ import LacunaLearn
 import LacunaSparse
 import LacunaTensor
 
-/// A dictionary of known attributes: one direction for every value of each, by least squares. What unsupervised dictionaries are
-/// measured against on a task whose attributes are known.
+/// A dictionary of known attributes: one direction for every value of each, by least squares. What unsupervised
+/// dictionaries are measured against on a task whose attributes are known.
 ///
-/// Aleksandar Makelov, George Lange, Neel Nanda, "Towards Principled Evaluations of Sparse Autoencoders for Interpretability and
-/// Control", arXiv 2405.08366.
+/// Aleksandar Makelov, George Lange, Neel Nanda, "Towards Principled Evaluations of Sparse Autoencoders for
+/// Interpretability and Control", arXiv 2405.08366.
 public struct SupervisedDictionary: Sendable {
     /// Values that each attribute may take.
     public let values: [Int]
@@ -35,7 +35,8 @@ public struct SupervisedDictionary: Sendable {
         if let bad = attributes.firstIndex(where: { row in
             row.count != values.count || zip(row, values).contains { $0 < 0 || $0 >= $1 }
         }) {
-            throw LacunaError.invalidArgument("attributes", reason: "example \(bad) has \(attributes[bad]), of \(values)")
+            throw LacunaError.invalidArgument(
+                "attributes", reason: "example \(bad) has \(attributes[bad]), of \(values)")
         }
         self.values = values
         let total = values.reduce(0, +)
@@ -99,8 +100,8 @@ public struct SupervisedDictionary: Sendable {
 
 /// What the features of a dictionary have to do with known attributes, and what changing a few of them does.
 public enum AttributeProbe {
-    /// `F₁` of "feature is active" for "attribute has the value", for every feature and value: [features][values]. 0 for features
-    /// that are never active and values that do not occur.
+    /// `F₁` of "feature is active" for "attribute has the value", for every feature and value: [features][values]. 0
+    /// for features that are never active and values that do not occur.
     public static func scores(_ code: SparseMatrix<Float>, attribute: [Int], values: Int) -> [[Double]] {
         require(attribute.count == code.rows && attribute.allSatisfy { (0..<values).contains($0) }, "one value a row")
         var both = [[Int]](repeating: [Int](repeating: 0, count: values), count: code.columns)
@@ -120,19 +121,22 @@ public enum AttributeProbe {
         }
     }
 
-    /// Activations moved towards counterfactual ones by changing at most `budget` features of each row, greedily: every change
-    /// replaces a feature's strength by that in the counterfactual, and the one that brings the edit nearest to the whole
-    /// difference is taken.
+    /// Activations moved towards counterfactual ones by changing at most `budget` features of each row, greedily:
+    /// every change replaces a feature's strength by that in the counterfactual, and the one that brings the edit
+    /// nearest to the whole difference is taken.
     ///
     /// - Parameters:
     ///   - activations: [rows, dimensions]; and `counterfactuals` of the same shape.
     /// - Returns: The edited activations: the dictionary's error stays as it is.
     /// - Throws: As ``SparseAutoencoder/encode(_:gradients:scope:)``.
     public static func edited(
-        _ activations: Tensor<Float>, towards counterfactuals: Tensor<Float>, by dictionary: SparseAutoencoder, budget: Int
+        _ activations: Tensor<Float>, towards counterfactuals: Tensor<Float>, by dictionary: SparseAutoencoder,
+        budget: Int
     ) throws -> Tensor<Float> {
         require(activations.shape == counterfactuals.shape && budget >= 0, "pairs of rows and a budget")
-        let (from, to) = (try dictionary.encode(activations).densified(), try dictionary.encode(counterfactuals).densified())
+        let (from, to) = (
+            try dictionary.encode(activations).densified(), try dictionary.encode(counterfactuals).densified()
+        )
         let (n, d, width) = (activations.rows, activations.columns, dictionary.width)
         var result = activations
         let directions = dictionary.decoderWeight.buffer.pointer
@@ -163,8 +167,8 @@ public enum AttributeProbe {
         return result
     }
 
-    /// How much each feature has to do with a reconstruction: `f_j d_j·(x̂ - b) / ‖x̂ - b‖²`, which add up to 1 in every row that
-    /// is not 0.
+    /// How much each feature has to do with a reconstruction: `f_j d_j·(x̂ - b) / ‖x̂ - b‖²`, which add up to 1 in
+    /// every row that is not 0.
     public static func weights(_ dictionary: SparseAutoencoder, _ code: SparseMatrix<Float>) -> SparseMatrix<Float> {
         var whole = dictionary.decode(code)
         let (n, d) = (whole.rows, whole.columns)
@@ -175,7 +179,9 @@ public enum AttributeProbe {
         var result = code
         result.withMutableValues { values in
             inner.withValues { inner in
-                code.pattern.forEachEntry { i, t, _ in values[i] = squares[t] > 0 ? values[i] * inner[i] / squares[t] : 0 }
+                code.pattern.forEachEntry { i, t, _ in
+                    values[i] = squares[t] > 0 ? values[i] * inner[i] / squares[t] : 0
+                }
             }
         }
         return result

@@ -20,8 +20,8 @@ extension SparseAutoencoder {
 
     /// Writes the dictionary; the directory appears whole or not at all.
     ///
-    /// Rules that look at whole batches are written with their thresholds, as JumpReLU; what they were is kept in the metadata,
-    /// so that ``load(_:)`` gives them back.
+    /// Rules that look at whole batches are written with their thresholds, as JumpReLU; what they were is kept in the
+    /// metadata, so that ``load(_:)`` gives them back.
     ///
     /// - Parameter type: Of the weights: f32, bf16 or f16.
     /// - Throws: `LacunaError.unsupported` for a rule that the layout has no name for (signed thresholds), `.file`.
@@ -40,7 +40,9 @@ extension SparseAutoencoder {
         configuration["architecture"] = .string(architecture)
         configuration["d_in"] = JSONValue(self.configuration.inputDimensions)
         configuration["d_sae"] = JSONValue(width)
-        if architecture.hasSuffix("transcoder") { configuration["d_out"] = JSONValue(self.configuration.outputDimensions) }
+        if architecture.hasSuffix("transcoder") {
+            configuration["d_out"] = JSONValue(self.configuration.outputDimensions)
+        }
         configuration["dtype"] = .string(type == .bf16 ? "bfloat16" : type == .f16 ? "float16" : "float32")
         configuration["device"] = "cpu"
         configuration["apply_b_dec_to_input"] = .bool(self.configuration.centersInputs)
@@ -81,16 +83,17 @@ extension SparseAutoencoder {
     private var isTranscoder: Bool { !configuration.centersInputs }
 
     private func architecture() throws -> String {
-        let plain = switch rule {
-        case .relu: "standard"
-        case .topK, .gradientAware: "topk"
-        case .absTopK: "abstopk"
-        case .batchTopK, .featureChoice, .jumpReLU: "jumprelu"
-        case .gated: "gated"
-        case .matchingPursuit: "matching_pursuit"
-        case .batchAbsTopK:
-            throw LacunaError.unsupported(file: nil, what: "thresholds of signed codes in the layout of SAELens")
-        }
+        let plain =
+            switch rule {
+            case .relu: "standard"
+            case .topK, .gradientAware: "topk"
+            case .absTopK: "abstopk"
+            case .batchTopK, .featureChoice, .jumpReLU: "jumprelu"
+            case .gated: "gated"
+            case .matchingPursuit: "matching_pursuit"
+            case .batchAbsTopK:
+                throw LacunaError.unsupported(file: nil, what: "thresholds of signed codes in the layout of SAELens")
+            }
         guard isTranscoder else { return plain }
         switch plain {
         case "standard": return "transcoder"
@@ -98,18 +101,20 @@ extension SparseAutoencoder {
         // The same computation, as an autoencoder that leaves its input where it is.
         case _ where configuration.inputDimensions == configuration.outputDimensions: return plain
         default:
-            throw LacunaError.unsupported(file: nil, what: "a transcoder of the kind '\(plain)' in the layout of SAELens")
+            throw LacunaError.unsupported(
+                file: nil, what: "a transcoder of the kind '\(plain)' in the layout of SAELens")
         }
     }
 
     /// The name of a site among the hooks of TransformerLens.
     private static func hook(_ site: String) -> String {
         guard let known = ActivationSite(site) else { return site }
-        let part = switch known.part {
-        case .residual: "hook_resid_post"
-        case .mlp: "hook_mlp_out"
-        case .attention: "attn.hook_z"
-        }
+        let part =
+            switch known.part {
+            case .residual: "hook_resid_post"
+            case .mlp: "hook_mlp_out"
+            case .attention: "attn.hook_z"
+            }
         return "blocks.\(known.layer).\(part)"
     }
 
@@ -117,8 +122,9 @@ extension SparseAutoencoder {
 
     /// Reads a dictionary.
     ///
-    /// - Throws: `LacunaError.file` if there is none; `.malformed`, `.missingTensor` and `.tensorMismatch` naming what is wrong;
-    ///   `.unsupported` for an architecture, a version or a treatment of activations that is not this library's.
+    /// - Throws: `LacunaError.file` if there is none; `.malformed`, `.missingTensor` and `.tensorMismatch` naming
+    ///   what is wrong; `.unsupported` for an architecture, a version or a treatment of activations that is not this
+    ///   library's.
     public static func load(_ path: String) throws -> SparseAutoencoder {
         let fields = try JSONFields(contentsOf: FileSystem.join(path, configurationName))
         func unsupported(_ what: String) -> LacunaError { .unsupported(file: fields.file, what: what) }
@@ -179,8 +185,9 @@ extension SparseAutoencoder {
         return result
     }
 
-    /// - Parameter rescaled: Whether pre-activations are multiplied by the norms of their directions before they compete, and
-    ///   strengths divided by them: the same as directions of norm 1 with an encoder that has taken the norms up.
+    /// - Parameter rescaled: Whether pre-activations are multiplied by the norms of their directions before they
+    ///   compete, and strengths divided by them: the same as directions of norm 1 with an encoder that has taken the
+    ///   norms up.
     private func take(_ file: SafetensorsFile, rescaled: Bool) throws {
         let (d, out) = (configuration.inputDimensions, configuration.outputDimensions)
         func read(_ name: String, _ shape: [Int]) throws -> Tensor<Float> {

@@ -3,10 +3,11 @@ import LacunaModels
 import LacunaTensor
 
 extension FeatureAtlas {
-    /// One self-contained page of all features, that opens from disk: contexts with the strength of every token shaded, logit
-    /// effects, densities, nearest features, a search.
+    /// One self-contained page of all features, that opens from disk: contexts with the strength of every token
+    /// shaded, logit effects, densities, nearest features, a search.
     ///
-    /// Features are lines of JSON inside the page, of which only those that are shown are read, so that thousands open at once.
+    /// Features are lines of JSON inside the page, of which only those that are shown are read, so that thousands
+    /// open at once.
     public func page(_ tokenizer: Tokenizer) -> String {
         var used: Set<Int> = []
         for feature in features {
@@ -38,8 +39,8 @@ extension FeatureAtlas {
             .replacing("@LINES@", with: Self.embedded(lines))
     }
 
-    /// `[contexts, raised, lowered, nearest, tokens, maximum]`; a context is `[tokens, strengths in hundredths of the maximum,
-    /// peak]`, strengths as pairs of place and value where they are not 0.
+    /// `[contexts, raised, lowered, nearest, tokens, maximum]`; a context is `[tokens, strengths in hundredths of the
+    /// maximum, peak]`, strengths as pairs of place and value where they are not 0.
     private func line(_ feature: Feature, _ place: [Int: Int]) -> String {
         let scale = max(abs(feature.maximum), 1e-30)
         func number(_ value: Float) -> JSONValue { .number((Double(value) * 100).rounded() / 100) }

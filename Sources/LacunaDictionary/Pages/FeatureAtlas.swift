@@ -4,8 +4,8 @@ import LacunaModels
 import LacunaSparse
 import LacunaTensor
 
-/// What there is to say about every feature of a dictionary, from a text that a model has read: where it is active, what it
-/// does to the model's output, which features are like it.
+/// What there is to say about every feature of a dictionary, from a text that a model has read: where it is active,
+/// what it does to the model's output, which features are like it.
 public struct FeatureAtlas: Sendable {
     /// A stretch of text around a place where a feature is strong.
     public struct Context: Sendable, Hashable {
@@ -54,17 +54,19 @@ public struct FeatureAtlas: Sendable {
     ///   - contexts: Places shown of each feature.
     ///   - radius: Tokens shown on both sides of the strongest.
     ///   - effects: Tokens listed of those whose logits change most, each way.
-    /// - Throws: `LacunaError.invalidArgument` for a site that is not the dictionary's or a text shorter than a sequence;
-    ///   `.cancelled`.
+    /// - Throws: `LacunaError.invalidArgument` for a site that is not the dictionary's or a text shorter than a
+    ///   sequence; `.cancelled`.
     public init(
-        of dictionary: SparseAutoencoder, in decoder: Transformer, model: String, at site: ActivationSite, tokens: [Int],
+        of dictionary: SparseAutoencoder, in decoder: Transformer, model: String, at site: ActivationSite,
+        tokens: [Int],
         context: Int = 128, skipping: Int = 1, contexts: Int = 8, radius: Int = 12, effects: Int = 8,
         progress: (any ProgressReporter)? = nil
     ) throws {
         let d = site.dimensions(of: decoder.configuration)
         guard dictionary.configuration.inputDimensions == d, dictionary.configuration.outputDimensions == d else {
             throw LacunaError.invalidArgument(
-                "dictionary", reason: "of \(dictionary.configuration.inputDimensions) dimensions, \(site) of the model has \(d)")
+                "dictionary",
+                reason: "of \(dictionary.configuration.inputDimensions) dimensions, \(site) of the model has \(d)")
         }
         try site.validate(for: decoder.configuration)
         guard context >= 2, (0..<context).contains(skipping), tokens.count >= context else {
@@ -122,7 +124,9 @@ public struct FeatureAtlas: Sendable {
         let entries = zip(places, strengths).map { (row: Int($0), strength: $1) }
         func place(_ row: Int) -> Int { row / kept * context + skipping + row % kept }
         // Both tails of signed codes count.
-        let sorted = entries.sorted { abs($0.strength) != abs($1.strength) ? abs($0.strength) > abs($1.strength) : $0.row < $1.row }
+        let sorted = entries.sorted {
+            abs($0.strength) != abs($1.strength) ? abs($0.strength) > abs($1.strength) : $0.row < $1.row
+        }
         var seen: Set<Int> = []
         var chosen: [Context] = []
         let byRow = Dictionary(uniqueKeysWithValues: entries.map { ($0.row, $0.strength) })
@@ -151,8 +155,8 @@ public struct FeatureAtlas: Sendable {
             tokens: tops.map { ($0.key, $0.value / max(total, 1e-30)) })
     }
 
-    /// Inner products of directions with the output head, through the output projection where the site is before it, and the
-    /// gains of the last norm.
+    /// Inner products of directions with the output head, through the output projection where the site is before it,
+    /// and the gains of the last norm.
     private static func effects(
         _ dictionary: SparseAutoencoder, _ decoder: Transformer, _ site: ActivationSite, count: Int
     ) throws -> (raised: [[(token: Int, effect: Float)]], lowered: [[(token: Int, effect: Float)]]) {

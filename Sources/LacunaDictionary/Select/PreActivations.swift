@@ -5,8 +5,8 @@ import LacunaTensor
 
 /// The product of inputs with an encoder, of which only what a competition leaves is ever kept.
 ///
-/// The full matrix [tokens, features] exists a tile at a time, in memory that stays in the caches. How it is cut depends on
-/// shapes alone, so results do not depend on the number of threads.
+/// The full matrix [tokens, features] exists a tile at a time, in memory that stays in the caches. How it is cut
+/// depends on shapes alone, so results do not depend on the number of threads.
 struct PreActivations {
     /// [tokens, inputs].
     let inputs: Tensor<Float>
@@ -47,6 +47,21 @@ struct PreActivations {
     /// Rows of a tile: enough for the matrix product to be worth its preparation, few enough for the caches.
     private static let tileRows = 256
 
+    /// Memory of tiles, which threads hand on: fresh memory for every tile would cost as much as reading it several
+    /// times.
+    private final class TileMemory: @unchecked Sendable {
+        private let free = Locked<[Buffer<Float>]>([])
+        private let size: Int
+
+        init(_ size: Int) { self.size = size }
+
+        func with<Result>(_ body: (UnsafeMutablePointer<Float>) -> Result) -> Result {
+            let buffer = free.withLock { $0.popLast() } ?? Buffer<Float>(uninitialized: size)
+            defer { free.withLock { $0.append(buffer) } }
+            return body(buffer.pointer)
+        }
+    }
+
     /// The code of every token [tokens, features]: pre-activations where they win, nothing elsewhere.
     ///
     /// - Parameter signed: Whether magnitudes compete; otherwise only positive entries are kept.
@@ -72,17 +87,18 @@ struct PreActivations {
     /// Calls `body` for every tile of rows with the pre-activations [rows, features].
     private func forEachTile(_ body: (_ tile: Int, _ rows: Range<Int>, _ values: UnsafeMutablePointer<Float>) -> Void) {
         let d = inputs.columns
+        let memory = TileMemory(min(Self.tileRows, tokens) * width)
         inputs.withPointer { x in
             bias.withUnsafeBufferPointer { bias in
                 Parallel.forEach(tileCount) { tile in
                     let rows = tile * Self.tileRows..<min((tile + 1) * Self.tileRows, tokens)
-                    let values = Buffer<Float>(uninitialized: rows.count * width)
-                    LinearAlgebra.gemm(
-                        m: rows.count, n: width, k: d, x + rows.lowerBound * d, leadingA: d, weight, leadingB: d,
-                        transposedB: true, into: values.pointer, leadingC: width)
-                    Float.kernels.pointee.add_row(
-                        values.pointer, bias.baseAddress, values.pointer, rows.count, width, 0)
-                    body(tile, rows, values.pointer)
+                    memory.with { values in
+                        LinearAlgebra.gemm(
+                            m: rows.count, n: width, k: d, x + rows.lowerBound * d, leadingA: d, weight, leadingB: d,
+                            transposedB: true, into: values, leadingC: width)
+                        Float.kernels.pointee.add_row(values, bias.baseAddress, values, rows.count, width, 0)
+                        body(tile, rows, values)
+                    }
                 }
             }
         }

@@ -71,14 +71,17 @@ final class DictionaryLearner: TrainingHook {
     private func check(_ batch: ActivationBatch) throws {
         let configuration = dictionary.configuration
         try dictionary.requireShapes(batch)
-        for (name, tensor) in [("activations", batch.inputs), ("targets", batch.targets), ("gradients", batch.gradients)] {
+        for (name, tensor) in [
+            ("activations", batch.inputs), ("targets", batch.targets), ("gradients", batch.gradients),
+        ] {
             if let tensor, !tensor.isFinite {
                 throw LacunaError.numerical(
                     operation: "training a dictionary", reason: "the \(name) of batch \(batch.step) are not all finite")
             }
         }
         if case .gradientAware(_, let strength) = configuration.rule, strength > 0, batch.gradients == nil {
-            throw LacunaError.invalidArgument("gradients", reason: "the rule needs them, and batch \(batch.step) has none")
+            throw LacunaError.invalidArgument(
+                "gradients", reason: "the rule needs them, and batch \(batch.step) has none")
         }
     }
 
@@ -124,8 +127,8 @@ final class DictionaryLearner: TrainingHook {
         if let norms = pass.norms { strengths = strengths * norms }
         if strengths.count == 0 { return nil }
         let power = sparsity.power(step)
-        // Strengths are positive: relu and gate keep nothing else. λ follows a power that changes, so that the penalty of
-        // the present codes stays what it was.
+        // Strengths are positive: relu and gate keep nothing else. λ follows a power that changes, so that the
+        // penalty of the present codes stays what it was.
         let state = use.penalty.buffer.pointer
         func total(_ p: Double) -> Double {
             strengths.withPointer { v in
@@ -202,7 +205,8 @@ final class DictionaryLearner: TrainingHook {
                 code.pattern, scores ?? code.values, decay: run.step == start ? 0 : settings.thresholdDecay)
         }
         let done = run.step + 1
-        if let resampling = settings.resampling, done % resampling.every == 0, done / resampling.every <= resampling.times,
+        if let resampling = settings.resampling, done % resampling.every == 0,
+            done / resampling.every <= resampling.times,
             done < steps
         {
             try resample(resampling, step: done, slots: run.optimizer.slotNames)
@@ -245,7 +249,8 @@ final class DictionaryLearner: TrainingHook {
             }
         }
         var generator = SeededGenerator(seed: self.settings.seed, stream: 0x5E5A &+ UInt64(step))
-        // Without replacement by the largest u^(1/w): Efraimidis and Spirakis, 2006. Logarithms, so that nothing underflows.
+        // Without replacement by the largest u^(1/w): Efraimidis and Spirakis, 2006. Logarithms, so that nothing
+        // underflows.
         let keyed = candidates.indices.map { i in
             (logarithm(max(generator.uniform(), 1e-300)) / candidates[i].weight, i)
         }
@@ -262,7 +267,8 @@ extension SparsePattern {
     func renamed(_ columns: [Int], of width: Int) -> SparsePattern {
         withCompressedRows { starts, indices in
             SparsePattern(
-                rows: rows, columns: width, starts: Buffer(starts), columnIndices: Buffer(indices.map { UInt32(columns[Int($0)]) }))
+                rows: rows, columns: width, starts: Buffer(starts),
+                columnIndices: Buffer(indices.map { UInt32(columns[Int($0)]) }))
         }
     }
 }

@@ -10,8 +10,8 @@ import LacunaTensor
 /// let report = try trainer.train()
 /// ```
 ///
-/// A run that is stopped at any moment and resumed from its last checkpoint gives, bit for bit, what it would have given
-/// without the interruption.
+/// A run that is stopped at any moment and resumed from its last checkpoint gives, bit for bit, what it would have
+/// given without the interruption.
 public final class DictionaryTrainer<Source: BatchSource> where Source.Batch == ActivationBatch {
     private let trainer: Trainer<Source>
 
@@ -29,9 +29,9 @@ public final class DictionaryTrainer<Source: BatchSource> where Source.Batch == 
     /// - Parameters:
     ///   - dictionaries: Are trained in place.
     ///   - checkpointEvery: Steps between checkpoints; 0 for none but the last.
-    ///   - logEvery: Steps between lines of metrics: `unexplained` (the share of variance that the batch's reconstruction
-    ///     lacks), `active` (features a token) and `dead` (share of features), with the dictionary's number before them if
-    ///     there are several.
+    ///   - logEvery: Steps between lines of metrics: `unexplained` (the share of variance that the batch's
+    ///     reconstruction lacks), `active` (features a token) and `dead` (share of features), with the dictionary's
+    ///     number before them if there are several.
     /// - Throws: `LacunaError.invalidArgument` for settings that cannot work, before anything is trained.
     public init(
         _ dictionaries: [(dictionary: SparseAutoencoder, settings: DictionaryTraining)], source: Source, steps: Int,
@@ -67,7 +67,9 @@ public final class DictionaryTrainer<Source: BatchSource> where Source.Batch == 
             plan: plan, hooks: learners + [step],
             loss: { batch, tape in
                 var total = try learners[0].loss(batch, on: tape, step: step.value)
-                for learner in learners.dropFirst() { total = total + (try learner.loss(batch, on: tape, step: step.value)) }
+                for learner in learners.dropFirst() {
+                    total = total + (try learner.loss(batch, on: tape, step: step.value))
+                }
                 return total
             })
     }
@@ -83,8 +85,8 @@ public final class DictionaryTrainer<Source: BatchSource> where Source.Batch == 
     /// - Parameters:
     ///   - directory: Where metrics and checkpoints go; nil for nowhere.
     ///   - stopAfter: Step after which to return without finishing, as if the run had been interrupted.
-    /// - Throws: `LacunaError.numerical` naming a batch that is not finite, `.invalidArgument` for one of another shape,
-    ///   `.cancelled`.
+    /// - Throws: `LacunaError.numerical` naming a batch that is not finite, `.invalidArgument` for one of another
+    ///   shape, `.cancelled`.
     @discardableResult
     public func train(
         directory: String? = nil, progress: (any ProgressReporter)? = nil, stopAfter: Int? = nil

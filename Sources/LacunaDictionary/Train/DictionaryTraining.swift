@@ -3,8 +3,8 @@ import LacunaTensor
 
 /// How a dictionary is trained: rates, penalties, what is done about features that are never active.
 ///
-/// The defaults are those of TopK dictionaries in the field; dictionaries of a few dozen dimensions want a learning rate of
-/// about 3e-3 and dead features after some 20 batches.
+/// The defaults are those of TopK dictionaries in the field; dictionaries of a few dozen dimensions want a learning
+/// rate of about 3e-3 and dead features after some 20 batches.
 public struct DictionaryTraining: Sendable {
     /// Of Adam; nil for `2e-4 / √(width / 16384)`.
     public var learningRate: Double?
@@ -22,17 +22,17 @@ public struct DictionaryTraining: Sendable {
     public var auxiliary: AuxiliaryLoss? = AuxiliaryLoss()
     /// What is done about them from time to time; nil for nothing.
     public var resampling: Resampling?
-    /// Widths of nested dictionaries, ascending, that each have to reconstruct by themselves; the loss is their mean, and the
-    /// whole width is always one of them. Empty for the whole alone. Bart Bussmann, Noa Nabeshima, Adam Karvonen, Neel Nanda,
-    /// "Learning Multi-Level Features with Matryoshka Sparse Autoencoders", arXiv 2503.17547.
+    /// Widths of nested dictionaries, ascending, that each have to reconstruct by themselves; the loss is their mean,
+    /// and the whole width is always one of them. Empty for the whole alone. Bart Bussmann, Noa Nabeshima, Adam
+    /// Karvonen, Neel Nanda, "Learning Multi-Level Features with Matryoshka Sparse Autoencoders", arXiv 2503.17547.
     public var prefixes: [Int] = []
     /// Whether directions have norm 1: gradients are freed of their component along them, and every step ends with a
     /// rescaling.
     public var normalizesDirections = true
     /// Whether the decoder's bias begins at the geometric median of the first batch, rather than at 0.
     public var startsAtMedian = true
-    /// Whether activations are scaled so that their mean norm in the first batch is `√dimensions`. What is trained is scaled
-    /// back at the end, so that the dictionary takes activations as they are.
+    /// Whether activations are scaled so that their mean norm in the first batch is `√dimensions`. What is trained is
+    /// scaled back at the end, so that the dictionary takes activations as they are.
     public var scalesInputs = true
     /// Share of the old value in the moving average of the thresholds that stand for a batch later on.
     public var thresholdDecay = 0.999
@@ -44,8 +44,8 @@ public struct DictionaryTraining: Sendable {
 
     public init() {}
 
-    /// - Throws: `LacunaError.invalidArgument` for numbers out of range, and for a setting that the dictionary's rule would
-    ///   not use or cannot do without.
+    /// - Throws: `LacunaError.invalidArgument` for numbers out of range, and for a setting that the dictionary's rule
+    ///   would not use or cannot do without.
     public func validate(for configuration: DictionaryConfiguration, steps: Int) throws {
         func refuse(_ name: String, _ reason: String) -> LacunaError { .invalidArgument(name, reason: reason) }
         func check(_ holds: Bool, _ name: String, _ reason: String) throws { if !holds { throw refuse(name, reason) } }
@@ -59,13 +59,18 @@ public struct DictionaryTraining: Sendable {
         try check(clipNorm ?? 1 > 0, "clipNorm", "must be positive")
         switch configuration.rule {
         case .relu, .gated:
-            guard let sparsity else { throw refuse("sparsity", "the rule needs a penalty: nothing else makes codes sparse") }
+            guard let sparsity else {
+                throw refuse("sparsity", "the rule needs a penalty: nothing else makes codes sparse")
+            }
             try sparsity.validate()
         case .jumpReLU:
-            guard let sparsity else { throw refuse("sparsity", "the rule needs a penalty, which holds it to its number") }
+            guard let sparsity else {
+                throw refuse("sparsity", "the rule needs a penalty, which holds it to its number")
+            }
             try sparsity.validate()
             try check(sparsity.power == .constant(1), "sparsity", "the penalty of JumpReLU has no power")
-        default: try check(sparsity == nil, "sparsity", "the rule fixes how many features are active, and takes no penalty")
+        default:
+            try check(sparsity == nil, "sparsity", "the rule fixes how many features are active, and takes no penalty")
         }
         if case .matchingPursuit = configuration.rule {
             try check(prefixes.isEmpty, "prefixes", "matching pursuit has no nested dictionaries")
@@ -99,9 +104,9 @@ public struct DictionaryTraining: Sendable {
 public struct SparsityPenalty: Sendable, Hashable {
     /// λ of every step.
     public var weight: Schedule
-    /// `p` of every step. A power that falls from 1 is p-annealing, in which λ follows so that the penalty does not jump; Adam
-    /// Karvonen and others, "Measuring Progress in Dictionary Learning for Language Model Interpretability with Board Game
-    /// Models", arXiv 2408.00113.
+    /// `p` of every step. A power that falls from 1 is p-annealing, in which λ follows so that the penalty does not
+    /// jump; Adam Karvonen and others, "Measuring Progress in Dictionary Learning for Language Model Interpretability
+    /// with Board Game Models", arXiv 2408.00113.
     public var power: Schedule
 
     public init(_ weight: Schedule, power: Schedule = .constant(1)) { (self.weight, self.power) = (weight, power) }
@@ -120,12 +125,12 @@ public struct SparsityPenalty: Sendable, Hashable {
     }
 }
 
-/// A second reconstruction, by features that are hardly active, of what the first has left: it moves them to where they are
-/// needed.
+/// A second reconstruction, by features that are hardly active, of what the first has left: it moves them to where
+/// they are needed.
 ///
-/// `coefficient · mean‖e - f_U W_dec‖² / mean‖e - mean e‖²`, where `e` is the residual, held fixed, and `f_U` the largest
-/// pre-activations of each token among the features `U`. Leo Gao and others, arXiv 2406.04093, for the dead; Kola Ayonrinde,
-/// arXiv 2411.02124, for the under-used.
+/// `coefficient · mean‖e - f_U W_dec‖² / mean‖e - mean e‖²`, where `e` is the residual, held fixed, and `f_U` the
+/// largest pre-activations of each token among the features `U`. Leo Gao and others, arXiv 2406.04093, for the dead;
+/// Kola Ayonrinde, arXiv 2411.02124, for the under-used.
 public struct AuxiliaryLoss: Sendable, Hashable {
     /// Which features take part.
     public enum Choice: Sendable, Hashable {
@@ -151,7 +156,8 @@ public struct AuxiliaryLoss: Sendable, Hashable {
         switch choice {
         case .dead(let tokens):
             if !(1...1 << 24).contains(tokens) {
-                throw LacunaError.invalidArgument("auxiliary", reason: "dead after \(tokens) tokens, not 1...\(1 << 24)")
+                throw LacunaError.invalidArgument(
+                    "auxiliary", reason: "dead after \(tokens) tokens, not 1...\(1 << 24)")
             }
         case .underUsed(let share, let exponent, let shift):
             try FeatureProfile.zipf(exponent: exponent, shift: shift).validate()
@@ -164,11 +170,11 @@ public struct AuxiliaryLoss: Sendable, Hashable {
 
 /// Features that have not been active since the last time point anew at inputs that are badly reconstructed.
 ///
-/// Inputs are drawn without replacement, each with a probability in proportion to its squared error. The direction becomes
-/// the centred input, scaled to norm 1; the encoder's row the same, with 0.2 of the mean norm of the rows of live features; the
-/// bias 0. What Adam keeps about them starts at 0, and the learning rate rises anew. Trenton Bricken and others, "Towards
-/// Monosemanticity", 2023; constants of Connor Kissane and others, "Interpreting Attention Layer Outputs with Sparse
-/// Autoencoders", arXiv 2406.17759.
+/// Inputs are drawn without replacement, each with a probability in proportion to its squared error. The direction
+/// becomes the centred input, scaled to norm 1; the encoder's row the same, with 0.2 of the mean norm of the rows of
+/// live features; the bias 0. What Adam keeps about them starts at 0, and the learning rate rises anew. Trenton
+/// Bricken and others, "Towards Monosemanticity", 2023; constants of Connor Kissane and others, "Interpreting
+/// Attention Layer Outputs with Sparse Autoencoders", arXiv 2406.17759.
 public struct Resampling: Sendable, Hashable {
     /// Steps between two.
     public var every: Int

@@ -1,13 +1,15 @@
 import LacunaLearn
 import LacunaTensor
 
-/// Learns to encode images by predicting, from what is visible, how a slowly following copy of the encoder encodes what is not.
+/// Learns to encode images by predicting, from what is visible, how a slowly following copy of the encoder encodes
+/// what is not.
 ///
-/// A context, some patches of an image, is encoded by the encoder; a target, other patches, by the teacher, whose parameters are an
-/// exponential moving average of the encoder's and which no gradient reaches. A predictor that knows where the target is guesses
-/// the target's embedding from the context's; the loss is the squared error in the embedding space, and with a
-/// ``GroupSparseHead`` on the context's embedding that of its terms. Mahmoud Assran and others, "Self-Supervised Learning from Images
-/// with a Joint-Embedding Predictive Architecture", arXiv 2301.08243; Max Hartman, Lav Varshney, arXiv 2504.16140.
+/// A context, some patches of an image, is encoded by the encoder; a target, other patches, by the teacher, whose
+/// parameters are an exponential moving average of the encoder's and which no gradient reaches. A predictor that
+/// knows where the target is guesses the target's embedding from the context's; the loss is the squared error in the
+/// embedding space, and with a ``GroupSparseHead`` on the context's embedding that of its terms. Mahmoud Assran and
+/// others, "Self-Supervised Learning from Images with a Joint-Embedding Predictive Architecture", arXiv 2301.08243;
+/// Max Hartman, Lav Varshney, arXiv 2504.16140.
 public final class JointEmbedding: Module {
     public let encoder, predictor: MLP
     /// Follows the encoder; is not trained.
@@ -29,12 +31,14 @@ public final class JointEmbedding: Module {
     }
 
     /// - Parameters:
-    ///   - patches: Of an image; the encoder reads all of them, those that are hidden as zeros, with a bit each that says which.
+    ///   - patches: Of an image; the encoder reads all of them, those that are hidden as zeros, with a bit each that
+    ///     says which.
     ///   - patchSize: Numbers of a patch.
     ///   - groups: Of the head's features; 0 for no head.
     /// - Throws: `LacunaError.invalidArgument` for sizes that are not positive, and as ``GroupSparseHead``.
     public init(
-        patches: Int, patchSize: Int, hidden: Int = 128, embedding: Int = 64, groups: Int = 8, latents: Int = 32, seed: UInt64
+        patches: Int, patchSize: Int, hidden: Int = 128, embedding: Int = 64, groups: Int = 8, latents: Int = 32,
+        seed: UInt64
     ) throws {
         guard patches >= 2, patchSize >= 1, hidden >= 1, embedding >= 1, groups >= 0 else {
             throw LacunaError.invalidArgument("patches", reason: "\(patches) of \(patchSize)")
@@ -44,7 +48,8 @@ public final class JointEmbedding: Module {
         encoder = MLP(widths: [inputs, hidden, embedding], using: &generator)
         teacher = MLP(widths: [inputs, hidden, embedding], using: &generator)
         predictor = MLP(widths: [embedding + patches, hidden, embedding], using: &generator)
-        head = groups > 0
+        head =
+            groups > 0
             ? try GroupSparseHead(
                 embedding: embedding, latents: latents, outputs: embedding, groups: groups, using: &generator) : nil
         (self.patches, self.patchSize) = (patches, patchSize)
@@ -61,14 +66,16 @@ public final class JointEmbedding: Module {
     ///   - visible: For every row and patch whether it is.
     func inputs(_ images: Tensor<Float>, _ visible: [Bool]) -> Tensor<Float> {
         require(
-            images.columns == patches * patchSize && visible.count == images.rows * patches, "images or masks of another shape")
+            images.columns == patches * patchSize && visible.count == images.rows * patches,
+            "images or masks of another shape")
         let width = patches * (patchSize + 1)
         var result = Tensor<Float>(zeros: [images.rows, width])
         result.withMutablePointer { r in
             images.withPointer { x in
                 for t in 0..<images.rows {
                     for p in 0..<patches where visible[t * patches + p] {
-                        (r + t * width + p * patchSize).update(from: x + (t * patches + p) * patchSize, count: patchSize)
+                        (r + t * width + p * patchSize).update(
+                            from: x + (t * patches + p) * patchSize, count: patchSize)
                         r[t * width + patches * patchSize + p] = 1
                     }
                 }
@@ -77,11 +84,13 @@ public final class JointEmbedding: Module {
         return result
     }
 
-    /// The loss of a batch, with contexts and targets drawn from the tape's generator: half of the patches are the context, a
-    /// quarter, of the others, the target.
+    /// The loss of a batch, with contexts and targets drawn from the tape's generator: half of the patches are the
+    /// context, a quarter, of the others, the target.
     public func loss(_ images: Tensor<Float>, on tape: Tape<Float>) -> Variable<Float> {
         let n = images.rows
-        var (context, target) = ([Bool](repeating: false, count: n * patches), [Bool](repeating: false, count: n * patches))
+        var (context, target) = (
+            [Bool](repeating: false, count: n * patches), [Bool](repeating: false, count: n * patches)
+        )
         var places = Tensor<Float>(zeros: [n, patches])
         for t in 0..<n {
             let order = (0..<patches).shuffled(using: &tape.generator)
@@ -100,7 +109,8 @@ public final class JointEmbedding: Module {
             let noise = Tensor<Float>(normal: [n, head.latents], using: &tape.generator)
             let out = head(embedding, noise: noise)
             let rest = out.features - embedding.detached()
-            loss = loss + (rest * rest).mean().affine(Float(weights.reconstruction))
+            loss =
+                loss + (rest * rest).mean().affine(Float(weights.reconstruction))
                 + out.divergence.affine(Float(weights.divergence / Double(head.latents)))
         }
         return loss

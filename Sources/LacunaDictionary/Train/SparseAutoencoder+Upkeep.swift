@@ -24,8 +24,8 @@ extension SparseAutoencoder {
 
     /// Makes a dictionary that was trained on activations times a number one for activations as they are.
     ///
-    /// Every rule keeps the same entries when inputs, biases and thresholds are divided by one number, so directions and the
-    /// encoder stay; a transcoder's output scale goes to its directions.
+    /// Every rule keeps the same entries when inputs, biases and thresholds are divided by one number, so directions
+    /// and the encoder stay; a transcoder's output scale goes to its directions.
     func rescale(input: Float, output: Float) {
         func multiply(_ parameter: Parameter<Float>?, _ factor: Float) {
             guard let parameter else { return }

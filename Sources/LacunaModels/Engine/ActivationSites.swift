@@ -19,7 +19,8 @@ public struct ActivationSite: Sendable, Hashable, CustomStringConvertible {
     /// Reads `LAYER.PART`; nil for anything else.
     public init?(_ text: String) {
         let pieces = text.split(separator: ".", omittingEmptySubsequences: false)
-        guard pieces.count == 2, let layer = Int(pieces[0]), layer >= 0, let part = Part(rawValue: String(pieces[1])) else {
+        guard pieces.count == 2, let layer = Int(pieces[0]), layer >= 0, let part = Part(rawValue: String(pieces[1]))
+        else {
             return nil
         }
         self.init(layer: layer, part)
@@ -54,8 +55,8 @@ extension Transformer {
     ///   - sites: Are visited in the order in which the model reaches them; of one layer attention, mlp, residual.
     ///   - upTo: The first layer that is not run; nil for all. Layers behind the last site need not be run to read it.
     /// - Returns: The hidden states [tokens.count, hiddenSize] after the last layer that is run, before the last norm.
-    /// - Throws: `LacunaError.invalidArgument` for a site or token that the model does not have, or sequences that are longer
-    ///   than its context; what the visitor throws.
+    /// - Throws: `LacunaError.invalidArgument` for a site or token that the model does not have, or sequences that
+    ///   are longer than its context; what the visitor throws.
     public func hiddenStates(
         _ tokens: [Int], sequenceLength: Int, sites: [ActivationSite], upTo: Int? = nil, visit: ActivationVisitor
     ) throws -> Tensor<Float> {
@@ -87,7 +88,8 @@ extension Transformer {
                 try blocks[layer].step(h, context: context, layer: layer) { roles, inputs, count in
                     guard readsHeads, roles == [.output] else { return }
                     let n = count * configuration.queryWidth
-                    var values = Tensor(UnsafeBufferPointer(start: inputs, count: n), shape: [count, configuration.queryWidth])
+                    var values = Tensor(
+                        UnsafeBufferPointer(start: inputs, count: n), shape: [count, configuration.queryWidth])
                     if try visit(ActivationSite(layer: layer, .attention), &values) {
                         LacunaTensor.require(values.count == n, "a visitor may not change the shape of activations")
                         // The rows stand in the step's workspace, and are multiplied when this returns.
@@ -100,7 +102,8 @@ extension Transformer {
                     let old = Tensor(UnsafeBufferPointer(start: change, count: rows * width), shape: [rows, width])
                     var values = old
                     if try visit(ActivationSite(layer: layer, .mlp), &values) {
-                        LacunaTensor.require(values.shape == old.shape, "a visitor may not change the shape of activations")
+                        LacunaTensor.require(
+                            values.shape == old.shape, "a visitor may not change the shape of activations")
                         old.withPointer { old in
                             values.withPointer { new in for i in 0..<rows * width { h[i] += new[i] - old[i] } }
                         }

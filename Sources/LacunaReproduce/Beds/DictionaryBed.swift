@@ -45,29 +45,14 @@ struct DictionaryBed {
     }
 }
 
-/// A quantity over seeds.
-struct Repeated {
-    var values: [Double] = []
-
-    var mean: Double { values.reduce(0, +) / Double(max(values.count, 1)) }
-
-    /// Of the mean; not a number for fewer than two values.
-    var standardError: Double {
-        let n = Double(values.count)
-        let squares = values.reduce(0) { $0 + ($1 - mean) * ($1 - mean) }
-        return n > 1 ? (squares / (n - 1) / n).squareRoot() : .nan
-    }
+extension Sample {
+    init() { self.init([]) }
 
     /// The mean less, or and, one standard error: what a claim about more, or less, has to stand by.
     var low: Double { mean - standardError }
     var high: Double { mean + standardError }
 
-    static func - (a: Repeated, b: Repeated) -> Repeated { Repeated(values: zip(a.values, b.values).map { $0 - $1 }) }
-    static func / (a: Repeated, b: Repeated) -> Repeated { Repeated(values: zip(a.values, b.values).map { $0 / $1 }) }
-
-    func measured(_ quantity: String, against baseline: Repeated? = nil, _ name: String = "") -> Measurement {
-        let error = (standardError * 10_000).rounded() / 10_000
-        return Measurement(
-            "\(quantity) (± \(error))", measured: mean, baseline: baseline?.mean, baselineName: name)
+    func measured(_ quantity: String, against baseline: Sample? = nil, _ name: String = "") -> Measurement {
+        Measurement(quantity, self, baseline: baseline, baselineName: name)
     }
 }

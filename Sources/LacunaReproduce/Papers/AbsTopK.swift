@@ -13,8 +13,8 @@ struct AbsTopKReproduction: Reproduction {
     func run(_ context: ReproductionContext) throws -> Outcome {
         let seeds = 5
         let steps = context.quick ? 1500 : 4000
-        var errors: [String: Repeated] = [:]
-        var found: [String: Repeated] = [:]
+        var errors: [String: Sample] = [:]
+        var found: [String: Sample] = [:]
         for index in 0..<seeds {
             try context.progress.report("dictionaries", index, of: seeds)
             let seed = context.seed &* 1000 &+ UInt64(index)
@@ -27,8 +27,8 @@ struct AbsTopKReproduction: Reproduction {
                     for width in signed ? [48, 96] : [48] {
                         let (dictionary, quality) = try bed.trained(rule, width: width, steps: steps)
                         let key = "\(name) \(width)\(signed ? "" : " one-signed")"
-                        errors[key, default: Repeated()].values.append(quality.unexplained)
-                        found[key, default: Repeated()].values.append(
+                        errors[key, default: Sample()].values.append(quality.unexplained)
+                        found[key, default: Sample()].values.append(
                             bed.recovery(dictionary, signed: true).share(above: 0.9))
                     }
                 }
@@ -39,8 +39,9 @@ struct AbsTopKReproduction: Reproduction {
         let double = narrow / errors["TopK 96"]!
         let tie = errors["AbsTopK 48 one-signed"]! / errors["TopK 48 one-signed"]!
         return Outcome(
-            setting: "48 atoms in 32 dimensions, 4 active in every vector, signs at random; k = 4, \(steps) steps of 512; "
-                + "\(seeds) seeds; standard errors in brackets",
+            setting:
+                "48 atoms in 32 dimensions, 4 active in every vector, signs at random; k = 4, \(steps) steps of 512; "
+                + "\(seeds) seeds",
             measurements: [
                 narrow.measured("variance not explained, AbsTopK of 48", against: errors["TopK 48"]!, "TopK of 48"),
                 errors["AbsTopK 96"]!.measured(

@@ -16,10 +16,10 @@ struct AdaptiveAllocationReproduction: Reproduction {
         let count = context.quick ? 15_360 : 40_960
         let k = 4
         let profile = FeatureProfile.zipf(exponent: 1, shift: 3)
-        var unexplained = [Repeated](repeating: Repeated(), count: 3)
+        var unexplained = [Sample](repeating: Sample(), count: 3)
         var dead = unexplained
         var active = unexplained
-        var even = [Repeated](repeating: Repeated(), count: 2)
+        var even = [Sample](repeating: Sample(), count: 2)
         for index in 0..<seeds {
             try context.progress.report("dictionaries", index, of: seeds)
             let seed = context.seed &* 1000 &+ UInt64(index)
@@ -56,8 +56,9 @@ struct AdaptiveAllocationReproduction: Reproduction {
         let gain = unexplained[1] / unexplained[0]
         let controlGain = even[1] / even[0]
         return Outcome(
-            setting: "96 atoms of Zipf frequencies in 32 dimensions, 1 + geometric active (mean 4); dictionaries of 128, "
-                + "k = 4, \(steps) steps of 512; \(seeds) seeds; standard errors in brackets",
+            setting:
+                "96 atoms of Zipf frequencies in 32 dimensions, 1 + geometric active (mean 4); dictionaries of 128, "
+                + "k = 4, \(steps) steps of 512; \(seeds) seeds",
             measurements: [
                 unexplained[1].measured("variance not explained, Mutual Choice", against: unexplained[0], "TopK"),
                 unexplained[2].measured("variance not explained, Feature Choice", against: unexplained[0], "TopK"),
@@ -65,7 +66,8 @@ struct AdaptiveAllocationReproduction: Reproduction {
                 dead[2].measured("dead features, Feature Choice", against: dead[0], "TopK"),
                 active[1].measured("active features a token, Mutual Choice", against: active[0], "TopK"),
                 active[2].measured("active features a token, Feature Choice", against: active[0], "TopK"),
-                even[1].measured("the same with 4 active atoms in every vector, Mutual Choice", against: even[0], "TopK"),
+                even[1].measured(
+                    "the same with 4 active atoms in every vector, Mutual Choice", against: even[0], "TopK"),
             ],
             checks: [
                 Check("Mutual Choice leaves at most 3/4 of what TopK leaves", gain.high, .less, 0.75),

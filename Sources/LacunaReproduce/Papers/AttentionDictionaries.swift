@@ -15,7 +15,7 @@ struct AttentionDictionariesReproduction: Reproduction {
     func run(_ context: ReproductionContext) throws -> Outcome {
         let seeds = 5
         let steps = context.quick ? 1200 : 3000
-        var (identity, share, position, recovered, headError) = (Repeated(), Repeated(), Repeated(), Repeated(), Repeated())
+        var (identity, share, position, recovered, headError) = (Sample(), Sample(), Sample(), Sample(), Sample())
         for index in 0..<seeds {
             try context.progress.report("attention", index, of: seeds)
             let seed = context.seed &* 1000 &+ UInt64(index)
@@ -39,7 +39,8 @@ struct AttentionDictionariesReproduction: Reproduction {
             let outputs = layer.outputs(test)
             let code = try dictionary.encode(outputs)
             recovered.values.append(
-                1 - (try DictionaryQuality(of: dictionary, on: [ActivationBatch(step: 0, inputs: outputs)])).unexplained)
+                1 - (try DictionaryQuality(of: dictionary, on: [ActivationBatch(step: 0, inputs: outputs)])).unexplained
+            )
             // Features that say which token came before: the best of each by F1.
             let last = Self.context - 1
             let before = test.flatMap { s in (1...last).map { s[$0 - 1] } }
@@ -50,7 +51,8 @@ struct AttentionDictionariesReproduction: Reproduction {
                 shares.append(attribution.shares(ofFeature: feature)[0])
                 for (number, sequence) in test.prefix(60).enumerated() where sequence[last - 1] == token {
                     let row = outputs.rows(number * last + last - 1..<number * last + last).scalars
-                    let bySource = attribution.bySource(layer.pattern(last), values: layer.values(sequence), feature: feature)
+                    let bySource = attribution.bySource(
+                        layer.pattern(last), values: layer.values(sequence), feature: feature)
                     let byHead = attribution.byHead(row, feature: feature)
                     let direct = Self.preActivation(dictionary, row, feature)
                     let sum = bySource.joined().reduce(attribution.offset(ofFeature: feature), +)
@@ -70,9 +72,9 @@ struct AttentionDictionariesReproduction: Reproduction {
             position.values.append(places.reduce(0, +) / Double(max(places.count, 1)))
         }
         return Outcome(
-            setting: "an attention layer of two heads set by hand, one of which copies the token before and one of which averages; 12 "
-                + "tokens; ReLU dictionaries of 128 with L1 and resampling, \(steps) steps of 512; \(seeds) seeds; standard errors "
-                + "in brackets",
+            setting:
+                "an attention layer of two heads set by hand, one of which copies the token before and one of which averages; 12 "
+                + "tokens; ReLU dictionaries of 128 with L1 and resampling, \(steps) steps of 512; \(seeds) seeds",
             measurements: [
                 identity.measured("largest relative gap of attributions and pre-activations"),
                 share.measured("share of the copying head in features of the token before"),

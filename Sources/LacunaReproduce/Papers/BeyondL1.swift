@@ -17,7 +17,7 @@ struct BeyondL1Reproduction: Reproduction {
             ("soft", .l1, [0.03, 0.05, 0.1, 0.2, 0.3]), ("half", .half, [0.02, 0.03, 0.05, 0.1]),
             ("CEL0", .cel0, [0.01, 0.02, 0.04]), ("hard", .l0, [0.02, 0.05, 0.1]),
         ]
-        var active: [String: Repeated] = [:]
+        var active: [String: Sample] = [:]
         var (score, error) = (active, active)
         for index in 0..<seeds {
             try context.progress.report("codes", index, of: seeds)
@@ -36,9 +36,9 @@ struct BeyondL1Reproduction: Reproduction {
                     let codes = try coding.encode(x)
                     return (Self.overlap(codes, truth), CodingQuality(of: coding, x, codes))
                 }.max { $0.f1 < $1.f1 }!
-                active[name, default: Repeated()].values.append(best.quality.active)
-                error[name, default: Repeated()].values.append(best.quality.unexplained)
-                score[name, default: Repeated()].values.append(best.f1)
+                active[name, default: Sample()].values.append(best.quality.active)
+                error[name, default: Sample()].values.append(best.quality.unexplained)
+                score[name, default: Sample()].values.append(best.f1)
             }
             // Soft thresholding at the error of CEL0.
             let goal = error["CEL0"]!.values.last!
@@ -48,16 +48,18 @@ struct BeyondL1Reproduction: Reproduction {
                 coding.iterations = 600
                 return CodingQuality(of: coding, x, try coding.encode(x))
             }.min { abs($0.unexplained - goal) < abs($1.unexplained - goal) }!
-            active["soft at equal error", default: Repeated()].values.append(same.active)
+            active["soft at equal error", default: Sample()].values.append(same.active)
         }
         let ratio = active["soft at equal error"]! / active["CEL0"]!
         return Outcome(
-            setting: "128 atoms in 64 dimensions, known; 8 active with signs, noise 0.05, \(vectors) vectors; every penalty at its "
-                + "best of a few weights; \(seeds) seeds; standard errors in brackets",
+            setting:
+                "128 atoms in 64 dimensions, known; 8 active with signs, noise 0.05, \(vectors) vectors; every penalty at its "
+                + "best of a few weights; \(seeds) seeds",
             measurements: settings.flatMap { setting -> [Measurement] in
                 let name = setting.name
                 return [
-                    score[name]!.measured("overlap with the true support (F1), \(name)", against: score["soft"]!, "soft"),
+                    score[name]!.measured(
+                        "overlap with the true support (F1), \(name)", against: score["soft"]!, "soft"),
                     active[name]!.measured("active atoms, \(name)", against: active["soft"]!, "soft"),
                     error[name]!.measured("error left, \(name)", against: error["soft"]!, "soft"),
                 ]
@@ -69,7 +71,9 @@ struct BeyondL1Reproduction: Reproduction {
                 Check("hard thresholding from 0 gets stuck", (score["CEL0"]! - score["hard"]!).low, .greater, 0.1),
                 Check("at equal error soft thresholding needs over 1.5 times the atoms", ratio.low, .greater, 1.5),
             ],
-            notes: ["The authors' data are whitened photographs; here the atoms are known, so that supports can be compared."])
+            notes: [
+                "The authors' data are whitened photographs; here the atoms are known, so that supports can be compared."
+            ])
     }
 
     private static func overlap(_ codes: SparseMatrix<Float>, _ truth: Tensor<Float>) -> Double {

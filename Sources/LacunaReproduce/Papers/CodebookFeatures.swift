@@ -1,6 +1,7 @@
 import Lacuna
 
-/// Checks that a network whose hidden layer is a choice of codes keeps its accuracy, and can be read and steered by them.
+/// Checks that a network whose hidden layer is a choice of codes keeps its accuracy, and can be read and steered by
+/// them.
 struct CodebookFeaturesReproduction: Reproduction {
     let shortName = "Codebooks"
     let paper = 76
@@ -19,8 +20,8 @@ struct CodebookFeaturesReproduction: Reproduction {
         let kinds: [(name: String, codes: Int?, k: Int)] = [
             ("none", nil, 1), ("300", 300, 1), ("50", 50, 1), ("300, four at once", 300, 4),
         ]
-        var accuracy = [Repeated](repeating: Repeated(), count: kinds.count)
-        var (distinct, steered, steeredFew) = (Repeated(), Repeated(), Repeated())
+        var accuracy = [Sample](repeating: Sample(), count: kinds.count)
+        var (distinct, steered, steeredFew) = (Sample(), Sample(), Sample())
         for index in 0..<seeds {
             try context.progress.report("networks", index, of: seeds)
             let seed = context.seed &* 1000 &+ UInt64(index)
@@ -48,14 +49,16 @@ struct CodebookFeaturesReproduction: Reproduction {
             }
         }
         return Outcome(
-            setting: "a machine of 100 states with 10 edges each, states as two digits; networks 20-128-32-100 with a codebook before "
-                + "the last layer, \(steps) steps of 256 samples; \(seeds) seeds; standard errors in brackets",
+            setting:
+                "a machine of 100 states with 10 edges each, states as two digits; networks 20-128-32-100 with a codebook before "
+                + "the last layer, \(steps) steps of 256 samples; \(seeds) seeds",
             measurements: [
                 accuracy[1].measured("true edges among the ten best, 300 codes", against: accuracy[0], "no codebook"),
                 accuracy[3].measured("the same with four of 300 codes at once", against: accuracy[0], "no codebook"),
                 accuracy[2].measured("the same with 50 codes for 100 states", against: accuracy[1], "300 codes"),
                 distinct.measured("codes in use for 100 states, of 300"),
-                steered.measured("true edges of a state whose code is forced, 300 codes", against: steeredFew, "50 codes"),
+                steered.measured(
+                    "true edges of a state whose code is forced, 300 codes", against: steeredFew, "50 codes"),
             ],
             checks: [
                 Check("300 codes keep the accuracy within 0.03", (accuracy[0] - accuracy[1]).high, .less, 0.03),
@@ -67,11 +70,13 @@ struct CodebookFeaturesReproduction: Reproduction {
     }
 
     private func train(_ network: Network, _ machine: Machine, steps: Int, seed: UInt64) throws {
-        var plan = TrainingPlan(steps: steps, learningRate: .warmUp(steps: 100, then: .cosine(from: 3e-3, to: 1e-4, steps: steps)))
+        var plan = TrainingPlan(
+            steps: steps, learningRate: .warmUp(steps: 100, then: .cosine(from: 3e-3, to: 1e-4, steps: steps)))
         plan.seed = seed
         plan.logEvery = steps
         let trainer = try Trainer(
-            model: network, optimizer: Adam(learningRate: 3e-3), source: machine.batches(of: 256, seed: seed), plan: plan,
+            model: network, optimizer: Adam(learningRate: 3e-3), source: machine.batches(of: 256, seed: seed),
+            plan: plan,
             loss: { batch, tape in
                 let out = network(tape.constant(batch.inputs))
                 let loss = crossEntropy(out.logits, labels: batch.labels)
@@ -127,7 +132,8 @@ struct CodebookFeaturesReproduction: Reproduction {
         func accuracy(_ logits: Tensor<Float>, of wanted: [Int]) -> Double {
             var right = 0
             for (t, state) in wanted.enumerated() {
-                let best = (0..<states).sorted { logits[t, $0] > logits[t, $1] }.prefix(CodebookFeaturesReproduction.edges)
+                let best = (0..<states).sorted { logits[t, $0] > logits[t, $1] }.prefix(
+                    CodebookFeaturesReproduction.edges)
                 right += best.count { edges[state].contains($0) }
             }
             return Double(right) / Double(wanted.count * CodebookFeaturesReproduction.edges)

@@ -13,8 +13,8 @@ struct CrosscodersReproduction: Reproduction {
     func run(_ context: ReproductionContext) throws -> Outcome {
         let seeds = 5
         let steps = context.quick ? 1500 : 3500
-        var (wrong, right) = ([Repeated(), Repeated()], [Repeated(), Repeated()])
-        var (weakRatio, trueRatio, confirmedWeak) = (Repeated(), Repeated(), Repeated())
+        var (wrong, right) = ([Sample(), Sample()], [Sample(), Sample()])
+        var (weakRatio, trueRatio, confirmedWeak) = (Sample(), Sample(), Sample())
         for index in 0..<seeds {
             try context.progress.report("crosscoders", index, of: seeds)
             let seed = context.seed &* 1000 &+ UInt64(index)
@@ -47,11 +47,13 @@ struct CrosscodersReproduction: Reproduction {
             }
         }
         return Outcome(
-            setting: "two models of 64 dimensions: 24 atoms of both, 8 that the first has with 0.3 of the norm, 8 of the second "
-                + "alone; crosscoders of 80, \(steps) steps of 256; \(seeds) seeds; standard errors in brackets",
+            setting:
+                "two models of 64 dimensions: 24 atoms of both, 8 that the first has with 0.3 of the norm, 8 of the second "
+                + "alone; crosscoders of 80, \(steps) steps of 256; \(seeds) seeds",
             measurements: [
                 wrong[0].measured(
-                    "features of weak atoms that look like the second model's alone, L1", against: wrong[1], "BatchTopK"),
+                    "features of weak atoms that look like the second model's alone, L1", against: wrong[1], "BatchTopK"
+                ),
                 right[0].measured("features of its own atoms that do, L1", against: right[1], "BatchTopK"),
                 weakRatio.measured("latent scaling ratio of the former, L1", against: trueRatio, "of the latter"),
                 confirmedWeak.measured("of the former, left after latent scaling, L1", against: wrong[0], "before"),

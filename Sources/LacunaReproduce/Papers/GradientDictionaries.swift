@@ -16,13 +16,16 @@ struct GradientDictionariesReproduction: Reproduction {
         let seeds = 5
         let steps = context.quick ? 1500 : 4000
         let n = Self.strengths.count
-        var unexplained = [Repeated](repeating: Repeated(), count: n)
+        var unexplained = [Sample](repeating: Sample(), count: n)
         var (loss, divergence, plain) = (unexplained, unexplained, unexplained)
         for index in 0..<seeds {
             try context.progress.report("dictionaries", index, of: seeds)
             let seed = context.seed &* 1000 &+ UInt64(index)
             var atoms = try SuperposedAtoms(dimensions: 32, atoms: 64, activity: .exactly(6), seed: seed)
-            atoms.amplitudes = (0..<64).map { let a = $0 < 16 ? 0.25 : 1.0; return 0.5 * a...1.5 * a }
+            atoms.amplitudes = (0..<64).map {
+                let a = $0 < 16 ? 0.25 : 1.0
+                return 0.5 * a...1.5 * a
+            }
             atoms.noise = 0.01
             var generator = SeededGenerator(seed: seed, stream: 0x6ead)
             // A softmax head that reads the weak atoms alone.
@@ -54,17 +57,21 @@ struct GradientDictionariesReproduction: Reproduction {
             rows.append(unexplained[i].measured("variance not explained, \(name)", against: unexplained[0], "TopK"))
             rows.append(divergence[i].measured("divergence of the head, \(name)", against: divergence[0], "TopK"))
             rows.append(
-                plain[i].measured("the same where codes are chosen without gradients, \(name)", against: plain[0], "TopK"))
+                plain[i].measured(
+                    "the same where codes are chosen without gradients, \(name)", against: plain[0], "TopK"))
         }
         return Outcome(
-            setting: "64 atoms in 32 dimensions, 6 active, 16 of them of a quarter of the strength, and a softmax head that reads "
-                + "those alone; dictionaries of 96, k = 4, \(steps) steps of 512; \(seeds) seeds; standard errors in brackets",
+            setting:
+                "64 atoms in 32 dimensions, 6 active, 16 of them of a quarter of the strength, and a softmax head that reads "
+                + "those alone; dictionaries of 96, k = 4, \(steps) steps of 512; \(seeds) seeds",
             measurements: rows,
             checks: [
                 Check("β = 0.5 lowers the head's loss", (loss[1] - loss[0]).high, .less, 0),
                 Check("β = 2 lowers it further", (loss[2] - loss[1]).high, .less, 0),
                 Check("β = 8 further still", (loss[3] - loss[2]).high, .less, 0),
-                Check("up to β = 0.5 at most 15 % more variance is left", (unexplained[1] / unexplained[0]).high, .less, 1.15),
+                Check(
+                    "up to β = 0.5 at most 15 % more variance is left", (unexplained[1] / unexplained[0]).high, .less,
+                    1.15),
             ],
             notes: [
                 "Gradients hold the label, here the head's own best class, so that some of the gain is that selection has seen "
@@ -84,7 +91,10 @@ struct GradientDictionariesReproduction: Reproduction {
     /// The gradient of the cross-entropy against the head's own best class: (p - onehot) H.
     private static func gradients(_ x: Tensor<Float>, _ head: Tensor<Float>) -> Tensor<Float> {
         var p = probabilities(x, head)
-        for t in 0..<x.rows { let j = best(p, t); p[t, j] -= 1 }
+        for t in 0..<x.rows {
+            let j = best(p, t)
+            p[t, j] -= 1
+        }
         return p.multiplied(by: head)
     }
 

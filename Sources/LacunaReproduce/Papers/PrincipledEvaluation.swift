@@ -1,6 +1,7 @@
 import Lacuna
 
-/// Checks supervised dictionaries as a yardstick, and what they show of unsupervised ones: occlusion, and sparse control.
+/// Checks supervised dictionaries as a yardstick, and what they show of unsupervised ones: occlusion, and sparse
+/// control.
 struct PrincipledEvaluationReproduction: Reproduction {
     let shortName = "PrincipledSAE"
     let paper = 83
@@ -15,9 +16,9 @@ struct PrincipledEvaluationReproduction: Reproduction {
     func run(_ context: ReproductionContext) throws -> Outcome {
         let seeds = 5
         let steps = context.quick ? 1000 : 3000
-        var strong = [Repeated](repeating: Repeated(), count: 3)
-        var (weak, one, two, untrained) = (strong, strong, strong, Repeated())
-        var (balanced, means, squares, supervised) = (Repeated(), Repeated(), Repeated(), Repeated())
+        var strong = [Sample](repeating: Sample(), count: 3)
+        var (weak, one, two, untrained) = (strong, strong, strong, Sample())
+        var (balanced, means, squares, supervised) = (Sample(), Sample(), Sample(), Sample())
         for index in 0..<seeds {
             try context.progress.report("dictionaries", index, of: seeds)
             let seed = context.seed &* 1000 &+ UInt64(index)
@@ -43,14 +44,16 @@ struct PrincipledEvaluationReproduction: Reproduction {
                 }
                 let dictionary = try SparseAutoencoder(
                     .init(inputDimensions: 32, width: 16, rule: .topK(2)), seed: seed)
-                let random = try SparseAutoencoder(.init(inputDimensions: 32, width: 16, rule: .topK(2)), seed: seed &+ 77)
+                let random = try SparseAutoencoder(
+                    .init(inputDimensions: 32, width: 16, rule: .topK(2)), seed: seed &+ 77)
                 try dictionary.train(
                     on: ActivationRows(x, batchSize: 256, seed: seed), steps: steps,
                     DictionaryBed.settings(batch: 256, seed: seed))
                 let code = try dictionary.encode(x)
                 // The best feature of every value, on average over values.
                 func best(_ attribute: Int, _ values: Int) -> Double {
-                    let scores = AttributeProbe.scores(code, attribute: attributes.map { $0[attribute] }, values: values)
+                    let scores = AttributeProbe.scores(
+                        code, attribute: attributes.map { $0[attribute] }, values: values)
                     return (0..<values).reduce(0.0) { sum, v in sum + scores.map { $0[v] }.max()! } / Double(values)
                 }
                 strong[i].values.append(best(0, 5))
@@ -70,30 +73,39 @@ struct PrincipledEvaluationReproduction: Reproduction {
             }
         }
         return Outcome(
-            setting: "activations of 32 dimensions that are sums of one of 5 and one of 7 directions, the latter times c; TopK "
-                + "dictionaries of 16, k = 2, \(steps) steps of 256; \(seeds) seeds; standard errors in brackets",
+            setting:
+                "activations of 32 dimensions that are sums of one of 5 and one of 7 directions, the latter times c; TopK "
+                + "dictionaries of 16, k = 2, \(steps) steps of 256; \(seeds) seeds",
             measurements: [
                 balanced.measured("largest difference of mean and least-squares codes, balanced"),
                 squares.measured("error left by least-squares codes, unbalanced", against: means, "mean codes"),
                 supervised.measured("edits by supervised codes that succeed"),
-            ] + Self.scales.indices.flatMap { i in
-                [
-                    weak[i].measured(
-                        "best F1 for the scaled attribute, c = \(Self.scales[i])", against: strong[i], "the other attribute"),
-                    two[i].measured("edits of two features that succeed, c = \(Self.scales[i])", against: one[i], "of one"),
-                ]
-            } + [untrained.measured("edits of two features of an untrained dictionary that succeed, c = 1.0")],
+            ]
+                + Self.scales.indices.flatMap { i in
+                    [
+                        weak[i].measured(
+                            "best F1 for the scaled attribute, c = \(Self.scales[i])", against: strong[i],
+                            "the other attribute"),
+                        two[i].measured(
+                            "edits of two features that succeed, c = \(Self.scales[i])", against: one[i], "of one"),
+                    ]
+                } + [untrained.measured("edits of two features of an untrained dictionary that succeed, c = 1.0")],
             checks: [
-                Check("mean and least-squares codes agree where all combinations are equally frequent", balanced.mean, .less, 1e-3),
+                Check(
+                    "mean and least-squares codes agree where all combinations are equally frequent", balanced.mean,
+                    .less, 1e-3),
                 Check("elsewhere least squares leaves less", (squares - means).high, .less, 0),
                 Check("supervised edits succeed", supervised.low, .greater, 0.99),
                 Check("the strong attribute has features at every c", strong.map(\.low).min()!, .greater, 0.9),
-                Check("the weak one is occluded: its F1 falls from c = 1 to 0.2", (weak[0] - weak[2]).low, .greater, 0.1),
+                Check(
+                    "the weak one is occluded: its F1 falls from c = 1 to 0.2", (weak[0] - weak[2]).low, .greater, 0.1),
                 Check("two features change an attribute", two.map(\.low).min()!, .greater, 0.8),
                 Check("one does so much more seldom", one.map(\.high).max()!, .less, 0.7),
                 Check("features of an untrained dictionary do not", untrained.high, .less, 0.2),
             ],
-            notes: ["The authors' task is indirect object identification in GPT-2; here attributes are known by construction."])
+            notes: [
+                "The authors' task is indirect object identification in GPT-2; here attributes are known by construction."
+            ])
     }
 
     /// Sums of one direction for each of two attributes.

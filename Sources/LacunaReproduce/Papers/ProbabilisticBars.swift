@@ -1,6 +1,7 @@
 import Lacuna
 
-/// Checks that probabilistic sparse coding finds bars, how many there are at once, and the noise, for sums and for maxima.
+/// Checks that probabilistic sparse coding finds bars, how many there are at once, and the noise, for sums and for
+/// maxima.
 struct ProbabilisticBarsReproduction: Reproduction {
     let shortName = "ProSper"
     let paper = 40
@@ -17,9 +18,9 @@ struct ProbabilisticBarsReproduction: Reproduction {
         let kinds: [(name: String, model: ProbabilisticCoding.Model)] = [
             ("binary, sums", .binary), ("binary, maxima", .maximum), ("ternary, sums", .ternary),
         ]
-        var found = [Repeated](repeating: Repeated(), count: kinds.count)
+        var found = [Sample](repeating: Sample(), count: kinds.count)
         var (activity, noise) = (found, found)
-        var wrong = Repeated()
+        var wrong = Sample()
         for index in 0..<seeds {
             try context.progress.report("bars", index, of: seeds)
             let seed = context.seed &* 1000 &+ UInt64(index)
@@ -28,7 +29,8 @@ struct ProbabilisticBarsReproduction: Reproduction {
                 // Maxima have local optima: the most likely of a few starts.
                 let starts = kind.model == .maximum ? 3 : 1
                 let best = try (0..<starts).map { start -> (coding: ProbabilisticCoding, score: Double) in
-                    var coding = try ProbabilisticCoding(kind.model, for: data, atoms: 10, seed: seed &+ UInt64(1000 * start))
+                    var coding = try ProbabilisticCoding(
+                        kind.model, for: data, atoms: 10, seed: seed &+ UInt64(1000 * start))
                     try coding.learn(data, .init(for: kind.model, steps: steps))
                     return (coding, coding.logLikelihood(data))
                 }.max { $0.score < $1.score }!.coding
@@ -43,8 +45,9 @@ struct ProbabilisticBarsReproduction: Reproduction {
             }
         }
         return Outcome(
-            setting: "5 x 5 images of 10 bars of value 10, each there with probability 0.2, noise 2; \(count) images, \(steps) steps, 8 "
-                + "candidates, 5 active; maxima the most likely of 3 starts; \(seeds) seeds; standard errors in brackets",
+            setting:
+                "5 x 5 images of 10 bars of value 10, each there with probability 0.2, noise 2; \(count) images, \(steps) steps, 8 "
+                + "candidates, 5 active; maxima the most likely of 3 starts; \(seeds) seeds",
             measurements: kinds.indices.flatMap { i in
                 [
                     found[i].measured("bars found of 10, \(kinds[i].name)"),
@@ -59,7 +62,8 @@ struct ProbabilisticBarsReproduction: Reproduction {
                 Check("sparsity is right within 0.03, sums", abs(activity[0].mean - 0.2), .less, 0.03),
                 Check("noise is right within 0.15, sums", abs(noise[0].mean - 2), .less, 0.15),
                 Check("noise is right within 0.4, maxima", abs(noise[1].mean - 2), .less, 0.4),
-                Check("sums do not explain maxima: they take the rest for noise", (wrong - noise[1]).low, .greater, 0.2),
+                Check(
+                    "sums do not explain maxima: they take the rest for noise", (wrong - noise[1]).low, .greater, 0.2),
             ])
     }
 

@@ -1,7 +1,7 @@
 import Lacuna
 
-/// Checks that part of what dictionaries miss is a linear function of the activations, and what is left does not shrink with
-/// width.
+/// Checks that part of what dictionaries miss is a linear function of the activations, and what is left does not
+/// shrink with width.
 struct SAEDarkMatterReproduction: Reproduction {
     let shortName = "DarkMatter"
     let paper = 104
@@ -15,7 +15,7 @@ struct SAEDarkMatterReproduction: Reproduction {
         let seeds = 5
         let widths = [96, 192, 384]
         let steps = context.quick ? 1000 : 2500
-        var raw = [Repeated](repeating: Repeated(), count: 3)
+        var raw = [Sample](repeating: Sample(), count: 3)
         var (corrected, share, norm, pursuit) = (raw, raw, raw, raw)
         for index in 0..<seeds {
             try context.progress.report("dictionaries", index, of: seeds)
@@ -29,7 +29,8 @@ struct SAEDarkMatterReproduction: Reproduction {
             let basis = Tensor<Float>(normal: [6, 64], standardDeviation: 1.0 / 8, using: &generator)
             func draw(_ n: Int) -> Tensor<Float> {
                 var x = atoms.draw(n, using: &generator).x
-                let dense = Tensor<Float>(normal: [n, 6], standardDeviation: 0.25, using: &generator).multiplied(by: basis)
+                let dense = Tensor<Float>(normal: [n, 6], standardDeviation: 0.25, using: &generator).multiplied(
+                    by: basis)
                 x.withMutablePointer { p in
                     dense.withPointer { d in for i in 0..<n * 64 { p[i] += d[i] } }
                 }
@@ -56,9 +57,10 @@ struct SAEDarkMatterReproduction: Reproduction {
             }
         }
         return Outcome(
-            setting: "160 atoms of skewed frequencies in 64 dimensions, a dense Gaussian part of 6 dimensions and noise; BatchTopK "
+            setting:
+                "160 atoms of skewed frequencies in 64 dimensions, a dense Gaussian part of 6 dimensions and noise; BatchTopK "
                 + "dictionaries of 96, 192 and 384, k = 10, \(steps) steps of 512, least squares on 12,000 vectors, judged on "
-                + "12,000 others; \(seeds) seeds; standard errors in brackets",
+                + "12,000 others; \(seeds) seeds",
             measurements: widths.indices.flatMap { i in
                 [
                     raw[i].measured("variance not explained, width \(widths[i])"),

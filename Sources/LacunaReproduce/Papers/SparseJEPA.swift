@@ -1,6 +1,7 @@
 import Lacuna
 
-/// Checks that a group penalty finds which latents belong to which outputs, and does no harm to joint-embedding learning.
+/// Checks that a group penalty finds which latents belong to which outputs, and does no harm to joint-embedding
+/// learning.
 struct SparseJEPAReproduction: Reproduction {
     let shortName = "SparseJEPA"
     let paper = 111
@@ -14,9 +15,9 @@ struct SparseJEPAReproduction: Reproduction {
         let seeds = 5
         let steps = context.quick ? 2500 : 4000
         let strengths = [0.0, 0.3, 1.0]
-        var live = [Repeated](repeating: Repeated(), count: strengths.count)
+        var live = [Sample](repeating: Sample(), count: strengths.count)
         var (each, error) = (live, live)
-        var (plain, sparse, untrained, spread, groups) = (Repeated(), Repeated(), Repeated(), Repeated(), Repeated())
+        var (plain, sparse, untrained, spread, groups) = (Sample(), Sample(), Sample(), Sample(), Sample())
         for index in 0..<seeds {
             try context.progress.report("heads", index, of: seeds)
             let seed = context.seed &* 1000 &+ UInt64(index)
@@ -45,9 +46,10 @@ struct SparseJEPAReproduction: Reproduction {
             }
         }
         return Outcome(
-            setting: "(a) 12 Gaussian latents, each of which feeds one of 4 groups of 8 outputs, a head of 16 latents, \(steps) steps of "
+            setting:
+                "(a) 12 Gaussian latents, each of which feeds one of 4 groups of 8 outputs, a head of 16 latents, \(steps) steps of "
                 + "256; (b) 8 x 8 images of 10 classes in 16 patches, joint embedding of 64 dimensions, \(steps / 2) steps, linear "
-                + "probe; \(seeds) seeds; standard errors in brackets",
+                + "probe; \(seeds) seeds",
             measurements: strengths.indices.flatMap { i in
                 [
                     live[i].measured("latents in use, λ = \(strengths[i])"),
@@ -70,7 +72,9 @@ struct SparseJEPAReproduction: Reproduction {
                 Check("the penalty costs at most 3 points of accuracy", (plain - sparse).high, .less, 0.03),
                 Check("and cuts connections", groups.high, .less, 7),
             ],
-            notes: ["The authors' transfer is from CIFAR-100 with a small vision transformer; here images are synthetic."])
+            notes: [
+                "The authors' transfer is from CIFAR-100 with a small vision transformer; here images are synthetic."
+            ])
     }
 
     /// Outputs in groups, each made by latents of its own.
@@ -99,7 +103,8 @@ struct SparseJEPAReproduction: Reproduction {
             plan.logEvery = steps
             plan.seed = seed
             let trainer = try Trainer(
-                model: model, optimizer: Adam(learningRate: 3e-3), source: ActivationRows(data, batchSize: 256, seed: seed),
+                model: model, optimizer: Adam(learningRate: 3e-3),
+                source: ActivationRows(data, batchSize: 256, seed: seed),
                 plan: plan, hooks: [GroupSparseHead.Pruning(model.head, weight: strength)],
                 loss: { batch, tape in
                     let x = tape.constant(batch.inputs)
@@ -169,7 +174,8 @@ struct SparseJEPAReproduction: Reproduction {
             ]
             if let head = model.head { hooks.append(GroupSparseHead.Pruning(head, weight: 0.1)) }
             try Trainer(
-                model: model, optimizer: Adam(learningRate: 1e-3), source: ActivationRows(train, batchSize: 128, seed: seed),
+                model: model, optimizer: Adam(learningRate: 1e-3),
+                source: ActivationRows(train, batchSize: 128, seed: seed),
                 plan: plan, hooks: hooks, loss: { batch, tape in model.loss(batch.inputs, on: tape) }
             ).train()
         }
@@ -189,7 +195,9 @@ struct SparseJEPAReproduction: Reproduction {
                 return result
             }
             let reference = model.embeddings(train)
-            let (x, y) = (standardized(reference, like: reference), standardized(model.embeddings(test), like: reference))
+            let (x, y) = (
+                standardized(reference, like: reference), standardized(model.embeddings(test), like: reference)
+            )
             var generator = SeededGenerator(seed: 5)
             let classifier = MLP(widths: [x.columns, 10], using: &generator)
             var plan = TrainingPlan(steps: 300, learningRate: .constant(5e-3))

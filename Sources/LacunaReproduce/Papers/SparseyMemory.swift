@@ -13,8 +13,8 @@ struct SparseyReproduction: Reproduction {
     func run(_ context: ReproductionContext) throws -> Outcome {
         let seeds = context.quick ? 5 : 20
         let overlaps = [20, 18, 16, 12, 8, 4]
-        var shared = [Repeated](repeating: Repeated(), count: overlaps.count)
-        var (recall, familiarity, saturation) = (Repeated(), Repeated(), Repeated())
+        var shared = [Sample](repeating: Sample(), count: overlaps.count)
+        var (recall, familiarity, saturation) = (Sample(), Sample(), Sample())
         for index in 0..<seeds {
             try context.progress.report("fields", index, of: seeds)
             var generator = SeededGenerator(seed: context.seed &* 1000 &+ UInt64(index), stream: 0x5EA)
@@ -48,8 +48,9 @@ struct SparseyReproduction: Reproduction {
         }
         let falls = zip(shared, shared.dropFirst()).map { ($0 - $1).mean }
         return Outcome(
-            setting: "24 modules of 8 cells, 20 patterns of 20 of 200 bits, each stored once; probes that share some of the bits; "
-                + "\(seeds) seeds; standard errors in brackets; chance is 0.125",
+            setting:
+                "24 modules of 8 cells, 20 patterns of 20 of 200 bits, each stored once; probes that share some of the bits; "
+                + "\(seeds) seeds; chance is 0.125",
             measurements: zip(overlaps, shared).map { kept, value in
                 value.measured("winners shared with the code of a pattern that has \(kept) of 20 bits in common")
             } + [

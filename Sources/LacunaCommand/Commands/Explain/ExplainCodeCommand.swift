@@ -69,7 +69,8 @@ struct ExplainCodeCommand: ParsableCommand {
                 "vectors": JSONValue(x.rows), "atoms": JSONValue(atoms), "active": .number(quality.active),
                 "unexplained": .number(quality.unexplained), "objective": .number(quality.objective),
             ],
-            text: "\(Quantities.grouped(x.rows)) vectors of \(x.columns) dimensions, \(Quantities.grouped(atoms)) atoms: "
+            text:
+                "\(Quantities.grouped(x.rows)) vectors of \(x.columns) dimensions, \(Quantities.grouped(atoms)) atoms: "
                 + "\(Quantities.fixed(quality.active, 2)) active a vector, "
                 + "\(Quantities.percent(1 - quality.unexplained, 2)) of the squares explained" + written)
     }

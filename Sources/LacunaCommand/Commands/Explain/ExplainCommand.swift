@@ -4,7 +4,8 @@ import LacunaDictionary
 struct ExplainCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "explain",
-        abstract: "Shows what a model has learned: trains dictionaries of its activations, measures them, makes pages of features.",
+        abstract:
+            "Shows what a model has learned: trains dictionaries of its activations, measures them, makes pages of features.",
         discussion: """
             Examples:
               lacuna explain train smollm2 --layer 12 --rule topk --k 32 --width 8192 --text corpus.txt --output sae
@@ -28,7 +29,10 @@ struct SiteOptions: ParsableArguments {
     @Option(in: 0...4095, help: ArgumentHelp("The layer, from 0.", valueName: "n"))
     var layer: Int
 
-    @Option(help: ArgumentHelp("residual: the stream after the layer; mlp; attention: the heads before they are mixed.", valueName: "site"))
+    @Option(
+        help: ArgumentHelp(
+            "residual: the stream after the layer; mlp; attention: the heads before they are mixed.", valueName: "site")
+    )
     var site: ActivationSite.Part = .residual
 
     var value: ActivationSite { ActivationSite(layer: layer, site) }

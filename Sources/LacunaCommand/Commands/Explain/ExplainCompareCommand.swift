@@ -35,7 +35,9 @@ struct ExplainCompareCommand: ParsableCommand {
     @Option(in: 1...1_000_000_000, help: ArgumentHelp("Steps; one pass by default.", valueName: "n"))
     var steps: Int?
 
-    @Option(within: .above(0), help: ArgumentHelp("Learning rate of Adam; 2e-4 √(16384 / width) by default.", valueName: "rate"))
+    @Option(
+        within: .above(0),
+        help: ArgumentHelp("Learning rate of Adam; 2e-4 √(16384 / width) by default.", valueName: "rate"))
     var learningRate: Double?
 
     @Option(help: ArgumentHelp("Where activations and checkpoints go.", valueName: "directory"), completion: .directory)
@@ -57,7 +59,8 @@ struct ExplainCompareCommand: ParsableCommand {
         let lock = try DirectoryLock(output)
         defer { lock.release() }
         if DictionaryTrainer<PairedBatches>.hasCheckpoint(output), !resume {
-            throw LacunaError.file(path: output, reason: "holds a run already: go on with --resume, or give another --output")
+            throw LacunaError.file(
+                path: output, reason: "holds a run already: go on with --resume, or give another --output")
         }
         let stores = try [("first", first), ("second", second)].map { name, model in
             let loaded = try LoadedModel(model, progress: progress)
@@ -101,7 +104,8 @@ struct ExplainCompareCommand: ParsableCommand {
             table.append(["only in \(name), by norms", Quantities.grouped(side.candidates.count)])
             table.append(["only in \(name), by latent scaling too", Quantities.grouped(side.confirmed.count)])
         }
-        let shares = zip(names, comparison.explained).map { "\($0) \(Quantities.percent($1, 2))" }.joined(separator: ", ")
+        let shares = zip(names, comparison.explained).map { "\($0) \(Quantities.percent($1, 2))" }.joined(
+            separator: ", ")
         printResult(
             json: form.json,
             [

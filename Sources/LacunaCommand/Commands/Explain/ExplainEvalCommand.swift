@@ -4,7 +4,8 @@ import LacunaDictionary
 struct ExplainEvalCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "eval",
-        abstract: "Measures dictionaries: variance explained, loss recovered, dead and dense features, what the error is made of.",
+        abstract:
+            "Measures dictionaries: variance explained, loss recovered, dead and dense features, what the error is made of.",
         discussion: """
             Example:
               lacuna explain eval sae/topk sae/batchtopk --model smollm2 --text test.txt --tokens 65536
@@ -42,13 +43,15 @@ struct ExplainEvalCommand: ParsableCommand {
                 (
                     file,
                     try ModelDictionaryReport(
-                        file.dictionary, in: loaded.decoder, at: file.site, tokens: slice.tokens, context: source.context,
+                        file.dictionary, in: loaded.decoder, at: file.site, tokens: slice.tokens,
+                        context: source.context,
                         skipping: source.skip, progress: progress)
                 ))
         }
         progress.clear()
         var table = Table([
-            .left("dictionary"), .left("site"), .right("features"), .right("active"), .right("explained"), .right("cosine"),
+            .left("dictionary"), .left("site"), .right("features"), .right("active"), .right("explained"),
+            .right("cosine"),
             .right("loss recovered"), .right("loss"), .right("dead"), .right("dense"), .right("linear share"),
         ])
         for (file, report) in results {
@@ -61,7 +64,9 @@ struct ExplainEvalCommand: ParsableCommand {
                 report.darkMatter.map { Quantities.percent($0.linearShare, 1) } ?? "-",
             ])
         }
-        let loss = results.first.map { "\nloss of the model \(Quantities.fixed($0.1.loss.clean, 4)), with zeros \(Quantities.fixed($0.1.loss.ablated, 4))" }
+        let loss = results.first.map {
+            "\nloss of the model \(Quantities.fixed($0.1.loss.clean, 4)), with zeros \(Quantities.fixed($0.1.loss.ablated, 4))"
+        }
         printResult(
             json: form.json, .array(results.map { Self.json($0.0, $0.1) }),
             text: "\(slice.description)\n\n\(table.text(console: .output))\(loss ?? "")")

@@ -57,7 +57,8 @@ struct ExplainPageCommand: ParsableCommand {
         printResult(
             json: form.json,
             [
-                "page": .string(output.path), "features": JSONValue(atlas.features.count), "width": JSONValue(atlas.width),
+                "page": .string(output.path), "features": JSONValue(atlas.features.count),
+                "width": JSONValue(atlas.width),
                 "tokens": JSONValue(atlas.tokens),
             ],
             text: "\(slice.description)\n\(Quantities.grouped(atlas.features.count)) of "

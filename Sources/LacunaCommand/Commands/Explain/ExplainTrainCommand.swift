@@ -45,14 +45,18 @@ struct ExplainTrainCommand: ParsableCommand {
     @Option(in: 1...1_000_000, help: ArgumentHelp("Tokens of a batch.", valueName: "n"))
     var batch = 2048
 
-    @Option(in: 1...1_000_000_000, help: ArgumentHelp("Steps; one pass over the activations by default.", valueName: "n"))
+    @Option(
+        in: 1...1_000_000_000, help: ArgumentHelp("Steps; one pass over the activations by default.", valueName: "n"))
     var steps: Int?
 
-    @Option(within: .above(0), help: ArgumentHelp("Learning rate of Adam; 2e-4 √(16384 / width) by default.", valueName: "rate"))
+    @Option(
+        within: .above(0),
+        help: ArgumentHelp("Learning rate of Adam; 2e-4 √(16384 / width) by default.", valueName: "rate"))
     var learningRate: Double?
 
     @Option(
-        in: 1...16_777_216, help: ArgumentHelp("Tokens after which a feature that was never active counts as dead.", valueName: "n"))
+        in: 1...16_777_216,
+        help: ArgumentHelp("Tokens after which a feature that was never active counts as dead.", valueName: "n"))
     var deadAfter = 1_000_000
 
     @Option(help: ArgumentHelp("Where activations are, or go.", valueName: "directory"), completion: .directory)
@@ -81,13 +85,16 @@ struct ExplainTrainCommand: ParsableCommand {
         }
         if rules.contains(where: { if case .gradientAware = $0.rule { true } else { false } }) {
             throw LacunaError.unsupported(
-                file: nil, what: "gradient-aware selection here: stored activations have no gradients; the library takes them")
+                file: nil,
+                what: "gradient-aware selection here: stored activations have no gradients; the library takes them")
         }
         if rules.isEmpty || Set(rules.map(\.name)).count < rules.count {
             throw LacunaError.invalidArgument("--rule", reason: "'\(rule)': name some rules, each once")
         }
         let nested = try (prefixes ?? "").split(separator: ",").map { text -> Int in
-            guard let value = Int(text) else { throw LacunaError.invalidArgument("--prefixes", reason: "'\(text)' is no width") }
+            guard let value = Int(text) else {
+                throw LacunaError.invalidArgument("--prefixes", reason: "'\(text)' is no width")
+            }
             return value
         }
         // What cannot work is said before hours are spent.
@@ -96,7 +103,8 @@ struct ExplainTrainCommand: ParsableCommand {
         let lock = try DirectoryLock(output)
         defer { lock.release() }
         if DictionaryTrainer<StoredBatches>.hasCheckpoint(output), !resume {
-            throw LacunaError.file(path: output, reason: "holds a run already: go on with --resume, or give another --output")
+            throw LacunaError.file(
+                path: output, reason: "holds a run already: go on with --resume, or give another --output")
         }
         let activations = try activations(progress)
         let description = activations.description
@@ -119,7 +127,8 @@ struct ExplainTrainCommand: ParsableCommand {
         if resume {
             let before = try DictionaryTrainer<StoredBatches>.settings(inCheckpointOf: output)
             guard before == trainer.settings else {
-                throw LacunaError.file(path: output, reason: "its run had other settings: \(before?.serialized() ?? "none")")
+                throw LacunaError.file(
+                    path: output, reason: "its run had other settings: \(before?.serialized() ?? "none")")
             }
             try trainer.resume(from: output)
         }
@@ -146,7 +155,8 @@ struct ExplainTrainCommand: ParsableCommand {
     private func arguments(steps: Int, _ activations: ActivationStore.Description) -> JSONValue {
         [
             "rules": .string(rule), "k": JSONValue(k), "width": JSONValue(width), "prefixes": .string(prefixes ?? ""),
-            "sparsity": sparsity.map { .number($0) } ?? .null, "bandwidth": .number(bandwidth), "batch": JSONValue(batch),
+            "sparsity": sparsity.map { .number($0) } ?? .null, "bandwidth": .number(bandwidth),
+            "batch": JSONValue(batch),
             "steps": JSONValue(steps), "learning_rate": learningRate.map { .number($0) } ?? .null,
             "dead_after": JSONValue(deadAfter), "seed": .string("\(seed)"), "site": .string(place.value.description),
             "activations": .string(activations.checksum), "context": JSONValue(activations.context),
@@ -168,7 +178,8 @@ struct ExplainTrainCommand: ParsableCommand {
         for (i, name) in names.enumerated() {
             let values = Dictionary(uniqueKeysWithValues: last(report, i, of: names.count))
             table.append([
-                name, Quantities.percent(1 - (values["unexplained"] ?? .nan), 2), Quantities.fixed(values["active"] ?? .nan, 1),
+                name, Quantities.percent(1 - (values["unexplained"] ?? .nan), 2),
+                Quantities.fixed(values["active"] ?? .nan, 1),
                 Quantities.percent(values["dead"] ?? .nan, 1), FileSystem.join(output, name),
             ])
         }
