@@ -38,16 +38,19 @@ public enum StoredType: Hashable, Sendable, CustomStringConvertible {
 
 /// What a file says about one tensor.
 public struct TensorInfo: Hashable, Sendable {
+    /// What the tensor is called.
     public let name: String
     /// Outermost dimension first, as in PyTorch: a linear layer's weight is [outputs, inputs]. GGUF's order is reversed
     /// when it is read.
     public let shape: [Int]
+    /// How its elements are stored.
     public let type: StoredType
     /// The file that holds it.
     public let file: String
     /// Where in the file.
     public let byteRange: Range<Int>
 
+    /// A tensor whose bytes are a range of a file.
     public init(name: String, shape: [Int], type: StoredType, file: String, byteRange: Range<Int>) {
         self.name = name
         self.shape = shape
@@ -75,8 +78,10 @@ public protocol TensorSource: AnyObject, Sendable {
 }
 
 extension TensorSource {
+    /// The names of all tensors.
     public var names: [String] { tensors.map(\.name) }
 
+    /// Whether there is a tensor of this name.
     public func contains(_ name: String) -> Bool { find(name) != nil }
 
     /// - Throws: ``LacunaError/missingTensor(file:name:)``.
