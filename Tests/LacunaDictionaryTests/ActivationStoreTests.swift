@@ -191,7 +191,7 @@ import Testing
         #expect(throws: LacunaError.self) { try write(path, type: .i32) }
         #expect(!FileSystem.exists(path))
         var blocks = model.blocks
-        blocks[0].attentionNorm = Tensor(repeating: .infinity, shape: [16])
+        blocks[0].attentionNorm.weight = Tensor(repeating: .infinity, shape: [16])
         let broken = try Transformer(
             configuration: model.configuration, embedding: model.embedding, blocks: blocks, finalNorm: model.finalNorm,
             untiedHead: model.untiedHead)

@@ -73,6 +73,28 @@ import Testing
             #expect(abs(feature.tokens[0].share - shares.values.max()! / total) < 1e-5)
             #expect(feature.tokens.count == min(8, shares.count))
         }
+        // The page holds it all, and no text can end a script.
+        let page = atlas.page { $0 == 3 ? "</script>&\"" : "t\($0)" }
+        #expect(page.components(after: "</script>") == 4)
+        func embedded(_ id: String) throws -> String {
+            let start = try #require(page.range(of: "id=\"\(id)\">")).upperBound
+            return String(page[start...].prefix { $0 != "<" })
+        }
+        let texts = try #require(JSONValue(parsing: embedded("tokens")).arrayValue)
+        let index = try #require(JSONValue(parsing: embedded("index")).arrayValue)
+        let lines = try embedded("lines").split(separator: "\n").map { try JSONValue(parsing: String($0)) }
+        #expect(index.count == atlas.features.count && lines.count == index.count)
+        for (i, feature) in atlas.features.enumerated() {
+            #expect(index[i].arrayValue![0].intValue == feature.index)
+            let context = lines[i].arrayValue![0].arrayValue![0].arrayValue!
+            let shown = context[0].arrayValue!.map { texts[$0.intValue!].stringValue! }
+            #expect(shown == feature.contexts[0].tokens.map { $0 == 3 ? "</script>&\"" : "t\($0)" })
+            // The strongest token has the whole of the maximum.
+            let strengths = context[1].arrayValue!.map { $0.intValue! }
+            let peak = context[2].intValue!
+            let place = stride(from: 0, to: strengths.count, by: 2).first { strengths[$0] == peak }!
+            #expect(strengths[place + 1] == 100)
+        }
         #expect(throws: LacunaError.self) {
             try FeatureAtlas(of: a, in: model, model: "tiny", at: site, tokens: [1], context: 8)
         }
@@ -81,4 +103,11 @@ import Testing
                 of: a, in: model, model: "tiny", at: ActivationSite(layer: 5, .residual), tokens: tokens, context: 8)
         }
     }
+}
+
+extension String {
+    /// How often a text occurs.
+    fileprivate func components(after text: String) -> Int { ranges(of: text).count }
+
+    fileprivate func range(of text: String) -> Range<Index>? { firstRange(of: text) }
 }

@@ -61,6 +61,7 @@ import Testing
         try a.save(to: path)
         let b = try SparseAutoencoder.load(path)
         #expect(b.rule == rule)
+        #expect("\(rule)".contains(", k 3"))
         let x: Tensor<Float> = normal([20, 6], seed: 1)
         expectClose(try a.encode(x).densified(), try b.encode(x).densified(), 1e-6)
         try a.save(to: path, type: .bf16, overwrite: true)

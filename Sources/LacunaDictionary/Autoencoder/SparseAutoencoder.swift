@@ -253,7 +253,9 @@ extension Tensor where Scalar == Float {
         withPointer { p in
             for start in stride(from: 0, to: count, by: 4096) {
                 var worst: UInt32 = 0
-                for i in start..<min(start + 4096, count) { worst = max(worst, p[i].bitPattern & 0x7FFF_FFFF) }
+                for i in start..<Swift.min(start + 4096, count) {
+                    worst = Swift.max(worst, p[i].bitPattern & 0x7FFF_FFFF)
+                }
                 if worst >= 0x7F80_0000 { return false }
             }
             return true

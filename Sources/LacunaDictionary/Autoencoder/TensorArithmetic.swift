@@ -45,7 +45,7 @@ extension Tensor where Scalar == Float {
     var rowMean: [Float] {
         var sums = [Float](repeating: 0, count: columns)
         withPointer { Float.kernels.pointee.column_sums($0, &sums, rows, columns, 0) }
-        return sums.map { $0 / Float(max(rows, 1)) }
+        return sums.map { $0 / Float(Swift.max(rows, 1)) }
     }
 
     /// `Σ ‖x - mean‖²` over rows.

@@ -8,7 +8,10 @@ extension FeatureAtlas {
     ///
     /// Features are lines of JSON inside the page, of which only those that are shown are read, so that thousands
     /// open at once.
-    public func page(_ tokenizer: Tokenizer) -> String {
+    public func page(_ tokenizer: Tokenizer) -> String { page { tokenizer.decode([$0]) } }
+
+    /// The same for whatever gives the text of a token.
+    func page(text: (_ token: Int) -> String) -> String {
         var used: Set<Int> = []
         for feature in features {
             for context in feature.contexts { used.formUnion(context.tokens) }
@@ -16,20 +19,20 @@ extension FeatureAtlas {
         }
         let order = used.sorted()
         let place = Dictionary(uniqueKeysWithValues: order.enumerated().map { ($1, $0) })
-        let texts = JSONValue.array(order.map { .string(tokenizer.decode([$0])) }).serialized()
+        let texts = JSONValue.array(order.map { .string(text($0)) }).serialized()
         let lines = features.map { line($0, place) }.joined(separator: "\n")
         // What tells features apart in the list and is searched: the tokens that carry most of each.
         let index = JSONValue.array(
             features.map { feature in
                 [
                     JSONValue(feature.index), .number((feature.density * 1e6).rounded() / 1e6),
-                    .string(feature.tokens.prefix(4).map { tokenizer.decode([$0.token]) }.joined(separator: "\u{1f}")),
-                    .string(feature.raised.prefix(3).map { tokenizer.decode([$0.token]) }.joined(separator: "\u{1f}")),
+                    .string(feature.tokens.prefix(4).map { text($0.token) }.joined(separator: "\u{1f}")),
+                    .string(feature.raised.prefix(3).map { text($0.token) }.joined(separator: "\u{1f}")),
                 ]
             }
         ).serialized()
         let facts =
-            "\(Self.escaped(model)), \(site) · \(Self.escaped("\(rule.json.serialized())")) · \(features.count) of \(width) "
+            "\(Self.escaped(model)), \(site) · \(Self.escaped("\(rule)")) · \(features.count) of \(width) "
             + "features active in \(tokens) tokens"
         return Self.template
             .replacing("@TITLE@", with: Self.escaped("\(model) \(site)"))

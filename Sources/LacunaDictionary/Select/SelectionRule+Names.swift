@@ -35,6 +35,17 @@ extension SelectionRule {
     }
 }
 
+extension SelectionRule: CustomStringConvertible {
+    /// The name and the numbers: `jumprelu, k 32, bandwidth 0.1`.
+    public var description: String {
+        let members = json.objectValue?.members ?? []
+        return members.map { member in
+            member.key == "name"
+                ? member.value.stringValue ?? "" : "\(member.key) \(member.value.serialized())"
+        }.joined(separator: ", ")
+    }
+}
+
 extension DictionaryTraining {
     /// Customary settings for a rule on activations of a language model, scaled to a mean norm of the root of their
     /// dimensions.

@@ -79,7 +79,7 @@ struct CodebookFeaturesReproduction: Reproduction {
             plan: plan,
             loss: { batch, tape in
                 let out = network(tape.constant(batch.inputs))
-                let loss = crossEntropy(out.logits, labels: batch.labels)
+                let loss = Loss.crossEntropy(out.logits, labels: batch.labels)
                 return out.reconstruction.map { loss + $0 } ?? loss
             })
         try trainer.train()

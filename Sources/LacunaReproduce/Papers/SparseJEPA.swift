@@ -206,10 +206,11 @@ struct SparseJEPAReproduction: Reproduction {
             try Trainer(
                 model: classifier, optimizer: Adam(learningRate: 5e-3),
                 source: ShuffledBatches(examples, batchSize: 256, seed: 1), plan: plan,
-                loss: { batch, tape in crossEntropy(classifier(tape.constant(batch.inputs)), labels: batch.labels) }
+                loss: { batch, tape in Loss.crossEntropy(classifier(tape.constant(batch.inputs)), labels: batch.labels)
+                }
             ).train()
             let tape = Tape<Float>()
-            return tape.evaluating { accuracy(classifier(tape.constant(y)), testLabels) }
+            return tape.evaluating { Classification.accuracy(classifier(tape.constant(y)), testLabels) }
         }
 
         static func variance(_ x: Tensor<Float>) -> Double {
