@@ -21,7 +21,9 @@ let package = Package(
         .library(name: "LacunaModels", targets: ["LacunaModels"]),
         .library(name: "LacunaPrune", targets: ["LacunaPrune"]),
         .library(name: "LacunaInfer", targets: ["LacunaInfer"]),
+        .library(name: "LacunaRetrieve", targets: ["LacunaRetrieve"]),
         .library(name: "LacunaRegress", targets: ["LacunaRegress"]),
+        .library(name: "LacunaDictionary", targets: ["LacunaDictionary"]),
         .library(name: "LacunaSuiteSparse", targets: ["LacunaSuiteSparse"]),
         .executable(name: "lacuna", targets: ["LacunaCommand"]),
     ],
@@ -70,13 +72,24 @@ let package = Package(
             name: "LacunaInfer", dependencies: ["LacunaTensor", "LacunaSparse", "LacunaIO", "LacunaModels"],
             swiftSettings: hotSettings),
         .target(
+            name: "LacunaRetrieve",
+            dependencies: [
+                "CLacuna", "CZlib", "LacunaTensor", "LacunaSparse", "LacunaIO", "LacunaLearn", "LacunaModels",
+            ],
+            swiftSettings: hotSettings),
+        .target(
             name: "LacunaRegress", dependencies: ["CLacuna", "LacunaTensor", "LacunaSparse", "LacunaIO"],
+            swiftSettings: hotSettings),
+        .target(
+            name: "LacunaDictionary",
+            dependencies: ["CLacuna", "LacunaTensor", "LacunaSparse", "LacunaIO", "LacunaLearn", "LacunaModels"],
             swiftSettings: hotSettings),
         .target(
             name: "Lacuna",
             dependencies: [
                 "LacunaTensor", "LacunaSparse", "LacunaIO", "LacunaLearn", "LacunaModels", "LacunaPrune", "LacunaInfer",
-                "LacunaRegress",
+                "LacunaRegress", "LacunaDictionary",
+                "LacunaRetrieve",
             ]),
         .target(name: "LacunaReproduce", dependencies: ["Lacuna"], swiftSettings: hotSettings),
         .executableTarget(
@@ -96,7 +109,11 @@ let package = Package(
         .testTarget(name: "LacunaPruneTests", dependencies: ["LacunaPrune"]),
         .testTarget(name: "LacunaInferTests", dependencies: ["LacunaInfer"], resources: [.copy("Fixtures")]),
         .testTarget(
+            name: "LacunaRetrieveTests", dependencies: ["LacunaRetrieve"], resources: [.copy("Fixtures")]),
+        .testTarget(
             name: "LacunaRegressTests", dependencies: ["LacunaRegress"], resources: [.copy("Fixtures")]),
+        .testTarget(
+            name: "LacunaDictionaryTests", dependencies: ["LacunaDictionary"], resources: [.copy("Fixtures")]),
         .testTarget(name: "LacunaReproduceTests", dependencies: ["LacunaReproduce"]),
         .testTarget(name: "LacunaCommandTests", dependencies: ["LacunaCommand"]),
     ]

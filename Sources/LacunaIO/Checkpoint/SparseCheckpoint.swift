@@ -6,12 +6,13 @@ import LacunaTensor
 ///
 /// Weights are asked for by their dense names, such as `model.layers.0.mlp.up_proj.weight`.
 public final class SparseCheckpoint: Sendable {
+    /// The tensors as the file has them.
     public let source: any TensorSource
     /// What Lacuna wrote into `config.json`; empty for checkpoints by other programs.
     private let formats: [String: StorageFormat]
 
     /// - Parameters:
-    ///   - source: The tensors, from ``openTensors(_:)``.
+    ///   - source: The tensors, from ``TensorFiles/open(_:)``.
     ///   - configuration: The content of `config.json`, if there is one.
     /// - Throws: ``LacunaError/malformed(file:location:reason:)`` and ``LacunaError/unsupported(file:what:)`` for a section
     ///   `lacuna` that is broken or of a later version.
@@ -41,7 +42,7 @@ public final class SparseCheckpoint: Sendable {
     public convenience init(directory: String) throws {
         let configuration = FileSystem.join(directory, "config.json")
         try self.init(
-            openTensors(directory),
+            TensorFiles.open(directory),
             configuration: FileSystem.exists(configuration) ? JSONFields(contentsOf: configuration) : nil)
     }
 

@@ -8,6 +8,7 @@ import LacunaTensor
 /// of numbers. Missing is, in any case, an empty field and what pandas and readr take for one: `NA`, `N/A`, `#N/A`, `#NA`,
 /// `<NA>`, `NaN`, `-NaN`, `1.#IND`, `1.#QNAN` (with a sign or without), `NULL`, `?`.
 public struct CSVTable: Sendable, Equatable {
+    /// The cells of a column.
     public enum Values: Sendable, Equatable {
         /// NaN where a field is missing.
         case numbers([Double])
@@ -15,8 +16,11 @@ public struct CSVTable: Sendable, Equatable {
         case text([String])
     }
 
+    /// A column and its name.
     public struct Column: Sendable, Equatable {
+        /// The name in the header.
         public let name: String
+        /// The cells, one a row.
         public let values: Values
 
         /// Rows where the field is missing, from 0.
@@ -38,7 +42,9 @@ public struct CSVTable: Sendable, Equatable {
         case no
     }
 
+    /// Number of rows, the header not counted.
     public let rows: Int
+    /// The columns in the order of the file.
     public let columns: [Column]
 
     /// - Throws: ``LacunaError/malformed(file:location:reason:)`` for an empty file, text that is not UTF-8, a row with

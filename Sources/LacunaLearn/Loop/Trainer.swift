@@ -271,7 +271,7 @@ public final class Trainer<Source: BatchSource> {
         }
         run.optimizer.learningRate = plan.learningRate(run.step)
         for hook in hooks { try hook.gradientsReady(run) }
-        let norm = plan.clipNorm.map { clipGradients(parameters, norm: $0) }
+        let norm = plan.clipNorm.map { Parameter.clipGradients(parameters, norm: $0) }
         run.optimizer.step(parameters, rowSparse: plan.rowSparse)
         for hook in hooks { try hook.afterStep(run) }
         average?.update(parameters)

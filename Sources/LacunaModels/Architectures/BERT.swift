@@ -103,7 +103,7 @@ public struct BERT: Sendable {
     public static func load(_ directory: String, weights: WeightPrecision = .stored) throws -> BERT {
         let fields = try JSONFields(contentsOf: FileSystem.join(directory, "config.json"))
         let configuration = try BERTConfiguration(fields)
-        return try BERT(openTensors(directory), configuration: configuration, fields: fields, weights: weights)
+        return try BERT(TensorFiles.open(directory), configuration: configuration, fields: fields, weights: weights)
     }
 
     private init(
@@ -380,7 +380,7 @@ public final class TrainableBERT: Module {
     /// - Parameter labels: One a row of the hidden states; rows with negative labels are left out.
     /// - Throws: ``LacunaError/unsupported(file:what:)`` for a model without such a head.
     public func maskedLoss(_ hidden: Variable<Float>, labels: [Int32], rows: Int = 256) throws -> Variable<Float> {
-        crossEntropy(of: hidden, labels: labels, rows: rows, head: try predictor())
+        Loss.crossEntropy(of: hidden, labels: labels, rows: rows, head: try predictor())
     }
 
     /// The encoder that this is now, to be run.

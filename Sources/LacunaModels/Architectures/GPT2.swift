@@ -265,7 +265,7 @@ public final class TrainableGPT2: Module {
 
     /// The mean cross-entropy of the next tokens; negative ones do not count.
     public func loss(_ ids: [Int32], next: [Int32], batch: Int, on tape: Tape<Float>) -> Variable<Float> {
-        crossEntropy(of: hiddenStates(ids, batch: batch, on: tape), labels: next) { [self] in words.logits($0) }
+        Loss.crossEntropy(of: hiddenStates(ids, batch: batch, on: tape), labels: next) { [self] in words.logits($0) }
     }
 
     /// The decoder that this is now, to be run and saved.

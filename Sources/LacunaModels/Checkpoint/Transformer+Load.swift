@@ -17,7 +17,7 @@ extension Transformer {
         _ path: String, weights: WeightPrecision = .stored, embedding: WeightPrecision? = nil,
         progress: (any ProgressReporter)? = nil
     ) throws -> Transformer {
-        let source = try openTensors(path)
+        let source = try TensorFiles.open(path)
         var configuration: TransformerConfiguration
         var fields: JSONFields?
         var generation: JSONFields?

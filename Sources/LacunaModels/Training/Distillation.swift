@@ -69,7 +69,7 @@ public struct Distillation {
         try requireFit(student)
         let states = student.blockStates(ids, batch: batch, on: tape)
         let taught = tape.evaluating { teacher.blockStates(ids, batch: batch, on: tape) }
-        var total = crossEntropy(of: states.last!, labels: next) { student.logits($0) }.affine(Float(1 - weight))
+        var total = Loss.crossEntropy(of: states.last!, labels: next) { student.logits($0) }.affine(Float(1 - weight))
         if weight > 0 { total = total + divergence(student, states.last!, taught.last!, next).affine(Float(weight)) }
         if features > 0 {
             for (own, other) in zip(states.dropFirst(), taught.dropFirst()) {

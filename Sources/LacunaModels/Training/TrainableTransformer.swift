@@ -146,7 +146,7 @@ public final class TrainableTransformer: Module {
     ///   - ids: [batch · T].
     ///   - next: The token after each; negative ones do not count.
     public func loss(_ ids: [Int32], next: [Int32], batch: Int, on tape: Tape<Float>) -> Variable<Float> {
-        crossEntropy(of: hiddenStates(ids, batch: batch, on: tape), labels: next) { [self] in logits($0) }
+        Loss.crossEntropy(of: hiddenStates(ids, batch: batch, on: tape), labels: next) { [self] in logits($0) }
     }
 
     /// The decoder that this network is now, to be evaluated, run, pruned and saved.

@@ -11,7 +11,7 @@ import LacunaTensor
 ///
 /// Weiyu Huang, Yuezhou Hu, Jun Zhu, Jianfei Chen, "CAST: Continuous and Differentiable Semi-Structured Sparsity-Aware
 /// Training for Large Language Models", arXiv 2509.25996. The column scales and the distillation of the authors are not
-/// part of this: their effect is orthogonal, see ``distillation(student:teacher:temperature:)``. λ should be of the size
+/// part of this: their effect is orthogonal, see ``Loss/distillation(student:teacher:temperature:)``. λ should be of the size
 /// of gradients. Use a rate that decays, as what remains of masked weights is of the size of the last rate.
 public final class CAST: TrainingMethod {
     public let pattern: Pattern

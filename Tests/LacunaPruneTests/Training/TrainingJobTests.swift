@@ -106,7 +106,7 @@ import Testing
                 model: model, optimizer: Adam(), source: ShuffledBatches(examples, batchSize: 48, seed: 1),
                 plan: TrainingPlan(steps: 6, learningRate: .constant(1e-2)),
                 hooks: [try TrainingMethods.make(name, options: Options())],
-                loss: { batch, tape in crossEntropy(model(tape.constant(batch.inputs)), labels: batch.labels) })
+                loss: { batch, tape in Loss.crossEntropy(model(tape.constant(batch.inputs)), labels: batch.labels) })
             try trainer.train()
             return model.parameters.map { $0.value.scalars }
         }

@@ -28,7 +28,7 @@ func train(
         source: ShuffledBatches(
             try LabelledExamples(inputs: x, labels: labels, classes: 2), batchSize: 20, seed: seed),
         plan: plan, hooks: hooks + [Watcher(after)],
-        loss: { batch, tape in crossEntropy(model(tape.constant(batch.inputs)), labels: batch.labels) })
+        loss: { batch, tape in Loss.crossEntropy(model(tape.constant(batch.inputs)), labels: batch.labels) })
     try trainer.train()
 }
 

@@ -136,9 +136,11 @@ import Testing
 
     /// What one of the two has as infinity or NaN stays where the other has nothing, and harms no other entry.
     @Test func sumsOfWhatIsNotFinite() throws {
-        let a = try SparseMatrix<Float>(
-            rows: 1, columns: 5, entries: [(0, 0, .infinity), (0, 2, .nan), (0, 3, 1)])
-        let b = try SparseMatrix<Float>(rows: 1, columns: 5, entries: [(0, 1, 2), (0, 3, .infinity), (0, 4, 4)])
+        func row(_ entries: [(row: Int, column: Int, value: Float)]) throws -> SparseMatrix<Float> {
+            try SparseMatrix(rows: 1, columns: 5, entries: entries)
+        }
+        let a = try row([(0, 0, .infinity), (0, 2, .nan), (0, 3, 1)])
+        let b = try row([(0, 1, 2), (0, 3, .infinity), (0, 4, 4)])
         let sum = (a + b).values
         #expect(sum[0] == .infinity && sum[1] == 2 && sum[2].isNaN && sum[3] == .infinity && sum[4] == 4)
         let difference = (b - a).values

@@ -114,7 +114,7 @@ struct LanguageReader {
             throw file.failure("data.test_fraction", "stands beside valid: give one")
         }
         let end = loaded?.decoder.configuration.endTokens.first ?? tokenizer.endTokens.first
-        let reader = try JSONLines(file: file, tokenizer: tokenizer, end: end, environment: environment)
+        let reader = try LanguageLines(file: file, tokenizer: tokenizer, end: end, environment: environment)
         var (train, valid) = (try reader.examples(paths), try validPaths.map { try reader.examples($0) })
         if valid == nil {
             var generator = SeededGenerator(seed: seed, stream: 0x7E57)

@@ -5,7 +5,7 @@ import LacunaTensor
 
 /// Reads files of one JSON object a line as examples for a language model: texts, questions with answers, or conversations.
 /// Of the last two, only what the model is to say itself is learned.
-struct JSONLines {
+struct LanguageLines {
     private enum Form {
         case text(String)
         case answers(prompt: String, answer: String)
@@ -39,15 +39,9 @@ struct JSONLines {
 
     func examples(_ paths: [String]) throws -> [TokenExamples.Example] {
         try paths.flatMap { path in
-            // Bytes, since a line feed is the only end of a line: JSON may have others inside its strings.
-            let bytes = try FileSystem.readBytes(path)
             var result: [TokenExamples.Example] = []
-            for (index, line) in bytes.split(separator: 0x0A, omittingEmptySubsequences: false).enumerated() {
-                guard line.contains(where: { ![9, 13, 32].contains($0) }) else { continue }
-                let location = "line \(index + 1)"
-                let value = try JSONValue(parsing: String(decoding: line, as: UTF8.self), file: "\(path), \(location)")
-                result.append(try example(JSONFields(value, file: path, location: location)))
-            }
+            let lines = try JSONLines(path)
+            while let example = try lines.next(example) { result.append(example) }
             guard !result.isEmpty else {
                 throw LacunaError.malformed(file: path, location: "lines", reason: "has none")
             }
