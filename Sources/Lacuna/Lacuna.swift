@@ -1,9 +1,11 @@
 // The whole toolkit under one import.
 @_exported import LacunaIO
+@_exported import LacunaDictionary
 @_exported import LacunaInfer
 @_exported import LacunaLearn
 @_exported import LacunaModels
 @_exported import LacunaPrune
 @_exported import LacunaRegress
+@_exported import LacunaRetrieve
 @_exported import LacunaSparse
 @_exported import LacunaTensor

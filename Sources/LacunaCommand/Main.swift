@@ -93,6 +93,6 @@ struct LacunaCommand: ParsableCommand {
         subcommands: [
             PruneCommand.self, EvalCommand.self, RunCommand.self, InspectCommand.self, SweepCommand.self,
             TrainCommand.self, FitCommand.self, DataCommand.self, MethodsCommand.self, ReproduceCommand.self,
-            BenchCommand.self, DemoCommand.self,
+            BenchCommand.self, DemoCommand.self, ExplainCommand.self,
         ])
 }

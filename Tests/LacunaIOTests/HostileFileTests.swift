@@ -81,13 +81,13 @@ import Testing
             case .safetensors, .gguf, .index:
                 let source =
                     try self == .index
-                    ? ShardedSafetensors(index: path) : self == .gguf ? GGUFFile(path) : openTensors(path)
+                    ? ShardedSafetensors(index: path) : self == .gguf ? GGUFFile(path) : TensorFiles.open(path)
                 for name in source.names { _ = try source.float(name) }
             case .tokenizer:
                 let tokenizer = try Tokenizer(json: path)
                 _ = tokenizer.decode(tokenizer.encode("ab <e> a\u{301}b abc"))
             case .checkpoint:
-                let checkpoint = try SparseCheckpoint(openTensors(path))
+                let checkpoint = try SparseCheckpoint(TensorFiles.open(path))
                 for name in checkpoint.names { _ = try checkpoint.matrix(name) }
             }
         }

@@ -9,7 +9,7 @@ import Testing
 
     @Test(arguments: ["bitmask", "twofour", "bitmask-int8", "packed-int4"])
     func whatThePackageWroteIsRead(name: String) throws {
-        let checkpoint = try SparseCheckpoint(openTensors(fixture("compressed/by-package/\(name).safetensors")))
+        let checkpoint = try SparseCheckpoint(TensorFiles.open(fixture("compressed/by-package/\(name).safetensors")))
         let expected = try SafetensorsFile(fixture("compressed/by-package/\(name).expected.safetensors"))
         #expect(Set(checkpoint.names) == Set(expected.names))
         for weight in expected.names {
@@ -26,7 +26,7 @@ import Testing
 
     @Test func formatsAreRecognisedWithoutLacunasSection() throws {
         func format(_ file: String, _ name: String) throws -> String {
-            try SparseCheckpoint(openTensors(fixture("compressed/by-package/\(file).safetensors")))
+            try SparseCheckpoint(TensorFiles.open(fixture("compressed/by-package/\(file).safetensors")))
                 .format(of: name).description
         }
         #expect(try format("bitmask", "a.weight") == "bitmask-f32")

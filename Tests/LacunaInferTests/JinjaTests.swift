@@ -124,6 +124,13 @@ import Testing
             String(repeating: "{{ (", count: 1) + String(repeating: "(", count: 5000),
             String(repeating: "{% if a %}", count: 5000), "{{ " + String(repeating: "not ", count: 5000) + "a }}",
             "{{ " + String(repeating: "-", count: 5000) + "1 }}", "{{ 'a' | indent(1000000) }}",
+            "{% set n = namespace(a=[1]) %}{% for i in range(60) %}{% set n.a = n.a + n.a %}{% endfor %}",
+            "{% set n = namespace(a='ab') %}{% for i in range(60) %}{% set n.a = n.a ~ n.a %}{% endfor %}",
+            "{% set n = namespace(a='a') %}{% for i in range(60) %}{% set n.a = n.a.replace('a', 'aaaa') %}{% endfor %}",
+            "{% set a = 'a' * 999999 %}{{ a.replace('a', a) }}", "{% set a = 'a' * 999999 %}{{ a | replace('', a) }}",
+            "{% set a = 'a' * 999999 %}{{ a.join(range(99999) | map('string')) }}",
+            "{% set a = 'a' * 999999 %}{{ ('\\n' * 999999) | indent(a, true, true) }}",
+            "{{ range(0, 9223372036854775807, -9223372036854775807 - 1) | length + 'a' }}",
         ] {
             #expect(throws: LacunaError.self, "\(source.prefix(40))") { try render(source, JSONObject()) }
         }

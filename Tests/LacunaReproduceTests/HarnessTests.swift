@@ -44,3 +44,31 @@ import Testing
         }
     }
 }
+
+@Suite struct SampleTests {
+    @Test func meansAndTheirErrorsAreThoseOfTheBooks() {
+        let sample = Sample([1, 2, 3, 4, 10])
+        #expect(sample.mean == 4)
+        // Σ (x - 4)² = 9 + 4 + 1 + 0 + 36 = 50; 50 / 4 / 5 = 2.5.
+        #expect(abs(sample.standardError - 2.5.squareRoot()) < 1e-12)
+        #expect(Sample([3]).standardError == .infinity)
+        #expect(Sample(seeds: [2, 5]) { Double($0) * 2 }.values == [4, 10])
+    }
+
+    @Test func pairsOfSeedsCancelWhatTheyShare() {
+        let (a, b) = (Sample([11, 102, 1003]), Sample([10, 100, 1000]))
+        #expect((a - b).values == [1, 2, 3])
+        #expect((a / b).values[1] == 1.02)
+    }
+
+    @Test func anEffectHasToExceedItsOwnError() {
+        let sample = Sample([1, 2, 3])  // 2 ± 0.577
+        #expect(Check("", sample, exceeds: 1.4).holds)
+        #expect(!Check("", sample, exceeds: 1.5).holds)
+        #expect(Check("", sample, staysBelow: 2.6).holds)
+        #expect(!Check("", sample, staysBelow: 2.5).holds)
+        #expect(!Check("", Sample([5])).holds, "measured once")
+        let measurement = Measurement("x", sample, baseline: Sample([4, 6]), baselineName: "b")
+        #expect(measurement.measured == 2 && measurement.baseline == 5 && measurement.baselineError == 1)
+    }
+}

@@ -1,5 +1,6 @@
 import ArgumentParser
 import LacunaIO
+import LacunaPrune
 import LacunaTensor
 
 /// What the user calls a model: a path, or a name of the data catalogue.
@@ -17,6 +18,8 @@ struct ModelArgument: ExpressibleByArgument, Sendable {
 
     /// Where the model is; one of the catalogue is fetched if it is not in the cache.
     func path(progress: (any ProgressReporter)?) throws -> String {
+        // The directory of a training run stands for the model in it.
+        if let inside = TrainingJob.modelDirectory(of: text) { return inside }
         if FileSystem.exists(text) { return text }
         guard Catalogue.entries.contains(where: { $0.name == text }) else {
             throw LacunaError.file(

@@ -33,7 +33,7 @@ struct LoadedModel {
 
     /// The tensors of a model that comes with a configuration.
     static func tensors(_ path: String) throws -> any TensorSource {
-        let source = try openTensors(path)
+        let source = try TensorFiles.open(path)
         guard FileSystem.isDirectory(path) || source is GGUFFile else {
             throw LacunaError.unsupported(
                 file: path, what: "a model in a single safetensors file: give its directory, with config.json")

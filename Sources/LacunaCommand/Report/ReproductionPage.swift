@@ -48,8 +48,8 @@ struct ReproductionPage {
                 [.left("measured"), .right(""), .right("compared"), .left("with")],
                 rows: outcome.measurements.map { row in
                     [
-                        row.quantity, Quantities.significant(row.measured),
-                        row.baseline.map { Quantities.significant($0) } ?? "",
+                        row.quantity, ReproductionReport.number(row.measured, row.standardError),
+                        row.baseline.map { ReproductionReport.number($0, row.baselineError) } ?? "",
                         row.baseline == nil ? "" : row.baselineName,
                     ]
                 })

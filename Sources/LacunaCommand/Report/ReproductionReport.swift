@@ -51,12 +51,18 @@ struct ReproductionReport {
     }
 
     private static func describe(_ measurement: Measurement) -> String {
-        var text = "\(measurement.quantity) \(Quantities.significant(measurement.measured))"
+        var text = "\(measurement.quantity) \(number(measurement.measured, measurement.standardError))"
         if let baseline = measurement.baseline {
             let name = measurement.baselineName.isEmpty ? "baseline" : measurement.baselineName
-            text += " (\(name) \(Quantities.significant(baseline)))"
+            text += " (\(name) \(number(baseline, measurement.baselineError)))"
         }
         return text
+    }
+
+    /// A number and, if there is one, its standard error.
+    static func number(_ value: Double, _ standardError: Double?) -> String {
+        guard let standardError, standardError.isFinite else { return Quantities.significant(value) }
+        return "\(Quantities.significant(value)) ± \(Quantities.significant(standardError, 2))"
     }
 
     /// Setting, checks and notes, indented below the line.
@@ -73,6 +79,10 @@ struct ReproductionReport {
         return lines.map { "    " + $0 }.joined(separator: "\n")
     }
 
+    private static func json(_ error: Double?) -> JSONValue {
+        error.flatMap { $0.isFinite ? .number($0) : nil } ?? .null
+    }
+
     var json: JSONValue {
         let outcome = try? result.get()
         return [
@@ -85,6 +95,8 @@ struct ReproductionReport {
                         "quantity": .string($0.quantity), "measured": .number($0.measured),
                         "baseline": $0.baseline.map { .number($0) } ?? .null,
                         "baselineName": .string($0.baselineName),
+                        "standardError": Self.json($0.standardError),
+                        "baselineError": Self.json($0.baselineError),
                     ]
                 }),
             "checks": .array(

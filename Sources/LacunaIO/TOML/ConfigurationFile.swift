@@ -2,12 +2,12 @@ import LacunaTensor
 
 /// A configuration in a subset of TOML 1.0.
 ///
-/// Read: comments; sections `[a]` and `[a.b]`; keys of letters, digits, `_`, `-` and dots; strings in double quotation marks
-/// (with `\n`, `\t`, `\"`, `\\`) or in single ones (as they stand); decimal integers and floats, with `_` between digits;
-/// `true` and `false`; arrays of these on one line.
+/// Read: comments; sections `[a]` and `[a.b]`; arrays of tables `[[a]]`, whose keys are then `a.0.…`, `a.1.…`; keys of
+/// letters, digits, `_`, `-` and dots; strings in double quotation marks (with `\n`, `\t`, `\"`, `\\`) or in single ones (as
+/// they stand); decimal integers and floats, with `_` between digits; `true` and `false`; arrays of these on one line.
 ///
-/// Not read, and named in the error: arrays over several lines, inline tables, arrays of tables, strings in three quotation
-/// marks, quoted keys, dates and times, integers in base 2, 8 or 16, `inf` and `nan`.
+/// Not read, and named in the error: arrays over several lines, inline tables, strings in three quotation marks, quoted
+/// keys, dates and times, integers in base 2, 8 or 16, `inf` and `nan`.
 ///
 /// ```toml
 /// seed = 7
@@ -24,9 +24,12 @@ public final class ConfigurationFile {
         let line: Int
     }
 
+    /// The file's name, for errors.
     public let file: String
     private var entries: [String: Entry] = [:]
     private var sectionLines: [String: Int] = [:]
+    /// How many tables the arrays have so far.
+    private var arrays: [String: Int] = [:]
     private var used: Set<String> = []
 
     /// - Throws: `LacunaError.file` and what ``init(text:file:)`` throws.
@@ -43,11 +46,25 @@ public final class ConfigurationFile {
             scanner.skipSpace()
             if scanner.isAtEnd { continue }
             if scanner.take("[") {
-                if scanner.take("[") {
-                    throw scanner.failure("arrays of tables are not read: write a section '[name]'")
-                }
+                let isArray = scanner.take("[")
                 section = try scanner.key()
-                guard scanner.take("]") else { throw scanner.failure("expected ']' after the section's name") }
+                guard scanner.take("]"), !isArray || scanner.take("]") else {
+                    throw scanner.failure("expected '\(isArray ? "]]" : "]")' after the section's name")
+                }
+                if isArray {
+                    guard sectionLines[section] == nil, !section.contains(".") else {
+                        throw scanner.failure("'\(section)' cannot be an array of tables here")
+                    }
+                    let index = arrays[section] ?? 0
+                    arrays[section] = index + 1
+                    section += ".\(index)"
+                } else if let array = section.split(separator: ".").first.map(String.init), let count = arrays[array] {
+                    // A section inside the last table of an array.
+                    guard section != array else {
+                        throw scanner.failure("'\(section)' is an array of tables: write '[[\(section)]]'")
+                    }
+                    section = "\(array).\(count - 1)" + section.dropFirst(array.count)
+                }
                 guard sectionLines.updateValue(index + 1, forKey: section) == nil else {
                     throw scanner.failure("the section '\(section)' comes a second time")
                 }
@@ -73,7 +90,14 @@ public final class ConfigurationFile {
         return .malformed(file: file, location: location, reason: reason)
     }
 
+    /// Whether the file has this key.
     public func contains(_ key: String) -> Bool { entries[key] != nil }
+
+    /// How many tables `[[name]]` there are. The keys of the first begin with `name.0.`.
+    public func tableCount(_ name: String) -> Int { arrays[name] ?? 0 }
+
+    /// Whether any key begins so: whether a section has settings.
+    public func containsSection(_ name: String) -> Bool { entries.keys.contains { $0.hasPrefix(name + ".") } }
 
     /// Every setting of the file, by key: what tells two configurations apart whatever their comments and order.
     public var settings: JSONValue {
@@ -111,7 +135,9 @@ public final class ConfigurationFile {
         return value
     }
 
+    /// The string of a key, nil if it is absent. Throws `LacunaError.malformed` if it is something else.
     public func optionalString(_ key: String) throws -> String? { try value(key, "a string", \.stringValue) }
+    /// The boolean of a key, nil if it is absent. Throws `LacunaError.malformed` if it is something else.
     public func optionalBool(_ key: String) throws -> Bool? { try value(key, "true or false", \.boolValue) }
 
     /// - Parameter range: Numbers outside are an error.
@@ -121,6 +147,8 @@ public final class ConfigurationFile {
         return value
     }
 
+    /// The number of a key, nil if it is absent. Throws `LacunaError.malformed` if it is something else or outside the
+    /// range.
     public func optionalNumber(_ key: String, in range: ClosedRange<Double>? = nil) throws -> Double? {
         guard let value = try value(key, "a number", \.doubleValue) else { return nil }
         if let range, !range.contains(value) {
@@ -133,10 +161,13 @@ public final class ConfigurationFile {
         range.upperBound == .max ? "\(range.lowerBound)..." : "\(range)"
     }
 
+    /// The string of a key. Throws `LacunaError.malformed` if it is absent or something else.
     public func string(_ key: String) throws -> String { try needed(key, optionalString(key)) }
+    /// The integer of a key. Throws `LacunaError.malformed` if it is absent, something else or outside the range.
     public func integer(_ key: String, in range: ClosedRange<Int> = 0...Int.max) throws -> Int {
         try needed(key, optionalInteger(key, in: range))
     }
+    /// The number of a key. Throws `LacunaError.malformed` if it is absent, something else or outside the range.
     public func number(_ key: String, in range: ClosedRange<Double>? = nil) throws -> Double {
         try needed(key, optionalNumber(key, in: range))
     }
@@ -158,6 +189,16 @@ public final class ConfigurationFile {
             guard let value = $0.intValue else { throw failure(key, "expected whole numbers, found \($0.kind)") }
             guard range.contains(value) else { throw failure(key, "\(value) is not in \(Self.describe(range))") }
             return value
+        }
+    }
+
+    /// A list of strings, or a single one.
+    public func optionalStrings(_ key: String) throws -> [String]? {
+        try value(key, "strings") { value -> [String]? in
+            if let text = value.stringValue { return [text] }
+            guard let list = value.arrayValue else { return nil }
+            let texts = list.compactMap(\.stringValue)
+            return texts.count == list.count ? texts : nil
         }
     }
 

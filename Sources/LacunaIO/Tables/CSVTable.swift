@@ -14,6 +14,7 @@ import LacunaTensor
 /// without), `NULL`, `?`; in a column that is otherwise of numbers also `-`, `--`, `.`, `None`, `n.a.` and `missing`. What a
 /// number was written as is kept: codes and identifiers are text until someone asks for numbers.
 public struct CSVTable: Sendable, Equatable {
+    /// The cells of a column.
     public enum Values: Sendable, Equatable {
         /// NaN where a field is missing.
         case numbers([Double])
@@ -21,8 +22,11 @@ public struct CSVTable: Sendable, Equatable {
         case text([String])
     }
 
+    /// A column and its name.
     public struct Column: Sendable, Equatable {
+        /// The name in the header.
         public let name: String
+        /// The cells, one a row.
         public let values: Values
         /// How the numbers are written; nil for a column of text.
         public let spelling: NumberSpelling?
@@ -105,7 +109,9 @@ public struct CSVTable: Sendable, Equatable {
         }
     }
 
+    /// Number of rows, the header not counted.
     public let rows: Int
+    /// The columns in the order of the file.
     public let columns: [Column]
     /// What the file was written in.
     public let encoding: TextEncoding

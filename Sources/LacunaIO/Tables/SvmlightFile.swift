@@ -3,6 +3,7 @@ import LacunaTensor
 
 /// Labels and sparse features in the text format of SVMlight and LIBSVM: `label [qid:n] index:value … [# comment]` a line.
 public struct SvmlightFile: Sendable, Equatable {
+    /// The label of every row.
     public let labels: [Double]
     /// [labels, features].
     public let features: SparseMatrix<Double>

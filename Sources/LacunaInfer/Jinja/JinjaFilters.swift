@@ -41,11 +41,7 @@ enum JinjaFilters {
             }
         case "replace":
             try arguments.check("old", "new", "count")
-            let limit = try arguments.integer(2, "count", default: -1)
-            return .text(
-                printed.replacing(
-                    try arguments.text(0, "old"), with: try arguments.text(1, "new"),
-                    atMost: limit < 0 ? .max : limit))
+            return .text(try JinjaMethods.replaced(printed, arguments))
         case "escape", "e":
             try arguments.check()
             let entities = [("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("'", "&#39;"), ("\"", "&#34;")]
@@ -72,7 +68,9 @@ enum JinjaFilters {
         let blank = arguments.bool(2, "blank", default: false)
         var result = JinjaText()
         // A line break at the end begins a last, empty line.
-        for (index, line) in (text + JinjaText("\n")).lines(keepingEnds: false).enumerated() {
+        let lines = (text + JinjaText("\n")).lines(keepingEnds: false)
+        try JinjaMethods.requireRoom(lines.count, of: indentation, arguments.line)
+        for (index, line) in lines.enumerated() {
             if index > 0 { result.append(JinjaText("\n")) }
             let isFirst = index == 0 && !arguments.bool(1, "first", default: false)
             if !isFirst, blank || !line.isEmpty { result.append(indentation) }

@@ -97,10 +97,7 @@ enum JinjaMethods {
         case "endswith": return .bool(try affixes(arguments).contains { text.hasSuffix($0) })
         case "replace":
             try arguments.check("old", "new", "count")
-            let limit = try arguments.integer(2, "count", default: -1)
-            return .text(
-                text.replacing(
-                    try arguments.text(0, "old"), with: try arguments.text(1, "new"), atMost: limit < 0 ? .max : limit))
+            return .text(try replaced(text, arguments))
         case "find", "rfind", "index", "count": return try search(name, text, arguments)
         case "join":
             try arguments.check("iterable")
@@ -114,6 +111,28 @@ enum JinjaMethods {
         case "partition", "rpartition": return try partition(text, arguments, fromEnd: name == "rpartition")
         default: return try letters(name, text, arguments)
         }
+    }
+
+    /// `text` with `old` replaced by `new`.
+    static func replaced(_ text: JinjaText, _ arguments: JinjaArguments) throws -> JinjaText {
+        let limit = try arguments.integer(2, "count", default: -1)
+        let (old, new) = (try arguments.text(0, "old"), try arguments.text(1, "new"))
+        // Counting costs as much as replacing, so the most there can be is asked first.
+        let most = old.isEmpty ? text.count + 1 : text.count / old.count
+        if !hasRoom(most, of: new) {
+            let found = old.isEmpty ? most : text.split(old, atMost: .max).count - 1
+            try requireRoom(min(found, limit < 0 ? .max : limit), of: new, arguments.line)
+        }
+        return text.replacing(old, with: new, atMost: limit < 0 ? .max : limit)
+    }
+
+    private static func hasRoom(_ count: Int, of text: JinjaText) -> Bool {
+        text.isEmpty || count <= JinjaEvaluator.mostOutput / text.count
+    }
+
+    /// - Throws: ``JinjaFailure/wrong(_:_:)`` if so many copies of a text are longer than anything that may be printed.
+    static func requireRoom(_ count: Int, of text: JinjaText, _ line: Int) throws {
+        guard hasRoom(count, of: text) else { throw JinjaFailure.wrong("a string repeated too often", line) }
     }
 
     private static func letters(_ name: String, _ text: JinjaText, _ arguments: JinjaArguments) throws -> JinjaValue? {
@@ -225,6 +244,7 @@ enum JinjaMethods {
 
     static func join(_ values: JinjaValue, _ separator: JinjaText, _ line: Int) throws -> JinjaText {
         guard let elements = values.elements else { throw JinjaFailure.wrong("'join' of \(values.kind)", line) }
+        try requireRoom(elements.count, of: separator, line)
         var result = JinjaText()
         for (index, element) in elements.enumerated() {
             guard case .text(let text) = element else { throw JinjaFailure.wrong("'join' of \(element.kind)", line) }

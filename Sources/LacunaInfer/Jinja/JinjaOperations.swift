@@ -38,9 +38,7 @@ enum JinjaArithmetic {
 
     private static func copies(_ text: JinjaText, _ count: JinjaValue, _ line: Int) throws -> JinjaText {
         let count = max(count.asInteger ?? 0, 0)
-        guard text.isEmpty || count <= 10_000_000 / text.count else {
-            throw JinjaFailure.wrong("a string repeated too often", line)
-        }
+        try JinjaMethods.requireRoom(count, of: text, line)
         return text.repeated(count)
     }
 

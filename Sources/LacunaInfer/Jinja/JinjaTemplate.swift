@@ -93,7 +93,7 @@ public struct JinjaTemplate: Sendable {
                 let (start, stop) =
                     arguments.positional.count > 1 ? (first, try arguments.integer(1, "stop", default: 0)) : (0, first)
                 let step = try arguments.integer(2, "step", default: 1)
-                guard step != 0, abs(stop / 2 - start / 2) / abs(step) < 50_000 else {
+                guard step != 0, (stop / 2 - start / 2).magnitude / step.magnitude < 50_000 else {
                     throw JinjaFailure.wrong("a range from \(start) to \(stop) in steps of \(step)", arguments.line)
                 }
                 return .list(stride(from: start, to: stop, by: step).map { .integer($0) })

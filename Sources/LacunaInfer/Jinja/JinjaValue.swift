@@ -153,6 +153,16 @@ extension JinjaValue {
         }
     }
 
+    /// What making the value costs, in steps.
+    var weight: Int {
+        switch self {
+        case .text(let text): text.count / 16
+        case .list(let values), .tuple(let values): values.count
+        case .dictionary(let dictionary): dictionary.members.count
+        default: 0
+        }
+    }
+
     var isUndefined: Bool { if case .undefined = self { true } else { false } }
 
     /// Whole numbers, of which truth values are two.

@@ -7,6 +7,10 @@ public struct Measurement: Sendable, Equatable {
     public var baseline: Double?
     /// What the baseline is, such as "Wanda".
     public var baselineName: String
+    /// The standard error of `measured` over seeds, if it is a mean over them.
+    public var standardError: Double?
+    /// That of `baseline`.
+    public var baselineError: Double?
 
     public init(_ quantity: String, measured: Double, baseline: Double? = nil, baselineName: String = "") {
         self.quantity = quantity

@@ -31,6 +31,7 @@ public final class EncodedInput: @unchecked Sendable {
     private var halves = Buffer<UInt16>(uninitialized: 0)
     private var bytes = Buffer<Int8>(uninitialized: 0)
 
+    /// An input that holds nothing yet.
     public init() {
         kernelInput = .allocate(capacity: 1)
         kernelInput.initialize(to: lk_input())
