@@ -187,7 +187,7 @@ final class DictionaryLearner: TrainingHook {
                 decoder.gradientPointer, tangentTo: decoder.buffer.pointer, rows: dictionary.width,
                 columns: dictionary.configuration.outputDimensions)
         }
-        if let clipNorm = settings.clipNorm { clipGradients(dictionary.trainableParameters, norm: clipNorm) }
+        if let clipNorm = settings.clipNorm { Parameter.clipGradients(dictionary.trainableParameters, norm: clipNorm) }
     }
 
     func afterStep(_ run: TrainingRun) throws {
