@@ -1,6 +1,6 @@
+@_exported import LacunaDictionary
 // The whole toolkit under one import.
 @_exported import LacunaIO
-@_exported import LacunaDictionary
 @_exported import LacunaInfer
 @_exported import LacunaLearn
 @_exported import LacunaModels

@@ -59,9 +59,12 @@ struct BeyondL1Reproduction: Reproduction {
                 let name = setting.name
                 return [
                     score[name]!.measured(
-                        "overlap with the true support (F1), \(name)", against: score["soft"]!, "soft"),
-                    active[name]!.measured("active atoms, \(name)", against: active["soft"]!, "soft"),
-                    error[name]!.measured("error left, \(name)", against: error["soft"]!, "soft"),
+                        "overlap with the true support (F1), \(name)", against: name == "soft" ? nil : score["soft"]!,
+                        "soft"),
+                    active[name]!.measured(
+                        "active atoms, \(name)", against: name == "soft" ? nil : active["soft"]!, "soft"),
+                    error[name]!.measured(
+                        "error left, \(name)", against: name == "soft" ? nil : error["soft"]!, "soft"),
                 ]
             } + [ratio.measured("active atoms of soft thresholding at CEL0's error, as a multiple")],
             checks: [
