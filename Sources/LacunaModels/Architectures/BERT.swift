@@ -283,7 +283,7 @@ public final class TrainableBERT: Module {
     public let words: TokenTable
     public let positions, segments: Parameter<Float>
     public let embeddingNorm: LayerNorm
-    public let blocks: [TrainableTransformerBlock]
+    public let blocks: [TrainableBlock]
     public let maskedHead: Head?
     public var dropout = 0.0
 

@@ -1,4 +1,5 @@
 import LacunaIO
+import LacunaLearn
 import LacunaSparse
 import LacunaTensor
 
