@@ -38,7 +38,9 @@ import Testing
         let fused = try Fusion.reciprocalRank(
             [run([("x", 9), ("y", 8)]), run([("y", 1), ("z", 0.5)])], constant: 1)
         #expect(fused.hits(of: "q").map(\.document) == ["y", "x", "z"])
-        #expect(fused.hits(of: "q").map(\.score) == [1.0 / 3 + 1.0 / 2, 1.0 / 2, 1.0 / 3])
+        let expected: [Double] = [5.0 / 6.0, 0.5, 1.0 / 3.0]
+        let scores: [Double] = fused.hits(of: "q").map { $0.score }
+        #expect(zip(scores, expected).allSatisfy { abs($0 - $1) < 1e-12 } && scores.count == 3)
         #expect(failure { try Fusion.reciprocalRank([], constant: -1) } != nil)
         #expect(failure { try Fusion.reciprocalRank([], depth: 0) } != nil)
     }
