@@ -106,7 +106,7 @@ import Testing
         struct Source: BatchSource {
             let batches: [[Double]]
             var batchesPerEpoch: Int? { batches.count }
-            func batch(step: Int) -> [Double] { batches[step] }
+            func batch(step: Int) -> [Double] { batches[step % batches.count] }
         }
         final class Weights: Module {
             let w = Parameter<Float>(Tensor([0, 0]))

@@ -156,7 +156,7 @@ public struct ViT: Sendable {
                     activation: c.activation))
         }
         func head(_ name: String) throws -> LinearLayer? {
-            guard source.contains(name + ".weight") else { return nil }
+            guard reader.contains(name + ".weight") else { return nil }
             return try reader.linear(name, c.classes.count, d, as: weights)
         }
         let special = try names(c.architecture).flatMap {

@@ -72,7 +72,7 @@ struct CheckpointReader {
         return "blk.\(pieces[2]).\(part)\(suffix)"
     }
 
-    func contains(_ name: String) -> Bool { source.contains(fileName(name)) }
+    func contains(_ name: String) -> Bool { source.contains(fileName(name)) || compressed.contains(name) }
 
     // MARK: Parts
 
