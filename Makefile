@@ -1,4 +1,4 @@
-# make demo | test | examples | bench | fuzz | sanitize | lint | format | docs | clean
+# make demo | test | documentation-check | examples | dependency | bench | fuzz | sanitize | lint | format | docs | clean
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 
@@ -10,7 +10,7 @@ LACUNA := .build/release/lacuna
 SOURCES := Package.swift $(wildcard Sources Tests Examples Benchmarks/Package.swift Benchmarks/Sources Benchmarks/Tests \
     Fuzz/Package.swift Fuzz/Sources)
 
-.PHONY: demo test examples bench fuzz sanitize lint format docs build clean requirements requirements-test requirements-demo
+.PHONY: demo test documentation-check examples dependency bench fuzz sanitize lint format docs build clean requirements requirements-test requirements-demo requirements-python
 
 # Prunes SmolLM2-135M to 50 %, compares it with the dense model, and writes report.html.
 demo: requirements-demo build
@@ -21,9 +21,20 @@ test: requirements-test
 	swift build --build-tests --traits SuiteSparse
 	swift test --skip-build --traits SuiteSparse
 
-# The programs of Examples/ are what a user's package looks like: they have to go on compiling.
-examples: requirements
+# Every public symbol is documented: read out of what `make test`, or any other debug build, has left in .build.
+documentation-check: requirements-python
+	Scripts/check-documentation.py
+
+# The programs of Examples/ are what a user's package looks like, and the code in the documentation is what users copy: both have
+# to go on compiling.
+examples: requirements requirements-python
+	Scripts/snippets.py Examples/Snippets/Generated
 	swift build --package-path Examples
+
+# A package that depends on this one by its address, built in CONFIGURATION and run.
+CONFIGURATION ?= release
+dependency: requirements
+	Scripts/dependency.sh $(CONFIGURATION)
 
 bench: requirements
 	swift run -c release --package-path Benchmarks lacuna-bench --markdown docs/Performance.md $(if $(PEERS),--peers $(PEERS))
@@ -66,6 +77,9 @@ requirements:
 
 requirements-test: requirements
 	@if [ "$$(uname)" != Darwin ] && [ ! -e /usr/include/suitesparse/umfpack.h ]; then $(call install,libsuitesparse-dev); fi
+
+requirements-python:
+	@if ! command -v python3 >/dev/null; then $(call install,python3); fi
 
 requirements-demo: requirements
 	@if ! python3 -m pip --version >/dev/null 2>&1; then $(call install,python3-pip); fi

@@ -21,6 +21,7 @@ let package = Package(
         .library(name: "LacunaModels", targets: ["LacunaModels"]),
         .library(name: "LacunaPrune", targets: ["LacunaPrune"]),
         .library(name: "LacunaInfer", targets: ["LacunaInfer"]),
+        .library(name: "LacunaRetrieve", targets: ["LacunaRetrieve"]),
         .library(name: "LacunaRegress", targets: ["LacunaRegress"]),
         .library(name: "LacunaSuiteSparse", targets: ["LacunaSuiteSparse"]),
         .executable(name: "lacuna", targets: ["LacunaCommand"]),
@@ -70,6 +71,12 @@ let package = Package(
             name: "LacunaInfer", dependencies: ["LacunaTensor", "LacunaSparse", "LacunaIO", "LacunaModels"],
             swiftSettings: hotSettings),
         .target(
+            name: "LacunaRetrieve",
+            dependencies: [
+                "CLacuna", "CZlib", "LacunaTensor", "LacunaSparse", "LacunaIO", "LacunaLearn", "LacunaModels",
+            ],
+            swiftSettings: hotSettings),
+        .target(
             name: "LacunaRegress", dependencies: ["CLacuna", "LacunaTensor", "LacunaSparse", "LacunaIO"],
             swiftSettings: hotSettings),
         .target(
@@ -77,6 +84,7 @@ let package = Package(
             dependencies: [
                 "LacunaTensor", "LacunaSparse", "LacunaIO", "LacunaLearn", "LacunaModels", "LacunaPrune", "LacunaInfer",
                 "LacunaRegress",
+                "LacunaRetrieve",
             ]),
         .target(name: "LacunaReproduce", dependencies: ["Lacuna"], swiftSettings: hotSettings),
         .executableTarget(
@@ -90,13 +98,23 @@ let package = Package(
         .testTarget(name: "LacunaSparseTests", dependencies: ["LacunaSparse", "CLacuna"], swiftSettings: hotSettings),
         .testTarget(name: "LacunaSuiteSparseTests", dependencies: ["LacunaSuiteSparse"]),
         .testTarget(name: "LacunaIOTests", dependencies: ["LacunaIO"], resources: [.copy("Fixtures")]),
-        .testTarget(name: "LacunaLearnTests", dependencies: ["LacunaLearn", "CLacuna"]),
+        .testTarget(
+            name: "LacunaLearnTests", dependencies: ["LacunaLearn", "CLacuna"], resources: [.copy("Fixtures")]),
         .testTarget(name: "LacunaModelsTests", dependencies: ["LacunaModels"], resources: [.copy("Fixtures")]),
         .testTarget(name: "LacunaPruneTests", dependencies: ["LacunaPrune"]),
         .testTarget(name: "LacunaInferTests", dependencies: ["LacunaInfer"], resources: [.copy("Fixtures")]),
+        .testTarget(
+            name: "LacunaRetrieveTests", dependencies: ["LacunaRetrieve"], resources: [.copy("Fixtures")]),
         .testTarget(
             name: "LacunaRegressTests", dependencies: ["LacunaRegress"], resources: [.copy("Fixtures")]),
         .testTarget(name: "LacunaReproduceTests", dependencies: ["LacunaReproduce"]),
         .testTarget(name: "LacunaCommandTests", dependencies: ["LacunaCommand"]),
     ]
 )
+
+// Who depends on the libraries fetches and builds nothing that only the command needs.
+if isDependency {
+    package.dependencies.removeAll()
+    package.products.removeAll { $0.name == "lacuna" }
+    package.targets.removeAll { $0.name.hasPrefix("LacunaCommand") }
+}

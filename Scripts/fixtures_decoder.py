@@ -137,6 +137,11 @@ def main(root):
     write_model(
         root / "mistral", t.MistralConfig(**COMMON, head_dim=8, sliding_window=7, tie_word_embeddings=False),
         t.MistralForCausalLM, seed=4, shard="40KB")
+    # A layer without rotation.
+    write_model(
+        root / "smollm3", t.SmolLM3Config(
+            **COMMON, no_rope_layers=[1, 0], use_sliding_window=False, tie_word_embeddings=True, pad_token_id=0),
+        t.SmolLM3ForCausalLM, seed=8)
     # Norms of queries and keys, a head size of its own.
     write_model(
         root / "qwen3", t.Qwen3Config(**COMMON, head_dim=16, tie_word_embeddings=False), t.Qwen3ForCausalLM, seed=5)

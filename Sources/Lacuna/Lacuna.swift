@@ -5,5 +5,6 @@
 @_exported import LacunaModels
 @_exported import LacunaPrune
 @_exported import LacunaRegress
+@_exported import LacunaRetrieve
 @_exported import LacunaSparse
 @_exported import LacunaTensor

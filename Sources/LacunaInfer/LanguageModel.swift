@@ -65,7 +65,7 @@ public struct LanguageModel: Sendable {
     ///
     /// - Throws: ``LacunaError/unsupported(file:what:)`` for a single safetensors file.
     public static func tensors(_ path: String) throws -> any TensorSource {
-        let source = try openTensors(path)
+        let source = try TensorFiles.open(path)
         guard FileSystem.isDirectory(path) || source is GGUFFile else {
             throw LacunaError.unsupported(
                 file: path, what: "a model in a single safetensors file: give its directory, with config.json")

@@ -59,6 +59,7 @@
     /// Update/Downdate", ACM TOMS 35, 2008.
     public final class SparseCholesky: Sendable {
         private let factor: Locked<OpaquePointer>
+        /// Rows of the matrix, which is square.
         public let rows: Int
         /// Entries of the factor.
         public let factorCount: Int

@@ -1,6 +1,15 @@
 /// How numbers are stored in memory and in files, before any quantisation into groups.
 public enum ElementType: String, Sendable, Hashable, CaseIterable, Codable {
-    case f64, f32, f16, bf16, i64, i32, i16, i8, u8, bool
+    /// IEEE 754 numbers of 64, 32 and 16 bits.
+    case f64, f32, f16
+    /// The upper half of an `f32`: ``BFloat16``.
+    case bf16
+    /// Signed integers.
+    case i64, i32, i16, i8
+    /// Unsigned 8-bit integers.
+    case u8
+    /// A byte that is 0 or 1.
+    case bool
 
     /// Bytes of one element.
     public var size: Int {
@@ -15,7 +24,9 @@ public enum ElementType: String, Sendable, Hashable, CaseIterable, Codable {
 
 /// The upper half of a `Float`: 8 exponent bits, 7 fraction bits.
 public struct BFloat16: BitwiseCopyable, Hashable, Sendable {
+    /// The 16 bits.
     public var bits: UInt16
+    /// The number with these bits.
     @inlinable public init(bits: UInt16) { self.bits = bits }
 
     /// Rounds to nearest, ties to even. NaN stays NaN.
@@ -24,14 +35,18 @@ public struct BFloat16: BitwiseCopyable, Hashable, Sendable {
         bits = value.isNaN ? UInt16(b >> 16) | 0x40 : UInt16((b &+ 0x7FFF &+ ((b >> 16) & 1)) >> 16)
     }
 
+    /// The number, exactly.
     @inlinable public var float: Float { Float(bitPattern: UInt32(bits) << 16) }
 }
 
 /// IEEE 754 half precision, as bits: conversions of whole arrays belong to the kernels.
 public struct Half: BitwiseCopyable, Hashable, Sendable {
+    /// The 16 bits.
     public var bits: UInt16
+    /// The number with these bits.
     @inlinable public init(bits: UInt16) { self.bits = bits }
 
+    /// Rounds to nearest, ties to even. NaN stays NaN; what is too large becomes infinite.
     public init(_ value: Float) {
         let b = value.bitPattern
         let sign = UInt16((b >> 16) & 0x8000)
@@ -49,6 +64,7 @@ public struct Half: BitwiseCopyable, Hashable, Sendable {
         }
     }
 
+    /// The number, exactly.
     public var float: Float {
         let sign = UInt32(bits & 0x8000) << 16
         let exponent = UInt32(bits >> 10) & 0x1F

@@ -23,6 +23,7 @@ public enum LacunaError: Error, Equatable, Sendable {
 }
 
 extension LacunaError: CustomStringConvertible {
+    /// A sentence for people, which names the file, tensor, line or argument.
     public var description: String {
         switch self {
         case .file(let path, let reason): "\(path): \(reason)"

@@ -11,6 +11,7 @@ public final class Locked<Value>: @unchecked Sendable {
     private let mutex: UnsafeMutablePointer<pthread_mutex_t>
     private var value: Value
 
+    /// Puts a value behind a lock.
     public init(_ value: Value) {
         self.value = value
         mutex = .allocate(capacity: 1)
@@ -34,6 +35,7 @@ public final class Locked<Value>: @unchecked Sendable {
 public final class Lazily<Value: Sendable>: Sendable {
     private let made = Locked<Value?>(nil)
 
+    /// A value that nobody has asked for yet.
     public init() {}
 
     /// The value; the first call makes it, and others wait meanwhile.

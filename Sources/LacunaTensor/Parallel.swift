@@ -3,6 +3,10 @@ import CLacuna
 /// Parallel loops on the package's one thread pool.
 ///
 /// How work is cut into items never depends on the number of threads, so neither do results.
+///
+/// Bodies are called on several threads at once, and should write to parts of memory that are their item's alone. They are not
+/// `@Sendable`: what they write through are pointers, which Swift holds to be unsendable whatever is done with them, so that the
+/// attribute would have every loop say `nonisolated(unsafe)` and would check nothing.
 public enum Parallel {
     /// Number of threads a loop may use, the caller included: at first the processors that this process may run on, by its
     /// affinity and by the quota of its control groups. Settable at any time between loops.

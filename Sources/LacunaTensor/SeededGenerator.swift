@@ -80,10 +80,10 @@ extension Tensor {
         // up to the bound when the range is far from 0.
         let bits = UInt64(Scalar.significandBitCount + 1)
         let unit = 1 / Scalar(UInt64(1) << bits)
-        let last = max(range.lowerBound, range.upperBound.nextDown)
+        let last = Swift.max(range.lowerBound, range.upperBound.nextDown)
         withMutablePointer { p in
             for i in 0..<n {
-                p[i] = min(range.lowerBound + width * (Scalar(generator.next() >> (64 - bits)) * unit), last)
+                p[i] = Swift.min(range.lowerBound + width * (Scalar(generator.next() >> (64 - bits)) * unit), last)
             }
         }
     }

@@ -88,7 +88,9 @@ import Testing
         // What of TOML is not read is named.
         ("a = [1,\n2]", "line 1: a: an array ends on the line where it begins"),
         ("a = [\n1]", "line 1: a: an array ends on the line where it begins"),
-        ("a = {b = 1}", "line 1: a: inline tables are not read"), ("[[a]]", "line 1: arrays of tables are not read"),
+        ("a = {b = 1}", "line 1: a: inline tables are not read"), ("[[a]", "line 1: expected ']]'"),
+        ("[a]\n[[a]]", "line 2: 'a' cannot be an array"),
+        ("[[a]]\n[a]", "line 2: 'a' is an array of tables"), ("[[a.b]]", "line 1: 'a.b' cannot be an array"),
         ("a = \"\"\"x\"\"\"", "line 1: a: strings in three quotation marks are not read"),
         ("\"a b\" = 1", "line 1: quoted keys are not read"),
         ("a = 1979-05-27", "line 1: a: '1979-05-27': dates and times are not read"),

@@ -81,13 +81,13 @@ import Testing
             case .safetensors, .gguf, .index:
                 let source =
                     try self == .index
-                    ? ShardedSafetensors(index: path) : self == .gguf ? GGUFFile(path) : openTensors(path)
+                    ? ShardedSafetensors(index: path) : self == .gguf ? GGUFFile(path) : TensorFiles.open(path)
                 for name in source.names { _ = try source.float(name) }
             case .tokenizer:
                 let tokenizer = try Tokenizer(json: path)
                 _ = tokenizer.decode(tokenizer.encode("ab <e> a\u{301}b abc"))
             case .checkpoint:
-                let checkpoint = try SparseCheckpoint(openTensors(path))
+                let checkpoint = try SparseCheckpoint(TensorFiles.open(path))
                 for name in checkpoint.names { _ = try checkpoint.matrix(name) }
             }
         }
@@ -336,8 +336,8 @@ import Testing
             (Self.header(tensors: 0, values: 0, version: 0x0300_0000), "GGUF in big-endian order"),
             (
                 Self.padded(
-                    Self.header(tensors: 1, values: 0) + Self.tensor("t", [256], type: 10, offset: 0), data: 128),
-                "tensor 't' of type Q2_K"
+                    Self.header(tensors: 1, values: 0) + Self.tensor("t", [256], type: 16, offset: 0), data: 128),
+                "tensor 't' of type IQ2_XXS"
             ),
         ] {
             let path = try scratch.write(bytes, to: "f")

@@ -83,7 +83,7 @@ import Testing
         try AtomicFile.write(
             #"{"metadata":{"total_size":8},"weight_map":{"a":"part-a.safetensors","b":"part-b.safetensors"}}"#,
             to: index)
-        let source = try openTensors(scratch.path)
+        let source = try TensorFiles.open(scratch.path)
         #expect(source.names == ["a", "b"])
         #expect(try source.float("b", shape: [1]).scalars == [2])
         #expect(
@@ -94,10 +94,10 @@ import Testing
 
         try AtomicFile.write(#"{"weight_map":{"z":"part-a.safetensors"}}"#, to: index)
         #expect(
-            failure { try openTensors(scratch.path) }
+            failure { try TensorFiles.open(scratch.path) }
                 == .missingTensor(file: scratch.file("part-a.safetensors"), name: "z"))
         try AtomicFile.write(#"{"weight_map":{"a":"../part-a.safetensors"}}"#, to: index)
-        guard case .malformed(_, "weight_map.a", _) = failure({ try openTensors(scratch.path) }) else {
+        guard case .malformed(_, "weight_map.a", _) = failure({ try TensorFiles.open(scratch.path) }) else {
             Issue.record("a shard outside the directory was accepted")
             return
         }

@@ -49,7 +49,7 @@ import Testing
         var generator = SeededGenerator(seed: 5)
         let net = ConvNet(inputChannels: 2, channels: [4, 6], classes: 3, using: &generator)
         let images = Tensor<Float>(normal: [4, 2, 6, 6], using: &generator)
-        checkDirection(net) { crossEntropy(net($0.constant(images)), labels: [0, 1, 2, 1]) }
+        checkDirection(net) { Loss.crossEntropy(net($0.constant(images)), labels: [0, 1, 2, 1]) }
     }
 
     @Test func recurrentCells() {
@@ -58,17 +58,17 @@ import Testing
         let start = Tensor<Float>(normal: [2, 5], using: &generator)
         let rnn = RNNCell(inputDimensions: 4, hiddenDimensions: 5, using: &generator)
         checkDirection(rnn) { tape in
-            crossEntropy(steps.reduce(tape.constant(start)) { rnn(tape.constant($1), $0) }, labels: [1, 4])
+            Loss.crossEntropy(steps.reduce(tape.constant(start)) { rnn(tape.constant($1), $0) }, labels: [1, 4])
         }
         let gru = GRUCell(inputDimensions: 4, hiddenDimensions: 5, using: &generator)
         checkDirection(gru) { tape in
-            crossEntropy(steps.reduce(tape.constant(start)) { gru(tape.constant($1), $0) }, labels: [1, 4])
+            Loss.crossEntropy(steps.reduce(tape.constant(start)) { gru(tape.constant($1), $0) }, labels: [1, 4])
         }
         let lstm = LSTMCell(inputDimensions: 4, hiddenDimensions: 5, using: &generator)
         checkDirection(lstm) { tape in
             var state = (hidden: tape.constant(start), cell: tape.constant(start))
             for x in steps { state = lstm(tape.constant(x), state) }
-            return crossEntropy(state.hidden, labels: [1, 4])
+            return Loss.crossEntropy(state.hidden, labels: [1, 4])
         }
         // An update gate that is shut keeps the state; gates that are shut keep an LSTM's cell.
         for i in 5..<10 { gru.input.bias!.buffer.pointer[i] = 60 }
@@ -173,11 +173,11 @@ import Testing
             let parameters = mlp.parameters + projection.parameters + net.parameters
             for _ in 0..<3 {
                 for parameter in parameters { parameter.clearGradient() }
-                tape.backward(from: crossEntropy(mlp(tape.constant(x)), labels: (0..<64).map { $0 % 10 }))
+                tape.backward(from: Loss.crossEntropy(mlp(tape.constant(x)), labels: (0..<64).map { $0 % 10 }))
                 let mixed = Variable.attention(packed: projection(tape.constant(states)), shape: shape)
-                tape.backward(from: crossEntropy(mixed, labels: (0..<256).map { $0 % 64 }))
-                tape.backward(from: crossEntropy(net(tape.constant(images)), labels: (0..<16).map { $0 % 5 }))
-                clipGradients(parameters, norm: 1)
+                tape.backward(from: Loss.crossEntropy(mixed, labels: (0..<256).map { $0 % 64 }))
+                tape.backward(from: Loss.crossEntropy(net(tape.constant(images)), labels: (0..<16).map { $0 % 5 }))
+                Parameter.clipGradients(parameters, norm: 1)
                 optimizer.step(parameters)
             }
             return parameters.map(\.value)

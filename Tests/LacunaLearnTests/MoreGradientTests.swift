@@ -187,28 +187,29 @@ import Testing
 
     @Test func losses() {
         let (a, b) = (randomTensor([3, 4], seed: 1), randomTensor([3, 4], seed: 2))
-        for beta in [0.3, 1, 5] { checkGradients([a, b]) { smoothL1($0[0], $0[1], beta: beta) } }
+        for beta in [0.3, 1, 5] { checkGradients([a, b]) { Loss.smoothL1($0[0], $0[1], beta: beta) } }
         // d = 0.5 below β: 0.125; d = 3 above: 2.5.
-        #expect(smoothL1(constant([0.5, 3]), constant([0, 0])).item == (0.125 + 2.5) / 2)
-        #expect(abs(smoothL1(constant([1]), constant([0]), beta: 2).item - 0.25) < 1e-12)
+        #expect(Loss.smoothL1(constant([0.5, 3]), constant([0, 0])).item == (0.125 + 2.5) / 2)
+        #expect(abs(Loss.smoothL1(constant([1]), constant([0]), beta: 2).item - 0.25) < 1e-12)
         let positives = [true, false, true, false, false, false, false, false, false, true, false, false]
-        checkGradients([a]) { multiPositiveContrast($0[0], positives: positives, temperature: 0.6) }
+        checkGradients([a]) { Loss.multiPositiveContrast($0[0], positives: positives, temperature: 0.6) }
         // One positive a row is the usual cross-entropy of these rows.
         let x = tape.constant(a)
         let single = [0, 1, 2].flatMap { row in (0..<4).map { $0 == (row + 1) % 4 } }
-        let expected = crossEntropy(x.affine(1 / 0.07), labels: [1, 2, 3]).item
-        #expect(abs(multiPositiveContrast(x, positives: single).item - expected) < 1e-12)
-        #expect(multiPositiveContrast(x, positives: Array(repeating: false, count: 12)).item == 0)
+        let expected = Loss.crossEntropy(x.affine(1 / 0.07), labels: [1, 2, 3]).item
+        #expect(abs(Loss.multiPositiveContrast(x, positives: single).item - expected) < 1e-12)
+        #expect(Loss.multiPositiveContrast(x, positives: Array(repeating: false, count: 12)).item == 0)
     }
 
     @Test(arguments: [1, 3, 7, 100]) func crossEntropyByRows(rows: Int) {
         let (x, w) = (randomTensor([7, 3], seed: 1), randomTensor([5, 3], seed: 2))
         let labels: [Int32] = [0, -1, 4, 2, -1, -1, 3]
-        checkGradients([x, w]) { v in crossEntropy(of: v[0], labels: labels, rows: rows) { $0.linear(v[1]) } }
+        checkGradients([x, w]) { v in Loss.crossEntropy(of: v[0], labels: labels, rows: rows) { $0.linear(v[1]) } }
         let (hidden, weight) = (tape.constant(x), tape.constant(w))
-        let whole = crossEntropy(hidden.linear(weight), labels: labels).item
-        #expect(abs(crossEntropy(of: hidden, labels: labels, rows: rows) { $0.linear(weight) }.item - whole) < 1e-12)
-        #expect(crossEntropy(of: hidden, labels: Array(repeating: -1, count: 7)) { $0 }.item == 0)
+        let whole = Loss.crossEntropy(hidden.linear(weight), labels: labels).item
+        #expect(
+            abs(Loss.crossEntropy(of: hidden, labels: labels, rows: rows) { $0.linear(weight) }.item - whole) < 1e-12)
+        #expect(Loss.crossEntropy(of: hidden, labels: Array(repeating: -1, count: 7)) { $0 }.item == 0)
     }
 
     @Test func logitsOfAllRowsAreNeverThere() {
@@ -216,7 +217,7 @@ import Testing
         let (x, w) = (Tensor<Float>(normal: [256, 8], using: &generator), Parameter(Tensor<Float>(zeros: [1000, 8])))
         let tape = Tape<Float>()
         let hidden = tape.variable(x)
-        let loss = crossEntropy(of: hidden, labels: (0..<256).map { $0 }, rows: 16) { $0.linear(w.on(tape)) }
+        let loss = Loss.crossEntropy(of: hidden, labels: (0..<256).map { $0 }, rows: 16) { $0.linear(w.on(tape)) }
         tape.backward(from: loss)
         #expect(abs(loss.item - 6.9077554) < 1e-4)
         #expect(tape.pool.peakBytes < 256 * 1000 * 4 / 3, "\(tape.pool.peakBytes) bytes")

@@ -172,31 +172,33 @@ import Testing
 
     @Test func losses() {
         let logits = randomTensor([5, 4], seed: 1)
-        checkGradients([logits]) { crossEntropy($0[0], labels: [0, 3, -1, 2, 2]) }
-        checkGradients([logits, randomTensor([5, 4], seed: 2)]) { meanSquaredError($0[0], $0[1]) }
+        checkGradients([logits]) { Loss.crossEntropy($0[0], labels: [0, 3, -1, 2, 2]) }
+        checkGradients([logits, randomTensor([5, 4], seed: 2)]) { Loss.meanSquaredError($0[0], $0[1]) }
         let teacher = randomTensor([5, 4], seed: 3)
-        checkGradients([logits]) { distillation(student: $0[0], teacher: $0[0].tape.constant(teacher), temperature: 2) }
+        checkGradients([logits]) {
+            Loss.distillation(student: $0[0], teacher: $0[0].tape.constant(teacher), temperature: 2)
+        }
         var generator = SeededGenerator(seed: 4)
         let targets = Tensor<Double>(uniform: [5, 4], using: &generator)
-        checkGradients([logits]) { binaryCrossEntropy($0[0], $0[0].tape.constant(targets)) }
+        checkGradients([logits]) { Loss.binaryCrossEntropy($0[0], $0[0].tape.constant(targets)) }
         checkGradients([logits, randomTensor([5, 4], seed: 5)]) {
-            infoNCE(queries: $0[0], keys: $0[1], temperature: 0.5)
+            Loss.infoNCE(queries: $0[0], keys: $0[1], temperature: 0.5)
         }
         checkGradients([logits, randomTensor([5, 4], seed: 6), randomTensor([5, 4], seed: 7)]) {
-            tripletLoss(anchors: $0[0], positives: $0[1], negatives: $0[2], margin: 0.9)
+            Loss.tripletLoss(anchors: $0[0], positives: $0[1], negatives: $0[2], margin: 0.9)
         }
     }
 
     @Test func lossValues() {
         let tape = Tape<Double>()
         let logits = tape.variable(Tensor<Double>([0, 0, 2, 0], shape: [2, 2]))
-        #expect(abs(crossEntropy(logits, labels: [1, -1]).item - logarithm(2)) < 1e-12)
-        #expect(abs(crossEntropy(logits, labels: [-1, 0]).item - logarithm(1 + exponential(-2))) < 1e-12)
-        #expect(crossEntropy(logits, labels: [-1, -1]).item == 0)
-        #expect(abs(distillation(student: logits, teacher: logits, temperature: 3).item) < 1e-12)
+        #expect(abs(Loss.crossEntropy(logits, labels: [1, -1]).item - logarithm(2)) < 1e-12)
+        #expect(abs(Loss.crossEntropy(logits, labels: [-1, 0]).item - logarithm(1 + exponential(-2))) < 1e-12)
+        #expect(Loss.crossEntropy(logits, labels: [-1, -1]).item == 0)
+        #expect(abs(Loss.distillation(student: logits, teacher: logits, temperature: 3).item) < 1e-12)
         let zero = tape.constant(Tensor<Double>(zeros: [3, 2]))
-        #expect(tripletLoss(anchors: zero, positives: zero, negatives: zero, margin: 0.4).item == 0.4)
-        #expect(abs(binaryCrossEntropy(zero, zero).item - logarithm(2)) < 1e-12)
+        #expect(Loss.tripletLoss(anchors: zero, positives: zero, negatives: zero, margin: 0.4).item == 0.4)
+        #expect(abs(Loss.binaryCrossEntropy(zero, zero).item - logarithm(2)) < 1e-12)
     }
 }
 

@@ -102,12 +102,12 @@ import Testing
 
     @Test func clippingAndAverages() {
         let p = parameter([3, 4], gradient: [3, 4])
-        #expect(abs(clipGradients([p], norm: 1) - 5) < 1e-6)
+        #expect(abs(Parameter.clipGradients([p], norm: 1) - 5) < 1e-6)
         #expect(close(p.gradient!, Tensor([0.6, 0.8])))
-        #expect(abs(clipGradients([p], norm: 2) - 1) < 1e-6 && close(p.gradient!, Tensor([0.6, 0.8])))
+        #expect(abs(Parameter.clipGradients([p], norm: 2) - 1) < 1e-6 && close(p.gradient!, Tensor([0.6, 0.8])))
         // Two parameters share one norm: sqrt(9 + 16 + 144) = 13, clipped to 6.5.
         let pair = [parameter([0, 0], gradient: [3, 4]), parameter([0], gradient: [12])]
-        #expect(abs(clipGradients(pair, norm: 6.5) - 13) < 1e-6)
+        #expect(abs(Parameter.clipGradients(pair, norm: 6.5) - 13) < 1e-6)
         #expect(close(pair[0].gradient!, Tensor([1.5, 2])) && close(pair[1].gradient!, Tensor([6])))
         let average = ParameterAverage(decay: 0.5)
         average.update([p])

@@ -61,11 +61,11 @@ import Testing
             evaluate: { tape in
                 let logits = model(tape.constant(test.inputs))
                 return [
-                    ("test_loss", Double(crossEntropy(logits, labels: test.labels).item)),
-                    ("accuracy", accuracy(logits, test.labels)),
+                    ("test_loss", Double(Loss.crossEntropy(logits, labels: test.labels).item)),
+                    ("accuracy", Classification.accuracy(logits, test.labels)),
                 ]
             },
-            loss: { batch, tape in crossEntropy(model(tape.constant(batch.inputs)), labels: batch.labels) })
+            loss: { batch, tape in Loss.crossEntropy(model(tape.constant(batch.inputs)), labels: batch.labels) })
         return (model, trainer)
     }
 
@@ -145,7 +145,7 @@ import Testing
             model: model, optimizer: SGD(learningRate: 0),
             source: ShuffledBatches(Self.rings(50, seed: 1), batchSize: 10, seed: 1), plan: plan,
             evaluate: { _ in [("loss", 1)] },
-            loss: { batch, tape in crossEntropy(model(tape.constant(batch.inputs)), labels: batch.labels) })
+            loss: { batch, tape in Loss.crossEntropy(model(tape.constant(batch.inputs)), labels: batch.labels) })
         #expect(try trainer.train().stoppedEarly == 20)
         plan.patience = 0
         #expect(throws: LacunaError.self) { try plan.validate() }
@@ -158,7 +158,7 @@ import Testing
             model: model, optimizer: SGD(learningRate: 0),
             source: ShuffledBatches(Self.rings(50, seed: 1), batchSize: 10, seed: 1),
             plan: TrainingPlan(steps: 50, learningRate: .constant(1e30)),
-            loss: { batch, tape in crossEntropy(model(tape.constant(batch.inputs)), labels: batch.labels) })
+            loss: { batch, tape in Loss.crossEntropy(model(tape.constant(batch.inputs)), labels: batch.labels) })
         #expect(throws: LacunaError.self) { try trainer.train() }
     }
 
@@ -227,7 +227,7 @@ import Testing
             let trainer = try Trainer(
                 model: model, optimizer: SGD(learningRate: 0),
                 source: ShuffledBatches(Self.rings(32, seed: 1), batchSize: batch, seed: 2), plan: plan,
-                loss: { batch, tape in crossEntropy(model(tape.constant(batch.inputs)), labels: batch.labels) })
+                loss: { batch, tape in Loss.crossEntropy(model(tape.constant(batch.inputs)), labels: batch.labels) })
             try trainer.train()
             return model.parameters.map(\.value)
         }
@@ -269,7 +269,7 @@ import Testing
             try Trainer(
                 model: model, optimizer: SGD(learningRate: 0),
                 source: ShuffledBatches(Self.rings(20, seed: 1), batchSize: 10, seed: 2), plan: plan,
-                loss: { batch, tape in crossEntropy(model(tape.constant(batch.inputs)), labels: batch.labels) }
+                loss: { batch, tape in Loss.crossEntropy(model(tape.constant(batch.inputs)), labels: batch.labels) }
             ).train()
             return model
         }

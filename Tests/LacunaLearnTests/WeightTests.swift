@@ -87,7 +87,7 @@ import Testing
             #expect(close(weight.densified(), base.densified()))
             let layer = Linear(weight: weight)
             let tape = Tape<Float>()
-            func loss() -> Variable<Float> { meanSquaredError(layer(tape.constant(x)), tape.constant(target)) }
+            func loss() -> Variable<Float> { Loss.meanSquaredError(layer(tape.constant(x)), tape.constant(target)) }
             let before = tape.evaluating { loss().item }
             let optimizer = Adam(learningRate: 0.02)
             for _ in 0..<60 {

@@ -12,7 +12,7 @@ struct Fixture: Sendable, CustomTestStringConvertible {
     var path: String { Fixture.directory + "/" + name }
 
     static let directory = #filePath.replacingSuffix("Fixtures.swift", "Fixtures")
-    static let directories = ["llama-tied", "llama3", "qwen2", "mistral", "qwen3", "gemma3"].map {
+    static let directories = ["llama-tied", "llama3", "qwen2", "mistral", "qwen3", "gemma3", "smollm3"].map {
         Fixture(name: $0, expectedIn: $0)
     }
     static let all = directories + [Fixture(name: "llama3.gguf", expectedIn: "llama3")]

@@ -64,8 +64,8 @@ struct LinearsTests {
                 try WeightStore.make(linear.weight.densified().rows(0..<12), layout: .dense, values: .f32))
         }
         let down = old.down.weight.densified().transposed().rows(0..<12).transposed()
-        let smaller = GatedFeedForward(
-            gate: try kept(old.gate), up: try kept(old.up),
+        let smaller = FeedForward(
+            gate: try kept(decoder.blocks[1][.gate]), up: try kept(old.up),
             down: LinearLayer(try WeightStore.make(down, layout: .dense, values: .f32)))
         var silenced = decoder
         for role in [LinearRole.gate, .up] {
@@ -80,7 +80,7 @@ struct LinearsTests {
         #expect(relativeError(try decoder.logits(tokens), try silenced.logits(tokens)) < 1e-5)
         #expect(throws: LacunaError.self) {
             try decoder.replaceFeedForward(
-                layer: 0, with: GatedFeedForward(gate: smaller.gate, up: old.up, down: smaller.down))
+                layer: 0, with: FeedForward(gate: smaller.gate, up: old.up, down: smaller.down))
         }
     }
 }

@@ -17,7 +17,7 @@ struct RouterTests {
         var random = SeededGenerator(seed: 21)
         let router = try TopRouter(linear(experts, 12, .f32, &random), count: count, normalizes: normalizes)
         let parts = try (0..<experts).map { _ in
-            GatedFeedForward(
+            FeedForward(
                 gate: try linear(20, 12, values, &random), up: try linear(20, 12, values, &random),
                 down: try linear(12, 20, values, &random))
         }
@@ -30,13 +30,13 @@ struct RouterTests {
     }
 
     /// One expert's output for one vector, by hand.
-    private static func output(_ part: GatedFeedForward, _ x: [Float]) -> [Double] {
+    private static func output(_ part: FeedForward, _ x: [Float]) -> [Double] {
         func product(_ layer: LinearLayer, _ x: [Double]) -> [Double] {
             let weight = layer.weight.densified()
             return (0..<weight.rows).map { r in x.indices.reduce(0) { $0 + Double(weight[r, $1]) * x[$1] } }
         }
         let x = x.map(Double.init)
-        let hidden = zip(product(part.gate, x), product(part.up, x)).map { $0 / (1 + exponential(-$0)) * $1 }
+        let hidden = zip(product(part.gate!, x), product(part.up, x)).map { $0 / (1 + exponential(-$0)) * $1 }
         return product(part.down, hidden)
     }
 
@@ -102,7 +102,7 @@ struct RouterTests {
         #expect(throws: LacunaError.self) { try TopRouter(scores, count: 3) }
         let layer = try Self.make(experts: 3, count: 1)
         #expect(throws: LacunaError.self) { try ExpertFeedForward(router: TopRouter(scores), experts: layer.experts) }
-        let narrow = GatedFeedForward(
+        let narrow = FeedForward(
             gate: try Self.linear(20, 11, .f32, &random), up: try Self.linear(20, 11, .f32, &random),
             down: try Self.linear(12, 20, .f32, &random))
         #expect(throws: LacunaError.self) {

@@ -55,7 +55,7 @@ struct TrainableTests {
             let loss = model.loss(ids, next: ids.dropFirst() + [-1], batch: 1, on: tape)
             losses.append(loss.item)
             tape.backward(from: loss)
-            clipGradients(model.parameters, norm: 1)
+            Parameter.clipGradients(model.parameters, norm: 1)
             optimizer.step(model.parameters)
         }
         #expect(losses[3] < losses[0])

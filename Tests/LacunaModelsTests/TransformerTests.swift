@@ -95,7 +95,7 @@ struct TransformerTests {
                 let x = (0..<24).map { before[row, $0] }
                 let scale = 1 / (x.reduce(0) { $0 + $1 * $1 } / 24 + 1e-5).squareRoot()
                 for c in 0..<24 {
-                    let expected = x[c] * scale * decoder.blocks[layer].attentionNorm[c]
+                    let expected = x[c] * scale * decoder.blocks[layer].attentionNorm.weight[c]
                     #expect(abs(normalized[row * 24 + c] - expected) < 1e-4)
                 }
             }

@@ -74,7 +74,12 @@ import Testing
     }
 
     @Test func methodsAreFoundByName() throws {
-        #expect(PruningMethods.all.map(\.card.name) == ["random", "magnitude", "wanda", "sparsegpt", "dsnot", "cfsp"])
+        #expect(
+            PruningMethods.all.map(\.card.name)
+                == [
+                    "random", "magnitude", "wanda", "sparsegpt", "dsnot", "cfsp", "lowrank", "welore", "cospadi",
+                    "armor",
+                ])
         for method in PruningMethods.all {
             #expect(try PruningMethods.named(method.card.name.uppercased()).card == method.card)
             #expect(!method.card.composition.isEmpty)

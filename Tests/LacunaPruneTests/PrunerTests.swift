@@ -1,3 +1,4 @@
+import Foundation
 import LacunaModels
 import LacunaSparse
 import LacunaTensor
@@ -31,7 +32,7 @@ import Testing
                     query: try linear(.query), key: try linear(.key), value: try linear(.value),
                     output: try linear(.output), geometry: AttentionGeometry(configuration, layer: layer)),
                 feedForwardNorm: norm(),
-                feedForward: GatedFeedForward(gate: try linear(.gate), up: try linear(.up), down: try linear(.down)),
+                feedForward: FeedForward(gate: try linear(.gate), up: try linear(.up), down: try linear(.down)),
                 normEpsilon: 1e-5)
         }
         decoder = try Transformer(
@@ -274,5 +275,76 @@ import Testing
         #expect(wanda.points.count == 3 && wanda.method == "wanda")
         let neurons = try sweep.run(decoder, method: CFSP(), text: text, window: 32, calibration: calibration)
         #expect(neurons.points[0].value == curve.points[0].value)
+    }
+
+    @Test(arguments: ["lowrank", "welore", "cospadi", "armor"])
+    func everyFactorisationIsStoredRunAndSaved(name: String) throws {
+        let plan = PruningPlan(method: name, sparsity: name == "armor" ? nil : 0.3, values: .f32)
+        var pruner = try plan.pruner()
+        if let method = pruner.method as? ARMOR {
+            pruner.method = ARMOR(blockSize: 8, iterations: 3, seed: method.seed)
+        }
+        let (compressed, report) = try pruner.prune(decoder, calibration: calibration)
+        #expect(report.layers.map(\.name) == decoder.linearNames)
+        #expect((report.pattern != nil) == (name == "armor"))
+        #expect(report.layers.contains { $0.format.layout.description == "product" })
+        if name != "armor" { #expect(report.sparsity > 0.28) }
+        // Runs as what it stands for.
+        let spelled = try compressed.sparsified { _, matrix in
+            try WeightStore.make(matrix.densified(), layout: .dense, values: .f32)
+        }
+        #expect(try difference(spelled, compressed) < 1e-8)
+        // Is saved as its factors.
+        let path = NSTemporaryDirectory() + "lacuna-product-\(name)-\(UInt64.random(in: 0 ... .max))"
+        defer { try? FileManager.default.removeItem(atPath: path) }
+        try compressed.save(to: path)
+        let loaded = try Transformer.load(path)
+        for name in decoder.linearNames {
+            #expect(loaded[linear: name].format == compressed[linear: name].format, "\(name)")
+            #expect(loaded[linear: name].byteCount == compressed[linear: name].byteCount, "\(name)")
+        }
+        #expect(try difference(loaded, compressed) < 1e-10)
+    }
+
+    @Test func whatAFactorisationCannotDoIsRefused() throws {
+        func prune(_ plan: PruningPlan) throws {
+            _ = try plan.pruner().prune(decoder, calibration: calibration)
+        }
+        #expect(throws: LacunaError.self) { try prune(PruningPlan(method: "lowrank", pattern: "2:4")) }
+        #expect(throws: LacunaError.self) { try prune(PruningPlan(method: "lowrank", layout: .csr)) }
+        #expect(throws: LacunaError.self) { try prune(PruningPlan(method: "welore", sparsity: 0.3, budget: .erk)) }
+        #expect(throws: LacunaError.self) { try prune(PruningPlan(method: "armor", sparsity: 0.3)) }
+        #expect(throws: LacunaError.self) { try prune(PruningPlan(method: "cospadi", sparsity: 0.999)) }
+        #expect(throws: LacunaError.self) { try PruningPlan(method: "lowrank").pruner().prune(decoder) }
+    }
+
+    @Test func namedLayersStayOrGetASparsityOfTheirOwn() throws {
+        var plan = PruningPlan(method: "wanda", sparsity: 0.5, values: .f32)
+        plan.ignored = ["model.layers.1.*"]
+        plan.layerSparsities = [("*.mlp.down_proj.weight", 0.25), ("*", 0.75)]
+        let (pruned, report) = try plan.pruner().prune(decoder, calibration: calibration)
+        #expect(!report.layers.contains { $0.name.hasPrefix("model.layers.1.") })
+        for name in decoder.linearNames where name.hasPrefix("model.layers.1.") {
+            #expect(pruned[linear: name].densified() == decoder[linear: name].densified())
+        }
+        for layer in report.layers {
+            #expect(abs(layer.sparsity - (layer.name.hasSuffix("down_proj.weight") ? 0.25 : 0.75)) < 0.01)
+        }
+        plan.ignored = ["model.layers.9.*"]
+        #expect(throws: LacunaError.self) { try plan.pruner().prune(decoder, calibration: calibration) }
+    }
+
+    @Test func outliersAndGlobalThresholdsAreSurveyedBeforeAnythingIsPruned() throws {
+        for method in ["wanda", "sparsegpt"] {
+            for budget in [PruningPlan.Budget.owl, .global] {
+                let plan = PruningPlan(method: method, sparsity: 0.5, budget: budget, values: .f32)
+                let (_, report) = try plan.pruner().prune(decoder, calibration: calibration)
+                // Rows of a few dozen entries are rounded one by one.
+                #expect(abs(report.sparsity - 0.5) < 0.02, "\(method) \(budget): \(report.sparsity)")
+                let byBlock = Set(report.layers.map { ($0.sparsity * 100).rounded() })
+                #expect(byBlock.count > 1, "\(method) \(budget)")
+                if budget == .owl { #expect(report.layers.allSatisfy { abs($0.sparsity - 0.5) < 0.17 }) }
+            }
+        }
     }
 }

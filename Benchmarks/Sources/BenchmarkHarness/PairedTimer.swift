@@ -17,9 +17,17 @@ public struct PairedTimer {
     /// Seconds on a clock that never goes backwards.
     let clock: @Sendable () -> Double
 
+    private static let origin = ContinuousClock.now
+
+    /// Seconds since the first call.
+    @Sendable public static func steadySeconds() -> Double {
+        let elapsed = origin.duration(to: .now).components
+        return Double(elapsed.seconds) + Double(elapsed.attoseconds) * 1e-18
+    }
+
     public init(
         rounds: Int, turnSeconds: Double = 0.002, beforeTurn: (() -> Void)? = nil,
-        clock: @escaping @Sendable () -> Double = { monotonicSeconds() }
+        clock: @escaping @Sendable () -> Double = PairedTimer.steadySeconds
     ) {
         self.rounds = max(2, (rounds + 1) / 2 * 2)
         self.turnSeconds = turnSeconds

@@ -31,7 +31,7 @@ public final class ReadLoop: Sendable {
             sums.pointer[item] = lb_sum(start + item * (itemBytes / 8), itemBytes / 8)
         }
         // Every word is 1. The check also keeps the compiler from dropping the loop.
-        precondition(sums.elements.reduce(0, &+) == UInt64(bytes / 8))
+        precondition(sums.array.reduce(0, &+) == UInt64(bytes / 8))
     }
 }
 

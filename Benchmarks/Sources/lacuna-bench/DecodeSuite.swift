@@ -140,7 +140,7 @@ struct DecodeSuite {
                     query: try linear(.query), key: try linear(.key), value: try linear(.value),
                     output: try linear(.output), geometry: AttentionGeometry(configuration, layer: layer)),
                 feedForwardNorm: ones,
-                feedForward: GatedFeedForward(gate: try linear(.gate), up: try linear(.up), down: try linear(.down)),
+                feedForward: FeedForward(gate: try linear(.gate), up: try linear(.up), down: try linear(.down)),
                 normEpsilon: configuration.normEpsilon)
         }
         let table = Shapes.Matrix(rows: configuration.vocabularySize, columns: configuration.hiddenSize)

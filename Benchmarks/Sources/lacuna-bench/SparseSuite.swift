@@ -1,5 +1,6 @@
 import BenchmarkHarness
 import CBenchmark
+import Foundation
 import LacunaSparse
 import LacunaTensor
 
@@ -256,7 +257,7 @@ enum SparseGraphs {
         var neighbours = [[Int]](repeating: [], count: nodes)
         var place = Array(0..<nodes)
         place.shuffle(using: &generator)
-        func draw() -> Int { place[min(nodes - 1, Int(power(generator.uniform(), 1.8) * Double(nodes)))] }
+        func draw() -> Int { place[min(nodes - 1, Int(pow(generator.uniform(), 1.8) * Double(nodes)))] }
         for _ in 0..<edges { neighbours[draw()].append(draw()) }
         return matrix(nodes, neighbours, &generator)
     }

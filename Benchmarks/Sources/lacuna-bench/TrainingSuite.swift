@@ -118,7 +118,7 @@ private final class MLPStep {
 
     func step() {
         for parameter in parameters { parameter.clearGradient() }
-        tape.backward(from: crossEntropy(model(tape.constant(inputs)), labels: labels))
+        tape.backward(from: Loss.crossEntropy(model(tape.constant(inputs)), labels: labels))
         optimizer.step(parameters)
     }
 }

@@ -22,17 +22,14 @@ let choices: [(name: String, layout: StorageLayout, mask: SparsePattern?)] = [
 
 // Store and compute.
 print("\(rows) × \(columns), \(Int(sparsity * 100)) % removed, values in bf16\n")
-var denseSeconds = 0.0
+let clock = ContinuousClock()
+var denseTime = Duration.zero
 for (name, layout, mask) in choices {
     let stored = try WeightStore.make(weight, mask: mask, layout: layout, values: .bf16)
-    let seconds = (0..<20).map { _ in
-        let start = monotonicSeconds()
-        _ = stored.applied(toRows: x)
-        return monotonicSeconds() - start
-    }.sorted()[10]
-    if mask == nil { denseSeconds = seconds }
+    let time = (0..<20).map { _ in clock.measure { _ = stored.applied(toRows: x) } }.sorted()[10]
+    if mask == nil { denseTime = time }
     let megabytes = (Double(stored.byteCount) / 1e5).rounded() / 10
-    let microseconds = Int((seconds * 1e6).rounded())
-    let gain = (denseSeconds / seconds * 100).rounded() / 100
+    let microseconds = Int((time / .microseconds(1)).rounded())
+    let gain = (denseTime / time * 100).rounded() / 100
     print("\(name): \(megabytes) MB, \(microseconds) µs, \(gain) × dense")
 }

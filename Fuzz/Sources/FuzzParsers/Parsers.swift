@@ -13,7 +13,7 @@ let parsers: [String: @Sendable (String) throws -> Void] = [
         }
     },
     "checkpoint": { path in
-        let checkpoint = try SparseCheckpoint(openTensors(path))
+        let checkpoint = try SparseCheckpoint(TensorFiles.open(path))
         for name in checkpoint.names { _ = try checkpoint.matrix(name) }
     },
     "gguf": { path in

@@ -1,4 +1,4 @@
-// The thread pool that every parallel loop in Lacuna runs on.
+// The thread pool: one for the process, and the processors that it may use.
 #ifndef LACUNA_POOL_H
 #define LACUNA_POOL_H
 

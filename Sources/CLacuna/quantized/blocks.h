@@ -1,5 +1,5 @@
-// Products of quantised blocks with one quantised vector, and their decoding, from what unpack.h makes of them. The codes of
-// a part are multiplied and added as integers, exactly; a part's sum becomes a float and is weighted by both scales.
+// Products of quantised blocks with one quantised vector, and their decoding, from what unpack.h makes of them. The codes
+// of a part are multiplied and added as integers, exactly; a part's sum becomes a float and is weighted by both scales.
 
 // MARK: Blocks of 32 columns, whose codes need not leave the registers
 
@@ -155,9 +155,10 @@ INLINE void K(add_block)(
   weight = weight * factor;
   UNROLLED for (int k = 0; k < 4; k++) {
     if (2 * k >= groups) break;
-    const __m512i lanes =
-        part == 32 ? _mm512_add_epi32(_mm512_set1_epi32(2 * k), _mm512_setr_epi32(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1))
-                   : _mm512_add_epi32(_mm512_set1_epi32(4 * k), _mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3));
+    // The part that each lane's four products belong to.
+    const __m512i place = part == 32 ? _mm512_setr_epi32(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1)
+                                     : _mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3);
+    const __m512i lanes = _mm512_add_epi32(_mm512_set1_epi32(64 / part * k), place);
     __m512i dot = _mm512_dpbusd_epi32(
         _mm512_setzero_si512(), _mm512_loadu_si512(codes + 64 * k), _mm512_loadu_si512(q + 64 * k));
     sums->products[k & 1] += _mm512_cvtepi32_ps(dot) * _mm512_permutexvar_ps(lanes, weight);

@@ -1,7 +1,7 @@
 // Products of Lacuna's own dense quantised matrices with one quantised vector, and their decoding.
 //
-// Within a group of 64 columns bytes are multiplied and added as integers, exactly; each group's sum becomes a float and is
-// weighted by the scales of both sides. Blocks of GGUF files are in blocks.h.
+// Within a group of 64 columns bytes are multiplied and added as integers, exactly; each group's sum becomes a float and
+// is weighted by the scales of both sides. Blocks of GGUF files are in blocks.h.
 
 // 64 signed bytes from 32 bytes of nibbles.
 INLINE void K(unpack64)(const uint8_t *w, int8_t *bytes) {

@@ -59,8 +59,8 @@ typedef struct __attribute__((packed)) block_q3_k {
 typedef struct __attribute__((packed)) block_q4_k {
   uint16_t scale;
   uint16_t minimum;
-  uint8_t parts[12];     // s and m, six bits each: 0...3 in the low bits of bytes 0...3 and 4...7; 4...7 have their four
-                         // low bits in the halves of bytes 8...11 and their two high ones above those of 0...3
+  uint8_t parts[12];     // s and m, six bits each: 0...3 in the low bits of bytes 0...3 and 4...7; 4...7 have their
+                         // four low bits in the halves of bytes 8...11 and their two high ones above those of 0...3
   uint8_t nibbles[128];  // byte 32 p + i holds values 64 p + i (low half) and 64 p + i + 32
 } block_q4_k;
 

@@ -1,7 +1,7 @@
 // Products of quantised matrices with several quantised vectors. As many rows of the matrix as a vector has lanes are
-// unpacked together, 256 columns at a time, and turned so that four columns of each lie side by side: one instruction then
-// multiplies them with four entries of an input. What unpacking takes is shared by all inputs, and sums stay integers for a
-// whole part.
+// unpacked together, 256 columns at a time, and turned so that four columns of each lie side by side: one instruction
+// then multiplies them with four entries of an input. What unpacking takes is shared by all inputs, and sums stay
+// integers for a whole part.
 
 // Inputs whose sums are kept while the blocks of rows pass by, and inputs that are multiplied together.
 enum { K(batch_inputs) = 64, K(joint_inputs) = 8 };

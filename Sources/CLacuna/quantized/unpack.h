@@ -1,5 +1,5 @@
-// Quantised matrices in one form: up to 256 columns of a row as unsigned codes of one byte, and for each part of 32 or 16
-// columns what makes values of them,
+// Quantised matrices in one form: up to 256 columns of a row as unsigned codes of one byte, and for each part of 32 or
+// 16 columns what makes values of them,
 //
 //     value = scale * (code - offset) + minimum.
 //

@@ -118,7 +118,7 @@ struct DemoCommand: ParsableCommand {
         let sparse = try LanguageModel(path, progress: progress)
         let rounded = try LanguageModel(path, weights: .int4, head: .int8, progress: progress).decoder
         let small = try LanguageModel(try saved(rounded, as: "sparse-int4"), progress: progress)
-        let pattern = report.pattern.description
+        let pattern = report.pattern?.description ?? "-"
         return [
             Form(name: "dense bf16", method: "-", pattern: "-", model: dense, dense: nil),
             Form(name: "sparse bf16", method: report.method, pattern: pattern, model: sparse, dense: 0),

@@ -25,7 +25,7 @@ struct Inspection {
 
     init(_ path: String, filter: String, progress: (any ProgressReporter)?) throws {
         self.path = path
-        let source = try openTensors(path)
+        let source = try TensorFiles.open(path)
         let configuration = FileSystem.join(path, "config.json")
         let compressed = try SparseCheckpoint(
             source, configuration: FileSystem.exists(configuration) ? JSONFields(contentsOf: configuration) : nil)

@@ -1,5 +1,6 @@
 import ArgumentParser
 import LacunaIO
+import LacunaPrune
 import LacunaTensor
 
 /// What the user calls a model: a path, a name of the data catalogue, or one of the hub.
@@ -17,6 +18,8 @@ struct ModelArgument: ExpressibleByArgument, Sendable {
 
     /// Where the model is; one of the catalogue or of the hub is fetched if it is not in the cache.
     func path(progress: (any ProgressReporter)?) throws -> String {
-        try ModelLocation.path(of: text, progress: progress)
+        // The directory of a training run stands for the model in it.
+        if let inside = TrainingJob.modelDirectory(of: text) { return inside }
+        return try ModelLocation.path(of: text, progress: progress)
     }
 }

@@ -1,6 +1,7 @@
 import ArgumentParser
 import LacunaIO
 import LacunaInfer
+import LacunaLearn
 import LacunaModels
 import LacunaPrune
 import LacunaSparse
@@ -21,6 +22,13 @@ struct PruneCommand: ParsableCommand {
                 --calibration text.txt --output narrow
               lacuna prune smollm2 --calibration text.txt \\
                 --format gguf --output pruned.gguf
+              lacuna prune smollm2 --budget owl --ignore 'model.layers.0.*' \\
+                --layer-sparsity '*.mlp.down_proj.weight=0.3' \\
+                --calibration text.txt --output uneven
+              lacuna prune smollm2 --method armor --calibration text.txt --output wrapped
+
+            Methods that factor a matrix (lowrank, welore, cospadi, armor) have a form of their own: armor an n:m core \
+            between block-diagonal wrappers, the others no pattern.
 
             Patterns: unstructured[:row|:layer|:global], n:m such as 2:4, block:RxC, rows, columns. 'lacuna methods' \
             lists the methods. Embedding, norms and head are never pruned; --head can round embedding and head.
@@ -45,8 +53,17 @@ struct PruneCommand: ParsableCommand {
         help: ArgumentHelp("Fraction removed; 0.5, or what the pattern fixes, by default.", valueName: "fraction"))
     var sparsity: Double?
 
-    @Option(help: "How the sparsity is shared out among layers: uniform, erk or global.")
+    @Option(help: "How the sparsity is shared out among layers: uniform, erk, global or owl.")
     var budget = PruningPlan.Budget.uniform
+
+    @Option(
+        help: ArgumentHelp(
+            "Layers with a sparsity of their own: a name, * for any characters, = and the fraction. Once for each.",
+            valueName: "name=fraction"))
+    var layerSparsity: [LayerSparsity] = []
+
+    @Option(help: ArgumentHelp("Layers that stay as they are, * for any characters. Once for each.", valueName: "name"))
+    var ignore: [String] = []
 
     @OptionGroup var calibration: CalibrationOptions
 
@@ -99,6 +116,8 @@ struct PruneCommand: ParsableCommand {
         var plan = PruningPlan(
             method: method, pattern: pattern, sparsity: sparsity, budget: budget, layout: layout?.layout,
             seed: calibration.seed)
+        plan.layerSparsities = layerSparsity.map { ($0.pattern, $0.sparsity) }
+        plan.ignored = ignore.map { NamePattern($0) }
         // What can be wrong with the command line is found out before minutes of work.
         let requirement = try plan.pruner().method.requirement
         if requirement != .none && calibration.calibration == nil {
@@ -170,6 +189,19 @@ extension GGUFWeights: ExpressibleByArgument {}
 enum ModelForm: String, ExpressibleByArgument, CaseIterable { case lacuna, gguf }
 extension PruningPlan.Budget: ExpressibleByArgument {}
 
+/// A name pattern and the sparsity of the layers that it names.
+struct LayerSparsity: ExpressibleByArgument {
+    let pattern: NamePattern
+    let sparsity: Double
+
+    init?(argument: String) {
+        guard let sign = argument.lastIndex(of: "="), let value = Double(argument[argument.index(after: sign)...]),
+            value >= 0, value <= 1, sign != argument.startIndex
+        else { return nil }
+        (pattern, sparsity) = (NamePattern(String(argument[..<sign])), value)
+    }
+}
+
 /// A storage layout by the name that `lacuna inspect` gives it.
 struct LayoutArgument: ExpressibleByArgument {
     let layout: StorageLayout
@@ -212,7 +244,7 @@ struct PruningResult {
         let total = report.layers.reduce(0) { $0 + $1.rows * $1.columns }
         var facts = Table([.left("pruned"), .left(source.name)])
         facts.append(["method", report.method])
-        facts.append(["pattern", report.pattern.description])
+        if let pattern = report.pattern { facts.append(["pattern", pattern.description]) }
         if let chosen { facts.append(["chosen by default", chosen]) }
         facts.append([
             "removed",
@@ -262,7 +294,7 @@ struct PruningResult {
     var json: JSONValue {
         [
             "model": .string(source.name), "output": .string(output), "method": .string(report.method),
-            "pattern": .string(report.pattern.description), "sparsity": .number(report.sparsity),
+            "pattern": report.pattern.map { .string($0.description) } ?? .null, "sparsity": .number(report.sparsity),
             "values": .string(values.rawValue), "calibrationTokens": JSONValue(report.calibrationTokens),
             "seconds": .number(report.seconds),
             "estimatedBytes": JSONValue(report.estimatedBytes), "peakBytes": JSONValue(report.peakBytes),

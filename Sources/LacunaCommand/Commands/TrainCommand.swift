@@ -1,5 +1,6 @@
 import ArgumentParser
 import LacunaIO
+import LacunaInfer
 import LacunaLearn
 import LacunaPrune
 import LacunaTensor
@@ -7,21 +8,31 @@ import LacunaTensor
 struct TrainCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "train",
-        abstract: "Trains a network, dense or sparse from the first step, as a configuration file says.",
+        abstract: "Trains a network, new or loaded, dense or sparse, as a configuration file says.",
         discussion: """
             Examples:
               lacuna train --example mlp-fashion > run.toml     a file to start from
               lacuna train run.toml --output runs/first
               lacuna train --resume runs/first                  after Ctrl-C, which writes a checkpoint, or a crash
+              lacuna train runs/first --predict new.csv         what a trained network says about a table, or pictures
 
-            The output directory gets metrics.jsonl, checkpoint.safetensors, model.safetensors, report.html and the \
-            configuration. A resumed run ends, bit for bit, as one that was never interrupted.
+            The output directory gets metrics.jsonl, checkpoint.safetensors, the model, report.html and the \
+            configuration. A resumed run ends, bit for bit, as one that was never interrupted. A language model is in \
+            the folder model, and `run`, `eval`, `prune` and `inspect` take the output directory as MODEL; any other \
+            network is network.json and model.safetensors, which --predict reads.
             """)
 
     @Argument(
-        help: ArgumentHelp("The configuration, a TOML file.", valueName: "config"),
+        help: ArgumentHelp(
+            "The configuration, a TOML file; with --predict, the output directory of a run.", valueName: "config"),
         completion: .file(extensions: ["toml"]))
     var config: String?
+
+    @Option(
+        help: ArgumentHelp(
+            "Print the network's predictions, as CSV: of the rows of a table, a picture, or the pictures of a folder.",
+            valueName: "file"), completion: .file())
+    var predict: String?
 
     @Option(
         help: ArgumentHelp("Where results go; runs/NAME by default.", valueName: "directory"), completion: .directory)
@@ -45,6 +56,9 @@ struct TrainCommand: ParsableCommand {
             throw ValidationError("give a configuration, or --resume DIRECTORY, or --example NAME")
         }
         if output != nil && config == nil { throw ValidationError("--output goes with a configuration") }
+        if predict != nil && (config == nil || output != nil) {
+            throw ValidationError("--predict goes with the directory of a run, and with nothing else")
+        }
     }
 
     private static let configurationName = "config.toml"
@@ -62,11 +76,12 @@ struct TrainCommand: ParsableCommand {
         }
         let progress = options.begin()
         defer { progress.clear() }
+        if let predict { return try printPredictions(of: predict, directory: config!) }
         let directory = resume ?? output ?? Self.defaultOutput(config!)
         let path = resume.map { FileSystem.join($0, Self.configurationName) } ?? config!
         let text = try FileSystem.readText(path, limit: 1 << 22)
         if resume == nil {
-            if FileSystem.exists(FileSystem.join(directory, "checkpoint.safetensors")) {
+            if TrainingJob.hasRun(directory) {
                 throw LacunaError.file(
                     path: directory, reason: "holds a run already: go on with --resume, or give another --output")
             }
@@ -75,9 +90,12 @@ struct TrainCommand: ParsableCommand {
         // Two runs in one directory would mix their files.
         let lock = try DirectoryLock(directory)
         defer { lock.release() }
-        let job = try TrainingJob(ConfigurationFile(text: text, file: path)) { name in
-            try DataFetcher(cache: DataCache(), progress: progress).path(of: Catalogue.entry(named: name))
-        }
+        let environment = TrainingJob.Environment(
+            fetch: { name in
+                guard let argument = ModelArgument(argument: name) else { return name }
+                return try argument.path(progress: progress)
+            }, conversations: { try ChatTemplate($0) })
+        let job = try TrainingJob(ConfigurationFile(text: text, file: path), environment: environment)
         if resume == nil {
             try AtomicFile.write(text, to: FileSystem.join(directory, Self.configurationName))
         }
@@ -93,10 +111,39 @@ struct TrainCommand: ParsableCommand {
         }
         progress.clear()
         let story = TrainingStory(
-            directory: directory, summary: job.summary, method: job.method?.card.name ?? "dense", report: report,
-            ledger: job.ledger)
-        try AtomicFile.write(try story.page().html(), to: FileSystem.join(directory, "report.html"))
+            directory: directory, summary: job.summary,
+            method: job.methods.map { $0?.card.name ?? "dense" }.joined(separator: ", then "), report: report,
+            metrics: try job.metrics(in: directory), ledger: job.ledger)
+        try AtomicFile.write(story.page().html(), to: FileSystem.join(directory, "report.html"))
         printResult(json: form.json, story.json, text: story.text(console: .output))
+    }
+
+    /// One line of CSV, or one member of a JSON array, for each row or picture.
+    private func printPredictions(of path: String, directory: String) throws {
+        let network = try TrainedNetwork.load(directory)
+        let found = try network.predictions(contentsOf: path)
+        var isClassifier = false
+        if case .classes = network.outputs { isClassifier = true }
+        let objects = found.map { name, prediction -> JSONValue in
+            var object = JSONObject()
+            object["input"] = .string(name)
+            switch prediction {
+            case .label(let label, let probability):
+                object["prediction"] = .string(label)
+                object["probability"] = .number(probability)
+            case .number(let value): object["prediction"] = .number(value)
+            }
+            return .object(object)
+        }
+        let lines = found.map { name, prediction in
+            switch prediction {
+            case .label(let label, let probability):
+                "\(CSVTable.field(name)),\(CSVTable.field(label)),\(Quantities.fixed(probability, 4))"
+            case .number(let value): "\(CSVTable.field(name)),\(value)"
+            }
+        }
+        let header = "input,prediction" + (isClassifier ? ",probability" : "")
+        printResult(json: form.json, .array(objects), text: ([header] + lines).joined(separator: "\n"))
     }
 
     /// `runs/NAME` for `…/NAME.toml`.
@@ -112,13 +159,23 @@ struct TrainingStory {
     let summary: String
     let method: String
     let report: TrainingReport
+    /// The lines of the whole run, so that a resumed run shows its beginning too.
+    let metrics: [JSONValue]
     let ledger: Ledger
 
     private var evaluation: [(name: String, value: Double)] { report.evaluation?.values ?? [] }
 
+    /// What an evaluation before the first step found.
+    private func initial(_ name: String) -> Double? {
+        metrics.first { $0["step"]?.intValue == 0 }?[name]?.doubleValue
+    }
+
     private var facts: [(name: String, value: String)] {
         var facts = [("data", summary), ("method", method)]
-        facts += evaluation.map { ($0.name.replacing("_", with: " "), Quantities.fixed($0.value, 4)) }
+        facts += evaluation.map { name, value in
+            let start = initial(name).map { ", \(Quantities.fixed($0, 4)) before the first step" } ?? ""
+            return (name.replacing("_", with: " "), Quantities.fixed(value, 4) + start)
+        }
         facts += [
             ("trained numbers", Quantities.grouped(ledger.parameters)),
             (
@@ -126,10 +183,12 @@ struct TrainingStory {
                 "\(Quantities.grouped(ledger.activeMultiplyAdds)), "
                     + "\(Quantities.percent(ledger.computeRatio, 1)) of the dense network's"
             ),
+            ("multiply-adds of a training step, as computed", Quantities.grouped(report.multiplyAddsPerStep)),
             ("bytes of the weights", Quantities.bytes(ledger.weightBytes)),
             ("bytes kept for training", Quantities.bytes(ledger.trainingBytes)),
             ("steps", Quantities.grouped(report.steps)), ("took", Quantities.duration(report.seconds)),
         ]
+        if report.hadNothingToDo { facts.append(("nothing to do", "no step was left")) }
         if let step = report.stoppedEarly { facts.append(("stopped early at step", Quantities.grouped(step))) }
         return facts
     }
@@ -139,16 +198,14 @@ struct TrainingStory {
             + "\n\nwritten: \(directory)/"
     }
 
-    /// The curves of the whole run, from its metrics file, so that a resumed run shows its beginning too.
-    func page() throws -> HTMLReport {
+    /// The facts and the curves of the whole run.
+    func page() -> HTMLReport {
         var page = HTMLReport(title: "Training: \(method)", lead: summary)
         page.facts(facts)
-        let text = try FileSystem.readText(FileSystem.join(directory, "metrics.jsonl"))
-        let lines = try text.split(separator: "\n").map { try JSONValue(parsing: String($0)) }
         func series(_ name: String) -> LineChart.Series {
             LineChart.Series(
                 name: name.replacing("_", with: " "),
-                points: lines.compactMap { line in
+                points: metrics.compactMap { line in
                     guard let step = line["step"]?.doubleValue, let value = line[name]?.doubleValue else { return nil }
                     return LineChart.Point(step, value)
                 })
@@ -174,6 +231,7 @@ struct TrainingStory {
         object["parameters"] = JSONValue(ledger.parameters)
         object["dense_multiply_adds"] = JSONValue(ledger.denseMultiplyAdds)
         object["active_multiply_adds"] = JSONValue(ledger.activeMultiplyAdds)
+        object["step_multiply_adds"] = JSONValue(report.multiplyAddsPerStep)
         object["weight_bytes"] = JSONValue(ledger.weightBytes)
         object["training_bytes"] = JSONValue(ledger.trainingBytes)
         return .object(object)

@@ -8,6 +8,11 @@ extension LanguageModel {
         _ model: ModelArgument, weights: WeightPrecision = .stored, head: WeightPrecision? = nil,
         progress: (any ProgressReporter)?
     ) throws {
-        self = try .load(model.text, weights: weights, head: head, checksNumbers: true, progress: progress)
+        let path = try model.path(progress: progress)
+        let loaded = try LanguageModel.load(
+            path, weights: weights, head: head, checksNumbers: true, progress: progress)
+        self.init(
+            name: model.text == path ? loaded.name : model.text, path: path, decoder: loaded.decoder,
+            tokenizer: loaded.tokenizer, diskBytes: loaded.diskBytes)
     }
 }

@@ -6,15 +6,11 @@ import LacunaReproduce
 /// Words that a shell offers where a name is expected.
 enum NameCompletion {
     static var methods: CompletionKind {
-        let names = PruningMethods.all.map(\.card.name)
-        return .list(names + names.filter { $0 != "dsnot" && $0 != "cfsp" }.map { "\($0)+dsnot" })
+        let refinable = PruningMethods.all.filter { $0 is any ScoredPruning }
+        return .list(PruningMethods.all.map(\.card.name) + refinable.map { "\($0.card.name)+dsnot" })
     }
 
-    static let patternNames = [
-        "unstructured", "unstructured:row", "unstructured:layer", "unstructured:global", "2:4", "4:8", "1:4",
-        "block:4x4", "block:16x16", "rows", "columns",
-    ]
-    static var patterns: CompletionKind { .list(patternNames) }
+    static var patterns: CompletionKind { .list(PruningPlan.patternNames) }
 
     static let layoutNames = ["dense", "bitmask", "csr", "bsr4x4", "bsr16x16", "2:4", "4:8"]
 

@@ -15,6 +15,7 @@ import LacunaTensor
 /// | 2:4, if asked for | `P.compressed` [rows, columns / 2], `P.bitmask`, `P.shape`: its `sparse-24-bitmask` |
 /// | sparse int4 | `P.compressed_int4`, `P.bitmask`, `P.row_offsets`, `P.shape`, `P.weight_scale`: Lacuna's own |
 /// | GGUF blocks | `P.gguf_blocks` [rows, bytes]: Lacuna's own |
+/// | a product | its factors as the weights `P.factors.0.weight`, `P.factors.1.weight` …: Lacuna's own |
 ///
 /// CSR, BSR and other N:M matrices are bitmasks in the file as well: up to a sparsity of 94 % that takes fewer bytes than
 /// 16-bit columns would. What they are in memory stands in `config.json` under `lacuna`:
@@ -74,7 +75,11 @@ public final class CheckpointWriter {
             // A type that every reader knows: nothing is compressed.
             return try file.write(name, type: .f16, shape: [matrix.rows, matrix.columns], bytes: matrix.bytes)
         }
-        if let tensor = type(of: layout).opaqueTensor {
+        if let product = matrix as? ProductMatrix {
+            for (index, factor) in product.factors.enumerated() {
+                try write(ProductFactors.name(prefix, index), factor)
+            }
+        } else if let tensor = type(of: layout).opaqueTensor {
             try writeBytes("\(prefix).\(tensor)", matrix)
         } else if layout.isSparse {
             try writeSparse(prefix, matrix)
@@ -159,6 +164,11 @@ public final class CheckpointWriter {
         try AtomicFile.write(
             JSONValue.object(configuration).serialized(.pretty), to: FileSystem.join(directory, "config.json"))
     }
+}
+
+/// How the factors of a product are called in a checkpoint.
+enum ProductFactors {
+    static func name(_ prefix: String, _ index: Int) -> String { "\(prefix).factors.\(index).weight" }
 }
 
 /// Eight 4-bit codes in a 32-bit word, as `pack-quantized` has them: code + 8, the first in the lowest bits, every row

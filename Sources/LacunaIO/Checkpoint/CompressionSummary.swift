@@ -26,7 +26,8 @@ struct CompressionSummary {
     func quantizationConfiguration(_ layout: CheckpointWriter.SparseLayout) -> JSONValue? {
         let isForeign = formats.contains {
             let layout = $0.format.layout.base
-            return type(of: layout).opaqueTensor != nil || layout.isSparse && $0.format.values == .int4
+            return type(of: layout).opaqueTensor != nil || layout is ProductLayout
+                || layout.isSparse && $0.format.values == .int4
         }
         let sparse = modules { $0.layout.base.isSparse }
         let int8 = modules { $0.values == .int8 }

@@ -11,7 +11,7 @@ public final class SparseCheckpoint: Sendable {
     private let formats: [String: StorageFormat]
 
     /// - Parameters:
-    ///   - source: The tensors, from ``openTensors(_:)``.
+    ///   - source: The tensors, from ``TensorFiles/open(_:)``.
     ///   - configuration: The content of `config.json`, if there is one.
     /// - Throws: ``LacunaError/malformed(file:location:reason:)`` and ``LacunaError/unsupported(file:what:)`` for a section
     ///   `lacuna` that is broken or of a later version.
@@ -73,12 +73,14 @@ public final class SparseCheckpoint: Sendable {
     public convenience init(directory: String) throws {
         let configuration = FileSystem.join(directory, "config.json")
         try self.init(
-            openTensors(directory),
+            TensorFiles.open(directory),
             configuration: FileSystem.exists(configuration) ? JSONFields(contentsOf: configuration) : nil)
     }
 
     private enum Encoding {
         case bitmask, bitmaskInt4, int8, packedInt4
+        /// Factors, which are weights of their own.
+        case product
         /// The bytes of a layout, in the tensor of this name.
         case bytes(tensor: String)
     }
@@ -96,6 +98,7 @@ public final class SparseCheckpoint: Sendable {
             return .bytes(tensor: "\(prefix).\(tensor)")
         }
         if source.find(name)?.type == .scalar(.i8), source.contains("\(prefix).weight_scale") { return .int8 }
+        if formats[name]?.layout.base is ProductLayout { return .product }
         return nil
     }
 
@@ -105,7 +108,7 @@ public final class SparseCheckpoint: Sendable {
     /// Whether `name` is stored compressed. Plain tensors are read from ``source``.
     public func contains(_ name: String) -> Bool { encoding(name) != nil }
 
-    /// Dense names of all compressed weights, in the order of the file.
+    /// Dense names of all compressed weights, in the order of the file. Of products there are the factors.
     public var names: [String] {
         source.tensors.compactMap { tensor in
             for suffix in [".compressed", ".compressed_int4", ".weight_packed", ".weight"]
@@ -115,6 +118,41 @@ public final class SparseCheckpoint: Sendable {
                 return contains(name) ? name : nil
             }
             return nil
+        }
+    }
+
+    /// The factors of a product, as far as the file has them in a row.
+    private func factorNames(_ name: String) -> [String] {
+        guard let prefix = prefix(name) else { return [] }
+        var names: [String] = []
+        while case let name = ProductFactors.name(prefix, names.count), source.contains(name) || contains(name) {
+            names.append(name)
+        }
+        return names
+    }
+
+    /// - Throws: ``LacunaError/missingTensor(file:name:)`` if there are fewer than two.
+    private func factors(_ name: String) throws -> [String] {
+        let names = factorNames(name)
+        guard names.count >= 2 else {
+            throw LacunaError.missingTensor(file: source.path, name: ProductFactors.name(prefix(name)!, names.count))
+        }
+        return names
+    }
+
+    private func factor(_ name: String, values: ValueType?) throws -> any StoredMatrix {
+        if contains(name) { return try matrix(name, values: values) }
+        let info = try source.info(name)
+        _ = try rank2(info)
+        return try WeightStore.make(
+            source.float(name), layout: .dense, values: values ?? (info.type == .scalar(.bf16) ? .bf16 : .f32))
+    }
+
+    private func product(_ name: String, values: ValueType?) throws -> any StoredMatrix {
+        do {
+            return try ProductMatrix(factors: factors(name).map { try factor($0, values: values) })
+        } catch LacunaError.invalidArgument(_, let reason) {
+            throw malformed(name, reason)
         }
     }
 
@@ -130,6 +168,12 @@ public final class SparseCheckpoint: Sendable {
         case .int8: return try rank2(source.info(name))
         case .bitmask, .bitmaskInt4: return try storedShape("\(prefix).shape")
         case .packedInt4: return try storedShape("\(prefix).weight_shape")
+        case .product:
+            let names = try factors(name)
+            func side(_ name: String) throws -> [Int] {
+                try contains(name) ? shape(of: name) : rank2(source.info(name))
+            }
+            return [try side(names[0])[0], try side(names[names.count - 1])[1]]
         case .bytes(let tensor):
             let layout = try opaqueLayout(name, tensor)
             let stored = try rank2(source.info(tensor))
@@ -154,6 +198,7 @@ public final class SparseCheckpoint: Sendable {
         case .bitmaskInt4: return StorageFormat(.bitmask, .int4)
         case .int8: return StorageFormat(.dense, .int8)
         case .packedInt4: return StorageFormat(.dense, .int4)
+        case .product: return StorageFormat(StorageLayout(ProductLayout()), .f32)
         case .bytes(let tensor): throw malformed(tensor, "config.json does not say of which type the blocks are")
         }
     }
@@ -168,6 +213,7 @@ public final class SparseCheckpoint: Sendable {
     ///   if the file's integers are not those that Lacuna would round to (scales chosen by another rule), so that keeping
     ///   their type would change the weights: name a type in `values` then.
     public func matrix(_ name: String, values: ValueType? = nil) throws -> any StoredMatrix {
+        if case .product = encoding(name) { return try product(name, values: values) }
         let format = try format(of: name)
         let opaque = type(of: format.layout.base).opaqueTensor
         if values == nil, let opaque, let prefix = prefix(name) {
@@ -311,6 +357,7 @@ public final class SparseCheckpoint: Sendable {
             try scale(&weight, "\(prefix).weight_scale")
             return (weight, nil)
         case .packedInt4: return (try unpacked(prefix, shape), nil)
+        case .product: return (try product(name, values: nil).densified(), nil)
         case .bytes(let tensor): return (try opaqueMatrix(name, tensor).densified(), nil)
         }
     }

@@ -134,7 +134,7 @@ public struct HubFetcher {
                 throw LacunaError.file(path: "\(name)", reason: "hf ended well, but left no such file")
             }
         } else if files.contains(where: { $0.hasSuffix(".safetensors") }) {
-            _ = try openTensors(folder)
+            _ = try TensorFiles.open(folder)
         } else {
             let others = files.filter { $0.hasSuffix(".gguf") }
             throw LacunaError.file(

@@ -2,12 +2,12 @@ import LacunaTensor
 
 /// A configuration in a subset of TOML 1.0.
 ///
-/// Read: comments; sections `[a]` and `[a.b]`; keys of letters, digits, `_`, `-` and dots; strings in double quotation marks
-/// (with `\n`, `\t`, `\"`, `\\`) or in single ones (as they stand); decimal integers and floats, with `_` between digits;
-/// `true` and `false`; arrays of these on one line.
+/// Read: comments; sections `[a]` and `[a.b]`; arrays of tables `[[a]]`, whose keys are then `a.0.…`, `a.1.…`; keys of
+/// letters, digits, `_`, `-` and dots; strings in double quotation marks (with `\n`, `\t`, `\"`, `\\`) or in single ones (as
+/// they stand); decimal integers and floats, with `_` between digits; `true` and `false`; arrays of these on one line.
 ///
-/// Not read, and named in the error: arrays over several lines, inline tables, arrays of tables, strings in three quotation
-/// marks, quoted keys, dates and times, integers in base 2, 8 or 16, `inf` and `nan`.
+/// Not read, and named in the error: arrays over several lines, inline tables, strings in three quotation marks, quoted
+/// keys, dates and times, integers in base 2, 8 or 16, `inf` and `nan`.
 ///
 /// ```toml
 /// seed = 7
@@ -27,6 +27,8 @@ public final class ConfigurationFile {
     public let file: String
     private var entries: [String: Entry] = [:]
     private var sectionLines: [String: Int] = [:]
+    /// How many tables the arrays have so far.
+    private var arrays: [String: Int] = [:]
     private var used: Set<String> = []
 
     /// - Throws: `LacunaError.file` and what ``init(text:file:)`` throws.
@@ -43,11 +45,25 @@ public final class ConfigurationFile {
             scanner.skipSpace()
             if scanner.isAtEnd { continue }
             if scanner.take("[") {
-                if scanner.take("[") {
-                    throw scanner.failure("arrays of tables are not read: write a section '[name]'")
-                }
+                let isArray = scanner.take("[")
                 section = try scanner.key()
-                guard scanner.take("]") else { throw scanner.failure("expected ']' after the section's name") }
+                guard scanner.take("]"), !isArray || scanner.take("]") else {
+                    throw scanner.failure("expected '\(isArray ? "]]" : "]")' after the section's name")
+                }
+                if isArray {
+                    guard sectionLines[section] == nil, !section.contains(".") else {
+                        throw scanner.failure("'\(section)' cannot be an array of tables here")
+                    }
+                    let index = arrays[section] ?? 0
+                    arrays[section] = index + 1
+                    section += ".\(index)"
+                } else if let array = section.split(separator: ".").first.map(String.init), let count = arrays[array] {
+                    // A section inside the last table of an array.
+                    guard section != array else {
+                        throw scanner.failure("'\(section)' is an array of tables: write '[[\(section)]]'")
+                    }
+                    section = "\(array).\(count - 1)" + section.dropFirst(array.count)
+                }
                 guard sectionLines.updateValue(index + 1, forKey: section) == nil else {
                     throw scanner.failure("the section '\(section)' comes a second time")
                 }
@@ -74,6 +90,12 @@ public final class ConfigurationFile {
     }
 
     public func contains(_ key: String) -> Bool { entries[key] != nil }
+
+    /// How many tables `[[name]]` there are. The keys of the first begin with `name.0.`.
+    public func tableCount(_ name: String) -> Int { arrays[name] ?? 0 }
+
+    /// Whether any key begins so: whether a section has settings.
+    public func containsSection(_ name: String) -> Bool { entries.keys.contains { $0.hasPrefix(name + ".") } }
 
     /// Every setting of the file, by key: what tells two configurations apart whatever their comments and order.
     public var settings: JSONValue {
@@ -158,6 +180,16 @@ public final class ConfigurationFile {
             guard let value = $0.intValue else { throw failure(key, "expected whole numbers, found \($0.kind)") }
             guard range.contains(value) else { throw failure(key, "\(value) is not in \(Self.describe(range))") }
             return value
+        }
+    }
+
+    /// A list of strings, or a single one.
+    public func optionalStrings(_ key: String) throws -> [String]? {
+        try value(key, "strings") { value -> [String]? in
+            if let text = value.stringValue { return [text] }
+            guard let list = value.arrayValue else { return nil }
+            let texts = list.compactMap(\.stringValue)
+            return texts.count == list.count ? texts : nil
         }
     }
 

@@ -83,6 +83,12 @@ public struct CSVTable: Sendable, Equatable {
         columns = zip(names, cells).map { Column(name: $0, values: Self.typed($1)) }
     }
 
+    /// A text as a field of a CSV file: in quotation marks where it has to be.
+    public static func field(_ text: String) -> String {
+        guard text.contains(where: { ",;\"".contains($0) || $0.isNewline || $0 == "\t" }) else { return text }
+        return "\"" + text.replacing("\"", with: "\"\"") + "\""
+    }
+
     /// The column of this name.
     public subscript(name: String) -> Column? { columns.first { $0.name == name } }
 

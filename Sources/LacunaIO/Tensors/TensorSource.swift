@@ -38,16 +38,19 @@ public enum StoredType: Hashable, Sendable, CustomStringConvertible {
 
 /// What a file says about one tensor.
 public struct TensorInfo: Hashable, Sendable {
+    /// What the tensor is called.
     public let name: String
     /// Outermost dimension first, as in PyTorch: a linear layer's weight is [outputs, inputs]. GGUF's order is reversed
     /// when it is read.
     public let shape: [Int]
+    /// How its elements are stored.
     public let type: StoredType
     /// The file that holds it.
     public let file: String
     /// Where in the file.
     public let byteRange: Range<Int>
 
+    /// A tensor whose bytes are a range of a file.
     public init(name: String, shape: [Int], type: StoredType, file: String, byteRange: Range<Int>) {
         self.name = name
         self.shape = shape
@@ -75,8 +78,10 @@ public protocol TensorSource: AnyObject, Sendable {
 }
 
 extension TensorSource {
+    /// The names of all tensors.
     public var names: [String] { tensors.map(\.name) }
 
+    /// Whether there is a tensor of this name.
     public func contains(_ name: String) -> Bool { find(name) != nil }
 
     /// - Throws: ``LacunaError/missingTensor(file:name:)``.
@@ -152,24 +157,30 @@ extension TensorInfo {
     }
 }
 
-/// Opens the tensors of a model: a `.gguf` or `.safetensors` file, or a directory with `model.safetensors` or
-/// `model.safetensors.index.json`.
-///
-/// - Throws: ``LacunaError/file(path:reason:)`` if there is nothing of that kind, and what the formats throw.
-public func openTensors(_ path: String) throws -> any TensorSource {
-    if FileSystem.isDirectory(path) {
-        for (name, isIndex) in [("model.safetensors", false), ("model.safetensors.index.json", true)] {
-            let file = FileSystem.join(path, name)
-            guard FileSystem.exists(file) else { continue }
-            return try isIndex ? ShardedSafetensors(index: file) : SafetensorsFile(file)
+/// The tensors of files, whatever their format.
+public enum TensorFiles {
+    /// Opens the tensors of a model: a `.gguf` or `.safetensors` file, or a directory with `model.safetensors` or
+    /// `model.safetensors.index.json`.
+    ///
+    /// - Throws: ``LacunaError/file(path:reason:)`` if there is nothing of that kind, and what the formats throw.
+    public static func open(_ path: String) throws -> any TensorSource {
+        if FileSystem.isDirectory(path) {
+            for (name, isIndex) in [("model.safetensors", false), ("model.safetensors.index.json", true)] {
+                let file = FileSystem.join(path, name)
+                guard FileSystem.exists(file) else { continue }
+                return try isIndex ? ShardedSafetensors(index: file) : SafetensorsFile(file)
+            }
+            throw LacunaError.file(
+                path: path, reason: "holds neither model.safetensors nor model.safetensors.index.json")
         }
-        throw LacunaError.file(
-            path: path, reason: "holds neither model.safetensors nor model.safetensors.index.json")
+        let file = try MappedFile(path)
+        // A safetensors file begins with a length, which would have to be 1.1 GB to read as these letters.
+        if file.count >= 4, file.bytes.loadUnaligned(as: UInt32.self).littleEndian == GGUFFile.magic {
+            return try GGUFFile(mapped: file)
+        }
+        return try SafetensorsFile(mapped: file)
     }
-    let file = try MappedFile(path)
-    // A safetensors file begins with a length, which would have to be 1.1 GB to read as these letters.
-    if file.count >= 4, file.bytes.loadUnaligned(as: UInt32.self).littleEndian == GGUFFile.magic {
-        return try GGUFFile(mapped: file)
-    }
-    return try SafetensorsFile(mapped: file)
 }
+
+/// ``TensorFiles/open(_:)``, for use within the package.
+package func openTensors(_ path: String) throws -> any TensorSource { try TensorFiles.open(path) }

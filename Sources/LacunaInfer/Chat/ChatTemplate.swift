@@ -1,4 +1,5 @@
 import LacunaIO
+import LacunaModels
 import LacunaTensor
 
 /// How a conversation becomes the text that a chat model was trained on: the Jinja template that comes with the model,
@@ -109,5 +110,26 @@ public struct ChatTemplate: Sendable {
         else { return nil }
         let first = tokenizer.encode(String(rendering.text[found.upperBound...]), addsBeginning: false).first
         return first.flatMap { tokenizer.isSpecial($0) ? $0 : nil }
+    }
+}
+
+extension ChatTemplate: ConversationForm {
+    public func rendered(
+        _ messages: [JSONValue], addsGenerationPrompt: Bool
+    ) throws -> (text: String, specialRanges: [Range<Int>]) {
+        let known = try messages.map { value -> Message in
+            let fields = try JSONFields(value, file: "conversation", location: "message")
+            let name = try fields.string("role")
+            guard let role = Role(rawValue: name) else {
+                throw fields.failure("role", "'\(name)' is none of system, user, assistant, tool")
+            }
+            var others = JSONObject()
+            for member in fields.object where member.key != "role" && member.key != "content" {
+                others[member.key] = member.value
+            }
+            return Message(role, try fields.optionalString("content") ?? "", fields: others)
+        }
+        let rendering = try render(known, .init(addsGenerationPrompt: addsGenerationPrompt))
+        return (rendering.text, rendering.ownRanges)
     }
 }

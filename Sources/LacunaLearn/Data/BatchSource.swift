@@ -43,16 +43,7 @@ public struct LabelledExamples: Sendable {
 
     /// The examples at `indices`, in that order.
     public func selecting(_ indices: some Collection<Int>) -> (inputs: Tensor<Float>, labels: [Int32]) {
-        let width = inputShape.reduce(1, *)
-        var batch = Tensor<Float>(uninitialized: [indices.count] + inputShape)
-        inputs.withPointer { source in
-            batch.withMutablePointer { target in
-                for (row, index) in indices.enumerated() {
-                    (target + row * width).update(from: source + index * width, count: width)
-                }
-            }
-        }
-        return (batch, indices.map { labels[$0] })
+        (inputs.examples(indices), indices.map { labels[$0] })
     }
 
     /// The first `count` examples.
@@ -80,16 +71,13 @@ public struct ShuffledBatches: BatchSource {
     public var batchesPerEpoch: Int? { (examples.count + batchSize - 1) / batchSize }
 
     public func batch(step: Int) -> (inputs: Tensor<Float>, labels: [Int32]) {
-        let (epoch, place) = step.quotientAndRemainder(dividingBy: batchesPerEpoch!)
-        let indices = order.indices(epoch: epoch)
-        let start = place * batchSize
-        return examples.selecting(indices[start..<min(start + batchSize, indices.count)])
+        examples.selecting(order.batch(step, of: batchSize))
     }
 }
 
 /// The order of the examples in each epoch, the last one asked for kept.
 public final class EpochOrder: @unchecked Sendable {
-    private let count: Int
+    public let count: Int
     private let seed: UInt64
     private let lock = ThreadLock()
     private var epoch = -1

@@ -3,6 +3,11 @@ import LacunaTensor
 
 /// Data sets of images in the files in which they are distributed.
 public enum ImageFiles {
+    /// The classes of Fashion-MNIST, in the order of their labels.
+    public static let fashionClasses = [
+        "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
+    ]
+
     /// Fashion-MNIST from the directory of its four IDX files, plain or gzipped: images [n, 1, 28, 28] of mean 0 and
     /// deviation 1 (by the training images' statistics). The scaler, of one column, is what every pixel went through.
     ///

@@ -1,50 +1,134 @@
 import LacunaIO
 import LacunaTensor
 
-/// Tables of numbers as examples for networks.
+/// Tables as examples for networks.
 public enum TableFiles {
-    /// A CSV file of numbers with the class in its last column, split into training and test examples at random; inputs
-    /// are standardised by the training part's statistics, which the scaler holds for later rows.
+    /// What a network is to say about a row.
+    public enum Task: String, Sendable, CaseIterable { case classification, regression }
+
+    /// A table split into examples to train with and to test with.
+    public struct Examples: Sendable {
+        public enum Parts: Sendable {
+            case classes(train: LabelledExamples, test: LabelledExamples)
+            /// Targets are standardised.
+            case numbers(train: TargetExamples, test: TargetExamples)
+        }
+
+        public let parts: Parts
+        public let inputs: TableEncoding
+        public let outputs: NetworkOutputs
+    }
+
+    /// Reads a CSV file, splits its rows at random, and standardises by the training part's statistics.
     ///
-    /// - Throws: `LacunaError.malformed` for columns that are not numbers or lack some, and for classes that are not
-    ///   whole numbers from 0 on.
+    /// - Parameters:
+    ///   - target: The column to predict; nil for the last one.
+    ///   - task: Nil stands for classification.
+    /// - Throws: `LacunaError.malformed` as ``TableEncoding``, for a target that is not there, is missing in a row, or is
+    ///   text where numbers are asked for, and for more than 10,000 classes.
+    public static func examples(
+        _ path: String, target: String? = nil, task: Task? = nil, testFraction: Double = 0.2, seed: UInt64 = 0
+    ) throws -> Examples {
+        let table = try CSVTable(contentsOf: path)
+        guard table.rows >= 2, table.columns.count >= 2 else {
+            throw LacunaError.malformed(
+                file: path, location: "table", reason: "\(table.rows) rows of \(table.columns.count) columns")
+        }
+        guard let column = target.map({ table[$0] }) ?? table.columns.last else {
+            throw LacunaError.malformed(
+                file: path, location: "line 1",
+                reason: "has no column '\(target ?? "")'"
+                    + Suggestion.phrase(target ?? "", among: table.columns.map(\.name)))
+        }
+        func failure(_ row: Int, _ reason: String) -> LacunaError {
+            .malformed(file: path, location: "column '\(column.name)', row \(row + 1)", reason: reason)
+        }
+        if let row = column.missing.first { throw failure(row, "the target is missing") }
+        var generator = SeededGenerator(seed: seed, stream: 0x7AB1)
+        let order = Array(0..<table.rows).shuffled(using: &generator)
+        let testCount = max(1, min(table.rows - 1, Int(testFraction * Double(table.rows))))
+        let (test, train) = (Array(order[..<testCount]), Array(order[testCount...]))
+        let inputs = try TableEncoding(of: table, rows: train, excluding: column.name, file: path)
+        func rows(_ part: [Int]) throws -> Tensor<Float> { try inputs(table, rows: part, file: path) }
+        switch task ?? .classification {
+        case .regression:
+            guard case .numbers(let numbers) = column.values, numbers.allSatisfy({ Float($0).isFinite }) else {
+                throw failure(0, "is not all finite numbers, which regression predicts")
+            }
+            let scaler = Standardization(of: Tensor(train.map { Float(numbers[$0]) }, shape: [train.count, 1]))
+            func part(_ indices: [Int]) throws -> TargetExamples {
+                let targets = scaler(Tensor(indices.map { Float(numbers[$0]) }, shape: [indices.count, 1]))
+                return try TargetExamples(inputs: rows(indices), targets: targets.scalars)
+            }
+            return Examples(
+                parts: .numbers(train: try part(train), test: try part(test)), inputs: inputs,
+                outputs: .number(name: column.name, scaler))
+        case .classification:
+            let names = classNames(column)
+            guard names.count <= mostClasses else {
+                throw failure(
+                    0, "has \(names.count) different values, more than \(mostClasses): is it for regression?")
+            }
+            let places = Dictionary(uniqueKeysWithValues: names.enumerated().map { ($1, $0) })
+            func part(_ indices: [Int]) throws -> LabelledExamples {
+                let labels = try indices.map { Int32(try label(column, $0, among: names, places, failure)) }
+                return try LabelledExamples(inputs: rows(indices), labels: labels, classes: names.count)
+            }
+            return Examples(
+                parts: .classes(train: try part(train), test: try part(test)), inputs: inputs,
+                outputs: .classes(names))
+        }
+    }
+
+    private static let mostClasses = 10_000
+
+    /// The different values of a column, numbers in ascending order.
+    private static func classNames(_ column: CSVTable.Column) -> [String] {
+        switch column.values {
+        case .text(let text): Set(text).sorted()
+        case .numbers(let numbers): Set(numbers).sorted().map(name)
+        }
+    }
+
+    /// A number as the name of a class.
+    private static func name(_ value: Double) -> String { Int(exactly: value).map { "\($0)" } ?? "\(value)" }
+
+    /// Which of `levels` a field is. A column whose levels all look like numbers is read as numbers, in which spelling is
+    /// lost: then the level of the same value counts.
+    static func label(
+        _ column: CSVTable.Column, _ row: Int, among levels: [String], _ places: [String: Int],
+        _ failure: (Int, String) -> LacunaError
+    ) throws -> Int {
+        let text: String
+        switch column.values {
+        case .text(let values): text = values[row]
+        case .numbers(let values):
+            if values[row].isNaN { throw failure(row, "is missing") }
+            let equal = levels.indices.filter { Double(levels[$0]) == values[row] }
+            if equal.count == 1 { return equal[0] }
+            text = name(values[row])
+        }
+        if text.isEmpty { throw failure(row, "is missing") }
+        guard let place = places[text] else {
+            throw failure(row, "'\(text)' is none of the \(levels.count) values that the model knows")
+        }
+        return place
+    }
+
+    /// A CSV file of numbers with the class in its last column: ``examples(_:target:task:testFraction:seed:)`` for
+    /// classification, with the scaler of the inputs for later rows.
+    ///
+    /// - Throws: `LacunaError.malformed` as there, and for inputs that are not numbers.
     public static func classification(
         _ path: String, testFraction: Double = 0.2, seed: UInt64 = 0
     ) throws -> (train: LabelledExamples, test: LabelledExamples, scaler: Standardization) {
-        let table = try CSVTable(contentsOf: path)
-        let (rows, width) = (table.rows, table.columns.count - 1)
-        guard rows >= 2, width >= 1 else {
-            throw LacunaError.malformed(
-                file: path, location: "table", reason: "\(rows) rows of \(table.columns.count) columns")
+        let found = try examples(path, testFraction: testFraction, seed: seed)
+        if let text = found.inputs.columns.first(where: { $0.levels != nil }) {
+            throw LacunaError.malformed(file: path, location: "column '\(text.name)'", reason: "is not all numbers")
         }
-        let columns = try table.columns.map { column -> [Double] in
-            guard case .numbers(let numbers) = column.values, column.missing.isEmpty, numbers.allSatisfy(\.isFinite)
-            else {
-                throw LacunaError.malformed(
-                    file: path, location: "column '\(column.name)'", reason: "is not all numbers")
-            }
-            return numbers
+        switch found.parts {
+        case .classes(let train, let test): return (train, test, found.inputs.scaler)
+        case .numbers: throw LacunaError.unsupported(file: path, what: "classes of a table for regression")
         }
-        let labels = try columns[width].enumerated().map { row, value in
-            guard let label = Int32(exactly: value), label >= 0, label < 1 << 20 else {
-                throw LacunaError.malformed(
-                    file: path, location: "row \(row + 1)",
-                    reason: "the class \(value) is no whole number from 0 on")
-            }
-            return label
-        }
-        var generator = SeededGenerator(seed: seed, stream: 0x7AB1)
-        let order = Array(0..<rows).shuffled(using: &generator)
-        let testCount = max(1, min(rows - 1, Int(testFraction * Double(rows))))
-        let (test, train) = (order[..<testCount], order[testCount...])
-        func inputs(_ indices: ArraySlice<Int>) -> Tensor<Float> {
-            Tensor(indices.flatMap { row in columns[..<width].map { Float($0[row]) } }, shape: [indices.count, width])
-        }
-        let scaler = Standardization(of: inputs(train))
-        func examples(_ indices: ArraySlice<Int>) throws -> LabelledExamples {
-            try LabelledExamples(
-                inputs: scaler(inputs(indices)), labels: indices.map { labels[$0] }, classes: Int(labels.max()!) + 1)
-        }
-        return (try examples(train), try examples(test), scaler)
     }
 }

@@ -45,15 +45,18 @@ public struct Ledger: Sendable, Hashable {
     public var trainingFLOPsPerExample: Double { 6 * Double(activeMultiplyAdds) / Double(max(examples, 1)) }
 }
 
-/// The fraction of rows whose largest logit is their label's. Ties count as wrong.
-public func accuracy(_ logits: Variable<Float>, _ labels: [Int32]) -> Double {
-    let classes = logits.columns
-    require(labels.count == logits.rows, "one label a row")
-    let right = logits.withPointer { p in
-        labels.indices.count { i in
-            let row = p + i * classes
-            return (0..<classes).allSatisfy { $0 == Int(labels[i]) || row[$0] < row[Int(labels[i])] }
+/// How well classes are told apart.
+public enum Classification {
+    /// The fraction of rows whose largest logit is their label's. Ties count as wrong.
+    public static func accuracy(_ logits: Variable<Float>, _ labels: [Int32]) -> Double {
+        let classes = logits.columns
+        require(labels.count == logits.rows, "one label a row")
+        let right = logits.withPointer { p in
+            labels.indices.count { i in
+                let row = p + i * classes
+                return (0..<classes).allSatisfy { $0 == Int(labels[i]) || row[$0] < row[Int(labels[i])] }
+            }
         }
+        return Double(right) / Double(max(labels.count, 1))
     }
-    return Double(right) / Double(max(labels.count, 1))
 }

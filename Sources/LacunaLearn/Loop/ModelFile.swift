@@ -6,7 +6,7 @@ import LacunaTensor
 ///
 /// A parameter has its path as name (`layers.0.weight`). Beside it may stand `NAME#mask`, `NAME#int.WHAT` for the
 /// positions of a sparse weight, and in checkpoints `NAME#slot.WHAT` for optimiser state. The file's metadata say which
-/// layers are stored as compressed rows or by bits, so that a dense model takes their storage when it is read.
+/// layers are stored sparse or as factors, so that a model takes their storage when it is read.
 public enum ModelFile {
     /// Writes all parameters, masks and positions of a model; with `slots` also what optimisers keep.
     ///
@@ -16,8 +16,8 @@ public enum ModelFile {
     ) throws {
         var metadata = metadata
         var storages = JSONObject()
-        for (name, layer) in model.linears where layer.weight is CSRWeight || layer.weight is BitmaskWeight {
-            storages[name] = .string(layer.weight.storage)
+        for (name, layer) in model.linears {
+            if let record = StorageRecord.record(of: layer.weight) { storages[name] = record }
         }
         if storages != JSONObject() { metadata[storageKey] = JSONValue.object(storages).serialized() }
         let writer = try SafetensorsWriter(path, metadata: metadata)
@@ -47,22 +47,23 @@ public enum ModelFile {
 
     /// Gives dense layers the storage that the file has for them.
     private static func adoptStorage(_ model: any Module, _ file: SafetensorsFile) throws {
-        guard let text = file.metadata[storageKey] else { return }
+        let text = file.metadata[storageKey] ?? "{}"
         let fields = try JSONFields(JSONValue(parsing: text, file: file.path), file: file.path, location: storageKey)
-        for (name, layer) in model.linears where layer.dense != nil && fields.contains(name) {
-            let storage = try fields.string(name)
-            // Which entries are kept is read with the positions.
-            let none = SparsePattern(rows: layer.outputDimensions, columns: layer.inputDimensions)
-            switch storage {
-            case "csr": try layer.sparsify(.csr, mask: none)
-            case "bitmask": try layer.sparsify(.bitmask, mask: none)
-            default: throw fields.failure(name, "'\(storage)' is no storage of a layer")
-            }
+        // What the model itself gives a layer, such as another method's storage, gives way to what the file has.
+        for (name, layer) in model.linears {
+            guard let record = fields.object[name], record != StorageRecord.record(of: layer.weight) else { continue }
+            layer.weight = try StorageRecord.weight(
+                record, outputs: layer.outputDimensions, inputs: layer.inputDimensions, layer: name, file: file.path)
+        }
+        // A layer that the file has dense becomes dense: a network may have been densified.
+        for (name, layer) in model.linears
+        where layer.dense == nil && StorageRecord.record(of: layer.weight) != nil && fields.object[name] == nil {
+            layer.weight = DenseWeight(Tensor(zeros: [layer.outputDimensions, layer.inputDimensions]))
         }
     }
 
-    /// Replaces the parameters, masks, positions and slots of a model by those of a file. Layers that are dense in the
-    /// model and sparse in the file take the file's storage.
+    /// Replaces the parameters, masks, positions and slots of a model by those of a file. Layers take the
+    /// storage that the file has for them.
     ///
     /// - Throws: `LacunaError.missingTensor` and `.tensorMismatch` if the file is another model's, `.malformed` if it has
     ///   tensors that are not the model's, and what reading throws. The model may then be changed in part.

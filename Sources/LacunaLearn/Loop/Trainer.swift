@@ -32,6 +32,10 @@ public struct TrainingPlan: Sendable {
     public var groups: [ParameterGroup] = []
     /// Whether optimisers change only those rows of embeddings that occur.
     public var rowSparse = false
+    /// Whether the model is evaluated before the first step as well: what fine-tuning starts from.
+    public var evaluatesFirst = false
+    /// Whether the result is written as `model.safetensors`; a checkpoint holds the same and more.
+    public var savesModel = true
     public var seed: UInt64 = 0
 
     public init(steps: Int, learningRate: Schedule) {
@@ -60,6 +64,8 @@ public struct TrainingMetrics: Sendable {
     public var step: Int
     public var values: [(name: String, value: Double)]
 
+    public init(step: Int, values: [(name: String, value: Double)]) { (self.step, self.values) = (step, values) }
+
     public subscript(name: String) -> Double? { values.first { $0.name == name }?.value }
 
     var json: JSONValue {
@@ -79,8 +85,13 @@ public struct TrainingReport: Sendable {
     public var stoppedEarly: Int?
     public var steps = 0
     public var seconds = 0.0
+    /// Multiply-adds that products and convolutions of the steps really did in this process, forward and backward, a step;
+    /// 0 if no step was left. A masked or straight-through weight is multiplied densely, a stored sparse one is not.
+    public var multiplyAddsPerStep = 0
     /// Whether no step was left when training began, as for a run that had ended before.
     public var hadNothingToDo = false
+
+    public init() {}
 }
 
 /// Runs training steps: batches, gradients, optimiser, hooks, metrics, checkpoints.
@@ -171,9 +182,20 @@ public final class Trainer<Source: BatchSource> {
             report.metrics.append(metrics)
             try log?.append(metrics)
         }
+        if let evaluate, plan.evaluatesFirst, run.step == 0, !isDone {
+            line = try evaluated(evaluate, parameters)
+            report.evaluation = TrainingMetrics(step: 0, values: line)
+            try record()
+            line = []
+        }
+        var (products, stepsHere) = (0, 0)
         while !isDone {
             run.metrics = []
+            let before = run.tape.multiplyAdds
             let (value, norm) = try step(loader, parameters)
+            products += run.tape.multiplyAdds - before
+            stepsHere += 1
+            report.multiplyAddsPerStep = products / stepsHere
             recent = (recent.sum + value, recent.count + 1)
             run.step += 1
             let isLast = run.step == plan.steps
@@ -223,7 +245,9 @@ public final class Trainer<Source: BatchSource> {
             report.evaluation = TrainingMetrics(step: run.step, values: found)
         }
         try record()
-        if let directory { try ModelFile.save(run.model, to: FileSystem.join(directory, "model.safetensors")) }
+        if let directory, plan.savesModel {
+            try ModelFile.save(run.model, to: FileSystem.join(directory, "model.safetensors"))
+        }
         report.steps = run.step
         report.seconds = monotonicSeconds() - begin
         return report
@@ -247,7 +271,7 @@ public final class Trainer<Source: BatchSource> {
         }
         run.optimizer.learningRate = plan.learningRate(run.step)
         for hook in hooks { try hook.gradientsReady(run) }
-        let norm = plan.clipNorm.map { clipGradients(parameters, norm: $0) }
+        let norm = plan.clipNorm.map { Parameter.clipGradients(parameters, norm: $0) }
         run.optimizer.step(parameters, rowSparse: plan.rowSparse)
         for hook in hooks { try hook.afterStep(run) }
         average?.update(parameters)

@@ -7,6 +7,8 @@ public struct Sliding: Sendable, Hashable {
     /// Zeros on each side.
     public var padding: Int
     public var dilation: Int
+    /// Whether the kernel, one row high, moves along the width alone.
+    var isFlat = false
 
     public init(stride: Int = 1, padding: Int = 0, dilation: Int = 1) {
         require(stride > 0 && padding >= 0 && dilation > 0, "stride and dilation must be positive")
@@ -21,15 +23,19 @@ public struct Sliding: Sendable, Hashable {
     }
 
     func window(channels: Int, height: Int, width: Int, kernelHeight: Int, kernelWidth: Int) -> lk_window {
-        let (outHeight, outWidth) = (positions(height, kernel: kernelHeight), positions(width, kernel: kernelWidth))
+        let upright = isFlat ? Sliding() : self
+        let (outHeight, outWidth) = (
+            upright.positions(height, kernel: kernelHeight), positions(width, kernel: kernelWidth)
+        )
         require(
-            height + 2 * padding >= dilation * (kernelHeight - 1) + 1
+            height + 2 * upright.padding >= upright.dilation * (kernelHeight - 1) + 1
                 && width + 2 * padding >= dilation * (kernelWidth - 1) + 1,
             "a kernel of \(kernelHeight)x\(kernelWidth) does not fit an image of \(height)x\(width)")
         return lk_window(
             channels: channels, height: height, width: width, kernel_height: kernelHeight, kernel_width: kernelWidth,
-            stride_height: stride, stride_width: stride, padding_height: padding, padding_width: padding,
-            dilation_height: dilation, dilation_width: dilation, out_height: outHeight, out_width: outWidth)
+            stride_height: upright.stride, stride_width: stride, padding_height: upright.padding,
+            padding_width: padding,
+            dilation_height: upright.dilation, dilation_width: dilation, out_height: outHeight, out_width: outWidth)
     }
 }
 
@@ -53,7 +59,7 @@ extension Variable {
     }
 
     /// Adds `bias` [channels] to every channel of an output that no one has read yet.
-    private func addChannelBias(_ bias: Variable?) {
+    func addChannelBias(_ bias: Variable?) {
         guard let bias else { return }
         let length = shape[2] * shape[3]
         for plane in 0..<shape[0] * shape[1] {
@@ -63,7 +69,7 @@ extension Variable {
         }
     }
 
-    private static func accumulateChannelBias(_ bias: Variable?, _ dy: UnsafePointer<Scalar>, _ shape: [Int]) {
+    static func accumulateChannelBias(_ bias: Variable?, _ dy: UnsafePointer<Scalar>, _ shape: [Int]) {
         let length = shape[2] * shape[3]
         bias?.accumulate { db, add in
             for channel in 0..<shape[1] {

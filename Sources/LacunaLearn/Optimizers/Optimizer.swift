@@ -153,22 +153,24 @@ public final class Adagrad: Optimizer {
     }
 }
 
-/// The Euclidean norm of all gradients together. The order of additions depends on shapes alone.
-public func gradientNorm(_ parameters: [Parameter<Float>]) -> Double {
-    parameters.reduce(0.0) { total, parameter in
-        guard parameter.hasGradient else { return total }
-        return total + Float.kernels.pointee.sum_of_squares(parameter.gradientPointer, parameter.count)
-    }.squareRoot()
-}
-
-/// Scales all gradients down together so that their norm is at most `limit`, and returns the norm before.
-@discardableResult
-public func clipGradients(_ parameters: [Parameter<Float>], norm limit: Double) -> Double {
-    let norm = gradientNorm(parameters)
-    if norm > limit, norm.isFinite {
-        for parameter in parameters { parameter.scaleGradient(by: Float(limit / norm)) }
+extension Parameter where Scalar == Float {
+    /// The Euclidean norm of all gradients together. The order of additions depends on shapes alone.
+    public static func gradientNorm(_ parameters: [Parameter<Float>]) -> Double {
+        parameters.reduce(0.0) { total, parameter in
+            guard parameter.hasGradient else { return total }
+            return total + Float.kernels.pointee.sum_of_squares(parameter.gradientPointer, parameter.count)
+        }.squareRoot()
     }
-    return norm
+
+    /// Scales all gradients down together so that their norm is at most `limit`, and returns the norm before.
+    @discardableResult
+    public static func clipGradients(_ parameters: [Parameter<Float>], norm limit: Double) -> Double {
+        let norm = gradientNorm(parameters)
+        if norm > limit, norm.isFinite {
+            for parameter in parameters { parameter.scaleGradient(by: Float(limit / norm)) }
+        }
+        return norm
+    }
 }
 
 /// An exponential moving average of parameters, which often evaluates better than the last values.

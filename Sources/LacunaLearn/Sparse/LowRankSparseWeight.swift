@@ -84,7 +84,7 @@ public final class LowRankSparseWeight: StatefulModule, TrainableWeight {
 /// `count` different numbers of `0..<n`, ascending, every set equally likely.
 ///
 /// - Complexity: O(n).
-public func sampledPlaces(_ count: Int, of n: Int, using generator: inout SeededGenerator) -> [Int32] {
+package func sampledPlaces(_ count: Int, of n: Int, using generator: inout SeededGenerator) -> [Int32] {
     require(count >= 0 && count <= n && n <= Int(Int32.max), "\(count) of \(n)")
     var result: [Int32] = []
     result.reserveCapacity(count)

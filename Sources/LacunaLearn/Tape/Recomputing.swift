@@ -11,7 +11,7 @@ extension Tape {
     /// arXiv 1604.06174.
     ///
     /// ```swift
-    /// for block in blocks { x = tape.recomputing { block(x) } }
+    /// for block in blocks { hidden = tape.recomputing { [hidden] in block(hidden) } }
     /// ```
     ///
     /// - Parameter body: A function of variables and parameters alone: it is called twice and must compute the same. What

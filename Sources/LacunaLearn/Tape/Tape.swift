@@ -9,7 +9,7 @@ import LacunaTensor
 ///
 /// ```swift
 /// let tape = Tape<Float>()
-/// let loss = crossEntropy(model(tape.constant(images)), labels: labels)
+/// let loss = Loss.crossEntropy(model(tape.constant(images)), labels: labels)
 /// tape.backward(from: loss)          // gradients are in the model's parameters
 /// optimizer.step(model.parameters)
 /// ```

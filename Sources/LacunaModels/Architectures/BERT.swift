@@ -37,31 +37,36 @@ public struct BERTConfiguration: Sendable, Equatable {
         }
         try HuggingFaceSettings.requireKnown(
             fields, read: Self.read, neutral: ["position_embedding_type": "absolute", "is_decoder": false])
-        let name = try fields.optionalString("hidden_act") ?? "gelu"
-        let activations: [String: Activation] = [
-            "gelu": .geluExact, "gelu_new": .gelu, "gelu_pytorch_tanh": .gelu, "relu": .relu, "silu": .silu,
-        ]
-        guard let activation = activations[name] else {
-            throw LacunaError.unsupported(file: fields.file, what: "hidden_act '\(name)'")
-        }
-        func size(_ key: String, _ limit: Int, default value: Int? = nil) throws -> Int {
-            let found = try value.map { try fields.integer(key, default: $0) } ?? fields.integer(key)
-            guard found >= 1 && found <= limit else { throw fields.failure(key, "\(found) is not in 1...\(limit)") }
-            return found
-        }
-        vocabularySize = try size("vocab_size", 1 << 24)
-        hiddenSize = try size("hidden_size", 1 << 20)
-        intermediateSize = try size("intermediate_size", 1 << 22)
-        layerCount = try size("num_hidden_layers", 1 << 12)
-        headCount = try size("num_attention_heads", 1 << 14)
-        maximumPositions = try size("max_position_embeddings", 1 << 24, default: 512)
-        segmentCount = try size("type_vocab_size", 1 << 16, default: 2)
-        normEpsilon = Float(try fields.number("layer_norm_eps", default: 1e-12))
-        self.activation = activation
+        activation = try fields.activation("hidden_act", default: "gelu")
+        vocabularySize = try fields.size("vocab_size", atMost: 1 << 24)
+        hiddenSize = try fields.size("hidden_size", atMost: 1 << 20)
+        intermediateSize = try fields.size("intermediate_size", atMost: 1 << 22)
+        layerCount = try fields.size("num_hidden_layers", atMost: 1 << 12)
+        headCount = try fields.size("num_attention_heads", atMost: 1 << 14)
+        maximumPositions = try fields.size("max_position_embeddings", atMost: 1 << 24, default: 512)
+        segmentCount = try fields.size("type_vocab_size", atMost: 1 << 16, default: 2)
+        normEpsilon = try fields.normEpsilon("layer_norm_eps", default: 1e-12)
         guard hiddenSize % headCount == 0 else {
             throw fields.failure("num_attention_heads", "\(hiddenSize) entries do not divide into \(headCount) heads")
         }
-        guard normEpsilon >= 0 && normEpsilon < 1 else { throw fields.failure("layer_norm_eps", "is not in 0..<1") }
+    }
+
+    /// The content of a `config.json` that transformers reads.
+    ///
+    /// - Parameter modelClass: What transformers calls the network with its head.
+    func json(_ modelClass: String) -> JSONObject {
+        var object = JSONObject()
+        object["architectures"] = [.string(modelClass)]
+        object["model_type"] = "bert"
+        object["dtype"] = "float32"
+        object["hidden_act"] = .string(JSONFields.name(of: activation))
+        object["layer_norm_eps"] = .number(Double(normEpsilon.description) ?? 1e-12)
+        for (key, value) in [
+            ("vocab_size", vocabularySize), ("hidden_size", hiddenSize), ("intermediate_size", intermediateSize),
+            ("num_hidden_layers", layerCount), ("num_attention_heads", headCount),
+            ("max_position_embeddings", maximumPositions), ("type_vocab_size", segmentCount),
+        ] { object[key] = JSONValue(value) }
+        return object
     }
 }
 
@@ -75,15 +80,15 @@ public struct BERT: Sendable {
     public var words: any StoredMatrix
     public var positions: Tensor<Float>
     public var segments: Tensor<Float>
-    public var embeddingNorm: LayerNormalization
-    public var blocks: [EncoderBlock]
+    public var embeddingNorm: Normalization
+    public var blocks: [TransformerBlock]
     /// The head that predicts masked tokens; nil if the file has none.
     public var maskedHead: MaskedHead?
 
     /// `decoder(norm(f(dense x))) + bias`.
     public struct MaskedHead: Sendable {
         public var dense: LinearLayer
-        public var norm: LayerNormalization
+        public var norm: Normalization
         /// nil if it is the table of words.
         public var decoder: (any StoredMatrix)?
         /// [vocabularySize].
@@ -98,7 +103,7 @@ public struct BERT: Sendable {
     public static func load(_ directory: String, weights: WeightPrecision = .stored) throws -> BERT {
         let fields = try JSONFields(contentsOf: FileSystem.join(directory, "config.json"))
         let configuration = try BERTConfiguration(fields)
-        return try BERT(openTensors(directory), configuration: configuration, fields: fields, weights: weights)
+        return try BERT(TensorFiles.open(directory), configuration: configuration, fields: fields, weights: weights)
     }
 
     private init(
@@ -108,14 +113,16 @@ public struct BERT: Sendable {
         // Models with a head keep the encoder under a name.
         let prefix = source.contains("bert.embeddings.word_embeddings.weight") ? "bert." : ""
         func linear(_ name: String, _ outputs: Int, _ inputs: Int) throws -> LinearLayer {
-            LinearLayer(
-                try reader.matrix(name + ".weight", rows: outputs, columns: inputs, as: weights),
-                bias: try reader.vector(name + ".bias", count: outputs))
+            try reader.linear(name, outputs, inputs, as: weights)
         }
-        func norm(_ name: String) throws -> LayerNormalization {
-            LayerNormalization(
-                weight: try reader.vector(name + ".weight", count: c.hiddenSize),
-                bias: try reader.vector(name + ".bias", count: c.hiddenSize), epsilon: c.normEpsilon)
+        func norm(_ name: String) throws -> Normalization {
+            // Older files call gain and bias so.
+            if source.contains(name + ".gamma") {
+                return Normalization(
+                    weight: try reader.vector(name + ".gamma", count: c.hiddenSize),
+                    bias: try reader.vector(name + ".beta", count: c.hiddenSize), epsilon: c.normEpsilon)
+            }
+            return try reader.layerNorm(name, width: c.hiddenSize, epsilon: c.normEpsilon)
         }
         func table(_ name: String, _ rows: Int) throws -> Tensor<Float> {
             let matrix = try reader.matrix(
@@ -131,16 +138,19 @@ public struct BERT: Sendable {
         blocks = try (0..<c.layerCount).map { layer in
             func name(_ part: String) -> String { "\(prefix)encoder.layer.\(layer).\(part)" }
             let (d, inner) = (c.hiddenSize, c.intermediateSize)
-            return EncoderBlock(
+            func role(_ role: LinearRole, _ outputs: Int, _ inputs: Int) throws -> LinearLayer {
+                try linear(name(BlockNames.bert.linears[role] ?? role.rawValue), outputs, inputs)
+            }
+            return TransformerBlock(
+                attentionNorm: try norm(name(BlockNames.bert.attention)),
                 attention: Attention(
-                    query: try linear(name("attention.self.query"), d, d),
-                    key: try linear(name("attention.self.key"), d, d),
-                    value: try linear(name("attention.self.value"), d, d),
-                    output: try linear(name("attention.output.dense"), d, d),
-                    geometry: AttentionGeometry(bidirectional: c.headCount, headSize: c.headSize)),
-                attentionNorm: try norm(name("attention.output.LayerNorm")),
-                up: try linear(name("intermediate.dense"), inner, d), down: try linear(name("output.dense"), d, inner),
-                outputNorm: try norm(name("output.LayerNorm")), activation: c.activation)
+                    query: try role(.query, d, d), key: try role(.key, d, d), value: try role(.value, d, d),
+                    output: try role(.output, d, d),
+                    geometry: AttentionGeometry(headCount: c.headCount, headSize: c.headSize, isCausal: false)),
+                feedForwardNorm: try norm(name(BlockNames.bert.feedForward)),
+                feedForward: FeedForward(
+                    gate: nil, up: try role(.up, inner, d), down: try role(.down, d, inner), activation: c.activation),
+                normPlacement: .after)
         }
         if source.contains("cls.predictions.transform.dense.weight") {
             let head = "cls.predictions."
@@ -158,6 +168,31 @@ public struct BERT: Sendable {
         ])
     }
 
+    /// Writes a directory that ``load(_:weights:)`` and, if matrices are dense f32 or bf16, transformers read.
+    ///
+    /// - Throws: ``LacunaError/file(path:reason:)`` if it cannot be written.
+    public func save(to path: String, tokenizer: Tokenizer? = nil, overwrite: Bool = false) throws {
+        let matrices = blocks.flatMap { block in BlockNames.bert.linears.keys.map { block[$0].weight } } + [words]
+        let prefix = maskedHead == nil ? "" : "bert."
+        try ModelDirectory.save(
+            to: path, configuration: configuration.json(maskedHead == nil ? "BertModel" : "BertForMaskedLM"),
+            matrices: matrices, tokenizer: tokenizer, overwrite: overwrite
+        ) { writer in
+            try writer.write(prefix + "embeddings.word_embeddings.weight", words)
+            try writer.write(prefix + "embeddings.position_embeddings.weight", positions)
+            try writer.write(prefix + "embeddings.token_type_embeddings.weight", segments)
+            try writer.write(prefix + "embeddings.LayerNorm", norm: embeddingNorm)
+            for (layer, block) in blocks.enumerated() {
+                try writer.write("\(prefix)encoder.layer.\(layer)", block: block, names: .bert)
+            }
+            guard let head = maskedHead else { return }
+            try writer.write("cls.predictions.transform.dense", layer: head.dense)
+            try writer.write("cls.predictions.transform.LayerNorm", norm: head.norm)
+            try writer.write("cls.predictions.bias", head.bias)
+            if let decoder = head.decoder { try writer.write("cls.predictions.decoder.weight", decoder) }
+        }
+    }
+
     // MARK: Running
 
     /// The last hidden states of some texts, one below the other: [tokens of all texts, hiddenSize]. Texts may differ in
@@ -170,31 +205,17 @@ public struct BERT: Sendable {
     ///   tokens or segments that the model does not have.
     public func hiddenStates(_ texts: [[Int]], segments kinds: [[Int]]? = nil) throws -> Tensor<Float> {
         let (c, width) = (configuration, configuration.hiddenSize)
-        for text in texts where text.isEmpty || text.count > c.maximumPositions {
-            throw LacunaError.invalidArgument(
-                "text", reason: "\(text.count) tokens are not in 1...\(c.maximumPositions), the model's positions")
-        }
         if let kinds {
             guard kinds.map(\.count) == texts.map(\.count), kinds.joined().allSatisfy({ 0..<c.segmentCount ~= $0 })
             else {
                 throw LacunaError.invalidArgument("segments", reason: "are not one of \(c.segmentCount) for each token")
             }
         }
+        let context = try StepContext.texts(texts, positions: c.maximumPositions, vocabulary: c.vocabularySize)
         let tokens = Array(texts.joined())
-        if let bad = tokens.first(where: { $0 < 0 || $0 >= c.vocabularySize }) {
-            throw LacunaError.invalidArgument(
-                "tokens", reason: "\(bad) is outside the vocabulary of \(c.vocabularySize)")
-        }
-        var spans: [Span] = []
-        for text in texts {
-            let start = spans.last?.rows.upperBound ?? 0
-            spans.append(Span(rows: start..<start + text.count, firstPosition: 0))
-        }
-        let context = StepContext(
-            rotations: [], headSize: c.headSize, spans: spans, count: tokens.count, workspace: StepWorkspace())
         var hidden = Tensor<Float>(uninitialized: [tokens.count, width])
-        hidden.withMutablePointer { rows in
-            for (index, span) in spans.enumerated() {
+        try hidden.withMutablePointer { rows in
+            for (index, span) in context.spans.enumerated() {
                 for (i, row) in span.rows.enumerated() {
                     let x = rows + row * width
                     words.decode(rows: tokens[row]..<tokens[row] + 1, into: x)
@@ -203,7 +224,7 @@ public struct BERT: Sendable {
                 }
             }
             embeddingNorm.apply(rows, count: tokens.count, into: rows)
-            for (layer, block) in blocks.enumerated() { block.step(rows, context: context, layer: layer) }
+            for (layer, block) in blocks.enumerated() { try block.step(rows, context: context, layer: layer) }
         }
         return hidden
     }
@@ -262,7 +283,7 @@ public final class TrainableBERT: Module {
     public let words: TokenTable
     public let positions, segments: Parameter<Float>
     public let embeddingNorm: LayerNorm
-    public let blocks: [TrainableEncoderBlock]
+    public let blocks: [TrainableBlock]
     public let maskedHead: Head?
     public var dropout = 0.0
 
@@ -288,16 +309,14 @@ public final class TrainableBERT: Module {
     /// - Throws: What `weight` throws.
     public init(_ model: BERT, weight: TrainableTransformer.WeightForm = TrainableTransformer.dense) throws {
         configuration = model.configuration
-        let names: [LinearRole: String] = [
-            .query: "attention.self.query", .key: "attention.self.key", .value: "attention.self.value",
-            .output: "attention.output.dense", .up: "intermediate.dense", .down: "output.dense",
-        ]
         words = TokenTable(try weight("bert.embeddings.word_embeddings.weight", model.words))
         positions = Parameter(model.positions, decays: false)
         segments = Parameter(model.segments, decays: false)
         embeddingNorm = LayerNorm(model.embeddingNorm)
         blocks = try model.blocks.enumerated().map { layer, block in
-            try TrainableEncoderBlock(block) { try weight("bert.encoder.layer.\(layer).\(names[$0]!).weight", $1) }
+            try TrainableBlock(block, names: .bert) {
+                try weight("bert.encoder.layer.\(layer).\(BlockNames.bert.linears[$0] ?? $0.rawValue).weight", $1)
+            }
         }
         maskedHead = try model.maskedHead.map { head in
             Head(
@@ -336,17 +355,32 @@ public final class TrainableBERT: Module {
         let x = words(ids, on: tape) + positions.on(tape).gathered(places) + segments.on(tape).gathered(kinds)
         let mask = visible.map { AttentionMask.keys($0) }
         return blocks.reduce(embeddingNorm(x).dropout(dropout)) { x, block in
-            block(x, batch: batch, mask: mask, dropout: dropout)
+            block(x, positions: nil, batch: batch, mask: mask, dropout: dropout)
+        }
+    }
+
+    /// What gives logits [n, vocabularySize] of what a masked token is, of hidden states.
+    private func predictor() throws -> (Variable<Float>) -> Variable<Float> {
+        guard let head = maskedHead else {
+            throw LacunaError.unsupported(file: nil, what: "masked tokens with a model that has no head for them")
+        }
+        return { [self] hidden in
+            let y = head.norm(head.dense(hidden).map(configuration.activation))
+            return (head.decoder.map { $0(y) } ?? words.logits(y)).addingRow(head.bias.on(y.tape))
         }
     }
 
     /// Logits [n, vocabularySize] of what a masked token is, from hidden states.
     ///
-    /// - Precondition: The model has a head for masked tokens.
-    public func maskedLogits(_ hidden: Variable<Float>) -> Variable<Float> {
-        guard let head = maskedHead else { fatalError("a model without a head for masked tokens") }
-        let y = head.norm(head.dense(hidden).map(configuration.activation))
-        return (head.decoder.map { $0(y) } ?? words.logits(y)).addingRow(head.bias.on(y.tape))
+    /// - Throws: ``LacunaError/unsupported(file:what:)`` for a model without such a head.
+    public func maskedLogits(_ hidden: Variable<Float>) throws -> Variable<Float> { try predictor()(hidden) }
+
+    /// The mean cross-entropy of masked tokens, a few rows of logits at a time.
+    ///
+    /// - Parameter labels: One a row of the hidden states; rows with negative labels are left out.
+    /// - Throws: ``LacunaError/unsupported(file:what:)`` for a model without such a head.
+    public func maskedLoss(_ hidden: Variable<Float>, labels: [Int32], rows: Int = 256) throws -> Variable<Float> {
+        Loss.crossEntropy(of: hidden, labels: labels, rows: rows, head: try predictor())
     }
 
     /// The encoder that this is now, to be run.
@@ -367,7 +401,7 @@ public final class TrainableBERT: Module {
 extension BERT {
     fileprivate init(
         configuration: BERTConfiguration, words: any StoredMatrix, positions: Tensor<Float>, segments: Tensor<Float>,
-        embeddingNorm: LayerNormalization, blocks: [EncoderBlock], maskedHead: MaskedHead?
+        embeddingNorm: Normalization, blocks: [TransformerBlock], maskedHead: MaskedHead?
     ) throws {
         self.configuration = configuration
         (self.words, self.positions, self.segments) = (words, positions, segments)

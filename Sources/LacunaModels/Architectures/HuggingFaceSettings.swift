@@ -33,6 +33,9 @@ enum HuggingFaceSettings {
         .qwen2: ["use_sliding_window", "max_window_layers", "layer_types"],
         .qwen3: ["use_sliding_window", "max_window_layers", "layer_types"],
         .llama: ["layer_types"],
+        .smollm3: [
+            "use_sliding_window", "max_window_layers", "layer_types", "no_rope_layers", "no_rope_layer_interval",
+        ],
         .mistral: [],
         .gemma3: ["layer_types", "query_pre_attn_scalar", "rope_local_base_freq", "sliding_window_pattern"],
     ]

@@ -59,7 +59,9 @@ extension TransformerConfiguration {
             headSize: headSize,
             maximumPositions: try fields.integer("max_position_embeddings", default: 2048),
             normEpsilon: Float(try fields.number("rms_norm_eps", default: 1e-6)),
-            rotary: try Self.rotary(fields, of: isGemma ? "full_attention" : nil, base: isGemma ? 1_000_000 : 10_000),
+            rotary: try Self.rotary(
+                fields, of: isGemma ? "full_attention" : nil,
+                base: isGemma ? 1_000_000 : architecture == .smollm3 ? 2_000_000 : 10_000),
             attentionBias: try fields.bool("attention_bias", default: architecture == .qwen2),
             tiedEmbeddings: try fields.bool("tie_word_embeddings", default: isGemma),
             beginToken: try fields.optionalInteger("bos_token_id"),
@@ -68,6 +70,7 @@ extension TransformerConfiguration {
         feedForwardBias = try fields.bool("mlp_bias", default: false)
         (slidingWindow, windowedLayers) = try Self.slidingWindow(
             fields, architecture: architecture, layerCount: layerCount)
+        if architecture == .smollm3 { rotatedLayers = try Self.rotatedLayers(fields, layerCount: layerCount) }
         normalizesHeads = architecture == .qwen3 || isGemma
         if isGemma {
             normalizesOutputs = true
@@ -156,7 +159,7 @@ extension TransformerConfiguration {
             if types?.contains(true) ?? false { throw fields.failure("sliding_window", "is missing for its layers") }
             return (nil, nil)
         }
-        let isQwen = architecture == .qwen2 || architecture == .qwen3
+        let isQwen = [.qwen2, .qwen3, .smollm3].contains(architecture)
         if isQwen, try !fields.bool("use_sliding_window", default: false) { return (nil, nil) }
         var windowed = Array(repeating: true, count: layerCount)
         if let types {
@@ -173,6 +176,20 @@ extension TransformerConfiguration {
         }
         if !windowed.contains(true) { return (nil, nil) }
         return (window, windowed.contains(false) ? windowed : nil)
+    }
+
+    /// SmolLM3: which layers rotate, one number each, or all but every so many.
+    private static func rotatedLayers(_ fields: JSONFields, layerCount: Int) throws -> [Bool]? {
+        if fields.contains("no_rope_layers") {
+            let flags = try fields.integers("no_rope_layers")
+            guard flags.count == layerCount, flags.allSatisfy({ 0...1 ~= $0 }) else {
+                throw fields.failure("no_rope_layers", "is not 0 or 1 for each of \(layerCount) layers")
+            }
+            return flags.contains(0) ? flags.map { $0 == 1 } : nil
+        }
+        let interval = try fields.integer("no_rope_layer_interval", default: 4)
+        guard interval >= 1 else { throw fields.failure("no_rope_layer_interval", "\(interval) is not positive") }
+        return (0..<layerCount).map { ($0 + 1) % interval != 0 }
     }
 
     static func endTokens(_ fields: JSONFields) throws -> [Int] {
@@ -221,12 +238,15 @@ extension TransformerConfiguration {
             let scalar = (1 / (scale * scale) * 1e6).rounded() / 1e6
             object["query_pre_attn_scalar"] = scalar == scalar.rounded() ? JSONValue(Int(scalar)) : .number(scalar)
         }
+        if architecture == .smollm3 {
+            object["no_rope_layers"] = .array((0..<layerCount).map { isRotated(layer: $0) ? 1 : 0 })
+        }
         object["attention_bias"] = .bool(attentionBias)
         if feedForwardBias { object["mlp_bias"] = true }
         object["tie_word_embeddings"] = .bool(tiedEmbeddings)
         if let slidingWindow {
             object["sliding_window"] = JSONValue(slidingWindow)
-            if architecture == .qwen2 || architecture == .qwen3 { object["use_sliding_window"] = true }
+            if [.qwen2, .qwen3, .smollm3].contains(architecture) { object["use_sliding_window"] = true }
             if architecture != .mistral {
                 object["layer_types"] = .array(
                     (0..<layerCount).map { window(layer: $0) == nil ? "full_attention" : "sliding_attention" })
@@ -243,7 +263,7 @@ extension TransformerConfiguration {
 
     private static let modelClasses: [Architecture: String] = [
         .llama: "LlamaForCausalLM", .qwen2: "Qwen2ForCausalLM", .mistral: "MistralForCausalLM",
-        .qwen3: "Qwen3ForCausalLM", .gemma3: "Gemma3ForCausalLM",
+        .qwen3: "Qwen3ForCausalLM", .smollm3: "SmolLM3ForCausalLM", .gemma3: "Gemma3ForCausalLM",
     ]
 
     private static func parameters(_ rotary: RotaryEmbedding.Parameters) -> JSONValue {

@@ -84,6 +84,12 @@ struct CheckpointReader {
         return separatingPairs(values.reshaped([count, 1])).reshaped([count])
     }
 
+    /// A tensor of any shape.
+    func tensor(_ name: String, shape: [Int]) throws -> Tensor<Float> {
+        used.names.insert(fileName(name))
+        return try source.float(fileName(name), shape: shape)
+    }
+
     /// The weights of a norm, as its values are multiplied by.
     func norm(_ name: String, count: Int) throws -> Tensor<Float> {
         let values = try vector(name, count: count)

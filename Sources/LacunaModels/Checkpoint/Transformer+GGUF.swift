@@ -62,13 +62,13 @@ extension Transformer {
         try tensors.write("token_embd", embedding, isHead: true)
         for (layer, block) in blocks.enumerated() {
             func name(_ part: String) -> String { "blk.\(layer).\(part)" }
-            try writer.write(name("attn_norm.weight"), block.attentionNorm)
+            try writer.write(name("attn_norm.weight"), block.attentionNorm.weight)
             for (part, norm) in [
                 ("attn_q_norm", block.attention.queryNorm), ("attn_k_norm", block.attention.keyNorm),
             ] {
                 if let norm { try writer.write(name("\(part).weight"), norm) }
             }
-            try writer.write(name("ffn_norm.weight"), block.feedForwardNorm)
+            try writer.write(name("ffn_norm.weight"), block.feedForwardNorm.weight)
             for (role, part) in [
                 (LinearRole.query, "attn_q"), (.key, "attn_k"), (.value, "attn_v"), (.output, "attn_output"),
                 (.gate, "ffn_gate"), (.up, "ffn_up"), (.down, "ffn_down"),

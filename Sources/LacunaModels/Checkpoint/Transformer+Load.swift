@@ -17,7 +17,7 @@ extension Transformer {
         _ path: String, weights: WeightPrecision = .stored, embedding: WeightPrecision? = nil,
         progress: (any ProgressReporter)? = nil
     ) throws -> Transformer {
-        let source = try openTensors(path)
+        let source = try TensorFiles.open(path)
         var configuration: TransformerConfiguration
         var fields: JSONFields?
         var generation: JSONFields?
@@ -96,7 +96,7 @@ extension TransformerBlock {
         func headNorm(_ name: String) throws -> Tensor<Float>? {
             configuration.normalizesHeads ? try norm(name, configuration.headSize) : nil
         }
-        let names = BlockNormNames(configuration)
+        let names = BlockNames(configuration)
         self.init(
             attentionNorm: try norm(names.attention),
             attention: Attention(
@@ -104,7 +104,7 @@ extension TransformerBlock {
                 output: try linear(.output), queryNorm: try headNorm("self_attn.q_norm"),
                 keyNorm: try headNorm("self_attn.k_norm"), geometry: AttentionGeometry(configuration, layer: layer)),
             feedForwardNorm: try norm(names.feedForward),
-            feedForward: GatedFeedForward(
+            feedForward: FeedForward(
                 gate: try linear(.gate), up: try linear(.up), down: try linear(.down),
                 activation: configuration.activation),
             outputNorms: try names.outputs.map { (try norm($0.attention), try norm($0.feedForward)) },

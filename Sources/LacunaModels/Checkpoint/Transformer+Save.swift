@@ -25,7 +25,7 @@ extension Transformer {
             directory: directory.workingPath, layout: .fitting(matrices + [embedding] + [untiedHead].compactMap(\.self))
         )
         try writer.write("model.embed_tokens.weight", embedding)
-        let (names, offset) = (BlockNormNames(configuration), Float(configuration.storesNormsFromZero ? 1 : 0))
+        let (names, offset) = (BlockNames(configuration), Float(configuration.storesNormsFromZero ? 1 : 0))
         func writeNorm(_ norm: Tensor<Float>, _ name: String) throws {
             try writer.write(name, offset == 0 ? norm : Tensor(norm.scalars.map { $0 - offset }, shape: norm.shape))
         }
@@ -33,13 +33,13 @@ extension Transformer {
             func write(_ norm: Tensor<Float>?, _ name: String) throws {
                 if let norm { try writeNorm(norm, "model.layers.\(layer).\(name).weight") }
             }
-            try write(block.attentionNorm, names.attention)
-            try write(block.feedForwardNorm, names.feedForward)
+            try write(block.attentionNorm.weight, names.attention)
+            try write(block.feedForwardNorm.weight, names.feedForward)
             try write(block.attention.queryNorm, "self_attn.q_norm")
             try write(block.attention.keyNorm, "self_attn.k_norm")
             if let outputs = names.outputs {
-                try write(block.outputNorms?.attention, outputs.attention)
-                try write(block.outputNorms?.feedForward, outputs.feedForward)
+                try write(block.outputNorms?.attention.weight, outputs.attention)
+                try write(block.outputNorms?.feedForward.weight, outputs.feedForward)
             }
             for role in LinearRole.allCases {
                 try writer.write(role.weightName(layer: layer), block[role].weight)

@@ -72,19 +72,19 @@ public struct TopRouter: Router {
 /// for all of them, and those of experts that nobody chose not at all.
 public struct ExpertFeedForward: Sendable {
     public let router: any Router
-    public let experts: [GatedFeedForward]
+    public let experts: [FeedForward]
 
     /// - Throws: ``LacunaError/invalidArgument(_:reason:)`` if the router chooses among another number of experts, or their
     ///   inputs and outputs differ from each other's or the router's.
-    public init(router: any Router, experts: [GatedFeedForward]) throws {
-        guard router.experts == experts.count, let first = experts.first else {
+    public init(router: any Router, experts: [FeedForward]) throws {
+        guard router.experts == experts.count, !experts.isEmpty else {
             throw LacunaError.invalidArgument(
                 "experts", reason: "\(experts.count) of them, where the router has \(router.experts)")
         }
         for (index, expert) in experts.enumerated() {
-            guard expert.gate.inputs == router.inputs, expert.up.inputs == router.inputs,
-                expert.down.outputs == first.down.outputs, expert.gate.outputs == expert.down.inputs,
-                expert.up.outputs == expert.down.inputs
+            let first = [expert.gate, expert.up].compactMap(\.self)
+            guard first.allSatisfy({ $0.inputs == router.inputs && $0.outputs == expert.down.inputs }),
+                expert.down.outputs == experts[0].down.outputs
             else {
                 throw LacunaError.invalidArgument(
                     "experts", reason: "expert \(index) has other inputs or outputs than the router or expert 0")
@@ -143,7 +143,7 @@ public struct ExpertFeedForward: Sendable {
             report.rows = readers.map(\.count)
         }
         for (expert, rows) in zip(experts, report.rows) where rows > 0 {
-            report.bytesTouched += [expert.gate, expert.up, expert.down].reduce(0) { $0 + $1.weight.byteCount }
+            report.bytesTouched += [expert.gate, expert.up, expert.down].reduce(0) { $0 + ($1?.weight.byteCount ?? 0) }
         }
         return (result, report)
     }

@@ -98,14 +98,17 @@ public struct AttentionGeometry: Sendable {
         scale = Float(configuration.attentionScale ?? 1 / Double(headSize).squareRoot())
         normEpsilon = configuration.normEpsilon
         rotation = window != nil && configuration.windowedRotary != nil ? 1 : 0
-        rotary = RotaryEmbedding(configuration.rotations[rotation], headSize: headSize)
+        rotary =
+            configuration.isRotated(layer: layer)
+            ? RotaryEmbedding(configuration.rotations[rotation], headSize: headSize) : nil
         isCausal = true
     }
 
-    /// Attention in both directions without rotation, as encoders have it.
-    public init(bidirectional headCount: Int, headSize: Int) {
+    /// Attention without rotation, for positions that are part of the input.
+    public init(headCount: Int, headSize: Int, isCausal: Bool) {
         (self.headCount, keyValueHeadCount, self.headSize) = (headCount, headCount, headSize)
-        (window, normEpsilon, rotary, rotation, isCausal) = (nil, 0, nil, 0, false)
+        (window, normEpsilon, rotary, rotation) = (nil, 0, nil, 0)
+        self.isCausal = isCausal
         scale = Float(1 / Double(headSize).squareRoot())
     }
 
@@ -121,7 +124,7 @@ public struct AttentionGeometry: Sendable {
 
 // MARK: - On the tape
 
-/// ``Attention`` to be learned. Parts have the names that checkpoints give them.
+/// ``Attention`` to be learned.
 public final class TrainableAttention: Module {
     public let query, key, value, output: Linear
     public let queryNorm, keyNorm: RMSNorm?
@@ -145,20 +148,15 @@ public final class TrainableAttention: Module {
         keyNorm = attention.keyNorm.map { RMSNorm($0, epsilon: attention.geometry.normEpsilon) }
     }
 
-    public var parts: [(name: String, part: Any)] {
-        [("q_proj", query), ("k_proj", key), ("v_proj", value), ("o_proj", output)]
-            + (queryNorm.map { [("q_norm", $0)] } ?? []) + (keyNorm.map { [("k_norm", $0)] } ?? [])
-    }
-
     /// - Parameters:
     ///   - x: [batch · T, width].
-    ///   - positions: One a row; nil for attention without rotation.
+    ///   - positions: One a row; nil only for attention without rotation.
     ///   - mask: Which keys are there; nil for all.
     public func callAsFunction(
         _ x: Variable<Float>, positions: [Int32]?, batch: Int, mask: AttentionMask? = nil
     ) -> Variable<Float> {
         let g = geometry
-        require((g.rotary == nil) == (positions == nil), "positions are for rotation alone")
+        require(g.rotary == nil || positions != nil, "rotation needs positions")
         func prepared(_ y: Variable<Float>, _ norm: RMSNorm?, _ heads: Int) -> Variable<Float> {
             var y = y
             if let norm {
@@ -185,13 +183,5 @@ public final class TrainableAttention: Module {
             query: try LinearLayer(query, values), key: try LinearLayer(key, values),
             value: try LinearLayer(value, values), output: try LinearLayer(output, values),
             queryNorm: queryNorm?.weight.value, keyNorm: keyNorm?.weight.value, geometry: geometry)
-    }
-}
-
-extension RMSNorm {
-    /// A norm with given weights.
-    convenience init(_ weight: Tensor<Float>, epsilon: Float) {
-        self.init(dimensions: weight.count, epsilon: Double(epsilon))
-        self.weight.value = weight
     }
 }

@@ -78,9 +78,9 @@ extension TransformerBlock {
     fileprivate var linearBytes: Int { LinearRole.allCases.reduce(0) { $0 + self[$1].weight.byteCount } }
 
     fileprivate var vectorCount: Int {
-        attentionNorm.count + feedForwardNorm.count + (attention.queryNorm?.count ?? 0)
+        attentionNorm.weight.count + feedForwardNorm.weight.count + (attention.queryNorm?.count ?? 0)
             + (attention.keyNorm?.count ?? 0)
-            + (outputNorms.map { $0.attention.count + $0.feedForward.count } ?? 0)
+            + (outputNorms.map { $0.attention.weight.count + $0.feedForward.weight.count } ?? 0)
             + LinearRole.allCases.reduce(0) { $0 + (self[$1].bias?.count ?? 0) }
     }
 }

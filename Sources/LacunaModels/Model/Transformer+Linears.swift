@@ -91,11 +91,15 @@ extension Transformer {
     ///
     /// - Throws: ``LacunaError/tensorMismatch(file:name:expected:found:)`` if the three matrices do not fit each other or
     ///   the decoder.
-    public mutating func replaceFeedForward(layer: Int, with feedForward: GatedFeedForward) throws {
+    public mutating func replaceFeedForward(layer: Int, with feedForward: FeedForward) throws {
         let width = configuration.hiddenSize
         let size = feedForward.intermediateSize
+        guard let gate = feedForward.gate else {
+            throw LacunaError.tensorMismatch(
+                file: "decoder", name: LinearRole.gate.weightName(layer: layer), expected: "a gate", found: "none")
+        }
         for (role, linear, shape) in [
-            (LinearRole.gate, feedForward.gate, [size, width]), (.up, feedForward.up, [size, width]),
+            (LinearRole.gate, gate, [size, width]), (.up, feedForward.up, [size, width]),
             (.down, feedForward.down, [width, size]),
         ] where [linear.outputs, linear.inputs] != shape || size == 0 {
             throw LacunaError.tensorMismatch(

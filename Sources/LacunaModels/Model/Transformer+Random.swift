@@ -38,7 +38,7 @@ extension Transformer {
                     output: try linear(.output), queryNorm: headNorm, keyNorm: headNorm,
                     geometry: AttentionGeometry(configuration, layer: layer)),
                 feedForwardNorm: ones,
-                feedForward: GatedFeedForward(
+                feedForward: FeedForward(
                     gate: try linear(.gate), up: try linear(.up), down: try linear(.down),
                     activation: configuration.activation),
                 outputNorms: configuration.normalizesOutputs ? (ones, ones) : nil,

@@ -66,15 +66,16 @@ public struct Transformer: Sendable {
                 file: file, location: "layers", reason: "\(blocks.count) blocks for \(configuration.layerCount) layers")
         }
         for (layer, block) in blocks.enumerated() {
-            let names = BlockNormNames(configuration)
+            let names = BlockNames(configuration)
             func requireNorm(_ name: String, _ norm: Tensor<Float>?, _ count: Int, _ isThere: Bool = true) throws {
                 try require("model.layers.\(layer).\(name).weight", norm?.shape ?? [], isThere ? [count] : [])
             }
-            try requireNorm(names.attention, block.attentionNorm, width)
-            try requireNorm(names.feedForward, block.feedForwardNorm, width)
+            try requireNorm(names.attention, block.attentionNorm.weight, width)
+            try requireNorm(names.feedForward, block.feedForwardNorm.weight, width)
             let sandwiched = configuration.normalizesOutputs
-            try requireNorm(names.outputs?.attention ?? "norm", block.outputNorms?.attention, width, sandwiched)
-            try requireNorm(names.outputs?.feedForward ?? "norm", block.outputNorms?.feedForward, width, sandwiched)
+            try requireNorm(names.outputs?.attention ?? "norm", block.outputNorms?.attention.weight, width, sandwiched)
+            try requireNorm(
+                names.outputs?.feedForward ?? "norm", block.outputNorms?.feedForward.weight, width, sandwiched)
             let normed = configuration.normalizesHeads
             try requireNorm("self_attn.q_norm", block.attention.queryNorm, configuration.headSize, normed)
             try requireNorm("self_attn.k_norm", block.attention.keyNorm, configuration.headSize, normed)

@@ -3,13 +3,13 @@ import LacunaTensor
 
 /// The sizes and constants of a decoder of the Llama family.
 ///
-/// One value describes Llama 2 and 3, SmolLM2, Qwen2, 2.5 and 3, Mistral, and the text models of Gemma 3; what differs
+/// One value describes Llama 2 and 3, SmolLM2 and 3, Qwen2, 2.5 and 3, Mistral, and the text models of Gemma 3; what differs
 /// between them is optional here.
 public struct TransformerConfiguration: Sendable, Equatable {
     /// Which published architecture a checkpoint follows. Decides its name in `config.json` and how its files are laid
     /// out; the arithmetic follows from the other properties alone.
     public enum Architecture: String, Sendable, CaseIterable {
-        case llama, qwen2, qwen3, mistral
+        case llama, qwen2, qwen3, mistral, smollm3
         case gemma3 = "gemma3_text"
     }
 
@@ -43,6 +43,8 @@ public struct TransformerConfiguration: Sendable, Equatable {
     public var windowedLayers: [Bool]?
     /// The rotation in layers with a window, if it is another one (Gemma 3).
     public var windowedRotary: RotaryEmbedding.Parameters?
+    /// Which layers rotate queries and keys; nil for all of them (SmolLM3 leaves every fourth out).
+    public var rotatedLayers: [Bool]?
     /// The gate's function in the feed-forward parts: `silu`, `gelu` or `geluExact`.
     public var activation: Activation = .silu
     /// Whether every head's query and key is RMS-normalised before rotation (Qwen3, Gemma 3).
@@ -89,6 +91,9 @@ public struct TransformerConfiguration: Sendable, Equatable {
     /// How many positions back a query of a layer sees, itself included; nil for all.
     public func window(layer: Int) -> Int? { windowedLayers?[layer] ?? true ? slidingWindow : nil }
 
+    /// Whether a layer rotates queries and keys.
+    public func isRotated(layer: Int) -> Bool { rotatedLayers?[layer] ?? true }
+
     /// The rotation of layers without a window, or of all, and that of layers with one.
     var rotations: [RotaryEmbedding.Parameters] { [rotary] + (windowedRotary.map { [$0] } ?? []) }
 
@@ -128,6 +133,9 @@ public struct TransformerConfiguration: Sendable, Equatable {
         try require(
             windowedLayers == nil || (windowedLayers!.count == layerCount && slidingWindow != nil), "sliding window",
             "\(windowedLayers?.count ?? 0) choices for \(layerCount) layers")
+        try require(
+            rotatedLayers == nil || rotatedLayers!.count == layerCount, "rotated layers",
+            "\(rotatedLayers?.count ?? 0) choices for \(layerCount) layers")
         try require(
             [.silu, .gelu, .geluExact].contains(activation), "activation", "'\(activation.rawValue)' is no gate")
         try require(attentionScale ?? 1 > 0 && (attentionScale ?? 1).isFinite, "attention scale", "is not positive")

@@ -67,7 +67,7 @@ public final class TrainableTransformer: Module {
         embedding = TokenTable(
             try weight("model.embed_tokens.weight", decoder.embedding), scale: configuration.embeddingScale)
         blocks = try decoder.blocks.enumerated().map { layer, block in
-            try TrainableBlock(block, configuration: configuration) { try weight($0.weightName(layer: layer), $1) }
+            try TrainableBlock(block, names: BlockNames(configuration)) { try weight($0.weightName(layer: layer), $1) }
         }
         norm = RMSNorm(decoder.finalNorm, epsilon: configuration.normEpsilon)
         head = try decoder.untiedHead.map { Linear(weight: try weight("lm_head.weight", $0)) }
@@ -105,20 +105,28 @@ public final class TrainableTransformer: Module {
     ///
     /// - Parameter ids: [batch · T], sequences one after the other, each from position 0.
     public func hiddenStates(_ ids: [Int32], batch: Int, on tape: Tape<Float>) -> Variable<Float> {
+        blockStates(ids, batch: batch, on: tape).last!
+    }
+
+    /// The embeddings, then what each block gives: [batch · T, hiddenSize] each.
+    public func blockStates(_ ids: [Int32], batch: Int, on tape: Tape<Float>) -> [Variable<Float>] {
         let length = ids.count / max(batch, 1)
         require(
             length * batch == ids.count && length <= configuration.maximumPositions, "sequences of \(length) tokens")
         let positions = (0..<ids.count).map { Int32($0 % length) }
-        var x = embedding(ids, on: tape).dropout(dropout)
+        var states = [embedding(ids, on: tape).dropout(dropout)]
         for block in blocks {
+            let x = states.last!
             if recomputesBlocks {
-                let input = x
-                x = tape.recomputing { [dropout] in block(input, positions: positions, batch: batch, dropout: dropout) }
+                states.append(
+                    tape.recomputing { [dropout] in
+                        block(x, positions: positions, batch: batch, dropout: dropout)
+                    })
             } else {
-                x = block(x, positions: positions, batch: batch, dropout: dropout)
+                states.append(block(x, positions: positions, batch: batch, dropout: dropout))
             }
         }
-        return x
+        return states
     }
 
     /// Logits [n, vocabulary] of some rows of ``hiddenStates(_:batch:on:)``.
@@ -138,7 +146,7 @@ public final class TrainableTransformer: Module {
     ///   - ids: [batch · T].
     ///   - next: The token after each; negative ones do not count.
     public func loss(_ ids: [Int32], next: [Int32], batch: Int, on tape: Tape<Float>) -> Variable<Float> {
-        crossEntropy(of: hiddenStates(ids, batch: batch, on: tape), labels: next) { [self] in logits($0) }
+        Loss.crossEntropy(of: hiddenStates(ids, batch: batch, on: tape), labels: next) { [self] in logits($0) }
     }
 
     /// The decoder that this network is now, to be evaluated, run, pruned and saved.

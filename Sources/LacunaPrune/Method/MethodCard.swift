@@ -23,6 +23,8 @@ public struct MethodCard: Sendable, Hashable {
         case compensating = "one-shot with weight update"
         /// Exchanges entries of another method's mask.
         case refining = "mask refinement"
+        /// Puts a product of smaller or sparser matrices in the place of one.
+        case factorizing = "factorisation"
         /// Removes neurons, so that matrices really become smaller.
         case structured = "structured"
         /// Trains a sparse network from the first step.

@@ -4,7 +4,9 @@ import LacunaTensor
 public enum PruningMethods {
     /// One of each, with default settings, in the order of listings.
     public static let all: [any PruningMethod] = [
-        RandomPruning(), Magnitude(), Wanda(), SparseGPT(), RefinedPruning.dsnot, CFSP(),
+        RandomPruning(), Magnitude(), Wanda(), SparseGPT(), RefinedPruning.dsnot, CFSP(), LowRank(), WeLore(),
+        CoSpaDi(),
+        ARMOR(),
     ]
 
     /// The method of a name, in any case. `dsnot` refines Wanda's masks; `magnitude+dsnot` and `random+dsnot` refine
@@ -27,7 +29,12 @@ public enum PruningMethods {
     }
 
     private static func single(_ name: String, _ seed: UInt64) -> (any PruningMethod)? {
-        if name == RandomPruning().card.name { return RandomPruning(seed: seed) }
+        switch name {
+        case RandomPruning().card.name: return RandomPruning(seed: seed)
+        case CoSpaDi().card.name: return CoSpaDi(seed: seed)
+        case ARMOR().card.name: return ARMOR(seed: seed)
+        default: break
+        }
         return all.first { $0.card.name == name }
     }
 }

@@ -3,20 +3,27 @@ import LacunaSparse
 import LacunaTensor
 
 extension Pruner {
-    /// Prunes layer by layer, with or without calibration.
-    func pruneLayers(
-        _ decoder: inout Transformer, _ method: any LayerwisePruning, _ calibration: CalibrationSet?,
-        _ progress: (any ProgressReporter)?
+    /// Replaces layers of one input.
+    typealias Replacement = (
+        _ decoder: inout Transformer, _ names: [String], _ statistics: InputStatistics?
+    ) throws -> [PruningReport.Layer]
+
+    /// Calls `replace` for layer after layer, with calibration in groups that read one input, each seeing what the layers
+    /// before it have become.
+    func inTurn(
+        _ decoder: inout Transformer, _ calibration: CalibrationSet?, _ progress: (any ProgressReporter)?,
+        _ replace: Replacement
     ) throws -> [PruningReport.Layer] {
-        let requests = try requests(decoder)
         guard let calibration else {
             var layers: [PruningReport.Layer] = []
-            for (index, name) in decoder.linearNames.enumerated() {
-                try progress.report("pruning", index, of: requests.count, name)
-                layers += try prune(&decoder, [name], method, nil, requests)
+            let names = names(decoder)
+            for (index, name) in names.enumerated() {
+                try progress.report("pruning", index, of: names.count, name)
+                layers += try replace(&decoder, [name], nil)
             }
             return layers
         }
+        let chosen = Set(names(decoder))
         var stream = try CalibrationStream(decoder, calibration, batchTokens: batchTokens)
         let blocks = decoder.blocks.count
         // A block costs two passes, and its pruning about as much again; the last need not move on.
@@ -30,8 +37,8 @@ extension Pruner {
         for layer in 0..<blocks {
             var statistics = try observe(decoder, layer, stream) { try step(layer) }
             for (index, roles) in LinearRole.groups.enumerated() {
-                let names = roles.map { $0.weightName(layer: layer) }
-                layers += try prune(&decoder, names, method, statistics[index], requests)
+                let names = roles.map { $0.weightName(layer: layer) }.filter(chosen.contains)
+                if !names.isEmpty { layers += try replace(&decoder, names, statistics[index]) }
                 statistics[index] = InputStatistics(columns: 0)
             }
             try step(layer)
@@ -57,8 +64,47 @@ extension Pruner {
         return statistics
     }
 
+    /// Scores of all layers in the dense model: what a budget that compares layers has to see before a method that looks at
+    /// inputs prunes the first of them. The method's own, or those by inputs for a method without scores.
+    func surveyedScores(
+        _ decoder: Transformer, _ method: any LayerwisePruning, _ calibration: CalibrationSet,
+        _ progress: (any ProgressReporter)?
+    ) throws -> [String: Tensor<Float>] {
+        let names = names(decoder)
+        let indices = Dictionary(uniqueKeysWithValues: names.enumerated().map { ($1, $0) })
+        var stream = try CalibrationStream(decoder, calibration, batchTokens: batchTokens)
+        let (blocks, batches) = (decoder.blocks.count, stream.batchCount)
+        var scores: [String: Tensor<Float>] = [:]
+        for layer in 0..<blocks {
+            var seen: [String: InputStatistics] = [:]
+            var done = 0
+            try stream.advance(
+                decoder, layer: layer,
+                observer: { names, inputs, count in
+                    // Layers of one input are named together.
+                    let columns = decoder[linear: names[0]].columns
+                    seen[names[0], default: InputStatistics(columns: columns)].accumulate(inputs, count: count)
+                },
+                step: { _, _ in
+                    done += 1
+                    try progress.report("surveying", layer * batches + done, of: blocks * batches)
+                })
+            for roles in LinearRole.groups {
+                let group = roles.map { $0.weightName(layer: layer) }
+                guard let statistics = group.lazy.compactMap({ seen[$0] }).first else { continue }
+                for name in group {
+                    guard let index = indices[name] else { continue }
+                    let score = (method as? any ScoredPruning)?.score(layer: index) ?? ActivationWeightedScore()
+                    scores[name] = try score.scores(
+                        weight: decoder[linear: name].densified(), statistics: statistics)
+                }
+            }
+        }
+        return scores
+    }
+
     /// Prunes and stores layers that read the same input.
-    private func prune(
+    func prune(
         _ decoder: inout Transformer, _ names: [String], _ method: any LayerwisePruning, _ statistics: InputStatistics?,
         _ requests: [String: PruningRequest]
     ) throws -> [PruningReport.Layer] {
@@ -70,7 +116,7 @@ extension Pruner {
         let gram = usesGram ? try statistics?.gram() : nil
         var layers: [PruningReport.Layer] = []
         for (index, name) in names.enumerated() {
-            var layer = try store(&decoder, name, weights[index], masks[index])
+            var layer = try store(&decoder, name, weights[index], masks[index], requests[name]!.pattern)
             if let gram {
                 layer.outputError = OutputError.relative(
                     original: originals[index], pruned: decoder[linear: name].densified(), gram: gram)
@@ -84,7 +130,8 @@ extension Pruner {
 
     /// Replaces a layer's matrix.
     private func store(
-        _ decoder: inout Transformer, _ name: String, _ weight: Tensor<Float>, _ mask: SparsePattern
+        _ decoder: inout Transformer, _ name: String, _ weight: Tensor<Float>, _ mask: SparsePattern,
+        _ pattern: Pattern
     ) throws -> PruningReport.Layer {
         let before = decoder[linear: name].byteCount
         let matrix = try WeightStore.make(
@@ -97,7 +144,8 @@ extension Pruner {
 
     /// Prunes all layers under one threshold. Needs the scores of all at once, so only methods without calibration can.
     func pruneGlobally(
-        _ decoder: inout Transformer, _ method: any LayerwisePruning, _ progress: (any ProgressReporter)?
+        _ decoder: inout Transformer, _ method: any LayerwisePruning, _ pattern: Pattern,
+        _ progress: (any ProgressReporter)?
     ) throws -> [PruningReport.Layer] {
         guard let method = method as? any ScoredPruning, method.requirement == .none else {
             throw LacunaError.unsupported(
@@ -110,7 +158,7 @@ extension Pruner {
         case let uniform as UniformBudget: shared = GlobalBudget(uniform.value)
         default: throw LacunaError.invalidArgument("budget", reason: "\(pattern) takes one sparsity for all layers")
         }
-        let names = decoder.linearNames
+        let names = names(decoder)
         var scores: [String: Tensor<Float>] = [:]
         for (index, name) in names.enumerated() {
             try progress.report("scoring", index, of: names.count, name)
@@ -124,7 +172,7 @@ extension Pruner {
             try progress.report("pruning", index, of: names.count, name)
             let begin = monotonicSeconds()
             let weight = masks[name]!.applied(to: decoder[linear: name].densified())
-            var layer = try store(&decoder, name, weight, masks[name]!)
+            var layer = try store(&decoder, name, weight, masks[name]!, pattern)
             layer.seconds = monotonicSeconds() - begin
             layers.append(layer)
         }

@@ -62,28 +62,25 @@ extension Pruner {
         let begin = monotonicSeconds()
         let block = decoder.blocks[layer]
         let whole = try FeedForwardWeights(
-            gate: block.feedForward.gate.weight.densified(), up: block.feedForward.up.weight.densified(),
-            down: block.feedForward.down.weight.densified())
+            gate: block[.gate].weight.densified(), up: block[.up].weight.densified(),
+            down: block[.down].weight.densified())
         let kept = try method.keptNeurons(whole, activations: activations, count: count)
         let part = whole.keeping(kept)
-        var replacement = block.feedForward
+        var replacement = block
         var layers: [PruningReport.Layer] = []
-        let matrices: [(LinearRole, Tensor<Float>, WritableKeyPath<GatedFeedForward, LinearLayer>)] = [
-            (.gate, part.gate, \.gate), (.up, part.up, \.up), (.down, part.down, \.down),
-        ]
-        for (role, weight, path) in matrices {
-            let before = block.feedForward[keyPath: path].weight
+        for (role, weight) in [(LinearRole.gate, part.gate), (.up, part.up), (.down, part.down)] {
+            let before = block[role].weight
             let matrix = try WeightStore.make(weight, mask: nil, layout: .dense, values: storage.values)
             // Biases belong to outputs: those of gate and up go with their neurons.
-            let bias = block.feedForward[keyPath: path].bias.map { role == .down ? $0 : Self.entries($0, kept) }
-            replacement[keyPath: path] = LinearLayer(matrix, bias: bias)
+            let bias = block[role].bias.map { role == .down ? $0 : Self.entries($0, kept) }
+            replacement[role] = LinearLayer(matrix, bias: bias)
             layers.append(
                 PruningReport.Layer(
                     name: role.weightName(layer: layer), rows: before.rows, columns: before.columns,
                     sparsity: 1 - Double(kept.count) / Double(max(whole.neurons, 1)), format: matrix.format,
                     bytesBefore: before.byteCount, bytesAfter: matrix.byteCount, outputError: nil, seconds: 0))
         }
-        try decoder.replaceFeedForward(layer: layer, with: replacement)
+        try decoder.replaceFeedForward(layer: layer, with: replacement.feedForward)
         for index in layers.indices { layers[index].seconds = (monotonicSeconds() - begin) / 3 }
         return layers
     }

@@ -1,3 +1,4 @@
+import LacunaLearn
 import LacunaModels
 import LacunaSparse
 import LacunaTensor
@@ -17,7 +18,8 @@ import LacunaTensor
 ///     let (pruned, report) = try pruner.prune(decoder, calibration: CalibrationSet(text: tokens))
 public struct Pruner: Sendable {
     public var method: any PruningMethod
-    public var pattern: Pattern
+    /// Nil for methods whose form has no pattern (``MatrixCompression``).
+    public var pattern: Pattern?
     /// How sparsity is shared out among layers; nil only for patterns that fix it.
     public var budget: (any SparsityBudget)?
     public var storage: PrunedStorage
@@ -25,9 +27,11 @@ public struct Pruner: Sendable {
     public var measuresError: Bool
     /// Calibration tokens that go through a block at once, rounded to whole sequences. Bounds the memory of activations.
     public var batchTokens: Int
+    /// Layers that stay as they are, by names such as `model.layers.0.*`.
+    public var ignored: [NamePattern] = []
 
     public init(
-        _ method: any PruningMethod, pattern: Pattern, budget: (any SparsityBudget)? = nil,
+        _ method: any PruningMethod, pattern: Pattern?, budget: (any SparsityBudget)? = nil,
         storage: PrunedStorage = PrunedStorage(), measuresError: Bool = false, batchTokens: Int = 4096
     ) {
         self.method = method
@@ -52,8 +56,11 @@ public struct Pruner: Sendable {
     ) throws -> (decoder: Transformer, report: PruningReport) {
         let begin = monotonicSeconds()
         if batchTokens < 1 { throw LacunaError.invalidArgument("batch", reason: "must be positive") }
-        try pattern.validate()
-        try budget?.requireAgreement(with: pattern)
+        try pattern?.validate()
+        if let pattern { try budget?.requireAgreement(with: pattern) }
+        if let unknown = ignored.first(where: { pattern in !decoder.linearNames.contains(where: pattern.matches) }) {
+            throw LacunaError.invalidArgument("ignored layers", reason: "'\(unknown)' is the name of no layer")
+        }
         guard method.requirement.isSubset(of: .gram) else {
             throw LacunaError.unsupported(
                 file: nil, what: "calibration for \(method.card.name), which needs more than a layer's inputs")
@@ -71,12 +78,22 @@ public struct Pruner: Sendable {
         case let method as any FeedForwardPruning:
             layers = try slice(&result, method, seen!, progress)
         case let method as any LayerwisePruning:
+            guard let pattern else {
+                throw LacunaError.invalidArgument("pattern", reason: "\(method.card.name) needs one")
+            }
             try method.requireSupport(pattern)
             try storage.requireRoom(for: pattern)
-            layers =
-                isGlobal
-                ? try pruneGlobally(&result, method, progress)
-                : try pruneLayers(&result, method, seen, progress)
+            if isGlobal && (method.requirement == .none || pattern.isGlobal) {
+                layers = try pruneGlobally(&result, method, pattern, progress)
+            } else {
+                let scores = try isGlobal ? surveyedScores(decoder, method, seen!, progress) : nil
+                let requests = try requests(decoder, pattern, scores)
+                layers = try inTurn(&result, seen, progress) {
+                    try prune(&$0, $1.filter { requests[$0] != nil }, method, $2, requests)
+                }
+            }
+        case let method as any MatrixCompression:
+            layers = try compress(&result, method, seen, progress)
         default:
             throw LacunaError.unsupported(file: nil, what: "the kind of method that \(method.card.name) is")
         }
@@ -86,20 +103,35 @@ public struct Pruner: Sendable {
         return (result, report)
     }
 
-    /// Whether the entries of all layers compete with each other.
-    var isGlobal: Bool { budget?.needsScores ?? false || pattern.isGlobal }
+    /// Whether the scores of all layers have to be known before any is pruned.
+    var isGlobal: Bool { budget?.needsScores ?? false || pattern?.isGlobal ?? false }
 
     /// The sparsity over all layers, as far as it is known beforehand.
-    var nominalSparsity: Double { pattern.impliedSparsity ?? budget?.sparsity ?? 0 }
+    var nominalSparsity: Double { pattern?.impliedSparsity ?? budget?.sparsity ?? 0 }
 
-    /// The request for every layer, in the order of ``Transformer/linearNames``.
-    func requests(_ decoder: Transformer) throws -> [String: PruningRequest] {
-        let names = decoder.linearNames
-        let layers = names.map { name in (name, [decoder[linear: name].rows, decoder[linear: name].columns]) }
-        let sparsities = try budget?.sparsities(for: pattern, layers: layers)
+    /// The names of the layers that are worked on, in the order in which a token passes them.
+    func names(_ decoder: Transformer) -> [String] {
+        ignored.isEmpty
+            ? decoder.linearNames
+            : decoder.linearNames.filter { name in !ignored.contains { $0.matches(name) } }
+    }
+
+    /// Names and shapes of the layers that are worked on.
+    func shapes(_ decoder: Transformer) -> [SparsityBudget.Layer] {
+        names(decoder).map { ($0, [decoder[linear: $0].rows, decoder[linear: $0].columns]) }
+    }
+
+    /// The request for every layer.
+    ///
+    /// - Parameter scores: For budgets that need them.
+    func requests(_ decoder: Transformer, _ pattern: Pattern, _ scores: [String: Tensor<Float>]?) throws
+        -> [String: PruningRequest]
+    {
+        let layers = shapes(decoder)
+        let sparsities = try budget?.sparsities(for: pattern, layers: layers, scores: scores)
         var requests: [String: PruningRequest] = [:]
-        for (index, name) in names.enumerated() {
-            requests[name] = PruningRequest(pattern, sparsity: sparsities?[name], layer: index)
+        for (index, layer) in layers.enumerated() {
+            requests[layer.name] = PruningRequest(pattern, sparsity: sparsities?[layer.name], layer: index)
         }
         return requests
     }

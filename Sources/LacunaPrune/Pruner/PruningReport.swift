@@ -23,7 +23,8 @@ public struct PruningReport: Sendable {
 
     /// The method's name.
     public var method: String
-    public var pattern: Pattern
+    /// Nil if the method's form has none.
+    public var pattern: Pattern?
     public var layers: [Layer]
     /// Tokens seen in calibration; 0 for methods that need none.
     public var calibrationTokens: Int

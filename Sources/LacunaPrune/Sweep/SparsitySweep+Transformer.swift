@@ -32,7 +32,10 @@ extension SparsitySweep {
         return SparsityCurve(method: method.card.name, metric: .perplexity, points: points)
     }
 
-    private func pruner(_ method: any PruningMethod, _ sparsity: Double) -> Pruner {
+    private func pruner(_ method: any PruningMethod, _ sparsity: Double) throws -> Pruner {
+        if let method = method as? any MatrixCompression {
+            return Pruner(method, pattern: try method.pattern(nil), budget: UniformBudget(sparsity))
+        }
         guard let layerwise = method as? any LayerwisePruning else {
             return Pruner(method, pattern: .rows, budget: UniformBudget(sparsity))
         }

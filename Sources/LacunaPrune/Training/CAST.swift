@@ -11,7 +11,7 @@ import LacunaTensor
 ///
 /// Weiyu Huang, Yuezhou Hu, Jun Zhu, Jianfei Chen, "CAST: Continuous and Differentiable Semi-Structured Sparsity-Aware
 /// Training for Large Language Models", arXiv 2509.25996. The column scales and the distillation of the authors are not
-/// part of this: their effect is orthogonal, see ``distillation(student:teacher:temperature:)``. λ should be of the size
+/// part of this: their effect is orthogonal, see ``Loss/distillation(student:teacher:temperature:)``. λ should be of the size
 /// of gradients. Use a rate that decays, as what remains of masked weights is of the size of the last rate.
 public final class CAST: TrainingMethod {
     public let pattern: Pattern
@@ -57,7 +57,7 @@ public final class CAST: TrainingMethod {
             guard let weight = layer.dense, weight.parameter.mask == nil else {
                 throw LacunaError.unsupported(file: nil, what: "CAST on \(layer.weight.storage) weights ('\(name)')")
             }
-            return (weight, StraightThroughView.mask(weight.parameter.value, pattern))
+            return (weight, try StraightThroughView.mask(weight.parameter.value, pattern))
         }
         if let restored, restored.count == chosen.count {
             for (index, mask) in restored.enumerated() { chosen[index].kept = mask }
@@ -68,7 +68,7 @@ public final class CAST: TrainingMethod {
     public func beforeStep(_ run: TrainingRun) throws {
         guard run.step % interval == 0 else { return }
         for index in chosen.indices {
-            chosen[index].kept = StraightThroughView.mask(chosen[index].weight.parameter.value, pattern)
+            chosen[index].kept = try StraightThroughView.mask(chosen[index].weight.parameter.value, pattern)
         }
     }
 
@@ -109,7 +109,7 @@ public final class CAST: TrainingMethod {
             let (weight, _) = chosen[index]
             let value = weight.parameter.value
             // Recomputed from the weights: a mask that is only counted proves nothing.
-            let mask = StraightThroughView.mask(value, pattern)
+            let mask = try StraightThroughView.mask(value, pattern)
             chosen[index].kept = mask
             for r in 0..<mask.rows {
                 for c in 0..<mask.columns {

@@ -7,7 +7,7 @@ import LacunaTensor
 /// Vithursan Thangarasa, Abhay Gupta, William Marshall, Tianda Li, Kevin Leong, Dennis DeCoste, Sean Lie, Shreyas Saxena,
 /// "SPDF: Sparse Pre-training and Dense Fine-tuning for Large Language Models", arXiv 2303.10464. Pre-train with
 /// ``StaticRandomSparsity`` under a uniform budget, without rescaling; then call ``Module/densify()`` and fine-tune with a
-/// new optimiser state.
+/// new optimiser state. In a configuration that is a phase with the method `densify`.
 extension Module {
     /// Removes all masks and sparse storage of linear layers. Removed weights start at 0, the function is unchanged, and
     /// optimiser states are forgotten, as old moments would give a kick.
@@ -21,4 +21,23 @@ extension Module {
         }
         for parameter in parameters { parameter.removeSlots() }
     }
+}
+
+/// ``Module/densify()`` as a method: before the first step of a phase, so that what was sparse until then is trained
+/// densely.
+public final class Densification: TrainingMethod {
+    public init() {}
+
+    public var card: MethodCard {
+        MethodCard(
+            name: "densify", family: .sparseTraining,
+            paper: .init(
+                authors:
+                    "Vithursan Thangarasa, Abhay Gupta, William Marshall, Tianda Li, Kevin Leong, Dennis DeCoste, Sean "
+                    + "Lie, Shreyas Saxena",
+                title: "SPDF: Sparse Pre-training and Dense Fine-tuning for Large Language Models", arXiv: "2303.10464"),
+            composition: ["no score", "every entry", "dense training of what was sparse"])
+    }
+
+    public func begin(_ run: TrainingRun) throws { run.model.densify() }
 }

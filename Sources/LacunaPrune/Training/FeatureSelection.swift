@@ -28,14 +28,16 @@ public final class FeatureSelection: TrainingMethod {
             composition: ["|w| drops, chance grows; Σ|w| ranks inputs", "exact exchange after every epoch", "SET"])
     }
 
-    func network(inputs: Int, using generator: inout SeededGenerator) -> SparseAutoencoder {
-        let model = SparseAutoencoder(inputs: inputs, settings: settings, using: &generator)
+    func network(inputs: Int, using generator: inout SeededGenerator) throws -> SparseAutoencoder {
+        let model = try SparseAutoencoder(inputs: inputs, settings: settings, using: &generator)
         self.model = model
         return model
     }
 
     /// The batches, whose number says how often connections move.
-    func source(_ x: Tensor<Float>, batch: Int, seed: UInt64, using generator: inout SeededGenerator) -> NoisyRows {
+    func source(
+        _ x: Tensor<Float>, batch: Int, seed: UInt64, using generator: inout SeededGenerator
+    ) throws -> NoisyRows {
         let source = NoisyRows(x, noise: settings.noise, batch: batch, seed: seed, using: &generator)
         if settings.exchange > 0 {
             var moves = DropAndGrow.Settings(budget: UniformBudget(0), growth: .random)
@@ -43,8 +45,7 @@ public final class FeatureSelection: TrainingMethod {
             (moves.fraction, moves.isAnnealed, moves.end, moves.growthDeviation) = (
                 settings.exchange, false, 1, settings.deviation
             )
-            // Every number was validated above.
-            engine = try! DropAndGrow(moves)
+            engine = try DropAndGrow(moves)
         }
         return source
     }

@@ -79,7 +79,7 @@ public struct NodeSearch: Sendable {
             let choice = Self.randomChoice(widths, using: &generator, kept: kept)
             let child = Self.sliced(parent, choice)
             let loss = Double(
-                tape.evaluating { crossEntropy(child(tape.constant(batch.inputs)), labels: batch.labels) }.item)
+                tape.evaluating { Loss.crossEntropy(child(tape.constant(batch.inputs)), labels: batch.labels) }.item)
             // Some choice, should no loss be a number.
             if loss < least || losses.isEmpty { best = choice }
             if loss < least { least = loss }

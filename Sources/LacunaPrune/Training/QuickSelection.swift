@@ -73,8 +73,8 @@ public struct QuickSelection: Sendable {
         }
         let method = try FeatureSelection(self)
         var generator = SeededGenerator(seed: seed, stream: 36)
-        let model = method.network(inputs: x.columns, using: &generator)
-        let source = method.source(x, batch: batch, seed: seed, using: &generator)
+        let model = try method.network(inputs: x.columns, using: &generator)
+        let source = try method.source(x, batch: batch, seed: seed, using: &generator)
         var plan = TrainingPlan(
             steps: epochs * source.batchesPerEpoch!, learningRate: .constant(learningRate))
         plan.seed = seed

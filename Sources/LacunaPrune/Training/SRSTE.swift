@@ -64,7 +64,7 @@ public final class SRSTE: TrainingMethod {
 
     public func afterStep(_ run: TrainingRun) throws {
         guard run.step % divergenceInterval == 0 else { return }
-        let masks = views.layers.map { StraightThroughView.mask($0.weight.parameter.value, pattern) }
+        let masks = try views.layers.map { try StraightThroughView.mask($0.weight.parameter.value, pattern) }
         if last.count == masks.count {
             let changed = zip(last, masks).reduce(0) { sum, pair in
                 sum + pair.0.subtracting(pair.1).count + pair.1.subtracting(pair.0).count

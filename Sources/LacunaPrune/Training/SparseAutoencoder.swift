@@ -8,17 +8,17 @@ final class SparseAutoencoder: UnaryLayer {
     let decoder: Linear
     let dropout: Double
 
-    init(inputs: Int, settings: QuickSelection, using generator: inout SeededGenerator) {
-        func layer(_ outputs: Int, _ inputs: Int) -> Linear {
+    init(inputs: Int, settings: QuickSelection, using generator: inout SeededGenerator) throws {
+        func layer(_ outputs: Int, _ inputs: Int) throws -> Linear {
             let total = outputs * inputs
             let count = Int(min(Double(total), settings.density * Double(outputs + inputs)))
-            let mask = SparsePattern(rows: outputs, columns: inputs, keepingRandom: count, using: &generator)
+            let mask = try SparsePattern(rows: outputs, columns: inputs, keepingRandom: count, using: &generator)
             let weight = Tensor<Float>(
                 normal: [outputs, inputs], standardDeviation: Float(settings.deviation), using: &generator)
             return Linear(weight: CSRWeight(weight, mask: mask), bias: Tensor(zeros: [outputs]))
         }
-        encoder = layer(settings.hidden, inputs)
-        decoder = layer(inputs, settings.hidden)
+        encoder = try layer(settings.hidden, inputs)
+        decoder = try layer(inputs, settings.hidden)
         dropout = settings.dropout
     }
 

@@ -61,7 +61,7 @@ public final class StaticRandomSparsity: TrainingMethod {
         for (name, layer) in layers {
             let (rows, columns) = (layer.outputDimensions, layer.inputDimensions)
             let kept = rows * columns - Selection.removedCount(sparsity: sparsities[name]!, of: rows * columns)
-            let mask = SparsePattern(rows: rows, columns: columns, keepingRandom: kept, using: &generator)
+            let mask = try SparsePattern(rows: rows, columns: columns, keepingRandom: kept, using: &generator)
             if rescalesWeights, kept > 0 {
                 var weight = layer.weight.densified()
                 let factor = (Float(rows * columns) / Float(kept)).squareRoot()

@@ -7,7 +7,8 @@ import LacunaTensor
 /// The mask keeps the largest magnitudes under the pattern and is chosen anew whenever the weights may have changed.
 /// While training, masked entries may take part with a factor; evaluation always uses the mask alone.
 public final class StraightThroughView: WeightView {
-    /// Nil computes forward with the dense weight.
+    /// Nil computes forward with the dense weight. One that cannot be selected of the weight (``mask(_:_:)``) is a
+    /// programmer's error.
     public var pattern: Pattern?
     /// What masked entries are multiplied by while training: 0 masks them, 1 is dense training.
     public var maskedFactor: Float = 0
@@ -24,9 +25,20 @@ public final class StraightThroughView: WeightView {
     }
 
     /// The mask that `pattern` gives for the magnitudes of `weight`.
-    public static func mask(_ weight: Tensor<Float>, _ pattern: Pattern) -> SparsePattern {
-        // Patterns were validated when the method was made: nothing can be thrown.
-        try! Selection.mask(magnitudesOf: weight, pattern: pattern)
+    ///
+    /// - Throws: `LacunaError.invalidArgument` for a pattern that is none, or none for such a weight.
+    public static func mask(_ weight: Tensor<Float>, _ pattern: Pattern) throws -> SparsePattern {
+        try Selection.mask(magnitudesOf: weight, pattern: pattern)
+    }
+
+    /// The mask in a forward pass, in which there is no one left to tell of a pattern that cannot be.
+    private static func chosen(_ weight: Tensor<Float>, _ pattern: Pattern) -> SparsePattern {
+        do {
+            return try mask(weight, pattern)
+        } catch {
+            require(false, "a view of the pattern \(pattern): \(error)")
+            return SparsePattern(rows: weight.rows, columns: weight.columns, keepingAll: true)
+        }
     }
 
     public func weights(_ weight: Variable<Float>) -> (forward: Variable<Float>, backward: Variable<Float>?) {
@@ -34,13 +46,13 @@ public final class StraightThroughView: WeightView {
         let isTraining = weight.tape.isTraining
         var forward = weight
         if let pattern {
-            let mask = Self.mask(dense, pattern)
+            let mask = Self.chosen(dense, pattern)
             self.mask = mask
             forward = weight.masked(
                 mask, factor: isTraining ? Double(maskedFactor) : 0, passesGradients: !appliesChainRule)
         }
         guard let backwardPattern, isTraining else { return (forward, nil) }
-        return (forward, weight.detached().masked(Self.mask(dense, backwardPattern)))
+        return (forward, weight.detached().masked(Self.chosen(dense, backwardPattern)))
     }
 
     public func multiplyAdds(_ parameter: Parameter<Float>) -> Int {
@@ -53,7 +65,8 @@ public final class StraightThroughView: WeightView {
 final class StraightThroughLayers {
     private(set) var layers: [(name: String, weight: DenseWeight, view: StraightThroughView)] = []
 
-    /// - Throws: `LacunaError.unsupported` for layers whose weights are not dense.
+    /// - Throws: `LacunaError.unsupported` for layers whose weights are not dense, `.invalidArgument` for patterns that
+    ///   cannot be selected of them.
     func attach(
         _ choice: LayerChoice, of model: any Module, _ pattern: Pattern?, backward: Pattern? = nil
     ) throws {
@@ -61,6 +74,10 @@ final class StraightThroughLayers {
             guard let weight = layer.dense, weight.parameter.mask == nil else {
                 throw LacunaError.unsupported(
                     file: nil, what: "training N:M from scratch on \(layer.weight.storage) weights ('\(name)')")
+            }
+            // What cannot be selected is found out here.
+            for pattern in [pattern, backward].compactMap(\.self) {
+                _ = try StraightThroughView.mask(weight.parameter.value, pattern)
             }
             let view = StraightThroughView(pattern, backward: backward)
             weight.view = view
@@ -73,7 +90,7 @@ final class StraightThroughLayers {
         for (_, weight, view) in layers {
             weight.view = nil
             guard let pattern = view.pattern else { continue }
-            weight.mask = StraightThroughView.mask(weight.parameter.value, pattern)
+            weight.mask = try StraightThroughView.mask(weight.parameter.value, pattern)
         }
     }
 }

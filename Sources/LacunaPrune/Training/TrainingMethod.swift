@@ -12,12 +12,27 @@ public enum LayerChoice: Sendable, Hashable {
     case all
     /// All but the one that gives the output (``Module/outputLayer``): classifiers and heads stay dense.
     case allButOutput
-    /// Those whose paths begin with one of these.
-    case named([String])
+    /// Those whose paths match one of these.
+    case matching([NamePattern])
+
+    /// Names as a configuration gives them, separated by commas: `all`, `all-but-output`, or patterns (``NamePattern``); one
+    /// without `*` and `?` stands for all paths that begin with it.
+    public init(_ text: String) {
+        switch text {
+        case "all": self = .all
+        case "all-but-output": self = .allButOutput
+        default:
+            self = .matching(
+                text.split(separator: ",").map { part in
+                    let name = part.drop { $0 == " " }
+                    return NamePattern(name.contains { $0 == "*" || $0 == "?" } ? String(name) : name + "*")
+                })
+        }
+    }
 
     /// The chosen layers with their paths, in order.
     ///
-    /// - Throws: `LacunaError.invalidArgument` if none is chosen.
+    /// - Throws: `LacunaError.invalidArgument` if none is chosen, or a pattern matches none.
     public func layers(of model: any Module) throws -> [(name: String, layer: Linear)] {
         let all = model.linears
         let chosen: [(name: String, layer: Linear)]
@@ -26,7 +41,12 @@ public enum LayerChoice: Sendable, Hashable {
         case .allButOutput:
             let output = model.outputLayer
             chosen = all.filter { $0.layer !== output }
-        case .named(let prefixes): chosen = all.filter { entry in prefixes.contains { entry.name.hasPrefix($0) } }
+        case .matching(let patterns):
+            // Each one by itself: a misspelt name must not leave a layer out without a word.
+            for pattern in patterns where !all.contains(where: { pattern.matches($0.name) }) {
+                throw LacunaError.invalidArgument("layers", reason: "'\(pattern)' matches no linear layer of the model")
+            }
+            chosen = all.filter { entry in patterns.contains { $0.matches(entry.name) } }
         }
         if chosen.isEmpty {
             throw LacunaError.invalidArgument("layers", reason: "no linear layer of the model is chosen")
@@ -111,10 +131,13 @@ struct SparseLayerState {
 
 extension SparsePattern {
     /// Exactly `count` entries, every set equally likely.
-    public init(rows: Int, columns: Int, keepingRandom count: Int, using generator: inout SeededGenerator) {
-        require(count >= 0 && count <= rows * columns, "\(count) of \(rows) x \(columns) entries")
-        // Random scores are a matrix of numbers: nothing can be thrown.
-        self = try! Selection.mask(
+    ///
+    /// - Throws: `LacunaError.invalidArgument` for more entries than there are.
+    public init(rows: Int, columns: Int, keepingRandom count: Int, using generator: inout SeededGenerator) throws {
+        guard count >= 0 && count <= rows * columns else {
+            throw LacunaError.invalidArgument("count", reason: "\(count) of \(rows) x \(columns) entries")
+        }
+        self = try Selection.mask(
             scores: RandomScore(seed: generator.next()).scores(weight: Tensor(zeros: [rows, columns])),
             pattern: .unstructured(.layer), amount: .count(count))
     }

@@ -37,7 +37,7 @@ struct ClassifierTraining {
             : SGD(learningRate: learningRate, momentum: momentum, weightDecay: weightDecay)
         let trainer = try Trainer(
             model: model, optimizer: optimizer, source: source, plan: plan, hooks: hooks,
-            loss: { batch, tape in crossEntropy(model(tape.constant(batch.inputs)), labels: batch.labels) })
+            loss: { batch, tape in Loss.crossEntropy(model(tape.constant(batch.inputs)), labels: batch.labels) })
         return try trainer.train()
     }
 
@@ -55,7 +55,7 @@ struct ClassifierTraining {
             tape.evaluating {
                 let logits = model(tape.constant(batch.inputs))
                 right += LacunaLearn.accuracy(logits, batch.labels) * Double(batch.labels.count)
-                loss += Double(crossEntropy(logits, labels: batch.labels).item) * Double(batch.labels.count)
+                loss += Double(Loss.crossEntropy(logits, labels: batch.labels).item) * Double(batch.labels.count)
             }
         }
         return (right / Double(examples.count), loss / Double(examples.count))

@@ -17,6 +17,7 @@ public enum Reproductions {
         SparseBanditsReproduction(),
         CASTReproduction(),
         SparseByteNNReproduction(),
+        CoSpaDiReproduction(),
         ProgressiveGradientFlowReproduction(),
         DSnoTReproduction(),
         SparseIFTReproduction(),
@@ -35,8 +36,10 @@ public enum Reproductions {
         GroupEnvelopeReproduction(),
         CFSPReproduction(),
         SRSTEReproduction(),
+        WeLoreReproduction(),
         CoLiDEReproduction(),
         BlockCoordinateDescentReproduction(),
+        ARMORReproduction(),
         BDWPReproduction(),
     ]
 

@@ -16,7 +16,7 @@ struct AverageParametersReproduction: Reproduction {
             return Outcome(setting: "not run", measurements: [], checks: [], notes: [RealData.austenIsMissing])
         }
         let steps = context.quick ? 600 : 1000
-        let blocks = LayerChoice.named(["model.layers"])
+        let blocks = LayerChoice.matching(["model.layers.*"])
         func train(_ dimensions: Int, _ method: GradualPruning?) throws -> Double {
             let model = try language.model(dimensions: dimensions, heads: 2, seed: context.seed)
             try language.train(

@@ -28,7 +28,7 @@ struct BDWPReproduction: Reproduction {
                 // Down every column at most N of M consecutive rows may be used on the way back.
                 let weight = bed.fresh().layers[1].weight.densified()
                 let outputs = Pattern.nm(n: group.n, m: group.m, axis: .output)
-                if !StraightThroughView.mask(weight, outputs).satisfies(outputs) { wrongGroups += 1 }
+                if try !StraightThroughView.mask(weight, outputs).satisfies(outputs) { wrongGroups += 1 }
             }
         }
         var measurements: [Measurement] = []

@@ -26,7 +26,7 @@ struct CASTReproduction: Reproduction {
             var (masked, kept) = ((0.0, 0), (0.0, 0))
             for (_, layer) in try LayerChoice.allButOutput.layers(of: run.model) {
                 let value = layer.dense!.parameter.value
-                let mask = StraightThroughView.mask(value, pattern)
+                let mask = try StraightThroughView.mask(value, pattern)
                 for r in 0..<mask.rows {
                     for c in 0..<mask.columns {
                         let size = Double(abs(value[r, c]))

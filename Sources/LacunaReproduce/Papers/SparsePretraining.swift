@@ -58,13 +58,14 @@ struct SparsePretrainingReproduction: Reproduction {
                 try Trainer(
                     model: model, optimizer: Adam(), source: Rows(x: data.x, y: data.y, seed: seed), plan: plan,
                     hooks: hooks,
-                    loss: { batch, tape in meanSquaredError(model(tape.constant(batch.x)), tape.constant(batch.y)) }
+                    loss: { batch, tape in Loss.meanSquaredError(model(tape.constant(batch.x)), tape.constant(batch.y))
+                    }
                 ).train()
             }
             func error(_ model: MLP, _ data: (x: Tensor<Float>, y: Tensor<Float>)) -> Double {
                 let tape = Tape<Float>()
                 let loss = tape.evaluating {
-                    meanSquaredError(model(tape.constant(data.x)), tape.constant(data.y)).item
+                    Loss.meanSquaredError(model(tape.constant(data.x)), tape.constant(data.y)).item
                 }
                 let energy = data.y.scalars.reduce(0.0) { $0 + Double($1 * $1) } / Double(data.y.count)
                 return Double(loss) / energy

@@ -145,7 +145,7 @@ struct SparseWorldModelsReproduction: Reproduction {
                         [i] + (0..<(step > 0 ? replay : 0)).map { _ in order[Int.random(in: 0..<step, using: &random)] }
                     let x = Tensor(batch.flatMap { stream.inputs[$0].map(Float.init) }, shape: [batch.count, inputs])
                     let y = Tensor(batch.flatMap { stream.targets[$0].map(Float.init) }, shape: [batch.count, outputs])
-                    tape.backward(from: meanSquaredError(network(tape.constant(x)), tape.constant(y)))
+                    tape.backward(from: Loss.meanSquaredError(network(tape.constant(x)), tape.constant(y)))
                     optimizer.step(parameters)
                     network.clearGradients()
                 }

@@ -18,6 +18,12 @@ enum MatrixProduct {
     static func run(_ operands: [Operand], x: UnsafePointer<Float>, count n: Int) {
         guard let columns = operands.first?.matrix.columns, n > 0 else { return }
         require(operands.allSatisfy { $0.matrix.columns == columns }, "matrices differ in their columns")
+        if operands.contains(where: { $0.matrix.isMultipliedWhole }) {
+            for (matrix, y, leadingY) in operands where matrix.isMultipliedWhole {
+                matrix.multiply(matrix: x, count: n, into: y, leadingY: leadingY)
+            }
+            return run(operands.filter { !$0.matrix.isMultipliedWhole }, x: x, count: n)
+        }
         var operands = operands
         if n > 1 {
             let batched = operands.filter { ($0.matrix as? any BatchMatrix)?.hasBatchKernel == true }

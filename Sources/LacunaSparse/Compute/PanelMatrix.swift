@@ -39,6 +39,7 @@ public struct InputPanel {
 
 /// Where a panel kernel writes.
 public struct OutputPanel {
+    /// Rows of the matrix.
     public let rows: Int
     /// Vectors.
     public let width: Int
@@ -63,6 +64,7 @@ public struct PanelBlocks {
 
     init(_ cut: Cut) { self.cut = cut }
 
+    /// Number of blocks.
     public var count: Int {
         switch cut {
         case .even(let cut): cut.items
@@ -70,6 +72,7 @@ public struct PanelBlocks {
         }
     }
 
+    /// The rows of a block.
     public func rows(_ block: Int) -> Range<Int> {
         switch cut {
         case .even(let cut): cut.range(block)

@@ -20,6 +20,13 @@ public enum Product {
         _ matrices: [(any StoredMatrix, UnsafeMutablePointer<Float>)], x: UnsafePointer<Float>
     ) {
         guard let columns = matrices.first?.0.columns else { return }
+        if matrices.contains(where: { $0.0.isMultipliedWhole }) {
+            for (matrix, output) in matrices where matrix.isMultipliedWhole {
+                require(matrix.columns == columns, "matrices of one product differ in their columns")
+                matrix.multiply(matrix: x, count: 1, into: output, leadingY: matrix.rows)
+            }
+            return gemv(matrices.filter { !$0.0.isMultipliedWhole }, x: x)
+        }
         var encodings: InputEncoding = []
         var cost = 0
         for (matrix, _) in matrices {

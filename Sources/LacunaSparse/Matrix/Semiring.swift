@@ -7,15 +7,19 @@
 /// After the GraphBLAS: J. Kepner, P. Aaltonen, D. Bader, A. Buluç, F. Franchetti, J. Gilbert and others, "Mathematical
 /// Foundations of the GraphBLAS", arXiv 1606.05790.
 public protocol Semiring<Element>: Sendable {
+    /// What is added and multiplied.
     associatedtype Element: SparseElement
     /// The neutral element of `plus`: what an entry without terms holds.
     var zero: Element { get }
+    /// The sum: associative and commutative, with ``zero`` as its neutral element.
     func plus(_ a: Element, _ b: Element) -> Element
+    /// The product: associative, and distributive over the sum.
     func times(_ a: Element, _ b: Element) -> Element
 }
 
 /// `c_ij = Σ_k a_ik b_kj`: the ordinary product.
 public struct PlusTimes<Element: SparseElement & Numeric>: Semiring {
+    /// The semiring; it has no settings.
     @inlinable public init() {}
     @inlinable public var zero: Element { 0 }
     @inlinable public func plus(_ a: Element, _ b: Element) -> Element { a + b }
@@ -24,6 +28,7 @@ public struct PlusTimes<Element: SparseElement & Numeric>: Semiring {
 
 /// `c_ij = min_k (a_ik + b_kj)`: the shortest of the paths of two steps. What is not stored is infinitely far.
 public struct MinPlus<Element: SparseElement & BinaryFloatingPoint>: Semiring {
+    /// The semiring; it has no settings.
     @inlinable public init() {}
     @inlinable public var zero: Element { .infinity }
     @inlinable public func plus(_ a: Element, _ b: Element) -> Element { Swift.min(a, b) }
@@ -32,6 +37,7 @@ public struct MinPlus<Element: SparseElement & BinaryFloatingPoint>: Semiring {
 
 /// `c_ij = max_k (a_ik + b_kj)`: the longest of the paths of two steps, as for schedules and most likely sequences.
 public struct MaxPlus<Element: SparseElement & BinaryFloatingPoint>: Semiring {
+    /// The semiring; it has no settings.
     @inlinable public init() {}
     @inlinable public var zero: Element { -.infinity }
     @inlinable public func plus(_ a: Element, _ b: Element) -> Element { Swift.max(a, b) }
@@ -40,6 +46,7 @@ public struct MaxPlus<Element: SparseElement & BinaryFloatingPoint>: Semiring {
 
 /// `c_ij = max_k (a_ik b_kj)` of values that are not negative: the most reliable of the paths of two steps.
 public struct MaxTimes<Element: SparseElement & BinaryFloatingPoint>: Semiring {
+    /// The semiring; it has no settings.
     @inlinable public init() {}
     @inlinable public var zero: Element { 0 }
     @inlinable public func plus(_ a: Element, _ b: Element) -> Element { Swift.max(a, b) }
@@ -48,6 +55,7 @@ public struct MaxTimes<Element: SparseElement & BinaryFloatingPoint>: Semiring {
 
 /// `c_ij = ⋁_k (a_ik ∧ b_kj)`: whether there is a path of two steps.
 public struct OrAnd: Semiring {
+    /// The semiring; it has no settings.
     @inlinable public init() {}
     @inlinable public var zero: Bool { false }
     @inlinable public func plus(_ a: Bool, _ b: Bool) -> Bool { a || b }

@@ -5,14 +5,16 @@ extension SparseMatrix where Scalar: Numeric {
     /// Entry by entry; the shapes must agree. Entries that cancel stay stored as 0.
     ///
     /// - Complexity: O(rows + entries of both).
-    public static func + (a: SparseMatrix, b: SparseMatrix) -> SparseMatrix { a.combined(1, b, 1) }
+    public static func + (a: SparseMatrix, b: SparseMatrix) -> SparseMatrix { a.merged(b, .sum) }
 
     /// Entry by entry; the shapes must agree. Entries that cancel stay stored as 0.
     ///
     /// - Complexity: O(rows + entries of both).
-    public static func - (a: SparseMatrix, b: SparseMatrix) -> SparseMatrix { a.combined(1, b, 0 - 1) }
+    public static func - (a: SparseMatrix, b: SparseMatrix) -> SparseMatrix { a.merged(b, .difference) }
 
+    /// Adds a matrix of the same shape.
     public static func += (a: inout SparseMatrix, b: SparseMatrix) { a = a + b }
+    /// Subtracts a matrix of the same shape.
     public static func -= (a: inout SparseMatrix, b: SparseMatrix) { a = a - b }
 
     /// Every stored value times a number.
@@ -21,10 +23,12 @@ extension SparseMatrix where Scalar: Numeric {
     /// Every stored value times a number.
     public static func * (factor: Scalar, a: SparseMatrix) -> SparseMatrix { a.scaled(by: factor) }
 
+    /// Multiplies every stored value by a number.
     public static func *= (a: inout SparseMatrix, factor: Scalar) {
         a.withMutableValues { for i in $0.indices { $0[i] *= factor } }
     }
 
+    /// Every stored value with its sign turned.
     public static prefix func - (a: SparseMatrix) -> SparseMatrix { a.mapValues { 0 - $0 } }
 
     @_specialize(where Scalar == Float)
@@ -35,45 +39,10 @@ extension SparseMatrix where Scalar: Numeric {
         return SparseMatrix(pattern, buffer: values)
     }
 
-    /// `alpha self + beta other`.
-    @_specialize(where Scalar == Float)
-    @_specialize(where Scalar == Double)
-    private func combined(_ alpha: Scalar, _ other: SparseMatrix, _ beta: Scalar) -> SparseMatrix {
-        require(
-            rows == other.rows && columns == other.columns, "\(pattern.shapeText) and \(other.pattern.shapeText) differ"
-        )
-        let kept = (both: true, left: true, right: true)
-        let merge = RowMerge(pattern, other.pattern, keeping: kept)
-        let values = Buffer<Scalar>(uninitialized: merge.count)
-        let (a, b, target) = (buffer.pointer, other.buffer.pointer, values.pointer)
-        Parallel.forRanges(rows, grain: merge.grain) { range in
-            merge.forEach(in: range) { place, _, i, j in
-                target[place] = (i < 0 ? 0 : alpha * a[i]) + (j < 0 ? 0 : beta * b[j])
-            }
-        }
-        return SparseMatrix(merge.pattern, buffer: values)
-    }
-
     /// The product of entries at the same place (Hadamard): stored where both are. The shapes must agree.
     ///
     /// - Complexity: O(rows + entries of both).
-    @_specialize(where Scalar == Float)
-    @_specialize(where Scalar == Double)
-    public func hadamard(_ other: SparseMatrix) -> SparseMatrix {
-        require(
-            rows == other.rows && columns == other.columns, "\(pattern.shapeText) and \(other.pattern.shapeText) differ"
-        )
-        let kept = (both: true, left: false, right: false)
-        let merge = RowMerge(pattern, other.pattern, keeping: kept)
-        let values = Buffer<Scalar>(uninitialized: merge.count)
-        let (a, b, target) = (buffer.pointer, other.buffer.pointer, values.pointer)
-        Parallel.forRanges(rows, grain: merge.grain) { range in
-            merge.forEach(in: range) { place, _, i, j in
-                target[place] = a[i] * b[j]
-            }
-        }
-        return SparseMatrix(merge.pattern, buffer: values)
-    }
+    public func hadamard(_ other: SparseMatrix) -> SparseMatrix { merged(other, .product) }
 
     /// Row `i` times `factors[i]`: `diag(factors) A`.
     public func scaled(rows factors: [Scalar]) -> SparseMatrix {

@@ -25,6 +25,7 @@ extension SparseMatrix where Scalar: SparseScalar {
         return y.array
     }
 
+    /// `A x` of a vector [columns].
     public static func * (a: SparseMatrix, x: [Scalar]) -> [Scalar] { a.multiplied(by: x) }
 
     /// `A x` of a sparse vector [columns], stored where a row of A and `x` share an entry.
@@ -165,6 +166,7 @@ extension SparseMatrix where Scalar: SparseScalar {
         return result
     }
 
+    /// `A B` of a dense matrix [columns, n].
     public static func * (a: SparseMatrix, b: Tensor<Scalar>) -> Tensor<Scalar> { a.multiplied(by: b) }
 
     /// The sampled product of two dense matrices: `Σ_k a[i, k] b[j, k]` at the entries (i, j) of a pattern, and nowhere else;

@@ -14,10 +14,13 @@ import LacunaTensor
 ///
 /// ``StoredMatrix`` encodes a matrix for reading fast, in reduced precision and other layouts.
 public struct SparseMatrix<Scalar: SparseElement>: Sendable {
+    /// Which entries are stored.
     public private(set) var pattern: SparsePattern
     private(set) var buffer: Buffer<Scalar>
 
+    /// Number of rows.
     public var rows: Int { pattern.rows }
+    /// Number of columns.
     public var columns: Int { pattern.columns }
     /// Number of stored entries, explicit zeros included.
     public var count: Int { buffer.count }
@@ -230,6 +233,7 @@ extension SparseMatrix: Equatable {
 }
 
 extension SparseMatrix: Sequence {
+    /// A stored entry and its place.
     public typealias Element = (row: Int, column: Int, value: Scalar)
 
     /// The stored entries in row-major order.
@@ -263,51 +267,18 @@ extension SparseMatrix: CustomStringConvertible {
         if rows == 0 || columns == 0 { return title }
         if rows <= 12 && columns <= 12 {
             var cells = [[String]](repeating: [String](repeating: ".", count: columns), count: rows)
-            forEachEntry { cells[$0][$1] = SparseText.number($2) }
+            forEachEntry { cells[$0][$1] = NumberText.number($2) }
             let widths = (0..<columns).map { c in cells.map { $0[c].count }.max() ?? 1 }
             let lines = cells.map { row in
-                zip(row, widths).map { SparseText.padded($0, to: $1) }.joined(separator: "  ")
+                zip(row, widths).map { NumberText.padded($0, to: $1) }.joined(separator: "  ")
             }
             return ([title] + lines).joined(separator: "\n")
         }
         var lines = [title]
         for entry in self.prefix(8) {
-            lines.append("  [\(entry.row), \(entry.column)]  \(SparseText.number(entry.value))")
+            lines.append("  [\(entry.row), \(entry.column)]  \(NumberText.number(entry.value))")
         }
         if count > 8 { lines.append("  … \(count - 8) more") }
         return lines.joined(separator: "\n")
-    }
-}
-
-/// Text of numbers in descriptions of matrices and vectors.
-enum SparseText {
-    /// Up to five significant digits; whole numbers without a point.
-    static func number(_ value: some SparseElement) -> String {
-        func text(_ x: Double) -> String {
-            if !x.isFinite { return x.isNaN ? "nan" : x < 0 ? "-inf" : "inf" }
-            if x == x.rounded() && abs(x) < 1e6 { return String(Int(x)) }
-            if x == 0 { return "0" }
-            var exponent = 0
-            var scaled = abs(x)
-            while scaled >= 10 { (scaled, exponent) = (scaled / 10, exponent + 1) }
-            while scaled < 1 { (scaled, exponent) = (scaled * 10, exponent - 1) }
-            if (-3..<6).contains(exponent) {
-                let digits = 4 - exponent
-                var unit = 1.0
-                for _ in 0..<max(digits, 0) { unit *= 10 }
-                return String((x * unit).rounded() / unit)
-            }
-            return "\(x < 0 ? "-" : "")\((scaled * 1e4).rounded() / 1e4)e\(exponent)"
-        }
-        switch value {
-        case let x as Float: return text(Double(x))
-        case let x as Double: return text(x)
-        case let x as Bool: return x ? "1" : "0"
-        default: return "\(value)"
-        }
-    }
-
-    static func padded(_ text: String, to width: Int) -> String {
-        String(repeating: " ", count: max(0, width - text.count)) + text
     }
 }

@@ -101,7 +101,7 @@ extension SparseVector: Sequence {
 
 extension SparseVector: CustomStringConvertible {
     public var description: String {
-        let shown = prefix(8).map { "\($0.index): \(SparseText.number($0.value))" }.joined(separator: ", ")
+        let shown = prefix(8).map { "\($0.index): \(NumberText.number($0.value))" }.joined(separator: ", ")
         return "SparseVector<\(Scalar.self)> of \(count), \(storedCount) stored"
             + (storedCount == 0 ? "" : " [\(shown)\(storedCount > 8 ? ", …" : "")]")
     }
@@ -136,7 +136,9 @@ extension SparseVector where Scalar: Numeric {
     public static func + (a: SparseVector, b: SparseVector) -> SparseVector { (a.rowMatrix + b.rowMatrix).row(0) }
     /// Entry by entry; the lengths must agree.
     public static func - (a: SparseVector, b: SparseVector) -> SparseVector { (a.rowMatrix - b.rowMatrix).row(0) }
+    /// Every stored value times a number.
     public static func * (factor: Scalar, a: SparseVector) -> SparseVector { (factor * a.rowMatrix).row(0) }
+    /// Every stored value times a number.
     public static func * (a: SparseVector, factor: Scalar) -> SparseVector { factor * a }
 
     /// The sum of all entries.

@@ -2,17 +2,24 @@ import LacunaTensor
 
 /// Times stores against the dense product over a range of sparsities: where each breaks even on this machine.
 public struct KernelSweep: Sendable {
+    /// Rows of the matrices measured.
     public var rows: Int
+    /// Columns of the matrices measured.
     public var columns: Int
+    /// Vectors that they are multiplied with.
     public var vectors: Int
     /// How values are stored, those of the dense matrix too.
     public var values: ValueType
+    /// Fractions of zeros, each in 0..<1.
     public var sparsities: [Double]
+    /// The layouts compared.
     public var layouts: [StorageLayout]
     /// Rounds in which the dense product and every store have one turn each.
     public var rounds: Int
+    /// What matrices and inputs are drawn by.
     public var seed: UInt64
 
+    /// A sweep of these sizes, sparsities and layouts.
     public init(
         rows: Int = 2048, columns: Int = 2048, vectors: Int = 128, values: ValueType = .f32,
         sparsities: [Double] = [0.3, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95],
@@ -30,12 +37,15 @@ public struct KernelSweep: Sendable {
 
     /// One store at one sparsity.
     public struct Point: Sendable, Hashable {
+        /// The layout measured.
         public var layout: StorageLayout
+        /// Fraction of zeros of the matrix measured.
         public var sparsity: Double
         /// Median over the rounds.
         public var seconds: Double
         /// Median over the rounds of the dense product's time over this one's.
         public var speed: Double
+        /// Bytes that the store takes.
         public var byteCount: Int
     }
 

@@ -23,6 +23,7 @@ public struct KernelTuning: Sendable, Hashable, Codable {
     /// Densities from which decoding is faster, 0...1, by layout and type of values: "csr f32".
     public var densityLimits: [String: Double]
 
+    /// What was measured on a processor.
     public init(processor: String = Processor.description, costs: StorageCosts, densityLimits: [String: Double]) {
         self.processor = processor
         self.costs = costs

@@ -2,6 +2,7 @@ import LacunaTensor
 
 /// A matrix in the store that is fastest for it here, as far as a table of costs can tell.
 public struct PlannedMatrix: Sendable {
+    /// The matrix in the layout chosen.
     public let matrix: any StoredMatrix
     /// Why: every store that was considered.
     public let plan: StoragePlan

@@ -7,15 +7,20 @@
 ///
 /// Every layout brings its own numbers (``StoreLayout/costs``); a table holds those that were measured otherwise.
 public struct StorageCosts: Sendable, Hashable, Codable {
+    /// What the products of one layout cost.
     public struct Layout: Sendable, Hashable, Codable {
+        /// One vector: time for an entry of the matrix, stored or not, in nanoseconds.
         public var entryNanoseconds: Double
+        /// One vector: time for a stored value, in nanoseconds.
         public var valueNanoseconds: Double
         /// Operations a second on stored values with 16 vectors and with 128 or more.
         public var rate16: Double
+        /// The same with 128 vectors.
         public var rate128: Double
         /// For every entry of the matrix and every 64 vectors.
         public var panelNanoseconds: Double
 
+        /// Costs of one layout, as measured or estimated.
         public init(
             entryNanoseconds: Double, valueNanoseconds: Double, rate16: Double, rate128: Double,
             panelNanoseconds: Double = 0
@@ -33,6 +38,7 @@ public struct StorageCosts: Sendable, Hashable, Codable {
     /// By ``StoreLayout/costKey``.
     public var layouts: [String: Layout]
 
+    /// Costs of a machine that reads `bandwidth` bytes a second, with those of some layouts by their keys.
     public init(bandwidth: Double, layouts: [String: Layout] = [:]) {
         self.bandwidth = bandwidth
         self.layouts = layouts

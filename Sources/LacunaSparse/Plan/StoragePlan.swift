@@ -5,9 +5,11 @@ import LacunaTensor
 public struct StoragePlan: Sendable {
     /// One store that can hold the matrix.
     public struct Candidate: Sendable, Hashable {
+        /// The layout.
         public var layout: StorageLayout
         /// Values stored, explicit zeros included.
         public var storedCount: Int
+        /// Bytes that a store in it takes.
         public var byteCount: Int
         /// Of one product, on one thread.
         public var seconds: Double
@@ -15,10 +17,17 @@ public struct StoragePlan: Sendable {
         public var bound: Bound
     }
 
-    public enum Bound: String, Sendable, Hashable { case memory, arithmetic }
+    /// What limits a product: reading the store, or computing with it.
+    public enum Bound: String, Sendable, Hashable {
+        /// Bytes at the bandwidth.
+        case memory
+        /// Operations at the layout's rate.
+        case arithmetic
+    }
 
     /// Fastest first; of equals, the smaller one.
     public let candidates: [Candidate]
+    /// The fastest candidate.
     public var best: Candidate { candidates[0] }
 
     /// - Parameters:

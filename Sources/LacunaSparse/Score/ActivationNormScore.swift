@@ -7,12 +7,18 @@ import LacunaTensor
 /// Minghua Ma, Zekun Wang and others, "CFSP: An Efficient Structured Pruning Framework for LLMs with Coarse-to-Fine Activation
 /// Information", arXiv 2409.13199, comes to.
 public struct ActivationNormScore: ImportanceScore {
+    /// Which activations are meant.
     public enum Side: String, Sendable, Hashable, CaseIterable {
-        case inputs, outputs
+        /// The layer's inputs: columns of the weight.
+        case inputs
+        /// The layer's outputs: rows of the weight.
+        case outputs
     }
 
+    /// Which activations score.
     public var side: Side
 
+    /// Scores by one side of the layer.
     public init(_ side: Side = .inputs) { self.side = side }
 
     public var name: String { "activation-norm" }

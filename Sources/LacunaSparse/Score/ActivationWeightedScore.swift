@@ -8,6 +8,7 @@ import LacunaTensor
 /// Mingjie Sun, Zhuang Liu, Anna Bair, J. Zico Kolter, "A Simple and Effective Pruning Approach for Large Language
 /// Models" (Wanda), arXiv 2306.11695.
 public struct ActivationWeightedScore: ImportanceScore {
+    /// The score; it has no settings.
     public init() {}
 
     public var name: String { "activation-weighted" }

@@ -5,6 +5,7 @@ import LacunaTensor
 /// Utku Evci, Trevor Gale, Jacob Menick, Pablo Samuel Castro, Erich Elsen, "Rigging the Lottery: Making All Tickets Winners",
 /// arXiv 1911.11134.
 public struct GradientScore: ImportanceScore {
+    /// The score; it has no settings.
     public init() {}
 
     public var name: String { "gradient" }

@@ -88,6 +88,7 @@ public struct InputStatistics: Sendable {
         }
     }
 
+    /// Whether XᵀX is kept, rather than its diagonal alone.
     public var hasGram: Bool { lowerGram != nil }
 
     /// False once an infinite or undefined input was seen.

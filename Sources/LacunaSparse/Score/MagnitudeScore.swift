@@ -5,6 +5,7 @@ import LacunaTensor
 /// Song Han, Jeff Pool, John Tran, William J. Dally, "Learning both Weights and Connections for Efficient Neural
 /// Networks", arXiv 1506.02626.
 public struct MagnitudeScore: ImportanceScore {
+    /// The score; it has no settings.
     public init() {}
 
     public var name: String { "magnitude" }

@@ -22,8 +22,10 @@ public struct OptimalBrainSurgeonScore: ImportanceScore {
 
     /// Share of the mean diagonal of the Gram matrix that is added to its diagonal; 0 or more.
     public var damping: Double
+    /// What happens to the other weights.
     public var compensation: Compensation
 
+    /// Scores with this damping and compensation.
     public init(damping: Double = 0.01, compensation: Compensation = .all) {
         self.damping = damping
         self.compensation = compensation

@@ -32,6 +32,7 @@ public struct ScoreInputs: Sendable {
     /// `X` [tokens, inputs].
     public var activations: Tensor<Float>?
 
+    /// What a score is given: the weight, and what it asked for.
     public init(
         weight: Tensor<Float>, inputs: InputStatistics? = nil, outputs: InputStatistics? = nil,
         gradient: Tensor<Float>? = nil, activations: Tensor<Float>? = nil

@@ -6,6 +6,7 @@ import LacunaTensor
 /// Efficient Inference", arXiv 1611.06440; before training, Namhoon Lee, Thalaiyasingam Ajanthan, Philip Torr, "SNIP:
 /// Single-shot Network Pruning based on Connection Sensitivity", arXiv 1810.02340.
 public struct SensitivityScore: ImportanceScore {
+    /// The score; it has no settings.
     public init() {}
 
     public var name: String { "sensitivity" }

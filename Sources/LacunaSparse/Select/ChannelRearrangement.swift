@@ -16,6 +16,7 @@ public struct ChannelRearrangement: Sendable {
     /// Pairs that are tried.
     public var swaps: Int
 
+    /// A rearrangement for groups of so many channels at a sparsity, by so many attempted swaps.
     public init(group: Int = 4, sparsity: Double = 0.5, swaps: Int = 20_000) {
         self.group = group
         self.sparsity = sparsity

@@ -33,11 +33,13 @@ public struct Pattern: Hashable, Sendable {
 
     /// Which units compete with each other.
     public enum Competition: Hashable, Sendable {
+        /// All units within the scope.
         case scope(Scope)
         /// So many consecutive units along an axis.
         case every(Int, along: Axis)
     }
 
+    /// The dimension of a weight along which groups lie.
     public enum Axis: String, Sendable, Hashable, CaseIterable {
         /// Along a row, over consecutive inputs: what kernels and other runtimes expect of N:M.
         case input
@@ -45,11 +47,14 @@ public struct Pattern: Hashable, Sendable {
         case output
     }
 
+    /// What is kept or removed as a whole.
     public var unit: Unit
+    /// Who competes with whom.
     public var competition: Competition
     /// N of N:M: how many of every M units are kept. Nil where that is said when selecting.
     public var keep: Int?
 
+    /// Units that compete; `keep` says how many stay of each set, where the pattern fixes that.
     public init(_ unit: Unit, _ competition: Competition = .scope(.layer), keep: Int? = nil) {
         self.unit = unit
         self.competition = competition

@@ -17,7 +17,9 @@ import LacunaTensor
 public enum Selection {
     /// How the scores of a unit's entries become its own. Summed in double precision.
     public enum UnitScore: String, Sendable, Hashable, CaseIterable {
+        /// Their mean.
         case mean
+        /// Their sum.
         case sum
         /// The Euclidean norm.
         case norm

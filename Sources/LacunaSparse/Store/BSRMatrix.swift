@@ -9,8 +9,11 @@ public final class BSRMatrix: StoredMatrix, PanelMatrix, @unchecked Sendable {
     public let rows: Int
     public let columns: Int
     public let format: StorageFormat
+    /// Rows of a block.
     public let blockRows: Int
+    /// Columns of a block.
     public let blockColumns: Int
+    /// Number of stored blocks.
     public let blockCount: Int
     public let storedCount: Int
     public let byteCount: Int

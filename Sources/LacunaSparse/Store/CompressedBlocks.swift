@@ -6,9 +6,13 @@ import LacunaTensor
 ///
 /// ``BSRMatrix`` is the same layout frozen for inference.
 public struct CompressedBlocks<Scalar: SparseScalar>: Sendable {
+    /// Number of rows.
     public let rows: Int
+    /// Number of columns.
     public let columns: Int
+    /// Rows of a block.
     public let blockRows: Int
+    /// Columns of a block.
     public let blockColumns: Int
     /// Where the blocks stand: [rows / blockRows, columns / blockColumns], both rounded up.
     public let blocks: SparsePattern
@@ -17,7 +21,9 @@ public struct CompressedBlocks<Scalar: SparseScalar>: Sendable {
     /// Values stored, [blocks, blockRows, blockColumns]. Blocks at the edges may reach beyond the matrix; what is stored
     /// there is not used, and the gradients of these values are 0.
     public var count: Int { buffer.count }
+    /// Bytes of values and positions.
     public var byteCount: Int { buffer.byteCount + blocks.byteCount }
+    /// Fraction of blocks that are not stored.
     public var sparsity: Double { blocks.sparsity }
 
     /// The blocks of `weight` [rows, columns] of which `mask` keeps anything; without a mask, those with an entry that is

@@ -32,6 +32,7 @@ public final class EncodedInput: @unchecked Sendable {
     private var bytes = Buffer<Int8>(uninitialized: 0)
     private var sums = Buffer<Int32>(uninitialized: 0)
 
+    /// An input that holds nothing yet.
     public init() {
         kernelInput = .allocate(capacity: 1)
         kernelInput.initialize(to: lk_input())

@@ -4,6 +4,7 @@ import LacunaTensor
 ///
 /// Removed entries are stored as zeros, so products are the dense ones and read the values alone.
 public final class MaskedMatrix: StoredMatrix, DenseFloats, Sendable {
+    /// Which weights are kept.
     public let mask: SparsePattern
     private let dense: DenseMatrix
 

@@ -4,7 +4,9 @@ import LacunaTensor
 ///
 /// Rows are asked for from several threads at once, and more than once.
 public protocol RowSource: Sendable {
+    /// Number of rows.
     var rows: Int { get }
+    /// Number of columns.
     var columns: Int { get }
     /// Entries of all rows.
     var count: Int { get }

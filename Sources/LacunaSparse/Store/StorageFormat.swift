@@ -1,6 +1,9 @@
 /// The type of the values that a store keeps.
 public enum ValueType: String, Sendable, Hashable, CaseIterable, Codable {
-    case f32, bf16
+    /// IEEE 754 single precision.
+    case f32
+    /// The upper half of a single-precision number, rounded to nearest.
+    case bf16
     /// Signed 8-bit integers with one f32 scale for each row, rounded to nearest.
     case int8
     /// Signed 4-bit integers with one scale (bf16) for every 64 consecutive columns of a row, rounded to nearest.
@@ -9,8 +12,10 @@ public enum ValueType: String, Sendable, Hashable, CaseIterable, Codable {
 
 /// A layout of any kind, as a value that can be kept, compared and named.
 public struct StorageLayout: Sendable, Hashable, CustomStringConvertible {
+    /// The layout itself.
     public let base: any StoreLayout
 
+    /// A layout of any kind.
     public init(_ base: some StoreLayout) { self.base = base }
 
     /// The layout of a name such as `dense`, `bitmask`, `2:4`, `bsr4x4`; nil if no layout that is registered has it.
@@ -21,6 +26,7 @@ public struct StorageLayout: Sendable, Hashable, CustomStringConvertible {
 
     public static func == (a: StorageLayout, b: StorageLayout) -> Bool { AnyHashable(a.base) == AnyHashable(b.base) }
     public func hash(into hasher: inout Hasher) { hasher.combine(AnyHashable(base)) }
+    /// The layout's name.
     public var description: String { base.name }
 
     /// Every entry is stored.
@@ -43,9 +49,12 @@ public struct StorageLayout: Sendable, Hashable, CustomStringConvertible {
 
 /// A layout and a value type: what `lacuna inspect` prints for a stored matrix.
 public struct StorageFormat: Sendable, Hashable, CustomStringConvertible {
+    /// How positions are kept.
     public var layout: StorageLayout
+    /// How values are kept.
     public var values: ValueType
 
+    /// A layout and a value type.
     public init(_ layout: StorageLayout, _ values: ValueType) {
         self.layout = layout
         self.values = values

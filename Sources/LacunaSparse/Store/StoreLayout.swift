@@ -61,6 +61,7 @@ public struct StoreSize: Sendable, Hashable {
     /// Everything that a product with one vector reads.
     public var byteCount: Int
 
+    /// So many values, so many bytes.
     public init(storedCount: Int, byteCount: Int) {
         self.storedCount = storedCount
         self.byteCount = byteCount
@@ -101,7 +102,7 @@ extension StoreLayout {
 public enum StoreLayouts {
     private static let known = Locked<[any StoreLayout.Type]>([
         DenseLayout.self, MaskedLayout.self, BitmaskLayout.self, NMLayout.self, CSRLayout.self, BSRLayout.self,
-        GGUFLayout.self,
+        GGUFLayout.self, ProductLayout.self,
     ])
 
     /// All of them: the library's own and those registered, in this order.

@@ -10,6 +10,7 @@ public protocol StoredMatrix: Sendable {
     var rows: Int { get }
     /// Inputs.
     var columns: Int { get }
+    /// The layout and the type of its values.
     var format: StorageFormat { get }
     /// Number of values stored, explicit zeros included.
     var storedCount: Int { get }
@@ -19,6 +20,9 @@ public protocol StoredMatrix: Sendable {
     var inputEncoding: InputEncoding { get }
     /// Products are cut into ranges of rows that start at multiples of this.
     var rowGranularity: Int { get }
+    /// Whether rows share work, so that whole products go through ``multiply(matrix:count:into:leadingY:)``, one vector
+    /// included, rather than through ranges of rows. False by default.
+    var isMultipliedWhole: Bool { get }
     /// The entries that are stored, where the matrix knows them, otherwise those that are not 0.
     var keptEntries: SparsePattern { get }
 
@@ -54,6 +58,7 @@ extension StoredMatrix {
     }
 
     public var rowGranularity: Int { 16 }
+    public var isMultipliedWhole: Bool { false }
 
     public var keptEntries: SparsePattern { SparsePattern(nonzerosOf: densified()) }
 

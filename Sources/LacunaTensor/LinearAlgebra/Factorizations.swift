@@ -36,7 +36,7 @@ extension Tensor {
         var result = self
         let n = rows
         let failure: Int? = result.withMutablePointer { a in
-            for i in 0..<n { for j in i + 1..<max(n, i + 1) { a[i * n + j] = 0 } }
+            for i in 0..<n { for j in i + 1..<Swift.max(n, i + 1) { a[i * n + j] = 0 } }
             let info = Scalar._potrf(n, a)
             // NaN passes the library's test of the pivots.
             return info != 0 ? info : (0..<n).first { !a[$0 * n + $0].isFinite }.map { $0 + 1 }
@@ -81,7 +81,7 @@ extension Tensor {
         return result
     }
 
-    /// The thin QR factorisation: `q` [m, k] with orthonormal columns and upper triangular `r` [k, n], k = min(m, n).
+    /// The thin QR factorisation: `q` [m, k] with orthonormal columns and upper triangular `r` [k, n], k = Swift.min(m, n).
     ///
     /// - Throws: ``LacunaError/numerical(operation:reason:)`` if the matrix is not finite.
     @_specialize(where Scalar == Float)
@@ -89,15 +89,16 @@ extension Tensor {
     public func qr() throws -> (q: Tensor, r: Tensor) {
         try requireFinite("qr")
         let (m, n) = (rows, columns)
-        let k = min(m, n)
+        let k = Swift.min(m, n)
         var a = transposed()  // column-major
-        let tau = Buffer<Scalar>(repeating: 0, count: max(k, 1))
-        let work = Buffer<Scalar>(uninitialized: 64 * max(m, n, 1))
+        let tau = Buffer<Scalar>(repeating: 0, count: Swift.max(k, 1))
+        let work = Buffer<Scalar>(uninitialized: 64 * Swift.max(m, n, 1))
         var r = Tensor(zeros: [k, n])
         var q = Tensor(zeros: [k, m])
         var info = a.withMutablePointer { Scalar._geqrf(m, n, $0, tau.pointer, work.pointer, work.count) }
         a.withPointer { a in
-            r.withMutablePointer { r in for i in 0..<k { for j in i..<max(n, i) { r[i * n + j] = a[j * m + i] } } }
+            r.withMutablePointer { r in for i in 0..<k { for j in i..<Swift.max(n, i) { r[i * n + j] = a[j * m + i] } }
+            }
             q.withMutablePointer { $0.update(from: a, count: k * m) }
         }
         if info == 0 {
@@ -109,17 +110,17 @@ extension Tensor {
 
     /// The thin singular value decomposition `self = u diag(s) vᵀ`, singular values in descending order.
     ///
-    /// - Returns: `u` [m, k], `s` [k] and `vTransposed` [k, n] with k = min(m, n).
+    /// - Returns: `u` [m, k], `s` [k] and `vTransposed` [k, n] with k = Swift.min(m, n).
     /// - Throws: ``LacunaError/numerical(operation:reason:)`` if the matrix is not finite or there is no convergence;
     ///   ``LacunaError/unsupported(file:what:)`` for sizes beyond the library's 32-bit counts (k of about 23,000).
     public func svd() throws -> (u: Tensor, s: [Scalar], vTransposed: Tensor) {
         try requireFinite("svd")
         // LAPACK sees the transpose: its left vectors are our right ones.
         let (m, n) = (columns, rows)
-        let k = min(m, n)
+        let k = Swift.min(m, n)
         if k == 0 { return (Tensor(zeros: [n, 0]), [], Tensor(zeros: [0, m])) }
-        let workCount = 4 * k * k + 7 * k + 64 * (max(m, n) + k)
-        try requireWork(max(workCount, m, n), "svd")
+        let workCount = 4 * k * k + 7 * k + 64 * (Swift.max(m, n) + k)
+        try requireWork(Swift.max(workCount, m, n), "svd")
         var a = self
         var u = Tensor(uninitialized: [k, m])
         var vt = Tensor(uninitialized: [n, k])

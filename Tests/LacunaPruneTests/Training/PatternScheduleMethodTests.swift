@@ -39,11 +39,11 @@ import Testing
         let (forward, backward) = view.weights(weight.on(tape))
         let y = x.linear(forward, backward: backward)
         tape.backward(from: (y * tape.constant(dy)).sum())
-        let outputs = StraightThroughView.mask(weight.value, .nm(n: 2, m: 4, axis: .output))
+        let outputs = try StraightThroughView.mask(weight.value, .nm(n: 2, m: 4, axis: .output))
         for c in 0..<12 { for r in [0, 4] { #expect((r..<r + 4).count { outputs[$0, c] } == 2) } }
         let expected = dy.multiplied(by: outputs.applied(to: weight.value))
         #expect(zip(x.gradient!.scalars, expected.scalars).allSatisfy { abs($0 - $1) < 1e-5 })
-        let inputs = StraightThroughView.mask(weight.value, .nm(n: 2, m: 4))
+        let inputs = try StraightThroughView.mask(weight.value, .nm(n: 2, m: 4))
         #expect(y.value == x.value.multiplied(by: inputs.applied(to: weight.value), otherTransposed: true))
         #expect(weight.gradient!.scalars.allSatisfy { $0 != 0 })
         // Backward only: forward the weight is dense, in evaluation too, and costs what a dense one does.
@@ -106,8 +106,9 @@ import Testing
         let probe = Probe()
         let model = network()
         try train(model, hooks: [probe, method], steps: 10, rate: 1e-2) { t in
-            guard [0, 3, 7].contains(t), let (weight, gradient, first, second) = probe.seen[t] else { return }
-            let kept = StraightThroughView.mask(weight, .nm(n: 2, m: 4))
+            guard [0, 3, 7].contains(t), let (weight, gradient, first, second) = probe.seen[t],
+                let kept = try? StraightThroughView.mask(weight, .nm(n: 2, m: 4))
+            else { return }
             let after = model.layers[0].dense!.parameter.value
             let (g, w, moved) = (gradient.scalars, weight.scalars, after.scalars)
             let alpha = Double(t) / 10

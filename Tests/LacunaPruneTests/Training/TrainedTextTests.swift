@@ -57,7 +57,8 @@ import Testing
             let tape = Tape<Float>()
             let logits = tape.constant(try model.logits(Array(tokens[range])))
             sum += Double(
-                crossEntropy(logits, labels: tokens[range.lowerBound + 1...range.upperBound].map { Int32($0) }).item)
+                Loss.crossEntropy(logits, labels: tokens[range.lowerBound + 1...range.upperBound].map { Int32($0) })
+                    .item)
         }
         #expect(abs(sum / Double(windows) - loss) < 1e-3 * loss)
         #expect(abs(model.linearSparsity - (method == "dense" ? 0 : 0.5)) < 1e-9)

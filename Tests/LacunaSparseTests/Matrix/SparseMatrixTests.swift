@@ -321,11 +321,11 @@ import Testing
         #expect("\(large)".split(separator: "\n").count == 10 && "\(large)".hasSuffix("… 92 more"))
         #expect("\(large)".contains("[7, 7]  1"))
         #expect("\(SparseMatrix<Double>(zeros: 0, 3))" == "SparseMatrix<Double> 0 x 3, 0 stored")
-        #expect(SparseText.number(123456.7) == "123456.7" || SparseText.number(123456.7) == "123457.0")
+        #expect(NumberText.number(123456.7) == "123456.7" || NumberText.number(123456.7) == "123457.0")
         #expect(
-            SparseText.number(1.5e-7) == "1.5e-7" && SparseText.number(Double.nan) == "nan"
-                && SparseText.number(true) == "1")
-        #expect(SparseText.number(-2e9) == "-2.0e9" && SparseText.number(Int32(-7)) == "-7")
+            NumberText.number(1.5e-7) == "1.5e-7" && NumberText.number(Double.nan) == "nan"
+                && NumberText.number(true) == "1")
+        #expect(NumberText.number(-2e9) == "-2.0e9" && NumberText.number(Int32(-7)) == "-7")
     }
 
     // MARK: Products

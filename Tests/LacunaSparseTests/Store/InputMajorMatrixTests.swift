@@ -31,8 +31,7 @@ import Testing
             for r in 0..<rows {
                 var (sum, size) = (0.0, 0.0)
                 for c in active {
-                    let w = weight.scalars[r * columns + c]
-                    let term = Double(values == .f32 ? w : BFloat16(w).float) * Double(x[c])
+                    let term = Double(rounded[r * columns + c]) * Double(x[c])
                     sum += term
                     size += abs(term)
                 }

@@ -5,41 +5,63 @@ import LacunaSparse
 import LacunaTensor
 
 /// Turns the sections of a configuration into the parts of a run.
+///
+/// A run has one phase, which `[method]`, `[optimizer]`, `[schedule]` and `[training]` describe, or those of `[[phase]]`: a
+/// phase has its own method, and takes from the sections whatever it does not say itself.
 struct JobReader {
     let file: ConfigurationFile
+    /// Which of the phases, if the file has any.
+    let phase: Int?
 
-    init(_ file: ConfigurationFile) { self.file = file }
+    init(_ file: ConfigurationFile, phase: Int? = nil) {
+        self.file = file
+        self.phase = phase
+    }
+
+    /// Where the file has a setting: in the phase, or in its section.
+    private func key(_ name: String) -> String {
+        guard let phase else { return name }
+        let own = "phase.\(phase).\(name)"
+        return file.contains(own) ? own : name
+    }
+
+    /// Where the options of the phase's method begin.
+    private var method: String { phase.map { "phase.\($0).method" } ?? "method" }
 
     /// Runs `body`, giving errors about arguments the place of `key` in the file.
     private func located<T>(_ key: String, _ body: () throws -> T) throws -> T {
         do {
             return try body()
         } catch let LacunaError.invalidArgument(argument, reason) {
-            let named = "method.\(argument)"
+            let named = "\(method).\(argument)"
             throw file.failure(file.contains(named) ? named : key, reason)
         }
     }
 
     // MARK: Data
 
-    enum Data {
-        case examples(train: LabelledExamples, test: LabelledExamples)
-        case text(train: [Int32], valid: [Int32], vocabulary: Int, tokenizer: TextCoding)
+    /// Examples with what they went through.
+    struct Examples {
+        enum Parts {
+            case classes(train: LabelledExamples, test: LabelledExamples)
+            case numbers(train: TargetExamples, test: TargetExamples, target: (name: String, scaler: Standardization))
+        }
+
+        let parts: Parts
+        let inputs: NetworkInputs
+        /// nil for numbers, which name themselves.
+        let classes: [String]?
     }
 
-    /// What turned text into numbers.
-    enum TextCoding {
-        case bytes(ByteVocabulary)
-        case tokenizer(Tokenizer)
-    }
+    static let exampleKinds = ["fashion-mnist", "digits", "csv", "images"]
+    static let textKinds = ["text", "jsonl"]
 
-    func data(seed: UInt64, fetch: (String) throws -> String) throws -> Data {
-        let kind = try file.choice("data.kind", of: ["fashion-mnist", "digits", "csv", "text"])
+    func examples(_ kind: String, seed: UInt64, fetch: (String) throws -> String) throws -> Examples {
         let path = try file.optionalString("data.path")
         switch kind {
         case "fashion-mnist":
             let place = try path ?? fetch("fashion-mnist")
-            var (train, test, _) = try ImageFiles.fashionMNIST(place)
+            var (train, test, scaler) = try ImageFiles.fashionMNIST(place)
             guard train.count > 0 && test.count > 0 else {
                 throw LacunaError.malformed(
                     file: place, location: "images", reason: "\(train.count) to train and \(test.count) to test")
@@ -48,62 +70,75 @@ struct JobReader {
                 train = train.prefix(limit)
                 test = test.prefix(limit)
             }
-            return .examples(train: train, test: test)
-        case "digits", "csv":
+            let shape = train.inputShape
+            // Brightnesses of pictures are 0...1 where those of the files are 0...255.
+            let encoding = ImageEncoding(
+                channels: shape[0], height: shape[1], width: shape[2], mean: scaler.means[0] / 255,
+                scale: scaler.scales[0] * 255)
+            return Examples(
+                parts: .classes(train: train, test: test), inputs: .images(encoding), classes: ImageFiles.fashionClasses
+            )
+        case "images":
+            guard let path else { throw file.failure("data.path", "is missing: a folder with a folder for each class") }
+            let folder = try ImageFolder(path)
+            let (train, test, encoding) = try folder.examples(testFraction: testFraction(), seed: seed)
+            return Examples(
+                parts: .classes(train: train, test: test), inputs: .images(encoding), classes: folder.classes)
+        default:
             guard let table = path ?? (kind == "digits" ? "Data/digits/digits.csv" : nil) else {
                 throw file.failure("data.path", "is missing")
             }
-            let share = try file.optionalNumber("data.test_fraction", in: 0.01...0.99) ?? 0.2
-            let (train, test, _) = try TableFiles.classification(table, testFraction: share, seed: seed)
-            return .examples(train: train, test: test)
-        default:
-            guard let path else { throw file.failure("data.path", "is missing") }
-            let text = try FileSystem.readBytes(path)
-            let valid = try file.optionalString("data.valid").map { try FileSystem.readBytes($0) }
-            // Without a text of its own the last tenth validates.
-            let cut = valid == nil ? text.count - text.count / 10 : text.count
-            let (first, last) = (Array(text[..<cut]), valid ?? Array(text[cut...]))
-            guard !first.isEmpty && !last.isEmpty else {
-                throw LacunaError.malformed(
-                    file: path, location: "text",
-                    reason: "\(first.count) bytes to train and \(last.count) to validate")
+            let task = try file.choice(
+                "data.task", of: TableFiles.Task.allCases.map(\.rawValue), default: "classification")
+            let found = try TableFiles.examples(
+                table, target: file.optionalString("data.target"), task: TableFiles.Task(rawValue: task),
+                testFraction: testFraction(), seed: seed)
+            switch (found.parts, found.outputs) {
+            case (.numbers(let train, let test), .number(let name, let scaler)):
+                return Examples(
+                    parts: .numbers(train: train, test: test, target: (name, scaler)), inputs: .table(found.inputs),
+                    classes: nil)
+            case (.classes(let train, let test), .classes(let names)):
+                return Examples(
+                    parts: .classes(train: train, test: test), inputs: .table(found.inputs), classes: names)
+            default: throw file.failure("data.task", "does not fit the table")
             }
-            let vocabulary = try file.optionalString("data.vocabulary") ?? "byte"
-            if vocabulary == "byte" {
-                let bytes = ByteVocabulary(first)
-                return .text(
-                    train: bytes.encode(first), valid: bytes.encode(last), vocabulary: bytes.count,
-                    tokenizer: .bytes(bytes))
-            }
-            let tokenizer = try Tokenizer(json: vocabulary)
-            func encode(_ bytes: [UInt8]) -> [Int32] {
-                tokenizer.encode(
-                    String(decoding: bytes, as: UTF8.self), recognizesSpecials: false, addsBeginning: false
-                )
-                .map { Int32($0) }
-            }
-            return .text(
-                train: encode(first), valid: encode(last), vocabulary: tokenizer.vocabularySize,
-                tokenizer: .tokenizer(tokenizer))
         }
+    }
+
+    private func testFraction() throws -> Double {
+        try file.optionalNumber("data.test_fraction", in: 0.01...0.99) ?? 0.2
+    }
+
+    /// Examples of a batch.
+    func batch(of count: Int, default value: Int) throws -> Int {
+        try file.optionalInteger("data.batch", in: 1...count) ?? min(value, count)
     }
 
     // MARK: Model
 
-    /// - Parameter method: May decide what fully connected network is trained.
-    func classifier(
-        for examples: LabelledExamples, method: (any TrainingMethod)?, using generator: inout SeededGenerator
+    /// - Parameters:
+    ///   - outputs: Classes, or 1 for a number.
+    ///   - method: May decide what fully connected network is trained.
+    func network(
+        inputs inputShape: [Int], outputs: Int, examples: LabelledExamples?, method: (any TrainingMethod)?,
+        using generator: inout SeededGenerator
     ) throws -> any UnaryLayer {
-        let (inputShape, classes) = (examples.inputShape, examples.classes)
+        if file.contains("model.from") {
+            throw file.failure("model.from", "continues language models; a network for tables or images is made anew")
+        }
         let shaping = method as? any NetworkShaping
         switch try file.choice("model.kind", of: ["mlp", "cnn"]) {
         case "mlp":
             let hidden = try file.integers("model.hidden", in: 1...65_536)
             let dropout = try file.optionalNumber("model.dropout", in: 0...0.99) ?? 0
-            let widths = [inputShape.reduce(1, *)] + hidden + [classes]
+            let widths = [inputShape.reduce(1, *)] + hidden + [outputs]
             try requireMemory(zip(widths, widths.dropFirst()).reduce(0) { $0 + $1.0 * $1.1 })
             func make(_ widths: [Int]) -> MLP { MLP(widths: widths, dropout: dropout, using: &generator) }
             guard let shaping else { return make(widths) }
+            guard let examples else {
+                throw file.failure("data.task", "\(shaping.card.name) shapes networks by classes, not by numbers")
+            }
             return try located("model.hidden") { try shaping.shaped(widths, examples: examples, make: make) }
         default:
             if let shaping { throw needsMLP(shaping) }
@@ -113,7 +148,7 @@ struct JobReader {
             let channels = try file.integers("model.channels", in: 1...4096)
             guard !channels.isEmpty else { throw file.failure("model.channels", "is empty") }
             try requireMemory(zip([inputShape[0]] + channels, channels).reduce(0) { $0 + 9 * $1.0 * $1.1 })
-            return ConvNet(inputChannels: inputShape[0], channels: channels, classes: classes, using: &generator)
+            return ConvNet(inputChannels: inputShape[0], channels: channels, classes: outputs, using: &generator)
         }
     }
 
@@ -128,10 +163,11 @@ struct JobReader {
         file.failure("model.kind", "\(method.card.name) shapes fully connected networks: it needs an mlp")
     }
 
+    /// A language model of random weights.
     func languageModel(
         vocabulary: Int, method: (any TrainingMethod)?, using generator: inout SeededGenerator
     ) throws -> TrainableTransformer {
-        _ = try file.choice("model.kind", of: ["transformer"])
+        _ = try file.choice("model.kind", of: ["transformer"], default: "transformer")
         if let shaping = method as? any NetworkShaping { throw needsMLP(shaping) }
         let dimensions = try file.integer("model.dimensions", in: 1...8192)
         let heads = try file.integer("model.heads", in: 1...256)
@@ -159,60 +195,76 @@ struct JobReader {
     // MARK: Method
 
     func method(seed: UInt64) throws -> (any TrainingMethod)? {
-        let name = try file.choice("method.name", of: ["dense"] + TrainingMethods.names, default: "dense")
+        let key = "\(method).name"
+        let name = try file.choice(key, of: ["dense"] + TrainingMethods.names, default: "dense")
         if name == "dense" { return nil }
-        return try located("method.name") {
-            try TrainingMethods.make(name, options: ConfigurationOptions(file, seed: seed))
+        return try located(key) {
+            try TrainingMethods.make(name, options: ConfigurationOptions(file, section: method, seed: seed))
         }
     }
 
     // MARK: Optimiser and schedule
 
     func optimizer() throws -> any Optimizer {
-        let name = try file.choice("optimizer.name", of: ["sgd", "adam", "adamw", "adagrad"], default: "adam")
-        let decay = try file.optionalNumber("optimizer.weight_decay", in: 0...10)
+        let name = try file.choice(key("optimizer.name"), of: ["sgd", "adam", "adamw", "adagrad"], default: "adam")
+        let decay = try file.optionalNumber(key("optimizer.weight_decay"), in: 0...10)
         switch name {
         case "sgd":
             return SGD(
-                learningRate: 0, momentum: try file.optionalNumber("optimizer.momentum", in: 0...0.9999) ?? 0.9,
-                weightDecay: decay ?? 0, nesterov: try file.optionalBool("optimizer.nesterov") ?? false)
+                learningRate: 0, momentum: try file.optionalNumber(key("optimizer.momentum"), in: 0...0.9999) ?? 0.9,
+                weightDecay: decay ?? 0, nesterov: try file.optionalBool(key("optimizer.nesterov")) ?? false)
         case "adagrad": return Adagrad(learningRate: 0, weightDecay: decay ?? 0)
         default:
             return Adam(
-                learningRate: 0, beta1: try file.optionalNumber("optimizer.beta1", in: 0...0.99999) ?? 0.9,
-                beta2: try file.optionalNumber("optimizer.beta2", in: 0...0.999999) ?? 0.999,
+                learningRate: 0, beta1: try file.optionalNumber(key("optimizer.beta1"), in: 0...0.99999) ?? 0.9,
+                beta2: try file.optionalNumber(key("optimizer.beta2"), in: 0...0.999999) ?? 0.999,
                 weightDecay: decay ?? (name == "adamw" ? 0.01 : 0), isDecoupled: name == "adamw")
         }
     }
 
+    /// `[[group]]`: rates, decays and what is frozen, by the names of parameters.
+    private func groups() throws -> [ParameterGroup] {
+        try (0..<file.tableCount("group")).map { index in
+            let group = "group.\(index)"
+            return ParameterGroup(
+                NamePattern(try file.string("\(group).match")),
+                rate: try file.optionalNumber("\(group).rate", in: 0...1e6) ?? 1,
+                decay: try file.optionalNumber("\(group).decay", in: 0...10),
+                isFrozen: try file.optionalBool("\(group).frozen") ?? false)
+        }
+    }
+
     func plan(seed: UInt64, batchesPerEpoch: Int) throws -> TrainingPlan {
-        let accumulation = try file.optionalInteger("training.accumulation", in: 1...100_000) ?? 1
+        let accumulation = try file.optionalInteger(key("training.accumulation"), in: 1...100_000) ?? 1
         let steps: Int
-        if let given = try file.optionalInteger("training.steps", in: 1...1_000_000_000) {
-            if file.contains("training.epochs") {
-                throw file.failure("training.epochs", "stands beside steps: give one")
+        let (stepsKey, epochsKey) = (key("training.steps"), key("training.epochs"))
+        // What a phase says itself comes before what its section says.
+        let ownEpochs = epochsKey != "training.epochs" && stepsKey == "training.steps"
+        if !ownEpochs, let given = try file.optionalInteger(stepsKey, in: 1...1_000_000_000) {
+            if file.contains(epochsKey), (epochsKey == "training.epochs") == (stepsKey == "training.steps") {
+                throw file.failure(epochsKey, "stands beside steps: give one")
             }
             steps = given
         } else {
-            let epochs = try file.number("training.epochs", in: 0.001...100_000)
+            let epochs = try file.number(key("training.epochs"), in: 0.001...100_000)
             steps = max(1, Int((epochs * Double(batchesPerEpoch) / Double(accumulation)).rounded()))
         }
-        let rate = try file.number("optimizer.learning_rate", in: 0...1000)
-        let final = try file.optionalNumber("schedule.final", in: 0...1000) ?? 0
+        let rate = try file.number(key("optimizer.learning_rate"), in: 0...1000)
+        let final = try file.optionalNumber(key("schedule.final"), in: 0...1000) ?? 0
         // A schedule that restarts runs its course in each of several equal parts.
-        let restarts = try file.optionalInteger("schedule.restarts", in: 0...10_000) ?? 0
+        let restarts = try file.optionalInteger(key("schedule.restarts"), in: 0...10_000) ?? 0
         let length = max(1, steps / (restarts + 1))
-        let warm = min(try file.optionalInteger("schedule.warm_up", in: 0...1_000_000_000) ?? 0, length)
+        let warm = min(try file.optionalInteger(key("schedule.warm_up"), in: 0...1_000_000_000) ?? 0, length)
         let rest = max(1, length - warm)
         var schedule: Schedule
         switch try file.choice(
-            "schedule.name", of: ["constant", "linear", "cosine", "exponential"], default: "cosine")
+            key("schedule.name"), of: ["constant", "linear", "cosine", "exponential"], default: "cosine")
         {
         case "constant": schedule = .constant(rate)
         case "linear": schedule = .linear(from: rate, to: final, steps: rest)
         case "exponential":
             guard final > 0, rate > 0 else {
-                throw file.failure("schedule.final", "an exponential schedule needs a positive final rate")
+                throw file.failure(key("schedule.final"), "an exponential schedule needs a positive final rate")
             }
             schedule = .exponential(from: rate, to: final, steps: rest)
         default: schedule = .cosine(from: rate, to: final, steps: rest)
@@ -221,29 +273,34 @@ struct JobReader {
         if restarts > 0 { schedule = .repeating(schedule, every: length, times: restarts + 1) }
         var plan = TrainingPlan(steps: steps, learningRate: schedule)
         plan.accumulation = accumulation
-        plan.clipNorm = try file.optionalNumber("training.clip", in: 1e-9...1e9)
+        plan.clipNorm = try file.optionalNumber(key("training.clip"), in: 1e-9...1e9)
         plan.evaluateEvery =
-            try file.optionalInteger("training.evaluate_every", in: 0...1_000_000_000) ?? max(1, steps / 10)
+            try file.optionalInteger(key("training.evaluate_every"), in: 0...1_000_000_000) ?? max(1, steps / 10)
         plan.checkpointEvery =
-            try file.optionalInteger("training.checkpoint_every", in: 0...1_000_000_000) ?? max(1, steps / 10)
-        plan.logEvery = try file.optionalInteger("training.log_every", in: 1...1_000_000_000) ?? max(1, steps / 100)
-        plan.patience = try file.optionalInteger("training.patience", in: 1...1_000_000_000)
-        plan.averageDecay = try file.optionalNumber("training.average", in: 0...0.999999)
-        plan.rowSparse = try file.optionalBool("training.row_sparse") ?? false
+            try file.optionalInteger(key("training.checkpoint_every"), in: 0...1_000_000_000) ?? max(1, steps / 10)
+        plan.logEvery =
+            try file.optionalInteger(key("training.log_every"), in: 1...1_000_000_000) ?? max(1, steps / 100)
+        plan.patience = try file.optionalInteger(key("training.patience"), in: 1...1_000_000_000)
+        plan.averageDecay = try file.optionalNumber(key("training.average"), in: 0...0.999999)
+        plan.groups = try groups()
+        plan.rowSparse = try file.optionalBool(key("training.row_sparse")) ?? false
         plan.seed = seed
         try plan.validate()
         return plan
     }
 }
 
-/// A method's options as a configuration gives them, under `method`.
+/// A method's options as a configuration gives them, in a section.
 struct ConfigurationOptions: MethodOptions {
     let file: ConfigurationFile
+    let section: String
     let seed: UInt64
-    init(_ file: ConfigurationFile, seed: UInt64) { (self.file, self.seed) = (file, seed) }
+    init(_ file: ConfigurationFile, section: String, seed: UInt64) {
+        (self.file, self.section, self.seed) = (file, section, seed)
+    }
 
-    func number(_ name: String) throws -> Double? { try file.optionalNumber("method.\(name)") }
-    func integer(_ name: String) throws -> Int? { try file.optionalInteger("method.\(name)") }
-    func text(_ name: String) throws -> String? { try file.optionalString("method.\(name)") }
-    func truth(_ name: String) throws -> Bool? { try file.optionalBool("method.\(name)") }
+    func number(_ name: String) throws -> Double? { try file.optionalNumber("\(section).\(name)") }
+    func integer(_ name: String) throws -> Int? { try file.optionalInteger("\(section).\(name)") }
+    func text(_ name: String) throws -> String? { try file.optionalString("\(section).\(name)") }
+    func truth(_ name: String) throws -> Bool? { try file.optionalBool("\(section).\(name)") }
 }

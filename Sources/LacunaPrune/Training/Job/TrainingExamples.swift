@@ -252,5 +252,143 @@ extension TrainingJob {
             epochs = 20
             """
         ),
+        (
+            "phases-digits",
+            """
+            # Three phases in one run: pruned to 80 % and trained, dense again, pruned to 2:4 and trained.
+            seed = 0
+
+            [data]
+            kind = "digits"               # 1797 images of 8x8, in the checkout's Data/digits; or give path = "FILE.csv"
+
+            [model]
+            kind = "mlp"
+            hidden = [128, 128]
+
+            [optimizer]                   # what a phase does not say itself
+            name = "adam"
+            learning_rate = 3e-3
+
+            [training]
+            epochs = 10
+
+            [[phase]]
+            method.name = "prune"         # by magnitude, once, before the first step
+            method.sparsity = 0.8
+            method.storage = "csr"
+
+            [[phase]]
+            method.name = "densify"
+
+            [[phase]]
+            method.name = "prune"
+            method.pattern = "2:4"
+            training.epochs = 20
+            optimizer.learning_rate = 1e-3
+            """
+        ),
+        (
+            "smollm2-dense",
+            """
+            # Fine-tunes all weights of SmolLM2-135M on a novel by Jane Austen.
+            seed = 0
+
+            [data]
+            kind = "text"
+            path = "Data/austen/train.txt"
+            valid = "Data/austen/valid.txt"
+            window = 128                  # tokens
+            batch = 4
+
+            [model]
+            from = "smollm2"              # fetched by `lacuna data smollm2`; or a directory, or a GGUF file
+
+            [optimizer]
+            name = "adamw"
+            learning_rate = 2e-5
+
+            [schedule]
+            warm_up = 5
+
+            [training]
+            steps = 40
+            clip = 1.0
+            evaluate_windows = 32
+            """
+        ),
+        (
+            "smollm2-masked",
+            """
+            # Prunes half of SmolLM2's weights by magnitude and trains the other half on a novel by Jane Austen, taught by the
+            # dense model.
+            seed = 0
+
+            [data]
+            kind = "text"
+            path = "Data/austen/train.txt"
+            valid = "Data/austen/valid.txt"
+            window = 128                  # tokens
+            batch = 4
+
+            [model]
+            from = "smollm2"              # or a directory by `lacuna prune`, which keeps its masks without a method
+
+            [method]
+            name = "prune"
+            sparsity = 0.5                # or pattern = "2:4"
+            layers = "model.layers"       # names of layers; * and ? stand for others
+
+            [teacher]
+            from = "smollm2"
+            weight = 0.5                  # share of the teacher's predictions in the loss
+
+            [optimizer]
+            name = "adamw"
+            learning_rate = 1e-4
+
+            [schedule]
+            warm_up = 5
+
+            [training]
+            steps = 40
+            clip = 1.0
+            evaluate_windows = 32
+            """
+        ),
+        (
+            "smollm2-low-rank",
+            """
+            # Fine-tunes SmolLM2 in little memory: its weights stay in 4 bits as they are stored, and updates of rank 8 are trained.
+            seed = 0
+
+            [data]
+            kind = "text"
+            path = "Data/austen/train.txt"
+            valid = "Data/austen/valid.txt"
+            window = 128
+            batch = 4
+
+            [model]
+            from = "smollm2"
+            weights = "frozen"            # dense, masked (zeros stay zeros), sparse (stored as CSR), frozen
+            update = "low-rank"           # or sparse, with density = 0.01
+            rank = 8
+            alpha = 16
+            update_layers = "*.q_proj,*.v_proj"
+            recompute = true              # blocks keep only their results: less memory, more time
+
+            [[group]]                     # rates, decays and what is frozen, by the names of parameters
+            match = "*norm*"
+            frozen = true
+
+            [optimizer]
+            name = "adamw"
+            learning_rate = 1e-3
+
+            [training]
+            steps = 40
+            evaluate_windows = 32
+            """
+        ),
     ]
 }

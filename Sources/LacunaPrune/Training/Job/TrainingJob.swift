@@ -1,213 +1,290 @@
 import LacunaIO
 import LacunaLearn
 import LacunaModels
-import LacunaSparse
 import LacunaTensor
 
-/// A training run as a configuration file describes it: data, model, method, optimiser and schedule by name.
+/// A training run as a configuration file describes it: data, model, method, optimiser and schedule by name, in one phase
+/// or several.
 ///
 /// See ``examples`` for files that work. Every mistake in the file is an error that names the line and the key.
 public final class TrainingJob {
-    public let configuration: ConfigurationFile
-    public let model: any Module
-    public let method: (any TrainingMethod)?
-    /// What is trained on what, in a sentence.
-    public let summary: String
-    public let totalSteps: Int
-    private let start:
-        (_ directory: String?, _ resumes: Bool, _ progress: (any ProgressReporter)?) throws -> TrainingReport
-    private let measure: () -> Ledger
+    /// What a run asks of the program around it.
+    public struct Environment {
+        /// Where a data set or model of the catalogue is, such as `fashion-mnist`.
+        public var fetch: (String) throws -> String
+        /// The form of conversations that a model's tokenizer brings along, as `ChatTemplate` of LacunaInfer reads it.
+        public var conversations: (Tokenizer) throws -> any ConversationForm
 
-    /// - Parameters:
-    ///   - configuration: The file.
-    ///   - fetch: Where a data set of the catalogue is, such as `fashion-mnist`.
-    /// - Throws: `LacunaError.malformed` for mistakes in the file, and what reading data throws.
-    public init(_ configuration: ConfigurationFile, fetch: (String) throws -> String) throws {
-        self.configuration = configuration
-        let reader = JobReader(configuration)
-        let seed = UInt64(try configuration.optionalInteger("seed") ?? 0)
-        let data = try reader.data(seed: seed, fetch: fetch)
-        var generator = SeededGenerator(seed: seed, stream: 0x10B)
-        let method = try reader.method(seed: seed)
-        let hooks: [any TrainingHook] = method.map { [$0] } ?? []
-        let optimizer = try reader.optimizer()
-        switch data {
-        case .examples(let train, let test) where method is FeatureSelection:
-            let selection = method as! FeatureSelection
-            let scaler = Standardization(of: train.rows)
-            let (x, held) = (scaler(train.rows), scaler(test.rows))
-            let model = selection.network(inputs: x.columns, using: &generator)
-            let batch = try configuration.optionalInteger("data.batch", in: 1...train.count) ?? min(100, train.count)
-            let source = selection.source(x, batch: batch, seed: seed, using: &generator)
-            let plan = try reader.plan(seed: seed, batchesPerEpoch: source.batchesPerEpoch!)
-            try configuration.requireAllUsed()
-            let trainer = try Trainer(
-                model: model, optimizer: optimizer, source: source, plan: plan, hooks: hooks,
-                evaluate: { tape in Self.evaluate(model, held, tape) }, loss: model.loss)
-            self.model = model
-            totalSteps = plan.steps
-            summary = "\(train.count) rows of \(x.columns) features; \(held.rows) to test"
-            start = { directory, resumes, progress in
-                try Self.prepare(trainer, configuration, directory, resumes)
-                let report = try trainer.train(directory: directory, progress: progress)
-                if let directory, report.steps > 0 {
-                    try AtomicFile.write(
-                        Self.features(selection).serialized() + "\n", to: FileSystem.join(directory, "features.json"))
-                }
-                return report
+        public init(
+            fetch: @escaping (String) throws -> String = { name in
+                throw LacunaError.file(path: name, reason: "is not there")
+            },
+            conversations: @escaping (Tokenizer) throws -> any ConversationForm = { _ in
+                throw LacunaError.unsupported(file: nil, what: "conversations without a reader of chat templates")
             }
-            measure = {
-                let tape = Tape<Float>()
-                return Ledger(model, examples: 1, on: tape) { _ = model(tape.constant(held.rows(0..<1))) }
-            }
-        case .examples(let train, let test):
-            let model = try reader.classifier(for: train, method: method, using: &generator)
-            let batch = try configuration.optionalInteger("data.batch", in: 1...train.count) ?? min(64, train.count)
-            let source = ShuffledBatches(train, batchSize: batch, seed: seed)
-            let plan = try reader.plan(seed: seed, batchesPerEpoch: source.batchesPerEpoch!)
-            try configuration.requireAllUsed()
-            let trainer = try Trainer(
-                model: model, optimizer: optimizer, source: source, plan: plan, hooks: hooks,
-                evaluate: { tape in Self.evaluate(model, test, tape) },
-                loss: { batch, tape in crossEntropy(model(tape.constant(batch.inputs)), labels: batch.labels) })
-            self.model = model
-            totalSteps = plan.steps
-            summary = "\(train.count) examples of \(train.inputShape), \(train.classes) classes; \(test.count) to test"
-            start = { directory, resumes, progress in
-                try Self.prepare(trainer, configuration, directory, resumes)
-                return try trainer.train(directory: directory, progress: progress)
-            }
-            measure = {
-                let one = test.selecting(0..<1).inputs
-                let tape = Tape<Float>()
-                return Ledger(model, examples: 1, on: tape) { _ = model(tape.constant(one)) }
-            }
-        case .text(let train, let valid, let vocabulary, let tokenizer):
-            if method is FeatureSelection {
-                throw configuration.failure("data.kind", "quick-selection ranks columns of a table, and text has none")
-            }
-            let model = try reader.languageModel(vocabulary: vocabulary, method: method, using: &generator)
-            let context = model.configuration.maximumPositions
-            let batch = try configuration.optionalInteger("data.batch", in: 1...4096) ?? 8
-            let source: TokenWindows
-            do {
-                source = try TokenWindows(train, length: context, batchSize: batch, seed: seed)
-            } catch let LacunaError.invalidArgument(_, reason) {
-                throw configuration.failure("model.context", reason)
-            }
-            guard valid.count > context else {
-                throw configuration.failure("data.valid", "a text of \(valid.count) tokens has no window of \(context)")
-            }
-            let plan = try reader.plan(seed: seed, batchesPerEpoch: max(1, train.count / (batch * context)))
-            try configuration.requireAllUsed()
-            let trainer = try Trainer(
-                model: model, optimizer: optimizer, source: source, plan: plan, hooks: hooks,
-                evaluate: { tape in Self.evaluate(model, valid, tape) },
-                loss: { input, tape in model.loss(input.ids, next: input.next, batch: batch, on: tape) })
-            self.model = model
-            totalSteps = plan.steps
-            summary = "\(train.count) tokens of \(vocabulary) kinds; \(valid.count) to validate"
-            start = { directory, resumes, progress in
-                try Self.prepare(trainer, configuration, directory, resumes)
-                let report = try trainer.train(directory: directory, progress: progress)
-                if let directory, report.steps > 0 {
-                    // What `Transformer.load` and the other verbs read.
-                    let path = FileSystem.join(directory, "model")
-                    switch tokenizer {
-                    case .tokenizer(let tokenizer):
-                        try model.stored().save(to: path, tokenizer: tokenizer, overwrite: true)
-                    case .bytes(let bytes):
-                        try model.stored().save(to: path, overwrite: true)
-                        try AtomicFile.write(
-                            bytes.tokenizerJSON.serialized() + "\n", to: FileSystem.join(path, "tokenizer.json"))
-                    }
-                }
-                return report
-            }
-            measure = {
-                let tape = Tape<Float>()
-                let ids = [Int32](repeating: 0, count: context)
-                return Ledger(model, examples: context, on: tape) { _ = model(ids, batch: 1, on: tape) }
-            }
+        ) {
+            (self.fetch, self.conversations) = (fetch, conversations)
         }
-        self.method = method
     }
 
-    /// A run goes on only with the configuration that it began with: another seed would test it on rows that it has
-    /// trained on.
-    private static func prepare<Source>(
-        _ trainer: Trainer<Source>, _ configuration: ConfigurationFile, _ directory: String?, _ resumes: Bool
-    ) throws {
-        trainer.settings = configuration.settings
-        guard resumes, let directory else { return }
-        if let begun = try Trainer<Source>.settings(inCheckpointOf: directory) {
-            try configuration.requireSettings(begun, of: "the run's checkpoint")
+    /// A stretch of the run with a method and a plan of its own.
+    private struct Phase {
+        let method: (any TrainingMethod)?
+        let optimizer: any Optimizer
+        let plan: TrainingPlan
+    }
+
+    public let configuration: ConfigurationFile
+    /// The method of each phase; nil for dense training, or training of the weights as they are.
+    public var methods: [(any TrainingMethod)?] { phases.map(\.method) }
+    /// The last phase's.
+    public var method: (any TrainingMethod)? { phases.last?.method }
+    public var model: any Module { task.model }
+    /// What is trained on what, in a sentence.
+    public var summary: String { task.summary }
+    public var totalSteps: Int { phases.reduce(0) { $0 + $1.plan.steps } }
+    private let task: any JobTask
+    private let phases: [Phase]
+
+    /// The folder of a run's directory that holds a language model for the other verbs.
+    static let modelFolder = "model"
+
+    /// Where a run left a model that ``Transformer/load(_:weights:embedding:progress:)`` reads; nil if `directory` is not
+    /// that of such a run.
+    public static func modelDirectory(of directory: String) -> String? {
+        let inside = FileSystem.join(directory, modelFolder)
+        return FileSystem.exists(FileSystem.join(inside, "config.json"))
+            && !FileSystem.exists(FileSystem.join(directory, "config.json")) ? inside : nil
+    }
+
+    /// Whether a directory holds a run that can be gone on with.
+    public static func hasRun(_ directory: String) -> Bool {
+        [directory, phaseFolder(0, in: directory)].contains { Trainer<ShuffledBatches>.hasCheckpoint($0) }
+    }
+
+    private static func phaseFolder(_ phase: Int, in directory: String) -> String {
+        FileSystem.join(directory, "phase-\(phase + 1)")
+    }
+
+    /// - Throws: `LacunaError.malformed` for mistakes in the file, and what reading data throws.
+    public convenience init(_ configuration: ConfigurationFile, fetch: @escaping (String) throws -> String) throws {
+        try self.init(configuration, environment: Environment(fetch: fetch))
+    }
+
+    /// - Throws: `LacunaError.malformed` for mistakes in the file, and what reading data throws.
+    public init(_ configuration: ConfigurationFile, environment: Environment) throws {
+        self.configuration = configuration
+        let seed = UInt64(try configuration.optionalInteger("seed") ?? 0)
+        let count = configuration.tableCount("phase")
+        if count > 0, configuration.containsSection("method") {
+            throw configuration.failure(
+                "method.name", "stands beside [[phase]]: give each phase its own, as method.name")
         }
-        try trainer.resume(from: directory)
+        for index in 0..<count where !configuration.containsSection("phase.\(index)") {
+            throw configuration.failure("phase.\(index)", "says nothing")
+        }
+        let readers = count == 0 ? [JobReader(configuration)] : (0..<count).map { JobReader(configuration, phase: $0) }
+        let methods = try readers.map { try $0.method(seed: seed) }
+        for (index, method) in methods.enumerated().dropFirst()
+        where method is any NetworkShaping || method is FeatureSelection {
+            throw configuration.failure(
+                "phase.\(index).method.name",
+                "\(method?.card.name ?? "") decides what network is trained: it can only be the first phase")
+        }
+        if count > 1, methods[0] is FeatureSelection {
+            throw configuration.failure("phase.0.method.name", "quick-selection has one phase")
+        }
+        let optimizers = try readers.map { try $0.optimizer() }
+        let task = try Self.task(configuration, readers[0], methods[0], environment, seed: seed)
+        let plans = try readers.enumerated().map { index, reader in
+            var plan = try reader.plan(seed: seed &+ UInt64(index), batchesPerEpoch: task.batchesPerEpoch)
+            // What a loaded model is worth before anything is done to it.
+            plan.evaluatesFirst = index == 0 && configuration.contains("model.from")
+            return plan
+        }
+        try configuration.requireAllUsed()
+        self.task = task
+        phases = readers.indices.map { Phase(method: methods[$0], optimizer: optimizers[$0], plan: plans[$0]) }
+        for parameter in task.model.parameters where !parameter.isTrainable {
+            frozen.insert(ObjectIdentifier(parameter))
+        }
+    }
+
+    private static func task(
+        _ file: ConfigurationFile, _ reader: JobReader, _ method: (any TrainingMethod)?, _ environment: Environment,
+        seed: UInt64
+    ) throws -> any JobTask {
+        let kind = try file.choice("data.kind", of: JobReader.exampleKinds + JobReader.textKinds)
+        var generator = SeededGenerator(seed: seed, stream: 0x10B)
+        if JobReader.textKinds.contains(kind) {
+            if method is FeatureSelection {
+                throw file.failure("data.kind", "quick-selection ranks columns of a table, and text has none")
+            }
+            return try languageTask(file, reader, method, environment, seed: seed, using: &generator)
+        }
+        if file.containsSection("teacher") {
+            throw file.failure("teacher.from", "a teacher is for language models")
+        }
+        let examples = try reader.examples(kind, seed: seed, fetch: environment.fetch)
+        switch examples.parts {
+        case .classes(let train, let test):
+            if let selection = method as? FeatureSelection {
+                return try FeatureTask(
+                    selection, train: train.rows, test: test.rows, batch: reader.batch(of: train.count, default: 100),
+                    seed: seed, using: &generator)
+            }
+            let network = try reader.network(
+                inputs: train.inputShape, outputs: train.classes, examples: train, method: method, using: &generator)
+            return ClassificationTask(
+                network, train: train, test: test, batch: try reader.batch(of: train.count, default: 64),
+                description: examples.classes.map { (examples.inputs, .classes($0)) })
+        case .numbers(let train, let test, let target):
+            if method is FeatureSelection {
+                throw file.failure("data.task", "quick-selection looks at no target: leave it out")
+            }
+            let network = try reader.network(
+                inputs: train.inputShape, outputs: 1, examples: nil, method: method, using: &generator)
+            return RegressionTask(
+                network, train: train, test: test, batch: try reader.batch(of: train.count, default: 64),
+                inputs: examples.inputs, target: target)
+        }
+    }
+
+    private static func languageTask(
+        _ file: ConfigurationFile, _ reader: JobReader, _ method: (any TrainingMethod)?, _ environment: Environment,
+        seed: UInt64, using generator: inout SeededGenerator
+    ) throws -> LanguageTask {
+        let language = LanguageReader(file: file, environment: environment)
+        let loaded = try language.loaded("model.from", precision: "model.precision")
+        let data = try language.data(loaded, seed: seed)
+        let network: TrainableTransformer
+        if let loaded {
+            guard data.vocabulary <= loaded.decoder.configuration.vocabularySize else {
+                throw file.failure("model.from", "has fewer embeddings than its tokenizer has tokens")
+            }
+            network = try language.network(loaded, using: &generator)
+        } else {
+            network = try reader.languageModel(vocabulary: data.vocabulary, method: method, using: &generator)
+        }
+        let most = network.configuration.maximumPositions
+        let values = try file.choice("result.values", of: ["f32", "bf16"], default: "f32")
+        let form = LanguageTask.Form(
+            window: try file.optionalInteger("data.window", in: 1...most) ?? (loaded == nil ? most : min(256, most)),
+            batch: try file.optionalInteger("data.batch", in: 1...4096) ?? 8,
+            validCount: try file.optionalInteger("training.evaluate_windows", in: 1...1_000_000) ?? 128,
+            values: values == "bf16" ? .bf16 : .f32)
+        do {
+            return try LanguageTask(
+                network, data: data, form: form, teacher: try language.teacher(),
+                generationSettings: loaded?.decoder.generationSettings)
+        } catch let LacunaError.invalidArgument(argument, reason) {
+            let places = [
+                "context": file.contains("data.window") ? "data.window" : "model.context", "valid": "data.valid",
+                "teacher": "teacher.from", "features": "teacher.features", "data": "data.path",
+            ]
+            throw file.failure(places[argument] ?? "data.kind", reason)
+        }
+    }
+
+    // MARK: Running
+
+    /// Parameters that nothing trains, whatever the phases' groups say.
+    private var frozen: Set<ObjectIdentifier> = []
+
+    /// Where a phase of the run keeps its files: the directory itself if there is only one.
+    private func folder(_ phase: Int, in directory: String) -> String {
+        phases.count == 1 ? directory : Self.phaseFolder(phase, in: directory)
     }
 
     /// Trains to the end.
     ///
     /// - Parameters:
-    ///   - directory: Where metrics, checkpoints and the model go.
+    ///   - directory: Where metrics, checkpoints and the model go. The phases of a run of several have folders there.
     ///   - resumes: Go on from the directory's last checkpoint.
     /// - Throws: `LacunaError.cancelled` after writing a checkpoint, and what the trainer throws.
     public func run(
         directory: String?, resumes: Bool = false, progress: (any ProgressReporter)? = nil
     ) throws -> TrainingReport {
-        try start(directory, resumes, progress)
+        var first = 0
+        if resumes, let directory {
+            first = phases.indices.last { Trainer<ShuffledBatches>.hasCheckpoint(folder($0, in: directory)) } ?? 0
+        }
+        var result = TrainingReport()
+        result.hadNothingToDo = true
+        var offset = phases[..<first].reduce(0) { $0 + $1.plan.steps }
+        for index in first..<phases.count {
+            let phase = phases[index]
+            var plan = phase.plan
+            let isLast = index == phases.count - 1
+            let place = directory.map { folder(index, in: $0) }
+            if index > 0 { try prepareNext(from: index == first ? folder(index - 1, in: directory ?? "") : nil) }
+            plan.savesModel = isLast && phases.count == 1 && task.savesModel
+            let trainer = try task.trainer(plan, phase.optimizer, phase.method)
+            trainer.settings = configuration.settings
+            if resumes, index == first, let place {
+                if let begun = try trainer.settings(inCheckpointOf: place) {
+                    // A run goes on only with the configuration that it began with: another seed would test it on rows
+                    // that it has trained on.
+                    try configuration.requireSettings(begun, of: "the run's checkpoint")
+                }
+                try trainer.resume(from: place)
+            }
+            let report = try trainer.train(directory: place, progress: progress)
+            if let place, !isLast {
+                // What the next phase begins with, should it have to begin anew.
+                try ModelFile.save(task.model, to: FileSystem.join(place, Self.resultName))
+            }
+            result.metrics += report.metrics.map { TrainingMetrics(step: $0.step + offset, values: $0.values) }
+            result.evaluation = report.evaluation.map { TrainingMetrics(step: $0.step + offset, values: $0.values) }
+            result.stoppedEarly = report.stoppedEarly.map { $0 + offset }
+            result.steps = offset + report.steps
+            result.seconds += report.seconds
+            result.hadNothingToDo = result.hadNothingToDo && report.hadNothingToDo
+            if report.multiplyAddsPerStep > 0 { result.multiplyAddsPerStep = report.multiplyAddsPerStep }
+            offset += phase.plan.steps
+        }
+        if let directory {
+            try task.save(to: directory)
+            if phases.count > 1 && task.savesModel {
+                try ModelFile.save(task.model, to: FileSystem.join(directory, Self.resultName))
+            }
+        }
+        return result
+    }
+
+    private static let resultName = "model.safetensors"
+
+    /// Makes the model what the phase before left.
+    ///
+    /// - Parameter folder: That phase's files, for a model that did not live through it.
+    private func prepareNext(from folder: String?) throws {
+        if let folder { try ModelFile.load(task.model, from: FileSystem.join(folder, Self.resultName)) }
+        for parameter in task.model.parameters {
+            parameter.removeSlots()
+            parameter.clearGradient()
+            parameter.isTrainable = !frozen.contains(ObjectIdentifier(parameter))
+        }
+    }
+
+    /// The lines of metrics of a run in a directory, steps counted from the run's beginning.
+    ///
+    /// - Throws: `LacunaError.file` and `.malformed`.
+    public func metrics(in directory: String) throws -> [JSONValue] {
+        var (lines, offset) = ([JSONValue](), 0)
+        for index in phases.indices {
+            let path = FileSystem.join(folder(index, in: directory), "metrics.jsonl")
+            if FileSystem.exists(path) {
+                for line in try FileSystem.readText(path).split(separator: "\n") {
+                    guard var object = try JSONValue(parsing: String(line), file: path).objectValue else { continue }
+                    object["step"] = object["step"]?.intValue.map { JSONValue($0 + offset) }
+                    lines.append(.object(object))
+                }
+            }
+            offset += phases[index].plan.steps
+        }
+        return lines
     }
 
     /// What the model costs: of one example, or of one window of text.
-    public var ledger: Ledger { measure() }
-
-    /// What a run of feature selection found, for `features.json`: inputs, the strongest first, with their strengths.
-    private static func features(_ selection: FeatureSelection) -> JSONValue {
-        let strengths = selection.strengths
-        return [
-            "ranking": .array(selection.ranking.map { JSONValue($0) }),
-            "strengths": .array(strengths.map { .number($0) }),
-        ]
-    }
-
-    private static func evaluate(
-        _ model: SparseAutoencoder, _ rows: Tensor<Float>, _ tape: Tape<Float>
-    ) -> [(name: String, value: Double)] {
-        var error = 0.0
-        for start in stride(from: 0, to: rows.rows, by: 250) {
-            let part = tape.constant(rows.rows(start..<min(start + 250, rows.rows)))
-            error += Double((model(part) - part).map(.square).sum().item)
-        }
-        return [("test_loss", error / Double(max(rows.count, 1))), ("connections", Double(model.connections))]
-    }
-
-    private static func evaluate(
-        _ model: any UnaryLayer, _ examples: LabelledExamples, _ tape: Tape<Float>
-    ) -> [(name: String, value: Double)] {
-        var (loss, right) = (0.0, 0.0)
-        for start in stride(from: 0, to: examples.count, by: 250) {
-            let batch = examples.selecting(start..<min(start + 250, examples.count))
-            let logits = model(tape.constant(batch.inputs))
-            loss += Double(crossEntropy(logits, labels: batch.labels).item) * Double(batch.labels.count)
-            right += accuracy(logits, batch.labels) * Double(batch.labels.count)
-        }
-        return [("test_loss", loss / Double(examples.count)), ("test_accuracy", right / Double(examples.count))]
-    }
-
-    private static func evaluate(
-        _ model: TrainableTransformer, _ tokens: [Int32], _ tape: Tape<Float>
-    ) -> [(name: String, value: Double)] {
-        // Several windows at once: what is derived from the weights is then derived less often.
-        let (length, batch) = (model.configuration.maximumPositions, 16)
-        let windows = min((tokens.count - 1) / length, 128)
-        var loss = 0.0
-        for start in stride(from: 0, to: windows, by: batch) {
-            let range = start * length..<min(start + batch, windows) * length
-            let next = Array(tokens[range.lowerBound + 1..<range.upperBound + 1])
-            let part = model.loss(Array(tokens[range]), next: next, batch: range.count / length, on: tape)
-            loss += Double(part.item) * Double(range.count / length)
-        }
-        let mean = loss / Double(max(windows, 1))
-        return [("valid_loss", mean), ("perplexity", exponential(mean))]
-    }
+    public var ledger: Ledger { task.ledger() }
 }

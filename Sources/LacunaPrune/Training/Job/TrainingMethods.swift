@@ -29,12 +29,7 @@ public enum TrainingMethods {
     private typealias Maker = @Sendable (any MethodOptions) throws -> any TrainingMethod
 
     private static func layers(_ options: any MethodOptions, default choice: LayerChoice) throws -> LayerChoice {
-        guard let text = try options.text("layers") else { return choice }
-        switch text {
-        case "all": return .all
-        case "all-but-output": return .allButOutput
-        default: return .named(text.split(separator: ",").map(String.init))
-        }
+        try options.text("layers").map { LayerChoice($0) } ?? choice
     }
 
     private static func sparsity(_ options: any MethodOptions) throws -> Double {
@@ -90,6 +85,21 @@ public enum TrainingMethods {
                     budget: budget(options), layers: layers(options, default: .all), storage: storage(options))
             }
         ),
+        (
+            "prune",
+            { options in
+                let pattern = try Pattern(options.text("pattern") ?? "unstructured")
+                var budget: (any SparsityBudget)?
+                if pattern.impliedSparsity == nil {
+                    let sparsity = try sparsity(options)
+                    let name = try options.text("budget") ?? "uniform"
+                    budget = name == "uniform" ? UniformBudget(sparsity) : try Self.budget(options)
+                }
+                return try OneShotPruning(
+                    pattern: pattern, budget: budget, layers: layers(options, default: .allButOutput),
+                    storage: .trainable(options.text("storage") ?? "masked"))
+            }
+        ), ("densify", { _ in Densification() }),
         ("set", dropAndGrow(.random)), ("rigl", dropAndGrow(.gradient)),
         (
             "sr-ste",

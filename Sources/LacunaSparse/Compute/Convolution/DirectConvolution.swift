@@ -4,7 +4,9 @@ import LacunaTensor
 /// A dense k × k convolution in CHW without a matrix product behind it, with fused bias and clamp: what the first layer
 /// and the depthwise layers of a mobile network use.
 public final class DirectConvolution: @unchecked Sendable {
+    /// Output channels.
     public let outputs: Int
+    /// Input channels.
     public let inputs: Int
     /// Side of the kernel.
     public let size: Int

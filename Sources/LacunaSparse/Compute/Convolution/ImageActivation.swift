@@ -5,13 +5,17 @@ import LacunaTensor
 /// Channel `c`'s pixel in row `y` and column `x` is at `c * stride + y * width + x`. Planes have room for whole vectors
 /// beyond their last pixel; what is there is undefined.
 public final class ImageActivation: @unchecked Sendable {
+    /// Number of channels.
     public let channels: Int
+    /// Rows of pixels.
     public let height: Int
+    /// Pixels of a row.
     public let width: Int
     /// Floats from one channel to the next: the pixels and 15 more, rounded up to 16.
     public let stride: Int
     let buffer: Buffer<Float>
 
+    /// An activation of zeros.
     public init(channels: Int, height: Int, width: Int) {
         require(channels >= 0 && height >= 0 && width >= 0)
         self.channels = channels
@@ -30,10 +34,11 @@ public final class ImageActivation: @unchecked Sendable {
         }
     }
 
+    /// Pixels of a channel.
     public var pixels: Int { height * width }
-    public var pointer: UnsafeMutablePointer<Float> { buffer.pointer }
+    package var pointer: UnsafeMutablePointer<Float> { buffer.pointer }
 
-    /// [channels, height, width]
+    /// A copy of the pixels, [channels, height, width].
     public var tensor: Tensor<Float> {
         var result = Tensor<Float>(uninitialized: [channels, height, width])
         result.withMutablePointer { target in

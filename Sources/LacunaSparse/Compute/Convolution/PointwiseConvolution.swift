@@ -9,7 +9,9 @@ import LacunaTensor
 /// Liu, Yuyang Xu, Shuai Wang, Jiashi Li, Chenqian Yan, Liangqiang Li, Lean Fu, Xin Pan, Fangmin Chen, "SparseByteNN",
 /// arXiv 2310.19509.
 public final class PointwiseConvolution: @unchecked Sendable {
+    /// Output channels.
     public let outputs: Int
+    /// Input channels.
     public let inputs: Int
     /// Output channels of a group.
     public let group: Int
@@ -21,6 +23,7 @@ public final class PointwiseConvolution: @unchecked Sendable {
     private let bias: Buffer<Float>
     private let kernel: lk_pointwise
 
+    /// The numbers of rows that may share a pattern.
     public static let groups = [1, 2, 4, 8, 16]
 
     /// - Parameters:

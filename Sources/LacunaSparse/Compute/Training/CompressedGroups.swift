@@ -5,6 +5,7 @@ import LacunaTensor
 /// At a half of the entries ``SparseMatrix`` is bound by fetching panel rows; here four of them stay in registers while
 /// the rows of a block pass by. Any mask will do, but with less than an entry or so in four columns the other is faster.
 public struct CompressedGroups<Scalar: SparseScalar>: Sendable {
+    /// Which entries are stored.
     public let pattern: SparsePattern
     private let order: GroupOrder
     private var buffer: Buffer<Scalar>
@@ -39,9 +40,13 @@ public struct CompressedGroups<Scalar: SparseScalar>: Sendable {
         weight.withPointer { w in order.forEachEntry { values[$0] = w[$1 * pattern.columns + $2] } }
     }
 
+    /// Number of rows.
     public var rows: Int { pattern.rows }
+    /// Number of columns.
     public var columns: Int { pattern.columns }
+    /// Number of stored values.
     public var count: Int { order.count }
+    /// Bytes of values, pattern and the order in which products visit them.
     public var byteCount: Int { buffer.byteCount + pattern.byteCount + order.byteCount }
 
     /// The values in the order of the pattern.

@@ -5,6 +5,7 @@ import LacunaTensor
 /// ``SparseMatrix`` holds any pattern and suits sparse ones, ``CompressedGroups`` any pattern of middling density, such as
 /// 2:4, ``CompressedBlocks`` dense blocks.
 public protocol TrainableMatrix<Scalar>: Sendable {
+    /// The type of the values.
     associatedtype Scalar: SparseScalar
     /// Outputs.
     var rows: Int { get }
@@ -25,5 +26,6 @@ public protocol TrainableMatrix<Scalar>: Sendable {
     /// `g[j] (+)= Σ_b dY[b, row(j)] X[b, column(j)]` for every value `j`.
     func accumulateGradient(
         output dy: Panels<Scalar>, input x: Panels<Scalar>, into gradient: UnsafeMutablePointer<Scalar>, adding: Bool)
+    /// The matrix with zeros where nothing is stored, [rows, columns].
     func densified() -> Tensor<Scalar>
 }

@@ -11,7 +11,9 @@ import LacunaTensor
 /// Entries have an index: their place in row-major order among the kept ones, which is where ``SparseMatrix`` keeps
 /// their values.
 public struct SparsePattern: Sendable {
+    /// Number of rows.
     public let rows: Int
+    /// Number of columns.
     public let columns: Int
     var storage: Storage
 
@@ -249,6 +251,11 @@ public struct SparsePattern: Sendable {
         return low < end && Int(indices[low]) == column ? low : nil
     }
 
+    /// Whether the two are copies of one pattern, which costs nothing to know.
+    func isIdentical(to other: SparsePattern) -> Bool {
+        storage === other.storage && rows == other.rows && columns == other.columns
+    }
+
     var shapeText: String { "[\(rows), \(columns)]" }
 
     /// The compressed form.
@@ -288,7 +295,7 @@ extension SparsePattern: Equatable {
     /// Whether two patterns of the same shape keep the same entries, whatever form they are held in.
     public static func == (a: SparsePattern, b: SparsePattern) -> Bool {
         guard a.rows == b.rows && a.columns == b.columns else { return false }
-        if a.storage === b.storage { return true }
+        if a.isIdentical(to: b) { return true }
         if let x = a.storage.bits, let y = b.storage.bits {
             return x.elements.elementsEqual(y.elements)
         }
@@ -299,5 +306,6 @@ extension SparsePattern: Equatable {
 }
 
 extension SparsePattern: CustomStringConvertible {
+    /// The shape and the number of entries.
     public var description: String { "pattern of \(rows) x \(columns), \(count) kept" }
 }

@@ -10,11 +10,17 @@ public struct Eigenpairs<Scalar: SparseScalar>: Sendable {
     public let residualNorms: [Scalar]
     /// Products with the matrix.
     public let products: Int
+    /// Why the iteration stopped.
     public let reason: StopReason
 }
 
 /// Which end of the spectrum.
-public enum SpectrumEnd: Sendable, Hashable { case largest, smallest }
+public enum SpectrumEnd: Sendable, Hashable {
+    /// The algebraically largest eigenvalues.
+    case largest
+    /// The algebraically smallest eigenvalues.
+    case smallest
+}
 
 extension LinearOperator {
     /// The `count` largest or smallest eigenvalues of a symmetric matrix and their vectors, by the Lanczos process with thick

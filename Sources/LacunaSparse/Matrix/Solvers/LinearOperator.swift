@@ -4,8 +4,11 @@ import LacunaTensor
 ///
 /// ``SparseMatrix`` and `Tensor` conform; ``FunctionOperator`` makes one of functions, for matrices that are never formed.
 public protocol LinearOperator<Scalar>: Sendable {
+    /// The type of its numbers.
     associatedtype Scalar: SparseScalar
+    /// Length of the vectors that come out.
     var rows: Int { get }
+    /// Length of the vectors that go in.
     var columns: Int { get }
     /// `y = A x`: `x` [columns], `y` [rows].
     func apply(_ x: UnsafeBufferPointer<Scalar>, into y: UnsafeMutableBufferPointer<Scalar>)

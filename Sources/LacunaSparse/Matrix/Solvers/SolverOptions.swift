@@ -11,6 +11,7 @@ public struct SolverOptions: Sendable {
     /// Told of every hundredth iteration; may stop the solver.
     public var progress: (any ProgressReporter)?
 
+    /// When to stop; see the properties.
     public init(
         tolerance: Double = 1e-8, absoluteTolerance: Double = 0, maximumIterations: Int? = nil,
         progress: (any ProgressReporter)? = nil
@@ -64,11 +65,14 @@ public enum StopReason: Sendable, Hashable {
 public struct SolverResult<Scalar: SparseScalar>: Sendable {
     /// The last iterate, whatever the reason.
     public let solution: [Scalar]
+    /// Iterations done.
     public let iterations: Int
     /// ‖b - A x‖ of the solution, computed from this definition, not carried along.
     public let residualNorm: Scalar
+    /// Why the solver stopped.
     public let reason: StopReason
 
+    /// Whether the solver stopped because the residual, or that of the normal equations, is small.
     public var isConverged: Bool { reason == .converged || reason == .leastSquares }
 
     /// Measures a solution. Solvers that carry a residual along take their own word for nothing: one that is not small after

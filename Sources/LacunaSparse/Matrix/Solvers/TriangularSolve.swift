@@ -2,7 +2,12 @@ import LacunaTensor
 
 extension SparseMatrix where Scalar: SparseScalar {
     /// Which triangle of a square matrix holds its entries.
-    public enum Triangle: Sendable, Hashable { case lower, upper }
+    public enum Triangle: Sendable, Hashable {
+        /// Columns up to the row's own.
+        case lower
+        /// Columns from the row's own on.
+        case upper
+    }
 
     /// Solves `L x = b` (or `Lᵀ x = b`) for a triangular matrix by substitution.
     ///

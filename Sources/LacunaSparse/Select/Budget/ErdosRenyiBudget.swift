@@ -15,6 +15,7 @@ public struct ErdosRenyiBudget: SparsityBudget, Hashable {
     /// that end in a classifier. Over all layers together the sparsity still is what is asked for.
     public var lastDensity: Double?
 
+    /// A budget of an overall sparsity, 0...1.
     public init(_ sparsity: Double, lastDensity: Double? = nil) {
         value = sparsity
         self.lastDensity = lastDensity

@@ -5,6 +5,7 @@ public struct GlobalBudget: SparsityBudget, Hashable {
     /// 0...1.
     public var value: Double
 
+    /// A budget of an overall sparsity, 0...1.
     public init(_ sparsity: Double) { value = sparsity }
 
     public var sparsity: Double? { value }

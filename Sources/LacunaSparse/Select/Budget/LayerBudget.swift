@@ -5,6 +5,7 @@ public struct LayerBudget: SparsityBudget, Hashable {
     /// 0...1 each; for just the layers that are pruned.
     public var sparsities: [String: Double]
 
+    /// A budget of the sparsity, 0...1, of every layer by its name.
     public init(_ sparsities: [String: Double]) { self.sparsities = sparsities }
 
     /// Nil unless all layers have one: it depends on their sizes.

@@ -8,6 +8,7 @@ public struct UniformBudget: SparsityBudget, Hashable {
     /// 0...1.
     public var value: Double
 
+    /// A budget of one sparsity, 0...1, for every layer.
     public init(_ sparsity: Double) { value = sparsity }
 
     public var sparsity: Double? { value }

@@ -2,9 +2,12 @@ import LacunaTensor
 
 /// Block sparse rows: dense blocks of `rows` × `columns`, 1...256 each, and the block column of each.
 public struct BSRLayout: StoreLayout {
+    /// Rows of a block.
     public let rows: Int
+    /// Columns of a block.
     public let columns: Int
 
+    /// Blocks of these sides, each in 1...256.
     public init(rows: Int, columns: Int) {
         self.rows = rows
         self.columns = columns

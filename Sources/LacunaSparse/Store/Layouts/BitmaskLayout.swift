@@ -2,6 +2,7 @@ import LacunaTensor
 
 /// One bit for every entry, the kept values in order, and where each row begins.
 public struct BitmaskLayout: StoreLayout {
+    /// The layout; it has no settings.
     public init() {}
 
     public var name: String { "bitmask" }

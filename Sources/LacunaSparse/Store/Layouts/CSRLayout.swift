@@ -2,6 +2,7 @@ import LacunaTensor
 
 /// Compressed sparse rows: the column of every kept value.
 public struct CSRLayout: StoreLayout {
+    /// The layout; it has no settings.
     public init() {}
 
     public var name: String { "csr" }

@@ -2,6 +2,7 @@ import LacunaTensor
 
 /// Every entry is stored. Its formats are called by their value type alone.
 public struct DenseLayout: StoreLayout {
+    /// The layout; it has no settings.
     public init() {}
 
     public var name: String { "dense" }

@@ -4,6 +4,7 @@ import LacunaTensor
 public struct GGUFLayout: StoreLayout {
     public let name: String
 
+    /// The layout of a block type's name, in lower case.
     public init(_ name: String) { self.name = name }
 
     /// Any block format of such a file is a name, so that one that cannot be multiplied is refused as such.

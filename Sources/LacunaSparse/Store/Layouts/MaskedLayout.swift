@@ -2,6 +2,7 @@ import LacunaTensor
 
 /// Dense values with a mask beside them: what pruning produces and training changes. Saves nothing.
 public struct MaskedLayout: StoreLayout {
+    /// The layout; it has no settings.
     public init() {}
 
     public var name: String { "masked" }

@@ -10,9 +10,12 @@ import LacunaTensor
 /// Products with many vectors are fastest where `m` divides 64: every 64 columns then hold equally many values, and no
 /// branch depends on the pattern.
 public struct NMLayout: StoreLayout {
+    /// Values kept of every group.
     public let n: Int
+    /// Columns of a group.
     public let m: Int
 
+    /// `n` values of every `m` consecutive columns.
     public init(n: Int, m: Int) {
         self.n = n
         self.m = m

@@ -1,0 +1,45 @@
+// What the documentation's Swift blocks presuppose: each is compiled beside these declarations, and none is run. `make examples`
+// writes the blocks into Generated/.
+import Lacuna
+
+func given<Value>() -> Value { fatalError("documentation is compiled, not run") }
+
+// Weights and their calibration.
+var weight: Tensor<Float> { given() }
+var statistics: InputStatistics { given() }
+var mask: SparsePattern { given() }
+var x: Tensor<Float> { given() }
+
+// A network in training.
+var generator: SeededGenerator {
+    get { given() }
+    set {}
+}
+var tape: Tape<Float> { given() }
+var model: MLP { given() }
+var optimizer: Adam { given() }
+var images: Tensor<Float> { given() }
+var labels: [Int32] { given() }
+var batches: ShuffledBatches { given() }
+var batch: (ids: [Int32], next: [Int32]) { given() }
+var blocks: [MLP] { given() }
+var hidden: Variable<Float> {
+    get { given() }
+    set {}
+}
+var plan: TrainingPlan {
+    get { given() }
+    set {}
+}
+
+// A language model.
+var path: String { given() }
+var tokenizer: Tokenizer { given() }
+var decoder: Transformer { given() }
+
+// A table.
+var values: [Double] { given() }
+var n: Int { given() }
+var y: [Double] { given() }
+var patients: [String] { given() }
+var design: DenseDesign { given() }

@@ -1,0 +1,81 @@
+import LacunaLearn
+import LacunaSparse
+import LacunaTensor
+
+/// The feed-forward part of a block, to be run: gated, `down(f(gate x) · up x)` (Shazeer, "GLU Variants Improve Transformer",
+/// arXiv:2002.05202), or plain, `down(f(up x))`.
+public struct FeedForward: Sendable {
+    /// nil for a plain one.
+    public var gate: LinearLayer?
+    public var up: LinearLayer
+    public var down: LinearLayer
+    public var activation: Activation
+
+    public init(gate: LinearLayer?, up: LinearLayer, down: LinearLayer, activation: Activation = .silu) {
+        self.gate = gate
+        self.up = up
+        self.down = down
+        self.activation = activation
+    }
+
+    /// Width of the part between the projections.
+    public var intermediateSize: Int { up.outputs }
+
+    /// The outputs for a step's rows `x`.
+    func step(
+        _ x: UnsafePointer<Float>, context: StepContext, layer: Int, into output: UnsafeMutablePointer<Float>,
+        observe: BlockObserver?
+    ) throws {
+        let (count, size) = (context.count, context.count * intermediateSize)
+        let upper = context.pointer(.up, size)
+        let inner = gate == nil ? upper : context.pointer(.gate, size)
+        if let gate {
+            try observe?([.gate, .up], x, count)
+            LinearLayer.multiply(
+                [(gate, inner), (up, upper)], x, context: context, layer: layer, roles: [.gate, .up])
+            VectorMath.gated(activation, inner, upper, into: inner, count: size)
+        } else {
+            try observe?([.up], x, count)
+            LinearLayer.multiply([(up, inner)], x, context: context, layer: layer, roles: [.up])
+            Parallel.forRanges(size, grain: 32_768) {
+                activation.apply(inner + $0.lowerBound, into: inner + $0.lowerBound, count: $0.count)
+            }
+        }
+        try observe?([.down], inner, count)
+        LinearLayer.multiply([(down, output)], inner, context: context, layer: layer, roles: [.down])
+    }
+}
+
+@available(*, deprecated, renamed: "FeedForward")
+public typealias GatedFeedForward = FeedForward
+
+// MARK: - On the tape
+
+/// ``FeedForward`` to be learned.
+public final class TrainableFeedForward: UnaryLayer {
+    public let gate: Linear?
+    public let up, down: Linear
+    public let activation: Activation
+
+    /// - Parameter weight: Makes the trained form of a stored matrix, given its role.
+    public init(
+        _ part: FeedForward, weight: (LinearRole, any StoredMatrix) throws -> any TrainableWeight
+    ) rethrows {
+        gate = try part.gate.map { try $0.trainable(.gate, weight) }
+        up = try part.up.trainable(.up, weight)
+        down = try part.down.trainable(.down, weight)
+        activation = part.activation
+    }
+
+    public func callAsFunction(_ x: Variable<Float>) -> Variable<Float> {
+        guard let gate else { return down(up(x).map(activation)) }
+        return activation == .silu ? down(gate(x).swiglu(up(x))) : down(gate(x).map(activation) * up(x))
+    }
+
+    /// The form to be run, with matrices as they are stored now.
+    public func stored(_ values: ValueType) throws -> FeedForward {
+        FeedForward(
+            gate: try gate.map { try LinearLayer($0, values) }, up: try LinearLayer(up, values),
+            down: try LinearLayer(down, values), activation: activation)
+    }
+}

@@ -1,0 +1,175 @@
+import LacunaIO
+import LacunaLearn
+import LacunaTensor
+
+/// Evaluation goes through this many examples at a time.
+private let evaluationBatch = 250
+
+/// A network that names the class of an input.
+final class ClassificationTask: JobTask {
+    private let network: any UnaryLayer
+    private let train, test: LabelledExamples
+    private let batch: Int
+    private let description: (inputs: NetworkInputs, outputs: NetworkOutputs)?
+
+    init(
+        _ network: any UnaryLayer, train: LabelledExamples, test: LabelledExamples, batch: Int,
+        description: (inputs: NetworkInputs, outputs: NetworkOutputs)?
+    ) {
+        (self.network, self.train, self.test, self.batch) = (network, train, test, batch)
+        self.description = description
+    }
+
+    var model: any Module { network }
+    var batchesPerEpoch: Int { (train.count + batch - 1) / batch }
+    var summary: String {
+        "\(train.count) examples of \(train.inputShape), \(train.classes) classes; \(test.count) to test"
+    }
+
+    func trainer(
+        _ plan: TrainingPlan, _ optimizer: any Optimizer, _ method: (any TrainingMethod)?
+    ) throws -> any PhaseTrainer {
+        let (network, test) = (network, test)
+        return try Trainer(
+            model: network, optimizer: optimizer,
+            source: ShuffledBatches(train, batchSize: batch, seed: plan.seed), plan: plan, hooks: hooks(method),
+            evaluate: { tape in
+                var (loss, right) = (0.0, 0.0)
+                for start in stride(from: 0, to: test.count, by: evaluationBatch) {
+                    let part = test.selecting(start..<min(start + evaluationBatch, test.count))
+                    let logits = network(tape.constant(part.inputs))
+                    loss += Double(crossEntropy(logits, labels: part.labels).item) * Double(part.labels.count)
+                    right += accuracy(logits, part.labels) * Double(part.labels.count)
+                }
+                return [("test_loss", loss / Double(test.count)), ("test_accuracy", right / Double(test.count))]
+            }, loss: { batch, tape in crossEntropy(network(tape.constant(batch.inputs)), labels: batch.labels) })
+    }
+
+    func ledger() -> Ledger {
+        let (one, tape) = (test.selecting(0..<1).inputs, Tape<Float>())
+        return Ledger(network, examples: 1, on: tape) { _ = network(tape.constant(one)) }
+    }
+
+    func save(to directory: String) throws {
+        guard let description, NetworkArchitecture(of: network) != nil else { return }
+        try TrainedNetwork(network, inputs: description.inputs, outputs: description.outputs)
+            .saveDescription(to: directory)
+    }
+}
+
+/// A network that gives one number for an input.
+final class RegressionTask: JobTask {
+    private let network: any UnaryLayer
+    private let train, test: TargetExamples
+    private let batch: Int
+    private let inputs: NetworkInputs
+    private let outputs: NetworkOutputs
+    /// The deviation of the targets, which were divided by it.
+    private let deviation: Double
+
+    /// - Parameter target: The target's name and what it went through.
+    init(
+        _ network: any UnaryLayer, train: TargetExamples, test: TargetExamples, batch: Int, inputs: NetworkInputs,
+        target: (name: String, scaler: Standardization)
+    ) {
+        (self.network, self.train, self.test, self.batch) = (network, train, test, batch)
+        (self.inputs, outputs) = (inputs, .number(name: target.name, target.scaler))
+        deviation = target.scaler.scales[0] > 0 ? 1 / Double(target.scaler.scales[0]) : 0
+    }
+
+    var model: any Module { network }
+    var batchesPerEpoch: Int { (train.count + batch - 1) / batch }
+    var summary: String { "\(train.count) examples of \(train.inputShape) with a number each; \(test.count) to test" }
+
+    func trainer(
+        _ plan: TrainingPlan, _ optimizer: any Optimizer, _ method: (any TrainingMethod)?
+    ) throws -> any PhaseTrainer {
+        let (network, test, deviation) = (network, test, deviation)
+        return try Trainer(
+            model: network, optimizer: optimizer,
+            source: ShuffledTargets(train, batchSize: batch, seed: plan.seed), plan: plan, hooks: hooks(method),
+            evaluate: { tape in
+                var error = 0.0
+                for start in stride(from: 0, to: test.count, by: evaluationBatch) {
+                    let part = test.selecting(start..<min(start + evaluationBatch, test.count))
+                    let found = network(tape.constant(part.inputs))
+                    error += Double(meanSquaredError(found, tape.constant(part.targets)).item) * Double(found.rows)
+                }
+                let mean = Double(test.targets.reduce(0, +)) / Double(test.count)
+                let spread = test.targets.reduce(0.0) { $0 + (Double($1) - mean) * (Double($1) - mean) }
+                return [
+                    ("test_loss", error / Double(test.count)),
+                    ("test_rmse", deviation * (error / Double(test.count)).squareRoot()),
+                    // Of targets that are all the same nothing is explained.
+                    ("test_r_squared", spread > 0 ? 1 - error / spread : 0),
+                ]
+            },
+            loss: { batch, tape in
+                meanSquaredError(network(tape.constant(batch.inputs)), tape.constant(batch.targets))
+            })
+    }
+
+    func ledger() -> Ledger {
+        let (one, tape) = (test.selecting(0..<1).inputs, Tape<Float>())
+        return Ledger(network, examples: 1, on: tape) { _ = network(tape.constant(one)) }
+    }
+
+    func save(to directory: String) throws {
+        try TrainedNetwork(network, inputs: inputs, outputs: outputs).saveDescription(to: directory)
+    }
+}
+
+/// The ranking of a table's columns by ``FeatureSelection``.
+final class FeatureTask: JobTask {
+    private let selection: FeatureSelection
+    private let autoencoder: SparseAutoencoder
+    private let rows, held: Tensor<Float>
+    private let source: NoisyRows
+
+    init(
+        _ selection: FeatureSelection, train: Tensor<Float>, test: Tensor<Float>, batch: Int, seed: UInt64,
+        using generator: inout SeededGenerator
+    ) throws {
+        let scaler = Standardization(of: train)
+        (rows, held) = (scaler(train), scaler(test))
+        self.selection = selection
+        autoencoder = try selection.network(inputs: train.columns, using: &generator)
+        source = try selection.source(rows, batch: batch, seed: seed, using: &generator)
+    }
+
+    var model: any Module { autoencoder }
+    var batchesPerEpoch: Int { source.batchesPerEpoch ?? 1 }
+    var summary: String { "\(rows.rows) rows of \(rows.columns) features; \(held.rows) to test" }
+
+    func trainer(
+        _ plan: TrainingPlan, _ optimizer: any Optimizer, _ method: (any TrainingMethod)?
+    ) throws -> any PhaseTrainer {
+        let (model, held) = (autoencoder, held)
+        return try Trainer(
+            model: model, optimizer: optimizer, source: source, plan: plan, hooks: hooks(method),
+            evaluate: { tape in
+                var error = 0.0
+                for start in stride(from: 0, to: held.rows, by: evaluationBatch) {
+                    let part = tape.constant(held.rows(start..<min(start + evaluationBatch, held.rows)))
+                    error += Double((model(part) - part).map(.square).sum().item)
+                }
+                return [
+                    ("test_loss", error / Double(max(held.count, 1))), ("connections", Double(model.connections)),
+                ]
+            }, loss: model.loss)
+    }
+
+    func ledger() -> Ledger {
+        let tape = Tape<Float>()
+        return Ledger(autoencoder, examples: 1, on: tape) { _ = autoencoder(tape.constant(held.rows(0..<1))) }
+    }
+
+    /// What was found, for `features.json`: inputs, the strongest first, with their strengths.
+    func save(to directory: String) throws {
+        let features: JSONValue = [
+            "ranking": .array(selection.ranking.map { JSONValue($0) }),
+            "strengths": .array(selection.strengths.map { .number($0) }),
+        ]
+        try AtomicFile.write(features.serialized() + "\n", to: FileSystem.join(directory, "features.json"))
+    }
+}

@@ -1,0 +1,69 @@
+import LacunaIO
+import LacunaSparse
+import LacunaTensor
+
+/// Encodes JSON lines of texts to JSON lines of vectors, some at a time, in the order in which they come.
+public struct EncodingStream: Sendable {
+    public let encoder: SparseEncoder
+    public let asQueries: Bool
+    public let keepsTexts: Bool
+    private let batch = 256
+
+    public init(_ encoder: SparseEncoder, asQueries: Bool = false, keepsTexts: Bool = true) {
+        (self.encoder, self.asQueries, self.keepsTexts) = (encoder, asQueries, keepsTexts)
+    }
+
+    /// - Parameter write: Takes whole lines of the result.
+    /// - Returns: The number of texts.
+    /// - Throws: `LacunaError.malformed` with the line, and what encoding and writing throw.
+    public func run(
+        _ lines: JSONLines, progress: (any ProgressReporter)? = nil, write: ([UInt8]) throws -> Void
+    ) throws -> Int {
+        var count = 0
+        while true {
+            var waiting: [TextDocument] = []
+            while waiting.count < batch, let document = try lines.next({ try TextDocument($0) }) {
+                waiting.append(document)
+            }
+            if waiting.isEmpty { return count }
+            let texts = waiting.map(\.content)
+            let vectors = try asQueries ? encoder.encodeQueries(texts) : encoder.encodeDocuments(texts)
+            var output: [UInt8] = []
+            for (row, document) in waiting.enumerated() {
+                output +=
+                    IndexedDocument(
+                        id: document.id, weights: encoder.weights(vectors.row(row)),
+                        text: keepsTexts ? document.content : "",
+                        metadata: document.metadata
+                    ).line.utf8
+            }
+            try write(output)
+            count += waiting.count
+            try progress.report("encoding", count, of: .max, "\(count) texts")
+        }
+    }
+}
+
+extension IndexedDocument {
+    /// The document as a line of JsonVectorCollection, its end included.
+    public var line: String {
+        var object = JSONObject()
+        object["id"] = .string(id)
+        if !text.isEmpty { object["contents"] = .string(text) }
+        var vector = JSONObject()
+        for (term, weight) in weights { vector[term] = .number(Double(weight)) }
+        object["vector"] = .object(vector)
+        if metadata.count > 0 { object["metadata"] = .object(metadata) }
+        return JSONValue.object(object).serialized() + "\n"
+    }
+
+    /// All documents, or encoded queries, of a file.
+    ///
+    /// - Throws: As ``init(_:)-(JSONFields)``, with the line.
+    public static func readAll(_ path: String) throws -> [IndexedDocument] {
+        let lines = try JSONLines(path)
+        var documents: [IndexedDocument] = []
+        while let document = try lines.next({ try IndexedDocument($0) }) { documents.append(document) }
+        return documents
+    }
+}

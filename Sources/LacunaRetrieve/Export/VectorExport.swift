@@ -1,0 +1,90 @@
+import LacunaIO
+import LacunaSparse
+import LacunaTensor
+
+/// Writes the documents of an index in the forms in which other search engines take them.
+public struct VectorExport: Sendable {
+    public enum Format: String, Sendable, CaseIterable {
+        /// JSON lines with float weights.
+        case vectors
+        /// Anserini's JsonVectorCollection for Lucene's impact index: whole weights.
+        case anserini
+        /// The bulk API of OpenSearch and Elasticsearch, for a field of type `rank_features`.
+        case opensearch
+        /// Points with a sparse vector of Qdrant's REST API, one a line.
+        case qdrant
+        /// Rows for PostgreSQL's `COPY` into a column of pgvector's `sparsevec`, whose indices count from 1.
+        case pgvector
+    }
+
+    public var format: Format
+    /// What weights are multiplied by before ``Format/anserini`` rounds them.
+    public var scale: Double
+    /// The name of the index for ``Format/opensearch``.
+    public var indexName: String
+
+    public init(format: Format, scale: Double = 100, indexName: String = "lacuna") {
+        (self.format, self.scale, self.indexName) = (format, scale, indexName)
+    }
+
+    /// Entries above which pgvector builds no HNSW index over a column.
+    public static let pgvectorIndexLimit = 1000
+
+    /// Writes all documents, in the order in which they were added.
+    ///
+    /// - Throws: `LacunaError.invalidArgument` for a scale that is not above 0, and what `write` throws.
+    public func write(_ snapshot: IndexSnapshot, to write: ([UInt8]) throws -> Void) throws {
+        guard scale > 0 && scale.isFinite else {
+            throw LacunaError.invalidArgument("scale", reason: "\(scale) is not above 0")
+        }
+        var number = 0
+        try snapshot.forEachDocument { id, vector, text in
+            try write(Array(line(number, id, vector, text, snapshot.terms).utf8))
+            number += 1
+        }
+    }
+
+    func line(
+        _ number: Int, _ id: String, _ vector: SparseVector<Float>, _ text: String, _ terms: TermTable
+    ) -> String {
+        func object(_ members: [(String, JSONValue)]) -> JSONValue {
+            .object(members.reduce(into: JSONObject()) { $0[$1.0] = $1.1 })
+        }
+        switch format {
+        case .vectors:
+            return IndexedDocument(id: id, weights: vector.map { (terms[$0.index], $0.value) }, text: text).line
+        case .anserini:
+            let weights = vector.map { (terms[$0.index], Int((Double($0.value) * scale).rounded())) }
+            return object([
+                ("id", .string(id)), ("contents", .string(text)),
+                ("vector", object(weights.filter { $0.1 > 0 }.map { ($0.0, JSONValue($0.1)) })),
+            ]).serialized() + "\n"
+        case .opensearch:
+            let action = object([("index", object([("_index", .string(indexName)), ("_id", .string(id))]))])
+            // A dot in a feature's name would be read as a path.
+            let features = vector.map {
+                (terms[$0.index].replacing(".", with: "\u{FF0E}"), JSONValue.number(Double($0.value)))
+            }
+            let source = object([("text", .string(text)), ("vector", object(features))])
+            return action.serialized() + "\n" + source.serialized() + "\n"
+        case .qdrant:
+            let sparse = object([
+                ("indices", .array(vector.map { JSONValue($0.index) })),
+                ("values", .array(vector.map { .number(Double($0.value)) })),
+            ])
+            return object([
+                ("id", JSONValue(number)), ("vector", object([("text", sparse)])),
+                ("payload", object([("id", .string(id)), ("text", .string(text))])),
+            ]).serialized() + "\n"
+        case .pgvector:
+            let entries = vector.map { "\($0.index + 1):\($0.value)" }.joined(separator: ",")
+            return "\(Self.escaped(id))\t{\(entries)}/\(terms.count)\n"
+        }
+    }
+
+    /// As PostgreSQL's text format wants it.
+    private static func escaped(_ text: String) -> String {
+        text.replacing("\\", with: "\\\\").replacing("\t", with: "\\t").replacing("\n", with: "\\n")
+            .replacing("\r", with: "\\r")
+    }
+}

@@ -1,0 +1,174 @@
+import LacunaIO
+import LacunaSparse
+import LacunaTensor
+
+/// Puts the documents of JSON lines into an index: those with a `vector` as they are, texts as they are encoded.
+public struct DocumentFeed {
+    /// Documents that were added.
+    public private(set) var added = 0
+    /// Lines that were left out, and what was wrong with the first.
+    public private(set) var skipped = 0
+    public private(set) var firstSkipped: LacunaError?
+
+    /// What texts are encoded with; nil if there must be vectors.
+    public let weighting: TextWeighting?
+    /// Leave out lines with something wrong instead of throwing.
+    public let skipsBad: Bool
+    /// Keep the texts, to show them with results.
+    public let keepsTexts: Bool
+    /// Texts that are encoded at once.
+    private let batch = 256
+
+    public init(weighting: TextWeighting? = nil, skipsBad: Bool = false, keepsTexts: Bool = true) {
+        (self.weighting, self.skipsBad, self.keepsTexts) = (weighting, skipsBad, keepsTexts)
+    }
+
+    private enum Line {
+        case ready(IndexedDocument)
+        case text(TextDocument)
+    }
+
+    /// Adds a file's documents; nothing is committed.
+    ///
+    /// - Throws: `LacunaError.malformed` with the line for what is neither, and what encoding and adding throw.
+    public mutating func add(
+        _ path: String, to writer: IndexWriter, progress: (any ProgressReporter)? = nil
+    ) throws {
+        let lines = try JSONLines(path, skipsBad: skipsBad)
+        var waiting: [TextDocument] = []
+        let weighting = weighting
+        while true {
+            let line = try lines.next { fields -> Line in
+                if fields.contains("vector") { return .ready(try IndexedDocument(fields)) }
+                guard weighting != nil else {
+                    throw fields.failure("vector", "is missing, and nothing is said about how to encode texts")
+                }
+                return .text(try TextDocument(fields))
+            }
+            switch line {
+            case .ready(var document)?:
+                if !keepsTexts { document.text = "" }
+                try put(document, writer, lines)
+            case .text(let document)?: waiting.append(document)
+            case nil: break
+            }
+            if waiting.count == batch || (line == nil && !waiting.isEmpty) {
+                let weights = try weighting!.documents(waiting.map(\.content))
+                for (document, weights) in zip(waiting, weights) {
+                    try put(
+                        IndexedDocument(
+                            id: document.id, weights: weights, text: keepsTexts ? document.content : "",
+                            metadata: document.metadata), writer, lines)
+                }
+                waiting.removeAll(keepingCapacity: true)
+                try progress.report("reading documents", added, of: .max, "\(added) documents")
+            }
+            if line == nil { break }
+        }
+        skipped += lines.skipped
+        if firstSkipped == nil { firstSkipped = lines.firstSkipped }
+    }
+
+    private mutating func put(_ document: IndexedDocument, _ writer: IndexWriter, _ lines: JSONLines) throws {
+        do {
+            try writer.add(document)
+            added += 1
+        } catch let error as LacunaError {
+            guard case .invalidArgument(let argument, let reason) = error else { throw error }
+            let located = LacunaError.malformed(file: lines.path, location: argument, reason: reason)
+            guard skipsBad else { throw located }
+            skipped += 1
+            if firstSkipped == nil { firstSkipped = located }
+        }
+    }
+}
+
+extension IndexSnapshot {
+    /// The best documents for each of some queries, found by several threads.
+    ///
+    /// - Parameter queries: Weights of terms, as ``query(_:)`` takes them.
+    /// - Throws: As ``search(_:count:filter:search:exactly:)``.
+    public func run(
+        _ queries: [(id: String, weights: [(term: String, weight: Float)])], count: Int, name: String = "lacuna",
+        filter: MetadataFilter? = nil, search: SeismicSearch? = nil, exactly: Bool = false,
+        progress: (any ProgressReporter)? = nil
+    ) throws -> (run: RankedRun, work: SearchWork) {
+        let vectors = try queries.map { try query($0.weights) }
+        let found = try findAll(vectors, count: count, filter: filter, search: search, exactly: exactly, progress)
+        var run = RankedRun(name: name)
+        var work = SearchWork()
+        for (query, result) in zip(queries, found) {
+            try run.append(
+                query: query.id,
+                hits: result.0.map {
+                    .init(document: parts[$0.part].segment.ids[$0.document], score: Double($0.score))
+                })
+            work += result.1
+        }
+        return (run, work)
+    }
+
+    private func findAll(
+        _ queries: [SparseVector<Float>], count: Int, filter: MetadataFilter?, search: SeismicSearch?, exactly: Bool,
+        _ progress: (any ProgressReporter)?
+    ) throws -> [([Found], SearchWork)] {
+        // What could be wrong with all of them, once.
+        if let first = queries.first {
+            _ = try find(first, count: count, filter: filter, search: search, exactly: exactly)
+        }
+        let results = Locked([Result<([Found], SearchWork), any Error>?](repeating: nil, count: queries.count))
+        for start in stride(from: 0, to: queries.count, by: 256) {
+            try progress.report("searching", start, of: queries.count)
+            Parallel.forEach(min(256, queries.count - start)) { offset in
+                let result = Result {
+                    try find(
+                        queries[start + offset], count: count, filter: filter, search: search, exactly: exactly)
+                }
+                results.withLock { $0[start + offset] = result }
+            }
+        }
+        try progress.report("searching", queries.count, of: queries.count)
+        return try results.withLock { $0 }.map { try $0!.get() }
+    }
+
+    /// Chooses how a ``IndexSettings/Kind/seismic(_:)`` index is searched for a wanted recall: see ``RecallTuning``.
+    ///
+    /// - Parameter queries: Vectors, at least 4; nil to make some of documents, cut down to 16 terms.
+    /// - Throws: As ``RecallTuning/init(_:goal:queries:count:progress:)``.
+    public func tuned(
+        recall goal: Double, queries: [SparseVector<Float>]? = nil, count: Int = 10,
+        progress: (any ProgressReporter)? = nil
+    ) throws -> RecallTuning {
+        let sample = try queries ?? sampleQueries(256)
+        let matrix = try SparseMatrix(
+            columns: terms.count, rows: sample.map { $0.map { (column: $0.index, value: $0.value) } })
+        func results(_ queries: SparseMatrix<Float>, _ search: SeismicSearch?, exactly: Bool) throws -> [SearchResult] {
+            try findAll(
+                (0..<queries.rows).map { queries.row($0) }, count: count, filter: nil, search: search,
+                exactly: exactly, nil
+            ).map { found, work in
+                SearchResult(
+                    documents: found.map { ScoredDocument(document: Int($0.sequence), score: $0.score) }, work: work)
+            }
+        }
+        return try RecallTuning(
+            goal: goal, queries: matrix, count: count, usesNeighbours: settings.search.usesNeighbours,
+            progress: progress, exact: { try results($0, nil, exactly: true) },
+            search: { try results($1, $0, exactly: false) })
+    }
+
+    /// Documents, evenly spaced, cut down to their largest weights.
+    private func sampleQueries(_ count: Int) throws -> [SparseVector<Float>] {
+        let step = max(1, documentCount / count)
+        var sample: [SparseVector<Float>] = []
+        var number = 0
+        forEachDocument { _, vector, _ in
+            if number % step == 0 && sample.count < count {
+                let short = vector.largest(16)
+                if let wide = try? SparseVector(count: terms.count, entries: Array(short)) { sample.append(wide) }
+            }
+            number += 1
+        }
+        return sample
+    }
+}

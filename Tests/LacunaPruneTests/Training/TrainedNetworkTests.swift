@@ -1,0 +1,203 @@
+import LacunaIO
+import LacunaLearn
+import LacunaPrune
+import LacunaSparse
+import LacunaTensor
+import Testing
+
+/// Networks for tables and pictures of a user's own: trained, kept with what their inputs went through, asked.
+@Suite struct TrainedNetworkTests {
+    private func inFolder<R>(_ body: (String) throws -> R) throws -> R {
+        let folder = "/tmp/lacuna-network-\(UInt64.random(in: 0...UInt64.max))"
+        try FileSystem.createDirectory(folder)
+        defer { try? FileSystem.remove(folder) }
+        return try body(folder)
+    }
+
+    private func job(
+        _ data: String, model: String = "kind = \"mlp\"\nhidden = [16]", method: String = "", epochs: Int = 30
+    )
+        throws -> TrainingJob
+    {
+        try TrainingJob(
+            ConfigurationFile(
+                text: """
+                    [data]
+                    \(data)
+                    batch = 16
+                    [model]
+                    \(model)
+                    \(method)
+                    [optimizer]
+                    learning_rate = 0.02
+                    [training]
+                    epochs = \(epochs)
+                    """, file: "t.toml"), environment: .init())
+    }
+
+    /// Rows whose kind follows from a colour and a number, and whose price follows from the number.
+    private func table(_ rows: Int, seed: UInt64) -> String {
+        var generator = SeededGenerator(seed: seed)
+        var text = "price,colour,size,kind\n"
+        for _ in 0..<rows {
+            let (size, isRed) = (generator.normal(), Bool.random(using: &generator))
+            text +=
+                "\(100 + 30 * size),\(isRed ? "red" : "light blue"),\(size),\((size > 0) == isRed ? "cat" : "\"dog, big\"")\n"
+        }
+        return text
+    }
+
+    @Test(arguments: ["", "[method]\nname = \"static\"\nsparsity = 0.5", "[method]\nname = \"sltrain\"\nrank = 2"])
+    func classesByName(method: String) throws {
+        try inFolder { folder in
+            try AtomicFile.write(table(200, seed: 1), to: folder + "/train.csv")
+            let job = try job("kind = \"csv\"\npath = \"\(folder)/train.csv\"", method: method)
+            let report = try job.run(directory: folder + "/run")
+            let accuracy = try #require(report.evaluation?["test_accuracy"])
+            #expect(accuracy > 0.9)
+            #expect(report.multiplyAddsPerStep > 0)
+            try AtomicFile.write(table(100, seed: 2), to: folder + "/new.csv")
+            let network = try TrainedNetwork.load(folder + "/run")
+            #expect(network.outputs == .classes(["cat", "dog, big"]))
+            let new = try CSVTable(contentsOf: folder + "/new.csv")
+            var kinds: [String] = []
+            if case .text(let text)? = new["kind"]?.values { kinds = text }
+            let found = try network.predictions(new, file: "new.csv")
+            let right = zip(found, kinds).count { $0.text == $1 }
+            #expect(Double(right) / 100 > 0.85)
+            for case .label(_, let probability) in found { #expect(probability >= 0.5 && probability <= 1.0001) }
+            // A row by itself, columns in another order, without the class.
+            try AtomicFile.write("size,price,colour\n2,160,red\n", to: folder + "/one.csv")
+            #expect(try network.predictions(contentsOf: folder + "/one.csv").map(\.prediction.text) == ["cat"])
+            for bad in [
+                "size,price,colour\n2,160,green\n", "size,price\n2,160\n", "size,price,colour\n,160,red\n",
+                "size,price,colour\nbig,160,red\n",
+            ] {
+                try AtomicFile.write(bad, to: folder + "/bad.csv")
+                #expect(throws: LacunaError.self) { try network.predictions(contentsOf: folder + "/bad.csv") }
+            }
+        }
+    }
+
+    @Test func numbers() throws {
+        try inFolder { folder in
+            try AtomicFile.write(table(200, seed: 1), to: folder + "/train.csv")
+            let data = "kind = \"csv\"\npath = \"\(folder)/train.csv\"\ntarget = \"price\"\ntask = \"regression\""
+            let report = try job(data).run(directory: folder + "/run")
+            #expect(try #require(report.evaluation?["test_r_squared"]) > 0.98)
+            #expect(try #require(report.evaluation?["test_rmse"]) < 5)
+            let network = try TrainedNetwork.load(folder + "/run")
+            try AtomicFile.write("size,colour,kind\n0.5,red,cat\n-1,red,\"dog, big\"\n", to: folder + "/new.csv")
+            let found = try network.predictions(contentsOf: folder + "/new.csv").map { row -> Double in
+                if case .number(let value) = row.prediction { value } else { .nan }
+            }
+            #expect(abs(found[0] - 115) < 6 && abs(found[1] - 70) < 6, "\(found)")
+            #expect(throws: LacunaError.self) { try job(data.replacing("\"price\"", with: "\"colour\"")) }
+            #expect(throws: LacunaError.self) { try job(data.replacing("\"price\"", with: "\"pric\"")) }
+        }
+    }
+
+    /// Levels and classes that look like numbers, with gaps, are names all the same.
+    @Test func levelsThatLookLikeNumbers() throws {
+        try inFolder { folder in
+            let rows = (0..<60).map { "\($0 % 2 == 0 ? "007" : "x9"),\($0 % 3),\($0 % 2 == 0 ? -1 : 2.5)\n" }.joined()
+            try AtomicFile.write("code,n,class\n" + rows, to: folder + "/t.csv")
+            _ = try job("kind = \"csv\"\npath = \"\(folder)/t.csv\"").run(directory: folder + "/run")
+            let network = try TrainedNetwork.load(folder + "/run")
+            #expect(network.outputs == .classes(["-1", "2.5"]))
+            // A file in which all codes are numbers.
+            try AtomicFile.write("code,n\n007,1\n007,2\n", to: folder + "/new.csv")
+            #expect(try network.predictions(contentsOf: folder + "/new.csv").map(\.prediction.text) == ["-1", "-1"])
+        }
+    }
+
+    @Test func folderOfPictures() throws {
+        try inFolder { folder in
+            var generator = SeededGenerator(seed: 4)
+            func picture(bright: Bool, text: Bool) -> [UInt8] {
+                let pixels = (0..<48).map { i in
+                    UInt8((bright == (i / 3 % 4 < 2) ? 180 : 20) + Int.random(in: 0..<60, using: &generator))
+                }
+                return text
+                    ? Array("P3 # a comment\n4 4\n255\n\(pixels.map { "\($0)" }.joined(separator: " "))\n".utf8)
+                    : Array("P6\n4 4 255\n".utf8) + pixels
+            }
+            for name in ["left", "right"] {
+                try FileSystem.createDirectory("\(folder)/data/\(name)")
+                for i in 0..<20 {
+                    try AtomicFile.write(
+                        picture(bright: name == "left", text: i % 2 == 0), to: "\(folder)/data/\(name)/\(i).ppm")
+                }
+            }
+            let data = "kind = \"images\"\npath = \"\(folder)/data\""
+            for model in ["kind = \"mlp\"\nhidden = [8]", "kind = \"cnn\"\nchannels = [4, 4]"] {
+                let report = try job(data, model: model).run(directory: folder + "/run")
+                #expect(try #require(report.evaluation?["test_accuracy"]) > 0.8)
+                let network = try TrainedNetwork.load(folder + "/run")
+                let found = try network.predictions(contentsOf: folder + "/data/right")
+                #expect(found.count == 20 && found.count { $0.prediction.text == "right" } >= 17)
+                try FileSystem.remove(folder + "/run")
+            }
+            // Another size, another kind of file, and files that end early.
+            try AtomicFile.write(Array("P5\n2 2\n255\n1234".utf8), to: folder + "/data/left/small.pgm")
+            #expect(throws: LacunaError.self) { try job(data) }
+            try FileSystem.remove(folder + "/data/left/small.pgm")
+            try AtomicFile.write("x", to: folder + "/data/left/a.png")
+            #expect(throws: LacunaError.self) { try job(data) }
+        }
+    }
+
+    @Test func picturesAreRead() throws {
+        func read(_ text: String) throws -> PortableAnymap { try PortableAnymap(Array(text.utf8), file: "p") }
+        let grey = try read("P2\n#x\n3 1\n4\n0 2 4")
+        #expect(grey.channels == 1 && grey.width == 3 && grey.height == 1 && grey.values == [0, 0.5, 1])
+        let colour = try read("P3 1 2 10  1 2 3  4 5 6")
+        #expect(colour.channels == 3 && colour.values == [0.1, 0.4, 0.2, 0.5, 0.3, 0.6])
+        // Two bytes a brightness, the larger first.
+        let deep = try PortableAnymap(Array("P5 1 1 65535\n".utf8) + [0x80, 0x00], file: "p")
+        #expect(abs(deep.values[0] - 32768 / 65535) < 1e-6)
+        for bad in [
+            "", "P1 1 1 1", "P5 1 1 255", "P5 0 1 255\n1", "P2 1 1 4 5", "P2 2 2 4 1 2 3", "P6 99999999 99999999 255\n",
+        ] {
+            #expect(throws: LacunaError.self) { try read(bad) }
+        }
+    }
+
+    /// Each storage comes back from a file into a dense network, to the last bit.
+    @Test func filesRestoreStorages() throws {
+        try inFolder { folder in
+            var generator = SeededGenerator(seed: 5)
+            let model = MLP(widths: [8, 8, 8, 8, 8, 8], using: &generator)
+            let mask = try SparsePattern(rows: 8, columns: 8, keepingRandom: 20, using: &generator)
+            try model.layers[0].sparsify(.csr, mask: mask)
+            try model.layers[1].sparsify(.bitmask, mask: mask)
+            var blocks = SparsePattern(rows: 8, columns: 8)
+            for r in 0..<4 { for c in 0..<4 { (blocks[r, c + 4], blocks[r + 4, c]) = (true, true) } }
+            try model.layers[2].sparsify(.trainable("bsr4x4"), mask: blocks)
+            let low = LowRankSparseWeight(
+                outputs: 8, inputs: 8, rank: 3, alpha: 6, density: 0.1, using: &generator)
+            low.b.value = Tensor(normal: [8, 3], standardDeviation: 1, using: &generator)
+            model.layers[3].weight = low
+            let factors = FactoredWeight(outputs: 8, inputs: 8, rank: 2, alpha: 1, using: &generator)
+            factors.b.value = Tensor(normal: [8, 2], standardDeviation: 1, using: &generator)
+            model.layers[4].weight = factors
+            let file = folder + "/m.safetensors"
+            try ModelFile.save(model, to: file)
+            let other = MLP(widths: [8, 8, 8, 8, 8, 8], using: &generator)
+            // A storage of the model's own gives way, and so does one where the file is dense.
+            try other.layers[0].sparsify(.bitmask, mask: mask.inverted())
+            try ModelFile.load(other, from: file)
+            #expect(other.linears.map(\.layer.weight.storage) == model.linears.map(\.layer.weight.storage))
+            for (a, b) in zip(model.layers, other.layers) {
+                #expect(a.weight.densified().scalars == b.weight.densified().scalars)
+            }
+            let dense = MLP(widths: [8, 8], using: &generator)
+            try ModelFile.save(dense, to: file)
+            let sparse = MLP(widths: [8, 8], using: &generator)
+            try sparse.layers[0].sparsify(.csr, mask: mask)
+            try ModelFile.load(sparse, from: file)
+            #expect(sparse.layers[0].dense != nil)
+            #expect(sparse.layers[0].weight.densified().scalars == dense.layers[0].weight.densified().scalars)
+        }
+    }
+}
