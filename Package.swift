@@ -23,6 +23,7 @@ let package = Package(
         .library(name: "LacunaInfer", targets: ["LacunaInfer"]),
         .library(name: "LacunaRetrieve", targets: ["LacunaRetrieve"]),
         .library(name: "LacunaRegress", targets: ["LacunaRegress"]),
+        .library(name: "LacunaDictionary", targets: ["LacunaDictionary"]),
         .library(name: "LacunaSuiteSparse", targets: ["LacunaSuiteSparse"]),
         .executable(name: "lacuna", targets: ["LacunaCommand"]),
     ],
@@ -80,10 +81,14 @@ let package = Package(
             name: "LacunaRegress", dependencies: ["CLacuna", "LacunaTensor", "LacunaSparse", "LacunaIO"],
             swiftSettings: hotSettings),
         .target(
+            name: "LacunaDictionary",
+            dependencies: ["CLacuna", "LacunaTensor", "LacunaSparse", "LacunaIO", "LacunaLearn", "LacunaModels"],
+            swiftSettings: hotSettings),
+        .target(
             name: "Lacuna",
             dependencies: [
                 "LacunaTensor", "LacunaSparse", "LacunaIO", "LacunaLearn", "LacunaModels", "LacunaPrune", "LacunaInfer",
-                "LacunaRegress",
+                "LacunaRegress", "LacunaDictionary",
                 "LacunaRetrieve",
             ]),
         .target(name: "LacunaReproduce", dependencies: ["Lacuna"], swiftSettings: hotSettings),
@@ -107,6 +112,8 @@ let package = Package(
             name: "LacunaRetrieveTests", dependencies: ["LacunaRetrieve"], resources: [.copy("Fixtures")]),
         .testTarget(
             name: "LacunaRegressTests", dependencies: ["LacunaRegress"], resources: [.copy("Fixtures")]),
+        .testTarget(
+            name: "LacunaDictionaryTests", dependencies: ["LacunaDictionary"], resources: [.copy("Fixtures")]),
         .testTarget(name: "LacunaReproduceTests", dependencies: ["LacunaReproduce"]),
         .testTarget(name: "LacunaCommandTests", dependencies: ["LacunaCommand"]),
     ]

@@ -62,7 +62,7 @@ for path in sources():
         name = re.sub(r"\W+", "_", f"{place}_{start}")
         imports = [line for line in lines if line.startswith("import ")]
         body = ["" if line.startswith("import ") else line for line in lines]
-        text = "\n".join(imports or [f"import {module(path)}"]) + "\n\n"
+        text = "// swift-format-ignore-file\n" + "\n".join(imports or [f"import {module(path)}"]) + "\n\n"
         location = f'#sourceLocation(file: "{path}", line: {start})\n'
         if any(declaration.match(line) for line in body):
             text += location + "\n".join(body) + "\n#sourceLocation()\n"

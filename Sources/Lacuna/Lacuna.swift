@@ -1,3 +1,4 @@
+@_exported import LacunaDictionary
 // The whole toolkit under one import.
 @_exported import LacunaIO
 @_exported import LacunaInfer

@@ -96,6 +96,7 @@ struct LacunaCommand: ParsableCommand {
         subcommands: [
             PruneCommand.self, EvalCommand.self, RunCommand.self, InspectCommand.self, SweepCommand.self,
             TrainCommand.self, FitCommand.self, DataCommand.self, MethodsCommand.self, ReproduceCommand.self,
-            BenchCommand.self, DemoCommand.self,
+            BenchCommand.self, DemoCommand.self, ExplainCommand.self,
+            EncodeCommand.self, IndexCommand.self, SearchCommand.self, EvaluateCommand.self,
         ])
 }

@@ -117,7 +117,7 @@ import Testing
         #expect(other["b"]?.missing == [0, 1, 2])
         #expect(other["c"]?.values == .text(["x\"y\r\nz", "", "w"]))
         let tabs = try CSVTable(contentsOf: scratch.write("x\ty\n1\t2,5\n".utf8, to: "t.tsv"))
-        #expect(tabs["y"]?.values == .text(["2,5"]))
+        #expect(tabs["y"]?.values == .numbers([2.5]) && tabs["y"]?.words == ["2,5"])
     }
 
     @Test(arguments: [
@@ -175,7 +175,7 @@ import Testing
         // A .tsv file is separated by tabs, whatever else its names hold.
         let tabs = try CSVTable(contentsOf: scratch.write("a (x, y, z)\tb\n1,5\t2\n".utf8, to: "t.TSV"))
         #expect(tabs.columns.map(\.name) == ["a (x, y, z)", "b"])
-        #expect(tabs["a (x, y, z)"]?.values == .text(["1,5"]))
+        #expect(tabs["a (x, y, z)"]?.values == .numbers([1.5]))
         // An index without a name, as DataFrame.to_csv has it.
         let index = try CSVTable(contentsOf: scratch.write(",a,\n0,1,2\n1,3,4\n".utf8, to: "i.csv"))
         #expect(index.columns.map(\.name) == ["column 1", "a", "column 3"])

@@ -79,7 +79,7 @@ import Testing
         let trainable = try TrainableViT(model)
         let tape = Tape<Float>()
         let labels = try file.integers("labels").map { Int32($0) }
-        let loss = crossEntropy(trainable(tape.constant(pixels)), labels: labels)
+        let loss = Loss.crossEntropy(trainable(tape.constant(pixels)), labels: labels)
         #expect(abs(loss.item - (try file.float("loss")[0])) < 1e-4 * loss.item)
         tape.backward(from: loss)
         try check(trainable, name)

@@ -33,8 +33,8 @@ import Testing
             let mapped = try DenseDesign(mapping: MappedFile(path), offset: 16, rows: rows, columns: columns)
             let matrix = Tensor(values, shape: [columns, rows]).transposed()
             return [
-                dense.scaled(by: scales), SparseDesign(dense).scaled(by: scales), mapped.scaled(by: scales),
-                DenseDesign(matrix).scaled(by: scales), SparseDesign(dense.scaled(by: scales)),
+                dense.scaled(by: scales), try SparseDesign(dense).scaled(by: scales), mapped.scaled(by: scales),
+                DenseDesign(matrix).scaled(by: scales), try SparseDesign(dense.scaled(by: scales)),
             ]
         }
     }
@@ -147,7 +147,7 @@ import Testing
             var values = [Double](repeating: 1, count: 12)
             values[7] = bad
             let dense = DenseDesign(columnMajor: values, rows: 4)
-            for design in [dense, SparseDesign(dense)] as [any Design] {
+            for design in [dense, try SparseDesign(dense)] as [any Design] {
                 let place = try #require(design.firstNonFinite())
                 #expect(place == (row: 3, column: 1))
                 let failure = #expect(throws: LacunaError.self) {

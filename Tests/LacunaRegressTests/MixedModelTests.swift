@@ -206,7 +206,7 @@ private func error(_ fit: MixedFit, _ truth: [Double]) -> Double {
 
     @Test func conditionsHoldForEveryPenaltySolverAndDesign() throws {
         let bed = groupedBed(groups: 12, size: 4, columns: 15) { $0.normal() / max(0.2, $0.uniform()) }
-        let sparse = SparseDesign(bed.design).scaled(by: (0..<15).map { 1 / (1 + Double($0)) })
+        let sparse = try SparseDesign(bed.design).scaled(by: (0..<15).map { 1 / (1 + Double($0)) })
         let solvers: [any SeparableSolver] = [
             ProximalNewton(tolerance: 1e-13), ProximalConjugateGradient(tolerance: 1e-14),
             CoordinateDescent(tolerance: 1e-13),

@@ -30,7 +30,7 @@ import Testing
                 ProximalNewton(tolerance: 1e-14), CoordinateDescent(tolerance: 1e-14), FISTA(tolerance: 1e-13),
             ]
         let problem = try Problem(
-            Self.peers.design(expected.design), datafit, penalty, hasIntercept: expected.hasIntercept)
+            try Self.peers.design(expected.design), datafit, penalty, hasIntercept: expected.hasIntercept)
         for solver in solvers {
             let solution = try solver.solve(problem)
             expectEqual(solution, expected, within: solver is FISTA ? 1e-5 : 1e-6)

@@ -4,12 +4,34 @@ import Testing
 
 /// Proximal operators against a search over a grid; slopes by differences; distances at proximal points.
 @Suite struct PenaltyTests {
-    static let separable: [any SeparablePenalty] = [
-        L1(0.7), L1(0), WeightedL1(0.5, factors: [1.7]), NonNegativeL1(0.4), NonNegativeL1(0),
-        ElasticNet(0.8, mixing: 0.3), ElasticNet(0.8, mixing: 0), SCAD(0.6), SCAD(0.6, shape: 2.2),
-        SCAD(0.6, shape: .infinity), MCP(0.6), MCP(0.6, shape: 0.8), MCP(0.6, shape: .infinity), LogSum(0.3),
-        LogSum(0.2, width: 2), L0(0.4), CEL0(0.4, squaredNorms: [1.3]), CEL0(0.4, squaredNorms: [0.6]),
-    ]
+    static let separable: [any SeparablePenalty] =
+        [
+            L1(0.7), L1(0), WeightedL1(0.5, factors: [1.7]), NonNegativeL1(0.4), NonNegativeL1(0),
+            ElasticNet(0.8, mixing: 0.3), ElasticNet(0.8, mixing: 0), SCAD(0.6), SCAD(0.6, shape: 2.2),
+            SCAD(0.6, shape: .infinity), MCP(0.6), MCP(0.6, shape: 0.8), MCP(0.6, shape: .infinity), LogSum(0.3),
+            LogSum(0.2, width: 2), L0(0.4), CEL0(0.4, squaredNorms: [1.3]), CEL0(0.4, squaredNorms: [0.6]),
+        ] + constrained
+
+    /// Factors and limits of the elastic net.
+    private static let constrained: [any SeparablePenalty] = [
+        try? ConstrainedElasticNet(0.8, factors: [1.5]), try? ConstrainedElasticNet(0.8, mixing: 0.3, factors: [0.5]),
+        try? ConstrainedElasticNet(0.6, mixing: 0, factors: [1]),
+        try? ConstrainedElasticNet(0.6, factors: [1], lower: [0]),
+        try? ConstrainedElasticNet(0.6, mixing: 0.5, factors: [1], lower: [-0.7], upper: [0.4]),
+        try? ConstrainedElasticNet(0.3, factors: [0], lower: [-0.7], upper: [1.4]),
+        try? ConstrainedElasticNet(0.3, factors: [2], upper: [0]),
+    ].compactMap { $0 }
+
+    @Test func limitsAreChecked() {
+        #expect(Self.constrained.count == 7)
+        for (factors, lower, upper) in [
+            ([-1.0], nil, nil), ([1], [0.1], nil), ([1], nil, [-0.1]), ([1], [0, 0], nil), ([.infinity], nil, nil),
+        ] as [([Double], [Double]?, [Double]?)] {
+            #expect(throws: LacunaError.self) {
+                try ConstrainedElasticNet(1, factors: factors, lower: lower, upper: upper)
+            }
+        }
+    }
 
     @Test(arguments: separable.indices, [0.2, 1, 3]) func proximalPointsAreMinima(index: Int, step: Double) {
         let penalty = Self.separable[index]
@@ -35,8 +57,8 @@ import Testing
     @Test(arguments: separable.indices) func slopesAndBends(index: Int) {
         let penalty = Self.separable[index]
         for x in [0.05, 0.3, 0.91, 1.7, 5, -0.05, -0.3, -0.91, -1.7, -5] {
-            if penalty is NonNegativeL1 && x < 0 { continue }
             let h = 1e-5
+            if !penalty.value(x + h, 0).isFinite || !penalty.value(x - h, 0).isFinite { continue }
             let slope = (penalty.value(x + h, 0) - penalty.value(x - h, 0)) / (2 * h)
             #expect(abs(slope - penalty.slope(x, 0)) < 1e-6)
             let bend = (penalty.slope(x + h, 0) - penalty.slope(x - h, 0)) / (2 * h)

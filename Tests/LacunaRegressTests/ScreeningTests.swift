@@ -154,7 +154,7 @@ import Testing
         defer { Parallel.threads = before }
         Parallel.threads = 1
         let again = try InformationScreen(estimator: KernelDensityInformation(cells: 80)).rank(
-            SparseDesign(design), target: y)
+            try SparseDesign(design), target: y)
         #expect(again.map(\.information) == ranked.map(\.information) && again[0].pValue == nil)
         for column in ranked.prefix(3) {
             #expect(abs(column.dependence - (1 - exponential(-2 * column.information)).squareRoot()) < 1e-15)

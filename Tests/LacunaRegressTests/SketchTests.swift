@@ -54,7 +54,7 @@ import Testing
     }
 
     /// A sketch is one linear map: of columns together or apart, dense or sparse, whatever the number of threads.
-    @Test(arguments: 0..<6) func areLinearMaps(kind: Int) {
+    @Test(arguments: 0..<6) func areLinearMaps(kind: Int) throws {
         var random = SeededGenerator(seed: 4)
         let x = Tensor<Double>(normal: [50, 3], using: &random)
         let sketch = Self.sketches(16, 50, seed: 9)[kind].1
@@ -72,7 +72,7 @@ import Testing
             #expect(largestDifference(sketch.apply(column).scalars, (0..<sketch.rows).map { expected[$0, j] }) < 1e-12)
         }
         if let sparse = sketch as? SparseSketch {
-            let design = SparseDesign(DenseDesign(x)).scaled(by: [1, 2, 0.5])
+            let design = try SparseDesign(DenseDesign(x)).scaled(by: [1, 2, 0.5])
             let scaled = Tensor((0..<150).map { x.scalars[$0] * [1, 2, 0.5][$0 % 3] }, shape: [50, 3])
             #expect(largestDifference(sparse.apply(design).scalars, sparse.apply(scaled).scalars) < 1e-12)
         }

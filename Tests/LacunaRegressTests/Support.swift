@@ -43,12 +43,14 @@ struct Peers {
     subscript(_ key: String) -> [Double] { Peers.numbers(document[key]) }
 
     var dense: DenseDesign { DenseDesign(columnMajor: self["dense"], rows: rows) }
-    var sparse: SparseDesign { SparseDesign(DenseDesign(columnMajor: self["sparse"], rows: rows)) }
+    var sparse: SparseDesign {
+        get throws { try SparseDesign(DenseDesign(columnMajor: self["sparse"], rows: rows)) }
+    }
     var orthogonal: DenseDesign { DenseDesign(columnMajor: self["orthogonal"], rows: rows) }
 
-    func design(_ name: String) -> any Design {
+    func design(_ name: String) throws -> any Design {
         switch name {
-        case "sparse": sparse
+        case "sparse": try sparse
         case "orthogonal": orthogonal
         default: dense
         }

@@ -99,7 +99,8 @@ import Testing
         #expect(failure { try SparseEncoder.load(scratch.file("none")) } != nil)
         for (list, part) in [
             (
-                #"[{"idx": 0, "name": "0", "path": "", "type": "x.Transformer"}, {"idx": 1, "name": "1", "path": "1_CSR", "type": "x.SparseAutoEncoder"}]"#,
+                #"[{"idx": 0, "name": "0", "path": "", "type": "x.Transformer"}, "#
+                    + #"{"idx": 1, "name": "1", "path": "1_CSR", "type": "x.SparseAutoEncoder"}]"#,
                 "SparseAutoEncoder"
             ),
             (#"[{"idx": 0, "name": "0", "path": "../x", "type": "x.MLMTransformer"}]"#, "leads out"), ("{}", "array"),

@@ -216,6 +216,8 @@ import Testing
         residual.linear.dense!.parameter.value = Tensor([3, 0, 1, 0, 0, 2, 0, 7], shape: [4, 2])
         // w' is [3 1 0 0] and [0 0 2 7]: literal terms get what they lack to the largest.
         #expect(values(residual(w, hidden: h, texts: texts)) == [1, 2, 2, 3, 7, 0, 0, 5])
+        residual.compensates = false
+        #expect(values(residual(w, hidden: h, texts: texts)) == [1, 1, 2, 0, 0, 0, 0, 5])
     }
 
     @Test func theWindowKeepsShortRows() {

@@ -20,4 +20,26 @@ import Testing
         #expect(Buffer(copying: original.pointer + 1, count: 2).array == [2, 3])
         #expect(Buffer<Double>([0, 0.5, 1, 1.5]).array == [0, 0.5, 1, 1.5])
     }
+
+    /// In place or copied, by how much of the whole they are; what kernels read behind the last is 0.
+    @Test(arguments: [0, 1, 74, 75, 76, 99, 100]) func firstElements(count: Int) {
+        let whole = Buffer<UInt16>((0..<100).map { UInt16($0 + 1) })
+        let first = Buffer(first: count, of: whole)
+        #expect(first.count == count && first.array == (0..<count).map { UInt16($0 + 1) })
+        #expect((first.pointer == whole.pointer) == (count >= 75))
+        let behind = UnsafeRawBufferPointer(start: first.pointer + count, count: Buffer<UInt16>.slack)
+        #expect(behind.allSatisfy { $0 == 0 })
+        let copy = first.copy()
+        copy.withMutableElements { $0.update(repeating: 7) }
+        #expect(first.withElements { Array($0) } == (0..<count).map { UInt16($0 + 1) })
+        #expect(copy.array == [UInt16](repeating: 7, count: count))
+    }
+
+    /// The first elements keep the memory alive that they are in.
+    @Test func firstElementsOutliveTheWhole() {
+        func part() -> Buffer<Double> { Buffer(first: 900_000, of: Buffer(repeating: 2.5, count: 1_000_000)) }
+        let kept = part()
+        let other = Buffer<Double>(repeating: 9, count: 1_000_000)
+        #expect(kept.elements.allSatisfy { $0 == 2.5 } && other.elements.allSatisfy { $0 == 9 })
+    }
 }

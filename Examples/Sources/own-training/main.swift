@@ -15,7 +15,7 @@ let trainer = try Trainer(
     model: model, optimizer: Adam.decoupled(), source: ShuffledBatches(train, batchSize: 64, seed: 1), plan: plan,
     hooks: [ProximalSparsity(strength: 0.2)],
     evaluate: { tape in [("accuracy", accuracy(model(tape.constant(test.inputs)), test.labels))] },
-    loss: { batch, tape in crossEntropy(model(tape.constant(batch.inputs)), labels: batch.labels) })
+    loss: { batch, tape in Loss.crossEntropy(model(tape.constant(batch.inputs)), labels: batch.labels) })
 let report = try trainer.train()
 for (name, value) in report.metrics.last?.values ?? [] { print("\(name): \(value)") }
 

@@ -125,10 +125,41 @@ static void K(sort_columns)(uint32_t *list, uint32_t *other, long count, long co
   if (list != result) memcpy(result, list, (size_t)count * sizeof *list);
 }
 
+// Sets the bits of the columns of B's rows that entries start..<end of A name; `last` entries of A are asked for ahead.
+INLINE void K(mark_columns)(const lk_spgemm *m, long start, long end, long last, uint64_t *bits) {
+  for (long i = start; i < end; i++) {
+    const long k = m->a_column[i], ahead = m->b_start[m->a_column[i + 4 < last ? i + 4 : i]];
+    __builtin_prefetch(m->b_column + ahead);
+    for (long j = m->b_start[k], stop = m->b_start[k + 1]; j < stop; j++) {
+      const uint32_t c = m->b_column[j];
+      bits[c >> 6] |= 1ull << (c & 63);
+    }
+  }
+}
+
+// The number of those columns, found in the hash table, which is left as it was; the columns too, in no order, unless `column`
+// is null.
+INLINE long K(hash_columns)(
+    const lk_spgemm *m, long start, long end, int shift, const lk_spgemm_work *work, uint32_t *column) {
+  long count = 0;
+  for (long i = start; i < end; i++) {
+    const long k = m->a_column[i];
+    for (long j = m->b_start[k], stop = m->b_start[k + 1]; j < stop; j++) {
+      const uint32_t slot = K(hash_slot)(work->keys, m->b_column[j], shift);
+      if (work->keys[slot] == 0) {
+        work->keys[slot] = m->b_column[j] + 1;
+        if (column) column[count] = m->b_column[j];
+        work->list[count++] = slot;
+      }
+    }
+  }
+  for (long i = 0; i < count; i++) work->keys[work->list[i]] = 0;
+  return count;
+}
+
 static void K(spgemm_count)(
     const lk_spgemm *m, const uint64_t *operations, long r0, long r1, const lk_spgemm_work *work, uint32_t *counts) {
-  const long words = (m->columns + 511) / 512 * 8, last = m->a_start[r1], *const b_start = m->b_start;
-  const uint32_t *const a_column = m->a_column, *const b_column = m->b_column;
+  const long words = (m->columns + 511) / 512 * 8, last = m->a_start[r1];
   for (long r = r0; r < r1; r++) {
     const long start = m->a_start[r], end = m->a_start[r + 1];
     if (end - start == 0 || operations[r] == 0) {
@@ -136,30 +167,10 @@ static void K(spgemm_count)(
     } else if (end - start == 1) {
       counts[r] = (uint32_t)operations[r];
     } else if (K(spgemm_is_dense)(m->columns, work->value_bytes, operations[r])) {
-      for (long i = start; i < end; i++) {
-        const long k = a_column[i], ahead = b_start[a_column[i + 4 < last ? i + 4 : i]];
-        __builtin_prefetch(b_column + ahead);
-        for (long j = b_start[k]; j < b_start[k + 1]; j++) {
-          const uint32_t c = b_column[j];
-          work->bits[c >> 6] |= 1ull << (c & 63);
-        }
-      }
+      K(mark_columns)(m, start, end, last, work->bits);
       counts[r] = (uint32_t)K(count_bits)(work->bits, words);
     } else {
-      const int shift = K(hash_shift)(operations[r], m->columns);
-      long count = 0;
-      for (long i = start; i < end; i++) {
-        const long k = a_column[i];
-        for (long j = b_start[k]; j < b_start[k + 1]; j++) {
-          const uint32_t slot = K(hash_slot)(work->keys, b_column[j], shift);
-          if (work->keys[slot] == 0) {
-            work->keys[slot] = b_column[j] + 1;
-            work->list[count++] = slot;
-          }
-        }
-      }
-      for (long i = 0; i < count; i++) work->keys[work->list[i]] = 0;
-      counts[r] = (uint32_t)count;
+      counts[r] = (uint32_t)K(hash_columns)(m, start, end, K(hash_shift)(operations[r], m->columns), work, 0);
     }
   }
 }
@@ -177,32 +188,13 @@ static void K(spgemm_pattern)(
     if (end - start == 1) {
       memcpy(column, b_column + b_start[a_column[start]], (size_t)operations[r] * sizeof *column);
     } else if (K(spgemm_is_dense)(m->columns, work->value_bytes, operations[r])) {
-      for (long i = start; i < end; i++) {
-        const long k = a_column[i], ahead = b_start[a_column[i + 4 < last ? i + 4 : i]];
-        __builtin_prefetch(b_column + ahead);
-        for (long j = b_start[k]; j < b_start[k + 1]; j++) {
-          const uint32_t c = b_column[j];
-          work->bits[c >> 6] |= 1ull << (c & 63);
-        }
-      }
+      K(mark_columns)(m, start, end, last, work->bits);
       // The list has room for what is written beyond the last column; the result has not.
       const long count = K(take_bits)(work->bits, words, work->list);
       memcpy(column, work->list, (size_t)count * sizeof *column);
     } else {
       const int shift = K(hash_shift)(operations[r], m->columns);
-      long count = 0;
-      for (long i = start; i < end; i++) {
-        const long k = a_column[i];
-        for (long j = b_start[k]; j < b_start[k + 1]; j++) {
-          const uint32_t slot = K(hash_slot)(work->keys, b_column[j], shift);
-          if (work->keys[slot] == 0) {
-            work->keys[slot] = b_column[j] + 1;
-            column[count] = b_column[j];
-            work->list[count++] = slot;
-          }
-        }
-      }
-      for (long i = 0; i < count; i++) work->keys[work->list[i]] = 0;
+      const long count = K(hash_columns)(m, start, end, shift, work, column);
       K(sort_columns)(column, work->list, count, m->columns);
     }
   }

@@ -7,8 +7,9 @@ struct FitDAG: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "dag", abstract: "Learns which columns act on which: a sparse acyclic graph of linear effects.",
         discussion: """
-            Columns are centred, not scaled, because their variances tell causes from effects. (Saboksayr and others, \
-            CoLiDE, arXiv:2310.02895.)
+            Columns are centred, and divided by one number for all of them, the least of their standard deviations: their \
+            variances tell causes from effects, and the unit they share does not matter. --lambda belongs to that unit. \
+            (Saboksayr and others, CoLiDE, arXiv:2310.02895.)
             """)
 
     @Argument(
@@ -16,14 +17,15 @@ struct FitDAG: ParsableCommand {
         completion: .file(extensions: TableFormat.endings))
     var data: InputFile
 
-    @Option(help: ArgumentHelp("Columns to leave out, separated by commas.", valueName: "columns"))
-    var drop: String?
+    @Option(
+        help: ArgumentHelp(
+            "Columns to leave out, separated by commas; a name with a comma in quotation marks.", valueName: "columns"))
+    var drop: NameList?
 
     @Option(help: "Missing values: error, mean (fill in), or drop (leave rows out).")
-    var missing = FitData.Missing.error
+    var missing = TableLayout.Missing.error
 
-    @Option(help: "Whether the first line of a CSV file has the names of the columns: yes, no or auto.")
-    var header = CSVTable.Header.auto
+    @OptionGroup var spelling: SpellingOptions
 
     @Flag(help: "A noise level for each variable instead of one for all.")
     var unequalNoise = false
@@ -57,21 +59,17 @@ struct FitDAG: ParsableCommand {
         try OutputFile.check([dot, svg], overwriting: force)
         let progress = options.begin()
         defer { progress.clear() }
-        let table = try FitData.read(
-            data.path, target: nil, drop: drop?.split(separator: ",").map(String.init) ?? [], missing: missing,
-            header: header)
-        let (n, d) = (table.design.rows, table.design.columns)
+        var layout = TableLayout()
+        (layout.drop, layout.missing, layout.csv) = (drop?.names ?? [], missing, spelling.csv)
+        let table = try LacunaRegress.Table(contentsOf: data.path, layout)
+        if !options.quiet { TableOptions.tell(table.remarks, data.path) }
+        let (n, d) = (table.rows, table.design.columns)
         // The graph and what its optimisation keeps are squares of the number of variables.
         try MachineMemory.require(shape: [8, d, d], of: Double.self, for: "a graph of \(d) variables")
-        var columns = try Tensor<Double>(checking: [d, n], for: "\(n) rows of \(d) variables")
-        columns.withMutablePointer { values in
-            values.update(repeating: 0, count: d * n)
-            for j in 0..<d { table.design.add(1, column: j, to: values + j * n) }
-        }
         let solver = CoLiDE(
             noise: unequalNoise ? .varying : .equal, sparsity: sparsity, iterations: steps,
             finalIterations: steps * 7 / 2, threshold: threshold, progress: progress)
-        let result = try solver.fit(columns.transposed())
+        let result = try solver.fit(table.matrix())
         progress.clear()
         let picture = GraphPicture(graph: result.graph, names: table.features.map(\.name))
         printResult(
@@ -95,7 +93,7 @@ struct FitDAG: ParsableCommand {
             : Quantities.significant(result.noise.first ?? 0, 4)
         return
             "\(data): \(Quantities.grouped(rows)) rows, \(picture.names.count) variables; \(picture.edges.count) edges; "
-            + "noise level \(levels)\(result.converged ? "" : "; the last steps still moved")\n\n"
+            + "noise level \(levels)\(result.converged ? "" : "; not converged: the last steps still moved, or cycles had to be cut")\n\n"
             + table.text(console: .output)
     }
 

@@ -26,12 +26,6 @@ struct FitMixed: ParsableCommand {
             thesis, McGill University; Lange, Little, Taylor, JASA 1989.)
             """)
 
-    @Option(
-        help: ArgumentHelp(
-            "The column that says which rows belong together; for other than CSV files a file of one label a line.",
-            valueName: "column"))
-    var group: String?
-
     @Option(help: ArgumentHelp("How heavy the tails are: q from 1 (normal) to below 3, or 'estimate'.", valueName: "q"))
     var tail: String?
 
@@ -41,7 +35,7 @@ struct FitMixed: ParsableCommand {
     var degreesOfFreedom: Double?
 
     @Option(help: "Penalty of the coefficients: lasso, elastic-net, scad or mcp.")
-    var penalty = MixedSettings.Penalty.lasso
+    var penalty = MixedEstimator.Penalty.lasso
 
     @Option(
         within: .above(0, atMost: 1),
@@ -55,7 +49,7 @@ struct FitMixed: ParsableCommand {
         help: """
             What chooses the strength: cv (cross-validation, with --rule), or the faster bic, or ebic for many columns.
             """)
-    var choose = MixedSettings.Choice.crossValidation
+    var choose = MixedEstimator.Choice.crossValidation
 
     @OptionGroup var options: FitOptions
 
@@ -75,23 +69,36 @@ struct FitMixed: ParsableCommand {
             case .lasso, .elasticNet: throw ValidationError("--shape is for --penalty scad and mcp")
             }
         }
-        if options.weights != nil { throw ValidationError("--weights cannot be used with 'fit mixed'") }
+        for (name, isGiven) in [
+            ("--weights", options.weights != nil), ("--offset", options.offset != nil),
+            ("--stability", options.certainty.stability != nil), ("--intervals", options.certainty.intervals != nil),
+            ("--measure", options.measure != .loss), ("--fold-column", options.foldColumn != nil),
+        ] where isGiven { throw ValidationError("\(name) cannot be used with 'fit mixed'") }
     }
 
     private var tails: [Tail] {
         get throws {
             if let degreesOfFreedom { return [try Tail(degreesOfFreedom: degreesOfFreedom)] }
             guard let tail else { return [try Tail(q: 1.5)] }
-            return try Double(tail).map { [try Tail(q: $0)] } ?? MixedSettings.candidates
+            return try Double(tail).map { [try Tail(q: $0)] } ?? MixedEstimator.candidates
         }
     }
 
     func run() throws {
-        let tails = try tails
-        try options.run(.mixed, group: group) { settings, table in
-            settings.mixing = mixing
-            settings.shape = shape
-            settings.mixed = MixedSettings(labels: table.groups, tails: tails, penalty: penalty, choice: choose)
-        }
+        var estimator = MixedEstimator()
+        (estimator.tails, estimator.penalty, estimator.mixing) = (try tails, penalty, mixing)
+        (estimator.shape, estimator.choice, estimator.strength) = (shape, choose, options.strength)
+        (estimator.strengths, estimator.tolerance) = (options.choice, options.tolerance)
+        (estimator.hasIntercept, estimator.standardizes) = (!options.noIntercept, !options.noStandardize)
+        let progress = try options.prepare()
+        defer { progress.clear() }
+        estimator.progress = progress
+        let table = try options.read()
+        let fit = try estimator.fit(table)
+        progress.clear()
+        try options.show(fit, table)
     }
 }
+
+extension MixedEstimator.Penalty: ExpressibleByArgument {}
+extension MixedEstimator.Choice: ExpressibleByArgument {}

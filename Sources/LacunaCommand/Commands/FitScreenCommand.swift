@@ -50,12 +50,13 @@ struct FitScreen: ParsableCommand {
         try source.requireTarget()
         let progress = options.begin()
         defer { progress.clear() }
-        let (table, values) = try source.read()
+        let table = try source.read(quiet: options.quiet)
+        let values = try table.labelsOrNumbers()
         guard values.count >= 2 else {
             throw LacunaError.malformed(
                 file: source.data.path, location: "rows", reason: "there is \(values.count); 2 are needed")
         }
-        try source.requireFinite(table.design)
+        try table.requireFinite()
         let found: [Row]
         switch estimator {
         case .kernel: found = try rank(KernelDensityInformation(cells: cells), table, values, progress)
@@ -75,7 +76,7 @@ struct FitScreen: ParsableCommand {
     }
 
     private func rank<E: MutualInformationEstimator>(
-        _ estimator: E, _ table: FitData, _ target: [Double], _ progress: any ProgressReporter
+        _ estimator: E, _ table: LacunaRegress.Table, _ target: [Double], _ progress: any ProgressReporter
     ) throws -> [Row] {
         let screen = InformationScreen(
             estimator: estimator, permutations: permutations, seed: seed, progress: progress)
@@ -88,7 +89,7 @@ struct FitScreen: ParsableCommand {
         }
     }
 
-    private func summary(_ rows: [Row], _ table: FitData, _ count: Int) -> String {
+    private func summary(_ rows: [Row], _ table: LacunaRegress.Table, _ count: Int) -> String {
         var columns: [Table.Column] = [
             .right("rank"), .left("column"), .right("information"), .right("dependence"), .right("correlation"),
         ]
@@ -110,7 +111,7 @@ struct FitScreen: ParsableCommand {
             + "\(verdict)\n\n" + result.text(console: .output)
     }
 
-    private func json(_ rows: [Row], _ table: FitData, _ count: Int) -> JSONValue {
+    private func json(_ rows: [Row], _ table: LacunaRegress.Table, _ count: Int) -> JSONValue {
         [
             "rows": JSONValue(count), "screened": JSONValue(table.features.count),
             "estimator": .string(estimator.rawValue), "permutations": JSONValue(permutations),

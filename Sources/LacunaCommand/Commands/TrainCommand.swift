@@ -183,11 +183,14 @@ struct TrainingStory {
                 "\(Quantities.grouped(ledger.activeMultiplyAdds)), "
                     + "\(Quantities.percent(ledger.computeRatio, 1)) of the dense network's"
             ),
-            ("multiply-adds of a training step, as computed", Quantities.grouped(report.multiplyAddsPerStep)),
             ("bytes of the weights", Quantities.bytes(ledger.weightBytes)),
             ("bytes kept for training", Quantities.bytes(ledger.trainingBytes)),
             ("steps", Quantities.grouped(report.steps)), ("took", Quantities.duration(report.seconds)),
         ]
+        if report.multiplyAddsPerStep > 0 {
+            facts.append(
+                ("multiply-adds of a training step, as computed", Quantities.grouped(report.multiplyAddsPerStep)))
+        }
         if report.hadNothingToDo { facts.append(("nothing to do", "no step was left")) }
         if let step = report.stoppedEarly { facts.append(("stopped early at step", Quantities.grouped(step))) }
         return facts

@@ -6,71 +6,144 @@ import LacunaTensor
 struct FitReport {
     let data: String
     let rows: Int
-    let model: FittedModel
-    let outcome: FitMethod.Outcome
-    /// Coefficients of the columns as fitted, which are standardised unless the user said otherwise.
-    let effects: [Double]
-    let settings: FitMethod.Settings
+    let fit: Fit
+    let choice: StrengthChoice
+    /// The table's own folds.
+    let folds: [Int]?
+    let certainty: Certainty?
     /// Rows of the table at most.
     let limit: Int
     /// What there is to say about groups and tails.
     var mixed: MixedReport?
 
+    private var model: LinearModel { fit.model }
+    private var columns: Int { model.features.count }
+
+    /// The largest effect of a feature on any output.
+    private func size(_ j: Int) -> Double {
+        model.coefficients.indices.reduce(0) { max($0, abs(fit.effects[$1 * columns + j])) }
+    }
+
     private var selected: [Int] {
-        model.coefficients.indices.filter { model.coefficients[$0] != 0 }
-            .sorted { (abs(effects[$0]), $1) > (abs(effects[$1]), $0) }
+        model.features.indices.filter { j in model.coefficients.contains { $0[j] != 0 } }
+            .map { ($0, size($0)) }.sorted { ($0.1, $1.0) > ($1.1, $0.0) }.map(\.0)
+    }
+
+    private var intervals: [Int: Certainty.Interval] {
+        Dictionary((certainty?.intervals ?? []).map { ($0.feature, $0) }, uniquingKeysWith: { first, _ in first })
     }
 
     var table: Table {
-        var table = Table([.left("feature"), .right("coefficient"), .right("per standard deviation")])
-        for j in selected.prefix(limit) {
-            table.append([
-                model.features[j].name, Quantities.significant(model.coefficients[j], 6),
-                Quantities.significant(effects[j], 4),
-            ])
+        let outputs = model.coefficients.count
+        var columns: [Table.Column] = [.left("feature")]
+        columns +=
+            outputs == 1
+            ? [.right("coefficient"), .right("per standard deviation")] : outputNames.map { .right($0) }
+        if certainty?.stability != nil { columns.append(.right("selected from halves")) }
+        let intervals = intervals
+        if certainty?.intervals != nil {
+            columns +=
+                certainty?.method == .debiased
+                ? [.right("debiased"), .right("95 % interval")] : [.right("95 % interval")]
+        }
+        var table = Table(columns)
+        // Debiased intervals are for all features; those that were not selected follow where they exclude 0.
+        let others = intervals.values.filter { interval in
+            certainty?.method == .debiased && model.coefficients[0][interval.feature] == 0
+                && (interval.lower > 0 || interval.upper < 0)
+        }.map(\.feature).sorted()
+        for j in (selected + others).prefix(limit) {
+            var cells = [model.features[j].name]
+            if outputs == 1 {
+                cells += [
+                    Quantities.significant(model.coefficients[0][j], 6), Quantities.significant(fit.effects[j], 4),
+                ]
+            } else {
+                cells += model.coefficients.map { Quantities.significant($0[j], 5) }
+            }
+            if let stability = certainty?.stability { cells.append(Quantities.percent(stability[j])) }
+            if certainty?.intervals != nil {
+                let interval = intervals[j]
+                if certainty?.method == .debiased {
+                    cells.append(interval.map { Quantities.significant($0.estimate, 5) } ?? "")
+                }
+                cells.append(
+                    interval.map { "\(Quantities.significant($0.lower, 4)) to \(Quantities.significant($0.upper, 4))" }
+                        ?? "")
+            }
+            table.append(cells)
         }
         return table
     }
 
+    /// A name for each output.
+    private var outputNames: [String] { model.outputs.isEmpty ? ["coefficient"] : model.outputs }
+
     private var certificate: String {
-        switch outcome.solution.certificate {
-        case .dualityGap(_, let relative): "duality gap \(Quantities.significant(relative, 2)) of the null loss"
+        switch fit.solution.certificate {
+        case .dualityGap(_, let relative):
+            "duality gap \(relative == 0 ? "0" : "at most \(Quantities.significant(relative, 2))") of the null loss"
         case .stationarity(_, let relative):
-            "distance to stationarity \(Quantities.significant(relative, 2)) of the largest gradient"
+            "distance to stationarity at most \(Quantities.significant(relative, 2)) of the largest gradient"
         }
+    }
+
+    /// Whether the name of the method says what the family is.
+    private var named: Bool {
+        model.family == .gaussian || model.method == "logistic" || model.method == model.family.name
     }
 
     /// Name and value of everything worth knowing.
     var facts: [(name: String, value: String)] {
         var facts = [
             ("data", "\(data): \(Quantities.grouped(rows)) rows, \(Quantities.grouped(model.features.count)) features"),
-            ("method", model.method.rawValue),
+            ("method", model.method + (named ? "" : ", \(model.family.name)")),
             (
                 "strength",
-                "\(Quantities.significant(outcome.strength, 6)), "
-                    + "\(Quantities.significant(outcome.strength / max(outcome.maximum, .leastNormalMagnitude), 4)) of the "
+                "\(Quantities.significant(fit.strength, 6)), "
+                    + "\(Quantities.significant(fit.strength / max(fit.maximumStrength, .leastNormalMagnitude), 4)) of the "
                     + "largest that matters"
             ),
-            ("selected", "\(selected.count) features"), ("intercept", Quantities.significant(model.intercept, 6)),
+            ("selected", "\(selected.count) features"),
             (
-                model.method == .logistic ? "deviance explained" : "variance explained",
-                Quantities.percent(outcome.path.explained[outcome.chosen])
+                model.intercepts.count == 1 ? "intercept" : "intercepts",
+                zip(model.intercepts, outputNames).map { value, name in
+                    (model.intercepts.count > 1 ? "\(name) " : "") + Quantities.significant(value, 6)
+                }.joined(separator: ", ")
+            ),
+            (
+                model.family == .gaussian ? "variance explained" : "deviance explained",
+                Quantities.percent(fit.path.explained[fit.chosen])
             ),
         ]
-        if let validation = outcome.validation {
-            let place = outcome.chosen
+        if let validation = fit.validation {
+            let place = fit.chosen
             facts.append(
                 (
-                    "cross-validated loss",
+                    "cross-validated \(choice.measure == .loss ? "loss" : choice.measure == .auc ? "1 - AUC" : choice.measure.rawValue)",
                     "\(Quantities.significant(validation.losses[place], 5)) ± "
-                        + "\(Quantities.significant(validation.standardErrors[place], 3)) in \(settings.folds) folds; "
-                        + (settings.usesSmallestLoss
+                        + "\(Quantities.significant(validation.standardErrors[place], 3)) in \((folds?.max()).map { $0 + 1 } ?? choice.folds) folds; "
+                        + (choice.rule == .smallest
                             ? "the smallest" : "the simplest within one standard error of the smallest")
                 ))
         }
+        if let mixing = fit.mixing, mixing < 1, mixing > 0 {
+            facts.append(("share of the L1 penalty", Quantities.significant(mixing, 6)))
+        }
         if let mixed { facts += mixed.facts }
-        facts.append(("certificate", certificate + (outcome.solution.converged ? "" : " (stopped short)")))
-        if let classes = model.classes { facts.append(("predicted class", "\(classes[1]), not \(classes[0])")) }
+        if let expected = certainty?.expectedFalseSelections(threshold: 0.9) {
+            facts.append(
+                (
+                    "stability",
+                    "at most \(Quantities.significant(expected, 3)) features without effect are expected among those "
+                        + "selected from 90 % of halves"
+                ))
+        }
+        facts.append(("certificate", certificate + (fit.solution.converged ? "" : " (stopped short)")))
+        if let classes = model.classes, classes.count == 2 {
+            facts.append(("predicted class", "\(classes[1]), not \(classes[0])"))
+        }
+        facts += fit.remarks.map { ("remark", $0) }
         return facts
     }
 
@@ -90,28 +163,45 @@ struct FitReport {
         }()
         object["features"] = .array(
             selected.map { j in
-                [
-                    "name": .string(model.features[j].name), "coefficient": .number(model.coefficients[j]),
-                    "standardized": .number(effects[j]),
+                let interval = intervals[j]
+                return [
+                    "name": .string(model.features[j].name), "coefficient": .number(model.coefficients[0][j]),
+                    "coefficients": model.coefficients.count > 1
+                        ? .array(model.coefficients.map { .number($0[j]) }) : .null,
+                    "standardized": .number(fit.effects[j]),
+                    "stability": certainty?.stability.map { .number($0[j]) } ?? .null,
+                    "estimate": interval.map { .number($0.estimate) } ?? .null,
+                    "lower": interval.map { .number($0.lower) } ?? .null,
+                    "upper": interval.map { .number($0.upper) } ?? .null,
                 ]
             })
+        object["mixing"] = fit.mixing.map { .number($0) }
+        if let certainty, let all = certainty.intervals {
+            object["intervals"] = .array(
+                all.map {
+                    [
+                        "name": .string(model.features[$0.feature].name), "estimate": .number($0.estimate),
+                        "lower": .number($0.lower), "upper": .number($0.upper),
+                    ]
+                })
+        }
         if let mixed {
             object["groups"] = nil
             object["mixed"] = mixed.json
         }
         object["rows"] = JSONValue(rows)
         object["columns"] = JSONValue(model.features.count)
-        object["explained"] = .number(outcome.path.explained[outcome.chosen])
-        object["converged"] = .bool(outcome.solution.converged)
-        object["gap"] = .number(outcome.solution.certificate.relative)
+        object["explained"] = .number(fit.path.explained[fit.chosen])
+        object["converged"] = .bool(fit.solution.converged)
+        object["gap"] = .number(fit.solution.certificate.relative)
         object["path"] = .array(
-            outcome.path.strengths.indices.map { k in
+            fit.path.strengths.indices.map { k in
                 [
-                    "strength": .number(outcome.path.strengths[k]),
-                    "selected": JSONValue(outcome.path.solutions[k].selectedColumns.count),
-                    "explained": .number(outcome.path.explained[k]),
-                    "loss": outcome.validation.map { .number($0.losses[k]) } ?? .null,
-                    "standardError": outcome.validation.map { .number($0.standardErrors[k]) } ?? .null,
+                    "strength": .number(fit.path.strengths[k]),
+                    "selected": JSONValue(fit.path.solutions[k].selectedColumns.count),
+                    "explained": .number(fit.path.explained[k]),
+                    "loss": fit.validation.map { .number($0.losses[k]) } ?? .null,
+                    "standardError": fit.validation.map { .number($0.standardErrors[k]) } ?? .null,
                 ]
             })
         return .object(object)
@@ -122,14 +212,16 @@ struct FitReport {
     private var pathChart: LineChart {
         // The features that matter most somewhere along the path.
         var largest: [Int: Double] = [:]
-        for solution in outcome.path.solutions {
-            for (j, value) in zip(solution.support, solution.values) { largest[j] = max(largest[j] ?? 0, abs(value)) }
+        for solution in fit.path.solutions {
+            for (j, value) in zip(solution.support, solution.values) where j < columns {
+                largest[j] = max(largest[j] ?? 0, abs(value))
+            }
         }
         let shown = largest.sorted { ($0.value, $1.key) > ($1.value, $0.key) }.prefix(10).map(\.key)
         let series = shown.map { j in
             LineChart.Series(
                 name: model.features[j].name,
-                points: zip(outcome.path.strengths, outcome.path.solutions).map { strength, solution in
+                points: zip(fit.path.strengths, fit.path.solutions).map { strength, solution in
                     let value = solution.support.firstIndex(of: j).map { solution.values[$0] } ?? 0
                     return .init(strength, value)
                 })
@@ -141,7 +233,7 @@ struct FitReport {
     }
 
     private var validationChart: LineChart? {
-        guard let validation = outcome.validation else { return nil }
+        guard let validation = fit.validation else { return nil }
         func series(_ name: String, _ sign: Double, reference: Bool) -> LineChart.Series {
             LineChart.Series(
                 name: name,
@@ -151,11 +243,11 @@ struct FitReport {
         }
         var mean = series("loss on rows left out", 0, reference: false)
         mean.mark = (
-            .init(validation.strengths[outcome.chosen], validation.losses[outcome.chosen]),
-            "\(outcome.solution.selectedColumns.count) features"
+            .init(validation.strengths[fit.chosen], validation.losses[fit.chosen]),
+            "\(fit.solution.selectedColumns.count) features"
         )
         return LineChart(
-            title: "Cross-validation in \(settings.folds) folds",
+            title: "Cross-validation in \((folds?.max()).map { $0 + 1 } ?? choice.folds) folds",
             x: .init(title: "strength of the penalty", scale: .logarithmic), y: .init(title: "loss"),
             series: [
                 mean, series("one standard error above", 1, reference: true),
@@ -165,10 +257,10 @@ struct FitReport {
 
     var page: HTMLReport {
         var page = HTMLReport(
-            title: "\(model.method.rawValue) on \(FileSystem.name(of: data))",
+            title: "\(model.method) on \(FileSystem.name(of: data))",
             lead: "\(selected.count) of \(model.features.count) features, chosen from \(rows) rows.")
         page.facts(facts)
-        if outcome.path.solutions.count > 1 {
+        if fit.path.solutions.count > 1 {
             page.heading("Path")
             page.chart(pathChart)
         }

@@ -4,7 +4,7 @@ import LacunaRegress
 /// What a report on a mixed model has beside its coefficients.
 struct MixedReport {
     let outcome: MixedOutcome
-    let table: FitData
+    let table: LacunaRegress.Table
     /// Rows of a table at most.
     let limit: Int
 
@@ -16,7 +16,7 @@ struct MixedReport {
     }
 
     /// The row's number in the file, from 1.
-    private func number(_ row: Int) -> Int { table.rowNumbers?[row] ?? row + 1 }
+    private func number(_ row: Int) -> Int { table.number(ofRow: row) }
 
     private static func describe(_ tail: Tail) -> String {
         tail.isGaussian
@@ -63,7 +63,7 @@ struct MixedReport {
         return facts
     }
 
-    private func chosen(_ choice: MixedSettings.Choice) -> String {
+    private func chosen(_ choice: MixedEstimator.Choice) -> String {
         outcome.choice == choice ? ", by which the strength was chosen" : ""
     }
 

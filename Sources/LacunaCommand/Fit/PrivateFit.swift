@@ -45,36 +45,40 @@ struct PrivacyOptions: ParsableArguments {
 
 /// A private fit and how it is shown.
 struct PrivateFit {
-    let data: FitData
+    let data: LacunaRegress.Table
     let path: String
     let options: FitOptions
     let privacy: PrivacyOptions
     let target: [Double]
 
     init(_ options: FitOptions, _ privacy: PrivacyOptions) throws {
-        if options.report != nil {
-            throw LacunaError.invalidArgument("--report", reason: "would show what --private hides")
+        let source = options.source
+        for (option, reason, isGiven) in [
+            ("--report", "would show what --private hides", options.report != nil),
+            ("--coefficients", "would show what --private hides", options.coefficients != nil),
+            (
+                "--missing", "mean and drop depend on which of the rows that --private hides have gaps",
+                source.missing != .error
+            ),
+            ("--text", "shows or depends on values of the rows that --private hides", source.text != .error),
+            ("--category", "shows values of the rows that --private hides", source.category != nil),
+            ("--dates", "depends on the rows that --private hides", source.dates != .text),
+            ("--weights", "cannot be used with --private", options.weights != nil),
+            ("--offset", "cannot be used with --private", options.offset != nil),
+            ("--group", "cannot be used with --private", options.group != nil),
+            ("--stability", "would show what --private hides", options.certainty.stability != nil),
+            ("--intervals", "would show what --private hides", options.certainty.intervals != nil),
+        ] where isGiven { throw LacunaError.invalidArgument(option, reason: reason) }
+        // Which columns there are, the header alone decides.
+        data = try LacunaRegress.Table(numbersOf: source.data.path, source.layout)
+        guard let values = data.responses.first?.numbers, data.responses.count == 1 else {
+            throw LacunaError.invalidArgument("--target", reason: "one column is needed")
         }
-        if options.source.missing != .error {
-            throw LacunaError.invalidArgument(
-                "--missing", reason: "mean and drop depend on which of the rows that --private hides have gaps")
-        }
-        if options.source.text == .oneHot {
-            throw LacunaError.invalidArgument("--text", reason: "one-hot shows values of the rows that --private hides")
-        }
-        if options.weights != nil {
-            throw LacunaError.invalidArgument("--weights", reason: "cannot be used with --private")
-        }
-        let (table, values) = try options.source.read()
-        guard table.classes == nil else {
-            throw LacunaError.invalidArgument("--target", reason: "is text; a column of numbers is needed")
-        }
-        guard table.design.columns > 0 else {
+        guard data.design.columns > 0 else {
             throw LacunaError.malformed(
-                file: options.source.data.path, location: "columns", reason: "there is none beside the target")
+                file: source.data.path, location: "columns", reason: "there is none beside the target")
         }
-        data = table
-        path = options.source.data.path
+        path = source.data.path
         target = values
         self.options = options
         self.privacy = privacy
@@ -83,7 +87,7 @@ struct PrivateFit {
     private var generator: SeededGenerator { privacy.noiseSeed.map { SeededGenerator(seed: $0) } ?? .unpredictable() }
     private var bounds: (feature: Double, target: Double) { (privacy.featureBound ?? 0, privacy.targetBound ?? 0) }
 
-    /// One randomised message a row, summed; soft thresholding.
+    /// The sums of clipped rows with the noise that randomising every row would add; soft thresholding.
     func lasso() throws {
         let model = try LocalSparseRegression(
             columns: data.design.columns,
@@ -93,7 +97,7 @@ struct PrivateFit {
         let sums = try model.aggregate(data.design, target, using: &generator)
         let estimate = try model.estimate(sums, threshold: options.strength.map { .fixed($0) } ?? .universal)
         try show(
-            .lasso, estimate.coefficients, strength: estimate.thresholds.max() ?? 0, model.account,
+            "lasso", estimate.coefficients, strength: estimate.thresholds.max() ?? 0, model.account,
             notes: estimate.isNoiseDominated
                 ? [
                     "The noise is larger than the features' covariance: with \(data.design.columns) columns and this ε far "
@@ -115,7 +119,7 @@ struct PrivateFit {
         for (j, value) in zip(estimate.support, estimate.values) { coefficients[j] = value }
         progress.clear()
         try show(
-            .l0, coefficients, strength: 0, model.account,
+            "l0", coefficients, strength: 0, model.account,
             notes: [
                 "\(Quantities.grouped(estimate.candidates)) supports; coefficients are multiples of "
                     + Quantities.significant(estimate.spacing, 3)
@@ -123,15 +127,18 @@ struct PrivateFit {
     }
 
     private func show(
-        _ method: FitMethod, _ coefficients: [Double], strength: Double, _ account: PrivacyAccount, notes: [String]
+        _ method: String, _ coefficients: [Double], strength: Double, _ account: PrivacyAccount, notes: [String]
     ) throws {
         var notes = notes
         if privacy.noiseSeed != nil {
             notes.append("The noise can be drawn again from --noise-seed: this is not private.")
         }
-        let model = FittedModel(
-            method: method, features: data.features, coefficients: coefficients, intercept: 0, strength: strength,
-            classes: nil)
+        let model = LinearModel(
+            method: method, family: .gaussian, features: data.features, coefficients: [coefficients], intercepts: [0],
+            strength: strength, isZeroBased: data.isZeroBased)
+        notes.append(
+            "Noise is made of floating-point numbers by a generator that is fast, not cryptographic; sums are rounded to a grid "
+                + "after it, so that low bits tell nothing of a row.")
         var releases = Table([.left("release"), .left("mechanism"), .right("ε"), .right("δ")])
         func row(_ name: String, _ mechanism: String, _ budget: PrivacyBudget) {
             releases.append([
@@ -152,7 +159,8 @@ struct PrivateFit {
             [
                 "\(path): \(rows) rows, \(data.features.count) features; \(selected.count) selected, without intercept",
                 account.model == .local
-                    ? "privacy of every row, randomised before it is summed:"
+                    ? "privacy of every row, with the noise of rows that are randomised one by one; the rows themselves are "
+                        + "trusted to this program:"
                     : "privacy of every row, the rows themselves being "
                         + "trusted to this program:",
                 releases.text(console: .output), "", table.text(console: .output),

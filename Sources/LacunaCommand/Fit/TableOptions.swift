@@ -3,51 +3,135 @@ import LacunaIO
 import LacunaRegress
 import LacunaTensor
 
+/// Names of columns separated by commas; one that holds a comma stands in quotation marks.
+struct NameList: ExpressibleByArgument, Sendable, CustomStringConvertible {
+    let names: [String]
+
+    init?(argument: String) {
+        var names: [String] = []
+        var (name, isQuoted, wasQuoted) = ("", false, false)
+        for character in argument {
+            switch character {
+            case "\"":
+                isQuoted.toggle()
+                wasQuoted = true
+            case "," where !isQuoted:
+                names.append(name)
+                (name, wasQuoted) = ("", false)
+            default: name.append(character)
+            }
+        }
+        if isQuoted || (name.isEmpty && !wasQuoted) { return nil }
+        self.names = names + [name]
+    }
+
+    var description: String { names.joined(separator: ",") }
+}
+
+/// One character between fields.
+struct Separator: ExpressibleByArgument, Sendable, CustomStringConvertible {
+    let byte: UInt8
+
+    init?(argument: String) {
+        switch argument {
+        case "tab", "\\t": byte = 0x09
+        default:
+            guard argument.utf8.count == 1, let only = argument.utf8.first, only != UInt8(ascii: "\"") else {
+                return nil
+            }
+            byte = only
+        }
+    }
+
+    var description: String { String(decoding: [byte], as: UTF8.self) }
+}
+
+/// How a CSV file is written, where that is not plain from the file.
+struct SpellingOptions: ParsableArguments {
+    @Option(
+        help: """
+            Whether the first line of a CSV file has the names of the columns: yes, no, or auto (yes, and an error if all \
+            are numbers, or numbers beside a word that stands in its column again).
+            """)
+    var header = CSVTable.Header.auto
+
+    @Option(help: ArgumentHelp("What is between fields of a CSV file: a character, or tab.", valueName: "character"))
+    var separator: Separator?
+
+    @Option(help: "What is before the fraction of a number: point or comma; as the file suggests if not given.")
+    var decimal: NumberSpelling.Decimal?
+
+    @Option(
+        name: .customLong("na"),
+        help: ArgumentHelp("More words for a missing value, separated by commas.", valueName: "words"))
+    var missingWords: NameList?
+
+    var csv: CSVTable.Options {
+        .init(
+            header: header, separator: separator?.byte, decimal: decimal, missing: Set(missingWords?.names ?? []))
+    }
+}
+
 /// A table, its target, and how its columns become features.
 struct TableOptions: ParsableArguments {
     @Argument(
-        help: "A .csv, .tsv, .svm, .npy, .npz or .mtx file; - is the input, as CSV.",
+        help: "A .csv, .tsv (plain or .gz), .svm, .npy, .npz or .mtx file; - is the input, as CSV.",
         completion: .file(extensions: TableFormat.endings))
     var data: InputFile
 
     @Option(
         help: ArgumentHelp(
             """
-            The target: a column's name or number; for .npz an array; for .npy and .mtx another file (.npy, .mtx, or one \
-            number a line).
+            The target: a column's name or number, several separated by commas; for .npz an array; for .npy, .npz and .mtx \
+            also a file of its own: .npy, .mtx, or one number a line.
             """, valueName: "column"))
-    var target: String?
-
-    @Option(help: ArgumentHelp("Columns to leave out, separated by commas.", valueName: "columns"))
-    var drop: String?
-
-    @Option(help: "Missing values: error, mean (fill in), or drop (leave rows out).")
-    var missing = FitData.Missing.error
-
-    @Option(help: "Columns of text: error, one-hot (a feature for each value), or drop.")
-    var text = FitData.Text.error
+    var target: NameList?
 
     @Option(
-        help: """
-            Whether the first line of a CSV file has the names of the columns: yes, no, or auto (yes, and an error if all \
-            are numbers).
-            """)
-    var header = CSVTable.Header.auto
+        help: ArgumentHelp(
+            "Columns to leave out, separated by commas; a name with a comma in quotation marks.", valueName: "columns"))
+    var drop: NameList?
 
-    /// - Throws: As `FitData.read`, and ``LacunaError/invalidArgument(_:reason:)`` if there is no target.
-    func read(weights: String? = nil, group: String? = nil) throws -> (table: FitData, target: [Double]) {
-        let table = try FitData.read(
-            data.path, target: target, weights: weights, group: group,
-            drop: drop?.split(separator: ",").map(String.init) ?? [],
-            missing: missing, text: text, header: header)
-        guard let values = table.target else { throw missingTarget }
-        if let row = values.firstIndex(where: { !(abs($0) <= Self.largest) }) {
-            throw LacunaError.malformed(
-                file: data.path, location: "target, row \(table.rowNumbers?[row] ?? row + 1)",
-                reason: values[row].isFinite
-                    ? "\(values[row]) is too large to be squared" : "\(values[row]) is not a finite number")
-        }
-        return (table, values)
+    @Option(help: ArgumentHelp("Columns whose numbers are labels: a feature for each.", valueName: "columns"))
+    var category: NameList?
+
+    @Option(help: "Missing values: error, mean (fill in), or drop (leave rows out).")
+    var missing = TableLayout.Missing.error
+
+    @Option(help: "Columns of text: error, one-hot (a feature for each value), or drop.")
+    var text = TableLayout.Text.error
+
+    @Option(help: "Columns of dates: text, days (since 1970), or parts (days, year, month and weekday).")
+    var dates = TableLayout.Dates.text
+
+    @OptionGroup var spelling: SpellingOptions
+
+    var layout: TableLayout {
+        var layout = TableLayout()
+        layout.targets = target?.names ?? []
+        layout.drop = drop?.names ?? []
+        layout.categories = category?.names ?? []
+        (layout.missing, layout.text, layout.dates, layout.csv) = (missing, text, dates, spelling.csv)
+        return layout
+    }
+
+    /// Reads the table, and tells what is unusual about its file.
+    ///
+    /// - Throws: As `Table`, and ``LacunaError/invalidArgument(_:reason:)`` if there is no target.
+    func read(
+        quiet: Bool, _ adjust: (inout TableLayout) -> Void = { _ in }
+    ) throws -> LacunaRegress.Table {
+        var layout = layout
+        adjust(&layout)
+        let table = try LacunaRegress.Table(contentsOf: data.path, layout)
+        if !quiet { Self.tell(table.remarks, data.path) }
+        guard !table.responses.isEmpty else { throw missingTarget }
+        return table
+    }
+
+    static func tell(_ remarks: [String], _ path: String) {
+        for remark in remarks.prefix(5) { Console.error.print("\(path): \(remark)") }
+        if remarks.count > 5 { Console.error.print("\(path): and \(remarks.count - 5) more; see 'lacuna fit inspect'") }
     }
 
     /// Says no to a file that cannot have a target of its own before it is read.
@@ -56,24 +140,10 @@ struct TableOptions: ParsableArguments {
     }
 
     private var missingTarget: LacunaError { .invalidArgument("--target", reason: "is needed for \(data.path)") }
-
-    /// - Throws: ``LacunaError/malformed(file:location:reason:)`` for a number that is not finite, or whose square is not.
-    func requireFinite(_ design: any Design) throws {
-        // One pass over a table that may be larger than memory: any such number shows in its column's norm.
-        var norms = [Double](repeating: 0, count: design.columns)
-        design.squaredNorms(weights: [Double](repeating: 1, count: design.rows), into: &norms)
-        guard let column = norms.firstIndex(where: { !$0.isFinite }) else { return }
-        if let place = design.firstNonFinite() {
-            throw LacunaError.malformed(
-                file: data.path, location: "row \(place.row + 1), feature \(place.column + 1)",
-                reason: "is not a finite number")
-        }
-        throw LacunaError.malformed(
-            file: data.path, location: "feature \(column + 1)", reason: "has numbers too large to be squared")
-    }
-
-    /// Sums of squares of numbers up to here are finite for any number of rows that fits into memory.
-    private static let largest = 1e145
 }
 
 extension CSVTable.Header: ExpressibleByArgument {}
+extension NumberSpelling.Decimal: ExpressibleByArgument {}
+extension TableLayout.Missing: ExpressibleByArgument {}
+extension TableLayout.Text: ExpressibleByArgument {}
+extension TableLayout.Dates: ExpressibleByArgument {}

@@ -60,6 +60,11 @@ extension Option {
             wrappedValue: wrappedValue, name: name, parsing: .unconditional, help: help, transform: integer(in: range))
     }
 
+    /// A whole number that has to be given.
+    init(name: NameSpecification = .long, in range: ClosedRange<Int>, help: ArgumentHelp) where Value == Int {
+        self.init(name: name, parsing: .unconditional, help: help, transform: integer(in: range))
+    }
+
     /// A whole number that may be absent.
     init(name: NameSpecification = .long, in range: ClosedRange<Int>, help: ArgumentHelp) where Value == Int? {
         self.init(name: name, parsing: .unconditional, help: help, transform: integer(in: range))

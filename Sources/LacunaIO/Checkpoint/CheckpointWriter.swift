@@ -38,6 +38,7 @@ public final class CheckpointWriter {
         }
     }
 
+    /// The name of the file of tensors in a checkpoint's directory.
     public static let fileName = "model.safetensors"
     private let directory: String
     private let layout: SparseLayout

@@ -6,6 +6,7 @@ import LacunaTensor
 ///
 /// Weights are asked for by their dense names, such as `model.layers.0.mlp.up_proj.weight`.
 public final class SparseCheckpoint: Sendable {
+    /// The tensors as the file has them.
     public let source: any TensorSource
     /// What Lacuna wrote into `config.json`; empty for checkpoints by other programs.
     private let formats: [String: StorageFormat]

@@ -72,6 +72,7 @@ public final class AtomicFile {
         try file.commit()
     }
 
+    /// Writes a text, whole or not at all; see ``write(_:to:)``.
     public static func write(_ text: String, to path: String) throws { try write(text.utf8, to: path) }
 
     /// Appends bytes.

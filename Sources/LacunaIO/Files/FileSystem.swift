@@ -2,8 +2,10 @@ import LacunaTensor
 
 /// What Lacuna asks of the file system. Every failure is a ``LacunaError/file(path:reason:)``.
 public enum FileSystem {
+    /// Whether there is a file or directory of this name.
     public static func exists(_ path: String) -> Bool { SystemCall.kind(path) != .missing }
 
+    /// Whether there is a directory of this name.
     public static func isDirectory(_ path: String) -> Bool { SystemCall.kind(path) == .directory }
 
     /// Whether there is a file that is no directory, device, pipe or socket.

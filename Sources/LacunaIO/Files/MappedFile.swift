@@ -5,6 +5,7 @@ import LacunaTensor
 /// The mapping lasts as long as the object. A file that another program shortens while it is mapped makes reads fail
 /// with a bus error, as with every memory-mapped file: replace files by renaming, as ``AtomicFile`` does.
 public final class MappedFile: @unchecked Sendable {
+    /// The file's name, as it was given.
     public let path: String
     /// The whole content. Valid while this object lives.
     public let bytes: UnsafeRawBufferPointer
@@ -32,5 +33,6 @@ public final class MappedFile: @unchecked Sendable {
         if let address = bytes.baseAddress { SystemCall.unmap(address, count: bytes.count) }
     }
 
+    /// Bytes of the file.
     public var count: Int { bytes.count }
 }

@@ -5,10 +5,13 @@ import LacunaTensor
 /// Opening checks all counts, sizes and byte ranges. Tensors keep GGUF's names (`blk.0.attn_q.weight`); shapes are turned
 /// round to the order of PyTorch.
 public final class GGUFFile: TensorSource {
+    /// The file's name, as it was given.
     public let path: String
+    /// The tensors in the order of the file.
     public let tensors: [TensorInfo]
     /// Metadata in the order of the file.
     public let metadataKeys: [String]
+    /// The version of the format: 2 or 3.
     public let version: Int
     private let metadata: [String: GGUFValue]
     /// Where the type and the content of each value are.
@@ -166,14 +169,22 @@ extension GGUFFile {
 
     // Each of the following throws ``LacunaError/malformed(file:location:reason:)`` for a value of another type.
 
+    /// The integer of a key, nil if there is none. Throws `LacunaError.malformed` if it is something else.
     public func optionalInteger(_ key: String) throws -> Int? { try value(key, "an integer", \.intValue) }
+    /// The number of a key, nil if there is none. Throws `LacunaError.malformed` if it is something else.
     public func optionalNumber(_ key: String) throws -> Double? { try value(key, "a number", \.doubleValue) }
+    /// The boolean of a key, nil if there is none. Throws `LacunaError.malformed` if it is something else.
     public func optionalBool(_ key: String) throws -> Bool? { try value(key, "a boolean", \.boolValue) }
+    /// The string of a key, nil if there is none. Throws `LacunaError.malformed` if it is something else.
     public func optionalString(_ key: String) throws -> String? { try value(key, "a string", \.stringValue) }
+    /// The integer of a key. Throws `LacunaError.malformed` if there is none or it is something else.
     public func integer(_ key: String) throws -> Int { try needed(key, optionalInteger(key)) }
+    /// The number of a key. Throws `LacunaError.malformed` if there is none or it is something else.
     public func number(_ key: String) throws -> Double { try needed(key, optionalNumber(key)) }
+    /// The string of a key. Throws `LacunaError.malformed` if there is none or it is something else.
     public func string(_ key: String) throws -> String { try needed(key, optionalString(key)) }
 
+    /// The strings of a key, nil if there are none. Throws `LacunaError.malformed` if it is something else.
     public func optionalStrings(_ key: String) throws -> [String]? {
         try value(key, "an array of strings") { value in
             guard let elements = value.arrayValue else { return nil }
@@ -182,6 +193,7 @@ extension GGUFFile {
         }
     }
 
+    /// The integers of a key, nil if there are none. Throws `LacunaError.malformed` if it is something else.
     public func optionalIntegers(_ key: String) throws -> [Int]? {
         try value(key, "an array of integers") { value in
             guard let elements = value.arrayValue else { return nil }
@@ -190,6 +202,7 @@ extension GGUFFile {
         }
     }
 
+    /// The strings of a key. Throws `LacunaError.malformed` if there are none or it is something else.
     public func strings(_ key: String) throws -> [String] { try needed(key, optionalStrings(key)) }
 }
 

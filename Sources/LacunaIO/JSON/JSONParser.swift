@@ -12,6 +12,8 @@ extension JSONValue {
         self = try parser.parseDocument()
     }
 
+    /// The value that a text describes. Throws `LacunaError.malformed`, with the line, if it describes none; `file` is
+    /// for errors.
     public init(parsing text: String, file: String = "JSON text") throws {
         var text = text
         self = try text.withUTF8 { try JSONValue(parsing: UnsafeRawBufferPointer($0), file: file) }

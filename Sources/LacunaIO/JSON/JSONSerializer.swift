@@ -1,4 +1,5 @@
 extension JSONValue {
+    /// How a value is laid out as text.
     public enum Style: Sendable {
         /// No white space at all.
         case compact

@@ -1,11 +1,18 @@
 /// A JSON document in memory. Objects keep the order of their keys; integers that fit `Int64` stay integers.
 public enum JSONValue: Hashable, Sendable {
+    /// Nothing.
     case null
+    /// True or false.
     case bool(Bool)
+    /// A number written without a point or exponent that 64 bits hold.
     case integer(Int64)
+    /// Any other number.
     case number(Double)
+    /// A text.
     case string(String)
+    /// Values in order.
     case array([JSONValue])
+    /// Values by name, in the order of the text.
     case object(JSONObject)
 
     /// The member of an object; nil for an absent key and for everything that is not an object.
@@ -13,10 +20,15 @@ public enum JSONValue: Hashable, Sendable {
         if case .object(let object) = self { object[key] } else { nil }
     }
 
+    /// Whether it is null.
     public var isNull: Bool { self == .null }
+    /// The boolean, nil if it is none.
     public var boolValue: Bool? { if case .bool(let value) = self { value } else { nil } }
+    /// The text, nil if it is none.
     public var stringValue: String? { if case .string(let value) = self { value } else { nil } }
+    /// The values of an array, nil if it is none.
     public var arrayValue: [JSONValue]? { if case .array(let value) = self { value } else { nil } }
+    /// The object, nil if it is none.
     public var objectValue: JSONObject? { if case .object(let value) = self { value } else { nil } }
 
     /// A whole number, also when it is written with a fraction of zero, such as `1e3`.
@@ -28,6 +40,7 @@ public enum JSONValue: Hashable, Sendable {
         }
     }
 
+    /// The number, nil if it is none.
     public var doubleValue: Double? {
         switch self {
         case .integer(let value): Double(value)
@@ -63,24 +76,32 @@ extension JSONValue: ExpressibleByStringLiteral, ExpressibleByBooleanLiteral, Ex
         for (key, value) in elements { object[key] = value }
         self = .object(object)
     }
+    /// An integer.
     public init(_ value: Int) { self = .integer(Int64(value)) }
 }
 
 /// The members of a JSON object, in order. Keys are unique.
 public struct JSONObject: Sendable {
+    /// A name and its value.
     public struct Member: Hashable, Sendable {
+        /// The name.
         public var key: String
+        /// Its value.
         public var value: JSONValue
     }
 
+    /// The members in their order.
     public private(set) var members: [Member] = []
     /// Positions by key, once there are more members than a linear search is good for.
     private var positions: [ExactString: Int] = [:]
     private static let linearLimit = 16
 
+    /// An object without members.
     public init() {}
 
+    /// Number of members.
     public var count: Int { members.count }
+    /// The names in their order.
     public var keys: [String] { members.map(\.key) }
 
     private func position(_ key: String) -> Int? {

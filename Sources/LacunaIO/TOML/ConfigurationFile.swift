@@ -24,6 +24,7 @@ public final class ConfigurationFile {
         let line: Int
     }
 
+    /// The file's name, for errors.
     public let file: String
     private var entries: [String: Entry] = [:]
     private var sectionLines: [String: Int] = [:]
@@ -89,6 +90,7 @@ public final class ConfigurationFile {
         return .malformed(file: file, location: location, reason: reason)
     }
 
+    /// Whether the file has this key.
     public func contains(_ key: String) -> Bool { entries[key] != nil }
 
     /// How many tables `[[name]]` there are. The keys of the first begin with `name.0.`.
@@ -133,7 +135,9 @@ public final class ConfigurationFile {
         return value
     }
 
+    /// The string of a key, nil if it is absent. Throws `LacunaError.malformed` if it is something else.
     public func optionalString(_ key: String) throws -> String? { try value(key, "a string", \.stringValue) }
+    /// The boolean of a key, nil if it is absent. Throws `LacunaError.malformed` if it is something else.
     public func optionalBool(_ key: String) throws -> Bool? { try value(key, "true or false", \.boolValue) }
 
     /// - Parameter range: Numbers outside are an error.
@@ -143,6 +147,8 @@ public final class ConfigurationFile {
         return value
     }
 
+    /// The number of a key, nil if it is absent. Throws `LacunaError.malformed` if it is something else or outside the
+    /// range.
     public func optionalNumber(_ key: String, in range: ClosedRange<Double>? = nil) throws -> Double? {
         guard let value = try value(key, "a number", \.doubleValue) else { return nil }
         if let range, !range.contains(value) {
@@ -155,10 +161,13 @@ public final class ConfigurationFile {
         range.upperBound == .max ? "\(range.lowerBound)..." : "\(range)"
     }
 
+    /// The string of a key. Throws `LacunaError.malformed` if it is absent or something else.
     public func string(_ key: String) throws -> String { try needed(key, optionalString(key)) }
+    /// The integer of a key. Throws `LacunaError.malformed` if it is absent, something else or outside the range.
     public func integer(_ key: String, in range: ClosedRange<Int> = 0...Int.max) throws -> Int {
         try needed(key, optionalInteger(key, in: range))
     }
+    /// The number of a key. Throws `LacunaError.malformed` if it is absent, something else or outside the range.
     public func number(_ key: String, in range: ClosedRange<Double>? = nil) throws -> Double {
         try needed(key, optionalNumber(key, in: range))
     }

@@ -2,6 +2,7 @@ import LacunaTensor
 
 /// Arrays of bytes in the IDX format of the MNIST family, plain or gzipped.
 public struct IDXFile: Sendable {
+    /// Length of each dimension, outermost first.
     public let shape: [Int]
     /// Row-major.
     public let bytes: [UInt8]

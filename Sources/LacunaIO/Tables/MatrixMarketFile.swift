@@ -4,14 +4,19 @@ import LacunaTensor
 /// A matrix in the MatrixMarket exchange format: `coordinate` (sparse) or `array` (dense) of `real`, `integer` or
 /// `pattern` entries, `general`, `symmetric` or `skew-symmetric`.
 public struct MatrixMarketFile: Sendable, Equatable {
+    /// What the file holds.
     public enum Content: Sendable, Equatable {
+        /// Entries at their places.
         case sparse(SparseMatrix<Double>)
         /// Column after column.
         case dense([Double])
     }
 
+    /// Number of rows.
     public let rows: Int
+    /// Number of columns.
     public let columns: Int
+    /// Its entries.
     public let content: Content
 
     /// Reads a file. Entries at the same place are added up, as the format asks for.

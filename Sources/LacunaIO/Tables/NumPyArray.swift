@@ -11,7 +11,9 @@ public struct NumPyArray: Sendable {
     /// If the numbers can be used as they are (``NumPyHeader/isMappable``): where they begin in the file.
     public let doublesOffset: Int?
 
+    /// The first dimension.
     public var rows: Int { shape[0] }
+    /// The second dimension; 1 if there is none.
     public var columns: Int { shape.count > 1 ? shape[1] : 1 }
 
     /// - Throws: ``LacunaError/malformed(file:location:reason:)`` if the file is cut off or contradicts itself;

@@ -11,7 +11,9 @@ public struct NumPyHeader: Sendable, Equatable {
     /// Where the numbers begin, in bytes.
     public let offset: Int
 
+    /// The first dimension.
     public var rows: Int { shape[0] }
+    /// The second dimension; 1 if there is none.
     public var columns: Int { shape.count > 1 ? shape[1] : 1 }
 
     /// Whether the numbers are doubles of this machine's byte order, column after column, at a multiple of 8 bytes: then

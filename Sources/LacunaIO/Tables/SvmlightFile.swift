@@ -3,16 +3,23 @@ import LacunaTensor
 
 /// Labels and sparse features in the text format of SVMlight and LIBSVM: `label [qid:n] index:value … [# comment]` a line.
 public struct SvmlightFile: Sendable, Equatable {
+    /// The label of every row.
     public let labels: [Double]
     /// [labels, features].
     public let features: SparseMatrix<Double>
-    /// Whether the file counts features from 0; else from 1. Column `j` is the file's index `j`, or `j + 1`.
+    /// Whether the file counts features from 0; else from 1.
     public let isZeroBased: Bool
+    /// The file's index of each column, ascending: all from the first to the largest, or, where those are many more than the
+    /// file has entries, the ones that occur.
+    public let indices: [Int]
 
-    /// - Parameter maximumColumns: More columns are an error: a hostile index must not cost memory.
+    /// - Parameters:
+    ///   - maximumColumns: A larger index is an error.
+    ///   - columns: The indices to have columns for, ascending, whether or not they occur: those of a model. Other features of
+    ///     the file are left out. Nil for those of the file.
     /// - Throws: ``LacunaError/malformed(file:location:reason:)`` with the line, for anything that is no number, and for
     ///   indices that do not ascend.
-    public init(contentsOf path: String, maximumColumns: Int = 1 << 28) throws {
+    public init(contentsOf path: String, maximumColumns: Int = 1 << 28, columns: [Int]? = nil) throws {
         let bytes = try FileSystem.readBytes(path)
         var labels: [Double] = []
         var (rowIndices, columnIndices, values): ([UInt32], [UInt32], [Double]) = ([], [], [])
@@ -54,10 +61,41 @@ public struct SvmlightFile: Sendable, Equatable {
         }
         if labels.isEmpty { throw LacunaError.malformed(file: path, location: "line 1", reason: "there are no rows") }
         isZeroBased = smallest == 0
-        if !isZeroBased { for i in columnIndices.indices { columnIndices[i] -= 1 } }
         self.labels = labels
+        if let columns {
+            indices = columns
+        } else {
+            let first = isZeroBased ? 0 : 1
+            let span = max(0, largest + 1 - first)
+            // A hostile index must not cost memory.
+            indices =
+                span <= 16 * (values.count + 4096)
+                ? Array(first..<first + span) : Set(columnIndices).sorted().map { Int($0) }
+        }
+        if let first = indices.first, let last = indices.last, last - first + 1 == indices.count {
+            var kept = 0
+            for k in values.indices where Int(columnIndices[k]) >= first && Int(columnIndices[k]) <= last {
+                (rowIndices[kept], values[kept]) = (rowIndices[k], values[k])
+                columnIndices[kept] = columnIndices[k] - UInt32(first)
+                kept += 1
+            }
+            rowIndices.removeLast(values.count - kept)
+            columnIndices.removeLast(values.count - kept)
+            values.removeLast(values.count - kept)
+        } else {
+            let places = Dictionary(uniqueKeysWithValues: indices.enumerated().map { (UInt32($1), UInt32($0)) })
+            var kept = 0
+            for k in values.indices {
+                guard let place = places[columnIndices[k]] else { continue }
+                (rowIndices[kept], columnIndices[kept], values[kept]) = (rowIndices[k], place, values[k])
+                kept += 1
+            }
+            rowIndices.removeLast(values.count - kept)
+            columnIndices.removeLast(values.count - kept)
+            values.removeLast(values.count - kept)
+        }
         features = try SparseMatrix(
-            rows: labels.count, columns: isZeroBased ? largest + 1 : max(largest, 0), rowIndices: rowIndices,
-            columnIndices: columnIndices, values: values)
+            rows: labels.count, columns: indices.count, rowIndices: rowIndices, columnIndices: columnIndices,
+            values: values)
     }
 }

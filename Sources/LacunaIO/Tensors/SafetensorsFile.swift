@@ -5,7 +5,9 @@ import LacunaTensor
 /// Opening checks everything that later reads rely on: the header's length, known element types, sizes that agree with
 /// the shapes, and byte ranges that lie inside the file and follow each other without gap or overlap.
 public final class SafetensorsFile: TensorSource {
+    /// The file's name, as it was given.
     public let path: String
+    /// The tensors in the order of their bytes.
     public let tensors: [TensorInfo]
     /// The header's `__metadata__`.
     public let metadata: [String: String]

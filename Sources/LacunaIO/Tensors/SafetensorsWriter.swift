@@ -6,6 +6,7 @@ import LacunaTensor
 /// and ``finish()`` moves them behind the header, those of wide elements first, so that every tensor is aligned to its
 /// element's size and the first to 64 bytes. The disk never holds a second copy of them.
 public final class SafetensorsWriter {
+    /// The file that will appear.
     public let path: String
     private let metadata: [String: String]
     private let scratch: AtomicFile

@@ -2,7 +2,9 @@ import LacunaTensor
 
 /// The tensors of a checkpoint that is cut into several safetensors files, joined by `model.safetensors.index.json`.
 public final class ShardedSafetensors: TensorSource {
+    /// The index file's name, as it was given.
     public let path: String
+    /// The tensors of all files.
     public let tensors: [TensorInfo]
     private let shards: [SafetensorsFile]
     private let positions: [String: (tensor: Int, shard: Int)]

@@ -2,18 +2,22 @@ import LacunaTensor
 
 /// A token that is recognised in the text itself, before it is cut into words.
 public struct AddedToken: Sendable, Hashable {
+    /// The token's number.
     public var id: Int
+    /// The text that stands for it.
     public var content: String
     /// Part of the protocol between program and model (end of text, begin of a chat turn), not of the language.
     public var isSpecial: Bool
     /// White space before, or after, is swallowed with it.
     public var stripsLeft = false
+    /// Whether spaces behind it belong to it.
     public var stripsRight = false
     /// Only recognised between characters that are no letters, digits or underscores.
     public var isSingleWord = false
     /// Looked for in the normalised text, in its own normalised form, rather than in the original.
     public var isNormalized = false
 
+    /// A token of this number and text.
     public init(id: Int, content: String, isSpecial: Bool) {
         self.id = id
         self.content = content

@@ -2,14 +2,17 @@ import LacunaTensor
 
 /// The tokens of one text or of a pair of texts, with what tells them apart.
 public struct TokenEncoding: Sendable, Hashable {
+    /// The tokens' numbers.
     public var ids: [Int] = []
     /// 0 for the first text and 1 for the second, as far as the tokenizer makes that difference.
     public var typeIDs: [Int] = []
     /// Whether a token was put around the texts rather than found in them.
     public var isAdded: [Bool] = []
 
+    /// An encoding without tokens.
     public init() {}
 
+    /// Number of tokens.
     public var count: Int { ids.count }
 
     mutating func append(_ tokens: some Collection<Int>, type: Int, isAdded added: Bool) {

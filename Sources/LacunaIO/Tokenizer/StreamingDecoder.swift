@@ -16,6 +16,7 @@ public struct StreamingDecoder: Sendable {
     /// More tokens than one character can take are not held back.
     private static let mostHeld = 16
 
+    /// A decoder that has seen no token; with `skipsSpecials`, special ones give no text.
     public init(_ tokenizer: Tokenizer, skipsSpecials: Bool = true) {
         self.tokenizer = tokenizer
         self.skipsSpecials = skipsSpecials

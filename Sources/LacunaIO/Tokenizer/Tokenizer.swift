@@ -9,10 +9,15 @@ import LacunaTensor
 public final class Tokenizer: Sendable {
     /// One more than the largest id.
     public let vocabularySize: Int
+    /// Tokens that are found in a text before anything else is done with it.
     public let addedTokens: [AddedToken]
+    /// What changes a text first, if anything does.
     public let normalizer: (any Normalizer)?
+    /// What cuts a text into words, if anything does.
     public let preTokenizer: (any PreTokenizer)?
+    /// What makes tokens of words.
     public let model: any TokenizerModel
+    /// What makes text of tokens, if more is to be done than joining them.
     public let decoder: (any TokenDecoder)?
     /// The token that begins a text, if the tokenizer has one.
     public let beginningToken: Int?
@@ -221,6 +226,7 @@ public final class Tokenizer: Sendable {
         return Array(decoder.decode(["x", token, "x"]).joined().utf8.dropFirst().dropLast(after))[...]
     }
 
+    /// Whether a token is special: it marks something and is no text.
     public func isSpecial(_ id: Int) -> Bool { specialIDs.contains(id) }
 
     /// A token as the vocabulary spells it (blanks as `Ġ`, for example); nil for an unused id.

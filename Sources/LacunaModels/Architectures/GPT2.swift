@@ -97,7 +97,7 @@ public struct GPT2: Sendable {
     public static func load(_ directory: String, weights: WeightPrecision = .f32) throws -> GPT2 {
         let fields = try JSONFields(contentsOf: FileSystem.join(directory, "config.json"))
         let c = try GPT2Configuration(fields)
-        let source = try openTensors(directory)
+        let source = try TensorFiles.open(directory)
         let reader = try CheckpointReader(source, fields: fields, headSize: c.headSize)
         let prefix = source.contains("transformer.wte.weight") ? "transformer." : ""
         let values = weights.valueType ?? .f32

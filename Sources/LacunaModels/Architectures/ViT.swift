@@ -129,7 +129,7 @@ public struct ViT: Sendable {
     public static func load(_ directory: String, weights: WeightPrecision = .stored) throws -> ViT {
         let fields = try JSONFields(contentsOf: FileSystem.join(directory, "config.json"))
         var c = try ViTConfiguration(fields)
-        let source = try openTensors(directory)
+        let source = try TensorFiles.open(directory)
         let reader = try CheckpointReader(source, fields: fields, headSize: c.headSize)
         let own = c.architecture.rawValue + "."
         let prefix = source.contains(own + "embeddings.cls_token") ? own : ""

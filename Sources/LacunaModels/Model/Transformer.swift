@@ -149,7 +149,7 @@ public struct Transformer: Sendable {
         }
     }
 
-    private func wholeSequences(_ rows: Int, length: Int) -> StepContext {
+    func wholeSequences(_ rows: Int, length: Int) -> StepContext {
         let spans = stride(from: 0, to: rows, by: length).map { Span(rows: $0..<$0 + length, firstPosition: 0) }
         return StepContext(
             rotations: rotations, headSize: configuration.headSize, spans: spans, count: rows,

@@ -92,7 +92,7 @@ public struct Distillation {
             let share = Float(part.count) / Float(rows.count)
             let term = tape.recomputing { [self] in
                 let logits = tape.evaluating { teacher.logits(taught.gathered(part)) }
-                return distillation(
+                return Loss.distillation(
                     student: student.logits(states.gathered(part)), teacher: logits, temperature: Float(temperature))
             }
             total = total + term.affine(share)

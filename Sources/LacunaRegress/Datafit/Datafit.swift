@@ -21,6 +21,14 @@ public protocol Datafit: Sendable {
     var isQuadratic: Bool { get }
     /// The convex conjugate `F*(s g)` at a multiple, `0 <= s <= 1`, of the gradient at some `η`.
     func conjugate(gradient g: UnsafePointer<Double>, scale s: Double) -> Double
+    /// The same losses of predictors that are less by a constant for each output, chosen so that the targets lie around 0;
+    /// and those constants. A datafit whose targets are no locations has zeros to offer.
+    func centered() -> (datafit: Self, shifts: [Double])
+    /// `Σ_i w_i |f_i|` with every part of a row's loss taken without its sign: what rounding is a share of.
+    func magnitude(_ eta: UnsafePointer<Double>) -> Double
+    /// How far one step of an intercept may go, where a loss is flat far out; infinite where predictors have the units of the
+    /// targets and curvatures bound the loss.
+    var longestStep: Double { get }
     /// The same observations with other weights, which are normalised.
     ///
     /// - Throws: ``LacunaError/invalidArgument(_:reason:)`` if one is negative or not finite, or all are 0.
@@ -30,11 +38,14 @@ public protocol Datafit: Sendable {
 extension Datafit {
     public var outputs: Int { 1 }
     public var isQuadratic: Bool { false }
+    public func centered() -> (datafit: Self, shifts: [Double]) { (self, [Double](repeating: 0, count: outputs)) }
+    public func magnitude(_ eta: UnsafePointer<Double>) -> Double { abs(value(eta)) }
+    public var longestStep: Double { 4 }
 
     /// The intercepts, one for each output, that fit best without any feature, by Newton's method.
     ///
     /// - Returns: Finite numbers; where the best fit lies at infinity (observations of one class only), as far as
-    ///   `maximumSteps` steps of at most 4 lead.
+    ///   `maximumSteps` steps of at most ``longestStep`` lead.
     public func interceptsAlone(maximumSteps: Int = 100) -> [Double] {
         var intercepts = [Double](repeating: 0, count: outputs)
         let eta = Buffer<Double>(repeating: 0, count: rows * outputs)
@@ -52,6 +63,9 @@ extension Datafit {
         let second = work + n * outputs
         let isExact = isQuadratic && outputs == 1
         var before = isExact ? 0 : value(eta)
+        let far = longestStep
+        // What steps are compared with: predictors of classes and counts are of the size of 1, others as large as they are.
+        var unit = far.isFinite ? 1.0 : 0
         for _ in 0..<maximumSteps {
             gradient(eta, into: work)
             curvature(eta, into: second)
@@ -61,8 +75,11 @@ extension Datafit {
                 let (slope, bend) = (Self.sum(work + k * n, n), Self.sum(second + k * n, n))
                 if slope == 0 { continue }
                 // Far out, where a loss is flat, a step is bounded.
-                steps[k] = isExact ? -slope / bend : bend > 0 ? max(-4, min(4, -slope / bend)) : (slope > 0 ? -4 : 4)
-                largest = max(largest, abs(steps[k]) / (1 + abs(intercepts[k])))
+                steps[k] =
+                    isExact ? -slope / bend : bend > 0 ? max(-far, min(far, -slope / bend)) : (slope > 0 ? -far : far)
+                if !steps[k].isFinite { steps[k] = 0 }
+                if unit == 0 { unit = abs(steps[k]) }
+                largest = max(largest, abs(steps[k]) / max(unit + abs(intercepts[k]), .leastNormalMagnitude))
             }
             if largest == 0 { break }
             for attempt in 0..<30 {
@@ -112,6 +129,15 @@ enum SampleWeights {
             throw LacunaError.invalidArgument("weights", reason: "they sum to \(total)")
         }
         return weights.map { $0 / total }
+    }
+
+    /// A weighted mean by two passes; the number itself where all rows of positive weight have the same.
+    static func mean(_ values: ArraySlice<Double>, _ weights: [Double]) -> Double {
+        guard let first = weights.firstIndex(where: { $0 > 0 }) else { return 0 }
+        let base = values.startIndex
+        let anchor = values[base + first]
+        // Deviations from one of the values are 0 where all are equal, and small where they are close together.
+        return weights.indices.reduce(0) { $0 + weights[$1] * (values[base + $1] - anchor) } + anchor
     }
 
     static func requireFinite(_ target: [Double]) throws {

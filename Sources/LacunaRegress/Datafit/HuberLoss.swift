@@ -21,6 +21,8 @@ public struct HuberLoss: Datafit {
 
     public var curvatureBound: Double? { 1 }
 
+    public var longestStep: Double { .infinity }
+
     public func value(_ eta: UnsafePointer<Double>) -> Double {
         var sum = 0.0
         for i in 0..<rows {
@@ -49,6 +51,17 @@ public struct HuberLoss: Datafit {
             sum += v * (v / (2 * weights[i]) + targets[i])
         }
         return sum
+    }
+
+    /// Around their median, as a mean may be far from all of them.
+    public func centered() -> (datafit: HuberLoss, shifts: [Double]) {
+        let sorted = targets.indices.filter { weights[$0] > 0 }.map { targets[$0] }.sorted()
+        let median = sorted.isEmpty ? 0 : sorted[sorted.count / 2]
+        return (HuberLoss(targets.map { $0 - median }, weights, delta), [median])
+    }
+
+    private init(_ targets: [Double], _ weights: [Double], _ delta: Double) {
+        (self.targets, self.weights, self.delta) = (targets, weights, delta)
     }
 
     public func weighted(by weights: [Double]) throws -> HuberLoss {

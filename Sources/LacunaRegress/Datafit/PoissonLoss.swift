@@ -26,6 +26,12 @@ public struct PoissonLoss: Datafit {
         return sum
     }
 
+    public func magnitude(_ eta: UnsafePointer<Double>) -> Double {
+        var sum = 0.0
+        for i in 0..<rows where weights[i] > 0 { sum += weights[i] * (exponential(eta[i]) + abs(targets[i] * eta[i])) }
+        return sum
+    }
+
     public func gradient(_ eta: UnsafePointer<Double>, into out: UnsafeMutablePointer<Double>) {
         for i in 0..<rows { out[i] = weights[i] * (exponential(eta[i]) - targets[i]) }
     }

@@ -61,6 +61,17 @@ public struct SquaredLoss: Datafit {
         return sum
     }
 
+    public func centered() -> (datafit: SquaredLoss, shifts: [Double]) {
+        let shifts = (0..<outputs).map { SampleWeights.mean(targets[($0 * rows)..<(($0 + 1) * rows)], weights) }
+        var moved = targets
+        for k in 0..<outputs { for i in k * rows..<(k + 1) * rows { moved[i] -= shifts[k] } }
+        return (SquaredLoss(rows: rows, outputs: outputs, targets: moved, weights: weights), shifts)
+    }
+
+    private init(rows: Int, outputs: Int, targets: [Double], weights: [Double]) {
+        (self.rows, self.outputs, self.targets, self.weights) = (rows, outputs, targets, weights)
+    }
+
     public func weighted(by weights: [Double]) throws -> SquaredLoss {
         try SquaredLoss(
             tasks: (0..<outputs).map { Array(targets[($0 * rows)..<(($0 + 1) * rows)]) }, weights: weights)

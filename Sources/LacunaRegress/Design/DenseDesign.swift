@@ -11,6 +11,9 @@ public struct DenseDesign: Design, @unchecked Sendable {
     /// Keeps `values` alive. Nothing writes to it after initialisation.
     private let owner: AnyObject
     let values: UnsafePointer<Double>
+    /// What is subtracted from each column as it is read, in stored units; nil for nothing. Numbers in memory are copied
+    /// instead, unless there is no room.
+    private var shifts: [Double]?
 
     /// - Parameter columnMajor: Column after column, `rows` numbers each.
     public init(columnMajor values: [Double], rows: Int) {
@@ -73,7 +76,9 @@ public struct DenseDesign: Design, @unchecked Sendable {
         let count = selected?.count ?? columns
         Parallel.forRanges(count, grain: columnGrain(rows)) { range in
             let target = out + range.lowerBound
-            if let selected {
+            if shifts != nil {
+                for k in range { out[k] = dot(selected.map { Int($0[k]) } ?? k, v) }
+            } else if let selected {
                 selected.withUnsafeBufferPointer {
                     kernels.dots_f64(
                         values, rows, $0.baseAddress! + range.lowerBound, range.count, v, rows, target)
@@ -88,18 +93,52 @@ public struct DenseDesign: Design, @unchecked Sendable {
     }
 
     public func correlation(_ j: Int, with v: UnsafePointer<Double>) -> Double {
-        kernels.dot_f64(values + j * rows, v, rows) * (inverseScales?[j] ?? 1)
+        dot(j, v) * (inverseScales?[j] ?? 1)
     }
 
+    /// The product with a stored column, shifted.
+    private func dot(_ j: Int, _ v: UnsafePointer<Double>) -> Double {
+        guard let shift = shifts?[j], shift != 0 else { return kernels.dot_f64(values + j * rows, v, rows) }
+        var sum = 0.0
+        forEachPiece(j, shift) { start, piece, count in sum += kernels.dot_f64(piece, v + start, count) }
+        return sum
+    }
+
+    /// Calls `body` with pieces of a shifted column: where they begin, their numbers, and how many.
+    private func forEachPiece(_ j: Int, _ shift: Double, _ body: (Int, UnsafePointer<Double>, Int) -> Void) {
+        withUnsafeTemporaryAllocation(of: Double.self, capacity: Self.piece) { room in
+            guard let base = room.baseAddress else { return }
+            for start in stride(from: 0, to: rows, by: Self.piece) {
+                let count = min(Self.piece, rows - start)
+                let source = values + j * rows + start
+                for i in 0..<count { base[i] = source[i] - shift }
+                body(start, base, count)
+            }
+        }
+    }
+
+    /// Numbers of a piece: what stays in the first-level cache.
+    private static let piece = 2048
+
     public func add(_ a: Double, column j: Int, to v: UnsafeMutablePointer<Double>) {
-        kernels.axpy_f64(a * (inverseScales?[j] ?? 1), values + j * rows, v, rows)
+        let factor = a * (inverseScales?[j] ?? 1)
+        guard let shift = shifts?[j], shift != 0 else { return kernels.axpy_f64(factor, values + j * rows, v, rows) }
+        forEachPiece(j, shift) { start, piece, count in kernels.axpy_f64(factor, piece, v + start, count) }
     }
 
     public func squaredNorms(weights: UnsafePointer<Double>, into out: UnsafeMutablePointer<Double>) {
         Parallel.forRanges(columns, grain: columnGrain(rows)) { range in
             for j in range {
                 let scale = inverseScales?[j] ?? 1
-                out[j] = kernels.weighted_squares_f64(values + j * rows, weights, rows) * scale * scale
+                var sum = 0.0
+                if let shift = shifts?[j], shift != 0 {
+                    forEachPiece(j, shift) { start, piece, count in
+                        sum += kernels.weighted_squares_f64(piece, weights + start, count)
+                    }
+                } else {
+                    sum = kernels.weighted_squares_f64(values + j * rows, weights, rows)
+                }
+                out[j] = sum * scale * scale
             }
         }
     }
@@ -148,7 +187,49 @@ public struct DenseDesign: Design, @unchecked Sendable {
         let source = values + j * rows + start
         let scale = inverseScales?[j] ?? 1
         let weights = weights + start
-        for i in 0..<count { target[i] = weights[i] * (source[i] * scale - shift) }
+        if let own = shifts?[j], own != 0 {
+            for i in 0..<count { target[i] = weights[i] * ((source[i] - own) * scale - shift) }
+        } else {
+            for i in 0..<count { target[i] = weights[i] * (source[i] * scale - shift) }
+        }
+    }
+
+    public func moments(weights: [Double]) -> ColumnMoments {
+        var moments = ColumnMoments(columns: columns)
+        if rows == 0 { return moments }
+        let first = weights.firstIndex { $0 > 0 } ?? 0
+        let hasZeros = weights.contains(0)
+        moments.withColumns(grain: columnGrain(rows)) { range, set in
+            var work = [Double](repeating: 0, count: rows)
+            for j in range {
+                var summary = ColumnSummary(
+                    values + j * rows, weights: weights, count: rows, first: first, hasZeros: hasZeros, work: &work)
+                if let shift = shifts?[j] { summary.mean -= shift }
+                set(j, summary)
+            }
+        }
+        return moments.scaled(by: inverseScales)
+    }
+
+    public func shifted(by shifts: [Double]) -> any Design {
+        require(shifts.count == columns)
+        var result = self
+        let total = zip(shifts, self.shifts ?? shifts.map { _ in 0 }).map(+)
+        // A copy is quicker to use, where there is room for it.
+        guard !isMapped, byteCount < MachineMemory.available / 4 else {
+            result.shifts = total
+            return result
+        }
+        let copy = Buffer<Double>(uninitialized: max(rows * columns, 1))
+        Parallel.forRanges(columns, grain: columnGrain(rows)) { range in
+            for j in range {
+                let (source, target, shift) = (values + j * rows, copy.pointer + j * rows, total[j])
+                for i in 0..<rows { target[i] = source[i] - shift }
+            }
+        }
+        result = DenseDesign(copy, rows: rows, columns: columns)
+        result.inverseScales = inverseScales
+        return result
     }
 
     public func firstNonFinite() -> (row: Int, column: Int)? {

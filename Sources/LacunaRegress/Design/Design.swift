@@ -36,6 +36,12 @@ public protocol Design: Sendable {
     func gram(
         _ first: [UInt32], _ second: [UInt32], weights: UnsafePointer<Double>, totalWeight: Double,
         means: (first: [Double], second: [Double])?, into out: UnsafeMutablePointer<Double>, leading: Int)
+    /// Where each column lies and how far it spreads, as scaled.
+    ///
+    /// - Parameter weights: One for each row, of sum 1.
+    func moments(weights: [Double]) -> ColumnMoments
+    /// The same columns minus a number each, in the units in which they are stored.
+    func shifted(by shifts: [Double]) -> any Design
     /// The first stored number that is not finite, as (row, column).
     func firstNonFinite() -> (row: Int, column: Int)?
     /// Bytes of what is stored.
@@ -55,20 +61,22 @@ extension Design {
         return means
     }
 
-    /// Scales every column to standard deviation 1 (population form, with the given weights, which must sum to 1).
-    /// Columns that are constant up to rounding keep their scale.
+    public func moments(weights: [Double]) -> ColumnMoments { spelledMoments(weights: weights) }
+
+    public func shifted(by shifts: [Double]) -> any Design { ShiftedDesign(self, by: shifts) }
+
+    /// Scales every column to standard deviation 1 (population form, with the given weights). Constant columns keep their
+    /// scale.
     ///
-    /// - Parameter centered: Deviations are from the mean; otherwise from 0, for fits without an intercept.
+    /// - Parameters:
+    ///   - weights: One for each row, at least 0 and not all 0.
+    ///   - centered: Deviations are from the mean; otherwise from 0, for fits without an intercept.
     public func standardized(weights: [Double], centered: Bool = true) -> Self {
-        let plain = scaled(by: nil)
-        var inverse = [Double](repeating: 0, count: columns)
-        plain.squaredNorms(weights: weights, into: &inverse)
-        let means = centered ? plain.means(weights: weights) : [Double](repeating: 0, count: columns)
-        for j in 0..<columns {
-            let variance = inverse[j] - means[j] * means[j]
-            inverse[j] = variance > 1e-14 * max(inverse[j], .leastNormalMagnitude) ? 1 / variance.squareRoot() : 1
-        }
-        return scaled(by: inverse)
+        let total = weights.reduce(0, +)
+        require(weights.count == rows && total > 0, "weights are as many as rows, and not all 0")
+        let moments = scaled(by: nil).moments(weights: total == 1 ? weights : weights.map { $0 / total })
+        let squares = centered ? moments.variances : moments.squares
+        return scaled(by: squares.map { $0 > 0 ? 1 / $0.squareRoot() : 1 })
     }
 
     /// Throws if a stored number is not finite.

@@ -19,18 +19,19 @@ public struct SparseDesign: Design {
     public init(transpose: SparseMatrix<Double>) { self.transpose = transpose }
 
     /// The entries of a dense design that are not 0.
-    public init(_ dense: DenseDesign) {
+    ///
+    /// - Throws: ``LacunaError/invalidArgument(_:reason:)`` for more rows or columns than a sparse matrix may have.
+    public init(_ dense: DenseDesign) throws {
         let (rows, columns) = (dense.rows, dense.columns)
         var entries: [(row: Int, column: Int, value: Double)] = []
+        var column = [Double](repeating: 0, count: rows)
+        let plain = dense.scaled(by: nil)
         for j in 0..<columns {
-            for i in 0..<rows where dense.values[j * rows + i] != 0 {
-                entries.append((j, i, dense.values[j * rows + i]))
-            }
+            for i in column.indices { column[i] = 0 }
+            plain.add(1, column: j, to: &column)
+            for i in 0..<rows where column[i] != 0 { entries.append((j, i, column[i])) }
         }
-        // Places are inside and differ.
-        do {
-            transpose = try SparseMatrix(rows: columns, columns: rows, entries: entries)
-        } catch { fatalError("a dense design is larger than a sparse one may be") }
+        transpose = try SparseMatrix(rows: columns, columns: rows, entries: entries)
         inverseScales = dense.inverseScales
     }
 
@@ -129,6 +130,45 @@ public struct SparseDesign: Design {
                 for i in entries { column.pointer[Int(index[i])] = 0 }
             }
         }
+    }
+
+    public func moments(weights: [Double]) -> ColumnMoments {
+        var moments = ColumnMoments(columns: columns)
+        if rows == 0 { return moments }
+        let positive = weights.count { $0 > 0 }
+        withColumns { starts, index, values in
+            for j in 0..<columns { moments.isFull[j] = starts[j + 1] - starts[j] == rows }
+            moments.withColumns(grain: columnGrain(4 + count / max(columns, 1))) { range, set in
+                for j in range {
+                    set(
+                        j,
+                        ColumnSummary(
+                            sparse: values + starts[j], rows: index + starts[j], count: starts[j + 1] - starts[j],
+                            weights: weights, positive: positive))
+                }
+            }
+        }
+        return moments.scaled(by: inverseScales)
+    }
+
+    /// Stays sparse where the columns to shift store every row; others are spelt out as they are read.
+    public func shifted(by shifts: [Double]) -> any Design {
+        require(shifts.count == columns)
+        let isSparse = withColumns { starts, _, _ in
+            shifts.indices.allSatisfy { shifts[$0] == 0 || starts[$0 + 1] - starts[$0] == rows }
+        }
+        guard isSparse else { return ShiftedDesign(self, by: shifts) }
+        var moved = transpose
+        withColumns { starts, _, _ in
+            moved.withMutableValues { values in
+                for (j, shift) in shifts.enumerated() where shift != 0 {
+                    for k in starts[j]..<starts[j + 1] { values[k] -= shift }
+                }
+            }
+        }
+        var result = SparseDesign(transpose: moved)
+        result.inverseScales = inverseScales
+        return result
     }
 
     public func firstNonFinite() -> (row: Int, column: Int)? {

@@ -20,8 +20,11 @@ struct MixedState: Equatable {
 /// What ``SparseMixedModel`` keeps between the fits of a path.
 final class MixedSession {
     private let model: SparseMixedModel
+    /// Columns and target without their means or medians, where there is an intercept to absorb them.
     private let design: any Design
     private let target: [Double]
+    private let columns: Conditioning
+    private let targetShift: Double
     private let likelihood: GroupedLikelihood
     private let isVoid: [Bool]
     private let groupSums: DenseDesign?
@@ -51,7 +54,14 @@ final class MixedSession {
             groups: groups, tail: model.tail,
             multiplicities: groups.sizes.indices.map { included?[$0] ?? true ? share : 0 })
         let rowWeights = groups.indices.map { [likelihood] in likelihood.multiplicities[$0] / likelihood.total }
-        isVoid = Self.constantColumns(design, weights: rowWeights, hasIntercept: model.hasIntercept)
+        columns = Conditioning(design, weights: rowWeights, hasIntercept: model.hasIntercept)
+        guard columns.rawSquaredNorms.allSatisfy(\.isFinite) else {
+            throw LacunaError.invalidArgument("design", reason: "has numbers too large to be squared")
+        }
+        isVoid = columns.isVoid
+        let shift = model.hasIntercept ? Self.median(target) : 0
+        targetShift = shift
+        let (design, target) = (columns.design, target.map { $0 - shift })
         groupSums = WhitenedDesign.sums(of: design, groups: groups)
         self.model = model
         self.design = design
@@ -65,13 +75,21 @@ final class MixedSession {
         nullGradient = gradient.indices.reduce(0) { [isVoid] in isVoid[$1] ? $0 : max($0, abs(gradient[$1])) }
     }
 
-    /// Columns that an intercept already stands for.
-    private static func constantColumns(_ design: any Design, weights: [Double], hasIntercept: Bool) -> [Bool] {
-        var squares = [Double](repeating: 0, count: design.columns)
-        design.squaredNorms(weights: weights, into: &squares)
-        guard hasIntercept else { return squares.map { $0 == 0 } }
-        let means = design.means(weights: weights)
-        return zip(squares, means).map { $0 - $1 * $1 <= 1e-14 * $0 }
+    /// The intercept of the data as they were given, from that of the data here; or the other way round.
+    private func restored(_ intercept: Double, _ beta: [Double], toCore: Bool = false) -> Double {
+        let sign = toCore ? -1.0 : 1.0
+        var sum = intercept + sign * targetShift
+        if let shifts = columns.shifts {
+            for j in beta.indices where beta[j] != 0 { sum -= sign * beta[j] * shifts[j] }
+        }
+        return sum
+    }
+
+    /// What was found earlier, in the terms of the data here.
+    private func start(_ fit: MixedFit) -> MixedState {
+        var state = MixedState(fit)
+        state.intercept = restored(state.intercept, state.beta, toCore: true)
+        return state
     }
 
     // MARK: The empty model
@@ -141,8 +159,7 @@ final class MixedSession {
         let weights = zip(likelihood.weights(moments, scale), likelihood.multiplicities).map { $0 * $1 }
         let whitened = WhitenedDesign(
             design, groups: groups, ratio: scale.ratio, weights: weights, hasIntercept: model.hasIntercept,
-            isVoid: isVoid
-        )
+            isVoid: isVoid, groupSums: groupSums)
         let (values, mean) = whitened.whitened(target)
         return (
             Problem(unchecked: whitened, try SquaredLoss(values), penalty, hasIntercept: false), whitened, mean
@@ -167,8 +184,9 @@ final class MixedSession {
         loss / likelihood.total + penalty / unit
     }
 
-    func fit<P: SeparablePenalty>(_ penalty: P, from start: MixedState?) throws -> MixedFit {
-        let state = start ?? empty
+    func fit<P: SeparablePenalty>(_ penalty: P, from start: MixedFit?) throws -> MixedFit {
+        try penalty.requireColumns(of: design)
+        let state = start.map { self.start($0) } ?? empty
         require(state.beta.count == design.columns, "the start has another number of columns")
         return try minimize(penalty, state)
     }
@@ -228,12 +246,14 @@ final class MixedSession {
         var gradient = [Double](repeating: 0, count: design.columns)
         design.correlations(nil, with: slopes, into: &gradient)
         for j in isVoid.indices where isVoid[j] { gradient[j] = 0 }
-        var curvatures = gradient  // only penalties without a slope at 0 look at the curvature
-        if !penalty.isConvex {
-            design.squaredNorms(weights: slopes.map { _ in 1 / likelihood.total }, into: &curvatures)
-        }
-        let distance = penalty.distance(
-            state.beta, gradient: gradient, lipschitz: curvatures, columns: design.columns, outputs: 1)
+        let weights = [Double](repeating: 1 / Double(slopes.count), count: slopes.count)
+        let rounding = RoundingBound(
+            slopes, eta: residuals, weights: weights, outputs: 1, hasIntercept: false)
+        let error = rounding.gradientError(columns.rawSquaredNorms.reduce(0, max))
+        let distance = max(
+            error,
+            penalty.distance(
+                state.beta, gradient: gradient, lipschitz: columns.squaredNorms, columns: design.columns, outputs: 1))
         var relative = nullGradient > 0 ? distance / nullGradient : distance
         if model.hasIntercept {
             relative = max(relative, abs(slopes.reduce(0, +)) / state.scale.residual.squareRoot())
@@ -251,7 +271,8 @@ final class MixedSession {
         let inverse = 1 / state.scale.residual
         return MixedFit(
             solution: Solution(
-                beta: state.beta, columns: state.beta.count, outputs: 1, intercepts: [state.intercept],
+                beta: state.beta, columns: state.beta.count, outputs: 1,
+                intercepts: [restored(state.intercept, state.beta)],
                 objective: objective(loss, paid, unit: state.scale.residual),
                 certificate: .stationarity(distance: distance.absolute, relative: distance.relative),
                 passes: rounds.count, converged: distance.relative <= model.tolerance),
@@ -281,7 +302,7 @@ final class MixedSession {
                         operation: "mixed model",
                         reason: "\(fit.solution.support.count) columns are selected, too many for the rows")
                 }
-                state = MixedState(fit)
+                state = start(fit)
                 fits.append(fit)
             } catch LacunaError.numerical(_, let reason) where index > 0 {
                 ending = reason

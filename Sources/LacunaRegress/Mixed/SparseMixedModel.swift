@@ -64,7 +64,7 @@ public struct SparseMixedModel: Sendable {
         _ design: any Design, _ target: [Double], groups: RowGroups? = nil, _ penalty: P, from start: MixedFit? = nil
     ) throws -> MixedFit {
         let session = try MixedSession(self, design, target, groups: groups)
-        return try session.fit(penalty, from: start.map { MixedState($0) })
+        return try session.fit(penalty, from: start)
     }
 
     /// Fits descending strengths, every one starting from the one before.
@@ -81,6 +81,7 @@ public struct SparseMixedModel: Sendable {
         _ design: any Design, _ target: [Double], groups: RowGroups? = nil, _ penalty: P, strengths: [Double]? = nil,
         maximumSupport: Int? = nil
     ) throws -> MixedPath {
+        try penalty.requireColumns(of: design)
         let session = try MixedSession(self, design, target, groups: groups)
         let all = try strengths ?? RegularizationPath.strengths(from: session.maximumStrength(penalty))
         return try session.path(penalty, all, maximumSupport: maximumSupport ?? design.rows / 2)

@@ -187,34 +187,6 @@ struct WhitenedDesign: Design {
         _ first: [UInt32], _ second: [UInt32], weights: UnsafePointer<Double>, totalWeight: Double,
         means: (first: [Double], second: [Double])?, into out: UnsafeMutablePointer<Double>, leading: Int
     ) {
-        if first.isEmpty || second.isEmpty { return }
-        // Some columns at a time, so that what is spelt out stays small beside the design.
-        let block = max(16, min(512, (1 << 23) / max(rows, 1)))
-        let left = Buffer<Double>(uninitialized: min(block, first.count) * rows)
-        let right = Buffer<Double>(uninitialized: min(block, second.count) * rows)
-        for b in stride(from: 0, to: second.count, by: block) {
-            let seconds = Array(second[b..<min(b + block, second.count)])
-            spell(seconds, means: means.map { Array($0.second[b..<b + seconds.count]) }, weights: nil, into: right)
-            for a in stride(from: 0, to: first.count, by: block) {
-                let firsts = Array(first[a..<min(a + block, first.count)])
-                spell(firsts, means: means.map { Array($0.first[a..<a + firsts.count]) }, weights: weights, into: left)
-                LinearAlgebra.gemm(
-                    m: firsts.count, n: seconds.count, k: rows, left.pointer, leadingA: rows, right.pointer,
-                    leadingB: rows, transposedB: true, beta: 0, into: out + a * leading + b, leadingC: leading)
-            }
-        }
-    }
-
-    private func spell(
-        _ chosen: [UInt32], means: [Double]?, weights: UnsafePointer<Double>?, into target: Buffer<Double>
-    ) {
-        Parallel.forRanges(chosen.count, grain: columnGrain(rows)) { range in
-            for k in range {
-                let column = target.pointer + k * rows
-                fill(Int(chosen[k]), into: column)
-                if let means { for i in 0..<rows { column[i] -= means[k] } }
-                if let weights { for i in 0..<rows { column[i] *= weights[i] } }
-            }
-        }
+        spelledGram(first, second, weights: weights, means: means, into: out, leading: leading) { fill($0, into: $1) }
     }
 }

@@ -46,7 +46,7 @@ public struct CrossValidation: Sendable {
         _ problem: Problem<F, P>, strengths: [Double], folds: [Int], solver: some SeparableSolver = ProximalNewton(),
         progress: (any ProgressReporter)? = nil
     ) throws {
-        try self.init(problem, strengths, folds, progress) { try solver.path($0, strengths: strengths) }
+        try self.init(problem, strengths, folds, progress, measure: nil) { try solver.path($0, strengths: strengths) }
     }
 
     /// As the other initialiser, for penalties on groups.
@@ -54,12 +54,14 @@ public struct CrossValidation: Sendable {
         groups problem: Problem<F, P>, strengths: [Double], folds: [Int],
         solver: some GroupSolver = BlockCoordinateDescent(), progress: (any ProgressReporter)? = nil
     ) throws {
-        try self.init(problem, strengths, folds, progress) { try solver.path($0, strengths: strengths) }
+        try self.init(problem, strengths, folds, progress, measure: nil) { try solver.path($0, strengths: strengths) }
     }
 
-    private init<F: Datafit, P: Penalty>(
+    /// - Parameter measure: What takes the place of the loss: of the predictors of all rows, and of weights that are 0 for the
+    ///   rows that were fitted.
+    init<F: Datafit, P: Penalty>(
         _ problem: Problem<F, P>, _ strengths: [Double], _ folds: [Int], _ progress: (any ProgressReporter)?,
-        path: (Problem<F, P>) throws -> [Solution]
+        measure: (([Double], [Double]) -> Double)?, path: (Problem<F, P>) throws -> [Solution]
     ) throws {
         require(folds.count == problem.design.rows)
         let count = (folds.max() ?? -1) + 1
@@ -74,11 +76,25 @@ public struct CrossValidation: Sendable {
             let test = try problem.datafit.weighted(by: outside)
             let solutions = try path(try problem.weighted(by: inside))
             for (index, solution) in solutions.enumerated() {
-                losses[index].append(test.value(solution.predictors(problem.design)))
+                let eta = solution.predictors(problem.design)
+                losses[index].append(measure.map { $0(eta, outside) } ?? test.value(eta))
                 converged = converged && solution.converged
             }
         }
         self.init(strengths: strengths, losses: losses, converged: converged)
+    }
+
+    /// For strengths and losses in other units.
+    func scaled(strengths: [Double], losses factor: Double) -> CrossValidation {
+        CrossValidation(
+            strengths: Array(strengths.prefix(self.strengths.count)), losses: losses.map { $0 * factor },
+            standardErrors: standardErrors.map { $0 * factor }, converged: converged)
+    }
+
+    private init(strengths: [Double], losses: [Double], standardErrors: [Double], converged: Bool) {
+        (self.strengths, self.losses, self.standardErrors, self.converged) = (
+            strengths, losses, standardErrors, converged
+        )
     }
 
     /// - Parameter losses: For each strength the loss in each fold.

@@ -20,15 +20,7 @@ public struct RegularizationPath: Sendable {
     /// The smallest strength at which no column is selected.
     public static func maximumStrength<F: Datafit, P: ScalablePenalty>(_ problem: Problem<F, P>) -> Double {
         let state = SolverState(problem, from: nil)
-        let lipschitz = state.lipschitz(bound: problem.datafit.curvatureBound ?? 1)
-        if problem.hasIntercept {
-            // Along a column and the intercept together.
-            let means = problem.design.means(weights: problem.datafit.weights)
-            let bound = problem.datafit.curvatureBound ?? 1
-            for j in 0..<state.p {
-                lipschitz.pointer[j] = max(0, lipschitz.pointer[j] - bound * means[j] * means[j])
-            }
-        }
+        let lipschitz = state.centeredLipschitz(bound: problem.datafit.curvatureBound)
         return problem.penalty.strengthAtZero(
             gradient: state.gradient.pointer, lipschitz: lipschitz.pointer, columns: state.p, outputs: state.outputs)
     }

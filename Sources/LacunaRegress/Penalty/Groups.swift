@@ -60,6 +60,7 @@ public protocol GroupPenalty: Penalty {
 
 extension GroupPenalty {
     public var isConvex: Bool { true }
+    public var columns: Int? { groups.columns }
 
     /// Calls `body` with every group's blocks of one or two arrays.
     private func forEachBlock(

@@ -53,6 +53,7 @@ public struct CEL0: SeparablePenalty, ScalablePenalty {
         self.squaredNorms = squaredNorms
     }
 
+    public var columns: Int? { squaredNorms.count }
     private func edge(_ j: Int) -> Double {
         squaredNorms[j] > 0 ? (2 * strength / squaredNorms[j]).squareRoot() : .infinity
     }

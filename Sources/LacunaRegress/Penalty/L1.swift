@@ -59,6 +59,7 @@ public struct WeightedL1: SeparablePenalty, ScalablePenalty {
 
     public var isConvex: Bool { true }
     public var hasDual: Bool { strength > 0 && factors.allSatisfy { $0 > 0 } }
+    public var columns: Int? { factors.count }
     private func level(_ j: Int) -> Double { strength * factors[j] }
     public func value(_ x: Double, _ j: Int) -> Double { level(j) * abs(x) }
     public func proximal(_ x: Double, step: Double, _ j: Int) -> Double {

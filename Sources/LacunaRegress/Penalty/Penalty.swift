@@ -6,11 +6,15 @@ public protocol Penalty: Sendable {
     var isConvex: Bool { get }
     /// Whether a duality gap can certify a solution: convex, and nothing unpenalised.
     var hasDual: Bool { get }
+    /// The number of columns that the penalty is made for; nil if any number will do.
+    var columns: Int? { get }
     func value(_ beta: UnsafePointer<Double>, columns: Int, outputs: Int) -> Double
     /// `β <- argmin_z ½‖z - β‖² + step · penalty(z)`.
     func proximal(_ beta: UnsafeMutablePointer<Double>, step: Double, columns: Int, outputs: Int)
     /// The largest distance, over coordinates or groups, from `-gradient` to the subdifferential at `β`: 0 at stationary
-    /// points. `lipschitz` [columns] is the curvature of the datafit along each column.
+    /// points. `lipschitz` [columns] bounds the curvature of the datafit along each column: ``Datafit/curvatureBound`` times
+    /// the weighted variance of the column, or its mean square where there is no intercept or the solver's steps leave it
+    /// where it is. For a datafit without such a bound it is the curvature at the model of intercepts alone.
     func distance(
         _ beta: UnsafePointer<Double>, gradient: UnsafePointer<Double>, lipschitz: UnsafePointer<Double>, columns: Int,
         outputs: Int
@@ -19,6 +23,18 @@ public protocol Penalty: Sendable {
     func dualScale(_ gradient: UnsafePointer<Double>, columns: Int, outputs: Int) -> Double
     /// The conjugate at `-scale · gradient`, where it is finite.
     func conjugate(_ gradient: UnsafePointer<Double>, scale: Double, columns: Int, outputs: Int) -> Double
+}
+
+extension Penalty {
+    public var columns: Int? { nil }
+
+    /// - Throws: ``LacunaError/invalidArgument(_:reason:)`` for a design of another number of columns.
+    func requireColumns(of design: any Design) throws {
+        guard let columns, columns != design.columns else { return }
+        throw LacunaError.invalidArgument(
+            self is any GroupPenalty ? "groups" : "penalty",
+            reason: "is made for \(columns) columns, the design has \(design.columns)")
+    }
 }
 
 /// A penalty with one strength: what a path varies.

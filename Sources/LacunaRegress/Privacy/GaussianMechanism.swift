@@ -7,8 +7,10 @@ import LacunaTensor
 /// `δ = Φ(Δ/2σ - εσ/Δ) - exp(ε) Φ(-Δ/2σ - εσ/Δ)` (Balle and Wang, "Improving the Gaussian Mechanism for Differential
 /// Privacy", arXiv 1805.06530).
 ///
-/// Noise is made of floating-point numbers by a fast generator, not a cryptographic one: results are private against
-/// statistics, not against an adversary who inspects low-order bits.
+/// What is released is rounded to a grid of about a 65,536th of the standard deviation, a power of two that no row decides: the
+/// low bits of a sum of floating-point numbers tell which numbers were added (Ilya Mironov, "On Significance of the Least
+/// Significant Bits for Differential Privacy", CCS 2012), and rounding, which comes after the noise, costs no privacy. The
+/// noise itself is made by a fast generator, not a cryptographic one.
 public struct GaussianMechanism: Sendable, Equatable {
     public enum Calibration: String, Sendable, CaseIterable {
         case classical
@@ -67,9 +69,24 @@ public struct GaussianMechanism: Sendable, Equatable {
         return high
     }
 
-    /// Adds noise to every coordinate.
+    /// What releases are multiples of.
+    public var grid: Double { grid(standardDeviation: standardDeviation) }
+
+    /// The same for another amount of noise, as sums of several releases have it.
+    func grid(standardDeviation: Double) -> Double {
+        Double(sign: .plus, exponent: standardDeviation.exponent - 16, significand: 1)
+    }
+
+    /// Adds noise to every coordinate and rounds to multiples of ``grid``.
     public func privatize(_ values: inout [Double], using generator: inout SeededGenerator) {
-        for k in values.indices { values[k] += standardDeviation * generator.normal() }
+        privatize(&values, times: 1, using: &generator)
+    }
+
+    /// Noise of several independent releases whose sum is released.
+    func privatize(_ values: inout [Double], times: Double, using generator: inout SeededGenerator) {
+        let deviation = standardDeviation * times.squareRoot()
+        let grid = grid(standardDeviation: deviation)
+        for k in values.indices { values[k] = ((values[k] + deviation * generator.normal()) / grid).rounded() * grid }
     }
 }
 

@@ -150,9 +150,8 @@ public struct LocalSparseRegression: Sendable {
 
     private func noisy(_ sums: Aggregate, using generator: inout SeededGenerator) -> Aggregate {
         var sums = sums
-        let root = Double(sums.users).squareRoot()
-        for k in sums.covariance.indices { sums.covariance[k] += root * covarianceNoise * generator.normal() }
-        for k in sums.correlation.indices { sums.correlation[k] += root * correlationNoise * generator.normal() }
+        covarianceMechanism?.privatize(&sums.covariance, times: Double(sums.users), using: &generator)
+        correlationMechanism.privatize(&sums.correlation, times: Double(sums.users), using: &generator)
         return sums
     }
 

@@ -7,6 +7,8 @@ import LacunaTensor
 /// `n` numbers `len(t) = max(0, n - r + 1 - #{x_i >= t})` above it and `max(0, r - #{x_i <= t})` below, so the density
 /// is constant between neighbouring rows and is drawn from exactly.
 ///
+/// Rows and answers are multiples of a ``grid`` that no row decides, so that the low bits of an answer are not those of a row.
+///
 /// Hilal Asi, Jonathan Ullman, Lydia Zakynthinou, "From Robustness to Privacy and Back", arXiv 2302.01855.
 public struct PrivateQuantile: Sendable, Equatable {
     /// Between 0 and 1; 0.5 for the median.
@@ -37,6 +39,14 @@ public struct PrivateQuantile: Sendable, Equatable {
         self.epsilon = try PrivacyBudget(epsilon: epsilon).epsilon
     }
 
+    /// What rows are rounded to before anything is done with them, and answers are multiples of: a power of two below a
+    /// thousandth of the resolution, where doubles allow.
+    public var grid: Double {
+        let fine = Double(sign: .plus, exponent: resolution.exponent - 10, significand: 1)
+        let coarse = max(abs(range.lowerBound), abs(range.upperBound)) * 0x1p-50
+        return coarse < fine ? fine : Double(sign: .plus, exponent: coarse.exponent + 1, significand: 1)
+    }
+
     /// The rank, from 1, of the quantile among `n` rows.
     public func rank(of n: Int) -> Int { max(1, min(n, Int((fraction * Double(n)).rounded(.up)))) }
 
@@ -58,13 +68,20 @@ public struct PrivateQuantile: Sendable, Equatable {
         if let place = rows.firstIndex(where: \.isNaN) {
             throw LacunaError.invalidArgument("rows", reason: "row \(place + 1) is not a number")
         }
-        let pieces = pieces(rows.map { min(max($0, range.lowerBound), range.upperBound) }.sorted())
+        let grid = self.grid
+        func snapped(_ x: Double) -> Double { (x / grid).rounded() * grid }
+        let pieces = pieces(rows.map { snapped(min(max($0, range.lowerBound), range.upperBound)) }.sorted())
         let mechanism = try ExponentialMechanism(epsilon: epsilon)
         let chosen = mechanism.choose(
             pieces.map { Double($0.length) },
             logMass: pieces.map { logarithm($0.interval.upperBound - $0.interval.lowerBound) }, using: &generator)
         let interval = pieces[chosen].interval
-        return interval.lowerBound + generator.uniform() * (interval.upperBound - interval.lowerBound)
+        let drawn = interval.lowerBound + generator.uniform() * (interval.upperBound - interval.lowerBound)
+        // The nearest multiple inside the range.
+        let answer = snapped(drawn)
+        return answer > range.upperBound
+            ? (range.upperBound / grid).rounded(.down) * grid
+            : answer < range.lowerBound ? (range.lowerBound / grid).rounded(.up) * grid : answer
     }
 
     /// Intervals of positive length that cover the range, with the smoothed path length on each.

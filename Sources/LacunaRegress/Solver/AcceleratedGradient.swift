@@ -105,10 +105,9 @@ private final class AcceleratedSession<F: Datafit, P: FoldedConcavePenalty> {
         }
         self.settings = settings
         state = SolverState(problem, from: start)
-        norms = state.lipschitz(bound: bound)
-        means = problem.hasIntercept ? problem.design.means(weights: problem.datafit.weights) : []
-        curvature =
-            bound * problem.design.largestCurvature(weights: problem.datafit.weights, means: means)
+        norms = state.centeredLipschitz(bound: bound)
+        means = problem.hasIntercept ? state.means : []
+        curvature = bound * state.design.largestCurvature(weights: state.datafit.weights, means: means)
     }
 
     /// Columns whose gradient at the present coefficients is at least `threshold`, and those that are not 0.
@@ -124,17 +123,16 @@ private final class AcceleratedSession<F: Datafit, P: FoldedConcavePenalty> {
         var used = 0
         while true {
             used += try descend(penalty, columns, bound: settings.maximumIterations - used, each: each)
-            let (certificate, objective) = state.certificate(penalty, lipschitz: norms.pointer)
-            let isDone = certificate.relative <= settings.tolerance
+            let now = state.certificate(penalty, lipschitz: norms.pointer, tolerance: settings.tolerance)
             var extra: [UInt32] = []
-            if !isDone && columns.count < state.p {
+            if !now.stops && columns.count < state.p {
                 var present = [Bool](repeating: false, count: state.p)
                 for j in columns { present[Int(j)] = true }
                 extra = (0..<state.p).filter { !present[$0] && abs(state.gradient.pointer[$0]) > penalty.strength }
                     .map { UInt32($0) }
             }
             if extra.isEmpty || used >= settings.maximumIterations {
-                return state.solution(certificate, objective, passes: used, converged: isDone)
+                return state.solution(now.certificate, now.objective, passes: used, converged: now.isReached)
             }
             columns += extra
         }

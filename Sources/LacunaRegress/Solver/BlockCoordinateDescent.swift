@@ -34,23 +34,17 @@ public struct BlockCoordinateDescent: GroupSolver {
             throw LacunaError.unsupported(
                 file: nil, what: "a datafit of unbounded curvature with BlockCoordinateDescent; use FISTA")
         }
-        guard problem.penalty.groups.columns == problem.design.columns else {
-            throw LacunaError.invalidArgument(
-                "groups",
-                reason: "partition \(problem.penalty.groups.columns) columns, the design has \(problem.design.columns)")
-        }
         let state = SolverState(problem, from: start)
-        let lipschitz = state.lipschitz(bound: bound)
+        let lipschitz = state.centeredLipschitz(bound: bound)
         var curvatures = [Double](repeating: -1, count: problem.penalty.groups.count)
         var pass = 0
         while true {
-            let (certificate, objective) = state.certificate(problem.penalty, lipschitz: lipschitz.pointer)
+            let now = state.certificate(problem.penalty, lipschitz: lipschitz.pointer, tolerance: tolerance)
             pass += 1
-            let isDone = certificate.relative <= tolerance
-            if isDone || pass > maximumPasses {
-                return state.solution(certificate, objective, passes: pass, converged: isDone)
+            if now.stops || pass > maximumPasses {
+                return state.solution(now.certificate, now.objective, passes: pass, converged: now.isReached)
             }
-            try progress.report("fitting", pass, of: maximumPasses, "relative gap \(certificate.relative)")
+            try progress.report("fitting", pass, of: maximumPasses, "relative gap \(now.certificate.relative)")
             let (working, worst) = workingSet(state, problem.penalty)
             for g in working where curvatures[g] < 0 {
                 curvatures[g] = bound * largestEigenvalue(state, problem.penalty.groups.members[g])

@@ -38,16 +38,16 @@ public struct CoordinateDescent: SeparableSolver {
                 file: nil, what: "a datafit of unbounded curvature with CoordinateDescent; use ProximalNewton")
         }
         let state = SolverState(problem, from: start)
+        // The intercept stands still while a coordinate moves.
         let lipschitz = state.lipschitz(bound: bound)
         var pass = 0
         while true {
-            let (certificate, objective) = state.certificate(problem.penalty, lipschitz: lipschitz.pointer)
+            let now = state.certificate(problem.penalty, lipschitz: lipschitz.pointer, tolerance: tolerance)
             pass += 1
-            let isDone = certificate.relative <= tolerance
-            if isDone || pass > maximumPasses {
-                return state.solution(certificate, objective, passes: pass, converged: isDone)
+            if now.stops || pass > maximumPasses {
+                return state.solution(now.certificate, now.objective, passes: pass, converged: now.isReached)
             }
-            try progress.report("fitting", pass, of: maximumPasses, "relative gap \(certificate.relative)")
+            try progress.report("fitting", pass, of: maximumPasses, "relative gap \(now.certificate.relative)")
             let (working, worst) = workingSet(state, problem.penalty, lipschitz.pointer)
             let final = finalTolerance(state, problem.penalty)
             descend(state, problem.penalty, working, lipschitz.pointer, tolerance: max(final, 0.3 * worst))

@@ -34,24 +34,26 @@ public struct FISTA: SeparableSolver, GroupSolver {
         let state = SolverState(problem, from: start)
         let (n, p, outputs) = (state.n, state.p, state.outputs)
         let size = p * outputs
-        let lipschitz = state.lipschitz(bound: problem.datafit.curvatureBound ?? 1)
-        var curvature = max((0..<p).reduce(0) { max($0, lipschitz.pointer[$1]) }, .leastNormalMagnitude)
+        let datafit = state.datafit
+        let raw = state.lipschitz(bound: datafit.curvatureBound)
+        let lipschitz = state.centeredLipschitz(bound: datafit.curvatureBound)
+        var curvature = max((0..<p).reduce(0) { max($0, raw.pointer[$1]) }, .leastNormalMagnitude)
         let (current, ahead) = (Buffer<Double>(repeating: 0, count: size), Buffer<Double>(repeating: 0, count: size))
         let eta = Buffer<Double>(uninitialized: n * outputs)
         current.pointer.update(from: state.beta.pointer, count: size)
         ahead.pointer.update(from: state.beta.pointer, count: size)
         var (currentIntercepts, aheadIntercepts) = (state.intercepts, state.intercepts)
         var momentum = 1.0
-        var (certificate, objective) = state.certificate(problem.penalty, lipschitz: lipschitz.pointer)
+        var now = state.certificate(problem.penalty, lipschitz: lipschitz.pointer, tolerance: tolerance)
         currentIntercepts = state.intercepts
         aheadIntercepts = state.intercepts
 
         for iteration in 1...maximumIterations {
-            if certificate.relative <= tolerance { break }
+            if now.stops { break }
             // Gradient at the point ahead.
             state.fill(eta.pointer, ahead.pointer, aheadIntercepts)
-            let value = problem.datafit.value(eta.pointer)
-            problem.datafit.gradient(eta.pointer, into: state.slope.pointer)
+            let value = datafit.value(eta.pointer)
+            datafit.gradient(eta.pointer, into: state.slope.pointer)
             state.refreshGradient()
             var slopes = [Double](repeating: 0, count: outputs)
             if state.hasIntercept {
@@ -75,7 +77,7 @@ public struct FISTA: SeparableSolver, GroupSolver {
                     let d = state.intercepts[k] - aheadIntercepts[k]
                     bound += slopes[k] * d + curvature / 2 * d * d
                 }
-                if problem.datafit.value(state.eta.pointer) <= bound + 1e-13 * abs(bound) { break }
+                if datafit.value(state.eta.pointer) <= bound + 1e-13 * abs(bound) { break }
                 curvature *= 1.5
             }
             // Momentum, given up when it points uphill.
@@ -98,15 +100,16 @@ public struct FISTA: SeparableSolver, GroupSolver {
             currentIntercepts = state.intercepts
             if iteration % 10 == 0 || iteration == maximumIterations {
                 // With the best intercepts for these coefficients, which the sequence itself does not take over.
-                (certificate, objective) = state.certificate(problem.penalty, lipschitz: lipschitz.pointer)
-                try progress.report("fitting", iteration, of: maximumIterations, "relative gap \(certificate.relative)")
-                if certificate.relative <= tolerance || iteration == maximumIterations {
+                now = state.certificate(problem.penalty, lipschitz: lipschitz.pointer, tolerance: tolerance)
+                try progress.report(
+                    "fitting", iteration, of: maximumIterations, "relative gap \(now.certificate.relative)")
+                if now.stops || iteration == maximumIterations {
                     return state.solution(
-                        certificate, objective, passes: iteration, converged: certificate.relative <= tolerance)
+                        now.certificate, now.objective, passes: iteration, converged: now.isReached)
                 }
                 state.intercepts = currentIntercepts
             }
         }
-        return state.solution(certificate, objective, passes: 1, converged: certificate.relative <= tolerance)
+        return state.solution(now.certificate, now.objective, passes: 1, converged: now.isReached)
     }
 }

@@ -1,37 +1,51 @@
 import LacunaTensor
 
 /// `minimise F(X β + b) + penalty(β)`: any design, any datafit, any penalty.
+///
+/// Beside an intercept, solvers see the columns and targets without their means, which changes the intercept alone and keeps
+/// every sum as exact as its terms; what they return is for the columns as they were given.
 public struct Problem<F: Datafit, P: Penalty>: Sendable {
     public let design: any Design
     public let datafit: F
     public var penalty: P
     /// Whether an unpenalised constant is fitted, one for each output.
     public let hasIntercept: Bool
+    /// What solvers work on.
+    let core: ProblemCore<F>
 
-    /// - Throws: ``LacunaError/invalidArgument(_:reason:)`` if the numbers of rows differ, or the design holds a number
-    ///   that is not finite.
+    /// - Throws: ``LacunaError/invalidArgument(_:reason:)`` if the numbers of rows differ, the design holds a number that is
+    ///   not finite or whose square is not, or the penalty is made for another number of columns.
     public init(_ design: any Design, _ datafit: F, _ penalty: P, hasIntercept: Bool = true) throws {
         guard design.rows == datafit.rows else {
             throw LacunaError.invalidArgument(
                 "design", reason: "has \(design.rows) rows, the target has \(datafit.rows)")
         }
-        try design.requireFinite()
-        self.design = design
-        self.datafit = datafit
-        self.penalty = penalty
-        self.hasIntercept = hasIntercept
+        try penalty.requireColumns(of: design)
+        self.init(unchecked: design, datafit, penalty, hasIntercept: hasIntercept)
+        // Numbers that are not finite show in the moments.
+        guard core.columns.rawSquaredNorms.allSatisfy(\.isFinite) else {
+            try design.requireFinite()
+            throw LacunaError.invalidArgument("design", reason: "has numbers too large to be squared")
+        }
     }
 
     init(unchecked design: any Design, _ datafit: F, _ penalty: P, hasIntercept: Bool) {
+        self.init(
+            design, datafit, penalty, hasIntercept, ProblemCore(design, datafit, hasIntercept: hasIntercept))
+    }
+
+    private init(_ design: any Design, _ datafit: F, _ penalty: P, _ hasIntercept: Bool, _ core: ProblemCore<F>) {
         self.design = design
         self.datafit = datafit
         self.penalty = penalty
         self.hasIntercept = hasIntercept
+        self.core = core
     }
 
-    /// The same problem under another penalty.
+    /// The same problem under another penalty, which must suit the number of columns.
     public func with<Q: Penalty>(penalty: Q) -> Problem<F, Q> {
-        Problem<F, Q>(unchecked: design, datafit, penalty, hasIntercept: hasIntercept)
+        require((penalty.columns ?? design.columns) == design.columns, "the penalty is made for other columns")
+        return Problem<F, Q>(design, datafit, penalty, hasIntercept, core)
     }
 
     /// The same problem with other sample weights.
@@ -49,11 +63,11 @@ public struct Problem<F: Datafit, P: Penalty>: Sendable {
 
 /// How far a solution may be from the best.
 public enum Certificate: Sendable, Equatable {
-    /// The objective exceeds the minimum by at most `absolute`; `relative` divides it by what the best constant predictor
-    /// (the predictor 0, without intercept) loses beyond a perfect fit.
+    /// The objective exceeds the minimum by at most `absolute`, what rounding can hide included; `relative` divides it by what
+    /// the best constant predictor (the predictor 0, without intercept) loses beyond a perfect fit.
     case dualityGap(absolute: Double, relative: Double)
     /// The distance of the negative gradient to the subdifferential of the penalty, the largest over coordinates or
-    /// groups; `relative` divides it by the largest gradient at `β = 0`.
+    /// groups, what rounding can hide included; `relative` divides it by the largest gradient at `β = 0`.
     case stationarity(distance: Double, relative: Double)
 
     /// The number that a tolerance bounds.
@@ -77,7 +91,8 @@ public struct Solution: Sendable, Equatable {
     public internal(set) var certificate: Certificate
     /// Times that the whole design was read for gradients.
     public internal(set) var passes: Int
-    /// Whether the tolerance was reached. False means that the solver stopped at its iteration bound.
+    /// Whether the tolerance was reached; for a tolerance below 1e-10, whether the fit is as exact as rounding allows. False
+    /// means that the solver stopped at its iteration bound, or that rounding does not allow the statement.
     public internal(set) var converged: Bool
 
     init(

@@ -32,12 +32,12 @@ public struct ProximalConjugateGradient: SeparableSolver {
         let penalty = problem.penalty
         let (n, p, outputs) = (state.n, state.p, state.outputs)
         let size = p * outputs
-        let lipschitz = state.lipschitz(bound: problem.datafit.curvatureBound ?? 1)
+        let lipschitz = state.centeredLipschitz(bound: state.datafit.curvatureBound)
         // Beside an intercept, which is refitted after every step, only centred columns count.
-        let means = problem.hasIntercept ? problem.design.means(weights: problem.datafit.weights) : []
+        let means = problem.hasIntercept ? state.means : []
         var bound =
-            (problem.datafit.curvatureBound ?? 1)
-            * problem.design.largestCurvature(weights: problem.datafit.weights, means: means)
+            (state.datafit.curvatureBound ?? state.nullCurvature)
+            * state.design.largestCurvature(weights: state.datafit.weights, means: means)
         bound = max(bound, .leastNormalMagnitude)
         var direction = [Double](repeating: 0, count: size)
         var (mapping, previous, step) = (direction, direction, direction)
@@ -47,15 +47,16 @@ public struct ProximalConjugateGradient: SeparableSolver {
         let bend = Buffer<Double>(uninitialized: n * outputs)
         let x = state.beta.pointer
         let centring = [Double](repeating: 0, count: outputs)
-        var (certificate, objective) = state.certificate(penalty, lipschitz: lipschitz.pointer)
+        var now = state.certificate(penalty, lipschitz: lipschitz.pointer, tolerance: tolerance)
         var iteration = 0
 
         func value(_ beta: [Double]) -> Double {
             state.fill(trial.pointer, beta, state.intercepts)
             return state.datafit.value(trial.pointer) + penalty.value(beta, columns: p, outputs: outputs)
         }
-        while certificate.relative > tolerance && iteration < maximumIterations {
+        while !now.stops && iteration < maximumIterations {
             iteration += 1
+            let objective = now.objective
             let rounding = 1e-14 * abs(objective)
             // The proximal step, shortened until it keeps what it promises.
             var square = 0.0
@@ -121,13 +122,13 @@ public struct ProximalConjugateGradient: SeparableSolver {
             if taken == step { previousSquare = 0 }
             x.update(from: taken, count: size)
             state.updateEta()
-            (certificate, objective) = state.certificate(penalty, lipschitz: lipschitz.pointer)
+            now = state.certificate(penalty, lipschitz: lipschitz.pointer, tolerance: tolerance)
             if iteration % 20 == 0 {
                 try progress.report(
-                    "fitting", iteration, of: maximumIterations, "relative gap \(certificate.relative)")
+                    "fitting", iteration, of: maximumIterations, "relative gap \(now.certificate.relative)")
             }
         }
         return state.solution(
-            certificate, objective, passes: iteration + 1, converged: certificate.relative <= tolerance)
+            now.certificate, now.objective, passes: iteration + 1, converged: now.isReached)
     }
 }

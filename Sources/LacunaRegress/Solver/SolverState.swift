@@ -11,12 +11,20 @@ final class SolverState<F: Datafit> {
     /// Loss of the best constant predictor beyond that of a perfect fit, and the largest gradient there.
     private(set) var nullLoss = 0.0
     private(set) var nullGradient = 0.0
-    var bestDual = -Double.infinity
+    private var bestDual = -Double.infinity
+    /// The best dual value, less what rounding can have added to it.
+    private var certainDual = -Double.infinity
     private let evenWeight: Double?
+    private let columns: Conditioning
+    /// Intercepts of the problem as it was given, from those here; or the other way round.
+    private let restored: ([Double], UnsafePointer<Double>, Bool) -> [Double]
 
     init<P: Penalty>(_ problem: Problem<F, P>, from start: Solution?) {
-        design = problem.design
-        datafit = problem.datafit
+        let core = problem.core
+        design = core.design
+        datafit = core.datafit
+        columns = core.columns
+        restored = { core.intercepts($0, $1, toCore: $2) }
         hasIntercept = problem.hasIntercept
         (n, p, outputs) = (design.rows, design.columns, datafit.outputs)
         beta = Buffer(repeating: 0, count: p * outputs)
@@ -29,12 +37,16 @@ final class SolverState<F: Datafit> {
         evenWeight = datafit.isQuadratic && weights.allSatisfy { $0 == weights[0] } ? weights[0] : nil
         refineIntercepts(100)
         refreshSlope()
+        if datafit.curvatureBound == nil {
+            datafit.curvature(eta.pointer, into: work.pointer)
+            nullCurvature = (0..<n * outputs).reduce(0) { $0 + work.pointer[$1] } / Double(max(outputs, 1))
+        }
         nullLoss = datafit.value(eta.pointer) + datafit.conjugate(gradient: slope.pointer, scale: 0)
         refreshGradient()
         for i in 0..<p * outputs { nullGradient = max(nullGradient, abs(gradient.pointer[i])) }
         if let start {
             for (i, value) in zip(start.support, start.values) { beta.pointer[i] = value }
-            intercepts = start.intercepts
+            intercepts = restored(start.intercepts, beta.pointer, true)
             updateEta()
             refreshSlope()
         }
@@ -74,41 +86,85 @@ final class SolverState<F: Datafit> {
     /// Row gradients after moves.
     func settle() { if evenWeight == nil { refreshSlope() } }
 
-    /// `bound · Σ_i w_i x_ij²`.
-    func lipschitz(bound: Double) -> Buffer<Double> {
-        let result = Buffer<Double>(uninitialized: p)
-        design.squaredNorms(weights: datafit.weights, into: result.pointer)
-        for j in 0..<p { result.pointer[j] *= bound }
-        return result
+    /// `bound · Σ_i w_i x_ij²`, the curvature along a column while the intercept stands still; for nil that of the first
+    /// model.
+    func lipschitz(bound: Double?) -> Buffer<Double> { scaled(columns.rawSquaredNorms, bound) }
+
+    /// The curvature along a column and its intercept together.
+    func centeredLipschitz(bound: Double?) -> Buffer<Double> { scaled(columns.squaredNorms, bound) }
+
+    private func scaled(_ norms: [Double], _ bound: Double?) -> Buffer<Double> {
+        let factor = bound ?? nullCurvature
+        return Buffer(norms.map { $0 * factor })
     }
 
-    /// The certificate at the present coefficients, whose gradients are made fresh.
-    func certificate<P: Penalty>(_ penalty: P, lipschitz: UnsafePointer<Double>) -> (Certificate, objective: Double) {
+    /// The mean curvature of a row at the model of intercepts alone.
+    private(set) var nullCurvature = 1.0
+
+    /// Weighted means of the columns.
+    var means: [Double] { columns.means }
+
+    /// The certificate at the present coefficients, whose gradients are made fresh; whether to stop at it, and whether it is
+    /// within the tolerance.
+    ///
+    /// - Parameter lipschitz: ``centeredLipschitz(bound:)``.
+    func certificate<P: Penalty>(
+        _ penalty: P, lipschitz: UnsafePointer<Double>, tolerance: Double
+    ) -> (certificate: Certificate, objective: Double, stops: Bool, isReached: Bool) {
         refineIntercepts(100)
         refreshSlope()
         refreshGradient()
-        let objective =
-            datafit.value(eta.pointer) + penalty.value(beta.pointer, columns: p, outputs: outputs)
+        let paid = penalty.value(beta.pointer, columns: p, outputs: outputs)
+        let objective = datafit.value(eta.pointer) + paid
+        let rounding = RoundingBound(
+            slope.pointer, eta: eta.pointer, weights: datafit.weights, outputs: outputs, hasIntercept: hasIntercept)
         guard penalty.hasDual else {
             let distance = penalty.distance(
                 beta.pointer, gradient: gradient.pointer, lipschitz: lipschitz, columns: p, outputs: outputs)
+            let error = columns.rawSquaredNorms.reduce(0) { max($0, rounding.gradientError($1)) }
+            let scale = nullGradient > 0 ? nullGradient : 1
+            let verdict = RoundingBound.verdict(distance / scale, error: error / scale, tolerance: tolerance)
+            let whole = max(distance, error)
             return (
-                .stationarity(distance: distance, relative: nullGradient > 0 ? distance / nullGradient : distance),
-                objective
+                .stationarity(distance: whole, relative: whole / scale), objective, verdict.stops, verdict.isReached
             )
         }
-        let scale = penalty.dualScale(gradient.pointer, columns: p, outputs: outputs)
-        let dual =
-            -datafit.conjugate(gradient: slope.pointer, scale: scale)
-            - penalty.conjugate(gradient.pointer, scale: scale, columns: p, outputs: outputs)
-        bestDual = max(bestDual, dual)
+        func dual(_ gradient: UnsafePointer<Double>) -> Double {
+            let scale = penalty.dualScale(gradient, columns: p, outputs: outputs)
+            return -datafit.conjugate(gradient: slope.pointer, scale: scale)
+                - penalty.conjugate(gradient, scale: scale, columns: p, outputs: outputs)
+        }
+        let value = dual(gradient.pointer)
+        var (reach, count) = (intercepts.reduce(0) { $0 + abs($1) }, 0)
+        for i in 0..<p * outputs where beta.pointer[i] != 0 {
+            reach += abs(beta.pointer[i]) * columns.rawSquaredNorms[i % p].squareRoot()
+            count += 1
+        }
+        let error = rounding.valueError(
+            reach: reach, count: count,
+            magnitude: datafit.magnitude(eta.pointer) + abs(datafit.conjugate(gradient: slope.pointer, scale: 0)) + paid
+        )
+        // The dual value for gradients as far off as they may be.
+        let widened = Buffer<Double>(uninitialized: p * outputs)
+        for i in 0..<p * outputs {
+            let g = gradient.pointer[i]
+            let e = rounding.gradientError(columns.rawSquaredNorms[i % p])
+            widened.pointer[i] = g < 0 ? g - e : g + e
+        }
+        bestDual = max(bestDual, value)
+        certainDual = max(certainDual, min(value, dual(widened.pointer)) - error)
+        let scale = nullLoss > 0 ? nullLoss : 1
         let gap = max(0, objective - bestDual)
-        return (.dualityGap(absolute: gap, relative: nullLoss > 0 ? gap / nullLoss : gap), objective)
+        let certain = max(0, objective + error - certainDual)
+        let verdict = RoundingBound.verdict(gap / scale, error: (certain - gap) / scale, tolerance: tolerance)
+        return (
+            .dualityGap(absolute: certain, relative: certain / scale), objective, verdict.stops, verdict.isReached
+        )
     }
 
     func solution(_ certificate: Certificate, _ objective: Double, passes: Int, converged: Bool) -> Solution {
         Solution(
-            beta: beta.pointer, columns: p, outputs: outputs, intercepts: intercepts, objective: objective,
-            certificate: certificate, passes: passes, converged: converged)
+            beta: beta.pointer, columns: p, outputs: outputs, intercepts: restored(intercepts, beta.pointer, false),
+            objective: objective, certificate: certificate, passes: passes, converged: converged)
     }
 }

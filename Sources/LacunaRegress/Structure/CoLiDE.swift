@@ -3,7 +3,7 @@ import LacunaTensor
 /// Learns a sparse acyclic graph of linear effects together with the scale of the noise, so that the weight of the L1
 /// penalty need not follow that scale.
 ///
-/// With the covariance `S` of the centred data it minimises, along a falling sequence of `μ`,
+/// With the covariance `S` of the centred data, in the unit in which the least of the variables has variance 1, it minimises, along a falling sequence of `μ`,
 /// `μ (tr((I - W)ᵀ S (I - W)) / 2σ + dσ/2 + λ‖W‖₁) + h_s(W)` in `W` and `σ` (one for each variable with
 /// ``Noise/varying``), where `h_s(W) = -log det(sI - W∘W) + d log s` is 0 for acyclic graphs alone. Steps are Adam's; one
 /// that leaves the domain, where `sI - W∘W` is an M-matrix, is undone and repeated with half the rate.
@@ -59,7 +59,8 @@ public struct CoLiDE: Sendable {
         /// Estimated standard deviation of each variable's noise.
         public var noise: [Double]
         public var iterations: Int
-        /// Whether every stage ended by its tolerance rather than by its bound.
+        /// Whether every stage ended by its tolerance rather than by its bound, at effects that beyond the threshold have no
+        /// cycle: a graph from which cycles had to be cut is not what was optimised.
         public var converged: Bool
     }
 
@@ -72,11 +73,15 @@ public struct CoLiDE: Sendable {
         guard n >= 2, d >= 2 else {
             throw LacunaError.invalidArgument("data", reason: "\(n) rows of \(d) variables; 2 of each are needed")
         }
-        let covariance = try Self.covariance(data)
+        var covariance = try Self.covariance(data)
+        // One unit for all variables, in which the least of them varies by 1: λ and the domains belong to it, so that the
+        // result is the same in metres and in millimetres.
+        let unit = (0..<d).reduce(Double.infinity) { min($0, covariance[$1 * d + $1]) }.squareRoot()
+        for i in covariance.indices { covariance[i] = covariance[i] / unit / unit }
         var w = [Double](repeating: 0, count: d * d)
         var sigma = (0..<d).map { covariance[$0 * d + $0].squareRoot() }
         if noise == .equal { sigma = [Double](repeating: sigma.min() ?? 1, count: d) }
-        if case .fixed(let value) = noise { sigma = [Double](repeating: value, count: d) }
+        if case .fixed(let value) = noise { sigma = [Double](repeating: value / unit, count: d) }
         var total = 0
         var converged = true
         for (index, stage) in stages.enumerated() {
@@ -102,9 +107,10 @@ public struct CoLiDE: Sendable {
             try progress.report("learning a graph", index + 1, of: stages.count)
         }
         let dense = DirectedGraph(count: d, weights: w)
+        let large = dense.thresholded(threshold)
         return Result(
-            dense: dense, graph: dense.pruned(threshold: threshold), noise: sigma, iterations: total,
-            converged: converged)
+            dense: dense, graph: large.withoutCycles(), noise: sigma.map { $0 * unit }, iterations: total,
+            converged: converged && large.topologicalOrder != nil)
     }
 
     private static func covariance(_ data: Tensor<Double>) throws -> [Double] {
@@ -112,18 +118,27 @@ public struct CoLiDE: Sendable {
         var centred = data
         try centred.withMutablePointer { x in
             for j in 0..<d {
-                var mean = 0.0
-                for i in 0..<n { mean += x[i * d + j] / Double(n) }
-                var square = 0.0
+                let first = x[j]
+                var (mean, varies) = (0.0, false)
+                // Deviations from a value are 0 where all are equal, and their mean is as exact as they are.
                 for i in 0..<n {
-                    x[i * d + j] -= mean
+                    mean += (x[i * d + j] - first) / Double(n)
+                    varies = varies || x[i * d + j] != first
+                }
+                var (square, rest) = (0.0, 0.0)
+                for i in 0..<n {
+                    x[i * d + j] = x[i * d + j] - first - mean
+                    rest += x[i * d + j] / Double(n)
+                }
+                for i in 0..<n {
+                    x[i * d + j] -= rest
                     square += x[i * d + j] * x[i * d + j]
                 }
                 guard square.isFinite else {
                     throw LacunaError.invalidArgument(
                         "data", reason: "variable \(j + 1) holds numbers that are not finite")
                 }
-                guard square > 1e-14 * (square + Double(n) * mean * mean) else {
+                guard varies, square > 0 else {
                     throw LacunaError.invalidArgument("data", reason: "variable \(j + 1) never varies")
                 }
             }

@@ -39,10 +39,19 @@ public struct DirectedGraph: Sendable, Equatable {
     }
 
     /// Without the edges of magnitude `threshold` or less, and without the smallest ones that are left until no cycle is.
-    public func pruned(threshold: Double) -> DirectedGraph {
+    public func pruned(threshold: Double) -> DirectedGraph { thresholded(threshold).withoutCycles() }
+
+    /// Without the edges of magnitude `threshold` or less, and without effects of a variable on itself.
+    public func thresholded(_ threshold: Double) -> DirectedGraph {
         var result = self
         for i in result.weights.indices where abs(result.weights[i]) <= threshold { result.weights[i] = 0 }
         for i in 0..<count { result[i, i] = 0 }
+        return result
+    }
+
+    /// Without the smallest edges, until no cycle is left.
+    public func withoutCycles() -> DirectedGraph {
+        var result = self
         let ranked = result.weights.indices.filter { result.weights[$0] != 0 }
             .sorted { (abs(result.weights[$0]), $0) < (abs(result.weights[$1]), $1) }
         for i in ranked {

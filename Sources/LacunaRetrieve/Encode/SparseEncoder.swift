@@ -100,7 +100,7 @@ public struct SparseEncoder: Sendable {
             return try splade(
                 place(0), pooling: LexicalPooling(activation: activation, strategy: strategy), prompt: prompt)
         case ["SparseStaticEmbedding"]:
-            let tensors = try openTensors(FileSystem.join(place(0), "model.safetensors"))
+            let tensors = try TensorFiles.open(FileSystem.join(place(0), "model.safetensors"))
             let tokenizer = try Tokenizer(directory: place(0))
             let weights = try tensors.float("weight")
             return try TableEncoder(

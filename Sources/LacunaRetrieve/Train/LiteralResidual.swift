@@ -10,6 +10,9 @@ import LacunaTensor
 /// Framework for First-Stage Product Search", arXiv:2510.18527.)
 public final class LiteralResidual: Module {
     public let linear: Linear
+    /// Whether terms get what they lack to the largest; else they get w' itself, the weaker form that the authors
+    /// compare with.
+    public var compensates = true
 
     /// Begins at 0, so that W begins as w.
     public init(width: Int, terms: Int) {
@@ -29,8 +32,10 @@ public final class LiteralResidual: Module {
         let second = linear(hidden)
         var literal = Tensor<Float>(zeros: [texts.count, terms])
         for (token, text) in zip(texts.tokens, texts.texts) { literal[Int(text), Int(token)] = 1 }
+        let isLiteral = weights.tape.constant(literal)
+        if !compensates { return weights + isLiteral * second }
         let largest = second.rowMaxima().reshaped([texts.count, 1]).expanded(to: [texts.count, terms])
-        return weights + weights.tape.constant(literal) * (largest - second)
+        return weights + isLiteral * (largest - second)
     }
 }
 

@@ -15,7 +15,7 @@ public enum RetrievalLoss {
     ) -> Variable<Scalar> {
         require(documents.rows >= queries.rows, "\(documents.rows) documents for \(queries.rows) queries")
         let scores = queries.multiplied(by: documents, otherTransposed: true).affine(1 / temperature)
-        return crossEntropy(scores, labels: (0..<Int32(queries.rows)).map { $0 })
+        return Loss.crossEntropy(scores, labels: (0..<Int32(queries.rows)).map { $0 })
     }
 
     /// The mean squared difference between student and teacher of how far a relevant document is above another.
@@ -34,7 +34,7 @@ public enum RetrievalLoss {
             let first = scores.sliced(columns: 0..<1).expanded(to: [scores.rows, scores.columns - 1])
             return first - scores.sliced(columns: 1..<scores.columns)
         }
-        return meanSquaredError(margins(student), margins(teacher.detached()))
+        return Loss.meanSquaredError(margins(student), margins(teacher.detached()))
     }
 
     /// The mean of several teachers' scores of each query's candidates, each brought to 0…1 over the candidates
@@ -43,7 +43,7 @@ public enum RetrievalLoss {
     ///     s = scale · mean over teachers of (s_t - min) / (max - min + 1e-6)
     ///
     /// Zhichao Geng, Yiwen Wang, Dongyu Ru, Yang Yang, "Towards Competitive Search Relevance For Inference-Free
-    /// Learned Sparse Retrievers", arXiv:2411.04403. Distil with `distillation(student:teacher:)` of LacunaLearn.
+    /// Learned Sparse Retrievers", arXiv:2411.04403. Distil with `Loss.distillation(student:teacher:)` of LacunaLearn.
     ///
     /// - Parameter teachers: Scores [n, candidates] each.
     /// - Throws: `LacunaError.invalidArgument` for no teachers, or other shapes.

@@ -90,7 +90,8 @@ import Testing
                 let tape = Tape<Float>()
                 let logits = tape.constant(try pruned.logits(Array(held[range])))
                 sum += Double(
-                    crossEntropy(logits, labels: held[range.lowerBound + 1...range.upperBound].map { Int32($0) }).item)
+                    Loss.crossEntropy(logits, labels: held[range.lowerBound + 1...range.upperBound].map { Int32($0) })
+                        .item)
             }
             #expect(abs(sum / 4 - before) < 1e-3 * before)
         }

@@ -10,7 +10,8 @@ import Testing
         return try shapes.enumerated().map { index, shape in
             var weight = Tensor<Float>(normal: shape, using: &generator)
             if layouts[index % 3] != .dense {
-                weight.withMutablePointer { p in for i in 0..<weight.count where i % 3 == 0 { p[i] = 0 } }
+                let count = weight.count
+                weight.withMutablePointer { p in for i in 0..<count where i % 3 == 0 { p[i] = 0 } }
             }
             return try WeightStore.make(weight, layout: layouts[index % 3], values: .f32)
         }

@@ -5,6 +5,7 @@ public protocol TokenizerModel: Sendable {
     /// Memory that encoding one word after the other needs, reused between words.
     associatedtype Workspace
 
+    /// Memory that one thread works in.
     func makeWorkspace() -> Workspace
 
     /// Appends the tokens of a word of well-formed UTF-8, which is not empty.

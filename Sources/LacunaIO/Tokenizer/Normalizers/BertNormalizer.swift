@@ -4,9 +4,13 @@ import LacunaTensor
 /// Language Understanding", arXiv 1810.04805): control characters go, all space becomes blanks, ideographs stand alone,
 /// accents and capitals go if the model knows none.
 public struct BertNormalizer: Normalizer {
+    /// Whether control characters are dropped and all white space becomes spaces.
     public var cleansText: Bool
+    /// Whether spaces are put around Chinese characters.
     public var separatesIdeographs: Bool
+    /// Whether accents are removed.
     public var stripsAccents: Bool
+    /// Whether letters become small.
     public var lowercases: Bool
 
     /// - Parameter stripsAccents: Nil for the same as `lowercases`.

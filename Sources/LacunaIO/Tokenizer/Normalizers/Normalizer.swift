@@ -2,11 +2,13 @@ import LacunaTensor
 
 /// Rewrites text before it is cut into words: a step of a tokenizer, as the `normalizer` of `tokenizer.json` names it.
 public protocol Normalizer: Sendable {
+    /// Changes a text in place.
     func normalize(_ text: inout NormalizedText)
 }
 
 /// Text between two added tokens, as normalisers leave it: well-formed UTF-8.
 public struct NormalizedText: Sendable {
+    /// The text in UTF-8.
     public var bytes: [UInt8]
     /// How many characters at the front come from the first of the whole text, if they are still there.
     private var leading: Int
@@ -14,6 +16,7 @@ public struct NormalizedText: Sendable {
     /// Whether it begins where the whole text began: what stands there has not been removed.
     public var startsText: Bool { leading > 0 }
 
+    /// A text, and whether it stands at the beginning of what is encoded.
     public init(_ text: String, startsText: Bool = true) {
         self.init(bytes: Array(text.utf8), startsText: startsText)
     }

@@ -3,6 +3,7 @@ import LacunaTensor
 /// Cuts text into the words that a tokenizer's model then takes apart one by one: a step of a tokenizer, as the
 /// `pre_tokenizer` of `tokenizer.json` names it.
 public protocol PreTokenizer: Sendable {
+    /// Cuts every piece into smaller ones.
     func split(_ words: inout TextPieces)
 }
 
@@ -17,6 +18,7 @@ public struct TextPieces: Sendable {
     /// The model is to read every byte of the pieces as its printable stand-in.
     public internal(set) var areBytes = false
 
+    /// A whole text as one piece.
     public init(_ text: String) { self.init(bytes: Array(text.utf8), startsText: true) }
 
     init(bytes: [UInt8], startsText: Bool) {

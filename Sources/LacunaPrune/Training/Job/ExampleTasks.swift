@@ -38,11 +38,11 @@ final class ClassificationTask: JobTask {
                 for start in stride(from: 0, to: test.count, by: evaluationBatch) {
                     let part = test.selecting(start..<min(start + evaluationBatch, test.count))
                     let logits = network(tape.constant(part.inputs))
-                    loss += Double(crossEntropy(logits, labels: part.labels).item) * Double(part.labels.count)
-                    right += accuracy(logits, part.labels) * Double(part.labels.count)
+                    loss += Double(Loss.crossEntropy(logits, labels: part.labels).item) * Double(part.labels.count)
+                    right += Classification.accuracy(logits, part.labels) * Double(part.labels.count)
                 }
                 return [("test_loss", loss / Double(test.count)), ("test_accuracy", right / Double(test.count))]
-            }, loss: { batch, tape in crossEntropy(network(tape.constant(batch.inputs)), labels: batch.labels) })
+            }, loss: { batch, tape in Loss.crossEntropy(network(tape.constant(batch.inputs)), labels: batch.labels) })
     }
 
     func ledger() -> Ledger {
@@ -93,7 +93,7 @@ final class RegressionTask: JobTask {
                 for start in stride(from: 0, to: test.count, by: evaluationBatch) {
                     let part = test.selecting(start..<min(start + evaluationBatch, test.count))
                     let found = network(tape.constant(part.inputs))
-                    error += Double(meanSquaredError(found, tape.constant(part.targets)).item) * Double(found.rows)
+                    error += Double(Loss.meanSquaredError(found, tape.constant(part.targets)).item) * Double(found.rows)
                 }
                 let mean = Double(test.targets.reduce(0, +)) / Double(test.count)
                 let spread = test.targets.reduce(0.0) { $0 + (Double($1) - mean) * (Double($1) - mean) }
@@ -105,7 +105,7 @@ final class RegressionTask: JobTask {
                 ]
             },
             loss: { batch, tape in
-                meanSquaredError(network(tape.constant(batch.inputs)), tape.constant(batch.targets))
+                Loss.meanSquaredError(network(tape.constant(batch.inputs)), tape.constant(batch.targets))
             })
     }
 

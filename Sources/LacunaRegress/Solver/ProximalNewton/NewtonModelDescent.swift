@@ -27,8 +27,6 @@ extension NewtonSession {
     }
 
     /// Predictors afresh, so that rounding does not add up, and the intercept that suits them.
-
-    /// Predictors afresh, so that rounding does not add up, and the intercept that suits them.
     func finishQuadratic() {
         intercepts[0] = 0
         updateEta()
@@ -47,7 +45,7 @@ extension NewtonSession {
         var gradients = [Double](repeating: 0, count: columns.count)
         let direction = Buffer<Double>(uninitialized: n)
         let trial = Buffer<Double>(uninitialized: n)
-        let lipschitz = penalty.isConvex ? gradient.pointer : norms.pointer
+        let lipschitz = lipschitz.pointer
         let b = beta.pointer
         for step in 0..<settings.maximumSteps {
             if hasIntercept && step > 0 {

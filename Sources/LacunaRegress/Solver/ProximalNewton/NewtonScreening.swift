@@ -8,8 +8,7 @@ extension NewtonSession {
     @_specialize(where P == MCP)
     @_specialize(where P == SCAD)
     func largestViolation(_ penalty: P, _ alive: [UInt32]?) -> Double {
-        // Only penalties without a slope at 0 look at the curvature.
-        let lipschitz = penalty.isConvex ? gradient.pointer : norms.pointer
+        let lipschitz = lipschitz.pointer
         let (b, g) = (beta.pointer, gradient.pointer)
         var largest = 0.0
         forEachAlive(alive) { j in
@@ -23,8 +22,22 @@ extension NewtonSession {
     @_specialize(where P == ElasticNet)
     @_specialize(where P == MCP)
     @_specialize(where P == SCAD)
-    func dualValue(_ penalty: P, _ alive: [UInt32]?) -> (value: Double, scale: Double) {
-        let g = gradient.pointer
+    /// - Parameter rounding: Takes gradients as far off as rounding allows; nil for as they are.
+    func dualValue(
+        _ penalty: P, _ alive: [UInt32]?, _ rounding: RoundingBound?
+    ) -> (value: Double, scale: Double) {
+        let g: UnsafeMutablePointer<Double>
+        if let rounding {
+            if widened == nil { widened = Buffer(uninitialized: p) }
+            g = widened?.pointer ?? gradient.pointer
+            let factor = rounding.gradientError(1)
+            forEachAlive(alive) { j in
+                let e = factor * rawNorms.pointer[j].squareRoot()
+                g[j] = gradient.pointer[j] + (gradient.pointer[j] < 0 ? -e : e)
+            }
+        } else {
+            g = gradient.pointer
+        }
         var scale = 1.0
         forEachAlive(alive) { scale = min(scale, penalty.dualScale(-g[$0], $0)) }
         var conjugate = 0.0

@@ -24,7 +24,12 @@ final class NewtonSession<P: SeparablePenalty> {
     /// gradient there.
     var nullLoss = 0.0
     var nullGradient = 0.0
-    var knownNorms: Buffer<Double>?
+    /// `Σ_i w_i (x_ij - m_j)²`, or without means where there is no intercept; and always without.
+    let norms, rawNorms: Buffer<Double>
+    /// ``norms`` times the largest curvature of a row's loss, or that of the first model where there is no bound.
+    private(set) var lipschitz: Buffer<Double>
+    /// Intercepts of the problem as it was given, from those here; or the other way round.
+    private let restored: ([Double], UnsafePointer<Double>, Bool) -> [Double]
 
     init<F: Datafit>(_ settings: ProximalNewton, _ problem: Problem<F, P>, from start: Solution?) throws {
         guard problem.datafit.outputs == 1 else {
@@ -32,9 +37,13 @@ final class NewtonSession<P: SeparablePenalty> {
                 file: nil, what: "several outputs with ProximalNewton; use BlockCoordinateDescent or FISTA")
         }
         self.settings = settings
-        design = problem.design
-        datafit = problem.datafit
+        let core = problem.core
+        design = core.design
+        datafit = core.datafit
         hasIntercept = problem.hasIntercept
+        norms = Buffer(core.columns.squaredNorms)
+        rawNorms = Buffer(core.columns.rawSquaredNorms)
+        restored = { core.intercepts($0, $1, toCore: $2) }
         (n, p) = (design.rows, design.columns)
         beta = Buffer(repeating: 0, count: p)
         eta = Buffer(repeating: 0, count: n)
@@ -46,7 +55,7 @@ final class NewtonSession<P: SeparablePenalty> {
         referenceGradient = Buffer(uninitialized: p)
         place = [Int32](repeating: -1, count: p)
         let weights = problem.datafit.weights
-        let perColumn = (problem.design as? SparseDesign).map { $0.count / max($0.columns, 1) } ?? .max
+        let perColumn = (core.design as? SparseDesign).map { $0.count / max($0.columns, 1) } ?? .max
         usesResiduals =
             problem.penalty.isConvex && problem.datafit.isQuadratic && perColumn < 128
             && weights.allSatisfy { $0 == weights[0] }
@@ -54,16 +63,24 @@ final class NewtonSession<P: SeparablePenalty> {
         if hasIntercept {
             datafit.refineIntercepts(&intercepts, eta: eta.pointer, work: work.pointer, maximumSteps: 100)
         }
+        lipschitz = norms
         refresh(nil)
+        let bend = datafit.curvatureBound ?? meanCurvature()
+        if bend != 1 { lipschitz = Buffer(core.columns.squaredNorms.map { bend * $0 }) }
         nullLoss = datafit.value(eta.pointer) + datafit.conjugate(gradient: slope.pointer, scale: 0)
         isFresh = true
         nullGradient = (0..<p).reduce(0) { max($0, abs(gradient.pointer[$1])) }
         if let start {
             for (j, value) in zip(start.support, start.values) { beta.pointer[j] = value }
-            intercepts = start.intercepts
+            intercepts = restored(start.intercepts, beta.pointer, true)
             updateEta()
             isFresh = false
         }
+    }
+
+    private func meanCurvature() -> Double {
+        datafit.curvature(eta.pointer, into: curvature.pointer)
+        return (0..<n).reduce(0) { $0 + curvature.pointer[$1] }
     }
 
     func updateEta() {
@@ -88,31 +105,14 @@ final class NewtonSession<P: SeparablePenalty> {
         }
     }
 
-    /// `Σ_i w_i (x_ij - m_j)²`, or without means where there is no intercept.
-    var norms: Buffer<Double> {
-        if let knownNorms { return knownNorms }
-        if !hasIntercept { return rawNorms }
-        let result = rawNorms.copy()
-        let means = design.means(weights: datafit.weights)
-        for j in 0..<p { result.pointer[j] = max(0, result.pointer[j] - means[j] * means[j]) }
-        knownNorms = result
-        return result
-    }
-
-    /// `Σ_i w_i x_ij²`.
-    lazy var rawNorms: Buffer<Double> = {
-        let result = Buffer<Double>(uninitialized: p)
-        design.squaredNorms(weights: datafit.weights, into: result.pointer)
-        return result
-    }()
-
     /// Roots of ``norms``.
     lazy var roots: Buffer<Double> = {
         let result = Buffer<Double>(uninitialized: p)
-        let norms = norms.pointer
-        for j in 0..<p { result.pointer[j] = norms[j].squareRoot() }
+        for j in 0..<p { result.pointer[j] = norms.pointer[j].squareRoot() }
         return result
     }()
+    /// Room for gradients with their rounding.
+    var widened: Buffer<Double>?
 
     /// The working set of datafits whose model changes at each step.
     var columns: [UInt32] = []
@@ -132,6 +132,8 @@ final class NewtonSession<P: SeparablePenalty> {
         var alive: [UInt32]?
         var candidates = candidates
         var bestDual = -Double.infinity
+        // The best dual value, less what rounding can have added to it.
+        var certainDual = -Double.infinity
         // Once the dual point of a pass no longer serves for the next strength, as in the dense part of a path, looking at
         // all columns at the end of each strength is what the next one begins with.
         if !screens && !isFresh && staleness < 2 {
@@ -152,20 +154,38 @@ final class NewtonSession<P: SeparablePenalty> {
             let loss = datafit.value(eta.pointer)
             let objective = loss + norm.value
             let violation = largestViolation(penalty, alive)
-            var certificate = Certificate.stationarity(
-                distance: violation, relative: nullGradient > 0 ? violation / nullGradient : violation)
+            let rounding = RoundingBound(
+                slope.pointer, eta: eta.pointer, weights: datafit.weights, outputs: 1, hasIntercept: hasIntercept)
             var dual = (value: -Double.infinity, scale: 1.0)
+            let certificate: Certificate
+            let verdict: (stops: Bool, isReached: Bool)
             if penalty.hasDual {
-                dual = dualValue(penalty, alive)
+                dual = dualValue(penalty, alive, nil)
+                let error = rounding.valueError(
+                    reach: norm.reach + abs(intercepts[0]), count: norm.count,
+                    magnitude: datafit.magnitude(eta.pointer)
+                        + abs(datafit.conjugate(gradient: slope.pointer, scale: 0)) + norm.value)
                 bestDual = max(bestDual, dual.value)
+                certainDual = max(certainDual, min(dual.value, dualValue(penalty, alive, rounding).value) - error)
+                let scale = nullLoss > 0 ? nullLoss : 1
                 let gap = max(0, objective - bestDual)
-                certificate = .dualityGap(absolute: gap, relative: nullLoss > 0 ? gap / nullLoss : gap)
+                let certain = max(0, objective + error - certainDual)
+                certificate = .dualityGap(absolute: certain, relative: certain / scale)
+                verdict = RoundingBound.verdict(
+                    gap / scale, error: (certain - gap) / scale, tolerance: settings.tolerance)
+            } else {
+                let scale = nullGradient > 0 ? nullGradient : 1
+                let error = rounding.gradientError(largestNorm)
+                certificate = .stationarity(
+                    distance: max(violation, error), relative: max(violation, error) / scale)
+                verdict = RoundingBound.verdict(
+                    violation / scale, error: error / scale, tolerance: settings.tolerance)
             }
-            let isDone = certificate.relative <= settings.tolerance
-            if isDone || passes - firstPass >= settings.maximumPasses {
+            if verdict.stops || passes - firstPass >= settings.maximumPasses {
                 return Solution(
-                    beta: beta.pointer, columns: p, outputs: 1, intercepts: intercepts, objective: objective,
-                    certificate: certificate, passes: passes - firstPass, converged: isDone)
+                    beta: beta.pointer, columns: p, outputs: 1, intercepts: restored(intercepts, beta.pointer, false),
+                    objective: objective, certificate: certificate, passes: passes - firstPass,
+                    converged: verdict.isReached)
             }
             try settings.progress.report(
                 "fitting", passes - firstPass, of: settings.maximumPasses, "relative gap \(certificate.relative)")
@@ -195,15 +215,19 @@ final class NewtonSession<P: SeparablePenalty> {
         }
     }
 
-    func lengthAndValue(_ penalty: P) -> (sum: Double, value: Double, count: Int) {
-        var (sum, value, count) = (0.0, 0.0, 0)
+    lazy var largestNorm: Double = (0..<p).reduce(0) { max($0, rawNorms.pointer[$1]) }
+
+    /// `Σ |β_j|`, what the penalty asks, how many coefficients are not 0, and `Σ |β_j|` with the lengths of columns.
+    func lengthAndValue(_ penalty: P) -> (sum: Double, value: Double, count: Int, reach: Double) {
+        var (sum, value, count, reach) = (0.0, 0.0, 0, 0.0)
         let b = beta.pointer
         for j in 0..<p where b[j] != 0 {
             sum += abs(b[j])
+            reach += abs(b[j]) * rawNorms.pointer[j].squareRoot()
             count += 1
             value += penalty.value(b[j], j)
         }
-        return (sum, value, count)
+        return (sum, value, count, reach)
     }
 
     @inline(__always)

@@ -10,7 +10,7 @@ extension NewtonSession {
     @_specialize(where P == SCAD)
     func extendWorkingSet(_ penalty: P, _ candidates: P, _ alive: [UInt32]?) -> Bool {
         let (b, g) = (beta.pointer, gradient.pointer)
-        let lipschitz = penalty.isConvex ? gradient.pointer : norms.pointer
+        let lipschitz = lipschitz.pointer
         var support = 0
         var scores: [Float] = []
         var violators: [UInt32] = []

@@ -158,6 +158,11 @@ public struct SparsePattern: Sendable {
         self.init(rows: rows, columns: columns, CompressedRows(starts: starts, columns: indices))
     }
 
+    /// Takes arrays that are known to be right: as ``init(rows:columns:rowStarts:columnIndices:)``, without looking at them.
+    package init(rows: Int, columns: Int, starts: Buffer<Int>, columnIndices: Buffer<UInt32>) {
+        self.init(rows: rows, columns: columns, CompressedRows(starts: starts, columns: columnIndices))
+    }
+
     /// Takes arrays that are known to be right.
     init(rows: Int, columns: Int, _ compressed: CompressedRows) {
         self.rows = rows

@@ -3,6 +3,7 @@ import LacunaTensor
 /// The name of matrices that are kept as products of others (``ProductMatrix``). Which factors there are is the result of a
 /// method, so none is made of rows and a mask.
 public struct ProductLayout: StoreLayout {
+    /// The layout; it has no settings.
     public init() {}
 
     public var name: String { "product" }

@@ -1,0 +1,163 @@
+import ArgumentParser
+import LacunaIO
+import LacunaRetrieve
+import LacunaSparse
+import LacunaTensor
+
+struct SearchCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "search", abstract: "Searches an index.",
+        discussion: """
+            Examples:
+              lacuna search abstracts --query "heat transfer in boundary layers"
+              lacuna search abstracts --query wing --filter 'year >= 1958 and section = theory' --json
+              lacuna search abstracts --queries queries.jsonl --k 1000 --output splade.run
+
+            A result's terms are those that it shares with the query, with what each adds to the score. --queries \
+            writes a \
+            TREC run. --vectors takes queries that are encoded already: {"id", "vector": {term: weight}} a line.
+            """)
+
+    @Argument(help: "The directory of the index.", completion: .directory)
+    var index: String
+
+    @Option(name: [.customShort("q"), .long], help: ArgumentHelp("A text to search for.", valueName: "text"))
+    var query: [String] = []
+
+    @Option(help: ArgumentHelp("Queries as JSON lines (_id, text) or id<tab>text.", valueName: "file"))
+    var queries: InputFile?
+
+    @Option(help: ArgumentHelp("Encoded queries, as lacuna encode --queries writes them.", valueName: "file"))
+    var vectors: InputFile?
+
+    @Option(in: 1...10_000_000, help: ArgumentHelp("Results of a query.", valueName: "n"))
+    var k = 10
+
+    @Option(help: ArgumentHelp("Only documents whose metadata pass.", valueName: "expression"))
+    var filter: String?
+
+    @Option(in: 1...1_000_000, help: ArgumentHelp("Seismic: walk the lists of so many query terms.", valueName: "n"))
+    var queryCut: Int?
+
+    @Option(within: .atLeast(0), help: "Seismic: pass over blocks below this part of the k-th best score.")
+    var heapFactor: Double?
+
+    @Flag(help: "Score every document, whatever the index is.")
+    var exact = false
+
+    @Flag(help: "Do not read the whole index to see whether it is damaged: opens at once.")
+    var trust = false
+
+    @Option(
+        help: ArgumentHelp("The folder of the index's encoder, if it has moved.", valueName: "directory"),
+        completion: .directory)
+    var model: String?
+
+    @Option(help: ArgumentHelp("With --queries or --vectors: where the run goes.", valueName: "file"))
+    var output = OutputFile(path: "-")
+
+    @Option(help: ArgumentHelp("The name in the run's last column.", valueName: "name"))
+    var name = "lacuna"
+
+    @Flag(help: "Replace the output file.")
+    var force = false
+
+    @OptionGroup var form: JSONOption
+    @OptionGroup var options: RunOptions
+
+    func validate() throws {
+        guard [!query.isEmpty, queries != nil, vectors != nil].count(where: { $0 }) == 1 else {
+            throw ValidationError("give one of --query, --queries and --vectors")
+        }
+    }
+
+    func run() throws {
+        let progress = options.begin()
+        defer { progress.clear() }
+        try OutputFile.check([output], overwriting: force)
+        let snapshot = try IndexSnapshot.open(index, checking: trust ? .headers : .contents)
+        let condition = try filter.map { try MetadataFilter($0) }
+        var search: SeismicSearch?
+        if queryCut != nil || heapFactor != nil {
+            var changed = snapshot.settings.search
+            if let queryCut { changed.queryCut = queryCut }
+            if let heapFactor { changed.heapFactor = Float(heapFactor) }
+            search = changed
+        }
+        if !query.isEmpty {
+            let weights = try weighting(snapshot).queries(query)
+            let results = try weights.map {
+                try snapshot.search(
+                    snapshot.query($0), count: k, filter: condition, search: search, exactly: exact)
+            }
+            progress.clear()
+            printResult(json: form.json, json(results.map(\.hits)), text: text(results.map(\.hits)))
+            return
+        }
+        let prepared: [(id: String, weights: [(term: String, weight: Float)])]
+        if let queries {
+            let texts = try TextQuery.read(queries.path)
+            prepared = zip(texts, try weighting(snapshot).queries(texts.map(\.text))).map { ($0.id, $1) }
+        } else {
+            prepared = try IndexedDocument.readAll(vectors!.path).map { ($0.id, $0.weights) }
+        }
+        let start = monotonicSeconds()
+        let (run, work) = try snapshot.run(
+            prepared, count: k, name: name, filter: condition, search: search, exactly: exact, progress: progress)
+        let seconds = monotonicSeconds() - start
+        progress.clear()
+        try output.write(try run.trecText())
+        if !options.quiet {
+            let n = Double(max(prepared.count, 1))
+            Console.error.print(
+                "\(Quantities.grouped(prepared.count)) queries in \(Quantities.duration(seconds)), "
+                    + "\(Quantities.grouped(Int(n / max(seconds, 1e-9)))) a second; "
+                    + "\(Quantities.grouped(Int(Double(work.documentsScored) / n))) documents scored a query")
+        }
+    }
+
+    private func weighting(_ snapshot: IndexSnapshot) throws -> TextWeighting {
+        guard let weighting = try TextWeighting(snapshot.settings, path: model) else {
+            throw LacunaError.invalidArgument(
+                "model",
+                reason: "the index was given vectors and does not say what encodes a text: give --model or --vectors")
+        }
+        return weighting
+    }
+
+    private func text(_ results: [[SearchHit]]) -> String {
+        zip(query, results).map { query, hits in
+            var lines = results.count > 1 ? [query, ""] : []
+            if hits.isEmpty { lines.append("nothing was found") }
+            for (rank, hit) in hits.enumerated() {
+                let title = "\(rank + 1). \(hit.id)  \(Quantities.fixed(Double(hit.score), 3))"
+                lines.append(Console.output.styled(title, .bold))
+                if !hit.text.isEmpty { lines.append("   " + String(hit.text.prefix(Console.output.width - 6))) }
+                lines.append(
+                    "   "
+                        + hit.contributions.prefix(8).map { "\($0.term) \(Quantities.fixed(Double($0.score), 2))" }
+                        .joined(separator: ", "))
+            }
+            return lines.joined(separator: "\n")
+        }.joined(separator: "\n\n")
+    }
+
+    private func json(_ results: [[SearchHit]]) -> JSONValue {
+        .array(
+            zip(query, results).map { query, hits in
+                [
+                    "query": .string(query),
+                    "hits": .array(
+                        hits.map { hit in
+                            [
+                                "id": .string(hit.id), "score": .number(Double(hit.score)), "text": .string(hit.text),
+                                "terms": .object(
+                                    hit.contributions.reduce(into: JSONObject()) {
+                                        $0[$1.term] = .number(Double($1.score))
+                                    }),
+                            ]
+                        }),
+                ]
+            })
+    }
+}

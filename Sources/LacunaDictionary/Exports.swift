@@ -1,0 +1,6 @@
+// Types of these rooms are in the interface of this one: importing it is enough to use it.
+@_exported import LacunaIO
+@_exported import LacunaLearn
+@_exported import LacunaModels
+@_exported import LacunaSparse
+@_exported import LacunaTensor

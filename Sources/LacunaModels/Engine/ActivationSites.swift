@@ -1,0 +1,120 @@
+import LacunaTensor
+
+/// A place in a decoder where activations can be read and replaced: `12.residual`, `3.mlp`, `0.attention`.
+public struct ActivationSite: Sendable, Hashable, CustomStringConvertible {
+    public enum Part: String, Sendable, CaseIterable {
+        /// The residual stream after the layer.
+        case residual
+        /// What the feed-forward part adds to it.
+        case mlp
+        /// What the heads have gathered, one after the other, before the output projection mixes them.
+        case attention
+    }
+
+    public var layer: Int
+    public var part: Part
+
+    public init(layer: Int, _ part: Part) { (self.layer, self.part) = (layer, part) }
+
+    /// Reads `LAYER.PART`; nil for anything else.
+    public init?(_ text: String) {
+        let pieces = text.split(separator: ".", omittingEmptySubsequences: false)
+        guard pieces.count == 2, let layer = Int(pieces[0]), layer >= 0, let part = Part(rawValue: String(pieces[1]))
+        else {
+            return nil
+        }
+        self.init(layer: layer, part)
+    }
+
+    public var description: String { "\(layer).\(part.rawValue)" }
+
+    /// Numbers a token.
+    public func dimensions(of configuration: TransformerConfiguration) -> Int {
+        part == .attention ? configuration.queryWidth : configuration.hiddenSize
+    }
+
+    /// - Throws: `LacunaError.invalidArgument` for a layer that the model does not have.
+    public func validate(for configuration: TransformerConfiguration) throws {
+        if !(0..<configuration.layerCount).contains(layer) {
+            throw LacunaError.invalidArgument(
+                "layer", reason: "\(layer) is not one of the model's 0...\(configuration.layerCount - 1)")
+        }
+    }
+}
+
+extension Transformer {
+    /// Receives the activations of all tokens at a site [tokens, dimensions], and may replace them.
+    ///
+    /// - Returns: Whether they have been replaced.
+    public typealias ActivationVisitor = (_ site: ActivationSite, _ values: inout Tensor<Float>) throws -> Bool
+
+    /// Runs whole sequences, with a visitor at some sites: what watches a model, and what splices something into it.
+    ///
+    /// - Parameters:
+    ///   - tokens: Sequences of `sequenceLength` tokens one after the other, each from position 0.
+    ///   - sites: Are visited in the order in which the model reaches them; of one layer attention, mlp, residual.
+    ///   - upTo: The first layer that is not run; nil for all. Layers behind the last site need not be run to read it.
+    /// - Returns: The hidden states [tokens.count, hiddenSize] after the last layer that is run, before the last norm.
+    /// - Throws: `LacunaError.invalidArgument` for a site or token that the model does not have, or sequences that
+    ///   are longer than its context; what the visitor throws.
+    public func hiddenStates(
+        _ tokens: [Int], sequenceLength: Int, sites: [ActivationSite], upTo: Int? = nil, visit: ActivationVisitor
+    ) throws -> Tensor<Float> {
+        for site in sites { try site.validate(for: configuration) }
+        guard sequenceLength >= 1, tokens.count % sequenceLength == 0 else {
+            throw LacunaError.invalidArgument(
+                "tokens", reason: "\(tokens.count) are not whole sequences of \(sequenceLength)")
+        }
+        try requirePositions(sequenceLength)
+        var hidden = try embed(tokens)
+        if tokens.isEmpty { return hidden }
+        // The observer of a block is optional, and so counts as escaping.
+        try withoutActuallyEscaping(visit) { visit in
+            try walk(&hidden, sequenceLength: sequenceLength, sites: sites, upTo: upTo, visit: visit)
+        }
+        return hidden
+    }
+
+    private func walk(
+        _ hidden: inout Tensor<Float>, sequenceLength: Int, sites: [ActivationSite], upTo: Int?,
+        visit: @escaping ActivationVisitor
+    ) throws {
+        let (rows, width) = (hidden.rows, configuration.hiddenSize)
+        let context = wholeSequences(rows, length: sequenceLength)
+        for layer in 0..<min(upTo ?? blocks.count, blocks.count) {
+            func isVisited(_ part: ActivationSite.Part) -> Bool { sites.contains(ActivationSite(layer: layer, part)) }
+            let readsHeads = isVisited(.attention)
+            try hidden.withMutablePointer { h in
+                try blocks[layer].step(h, context: context, layer: layer) { roles, inputs, count in
+                    guard readsHeads, roles == [.output] else { return }
+                    let n = count * configuration.queryWidth
+                    var values = Tensor(
+                        UnsafeBufferPointer(start: inputs, count: n), shape: [count, configuration.queryWidth])
+                    if try visit(ActivationSite(layer: layer, .attention), &values) {
+                        LacunaTensor.require(values.count == n, "a visitor may not change the shape of activations")
+                        // The rows stand in the step's workspace, and are multiplied when this returns.
+                        values.withPointer { UnsafeMutablePointer(mutating: inputs).update(from: $0, count: n) }
+                    }
+                }
+                if isVisited(.mlp) {
+                    // The last change to the stream is that of the feed-forward part.
+                    let change = context.pointer(.change, rows * width)
+                    let old = Tensor(UnsafeBufferPointer(start: change, count: rows * width), shape: [rows, width])
+                    var values = old
+                    if try visit(ActivationSite(layer: layer, .mlp), &values) {
+                        LacunaTensor.require(
+                            values.shape == old.shape, "a visitor may not change the shape of activations")
+                        old.withPointer { old in
+                            values.withPointer { new in for i in 0..<rows * width { h[i] += new[i] - old[i] } }
+                        }
+                    }
+                }
+            }
+            if isVisited(.residual) {
+                let shape = hidden.shape
+                _ = try visit(ActivationSite(layer: layer, .residual), &hidden)
+                LacunaTensor.require(hidden.shape == shape, "a visitor may not change the shape of activations")
+            }
+        }
+    }
+}

@@ -1,0 +1,61 @@
+import LacunaTensor
+
+/// A design as solvers work on it: beside an intercept, which absorbs it, columns are shifted towards 0, so that no sum is
+/// the small difference of large ones.
+///
+/// Columns in memory are copied without their means, where a mean is not small beside the deviation; columns in a file are
+/// shifted as they are read; sparse columns that store every row are shifted in their values. Any other sparse column has
+/// a row that is 0, so its mean is at most `√n` deviations, which double precision bears.
+struct Conditioning: Sendable {
+    /// Columns minus ``shifts``.
+    let design: any Design
+    /// What was subtracted from each column as scaled; nil for nothing.
+    let shifts: [Double]?
+    /// Weighted means of what is left; 0 without an intercept.
+    let means: [Double]
+    /// `Σ_i w_i (x_ij - m_j)²`; without an intercept `Σ_i w_i x_ij²`.
+    let squaredNorms: [Double]
+    /// `Σ_i w_i x_ij²` of what is left.
+    let rawSquaredNorms: [Double]
+    /// Columns that an intercept already stands for; without one, columns of zeros.
+    let isVoid: [Bool]
+
+    /// A mean of half a deviation is worth a copy: steps along single columns are shorter by its square.
+    private static let tolerated = 0.25
+
+    /// - Parameter weights: They sum to 1.
+    init(_ design: any Design, weights: [Double], hasIntercept: Bool) {
+        let plain = design.scaled(by: nil).moments(weights: weights)
+        let moments = plain.scaled(by: design.inverseScales)
+        guard hasIntercept else {
+            self.design = design
+            shifts = nil
+            means = [Double](repeating: 0, count: design.columns)
+            squaredNorms = moments.squares
+            rawSquaredNorms = squaredNorms
+            isVoid = squaredNorms.map { $0 == 0 }
+            return
+        }
+        squaredNorms = moments.variances
+        isVoid = moments.isConstant
+        let far = moments.means.indices.contains {
+            moments.isFull[$0] && moments.means[$0] != 0
+                && moments.means[$0] * moments.means[$0] > Self.tolerated * moments.variances[$0]
+        }
+        guard far else {
+            self.design = design
+            shifts = nil
+            means = moments.means
+            rawSquaredNorms = moments.squares
+            return
+        }
+        let inverse = design.inverseScales
+        // In stored units, so that subtracting the number of a constant column leaves exact zeros.
+        let chosen = plain.means.indices.map { moments.isFull[$0] ? plain.means[$0] : 0 }
+        self.design = design.shifted(by: chosen)
+        let scaledShifts = chosen.indices.map { chosen[$0] * (inverse?[$0] ?? 1) }
+        shifts = scaledShifts
+        means = moments.means.indices.map { moments.isFull[$0] ? 0 : moments.means[$0] }
+        rawSquaredNorms = zip(means, squaredNorms).map { $0 * $0 + $1 }
+    }
+}
