@@ -43,7 +43,7 @@ import Testing
 
         let trainable = try TrainableGPT2(model)
         let ids = tokens.map { Int32($0) }
-        let next = texts.flatMap { $0.dropFirst().map { Int32($0) } + [-1] }
+        let next = texts.flatMap { text -> [Int32] in text.dropFirst().map { Int32($0) } + [-1] }
         let tape = Tape<Float>()
         let loss = trainable.loss(ids, next: next, batch: 2, on: tape)
         #expect(abs(loss.item - (try file.float("loss")[0])) < 1e-4 * loss.item)

@@ -14,8 +14,10 @@ import Testing
     }
 
     // More rows than are taken at once, some of which do not count.
-    private static let ids: [Int32] = (0..<300).map { Int32(($0 * 37 + $0 / 7) % 300) }
-    private static let next: [Int32] = (0..<300).map { $0 % 5 == 2 ? -1 : Int32(($0 * 11 + 3) % 300) }
+    private static let ids: [Int32] = (0..<300).map { (i: Int) -> Int32 in Int32((i * 37 + i / 7) % 300) }
+    private static let next: [Int32] = (0..<300).map { (i: Int) -> Int32 in
+        i % 5 == 2 ? -1 : Int32((i * 11 + 3) % 300)
+    }
 
     private func loss(_ teacher: Distillation, _ student: TrainableTransformer) throws -> Double {
         let tape = Tape<Float>()

@@ -1,5 +1,6 @@
 import ArgumentParser
 import LacunaDictionary
+import LacunaInfer
 
 struct ExplainPageCommand: ParsableCommand {
     static let configuration = CommandConfiguration(

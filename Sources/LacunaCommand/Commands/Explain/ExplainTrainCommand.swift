@@ -1,5 +1,6 @@
 import ArgumentParser
 import LacunaDictionary
+import LacunaInfer
 
 struct ExplainTrainCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
