@@ -97,15 +97,18 @@ struct LanguageModelTests {
     }
 
     @Test func streamsEndWhereTheyFail() async throws {
-        let model = try LanguageModel.load(Directory().path)
+        let directory = try Directory()
+        let model = try LanguageModel.load(directory.path)
         await #expect(throws: LacunaError.self) { try await self.collect(model.stream("")) }
     }
 
     @Test func settingsOfTheAuthorsAreTheDefault() throws {
-        let plain = try LanguageModel.load(Directory().path)
+        let directory = try Directory()
+        let plain = try LanguageModel.load(directory.path)
         #expect(try plain.recommendedOptions == Generator.Options())
         func options(_ generation: JSONValue) throws -> Generator.Options {
-            try LanguageModel.load(Directory(generation: generation).path).recommendedOptions
+            let directory = try Directory(generation: generation)
+            return try LanguageModel.load(directory.path).recommendedOptions
         }
         #expect(try options(["do_sample": false, "temperature": 0.5]) == Generator.Options())
         let sampled = try options(["do_sample": true, "temperature": 0.5, "top_k": 20, "top_p": 0.75])

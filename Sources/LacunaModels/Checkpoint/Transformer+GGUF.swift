@@ -85,18 +85,17 @@ extension Transformer {
     }
 
     private func architectureInGGUF(_ path: String) throws -> String {
-        switch configuration.architecture {
-        case .llama,
-            .mistral where configuration.slidingWindow == nil:
-            return "llama"
-        case .qwen2 where configuration.slidingWindow == nil, .qwen3 where configuration.slidingWindow == nil:
-            return configuration.architecture.rawValue
-        case let other:
-            throw LacunaError.unsupported(
-                file: path,
-                what: "writing a \(other.rawValue) model"
-                    + (configuration.slidingWindow == nil ? "" : " with a sliding window") + " as GGUF")
+        if configuration.slidingWindow == nil {
+            switch configuration.architecture {
+            case .llama, .mistral: return "llama"
+            case .qwen2, .qwen3: return configuration.architecture.rawValue
+            default: break
+            }
         }
+        throw LacunaError.unsupported(
+            file: path,
+            what: "writing a \(configuration.architecture.rawValue) model"
+                + (configuration.slidingWindow == nil ? "" : " with a sliding window") + " as GGUF")
     }
 
     /// What each frequency is divided by, where a file says so with a tensor.
