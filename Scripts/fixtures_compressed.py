@@ -8,8 +8,10 @@ from pathlib import Path
 
 import torch
 from compressed_tensors.compressors import BaseCompressor
+from compressed_tensors.compressors.quantized_compressors.pack_quantized import unpack_from_int32
 from compressed_tensors.config import BitmaskConfig, Sparse24BitMaskConfig
 from compressed_tensors.quantization import QuantizationArgs, QuantizationConfig, QuantizationScheme
+from compressed_tensors.quantization.lifecycle.forward import dequantize
 from safetensors.torch import save_file
 
 OUT = Path(__file__).parent.parent / "Tests/LacunaIOTests/Fixtures/compressed/by-package"
@@ -74,3 +76,37 @@ save_file(
 )
 dense = packer.decompress_weight(packed | {"weight_scale": scale.float()}, args)
 save_file({"a.weight": dense.float().contiguous()}, OUT / "packed-int4.expected.safetensors")
+
+# As GPTQ and AWQ leave weights: groups of 32 or 128 with f16 scales, zero points, columns in an order of their own.
+for name, columns, size, symmetric, reordered in [
+    ("symmetric", 256, 128, True, False), ("zeros", 128, 32, False, False), ("channel", 64, None, True, False),
+    ("reordered", 96, 32, False, True),
+]:
+    args = QuantizationArgs(
+        num_bits=4, type="int", symmetric=symmetric, strategy="group" if size else "channel", group_size=size,
+        actorder="group" if reordered else None,
+    )
+    rows, groups = 10, columns // size if size else 1
+    weight = torch.randn(rows, columns)
+    index = torch.randperm(columns) // size if reordered else torch.arange(columns) * groups // columns
+    low = torch.stack([weight[:, index == g].amin(1) for g in range(groups)], 1).clamp(max=0)
+    high = torch.stack([weight[:, index == g].amax(1) for g in range(groups)], 1).clamp(min=0)
+    scale = (torch.maximum(-low, high) / 7.5 if symmetric else (high - low) / 15).to(torch.float16).float()
+    zero = torch.zeros_like(scale) if symmetric else (-8 - low / scale).round().clamp(-8, 7)
+    zero = zero.to(torch.int8)
+    packed = packer.compress_weight(
+        weight, scale, args, zero_point=None if symmetric else zero, g_idx=index.int() if reordered else None
+    )
+    if not symmetric and "weight_zero_point" not in packed:
+        packed["weight_zero_point"] = zero
+    if reordered:
+        packed["weight_g_idx"] = index.int()
+    tensors = {f"a.{k}": v.contiguous() for k, v in packed.items()}
+    tensors["a.weight_scale"] = scale.to(torch.float16)
+    save_file(tensors, OUT / f"w4a16-{name}.safetensors")
+    zeros = packed.get("weight_zero_point")
+    if zeros is not None and zeros.dtype == torch.int32:
+        zeros = unpack_from_int32(zeros, 4, torch.Size([rows, groups]), packed_dim=0)
+    codes = unpack_from_int32(packed["weight_packed"], 4, torch.Size([rows, columns]))
+    dense = dequantize(codes, scale, zeros, args=args, g_idx=index.int() if reordered else None)
+    save_file({"a.weight": dense.float().contiguous()}, OUT / f"w4a16-{name}.expected.safetensors")

@@ -1,5 +1,5 @@
 """Writes Tests/LacunaIOTests/Fixtures/gguf/: a small GGUF file with every tensor type that Lacuna reads, made by the
-`gguf` package, and the values which that package dequantises them to.
+`gguf` package, the values which that package dequantises them to, and numbers as it rounds them.
 
 Needs: pip install gguf safetensors numpy (made with gguf 0.19, safetensors 0.8)
 """
@@ -48,6 +48,7 @@ def put(raw, positions):
 rows, columns = 3, 512
 scales = {
     T.Q4_0: [0], T.Q4_1: [0, 2], T.Q5_0: [0], T.Q5_1: [0, 2], T.Q8_0: [0], T.Q4_K: [0, 2], T.Q5_K: [0, 2], T.Q6_K: [208],
+    T.Q2_K: [80, 82], T.Q3_K: [108],
 }
 for kind, positions in scales.items():
     elements, size = gguf.GGML_QUANT_SIZES[kind]
@@ -69,3 +70,15 @@ writer.write_kv_data_to_file()
 writer.write_tensors_to_file()
 writer.close()
 save_file(expected, OUT / "types.expected.safetensors")
+
+# Numbers, among them zeros and extremes, and what the package rounds them to.
+numbers = (rng.standard_normal((4, 256)) * np.exp(rng.standard_normal((4, 256)))).astype(np.float32)
+numbers[0, :32], numbers[1, 5], numbers[2, 40], numbers[3, 64:96] = 0, 50, -50, np.float32(0.125)
+writer = gguf.GGUFWriter(OUT / "rounded.gguf", "llama")
+writer.add_tensor("numbers", numbers)
+for kind in (T.Q8_0, T.Q4_0, T.F16, T.BF16):
+    writer.add_tensor(f"rounded.{kind.name}", gguf.quants.quantize(numbers, kind), raw_dtype=kind)
+writer.write_header_to_file()
+writer.write_kv_data_to_file()
+writer.write_tensors_to_file()
+writer.close()

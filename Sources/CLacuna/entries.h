@@ -11,11 +11,19 @@
   .attention_scores = N(attention_scores), .attention_mix = N(attention_mix),                                     \
   .accumulate_sums = N(accumulate_sums), .accumulate_squares = N(accumulate_squares),                             \
   .count_keys = N(count_keys), .kth_largest = N(kth_largest), .mask_above = N(mask_above),                        \
-  .mask_largest = N(mask_largest), .gemv_f32 = N(gemv_f32), .gemv_bf16 = N(gemv_bf16), .gemv_f16 = N(gemv_f16),   \
-  .gemv_i8 = N(gemv_i8), .gemv_i4 = N(gemv_i4), .gemv_q8_0 = N(gemv_q8_0), .gemv_q4_0 = N(gemv_q4_0),             \
-  .gemv_q4_1 = N(gemv_q4_1), .decode_f32 = N(decode_f32), .decode_bf16 = N(decode_bf16),                          \
+  .mask_largest = N(mask_largest), .sums_x16 = N(sums_x16), .gemv_f32 = N(gemv_f32), .gemv_bf16 = N(gemv_bf16),   \
+  .gemv_f16 = N(gemv_f16), .gemv_i8 = N(gemv_i8), .gemv_i4 = N(gemv_i4), .gemv_q4_0 = N(gemv_q4_0),               \
+  .gemv_q4_1 = N(gemv_q4_1), .gemv_q5_0 = N(gemv_q5_0), .gemv_q5_1 = N(gemv_q5_1), .gemv_q8_0 = N(gemv_q8_0),     \
+  .gemv_q2_k = N(gemv_q2_k), .gemv_q3_k = N(gemv_q3_k), .gemv_q4_k = N(gemv_q4_k), .gemv_q5_k = N(gemv_q5_k),     \
+  .gemv_q6_k = N(gemv_q6_k), .decode_f32 = N(decode_f32), .decode_bf16 = N(decode_bf16),                          \
   .decode_f16 = N(decode_f16), .decode_i8 = N(decode_i8), .decode_i4 = N(decode_i4),                              \
-  .decode_q8_0 = N(decode_q8_0), .decode_q4_0 = N(decode_q4_0), .decode_q4_1 = N(decode_q4_1),                    \
+  .decode_q4_0 = N(decode_q4_0), .decode_q4_1 = N(decode_q4_1), .decode_q5_0 = N(decode_q5_0),                    \
+  .decode_q5_1 = N(decode_q5_1), .decode_q8_0 = N(decode_q8_0), .decode_q2_k = N(decode_q2_k),                    \
+  .decode_q3_k = N(decode_q3_k), .decode_q4_k = N(decode_q4_k), .decode_q5_k = N(decode_q5_k),                    \
+  .decode_q6_k = N(decode_q6_k), .rows_i8 = N(rows_i8), .rows_i4 = N(rows_i4), .rows_q4_0 = N(rows_q4_0),         \
+  .rows_q4_1 = N(rows_q4_1), .rows_q5_0 = N(rows_q5_0), .rows_q5_1 = N(rows_q5_1), .rows_q8_0 = N(rows_q8_0),     \
+  .rows_q2_k = N(rows_q2_k), .rows_q3_k = N(rows_q3_k), .rows_q4_k = N(rows_q4_k), .rows_q5_k = N(rows_q5_k),     \
+  .rows_q6_k = N(rows_q6_k),                                                                                      \
   .gemv_bitmask_f32 = N(gemv_bitmask_f32), .gemv_bitmask_bf16 = N(gemv_bitmask_bf16),                             \
   .gemv_bitmask_i8 = N(gemv_bitmask_i8), .gemv_bitmask_i4 = N(gemv_bitmask_i4),                                   \
   .decode_bitmask_f32 = N(decode_bitmask_f32), .decode_bitmask_bf16 = N(decode_bitmask_bf16),                     \

@@ -38,6 +38,7 @@ void reference_f16_to_f32(const uint16_t *x, float *out, long n);
 void reference_split_even_odd(const float *x, long n, float *split);
 void reference_quantize_x64(const float *x, long n, int8_t *q, float *scale);
 void reference_quantize_x32(const float *x, long n, int8_t *q, float *scale, float *total);
+void reference_sums_x16(const int8_t *q, long n, int32_t *sums);
 void reference_rmsnorm(const float *x, const float *weight, float epsilon, long n, float *out);
 void reference_softmax(float *x, long n);
 void reference_silu_mul(const float *gate, const float *up, float *out, long n);
@@ -55,9 +56,15 @@ long reference_mask_above(const float *x, long n, float threshold, long skipped,
 void reference_mask_largest(const float *x, long n, long k, uint64_t *words);
 
 lk_gemv_dense reference_gemv_f32, reference_gemv_bf16, reference_gemv_f16, reference_gemv_i8, reference_gemv_i4,
-    reference_gemv_q8_0, reference_gemv_q4_0, reference_gemv_q4_1;
+    reference_gemv_q4_0, reference_gemv_q4_1, reference_gemv_q5_0, reference_gemv_q5_1, reference_gemv_q8_0,
+    reference_gemv_q2_k, reference_gemv_q3_k, reference_gemv_q4_k, reference_gemv_q5_k, reference_gemv_q6_k;
 lk_decode_dense reference_decode_f32, reference_decode_bf16, reference_decode_f16, reference_decode_i8,
-    reference_decode_i4, reference_decode_q8_0, reference_decode_q4_0, reference_decode_q4_1;
+    reference_decode_i4, reference_decode_q4_0, reference_decode_q4_1, reference_decode_q5_0,
+    reference_decode_q5_1, reference_decode_q8_0, reference_decode_q2_k, reference_decode_q3_k,
+    reference_decode_q4_k, reference_decode_q5_k, reference_decode_q6_k;
+lk_rows_dense reference_rows_i8, reference_rows_i4, reference_rows_q4_0, reference_rows_q4_1,
+    reference_rows_q5_0, reference_rows_q5_1, reference_rows_q8_0, reference_rows_q2_k, reference_rows_q3_k,
+    reference_rows_q4_k, reference_rows_q5_k, reference_rows_q6_k;
 lk_gemv_bitmask reference_gemv_bitmask_f32, reference_gemv_bitmask_bf16, reference_gemv_bitmask_i8,
     reference_gemv_bitmask_i4;
 lk_decode_bitmask reference_decode_bitmask_f32, reference_decode_bitmask_bf16, reference_decode_bitmask_i8,

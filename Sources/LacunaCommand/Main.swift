@@ -39,6 +39,8 @@ struct LacunaMain {
             complain(error.description)
         case let failure as CommandFailure:
             complain(failure.description)
+        case let failure as FetchFailure:
+            complain(failure.description)
         default:
             // From the argument parser: a request for help, or a mistake in the command line.
             let text = LacunaCommand.fullMessage(for: error)
@@ -81,8 +83,9 @@ struct LacunaCommand: ParsableCommand {
         commandName: "lacuna",
         abstract: "Sparsity for machine learning: prune and run models, train sparse ones, fit sparse ones to tables.",
         discussion: """
-            MODEL is a .gguf file, a Hugging Face directory, a directory that Lacuna wrote, or a name that \
-            'lacuna data --list' shows, such as smollm2.
+            MODEL is a .gguf file, a Hugging Face directory, a directory that Lacuna wrote, a name that \
+            'lacuna data --list' shows, such as smollm2, or hf:ORG/NAME on the Hugging Face hub (hf:ORG/NAME@REVISION, \
+            hf:ORG/NAME:FILE.gguf), which is fetched into the cache.
 
             A file called - is standard input or standard output.
 

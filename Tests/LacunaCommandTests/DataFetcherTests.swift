@@ -107,9 +107,9 @@ import Testing
     ])
     func failingClientIsExplained(_ script: String, _ expected: String) throws {
         let bench = try Bench(script: script)
-        let failure = #expect(throws: CommandFailure.self) { try bench.fetcher.fetch(entry("")) }
+        let failure = #expect(throws: FetchFailure.self) { try bench.fetcher.fetch(entry("")) }
         #expect(failure?.description.contains(expected) == true)
-        #expect(failure?.status == .failure)
+        #expect(failure.map { ExitStatus(for: $0) } == .failure)
         #expect(bench.cacheContent == [])
     }
 
@@ -117,7 +117,7 @@ import Testing
         let bench = try Bench(script: "")
         var fetcher = bench.fetcher
         fetcher.searchPath = "/nowhere"
-        let failure = #expect(throws: CommandFailure.self) { try fetcher.fetch(entry("")) }
+        let failure = #expect(throws: FetchFailure.self) { try fetcher.fetch(entry("")) }
         #expect(failure?.description.contains("python3 is not installed") == true)
     }
 

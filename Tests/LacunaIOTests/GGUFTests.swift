@@ -1,4 +1,5 @@
 import LacunaIO
+import LacunaSparse
 import LacunaTensor
 import Testing
 
@@ -6,7 +7,7 @@ import Testing
     @Test func everyTensorTypeEqualsTheReferenceDequantisation() throws {
         let file = try GGUFFile(fixture("gguf/types.gguf"))
         let expected = try SafetensorsFile(fixture("gguf/types.expected.safetensors"))
-        #expect(file.tensors.count == 11)
+        #expect(file.tensors.count == 13)
         #expect(Set(file.names) == Set(expected.names))
         for tensor in file.tensors {
             let ours = try file.float(tensor.name)
@@ -15,6 +16,40 @@ import Testing
             for (a, b) in zip(ours.scalars, theirs.scalars) {
                 // The reference multiplies in another order; a unit in the last place may differ, no more.
                 #expect(abs(a - b) <= 2e-7 * max(abs(a), abs(b)) + 1e-8, "\(tensor.name)")
+            }
+        }
+    }
+
+    /// What the kernels make of the blocks in the file is what the package makes of them, for one vector and for several.
+    @Test func matricesOfEveryTypeMultiplyWhereTheyAre() throws {
+        let file = try GGUFFile(fixture("gguf/types.gguf"))
+        let expected = try SafetensorsFile(fixture("gguf/types.expected.safetensors"))
+        var random = SeededGenerator(seed: 4)
+        for tensor in file.tensors where tensor.name.hasPrefix("blocks.") || tensor.name == "plain.F16" {
+            let (rows, columns) = (tensor.shape[0], tensor.shape[1])
+            let bytes = try file.bytes(of: tensor.name)
+            let name = tensor.type == .scalar(.f16) ? "F16" : tensor.type.description
+            let matrix = try GGUFMatrix(name, borrowing: bytes, of: file, rows: rows, columns: columns)
+            #expect(matrix.bytes.baseAddress == bytes.baseAddress)
+            let weights = try expected.float(tensor.name)
+            for (a, b) in zip(matrix.densified().scalars, weights.scalars) {
+                #expect(abs(a - b) <= 2e-7 * max(abs(a), abs(b)) + 1e-8, "\(tensor.name)")
+            }
+            // Whole numbers up to 127 stay what they are when they are rounded to bytes.
+            for n in [1, 2, 3, 5, 9, 17, 33] {
+                var x = (0..<n * columns).map { _ in Float(Int(random.next() % 255) - 127) }
+                for i in stride(from: 0, to: x.count, by: name == "F16" ? 7 : 32) { x[i] = 127 }
+                let y = matrix.applied(toRows: Tensor(x, shape: [n, columns]))
+                for t in 0..<n {
+                    for r in 0..<rows {
+                        var (sum, magnitude) = (0.0, 0.0)
+                        for c in 0..<columns {
+                            let term = Double(weights[r, c]) * Double(x[t * columns + c])
+                            (sum, magnitude) = (sum + term, magnitude + abs(term))
+                        }
+                        #expect(abs(Double(y[t, r]) - sum) <= 2e-6 * magnitude, "\(name), \(n) vectors")
+                    }
+                }
             }
         }
     }

@@ -336,8 +336,8 @@ import Testing
             (Self.header(tensors: 0, values: 0, version: 0x0300_0000), "GGUF in big-endian order"),
             (
                 Self.padded(
-                    Self.header(tensors: 1, values: 0) + Self.tensor("t", [256], type: 10, offset: 0), data: 128),
-                "tensor 't' of type Q2_K"
+                    Self.header(tensors: 1, values: 0) + Self.tensor("t", [256], type: 16, offset: 0), data: 128),
+                "tensor 't' of type IQ2_XXS"
             ),
         ] {
             let path = try scratch.write(bytes, to: "f")

@@ -148,3 +148,12 @@ static void K(quantize_x32)(const float *x, long n, int8_t *q, float *scale, flo
     total[c / 32] = scale[c / 32] * (float)sum;
   }
 }
+
+static void K(sums_x16)(const int8_t *q, long n, int32_t *sums) {
+  for (long c = 0; c < n; c += 32)
+    for (long half = 0; half < 32; half += 16) {
+      int32_t sum = 0;
+      for (long i = 0; i < 16; i++) sum += q[c + half + i];
+      sums[(c + half) / 16] = sum;
+    }
+}

@@ -34,13 +34,15 @@ typedef struct lk_input {
   const int8_t *q32;       // the same in groups of 32 (`quantize_x32`)
   const float *scale32;
   const float *total32;    // scale times the sum of the bytes of every group
+  const int32_t *sum16;    // the sums of every 16 of these bytes (`sums_x16`)
 } lk_input;
 
 // A matrix of which every entry is stored, rows one after the other:
 //   f32, bf16, f16       `columns` values a row
 //   i8                   `columns` bytes a row; scales: float [rows]
 //   i4                   32 bytes for every 64 columns begun; scales: bf16 [rows, columns / 64 rounded up]
-//   q8_0, q4_0, q4_1     the blocks of a GGUF file, 32 columns each; scales are part of the blocks
+//   q4_0, q4_1, q5_0, q5_1, q8_0        the blocks of a GGUF file, 32 columns each; scales are part of the blocks
+//   q2_k, q3_k, q4_k, q5_k, q6_k        the same, 256 columns each
 typedef struct lk_dense {
   const void *values;
   const void *scales;
@@ -84,6 +86,9 @@ enum { LK_BLOCK_ROWS = 256 };
 
 // out[i] = Σ_c W[r0 + i, c] x[c] for rows r0..<r1.
 typedef void lk_gemv_dense(const lk_dense *w, const lk_input *x, long r0, long r1, float *out);
+// out[t * stride + i] = Σ_c W[r0 + i, c] x[t][c] for rows r0..<r1 and n inputs.
+typedef void lk_rows_dense(
+    const lk_dense *w, const lk_input *x, long n, long r0, long r1, float *out, long stride);
 typedef void lk_gemv_bitmask(const lk_bitmask *w, const lk_input *x, long r0, long r1, float *out);
 typedef void lk_gemv_csr(const lk_csr *w, const lk_input *x, long r0, long r1, float *out);
 typedef void lk_gemv_bsr(const lk_bsr *w, const lk_input *x, long r0, long r1, float *out);
@@ -169,6 +174,8 @@ typedef struct lk_table {
   void (*split_even_odd)(const float *x, long n, float *split);
   void (*quantize_x64)(const float *x, long n, int8_t *q, float *scale);
   void (*quantize_x32)(const float *x, long n, int8_t *q, float *scale, float *total);
+  // The sums of every 16 bytes, n rounded up to a multiple of 32.
+  void (*sums_x16)(const int8_t *q, long n, int32_t *sums);
 
   // Layers of a decoder
   void (*rmsnorm)(const float *x, const float *weight, float epsilon, long n, float *out);
@@ -201,11 +208,16 @@ typedef struct lk_table {
   // Sets the bits of the k largest; of equals those at higher indices win. 0 <= k <= n.
   void (*mask_largest)(const float *x, long n, long k, uint64_t *words);
 
-  // Dense products with one vector. They read, of the input: x (f32, f16), bf16 or rounded (bf16), q64 (i8, i4), q32
-  // (q8_0, q4_0, q4_1). Products of bf16 count subnormal numbers as zeros at the levels that multiply them as such.
-  lk_gemv_dense *gemv_f32, *gemv_bf16, *gemv_f16, *gemv_i8, *gemv_i4, *gemv_q8_0, *gemv_q4_0, *gemv_q4_1;
-  lk_decode_dense *decode_f32, *decode_bf16, *decode_f16, *decode_i8, *decode_i4, *decode_q8_0, *decode_q4_0,
-      *decode_q4_1;
+  // Dense products with one vector. They read, of the input: x (f32, f16), bf16 or rounded (bf16), q64 (i8, i4), q32 and
+  // what belongs to it (blocks). Products of bf16 count subnormal numbers as zeros at the levels that multiply them as such.
+  lk_gemv_dense *gemv_f32, *gemv_bf16, *gemv_f16, *gemv_i8, *gemv_i4, *gemv_q4_0, *gemv_q4_1, *gemv_q5_0, *gemv_q5_1,
+      *gemv_q8_0, *gemv_q2_k, *gemv_q3_k, *gemv_q4_k, *gemv_q5_k, *gemv_q6_k;
+  lk_decode_dense *decode_f32, *decode_bf16, *decode_f16, *decode_i8, *decode_i4, *decode_q4_0, *decode_q4_1,
+      *decode_q5_0, *decode_q5_1, *decode_q8_0, *decode_q2_k, *decode_q3_k, *decode_q4_k, *decode_q5_k, *decode_q6_k;
+
+  // Quantised products with several vectors. They read, of the inputs, q32 and what belongs to it.
+  lk_rows_dense *rows_i8, *rows_i4, *rows_q4_0, *rows_q4_1, *rows_q5_0, *rows_q5_1, *rows_q8_0, *rows_q2_k, *rows_q3_k,
+      *rows_q4_k, *rows_q5_k, *rows_q6_k;
 
   // Products with bitmask and N:M matrices. They read, of the input: x (f32), bf16, rounded or split
   // (bf16), q64 (i8, i4), and x to see whether it is finite. Entries of the input whose bit is not set do not contribute,

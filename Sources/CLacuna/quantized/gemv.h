@@ -1,7 +1,7 @@
-// Products of dense quantised matrices with one quantised vector, and their decoding.
+// Products of Lacuna's own dense quantised matrices with one quantised vector, and their decoding.
 //
-// Within a group (64 columns, or the 32 of a GGUF block) bytes are multiplied and added as integers, exactly; each
-// group's sum becomes a float and is weighted by the scales of both sides.
+// Within a group of 64 columns bytes are multiplied and added as integers, exactly; each group's sum becomes a float and
+// is weighted by the scales of both sides. Blocks of GGUF files are in blocks.h.
 
 // 64 signed bytes from 32 bytes of nibbles.
 INLINE void K(unpack64)(const uint8_t *w, int8_t *bytes) {
@@ -194,73 +194,6 @@ static void K(gemv_i4)(const lk_dense *w, const lk_input *x, long r0, long r1, f
 
 #endif
 
-// The f16 at p in every lane.
-INLINE __m256 K(splat_f16)(const void *p) {
-  int16_t bits;
-  memcpy(&bits, p, 2);
-  return _mm256_cvtph_ps(_mm_set1_epi16(bits));
-}
-
-// The scale and the minimum of a block in the lowest lanes (of q4_0: the scale, and something).
-INLINE __m128 K(block_scales)(const void *p) { return _mm_cvtph_ps(_mm_loadu_si32(p)); }
-
-static void K(gemv_q8_0)(const lk_dense *w, const lk_input *x, long r0, long r1, float *out) {
-  long blocks = w->columns / 32;
-  for (long r = r0; r < r1; r++) {
-    const block_q8_0 *row = (const block_q8_0 *)w->values + r * blocks;
-    __m256 sum[2] = {_mm256_setzero_ps(), _mm256_setzero_ps()};
-    for (long b = 0; b < blocks; b += 2) {
-      K(prefetch)(row + b);
-      for (int u = 0; u < 2 && b + u < blocks; u++) {
-        const block_q8_0 *block = row + b + u;
-        __m256i products = K(multiply_signed)(K(load32)(block->values), K(load32)(x->q32 + (b + u) * 32));
-        sum[u] += _mm256_cvtepi32_ps(products) * (K(splat_f16)(&block->scale) * x->scale32[b + u]);
-      }
-    }
-    out[r - r0] = K(sum8)(sum[0] + sum[1]);
-  }
-}
-
-static void K(gemv_q4_0)(const lk_dense *w, const lk_input *x, long r0, long r1, float *out) {
-  long blocks = w->columns / 32;
-  for (long r = r0; r < r1; r++) {
-    const block_q4_0 *row = (const block_q4_0 *)w->values + r * blocks;
-    __m256 sum[2] = {_mm256_setzero_ps(), _mm256_setzero_ps()};
-    __m128 totals = _mm_setzero_ps();  // Σ scale Σ x: what the 8 taken from each nibble adds up to
-    for (long b = 0; b < blocks; b += 2) {
-      K(prefetch)(row + b);
-      for (int u = 0; u < 2 && b + u < blocks; u++) {
-        const block_q4_0 *block = row + b + u;
-        __m256i products = K(multiply_unsigned)(K(unpack_halves)(block->nibbles), K(load32)(x->q32 + (b + u) * 32));
-        __m256 scale = K(splat_f16)(&block->scale);
-        sum[u] += _mm256_cvtepi32_ps(products) * (scale * x->scale32[b + u]);
-        totals += _mm256_castps256_ps128(scale) * x->total32[b + u];
-      }
-    }
-    out[r - r0] = K(sum8)(sum[0] + sum[1]) - 8 * _mm_cvtss_f32(totals);
-  }
-}
-
-static void K(gemv_q4_1)(const lk_dense *w, const lk_input *x, long r0, long r1, float *out) {
-  long blocks = w->columns / 32;
-  for (long r = r0; r < r1; r++) {
-    const block_q4_1 *row = (const block_q4_1 *)w->values + r * blocks;
-    __m256 sum[2] = {_mm256_setzero_ps(), _mm256_setzero_ps()};
-    __m128 totals = _mm_setzero_ps();  // lane 1: Σ minimum Σ x
-    for (long b = 0; b < blocks; b += 2) {
-      K(prefetch)(row + b);
-      for (int u = 0; u < 2 && b + u < blocks; u++) {
-        const block_q4_1 *block = row + b + u;
-        __m256i products = K(multiply_unsigned)(K(unpack_halves)(block->nibbles), K(load32)(x->q32 + (b + u) * 32));
-        __m128 scales = K(block_scales)(block);
-        sum[u] += _mm256_cvtepi32_ps(products) * (_mm256_broadcastss_ps(scales) * x->scale32[b + u]);
-        totals += scales * x->total32[b + u];
-      }
-    }
-    out[r - r0] = K(sum8)(sum[0] + sum[1]) + totals[1];
-  }
-}
-
 #else  // portable: plain loops, which clang turns into multiply-add instructions of SSE2 or NEON
 
 INLINE int K(dot_bytes)(const int8_t *w, const int8_t *q, long n) {
@@ -295,49 +228,6 @@ static void K(gemv_i4)(const lk_dense *w, const lk_input *x, long r0, long r1, f
   }
 }
 
-static void K(gemv_q8_0)(const lk_dense *w, const lk_input *x, long r0, long r1, float *out) {
-  long blocks = w->columns / 32;
-  for (long r = r0; r < r1; r++) {
-    const block_q8_0 *row = (const block_q8_0 *)w->values + r * blocks;
-    float sum = 0;
-    for (long b = 0; b < blocks; b++)
-      sum += K(f16_value)(row[b].scale) * x->scale32[b] * (float)K(dot_bytes)(row[b].values, x->q32 + b * 32, 32);
-    out[r - r0] = sum;
-  }
-}
-
-INLINE int K(dot_block_nibbles)(const uint8_t *nibbles, const int8_t *q) {
-  int sum = 0;
-  for (int i = 0; i < 16; i++) sum += (nibbles[i] & 15) * q[i] + (nibbles[i] >> 4) * q[i + 16];
-  return sum;
-}
-
-static void K(gemv_q4_0)(const lk_dense *w, const lk_input *x, long r0, long r1, float *out) {
-  long blocks = w->columns / 32;
-  for (long r = r0; r < r1; r++) {
-    const block_q4_0 *row = (const block_q4_0 *)w->values + r * blocks;
-    float sum = 0;
-    for (long b = 0; b < blocks; b++) {
-      float products = (float)K(dot_block_nibbles)(row[b].nibbles, x->q32 + b * 32);
-      sum += K(f16_value)(row[b].scale) * (x->scale32[b] * products - 8 * x->total32[b]);
-    }
-    out[r - r0] = sum;
-  }
-}
-
-static void K(gemv_q4_1)(const lk_dense *w, const lk_input *x, long r0, long r1, float *out) {
-  long blocks = w->columns / 32;
-  for (long r = r0; r < r1; r++) {
-    const block_q4_1 *row = (const block_q4_1 *)w->values + r * blocks;
-    float sum = 0;
-    for (long b = 0; b < blocks; b++) {
-      float products = (float)K(dot_block_nibbles)(row[b].nibbles, x->q32 + b * 32);
-      sum += K(f16_value)(row[b].scale) * (x->scale32[b] * products) + K(f16_value)(row[b].minimum) * x->total32[b];
-    }
-    out[r - r0] = sum;
-  }
-}
-
 #endif
 
 // MARK: Decoding: plain loops, as clang vectorises them
@@ -362,36 +252,6 @@ static void K(decode_i4)(const lk_dense *w, long r0, long r1, float *out) {
         values[2 * i + 1] = scale * (float)(((packed[i] >> 4) ^ 8) - 8);
       }
       memcpy(out + g * 64, values, (size_t)(n - g * 64 < 64 ? n - g * 64 : 64) * 4);
-    }
-  }
-}
-
-static void K(decode_q8_0)(const lk_dense *w, long r0, long r1, float *out) {
-  const block_q8_0 *blocks = w->values;
-  for (long b = r0 * (w->columns / 32); b < r1 * (w->columns / 32); b++, out += 32) {
-    float scale = K(f16_value)(blocks[b].scale);
-    for (int i = 0; i < 32; i++) out[i] = scale * blocks[b].values[i];
-  }
-}
-
-static void K(decode_q4_0)(const lk_dense *w, long r0, long r1, float *out) {
-  const block_q4_0 *blocks = w->values;
-  for (long b = r0 * (w->columns / 32); b < r1 * (w->columns / 32); b++, out += 32) {
-    float scale = K(f16_value)(blocks[b].scale);
-    for (int i = 0; i < 16; i++) {
-      out[i] = scale * (float)((blocks[b].nibbles[i] & 15) - 8);
-      out[i + 16] = scale * (float)((blocks[b].nibbles[i] >> 4) - 8);
-    }
-  }
-}
-
-static void K(decode_q4_1)(const lk_dense *w, long r0, long r1, float *out) {
-  const block_q4_1 *blocks = w->values;
-  for (long b = r0 * (w->columns / 32); b < r1 * (w->columns / 32); b++, out += 32) {
-    float scale = K(f16_value)(blocks[b].scale), minimum = K(f16_value)(blocks[b].minimum);
-    for (int i = 0; i < 16; i++) {
-      out[i] = scale * (float)(blocks[b].nibbles[i] & 15) + minimum;
-      out[i + 16] = scale * (float)(blocks[b].nibbles[i] >> 4) + minimum;
     }
   }
 }

@@ -34,6 +34,13 @@ void reference_quantize_x32(const float *x, long n, int8_t *q, float *scale, flo
   }
 }
 
+void reference_sums_x16(const int8_t *q, long n, int32_t *sums) {
+  for (long part = 0; part < (n + 31) / 32 * 2; part++) {
+    sums[part] = 0;
+    for (long c = 16 * part; c < 16 * part + 16; c++) sums[part] += q[c];
+  }
+}
+
 // MARK: Products
 
 static float value_i8(const lk_dense *w, long r, long c) {
@@ -65,6 +72,71 @@ static float value_q4_1(const lk_dense *w, long r, long c) {
          reference_f16_value(block->minimum);
 }
 
+static float value_q5_0(const lk_dense *w, long r, long c) {
+  const block_q5_0 *block = (const block_q5_0 *)w->values + r * (w->columns / 32) + c / 32;
+  int code = block_nibble(block->nibbles, c % 32) + (block->high >> c % 32 & 1 ? 16 : 0);
+  return reference_f16_value(block->scale) * (float)(code - 16);
+}
+
+static float value_q5_1(const lk_dense *w, long r, long c) {
+  const block_q5_1 *block = (const block_q5_1 *)w->values + r * (w->columns / 32) + c / 32;
+  int code = block_nibble(block->nibbles, c % 32) + (block->high >> c % 32 & 1 ? 16 : 0);
+  return reference_f16_value(block->scale) * (float)code + reference_f16_value(block->minimum);
+}
+
+// Two bits of value i of 256.
+static int block_crumb(const uint8_t *crumbs, int i) { return crumbs[i / 128 * 32 + i % 32] >> (i % 128 / 32 * 2) & 3; }
+static int block_bit(const uint8_t *high, int i) { return high[i % 32] >> i / 32 & 1; }
+static int pair_nibble(const uint8_t *nibbles, int i) {
+  return nibbles[i / 64 * 32 + i % 32] >> (i % 64 < 32 ? 0 : 4) & 15;
+}
+// The six-bit scale, and the minimum, of part j of 8.
+static int part_scale(const uint8_t *parts, int j) {
+  return j < 4 ? parts[j] & 63 : (parts[j + 4] & 15) + (parts[j - 4] >> 6) * 16;
+}
+static int part_minimum(const uint8_t *parts, int j) {
+  return j < 4 ? parts[j + 4] & 63 : (parts[j + 4] >> 4) + (parts[j] >> 6) * 16;
+}
+
+static float value_q2_k(const lk_dense *w, long r, long c) {
+  const block_q2_k *block = (const block_q2_k *)w->values + r * (w->columns / 256) + c / 256;
+  int i = (int)(c % 256), part = block->parts[i / 16];
+  return reference_f16_value(block->scale) * (float)(part & 15) * (float)block_crumb(block->crumbs, i) -
+         reference_f16_value(block->minimum) * (float)(part >> 4);
+}
+
+static float value_q3_k(const lk_dense *w, long r, long c) {
+  const block_q3_k *block = (const block_q3_k *)w->values + r * (w->columns / 256) + c / 256;
+  int i = (int)(c % 256), j = i / 16;
+  int scale = (block->parts[j % 8] >> (j < 8 ? 0 : 4) & 15) + (block->parts[8 + j % 4] >> 2 * (j / 4) & 3) * 16 - 32;
+  int code = block_crumb(block->crumbs, i) - (block_bit(block->high, i) ? 0 : 4);
+  return reference_f16_value(block->scale) * (float)scale * (float)code;
+}
+
+static float value_q4_k(const lk_dense *w, long r, long c) {
+  const block_q4_k *block = (const block_q4_k *)w->values + r * (w->columns / 256) + c / 256;
+  int i = (int)(c % 256);
+  return reference_f16_value(block->scale) * (float)part_scale(block->parts, i / 32) *
+             (float)pair_nibble(block->nibbles, i) -
+         reference_f16_value(block->minimum) * (float)part_minimum(block->parts, i / 32);
+}
+
+static float value_q5_k(const lk_dense *w, long r, long c) {
+  const block_q5_k *block = (const block_q5_k *)w->values + r * (w->columns / 256) + c / 256;
+  int i = (int)(c % 256);
+  return reference_f16_value(block->scale) * (float)part_scale(block->parts, i / 32) *
+             (float)(pair_nibble(block->nibbles, i) + 16 * block_bit(block->high, i)) -
+         reference_f16_value(block->minimum) * (float)part_minimum(block->parts, i / 32);
+}
+
+static float value_q6_k(const lk_dense *w, long r, long c) {
+  const block_q6_k *block = (const block_q6_k *)w->values + r * (w->columns / 256) + c / 256;
+  int i = (int)(c % 256), half = i / 128, j = i % 128;
+  int nibble = block->nibbles[64 * half + j % 64] >> (j < 64 ? 0 : 4) & 15;
+  return reference_f16_value(block->scale) * (float)block->parts[i / 16] *
+         (float)(nibble + 16 * block_crumb(block->crumbs, i) - 32);
+}
+
 static float input_q64(const lk_input *x, long c) { return x->scale64[c / 64] * x->q64[c]; }
 static float input_q32(const lk_input *x, long c) { return x->scale32[c / 32] * x->q32[c]; }
 
@@ -83,6 +155,29 @@ static float input_q32(const lk_input *x, long c) { return x->scale32[c / 32] * 
 
 DENSE(i8, input_q64)
 DENSE(i4, input_q64)
-DENSE(q8_0, input_q32)
-DENSE(q4_0, input_q32)
-DENSE(q4_1, input_q32)
+
+#define ROWS(format)                                                                                              \
+  void reference_rows_##format(                                                                                   \
+      const lk_dense *w, const lk_input *x, long n, long r0, long r1, float *out, long stride) {                  \
+    for (long t = 0; t < n; t++)                                                                                  \
+      for (long r = r0; r < r1; r++) {                                                                            \
+        double sum = 0;                                                                                           \
+        for (long c = 0; c < w->columns; c++) sum += (double)value_##format(w, r, c) * input_q32(x + t, c);       \
+        out[t * stride + r - r0] = (float)sum;                                                                    \
+      }                                                                                                           \
+  }
+
+ROWS(i8)
+ROWS(i4)
+
+#define BLOCKS(format) DENSE(format, input_q32) ROWS(format)
+BLOCKS(q4_0)
+BLOCKS(q4_1)
+BLOCKS(q5_0)
+BLOCKS(q5_1)
+BLOCKS(q8_0)
+BLOCKS(q2_k)
+BLOCKS(q3_k)
+BLOCKS(q4_k)
+BLOCKS(q5_k)
+BLOCKS(q6_k)

@@ -63,7 +63,7 @@ struct DemoCommand: ParsableCommand {
         let places = Self.forms.map { OutputDirectory(path: FileSystem.join(models.path, $0)) }
         let locks = try places.map { try $0.claim(overwriting: true) }
         defer { for lock in locks { lock.release() } }
-        let downloaded = try LoadedModel(ModelArgument(path: "smollm2"), progress: progress)
+        let downloaded = try LanguageModel(ModelArgument(path: "smollm2"), progress: progress)
         let download = monotonicSeconds() - begin
 
         let slice = try TextSlice(testFile, limit: tokens, tokenizer: downloaded.tokenizer)
@@ -96,13 +96,13 @@ struct DemoCommand: ParsableCommand {
         let name: String
         let method: String
         let pattern: String
-        let model: LoadedModel
+        let model: LanguageModel
         let dense: Int?
     }
 
     /// Dense and sparse in bf16, then dense and sparse in four bits: each pair differs in nothing but the zeros.
     private func makeForms(
-        _ downloaded: LoadedModel, _ calibration: CalibrationSet, _ progress: any ProgressReporter
+        _ downloaded: LanguageModel, _ calibration: CalibrationSet, _ progress: any ProgressReporter
     ) throws -> [Form] {
         func saved(_ decoder: Transformer, as name: String) throws -> ModelArgument {
             let path = FileSystem.join(models.path, name)
@@ -110,14 +110,14 @@ struct DemoCommand: ParsableCommand {
             return ModelArgument(path: path)
         }
         let source = ModelArgument(path: downloaded.path)
-        let wide = try LoadedModel(source, weights: .bf16, head: .bf16, progress: progress).decoder
-        let dense = try LoadedModel(try saved(wide, as: "dense-bf16"), progress: progress)
+        let wide = try LanguageModel(source, weights: .bf16, head: .bf16, progress: progress).decoder
+        let dense = try LanguageModel(try saved(wide, as: "dense-bf16"), progress: progress)
         let plan = PruningPlan(sparsity: sparsity, values: .bf16, seed: seed)
         let (decoder, report) = try plan.pruner().prune(wide, calibration: calibration, progress: progress)
         let path = try saved(decoder, as: "sparse-bf16")
-        let sparse = try LoadedModel(path, progress: progress)
-        let rounded = try LoadedModel(path, weights: .int4, head: .int8, progress: progress).decoder
-        let small = try LoadedModel(try saved(rounded, as: "sparse-int4"), progress: progress)
+        let sparse = try LanguageModel(path, progress: progress)
+        let rounded = try LanguageModel(path, weights: .int4, head: .int8, progress: progress).decoder
+        let small = try LanguageModel(try saved(rounded, as: "sparse-int4"), progress: progress)
         let pattern = report.pattern?.description ?? "-"
         return [
             Form(name: "dense bf16", method: "-", pattern: "-", model: dense, dense: nil),
@@ -140,7 +140,7 @@ struct DemoCommand: ParsableCommand {
             dense: form.dense)
     }
 
-    private func write(_ model: LoadedModel, _ prompt: String) throws -> String {
+    private func write(_ model: LanguageModel, _ prompt: String) throws -> String {
         var text = StreamingText(model.tokenizer, echo: false)
         _ = try Generator(model.decoder, tokenizer: model.tokenizer).generate(
             model.tokenizer.encode(prompt), .init(maximumTokens: Self.writtenTokens)

@@ -1,5 +1,6 @@
 import ArgumentParser
 import LacunaIO
+import LacunaInfer
 import LacunaModels
 import LacunaTensor
 
@@ -14,7 +15,8 @@ struct EvalCommand: ParsableCommand {
               lacuna eval sparse-model --text test.txt --stride 256 --at-most 60
 
             The text is read in windows; a stride below the window gives every token at least (window - stride) tokens \
-            of context and takes longer. The first token of a text is never scored.
+            of context and takes longer. The first token of a text is never scored. What looks like a special token in \
+            a text, such as <|im_end|>, is read as the characters it is made of.
 
             Perplexities of models that cut the text into other tokens cannot be compared. Such models read the same text, as \
             far as the first one's --tokens reach, and are compared in bits a byte.
@@ -59,7 +61,7 @@ struct EvalCommand: ParsableCommand {
         let content = try FileSystem.readText(text.path)
         var results: [Evaluation] = []
         for model in [model] + (compare.map { [$0] } ?? []) {
-            let loaded = try LoadedModel(
+            let loaded = try LanguageModel(
                 model, weights: precision.weights, head: precision.head, progress: progress)
             let slice = try slice(of: content, loaded.tokenizer, after: results.first)
             results.append(

@@ -43,7 +43,7 @@ struct Inspection {
     private static func parts(of checkpoint: SparseCheckpoint) -> (owner: [String: String], bytes: [String: Int]) {
         let suffixes = [
             "weight", "compressed", "compressed_int4", "bitmask", "row_offsets", "shape", "weight_packed",
-            "weight_scale", "weight_shape", "gguf_blocks",
+            "weight_scale", "weight_shape", "weight_zero_point", "weight_g_idx", "gguf_blocks",
         ]
         var owner: [String: String] = [:]
         var bytes: [String: Int] = [:]

@@ -1,5 +1,6 @@
 import ArgumentParser
 import LacunaIO
+import LacunaInfer
 import LacunaLearn
 import LacunaModels
 import LacunaPrune
@@ -19,6 +20,8 @@ struct PruneCommand: ParsableCommand {
                 --weights int8 --head int8 --output small
               lacuna prune smollm2 --method cfsp --sparsity 0.3 \\
                 --calibration text.txt --output narrow
+              lacuna prune smollm2 --calibration text.txt \\
+                --format gguf --output pruned.gguf
               lacuna prune smollm2 --budget owl --ignore 'model.layers.0.*' \\
                 --layer-sparsity '*.mlp.down_proj.weight=0.3' \\
                 --calibration text.txt --output uneven
@@ -64,10 +67,22 @@ struct PruneCommand: ParsableCommand {
 
     @OptionGroup var calibration: CalibrationOptions
 
-    @Option(help: ArgumentHelp("Where the new model goes.", valueName: "directory"))
+    @Option(help: ArgumentHelp("Where the new model goes.", valueName: "path"))
     var output: OutputDirectory
 
-    @Flag(help: "Replace a model that Lacuna wrote there.")
+    @Option(
+        help: ArgumentHelp(
+            "lacuna, a directory that keeps sparse weights sparse, or gguf, a file for other programs in which weights "
+                + "that were removed are zeros and take the room of all others.", valueName: "form"))
+    var format = ModelForm.lacuna
+
+    @Option(
+        help: ArgumentHelp(
+            "With --format gguf: F32, F16, BF16, Q8_0 or Q4_0 for all matrices; each the nearest to its own by default.",
+            valueName: "type"))
+    var ggufType: GGUFWeights?
+
+    @Flag(help: "Replace what is there: a model that Lacuna wrote, or a GGUF file.")
     var force = false
 
     @Option(
@@ -93,6 +108,10 @@ struct PruneCommand: ParsableCommand {
     @OptionGroup var form: JSONOption
     @OptionGroup var options: RunOptions
 
+    func validate() throws {
+        if ggufType != nil && format != .gguf { throw ValidationError("--gguf-type needs --format gguf") }
+    }
+
     func run() throws {
         var plan = PruningPlan(
             method: method, pattern: pattern, sparsity: sparsity, budget: budget, layout: layout?.layout,
@@ -105,19 +124,31 @@ struct PruneCommand: ParsableCommand {
             throw LacunaError.invalidArgument(
                 "--calibration", reason: "the method \(method) looks at activations and needs a text")
         }
-        let lock = try output.claim(overwriting: force)
-        defer { lock.release() }
+        var lock: DirectoryLock?
+        if format == .gguf {
+            try OutputFile.check([OutputFile(path: output.path)], overwriting: force)
+        } else {
+            lock = try output.claim(overwriting: force)
+        }
+        defer { lock?.release() }
         let progress = options.begin()
         defer { progress.clear() }
-        let source = try SourcePrecision(LoadedModel.tensors(model.path(progress: progress)))
+        let source = try SourcePrecision(LanguageModel.tensors(model.path(progress: progress)))
         let (values, head) = try (weights ?? source.values(sparsity: plan.removed()), self.head ?? source.head)
         plan.values = values
-        let loaded = try LoadedModel(model, head: head, progress: progress)
+        let loaded = try LanguageModel(model, head: head, progress: progress)
         let (pruner, set) = (try plan.pruner(), try calibration.set(loaded.tokenizer))
         try requireRoom(pruner, loaded.decoder, calibrationTokens: set?.tokens.count ?? 0)
         let (decoder, report) = try pruner.prune(loaded.decoder, calibration: set, progress: progress)
         try Interruption.check()
-        try decoder.save(to: output.path, tokenizer: loaded.tokenizer, overwrite: force)
+        if format == .gguf {
+            try decoder.saveGGUF(
+                to: output.path, weights: ggufType, tokenizer: loaded.tokenizer,
+                source: FileSystem.isDirectory(loaded.path) ? nil : GGUFFile(loaded.path), name: loaded.name,
+                progress: progress)
+        } else {
+            try decoder.save(to: output.path, tokenizer: loaded.tokenizer, overwrite: force)
+        }
         progress.clear()
         let result = PruningResult(
             report: report, values: values, source: loaded, size: ModelSize(decoder), output: output.path,
@@ -152,6 +183,10 @@ struct PruneCommand: ParsableCommand {
 }
 
 extension ValueType: ExpressibleByArgument {}
+extension GGUFWeights: ExpressibleByArgument {}
+
+/// How a model is written.
+enum ModelForm: String, ExpressibleByArgument, CaseIterable { case lacuna, gguf }
 extension PruningPlan.Budget: ExpressibleByArgument {}
 
 /// A name pattern and the sparsity of the layers that it names.
@@ -183,7 +218,7 @@ struct LayoutArgument: ExpressibleByArgument {
 struct PruningResult {
     let report: PruningReport
     let values: ValueType
-    let source: LoadedModel
+    let source: LanguageModel
     let size: ModelSize
     let output: String
     let diskBytes: Int

@@ -16,6 +16,10 @@ struct RunCommand: ParsableCommand {
               lacuna run sparse-model --prompt - --temperature 0.8 --top-p 0.95 --seed 7 < draft.txt
 
             Greedy unless --temperature is above 0. The text goes to the output stream, the speed to the error stream.
+
+            Special tokens such as <|im_end|> count in a --prompt that is continued, as the model's own form may be written \
+            there by hand. What is said in a conversation (--chat), and the texts of eval, sweep and --calibration, cannot \
+            spell them: there they are plain text.
             """)
 
     @Argument(help: "A model file or directory, or a catalogue name.")
@@ -71,20 +75,15 @@ struct RunCommand: ParsableCommand {
         let progress = options.begin()
         defer { progress.clear() }
         let prompt = try prompt.map { try $0 == "-" ? Self.readInput() : $0 }
-        let loaded = try LoadedModel(
+        let loaded = try LanguageModel(
             model, weights: precision.weights, head: precision.head, progress: progress)
         progress.clear()
-        let generator = Generator(loaded.decoder, tokenizer: loaded.tokenizer)
+        let generator = loaded.generator
         guard let prompt else { return try ConversationLoop(generator, self).hold() }
-        var generation = generation
-        let tokens: [Int]
-        if chat {
-            let template = try ChatTemplate(loaded.tokenizer)
-            tokens = try template.encode(messages(prompt), with: loaded.tokenizer)
-            if let end = template.endOfTurn(loaded.tokenizer) { generation.stopTokens.insert(end) }
-        } else {
-            tokens = loaded.tokenizer.encode(prompt)
-        }
+        let (tokens, generation) =
+            chat
+            ? try loaded.turn(messages(prompt), generation, Self.templateOptions)
+            : (loaded.tokenizer.encode(prompt), generation)
         var text = StreamingText(loaded.tokenizer, echo: !form.json)
         let result = try generator.generate(tokens, generation) { text.receive($0) }
         text.finish()
@@ -101,6 +100,16 @@ struct RunCommand: ParsableCommand {
         Generator.Options(
             maximumTokens: maxTokens,
             sampling: .init(temperature: temperature, topK: topK, topP: topP, seed: seed))
+    }
+
+    /// What templates are told: the date, for those that write it.
+    static var templateOptions: ChatTemplate.Options {
+        var (now, moment) = (time(nil), tm())
+        guard localtime_r(&now, &moment) != nil else { return .init() }
+        return .init(
+            clock: ChatClock(
+                year: Int(moment.tm_year) + 1900, month: Int(moment.tm_mon) + 1, day: Int(moment.tm_mday),
+                hour: Int(moment.tm_hour), minute: Int(moment.tm_min), second: Int(moment.tm_sec)))
     }
 
     func messages(_ question: String) -> [ChatTemplate.Message] {
@@ -183,7 +192,8 @@ struct ConversationLoop {
     private let conversation: Conversation
 
     init(_ generator: Generator, _ command: RunCommand) throws {
-        conversation = try Conversation(generator, system: command.system, context: command.context)
+        conversation = try Conversation(
+            generator, system: command.system, context: command.context, template: RunCommand.templateOptions)
         guard let tokenizer = generator.tokenizer else {
             throw LacunaError.invalidArgument("tokenizer", reason: "is needed for a conversation")
         }

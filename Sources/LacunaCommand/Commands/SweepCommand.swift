@@ -1,5 +1,6 @@
 import ArgumentParser
 import LacunaIO
+import LacunaInfer
 import LacunaModels
 import LacunaPrune
 import LacunaSparse
@@ -80,7 +81,7 @@ struct SweepCommand: ParsableCommand {
 
         let progress = options.begin()
         defer { progress.clear() }
-        let loaded = try LoadedModel(model, progress: progress)
+        let loaded = try LanguageModel(model, progress: progress)
         let slice = try TextSlice(text.path, limit: tokens, tokenizer: loaded.tokenizer)
         let set = try calibration.set(loaded.tokenizer)
         let sweep = SparsitySweep(sparsities: sparsities, scope: scope)

@@ -15,6 +15,7 @@ enum ExitStatus: Int32, Error, Sendable {
     init(for error: any Error) {
         switch error {
         case let failure as CommandFailure: self = failure.status
+        case is FetchFailure: self = .failure
         case LacunaError.cancelled: self = .cancelled
         case LacunaError.numerical, LacunaError.resource: self = .failure
         default: self = .badInput

@@ -1,4 +1,6 @@
-// The C library and the small part of Foundation that the command line needs, imported in one place.
+// The C library, the small part of Foundation and the files that the command line needs, imported in one place.
+@_exported import LacunaIO
+
 #if canImport(Darwin)
     @_exported import Darwin
 #elseif canImport(Musl)

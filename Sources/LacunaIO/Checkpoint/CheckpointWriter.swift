@@ -8,7 +8,7 @@ import LacunaTensor
 ///
 /// | stored as | tensors |
 /// |---|---|
-/// | dense f32, bf16 | `P.weight` |
+/// | dense f32, bf16, f16 | `P.weight` |
 /// | dense int8 | `P.weight`, `P.weight_scale` [rows, 1]: the package's `int-quantized`, channel-wise |
 /// | dense int4 | `P.weight_packed`, `P.weight_scale` [rows, groups], `P.weight_shape`: its `pack-quantized`, groups of 64 |
 /// | sparse f32, bf16, int8 | `P.compressed`, `P.bitmask`, `P.row_offsets`, `P.shape`: its `sparse-bitmask` |
@@ -72,6 +72,10 @@ public final class CheckpointWriter {
         }
         let prefix = String(name.dropLast(".weight".count))
         let layout = matrix.format.layout.base
+        if matrix.format.layout == .gguf("F16"), let matrix = matrix as? any OpaqueMatrix {
+            // A type that every reader knows: nothing is compressed.
+            return try file.write(name, type: .f16, shape: [matrix.rows, matrix.columns], bytes: matrix.bytes)
+        }
         if let product = matrix as? ProductMatrix {
             for (index, factor) in product.factors.enumerated() {
                 try write(ProductFactors.name(prefix, index), factor)

@@ -18,6 +18,7 @@ public final class SparseCheckpoint: Sendable {
     ///   `lacuna` that is broken or of a later version.
     public init(_ source: any TensorSource, configuration: JSONFields? = nil) throws {
         self.source = source
+        try Self.requireKnownCompression(configuration)
         guard let section = try configuration?.optionalFields("lacuna") else {
             formats = [:]
             return
@@ -36,6 +37,37 @@ public final class SparseCheckpoint: Sendable {
             formats[member.key] = format
         }
         self.formats = formats
+    }
+
+    /// - Throws: ``LacunaError/unsupported(file:what:)`` naming a way of quantising that is not read here.
+    private static func requireKnownCompression(_ configuration: JSONFields?) throws {
+        guard let section = try configuration?.optionalFields("quantization_config") else { return }
+        func refuse(_ what: String) -> LacunaError { .unsupported(file: section.file, what: what) }
+        let method = try section.optionalString("quant_method") ?? "(none given)"
+        guard method == "compressed-tensors" else { throw refuse("weights quantised by '\(method)'") }
+        let known = ["dense", "int-quantized", "pack-quantized", "naive-quantized", "mixed-precision"]
+        func check(_ format: String?) throws {
+            if let format, !known.contains(format) { throw refuse("compressed-tensors format '\(format)'") }
+        }
+        try check(try section.optionalString("format"))
+        if let sparsity = try section.optionalFields("sparsity_config"),
+            let format = try sparsity.optionalString("format"),
+            !["dense", "sparse-bitmask", "sparse-24-bitmask"].contains(format)
+        {
+            throw refuse("compressed-tensors sparsity format '\(format)'")
+        }
+        guard let groups = try section.optionalFields("config_groups") else { return }
+        for member in groups.object {
+            let group = try groups.fields(member.key)
+            try check(try group.optionalString("format"))
+            guard let weights = try group.optionalFields("weights") else { continue }
+            let (type, bits) = (try weights.optionalString("type") ?? "int", try weights.integer("num_bits"))
+            guard type == "int", bits == 4 || bits == 8 else {
+                throw refuse("weights of \(bits)-bit '\(type)' numbers")
+            }
+            let strategy = try weights.optionalString("strategy") ?? "tensor"
+            guard ["channel", "group"].contains(strategy) else { throw refuse("scales by '\(strategy)'") }
+        }
     }
 
     /// Opens a model's directory.
@@ -191,6 +223,7 @@ public final class SparseCheckpoint: Sendable {
             }
             return try opaqueMatrix(name, tensor)
         }
+        if values == nil, formats[name] == nil, let blocks = try quantizedBlocks(name) { return blocks }
         let (weight, mask) = try decompressed(name)
         let layout = opaque == nil ? format.layout : .dense
         let matrix: any StoredMatrix
@@ -201,23 +234,49 @@ public final class SparseCheckpoint: Sendable {
         } catch LacunaError.numerical(_, let reason) {
             throw malformed(name, reason)
         }
-        if values == nil && formats[name] == nil && (format.values == .int8 || format.values == .int4) {
-            try requireSame(matrix, weight, name)
+        let isForeign = values == nil && formats[name] == nil && (format.values == .int8 || format.values == .int4)
+        if isForeign && !isSame(matrix, weight) {
+            // Floats hold every product of an integer and a scale; integers of ours would be others.
+            return try WeightStore.make(weight, mask: mask, layout: layout, values: .f32)
         }
         return matrix
     }
 
-    private func requireSame(_ matrix: any StoredMatrix, _ weight: Tensor<Float>, _ name: String) throws {
+    private func isSame(_ matrix: any StoredMatrix, _ weight: Tensor<Float>) -> Bool {
         let found = matrix.densified()
-        let isSame = weight.withPointer { a in
+        return weight.withPointer { a in
             found.withPointer { b in (0..<weight.count).allSatisfy { abs(a[$0] - b[$0]) <= 1e-6 * abs(a[$0]) } }
         }
-        guard isSame else {
-            throw LacunaError.unsupported(
-                file: source.path,
-                what:
-                    "keeping '\(name)' in \(matrix.format.values), whose scales follow another rule: choose f32 or bf16"
-            )
+    }
+
+    /// A matrix of another program's integers as blocks of 32, if its scales are numbers that blocks can have: 4-bit codes
+    /// as Q4_0, those less a zero point as Q5_0, bytes as Q8_0. Nothing is rounded.
+    private func quantizedBlocks(_ name: String) throws -> GGUFMatrix? {
+        guard let encoding = encoding(name), let prefix = prefix(name) else { return nil }
+        let shape = try shape(of: name)
+        let columns = shape[1]
+        let scales: (values: Tensor<Float>, groups: Int)
+        switch encoding {
+        case .int8, .packedInt4: scales = try self.scales("\(prefix).weight_scale", rows: shape[0])
+        default: return nil
+        }
+        let groups = scales.groups
+        guard columns % 32 == 0, groups > 0, columns % groups == 0, columns / groups % 32 == 0,
+            !source.contains("\(prefix).weight_g_idx"),
+            scales.values.scalars.allSatisfy({ Half($0).float == $0 })
+        else { return nil }
+        switch encoding {
+        case .int8:
+            let bytes = try source.bytes(of: name)
+            return try withExtendedLifetime(source) {
+                try QuantizedBlocks.q80(bytes, shape: shape, scales: scales.values, groups: groups)
+            }
+        default:
+            let codes = try PackedCodes(source, prefix, shape)
+            let zeros = try codes.zeroPoints(groups: groups)
+            return try withExtendedLifetime(source) {
+                try QuantizedBlocks.nibbles(codes, zeros, scales: scales.values, groups: groups)
+            }
         }
     }
 
@@ -366,27 +425,24 @@ public final class SparseCheckpoint: Sendable {
     }
 
     private func unpacked(_ prefix: String, _ shape: [Int]) throws -> Tensor<Float> {
-        let width = (shape[1] + 7) / 8
-        let info = try source.info("\(prefix).weight_packed")
-        try info.require(shape: [shape[0], width])
-        try info.require(type: .i32)
-        guard !source.contains("\(prefix).weight_zero_point"), !source.contains("\(prefix).weight_g_idx") else {
-            throw LacunaError.unsupported(
-                file: source.path, what: "'\(prefix)': packed weights with zero points or reordered groups")
-        }
-        let bytes = try source.bytes(of: info.name)
+        let codes = try PackedCodes(source, prefix, shape)
+        let (scales, groups) = try scales("\(prefix).weight_scale", rows: shape[0])
+        let group = try codes.groups(groups)
+        let zeros = try codes.zeroPoints(groups: groups)
         var weight = Tensor<Float>(uninitialized: shape)
         withExtendedLifetime(source) {
             weight.withMutablePointer { target in
-                for row in 0..<shape[0] {
-                    guard let base = bytes.baseAddress else { return }
-                    for c in 0..<shape[1] {
-                        target[row * shape[1] + c] = Float(PackedNibbles.code(base + row * width * 4, c))
+                scales.withPointer { scales in
+                    for row in 0..<shape[0] {
+                        for c in 0..<shape[1] {
+                            let place = row * groups + group[c]
+                            target[row * shape[1] + c] =
+                                Float(codes[row, c] - (zeros.map { Int($0[place]) } ?? 0)) * scales[place]
+                        }
                     }
                 }
             }
         }
-        try scale(&weight, "\(prefix).weight_scale")
         return weight
     }
 

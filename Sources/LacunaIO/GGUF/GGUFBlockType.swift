@@ -7,6 +7,8 @@ public enum GGUFBlockType: String, Hashable, Sendable, CaseIterable {
     case q50 = "Q5_0"
     case q51 = "Q5_1"
     case q80 = "Q8_0"
+    case q2K = "Q2_K"
+    case q3K = "Q3_K"
     case q4K = "Q4_K"
     case q5K = "Q5_K"
     case q6K = "Q6_K"
@@ -15,7 +17,7 @@ public enum GGUFBlockType: String, Hashable, Sendable, CaseIterable {
     public var elements: Int {
         switch self {
         case .q40, .q41, .q50, .q51, .q80: 32
-        case .q4K, .q5K, .q6K: 256
+        case .q2K, .q3K, .q4K, .q5K, .q6K: 256
         }
     }
 
@@ -27,6 +29,8 @@ public enum GGUFBlockType: String, Hashable, Sendable, CaseIterable {
         case .q50: 22
         case .q51: 24
         case .q80: 34
+        case .q2K: 84
+        case .q3K: 110
         case .q4K: 144
         case .q5K: 176
         case .q6K: 210
@@ -46,6 +50,8 @@ public enum GGUFBlockType: String, Hashable, Sendable, CaseIterable {
         case .q50: decode = { $0.decodeQ50(into: $1) }
         case .q51: decode = { $0.decodeQ51(into: $1) }
         case .q80: decode = { $0.decodeQ80(into: $1) }
+        case .q2K: decode = { $0.decodeQ2K(into: $1) }
+        case .q3K: decode = { $0.decodeQ3K(into: $1) }
         case .q4K: decode = { $0.decodeQ4K(into: $1) }
         case .q5K: decode = { $0.decodeQ5K(into: $1) }
         case .q6K: decode = { $0.decodeQ6K(into: $1) }
@@ -116,6 +122,30 @@ private struct GGUFBlock {
     func decodeQ80(into y: UnsafeMutablePointer<Float>) {
         let scale = half(0)
         for j in 0..<32 { y[j] = Float(Int8(bitPattern: byte(2 + j))) * scale }
+    }
+
+    /// 16 bytes of a scale (low half) and a minimum; 64 bytes of four values each, 32 apart; their scale and minimum.
+    func decodeQ2K(into y: UnsafeMutablePointer<Float>) {
+        let (scale, minimum) = (half(80), half(82))
+        for i in 0..<256 {
+            let part = byte(i / 16)
+            let code = byte(16 + i / 128 * 32 + i % 32) >> UInt8(i % 128 / 32 * 2) & 3
+            y[i] = scale * Float(part & 15) * Float(code) - minimum * Float(part >> 4)
+        }
+    }
+
+    /// 32 bytes of third bits, clear where 4 is taken away; 64 bytes as in Q2_K; 16 scales of 6 bits, offset by 32, in 12
+    /// bytes; their scale.
+    func decodeQ3K(into y: UnsafeMutablePointer<Float>) {
+        let scale = half(108)
+        for i in 0..<256 {
+            let j = i / 16
+            let low = j < 8 ? byte(96 + j) & 15 : byte(96 + j - 8) >> 4
+            let subscale = Int(low | (byte(104 + j % 4) >> UInt8(j / 4 * 2) & 3) << 4) - 32
+            let code = Int(byte(32 + i / 128 * 32 + i % 32) >> UInt8(i % 128 / 32 * 2) & 3)
+            let isHigh = byte(i % 32) >> UInt8(i / 32) & 1 == 1
+            y[i] = scale * Float(subscale) * Float(isHigh ? code : code - 4)
+        }
     }
 
     /// The 6-bit scale and minimum of sub-block `j` of 8, packed into the 12 bytes at `offset`.

@@ -14,6 +14,8 @@ public final class GGUFFile: TensorSource {
     /// The version of the format: 2 or 3.
     public let version: Int
     private let metadata: [String: GGUFValue]
+    /// Where the type and the content of each value are.
+    private let encodings: [String: Range<Int>]
     private let mapped: MappedFile
     private let positions: [String: Int]
 
@@ -39,7 +41,7 @@ public final class GGUFFile: TensorSource {
         // The least a tensor takes: an empty name, no dimensions, type and offset. The least a value takes: the same.
         let tensorCount = try reader.readCount(of: 24, "tensor count")
         let valueCount = try reader.readCount(of: 13, "metadata count")
-        (metadata, metadataKeys) = try Self.readMetadata(&reader, count: valueCount)
+        (metadata, metadataKeys, encodings) = try Self.readMetadata(&reader, count: valueCount)
         tensors = try Self.readTensors(&reader, count: tensorCount, alignment: Self.alignment(metadata, reader))
         var positions: [String: Int] = [:]
         for (index, tensor) in tensors.enumerated() {
@@ -52,18 +54,21 @@ public final class GGUFFile: TensorSource {
 
     private static func readMetadata(
         _ reader: inout GGUFReader, count: Int
-    ) throws -> ([String: GGUFValue], [String]) {
+    ) throws -> ([String: GGUFValue], [String], [String: Range<Int>]) {
         var values: [String: GGUFValue] = [:]
+        var encodings: [String: Range<Int>] = [:]
         var keys: [String] = []
         for index in 0..<count {
             let key = try reader.readString("metadata key \(index)")
+            let start = reader.position
             let value = try reader.readValue("metadata '\(key)'")
+            encodings[key] = start..<reader.position
             guard values.updateValue(value, forKey: key) == nil else {
                 throw reader.failure("metadata '\(key)'", "occurs twice")
             }
             keys.append(key)
         }
-        return (values, keys)
+        return (values, keys, encodings)
     }
 
     private static func alignment(_ metadata: [String: GGUFValue], _ reader: GGUFReader) throws -> Int {
@@ -143,6 +148,9 @@ extension GGUFFile {
     /// A metadata value as it is; nil if it is absent.
     public subscript(key: String) -> GGUFValue? { metadata[key] }
 
+    /// A metadata value as the file has it, type and content, for ``GGUFWriter``; nil if it is absent.
+    public func encodedValue(_ key: String) -> [UInt8]? { encodings[key].map { Array(mapped.bytes[$0]) } }
+
     private func value<T>(_ key: String, _ kind: String, _ convert: (GGUFValue) -> T?) throws -> T? {
         guard let value = metadata[key] else { return nil }
         guard let result = convert(value) else {
@@ -209,6 +217,8 @@ extension StoredType {
         case 6: self = .block(.q50)
         case 7: self = .block(.q51)
         case 8: self = .block(.q80)
+        case 10: self = .block(.q2K)
+        case 11: self = .block(.q3K)
         case 12: self = .block(.q4K)
         case 13: self = .block(.q5K)
         case 14: self = .block(.q6K)
@@ -224,7 +234,7 @@ extension StoredType {
 
     /// Types that exist, but that Lacuna does not read.
     static let unreadGGUF: [UInt32: String] = [
-        9: "Q8_1", 10: "Q2_K", 11: "Q3_K", 15: "Q8_K", 16: "IQ2_XXS", 17: "IQ2_XS", 18: "IQ3_XXS", 19: "IQ1_S",
+        9: "Q8_1", 15: "Q8_K", 16: "IQ2_XXS", 17: "IQ2_XS", 18: "IQ3_XXS", 19: "IQ1_S",
         20: "IQ4_NL", 21: "IQ3_S", 22: "IQ2_S", 23: "IQ4_XS", 29: "IQ1_M", 34: "TQ1_0", 35: "TQ2_0", 39: "MXFP4",
     ]
 }

@@ -65,6 +65,8 @@ extension GGUFBlockType {
         switch self {
         case .q40, .q50, .q80: [0]
         case .q41, .q51, .q4K, .q5K: [0, 2]
+        case .q2K: [80, 82]
+        case .q3K: [108]
         case .q6K: [208]
         }
     }

@@ -4,7 +4,7 @@ import LacunaTensor
 // What a model's tensors take in memory, known before they are read.
 extension TensorSource {
     /// Bytes that all tensors take once they are loaded: as they are, where there are products for their type (f32, bf16,
-    /// some GGUF blocks), otherwise as floats; the numbers of matrices in another type if one is asked for. Sparse weights
+    /// f16, GGUF blocks), otherwise as floats; the numbers of matrices in another type if one is asked for. Sparse weights
     /// keep the size that they have in the file, so this is a little less than what a loaded model takes.
     ///
     /// - Parameter values: The type that matrices are converted to; nil to keep them.
@@ -28,7 +28,9 @@ extension TensorInfo {
             asStored = GGUFMatrix.blockBytes(block.rawValue) == nil ? asFloats : byteRange.count
         case .scalar(let element):
             isFloating = [.f32, .bf16, .f16, .f64].contains(element)
-            asStored = [.f16, .f64].contains(element) ? asFloats : byteRange.count
+            // Matrices of f16 have products, vectors become floats.
+            let widens = element == .f64 || element == .f16 && shape.count != 2
+            asStored = widens ? asFloats : byteRange.count
         }
         guard isFloating, shape.count == 2, let values else { return asStored }
         return switch values {

@@ -13,7 +13,7 @@ extension Tokenizer {
 }
 
 /// How byte-level text is cut, by the names of `tokenizer.ggml.pre`.
-private struct NamedSplit {
+struct NamedSplit {
     /// Every number character by itself first, then GPT-2's words; nil for an expression of the model's own.
     var expression: String?
     var separatesDigits = false
@@ -204,14 +204,15 @@ extension TokenizerDefinition {
     private static func bytePairOptions(
         takesWholeWords: Bool = false, unknown: String? = nil, fallsBack: Bool = false
     ) -> JSONObject {
-        guard
-            case .object(let options) =
-                [
-                    "type": "BPE", "dropout": nil, "unk_token": unknown.map { .string($0) } ?? .null,
-                    "continuing_subword_prefix": nil, "end_of_word_suffix": nil, "fuse_unk": .bool(fallsBack),
-                    "byte_fallback": .bool(fallsBack), "ignore_merges": .bool(takesWholeWords),
-                ] as JSONValue
-        else { fatalError("a literal object") }
+        var options = JSONObject()
+        options["type"] = "BPE"
+        options["dropout"] = .null
+        options["unk_token"] = unknown.map { .string($0) } ?? .null
+        options["continuing_subword_prefix"] = .null
+        options["end_of_word_suffix"] = .null
+        options["fuse_unk"] = .bool(fallsBack)
+        options["byte_fallback"] = .bool(fallsBack)
+        options["ignore_merges"] = .bool(takesWholeWords)
         return options
     }
 
@@ -323,14 +324,11 @@ extension TokenizerDefinition {
         preTokenizer = ["type": "BertPreTokenizer"]
         decoder = ["type": "WordPiece", "prefix": "##", "cleanup": true]
         postProcessor = Self.template(before: begin, after: separator, between: separator, original)
-        guard
-            case .object(let options) =
-                [
-                    "type": "WordPiece", "unk_token": .string(original[unknown]), "continuing_subword_prefix": "##",
-                    "max_input_chars_per_word": 100,
-                ] as JSONValue
-        else { fatalError("a literal object") }
-        modelOptions = options
+        modelOptions = JSONObject()
+        modelOptions["type"] = "WordPiece"
+        modelOptions["unk_token"] = .string(original[unknown])
+        modelOptions["continuing_subword_prefix"] = "##"
+        modelOptions["max_input_chars_per_word"] = 100
         beginning = begin
     }
 

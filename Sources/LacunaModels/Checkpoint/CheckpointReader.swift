@@ -126,24 +126,33 @@ struct CheckpointReader {
         return try WeightStore.make(weight, layout: .dense, values: precision.valueType ?? .f32)
     }
 
-    /// The matrix in the file's own bytes, if there are products for them; bf16 is also what `precision` may ask for.
+    /// The matrix in the file's own bytes, where they are, if there are products for them; bf16 is also what `precision`
+    /// may ask for. Only rows in another order are copied.
     private func unconverted(
         _ info: TensorInfo, rows: Int, columns: Int, reorders: Bool, _ precision: WeightPrecision
     ) throws -> (any StoredMatrix)? {
-        let bytes = try source.bytes(of: info.name)
-        let ordered = reorders ? separatingPairs(bytes, rows: rows) : nil
-        return try withExtendedLifetime((source, ordered)) {
-            let bytes = ordered.map { UnsafeRawBufferPointer($0.elements) } ?? bytes
-            switch info.type {
-            case .block(let type) where precision == .stored && GGUFMatrix.blockBytes(type.rawValue) != nil:
-                return try GGUFMatrix(type.rawValue, bytes: bytes, rows: rows, columns: columns)
-            case .scalar(.bf16):
-                // Bytes in a file are not aligned to anything.
-                let aligned = Buffer<UInt16>(uninitialized: rows * columns)
-                UnsafeMutableRawBufferPointer(aligned.elements).copyMemory(from: bytes)
-                return DenseMatrix(bf16: aligned.pointer, rows: rows, columns: columns)
-            default: return nil
-            }
+        switch info.type {
+        case .block(let type): if precision != .stored || GGUFMatrix.blockBytes(type.rawValue) == nil { return nil }
+        case .scalar(.bf16): break
+        case .scalar(.f16), .scalar(.f32): if precision != .stored { return nil }
+        default: return nil
+        }
+        var bytes = try source.bytes(of: info.name)
+        var owner: AnyObject = source
+        // Files need not align their tensors, but kernels read whole numbers.
+        let isAligned = Int(bitPattern: bytes.baseAddress) % 4 == 0 || info.type.blockCount > 1
+        if reorders || !isAligned {
+            let copy = reorders ? separatingPairs(bytes, rows: rows) : Buffer<UInt8>(Array(bytes))
+            (bytes, owner) = (UnsafeRawBufferPointer(copy.elements), copy)
+        }
+        switch info.type {
+        case .block(let type):
+            return try GGUFMatrix(type.rawValue, borrowing: bytes, of: owner, rows: rows, columns: columns)
+        case .scalar(.f16): return try GGUFMatrix("F16", borrowing: bytes, of: owner, rows: rows, columns: columns)
+        case .scalar(let type):
+            return try DenseMatrix(
+                borrowing: bytes, of: owner, values: type == .bf16 ? .bf16 : .f32, rows: rows, columns: columns)
+        default: return nil
         }
     }
 

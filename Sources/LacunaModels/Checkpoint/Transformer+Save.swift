@@ -50,10 +50,9 @@ extension Transformer {
         try writeNorm(finalNorm, "model.norm.weight")
         if let untiedHead { try writer.write("lm_head.weight", untiedHead) }
         let type = embedding.format.values == .f32 ? "float32" : "bfloat16"
-        guard case .object(let configuration) = configuration.huggingFaceConfiguration(type: type) else {
-            fatalError("a configuration is an object")
-        }
-        try writer.finish(configuration: configuration)
+        let settings = try JSONFields(
+            configuration.huggingFaceConfiguration(type: type), file: path, location: "config.json")
+        try writer.finish(configuration: settings.object)
         if let generationSettings {
             try AtomicFile.write(
                 JSONValue.object(generationSettings).serialized() + "\n",

@@ -2,8 +2,8 @@ import LacunaSparse
 
 /// The form in which a decoder keeps its matrices when it is loaded.
 public enum WeightPrecision: String, Sendable, Hashable, CaseIterable {
-    /// As the file has them: Q8_0, Q4_0 and Q4_1 blocks, bf16, f32 and sparse matrices stay what they are. Types without
-    /// products of their own (f16, K-quants) become f32, which holds them exactly.
+    /// As the file has them: quantised blocks of GGUF files, f16, bf16, f32 and sparse matrices stay what they are, and
+    /// where they are: dense ones are read from the mapped file.
     case stored
     case f32, bf16, int8, int4
 

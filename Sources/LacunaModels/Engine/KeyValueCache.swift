@@ -5,6 +5,7 @@ import LacunaTensor
 public final class KeyValueCache: KeyValueStore, @unchecked Sendable {
     public let shape: KeyValueShape
     public private(set) var count = 0
+    public private(set) var evicted = PositionSet()
     private let keys: [Buffer<Float>]
     private let values: [Buffer<Float>]
 
@@ -26,6 +27,13 @@ public final class KeyValueCache: KeyValueStore, @unchecked Sendable {
     public func truncate(to count: Int = 0) {
         require(count >= 0 && count <= self.count, "\(count) of \(self.count) positions")
         self.count = count
+        evicted.truncate(to: count)
+    }
+
+    /// The positions stay in memory, unread.
+    public func evict(_ positions: Range<Int>) {
+        requireEvictable(positions)
+        evicted.insert(positions)
     }
 
     public func advance(by more: Int) { count += more }
@@ -41,6 +49,7 @@ public final class KeyValueCache: KeyValueStore, @unchecked Sendable {
             }
         }
         copy.count = count
+        copy.evicted = evicted
         return copy
     }
 

@@ -20,10 +20,60 @@ public protocol KeyValueStore: AnyObject, Sendable {
     ///
     /// - Precondition: `count` is in `0...self.count`.
     func truncate(to count: Int)
+    /// Forgets positions among those held, for good; the others keep their numbers. Attention no longer reads them, whatever
+    /// a selector says. Forms that keep positions one by one or in pages give their memory back.
+    ///
+    /// - Precondition: The range ends at `count` at the latest, and leaves the last position.
+    func evict(_ positions: Range<Int>)
+    /// What was evicted.
+    var evicted: PositionSet { get }
     /// A store of its own that holds the same positions: the start of another continuation.
     func fork() -> any KeyValueStore
     /// Keys and values of a head as floats, appended but not yet counted positions included.
     func view(layer: Int, head: Int, positions: Range<Int>) -> KeyValueView
+}
+
+/// Positions of a sequence, as ranges.
+public struct PositionSet: Sendable, Hashable {
+    /// Ascending, apart from each other, none empty.
+    public private(set) var ranges: [Range<Int>] = []
+
+    public init() {}
+
+    public var isEmpty: Bool { ranges.isEmpty }
+    public var count: Int { ranges.reduce(0) { $0 + $1.count } }
+
+    /// Adds positions.
+    public mutating func insert(_ new: Range<Int>) {
+        if new.isEmpty { return }
+        var merged = new
+        ranges.removeAll { range in
+            guard range.lowerBound <= merged.upperBound && merged.lowerBound <= range.upperBound else { return false }
+            merged = min(range.lowerBound, merged.lowerBound)..<max(range.upperBound, merged.upperBound)
+            return true
+        }
+        ranges.insert(merged, at: ranges.firstIndex { $0.lowerBound > merged.lowerBound } ?? ranges.count)
+    }
+
+    /// Forgets positions from `end` on.
+    mutating func truncate(to end: Int) {
+        ranges = ranges.compactMap { $0.lowerBound < end ? $0.clamped(to: 0..<end) : nil }
+    }
+
+    /// Ascending ranges without the positions that are in the set.
+    public func removed(from ranges: [Range<Int>]) -> [Range<Int>] {
+        if isEmpty { return ranges }
+        return ranges.flatMap { range in
+            var rest: [Range<Int>] = []
+            var start = range.lowerBound
+            for hole in self.ranges where hole.overlaps(range) {
+                if hole.lowerBound > start { rest.append(start..<hole.lowerBound) }
+                start = max(start, hole.upperBound)
+            }
+            if start < range.upperBound { rest.append(start..<range.upperBound) }
+            return rest
+        }
+    }
 }
 
 /// Keys and values of consecutive positions of one head.
@@ -44,6 +94,13 @@ public struct KeyValueView {
 }
 
 extension KeyValueStore {
+    /// Stops the program unless `positions` may be evicted.
+    func requireEvictable(_ positions: Range<Int>) {
+        require(
+            positions.lowerBound >= 0 && positions.upperBound < max(count, 1),
+            "positions \(positions) of \(count), of which the last stays")
+    }
+
     /// Checks that `more` positions fit.
     ///
     /// - Throws: ``LacunaError/invalidArgument(_:reason:)`` naming the context if they do not.

@@ -5,6 +5,7 @@ import LacunaTensor
 public final class QuantizedKeyValueCache: KeyValueStore, @unchecked Sendable {
     public let shape: KeyValueShape
     public private(set) var count = 0
+    public private(set) var evicted = PositionSet()
     /// Of each layer: [keys, values][head][position][head size].
     private let codes: [Buffer<Int8>]
     /// Of each layer: [keys, values][head][position].
@@ -23,6 +24,13 @@ public final class QuantizedKeyValueCache: KeyValueStore, @unchecked Sendable {
     public func truncate(to count: Int) {
         require(count >= 0 && count <= self.count, "\(count) of \(self.count) positions")
         self.count = count
+        evicted.truncate(to: count)
+    }
+
+    /// The positions stay in memory, unread.
+    public func evict(_ positions: Range<Int>) {
+        requireEvictable(positions)
+        evicted.insert(positions)
     }
 
     public func advance(by more: Int) { count += more }
@@ -38,6 +46,7 @@ public final class QuantizedKeyValueCache: KeyValueStore, @unchecked Sendable {
             }
         }
         copy.count = count
+        copy.evicted = evicted
         return copy
     }
 

@@ -134,7 +134,7 @@ public final class TokenEngine {
             let context = StepContext(
                 rotations: decoder.rotations, headSize: decoder.configuration.headSize, spans: shifted, count: count,
                 selector: selector, gate: gate, workspace: workspace)
-            decoder.step(hidden, context: context)
+            try decoder.step(hidden, context: context)
             for span in shifted { span.store?.advance(by: span.rows.count) }
             // Rows that want logits are brought together, in place: each moves towards the front.
             var kept = 0

@@ -73,7 +73,7 @@ struct SpanAttention {
         var longest = 0
         for (index, span) in context.spans.enumerated() {
             longest = max(longest, g.visible(span.firstPosition + span.rows.count - 1, in: span).count)
-            if (span.rows.count == 1 && span.store != nil) || !context.selector.readsAll {
+            if (span.rows.count == 1 && span.store != nil) || !readsAll(span) {
                 for row in span.rows { singles.append(Piece(span: index, rows: row..<row + 1)) }
             } else {
                 // Long sequences are cut so that there is work for many threads even when there is one of them.
@@ -144,13 +144,14 @@ struct SpanAttention {
         for head in keyHead * group..<(keyHead + 1) * group {
             let offset = row * g.queryWidth + head * g.headSize
             let (query, output) = (queries + offset, mixed + offset)
-            let ranges =
+            var ranges =
                 context.selector.readsAll
                 ? [visible]
                 : context.selector.select(
                     KeyRequest(
                         layer: layer, head: head, keyHead: keyHead, position: position, visible: visible, query: query,
                         store: span.store))
+            if let evicted = span.store?.evicted { ranges = evicted.removed(from: ranges) }
             let views = ranges.map { view(span, keyHead, $0) }
             var count = 0
             for (range, view) in zip(ranges, views) {
@@ -181,6 +182,10 @@ struct SpanAttention {
                 count += range.count
             }
         }
+    }
+
+    private func readsAll(_ span: Span) -> Bool {
+        context.selector.readsAll && span.store?.evicted.isEmpty != false
     }
 
     private func keyStride(_ span: Span) -> Int { span.store == nil ? geometry.keyWidth : geometry.headSize }

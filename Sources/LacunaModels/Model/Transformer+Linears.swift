@@ -21,21 +21,43 @@ extension Transformer {
         return (layer, role)
     }
 
+    /// The storage of a linear weight, by a name from outside.
+    ///
+    /// - Throws: ``LacunaError/missingTensor(file:name:)`` for a name that is none of ``linearNames``.
+    public func linear(named name: String) throws -> any StoredMatrix {
+        guard location(ofLinear: name) != nil else { throw LacunaError.missingTensor(file: "decoder", name: name) }
+        return self[linear: name]
+    }
+
+    /// Replaces the storage of a linear weight, by a name from outside.
+    ///
+    /// - Throws: ``LacunaError/missingTensor(file:name:)`` for a name that is none of ``linearNames``, and
+    ///   ``LacunaError/tensorMismatch(file:name:expected:found:)`` for a matrix of another shape.
+    public mutating func replaceLinear(named name: String, with matrix: any StoredMatrix) throws {
+        let old = try linear(named: name)
+        guard [matrix.rows, matrix.columns] == [old.rows, old.columns] else {
+            throw LacunaError.tensorMismatch(
+                file: "decoder", name: name, expected: "shape [\(old.rows), \(old.columns)]",
+                found: "shape [\(matrix.rows), \(matrix.columns)]")
+        }
+        self[linear: name] = matrix
+    }
+
     /// The storage of a linear weight.
     ///
-    /// - Precondition: The name is one of ``linearNames``, and a new matrix has the shape of the old one. Use
+    /// - Precondition: The name is one of ``linearNames``, and a new matrix has the shape of the old one:
+    ///   ``linear(named:)`` and ``replaceLinear(named:with:)`` are for names that may be none. Use
     ///   ``replaceFeedForward(layer:with:)`` to change a layer's width.
     public subscript(linear name: String) -> any StoredMatrix {
         get {
-            guard let (layer, role) = location(ofLinear: name) else {
-                fatalError("there is no linear layer '\(name)'")
-            }
-            return blocks[layer][role].weight
+            let place = location(ofLinear: name)
+            require(place != nil, "there is no linear layer '\(name)'")
+            return blocks[place!.layer][place!.role].weight
         }
         set {
-            guard let (layer, role) = location(ofLinear: name) else {
-                fatalError("there is no linear layer '\(name)'")
-            }
+            let place = location(ofLinear: name)
+            require(place != nil, "there is no linear layer '\(name)'")
+            let (layer, role) = place!
             let linear = blocks[layer][role]
             require(
                 newValue.rows == linear.outputs && newValue.columns == linear.inputs,

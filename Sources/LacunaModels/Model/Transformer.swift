@@ -157,10 +157,9 @@ public struct Transformer: Sendable {
     }
 
     /// Passes a step's rows through all blocks, in place.
-    func step(_ hidden: UnsafeMutablePointer<Float>, context: StepContext) {
+    func step(_ hidden: UnsafeMutablePointer<Float>, context: StepContext) throws {
         for (layer, block) in blocks.enumerated() {
-            // Only observers throw.
-            try! block.step(hidden, context: context, layer: layer, observe: nil)
+            try block.step(hidden, context: context, layer: layer, observe: nil)
         }
     }
 
@@ -173,7 +172,7 @@ public struct Transformer: Sendable {
         if tokens.isEmpty { return hidden }
         LacunaTensor.require(tokens.count % sequenceLength == 0, "tokens are not whole sequences")
         let context = wholeSequences(tokens.count, length: sequenceLength)
-        hidden.withMutablePointer { step($0, context: context) }
+        try hidden.withMutablePointer { try step($0, context: context) }
         return hidden
     }
 

@@ -92,7 +92,7 @@ extension StoredType {
     fileprivate var isKept: Bool {
         switch self {
         case .block(let type): GGUFMatrix.blockBytes(type.rawValue) != nil
-        case .scalar(let type): type == .f32 || type == .bf16 || type == .i8
+        case .scalar(let type): type == .f32 || type == .bf16 || type == .f16 || type == .i8
         case .foreign: true
         }
     }

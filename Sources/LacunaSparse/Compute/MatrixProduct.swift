@@ -1,8 +1,8 @@
 import CLacuna
 import LacunaTensor
 
-/// Products with many vectors, each in the fastest of three ways: one vector at a time, sparse by panels of vectors, or
-/// densely after decoding.
+/// Products with many vectors, each in the fastest of four ways: one vector at a time, sparse by panels of vectors, densely
+/// after decoding, or, of quantised blocks, all vectors at once as bytes.
 ///
 /// Decoding makes zeros of the weights that sparse layouts leave out, and 0 times an infinite input is not a number: where
 /// an input is not finite, such matrices are multiplied without being decoded. What a layout leaves out thus never
@@ -23,6 +23,15 @@ enum MatrixProduct {
                 matrix.multiply(matrix: x, count: n, into: y, leadingY: leadingY)
             }
             return run(operands.filter { !$0.matrix.isMultipliedWhole }, x: x, count: n)
+        }
+        var operands = operands
+        if n > 1 {
+            let batched = operands.filter { ($0.matrix as? any BatchMatrix)?.hasBatchKernel == true }
+            if !batched.isEmpty {
+                byBatches(batched, x: x, count: n, columns: columns)
+                operands.removeAll { ($0.matrix as? any BatchMatrix)?.hasBatchKernel == true }
+                if operands.isEmpty { return }
+            }
         }
         if n <= fewVectors { return oneByOne(operands, x: x, count: n, columns: columns) }
         var sparse: [(any PanelMatrix, UnsafeMutablePointer<Float>, Int)] = []
@@ -59,6 +68,23 @@ enum MatrixProduct {
                 for (t, input) in inputs.enumerated() {
                     matrix.multiply(input, rows: rows, into: y + t * leadingY + rows.lowerBound)
                 }
+            }
+        }
+    }
+
+    // MARK: Quantised blocks
+
+    private static func byBatches(_ operands: [Operand], x: UnsafePointer<Float>, count n: Int, columns: Int) {
+        let inputs = Scratch.current.rows
+        inputs.encode(x, count: n, columns: columns)
+        for (matrix, y, leadingY) in operands {
+            guard let matrix = matrix as? any BatchMatrix else { continue }
+            let isSmall = matrix.byteCount * n < Product.serialCost
+            let items = isSmall ? 1 : 4 * Parallel.threads
+            let cut = RowCut(rows: matrix.rows, unit: 16, items: items, limit: max(matrix.rows, 1))
+            Parallel.forEach(cut.items) { item in
+                let rows = cut.range(item)
+                matrix.multiply(inputs, rows: rows, into: y + rows.lowerBound, leadingOutput: leadingY)
             }
         }
     }

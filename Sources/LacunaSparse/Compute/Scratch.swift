@@ -12,6 +12,8 @@ import LacunaTensor
 final class Scratch {
     /// The encoded input of the product that this thread started.
     let input = EncodedInput()
+    /// The encoded inputs of a product with several vectors.
+    let rows = EncodedRows()
     private var panels = Buffer<Float>(uninitialized: 0)
     private var tile = Buffer<Float>(uninitialized: 0)
     private var expanded = Buffer<Float>(uninitialized: 0)

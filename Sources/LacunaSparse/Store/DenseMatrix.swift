@@ -9,7 +9,8 @@ public final class DenseMatrix: StoredMatrix, DenseFloats, @unchecked Sendable {
     public let storedCount: Int
     public let byteCount: Int
     public let inputEncoding: InputEncoding
-    private let values: StoredValues
+    /// What keeps the values.
+    private let owner: AnyObject
     private let kernel: lk_dense
     private let gemv: Gemv
     private let decoder: Decoder
@@ -41,15 +42,40 @@ public final class DenseMatrix: StoredMatrix, DenseFloats, @unchecked Sendable {
         self.init(values, rows: rows, columns: columns)
     }
 
-    private init(_ values: StoredValues, rows: Int, columns: Int) {
+    /// The matrix [rows, columns] of f32 or bf16 numbers that stay where they are, in a memory-mapped file for instance.
+    ///
+    /// - Parameter owner: What keeps the memory: held as long as the matrix.
+    /// - Throws: `LacunaError.invalidArgument` for another type, bytes that are not just the matrix, or an address that is
+    ///   no multiple of the size of a number.
+    public convenience init(
+        borrowing bytes: UnsafeRawBufferPointer, of owner: AnyObject, values type: ValueType, rows: Int, columns: Int
+    ) throws {
+        guard !type.isInteger, rows >= 0, columns >= 0, bytes.count == rows * columns * type.valueSize,
+            Int(bitPattern: bytes.baseAddress) % type.valueSize == 0
+        else {
+            throw LacunaError.invalidArgument(
+                "bytes", reason: "\(bytes.count) bytes are no aligned \(type) matrix of shape [\(rows), \(columns)]")
+        }
+        self.init(
+            type, lk_dense(values: bytes.baseAddress, scales: nil, columns: columns), byteCount: bytes.count,
+            owner: owner, rows: rows)
+    }
+
+    private convenience init(_ values: StoredValues, rows: Int, columns: Int) {
+        self.init(
+            values.type, lk_dense(values: values.bytes.pointer, scales: values.scales, columns: columns),
+            byteCount: values.byteCount, owner: values, rows: rows)
+    }
+
+    private init(_ type: ValueType, _ kernel: lk_dense, byteCount: Int, owner: AnyObject, rows: Int) {
         self.rows = rows
-        self.columns = columns
-        self.values = values
-        format = StorageFormat(.dense, values.type)
+        columns = kernel.columns
+        self.owner = owner
+        format = StorageFormat(.dense, type)
         storedCount = rows * columns
-        byteCount = values.byteCount
-        kernel = lk_dense(values: values.bytes.pointer, scales: values.scales, columns: columns)
-        switch values.type {
+        self.byteCount = byteCount
+        self.kernel = kernel
+        switch type {
         case .f32: (gemv, decoder, inputEncoding) = (Kernels.best.gemv_f32, Kernels.best.decode_f32, .float)
         case .bf16: (gemv, decoder, inputEncoding) = (Kernels.best.gemv_bf16, Kernels.best.decode_bf16, .bf16)
         case .int8: (gemv, decoder, inputEncoding) = (Kernels.best.gemv_i8, Kernels.best.decode_i8, .int8Groups64)

@@ -30,6 +30,7 @@ public final class EncodedInput: @unchecked Sendable {
     private var numbers = Buffer<Float>(uninitialized: 0)
     private var halves = Buffer<UInt16>(uninitialized: 0)
     private var bytes = Buffer<Int8>(uninitialized: 0)
+    private var sums = Buffer<Int32>(uninitialized: 0)
 
     /// An input that holds nothing yet.
     public init() {
@@ -73,6 +74,7 @@ public final class EncodedInput: @unchecked Sendable {
             Kernels.best.quantize_x32(
                 entries, count, UnsafeMutablePointer(mutating: form.q32), UnsafeMutablePointer(mutating: form.scale32),
                 UnsafeMutablePointer(mutating: form.total32))
+            Kernels.best.sums_x16(form.q32, count, UnsafeMutablePointer(mutating: form.sum16))
         }
     }
 
@@ -83,10 +85,11 @@ public final class EncodedInput: @unchecked Sendable {
         numbers = Buffer(uninitialized: 3 * capacity + 5 * groups)
         halves = Buffer(uninitialized: capacity)
         bytes = Buffer(uninitialized: 2 * capacity)
+        sums = Buffer(uninitialized: capacity / 16)
         let scales = UnsafePointer(numbers.pointer + 3 * capacity)
         kernelInput.pointee = lk_input(
             x: numbers.pointer, bf16: halves.pointer, rounded: numbers.pointer + capacity,
             split: numbers.pointer + 2 * capacity, q64: bytes.pointer, scale64: scales,
-            q32: bytes.pointer + capacity, scale32: scales + groups, total32: scales + 3 * groups)
+            q32: bytes.pointer + capacity, scale32: scales + groups, total32: scales + 3 * groups, sum16: sums.pointer)
     }
 }

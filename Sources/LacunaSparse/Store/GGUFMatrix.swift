@@ -1,77 +1,141 @@
 import CLacuna
 import LacunaTensor
 
-/// A matrix in one of the block formats of GGUF files, multiplied as it is in the file.
+/// A matrix in one of the formats of GGUF files, multiplied as it is in the file and, if wished, where it is: nothing is
+/// copied from a memory-mapped file.
 ///
-/// Every 32 consecutive columns of a row form a block with its own f16 scale: Q8_0 (34 bytes: scale × signed byte), Q4_0
-/// (18 bytes: scale × (nibble - 8)), Q4_1 (20 bytes: scale × nibble + minimum).
-public final class GGUFMatrix: StoredMatrix, OpaqueMatrix, @unchecked Sendable {
+/// Blocks hold 32 or 256 consecutive columns of a row, their values as integers of 2 to 8 bits with scales of their own;
+/// products multiply them with the input rounded to bytes with one scale for every 32 entries, as other programs that run
+/// such files do. F16 is no block but one number after the other, and meets the input as it is.
+public final class GGUFMatrix: OpaqueMatrix, BatchMatrix, @unchecked Sendable {
     public let rows: Int
     public let columns: Int
     public let format: StorageFormat
-    public var storedCount: Int { rows * columns }
-    public var byteCount: Int { blocks.byteCount }
-    public var inputEncoding: InputEncoding { .int8Groups32 }
-    private let blocks: Buffer<UInt8>
+    /// The blocks, as they were in the file. Valid while the matrix lives.
+    public let bytes: UnsafeRawBufferPointer
+    public let inputEncoding: InputEncoding
+    private let owner: AnyObject
     private let kernel: lk_dense
-    private let gemv: DenseMatrix.Gemv
-    private let decoder: DenseMatrix.Decoder
+    private let type: GGUFKernels
 
-    /// Columns of a block.
-    public static let blockColumns = 32
+    public var storedCount: Int { rows * columns }
+    public var byteCount: Int { bytes.count }
 
-    /// Bytes of a block of the named format, or nil if that cannot be multiplied as it is.
-    public static func blockBytes(_ name: String) -> Int? {
-        switch name {
-        case "Q8_0": 34
-        case "Q4_0": 18
-        case "Q4_1": 20
-        default: nil
-        }
-    }
+    /// Columns of a block of the named format, or nil if that cannot be multiplied as it is.
+    public static func blockColumns(_ name: String) -> Int? { GGUFKernels(name)?.columns }
+    /// Bytes of such a block.
+    public static func blockBytes(_ name: String) -> Int? { GGUFKernels(name)?.bytes }
 
     /// Copies the blocks of a matrix [rows, columns].
-    /// - Throws: `LacunaError.unsupported` for other formats, `LacunaError.invalidArgument` if `columns` is not a
-    ///   multiple of 32 or `bytes` is not just the matrix.
-    public init(_ name: String, bytes: UnsafeRawBufferPointer, rows: Int, columns: Int) throws {
-        guard let size = GGUFMatrix.blockBytes(name) else {
-            throw LacunaError.unsupported(file: nil, what: "products with GGUF blocks of type \(name)")
+    /// - Throws: As ``init(_:borrowing:of:rows:columns:)``.
+    public convenience init(_ name: String, bytes: UnsafeRawBufferPointer, rows: Int, columns: Int) throws {
+        try GGUFMatrix.check(name, bytes.count, rows, columns)
+        let copy = Buffer<UInt8>(uninitialized: bytes.count, lasting: true)
+        if let start = bytes.baseAddress {
+            UnsafeMutableRawPointer(copy.pointer).copyMemory(from: start, byteCount: bytes.count)
         }
-        guard rows >= 0 && columns >= 0 && columns % GGUFMatrix.blockColumns == 0 else {
-            throw LacunaError.invalidArgument(
-                "shape", reason: "[\(rows), \(columns)]: rows of \(name) blocks hold multiples of 32 columns")
-        }
-        let (count, overflow) = rows.multipliedReportingOverflow(by: columns / GGUFMatrix.blockColumns * size)
-        guard !overflow && bytes.count == count else {
-            throw LacunaError.invalidArgument(
-                "bytes", reason: "\(bytes.count) bytes are not a \(name) matrix of shape [\(rows), \(columns)]")
-        }
-        self.rows = rows
-        self.columns = columns
-        let layout = GGUFLayout(name)
-        format = StorageFormat(StorageLayout(layout), layout.fixedValues!)
-        blocks = Buffer(uninitialized: count, lasting: true)
-        if count > 0 { UnsafeMutableRawPointer(blocks.pointer).copyMemory(from: bytes.baseAddress!, byteCount: count) }
-        kernel = lk_dense(values: blocks.pointer, scales: nil, columns: columns)
-        switch name {
-        case "Q8_0": (gemv, decoder) = (Kernels.best.gemv_q8_0, Kernels.best.decode_q8_0)
-        case "Q4_0": (gemv, decoder) = (Kernels.best.gemv_q4_0, Kernels.best.decode_q4_0)
-        default: (gemv, decoder) = (Kernels.best.gemv_q4_1, Kernels.best.decode_q4_1)
-        }
+        try self.init(name, borrowing: UnsafeRawBufferPointer(copy.elements), of: copy, rows: rows, columns: columns)
     }
 
-    /// The blocks, as they were in the file. Valid while the matrix lives.
-    public var bytes: UnsafeRawBufferPointer { UnsafeRawBufferPointer(blocks.elements) }
+    /// The matrix [rows, columns] of blocks that stay where they are.
+    ///
+    /// - Parameter owner: What keeps the memory: held as long as the matrix.
+    /// - Throws: `LacunaError.unsupported` for other formats, `LacunaError.invalidArgument` if `columns` is no multiple of
+    ///   the columns of a block, `bytes` is not just the matrix, or f16 numbers begin at an odd address.
+    public init(
+        _ name: String, borrowing bytes: UnsafeRawBufferPointer, of owner: AnyObject, rows: Int, columns: Int
+    ) throws {
+        let type = try GGUFMatrix.check(name, bytes.count, rows, columns)
+        guard type.columns > 1 || Int(bitPattern: bytes.baseAddress) % type.bytes == 0 else {
+            throw LacunaError.invalidArgument("bytes", reason: "\(name) numbers at an odd address")
+        }
+        self.type = type
+        (self.rows, self.columns, self.bytes, self.owner) = (rows, columns, bytes, owner)
+        let layout = GGUFLayout(name)
+        format = StorageFormat(StorageLayout(layout), layout.fixedValues!)
+        inputEncoding = type.rows == nil ? .float : .int8Groups32
+        kernel = lk_dense(values: bytes.baseAddress, scales: nil, columns: columns)
+    }
+
+    @discardableResult
+    private static func check(_ name: String, _ byteCount: Int, _ rows: Int, _ columns: Int) throws -> GGUFKernels {
+        guard let type = GGUFKernels(name) else {
+            throw LacunaError.unsupported(file: nil, what: "products with GGUF blocks of type \(name)")
+        }
+        guard rows >= 0 && columns >= 0 && columns % type.columns == 0 else {
+            throw LacunaError.invalidArgument(
+                "shape",
+                reason: "[\(rows), \(columns)]: rows of \(name) blocks hold multiples of "
+                    + "\(type.columns) columns")
+        }
+        let (count, overflow) = rows.multipliedReportingOverflow(by: columns / type.columns * type.bytes)
+        guard !overflow && byteCount == count else {
+            throw LacunaError.invalidArgument(
+                "bytes", reason: "\(byteCount) bytes are not a \(name) matrix of shape [\(rows), \(columns)]")
+        }
+        return type
+    }
 
     public var keptEntries: SparsePattern { SparsePattern(rows: rows, columns: columns, keepingAll: true) }
 
     public func multiply(_ input: EncodedInput, rows: Range<Int>, into output: UnsafeMutablePointer<Float>) {
         requireRows(rows)
-        withUnsafePointer(to: kernel) { gemv($0, input.kernelInput, rows.lowerBound, rows.upperBound, output) }
+        withUnsafePointer(to: kernel) { type.gemv($0, input.kernelInput, rows.lowerBound, rows.upperBound, output) }
     }
 
     public func decode(rows: Range<Int>, into output: UnsafeMutablePointer<Float>) {
         requireRows(rows)
-        withUnsafePointer(to: kernel) { decoder($0, rows.lowerBound, rows.upperBound, output) }
+        withUnsafePointer(to: kernel) { type.decode($0, rows.lowerBound, rows.upperBound, output) }
+    }
+
+    var hasBatchKernel: Bool { type.rows != nil }
+
+    func multiply(
+        _ inputs: EncodedRows, rows: Range<Int>, into output: UnsafeMutablePointer<Float>, leadingOutput: Int
+    ) {
+        requireRows(rows)
+        withUnsafePointer(to: kernel) {
+            type.rows!(
+                $0, inputs.kernelInputs, inputs.count, rows.lowerBound, rows.upperBound, output, leadingOutput)
+        }
+    }
+}
+
+/// What a format is made of and multiplied by.
+private struct GGUFKernels {
+    /// Of a block.
+    let columns, bytes: Int
+    let gemv: DenseMatrix.Gemv
+    let decode: DenseMatrix.Decoder
+    /// nil for numbers that meet the input as it is.
+    let rows: BatchKernel?
+
+    init?(_ name: String) {
+        let k = Kernels.best
+        func block(
+            _ columns: Int, _ bytes: Int, _ gemv: @escaping DenseMatrix.Gemv, _ decode: @escaping DenseMatrix.Decoder,
+            _ rows: BatchKernel?
+        ) -> GGUFKernels { GGUFKernels(columns: columns, bytes: bytes, gemv: gemv, decode: decode, rows: rows) }
+        switch name {
+        case "Q4_0": self = block(32, 18, k.gemv_q4_0, k.decode_q4_0, k.rows_q4_0)
+        case "Q4_1": self = block(32, 20, k.gemv_q4_1, k.decode_q4_1, k.rows_q4_1)
+        case "Q5_0": self = block(32, 22, k.gemv_q5_0, k.decode_q5_0, k.rows_q5_0)
+        case "Q5_1": self = block(32, 24, k.gemv_q5_1, k.decode_q5_1, k.rows_q5_1)
+        case "Q8_0": self = block(32, 34, k.gemv_q8_0, k.decode_q8_0, k.rows_q8_0)
+        case "Q2_K": self = block(256, 84, k.gemv_q2_k, k.decode_q2_k, k.rows_q2_k)
+        case "Q3_K": self = block(256, 110, k.gemv_q3_k, k.decode_q3_k, k.rows_q3_k)
+        case "Q4_K": self = block(256, 144, k.gemv_q4_k, k.decode_q4_k, k.rows_q4_k)
+        case "Q5_K": self = block(256, 176, k.gemv_q5_k, k.decode_q5_k, k.rows_q5_k)
+        case "Q6_K": self = block(256, 210, k.gemv_q6_k, k.decode_q6_k, k.rows_q6_k)
+        case "F16": self = block(1, 2, k.gemv_f16, k.decode_f16, nil)
+        default: return nil
+        }
+    }
+
+    private init(
+        columns: Int, bytes: Int, gemv: @escaping DenseMatrix.Gemv, decode: @escaping DenseMatrix.Decoder,
+        rows: BatchKernel?
+    ) {
+        (self.columns, self.bytes, self.gemv, self.decode, self.rows) = (columns, bytes, gemv, decode, rows)
     }
 }

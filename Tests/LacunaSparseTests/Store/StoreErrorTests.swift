@@ -143,7 +143,7 @@ import Testing
             Product.gemm(stored, x, count: n, into: &y)
             for t in 0..<n {
                 let entries = Array(x[t * columns..<(t + 1) * columns])
-                let seen = StoreCases.roundedInput(entries, n <= 4 ? .int8Groups32 : .float)
+                let seen = StoreCases.roundedInput(entries, .int8Groups32)
                 #expect(
                     StoreCases.agrees(y[t * rows..<(t + 1) * rows], StoreCases.product(expected, rows: rows, x: seen)))
             }
@@ -161,5 +161,6 @@ import Testing
         #expect(throws: LacunaError.self) { try make("Q4_1", 2, 64) }
         #expect(throws: LacunaError.self) { try make("Q4_0", Int.max, 64) }
         #expect(throws: LacunaError.self) { try make("Q6_K", 2, 64) }
+        #expect(throws: LacunaError.self) { try make("IQ4_NL", 2, 64) }
     }
 }

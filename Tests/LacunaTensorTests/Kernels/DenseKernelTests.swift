@@ -4,7 +4,26 @@ import Testing
 
 /// Products with, and decoding of, dense matrices in every format, against double precision arithmetic.
 @Suite struct DenseKernelTests {
-    enum Format: CaseIterable { case f32, bf16, f16, i8, i4, q80, q40, q41 }
+    enum Format: CaseIterable {
+        case f32, bf16, f16, i8, i4, q40, q41, q50, q51, q80, q2k, q3k, q4k, q5k, q6k
+
+        /// Columns and bytes of a block, and where in it the scales are; nil for formats without blocks.
+        var block: (columns: Int, bytes: Int, scales: [Int])? {
+            switch self {
+            case .f32, .bf16, .f16, .i8, .i4: nil
+            case .q40: (32, 18, [0])
+            case .q41: (32, 20, [0, 2])
+            case .q50: (32, 22, [0])
+            case .q51: (32, 24, [0, 2])
+            case .q80: (32, 34, [0])
+            case .q2k: (256, 84, [80, 82])
+            case .q3k: (256, 110, [108])
+            case .q4k: (256, 144, [0, 2])
+            case .q5k: (256, 176, [0, 2])
+            case .q6k: (256, 210, [208])
+            }
+        }
+    }
 
     /// Random stored bytes of a format, at an address as badly aligned as the format allows.
     struct Stored {
@@ -15,7 +34,6 @@ import Testing
         init(_ format: Format, rows: Int, columns: Int, _ random: inout SeededGenerator) {
             func put(_ values: [some BitwiseCopyable]) -> [UInt8] { values.withUnsafeBytes(Array.init) }
             let groups = (columns + 63) / 64
-            let blocks = rows * columns / 32
             var raw: [UInt8]
             var scaleBytes: [UInt8] = []
             var misalignment = 1
@@ -30,15 +48,14 @@ import Testing
             case .i4:
                 raw = (0..<rows * groups * 32).map { _ in UInt8(truncatingIfNeeded: random.next()) }
                 scaleBytes = put(random.normals(rows * groups).map { BFloat16($0).bits })
-            case .q80:
-                raw = (0..<blocks).flatMap { _ in
-                    put(halves([Float(random.normal())]))
-                        + (0..<32).map { _ in UInt8(truncatingIfNeeded: random.next()) }
-                }
-            case .q40, .q41:
-                raw = (0..<blocks).flatMap { _ in
-                    put(halves(random.normals(format == .q40 ? 1 : 2)))
-                        + (0..<16).map { _ in UInt8(truncatingIfNeeded: random.next()) }
+            default:
+                let block = format.block!
+                raw = (0..<rows * columns / block.columns).flatMap { _ in
+                    var bytes = (0..<block.bytes).map { _ in UInt8(truncatingIfNeeded: random.next()) }
+                    for start in block.scales {
+                        bytes.replaceSubrange(start..<start + 2, with: put(halves(random.normals(1))))
+                    }
+                    return bytes
                 }
             }
             bytes = Buffer([UInt8](repeating: 0, count: misalignment) + raw)
@@ -56,9 +73,16 @@ import Testing
         case .f16: k.gemv_f16
         case .i8: k.gemv_i8
         case .i4: k.gemv_i4
-        case .q80: k.gemv_q8_0
         case .q40: k.gemv_q4_0
         case .q41: k.gemv_q4_1
+        case .q50: k.gemv_q5_0
+        case .q51: k.gemv_q5_1
+        case .q80: k.gemv_q8_0
+        case .q2k: k.gemv_q2_k
+        case .q3k: k.gemv_q3_k
+        case .q4k: k.gemv_q4_k
+        case .q5k: k.gemv_q5_k
+        case .q6k: k.gemv_q6_k
         }
     }
 
@@ -71,17 +95,96 @@ import Testing
         case .f16: k.decode_f16
         case .i8: k.decode_i8
         case .i4: k.decode_i4
-        case .q80: k.decode_q8_0
         case .q40: k.decode_q4_0
         case .q41: k.decode_q4_1
+        case .q50: k.decode_q5_0
+        case .q51: k.decode_q5_1
+        case .q80: k.decode_q8_0
+        case .q2k: k.decode_q2_k
+        case .q3k: k.decode_q3_k
+        case .q4k: k.decode_q4_k
+        case .q5k: k.decode_q5_k
+        case .q6k: k.decode_q6_k
+        }
+    }
+
+    static func rowProduct(_ k: lk_table, _ format: Format)
+        -> (
+            (UnsafePointer<lk_dense>?, UnsafePointer<lk_input>?, Int, Int, Int, UnsafeMutablePointer<Float>?, Int)
+                -> Void
+        )?
+    {
+        switch format {
+        case .f32, .bf16, .f16: nil
+        case .i8: k.rows_i8
+        case .i4: k.rows_i4
+        case .q40: k.rows_q4_0
+        case .q41: k.rows_q4_1
+        case .q50: k.rows_q5_0
+        case .q51: k.rows_q5_1
+        case .q80: k.rows_q8_0
+        case .q2k: k.rows_q2_k
+        case .q3k: k.rows_q3_k
+        case .q4k: k.rows_q4_k
+        case .q5k: k.rows_q5_k
+        case .q6k: k.rows_q6_k
+        }
+    }
+
+    /// Products with 1 to 70 vectors, of ranges of rows that fill no vector, and without a write elsewhere.
+    @Test(arguments: supportedLevels, Format.allCases) func severalVectorsAgreeWithTheReference(
+        level: Int32, format: Format
+    ) {
+        guard let mine = Self.rowProduct(kernels(level), format) else { return }
+        var random = SeededGenerator(seed: 9, stream: UInt64(level))
+        let lengths = format.block.map { $0.columns == 32 ? [32, 96, 256, 288, 576] : [256, 768] } ?? awkwardLengths
+        for (i, columns) in lengths.enumerated() {
+            let (rows, first) = (37, i % 3)
+            let stored = Stored(format, rows: rows, columns: columns, &random)
+            let count = [1, 2, 3, 4, 5, 7, 8, 11, 15, 16, 70][(i + Int(level)) % 11]
+            let vectors = (0..<count).map { _ in KernelInput(random.normals(columns)) }
+            let inputs = vectors.map(\.input)
+            var (matrix, expected) = (stored.matrix, [Float](repeating: 0, count: rows * columns))
+            Self.decoding(reference, format)(&matrix, 0, rows, &expected)
+            let (height, stride) = (rows - first - 1, rows + 3)
+            var out = [Float](repeating: 9, count: count * stride + 1)
+            mine(&matrix, inputs, count, first, rows - 1, &out, stride)
+            var theirs = out.map { _ in Float(9) }
+            Self.rowProduct(reference, format)!(&matrix, inputs, count, first, rows - 1, &theirs, stride)
+            for t in 0..<count {
+                let exact = LacunaTensorTests.product(expected, vectors[t].values(.groups32), rows: rows)
+                for r in 0..<height {
+                    let bound = exact[first + r]
+                    #expect((Double(out[t * stride + r]) - bound.value).magnitude <= bound.tolerance)
+                    #expect((Double(theirs[t * stride + r]) - bound.value).magnitude <= bound.tolerance)
+                }
+                #expect(out[t * stride + height..<(t + 1) * stride].allSatisfy { $0 == 9 })
+            }
+            #expect(out.last == 9)
+        }
+    }
+
+    @Test(arguments: supportedLevels) func sumsOfSixteenBytes(level: Int32) {
+        var random = SeededGenerator(seed: 12)
+        for count in [1, 31, 32, 33, 200] {
+            let bytes = (0..<256).map { _ in Int8(truncatingIfNeeded: random.next()) }
+            var (mine, expected) = ([Int32](repeating: 7, count: 17), [Int32](repeating: 7, count: 17))
+            kernels(level).sums_x16(bytes, count, &mine)
+            for i in 0..<(count + 31) / 32 * 2 {
+                expected[i] = bytes[16 * i..<16 * i + 16].reduce(0) { $0 + Int32($1) }
+            }
+            #expect(mine == expected)
+            reference.sums_x16(bytes, count, &mine)
+            #expect(mine == expected)
         }
     }
 
     @Test(arguments: supportedLevels, Format.allCases) func agreesWithTheReference(level: Int32, format: Format) {
         let k = kernels(level)
-        let blocked = [.q80, .q40, .q41].contains(format)
+        let blocked = format.block != nil
         var random = SeededGenerator(seed: 1, stream: UInt64(level))
-        for columns in blocked ? [32, 64, 96, 160, 576] : awkwardLengths {
+        let lengths = format.block.map { $0.columns == 32 ? [32, 64, 96, 160, 256, 576] : [256, 512, 768] }
+        for columns in lengths ?? awkwardLengths {
             let rows = 7
             let stored = Stored(format, rows: rows, columns: columns, &random)
             let vector = KernelInput(random.normals(columns))

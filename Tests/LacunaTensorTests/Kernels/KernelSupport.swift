@@ -34,6 +34,7 @@ final class KernelInput {
     let x, rounded, split, scale64, scale32, total32: Buffer<Float>
     let bf16: Buffer<UInt16>
     let q64, q32: Buffer<Int8>
+    let sum16: Buffer<Int32>
     let count: Int
 
     init(_ values: [Float]) {
@@ -48,17 +49,20 @@ final class KernelInput {
         scale64 = Buffer(repeating: 0, count: padded / 64)
         scale32 = Buffer(repeating: 0, count: padded / 32)
         total32 = Buffer(repeating: 0, count: padded / 32)
+        sum16 = Buffer(repeating: 0, count: padded / 16)
         reference.f32_to_bf16(x.pointer, bf16.pointer, padded)
         reference.bf16_to_f32(bf16.pointer, rounded.pointer, padded)
         reference.split_even_odd(rounded.pointer, count, split.pointer)
         reference.quantize_x64(x.pointer, count, q64.pointer, scale64.pointer)
         reference.quantize_x32(x.pointer, count, q32.pointer, scale32.pointer, total32.pointer)
+        reference.sums_x16(q32.pointer, count, sum16.pointer)
     }
 
     var input: lk_input {
         lk_input(
             x: x.pointer, bf16: bf16.pointer, rounded: rounded.pointer, split: split.pointer, q64: q64.pointer,
-            scale64: scale64.pointer, q32: q32.pointer, scale32: scale32.pointer, total32: total32.pointer)
+            scale64: scale64.pointer, q32: q32.pointer, scale32: scale32.pointer, total32: total32.pointer,
+            sum16: sum16.pointer)
     }
 
     enum Form { case floats, bf16, groups64, groups32 }

@@ -64,7 +64,7 @@ struct ExplainCompareCommand: ParsableCommand {
                 path: output, reason: "holds a run already: go on with --resume, or give another --output")
         }
         let stores = try [("first", first), ("second", second)].map { name, model in
-            let loaded = try LoadedModel(model, progress: progress)
+            let loaded = try LanguageModel(model, progress: progress)
             let slice = try TextSlice(source.text.path, limit: source.tokens, tokenizer: loaded.tokenizer)
             return try ActivationStore.write(
                 loaded.decoder, model: loaded.name, tokens: slice.tokens, sites: [place.value], context: source.context,

@@ -36,7 +36,7 @@ struct ExplainEvalCommand: ParsableCommand {
         let progress = options.begin()
         defer { progress.clear() }
         let files = try dictionaries.map { try DictionaryFile($0, layer: layer, part: site) }
-        let loaded = try LoadedModel(model, progress: progress)
+        let loaded = try LanguageModel(model, progress: progress)
         let slice = try TextSlice(source.text.path, limit: source.tokens, tokenizer: loaded.tokenizer)
         var results: [(DictionaryFile, ModelDictionaryReport)] = []
         for file in files {

@@ -48,7 +48,7 @@ struct ExplainPageCommand: ParsableCommand {
         defer { progress.clear() }
         try OutputFile.check([output], overwriting: force)
         let file = try DictionaryFile(dictionary, layer: layer, part: site)
-        let loaded = try LoadedModel(model, progress: progress)
+        let loaded = try LanguageModel(model, progress: progress)
         let slice = try TextSlice(source.text.path, limit: source.tokens, tokenizer: loaded.tokenizer)
         let atlas = try FeatureAtlas(
             of: file.dictionary, in: loaded.decoder, model: loaded.name, at: file.site, tokens: slice.tokens,

@@ -146,7 +146,7 @@ struct ExplainTrainCommand: ParsableCommand {
     /// Activations of an earlier run, or of the text.
     private func activations(_ progress: ProgressDisplay) throws -> ActivationStore {
         let path = store ?? FileSystem.join(output, "activations")
-        let loaded = try LoadedModel(model, progress: progress)
+        let loaded = try LanguageModel(model, progress: progress)
         let slice = try TextSlice(source.text.path, limit: source.tokens, tokenizer: loaded.tokenizer)
         return try ActivationStore.write(
             loaded.decoder, model: loaded.name, tokens: slice.tokens, sites: [place.value], context: source.context,

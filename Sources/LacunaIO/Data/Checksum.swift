@@ -21,7 +21,7 @@ struct Checksum {
         } else if let program = ChildProcess.find("shasum", in: searchPath) {
             process = ChildProcess(executable: program, arguments: ["-a", "256", "--", path])
         } else {
-            throw CommandFailure(.failure, "neither sha256sum nor shasum is installed, so \(path) cannot be verified")
+            throw FetchFailure("neither sha256sum nor shasum is installed, so \(path) cannot be verified")
         }
         let outcome = try process.run(whileRunning: whileRunning)
         // A line begins with a backslash when the file's name needed escaping.

@@ -1,13 +1,13 @@
-import LacunaIO
 import LacunaTensor
 
 /// Where fetched data is kept: `$LACUNA_CACHE`, else `lacuna` in the user's cache directory.
-struct DataCache: Sendable {
-    let root: String
+public struct DataCache: Sendable {
+    public let root: String
 
-    init(root: String) { self.root = root }
+    public init(root: String) { self.root = root }
 
-    init(environment: [String: String] = ProcessInfo.processInfo.environment) throws {
+    /// - Throws: ``LacunaError/invalidArgument(_:reason:)`` if there is no home directory.
+    public init(environment: [String: String] = ChildProcess.environment) throws {
         if let chosen = environment["LACUNA_CACHE"], !chosen.isEmpty {
             root = chosen
         } else if let caches = environment["XDG_CACHE_HOME"], !caches.isEmpty {
@@ -21,16 +21,16 @@ struct DataCache: Sendable {
     }
 
     /// The directory of an entry, whether it is there or not.
-    func directory(of entry: CatalogueEntry) -> String { FileSystem.join(root, entry.folder) }
+    public func directory(of entry: CatalogueEntry) -> String { FileSystem.join(root, entry.folder) }
 
     /// What a user would open: the file, or the directory of several.
-    func path(of entry: CatalogueEntry) -> String {
+    public func path(of entry: CatalogueEntry) -> String {
         let directory = directory(of: entry)
         return entry.files.count == 1 ? "\(directory)/\(entry.files[0].name)" : directory
     }
 
     /// Whether every file is there with its size. Contents were verified before they got their names.
-    func contains(_ entry: CatalogueEntry) -> Bool {
+    public func contains(_ entry: CatalogueEntry) -> Bool {
         let directory = directory(of: entry)
         return entry.files.allSatisfy { (try? FileSystem.size("\(directory)/\($0.name)")) == $0.bytes }
     }

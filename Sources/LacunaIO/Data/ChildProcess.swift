@@ -1,22 +1,48 @@
 import LacunaTensor
 
+#if canImport(FoundationEssentials)
+    import FoundationEssentials
+#else
+    import Foundation
+#endif
+#if canImport(Darwin)
+    import Darwin
+#elseif canImport(Musl)
+    import Musl
+#else
+    import Glibc
+#endif
+
 /// Runs another program to its end.
-struct ChildProcess {
-    struct Outcome {
+public struct ChildProcess {
+    /// The variables of this process.
+    public static var environment: [String: String] { ProcessInfo.processInfo.environment }
+    /// Where programs are looked for.
+    public static var searchPath: String { environment["PATH"] ?? "/usr/local/bin:/usr/bin:/bin" }
+
+    public struct Outcome {
         /// The exit code, or 128 + the number of the signal that ended it.
-        let status: Int32
-        let output: String
-        let errorOutput: String
+        public let status: Int32
+        public let output: String
+        public let errorOutput: String
     }
 
-    var executable: String
-    var arguments: [String] = []
+    public var executable: String
+    public var arguments: [String]
     /// Variables in addition to those of this process.
-    var environment: [String: String] = [:]
-    var directory: String?
+    public var environment: [String: String]
+    /// Where it runs; nil for where this process does.
+    public var directory: String?
+
+    public init(
+        executable: String, arguments: [String] = [], environment: [String: String] = [:], directory: String? = nil
+    ) {
+        (self.executable, self.arguments) = (executable, arguments)
+        (self.environment, self.directory) = (environment, directory)
+    }
 
     /// The first file called `name` that may be executed in the directories of `searchPath` (as in `PATH`).
-    static func find(_ name: String, in searchPath: String) -> String? {
+    public static func find(_ name: String, in searchPath: String) -> String? {
         if name.contains("/") { return access(name, X_OK) == 0 ? name : nil }
         for folder in searchPath.split(separator: ":") {
             let candidate = "\(folder)/\(name)"
@@ -28,7 +54,9 @@ struct ChildProcess {
     /// - Parameters:
     ///   - started: Called once with the child's number.
     ///   - whileRunning: Called about ten times a second; what it throws ends the child and is passed on.
-    func run(started: (pid_t) -> Void = { _ in }, whileRunning: () throws -> Void = {}) throws -> Outcome {
+    /// - Returns: What it wrote, and how it ended.
+    /// - Throws: ``LacunaError/file(path:reason:)`` if it cannot be started, and what `whileRunning` throws.
+    public func run(started: (pid_t) -> Void = { _ in }, whileRunning: () throws -> Void = {}) throws -> Outcome {
         let output = try Capture()
         let errorOutput = try Capture()
         let child = try spawn(output: output.descriptor, error: errorOutput.descriptor)
@@ -60,7 +88,7 @@ struct ChildProcess {
         let descriptor: Int32
 
         init() throws {
-            let folder = ProcessInfo.processInfo.environment["TMPDIR"] ?? "/tmp"
+            let folder = ChildProcess.environment["TMPDIR"] ?? "/tmp"
             var template = Array("\(folder)/lacuna-capture.\(String(repeating: "X", count: 6))".utf8CString)
             descriptor = mkstemp(&template)
             guard descriptor >= 0 else {
@@ -102,7 +130,7 @@ struct ChildProcess {
         posix_spawnattr_setsigmask(&attributes, &none)
         posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETSIGMASK))
 
-        let variables = ProcessInfo.processInfo.environment.merging(environment) { _, new in new }
+        let variables = Self.environment.merging(environment) { _, new in new }
         var line = [executable] + arguments
         // glibc hides its spawn action for this from Swift; the shell is a portable detour.
         if let directory { line = ["/bin/sh", "-c", "cd \"$1\" && shift && exec \"$@\"", "sh", directory] + line }

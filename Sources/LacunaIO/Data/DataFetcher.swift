@@ -1,21 +1,38 @@
-import LacunaIO
 import LacunaTensor
 
+#if canImport(Darwin)
+    import Darwin
+#elseif canImport(Musl)
+    import Musl
+#else
+    import Glibc
+#endif
+
 /// Brings entries of the catalogue into the cache: asks the package client, unpacks, verifies, then renames into place.
-struct DataFetcher {
-    var cache: DataCache
+public struct DataFetcher {
+    public var cache: DataCache
     /// Where the clients are looked for, as in `PATH`.
-    var searchPath = ProcessInfo.processInfo.environment["PATH"] ?? "/usr/local/bin:/usr/bin:/bin"
-    var progress: (any ProgressReporter)?
+    public var searchPath: String
+    public var progress: (any ProgressReporter)?
+
+    public init(
+        cache: DataCache, searchPath: String = ChildProcess.searchPath, progress: (any ProgressReporter)? = nil
+    ) {
+        (self.cache, self.searchPath, self.progress) = (cache, searchPath, progress)
+    }
 
     /// The path of the entry's file, or of its directory; fetched first if it is not there.
-    func path(of entry: CatalogueEntry) throws -> String {
+    ///
+    /// - Throws: As ``fetch(_:)``.
+    public func path(of entry: CatalogueEntry) throws -> String {
         if !cache.contains(entry) { try fetch(entry) }
         return cache.path(of: entry)
     }
 
     /// Hashes what is cached; what does not verify is fetched anew and replaced.
-    func verify(_ entry: CatalogueEntry) throws {
+    ///
+    /// - Throws: As ``fetch(_:)``.
+    public func verify(_ entry: CatalogueEntry) throws {
         guard cache.contains(entry) else { return try fetch(entry) }
         do {
             try verify(entry, in: cache.directory(of: entry))
@@ -24,7 +41,11 @@ struct DataFetcher {
         }
     }
 
-    func fetch(_ entry: CatalogueEntry) throws {
+    /// Fetches, whatever there is.
+    ///
+    /// - Throws: ``FetchFailure`` if the client is missing or cannot fetch it; ``LacunaError/malformed(file:location:reason:)``
+    ///   for a package without the file, or with another; ``LacunaError/cancelled``.
+    public func fetch(_ entry: CatalogueEntry) throws {
         let result = try AtomicDirectory(cache.directory(of: entry), unmarked: true)
         let download = result.file("download")
         let unpacked = result.file("unpacked")
@@ -72,16 +93,16 @@ struct DataFetcher {
         let total = entry.downloadBytes
         let outcome = try process.run(whileRunning: {
             let done = min((try? FileSystem.size(folder)) ?? 0, total - 1)
-            try progress.report(task, done, of: total, "\(Quantities.bytes(done)) of \(Quantities.bytes(total))")
+            try progress.report(task, done, of: total, "\(megabytes(done)) of \(megabytes(total))")
         })
         guard outcome.status == 0 else { throw Self.explain(outcome, of: entry) }
-        try progress.report(task, total, of: total, Quantities.bytes(total))
+        try progress.report(task, total, of: total, megabytes(total))
     }
 
     private func client(_ name: String, toFetch entry: CatalogueEntry) throws -> String {
         guard let path = ChildProcess.find(name, in: searchPath) else {
-            throw CommandFailure(
-                .failure, "\(entry.name) comes through \(entry.client.rawValue), but \(name) is not installed")
+            throw FetchFailure(
+                "\(entry.name) comes through \(entry.client.rawValue), but \(name) is not installed")
         }
         return path
     }
@@ -90,8 +111,8 @@ struct DataFetcher {
         let ending = entry.client == .pip ? ".whl" : ".deb"
         let names = try FileSystem.list(folder).filter { $0.hasSuffix(ending) }
         guard names.count == 1 else {
-            throw CommandFailure(
-                .failure, "\(entry.client.rawValue) ended well, but left no \(ending) file of \(entry.requirement)")
+            throw FetchFailure(
+                "\(entry.client.rawValue) ended well, but left no \(ending) file of \(entry.requirement)")
         }
         return FileSystem.join(folder, names[0])
     }
@@ -107,7 +128,7 @@ struct DataFetcher {
                 ChildProcess(
                     executable: try client("dpkg-deb", toFetch: entry), arguments: ["-x", archive, folder])
             }
-        let outcome = try process.run(whileRunning: Interruption.check)
+        let outcome = try process.run(whileRunning: progress.check)
         guard outcome.status == 0 else {
             throw LacunaError.malformed(
                 file: FileSystem.name(of: archive), location: "archive",
@@ -120,15 +141,17 @@ struct DataFetcher {
         for (index, file) in entry.files.enumerated() {
             try progress.report("verify \(entry.name)", index, of: entry.files.count, file.name)
             try checksum.verify(
-                FileSystem.join(folder, file.name), is: file.sha256, whileRunning: Interruption.check)
+                FileSystem.join(folder, file.name), is: file.sha256, whileRunning: progress.check)
         }
         try progress.report("verify \(entry.name)", entry.files.count, of: entry.files.count, "SHA-256 as expected")
     }
 
+    private func megabytes(_ bytes: Int) -> String { "\((bytes + 500_000) / 1_000_000) MB" }
+
     // MARK: - Explanations
 
     /// The clients' messages are long; what a user can do about them is short.
-    private static func explain(_ outcome: ChildProcess.Outcome, of entry: CatalogueEntry) -> CommandFailure {
+    private static func explain(_ outcome: ChildProcess.Outcome, of entry: CatalogueEntry) -> FetchFailure {
         let said = outcome.errorOutput + outcome.output
         let advice: String
         if said.contains("No module named pip") {
@@ -145,13 +168,25 @@ struct DataFetcher {
             advice = "the client ended with status \(outcome.status)"
         }
         let last = lastLine(said)
-        return CommandFailure(
-            .failure,
+        return FetchFailure(
             "\(entry.name): \(entry.client.rawValue) could not fetch \(entry.requirement): \(advice)"
                 + (last.isEmpty ? "" : "\n  it said: \(last)"))
     }
 
-    private static func lastLine(_ text: String) -> String {
+    static func lastLine(_ text: String) -> String {
         text.split(separator: "\n").last { !$0.allSatisfy(\.isWhitespace) }.map(String.init) ?? ""
+    }
+}
+
+/// What was to be fetched could not be, through no fault of the program's input: a client that is missing or fails.
+public struct FetchFailure: Error, Sendable, CustomStringConvertible {
+    public let description: String
+    init(_ description: String) { self.description = description }
+}
+
+extension Optional where Wrapped == any ProgressReporter {
+    /// Throws ``LacunaError/cancelled`` if the work should stop.
+    func check() throws {
+        if self?.isCancelled == true { throw LacunaError.cancelled }
     }
 }

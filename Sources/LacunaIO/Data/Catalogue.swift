@@ -1,8 +1,9 @@
 import LacunaTensor
 
 /// The models and data sets that `lacuna data` knows. Each was fetched, opened and hashed before it was listed.
-enum Catalogue {
-    static func entry(named name: String) throws -> CatalogueEntry {
+public enum Catalogue {
+    /// - Throws: ``LacunaError/invalidArgument(_:reason:)`` naming what there is.
+    public static func entry(named name: String) throws -> CatalogueEntry {
         guard let entry = entries.first(where: { $0.name == name }) else {
             let known = entries.map(\.name).joined(separator: ", ")
             throw LacunaError.invalidArgument(
@@ -13,7 +14,7 @@ enum Catalogue {
         return entry
     }
 
-    static let entries: [CatalogueEntry] = [
+    public static let entries: [CatalogueEntry] = [
         CatalogueEntry(
             name: "smollm2",
             what: "SmolLM2-135M-Instruct, a llama of 30 layers and 134.5 M parameters, Q4_1, with its tokenizer",

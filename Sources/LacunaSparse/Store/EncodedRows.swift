@@ -1,0 +1,54 @@
+import CLacuna
+import LacunaTensor
+
+/// Several input vectors as the kernels for quantised matrices read them, made once and shared by all products with them.
+final class EncodedRows {
+    private(set) var count = 0
+    private var bytes = Buffer<Int8>(uninitialized: 0)
+    private var numbers = Buffer<Float>(uninitialized: 0)
+    private var sums = Buffer<Int32>(uninitialized: 0)
+    private var inputs = Buffer<lk_input>(uninitialized: 0)
+
+    /// Replaces the vectors by the rows of `x` [count, columns].
+    func encode(_ x: UnsafePointer<Float>, count: Int, columns: Int) {
+        self.count = count
+        // A line more than needed: rows of a multiple of 4 KiB would compete for the same lines.
+        let padded = (columns + 63) / 64 * 64 + 64
+        let groups = padded / 32
+        if bytes.count < count * padded {
+            bytes = Buffer(uninitialized: count * padded)
+            numbers = Buffer(uninitialized: 2 * count * groups)
+            sums = Buffer(uninitialized: 2 * count * groups)
+        }
+        if inputs.count < count { inputs = Buffer(uninitialized: count) }
+        let (q, f, s, p) = (bytes.pointer, numbers.pointer, sums.pointer, inputs.pointer)
+        Parallel.forRanges(count, grain: max(1, (1 << 15) / max(columns, 1))) { range in
+            for t in range {
+                let row = q + t * padded
+                let (scale, total) = (f + 2 * t * groups, f + (2 * t + 1) * groups)
+                let sum = s + 2 * t * groups
+                Kernels.best.quantize_x32(x + t * columns, columns, row, scale, total)
+                Kernels.best.sums_x16(row, columns, sum)
+                p[t] = lk_input(
+                    x: nil, bf16: nil, rounded: nil, split: nil, q64: nil, scale64: nil, q32: row, scale32: scale,
+                    total32: total, sum16: sum)
+            }
+        }
+    }
+
+    var kernelInputs: UnsafePointer<lk_input> { UnsafePointer(inputs.pointer) }
+}
+
+typealias BatchKernel =
+    @convention(c) (
+        UnsafePointer<lk_dense>?, UnsafePointer<lk_input>?, Int, Int, Int, UnsafeMutablePointer<Float>?, Int
+    ) -> Void
+
+/// A matrix with a kernel that multiplies several encoded vectors at once.
+protocol BatchMatrix: StoredMatrix {
+    /// Whether there is one for its values; it is not called otherwise.
+    var hasBatchKernel: Bool { get }
+    /// `output[t · leadingOutput + i] = Σ_c A[rows.lowerBound + i, c] x[t][c]`.
+    func multiply(
+        _ inputs: EncodedRows, rows: Range<Int>, into output: UnsafeMutablePointer<Float>, leadingOutput: Int)
+}
