@@ -61,7 +61,7 @@ import Testing
         return csv
     }
 
-    @Test(.timeLimit(.minutes(1)), arguments: methods) func constantColumns(method: String) throws {
+    @Test(.timeLimit(.minutes(10)), arguments: methods) func constantColumns(method: String) throws {
         let csv = Self.table(method, ["a", "three", "zero"]) { random, _ in
             let a = random.normal()
             return ([a, 3, 0], 2 * a + random.normal())
@@ -71,7 +71,7 @@ import Testing
         #expect((found.coefficients["three"] ?? 0) == 0 && (found.coefficients["zero"] ?? 0) == 0)
     }
 
-    @Test(.timeLimit(.minutes(1)), arguments: methods) func duplicateColumns(method: String) throws {
+    @Test(.timeLimit(.minutes(10)), arguments: methods) func duplicateColumns(method: String) throws {
         let csv = Self.table(method, ["a", "again", "b"]) { random, _ in
             let (a, b) = (random.normal(), random.normal())
             return ([a, a, b], 2 * a + random.normal())
@@ -81,7 +81,7 @@ import Testing
         #expect((found.coefficients["a"] ?? 0) + (found.coefficients["again"] ?? 0) > 0.5)
     }
 
-    @Test(.timeLimit(.minutes(1)), arguments: methods) func farMoreColumnsThanRows(method: String) throws {
+    @Test(.timeLimit(.minutes(10)), arguments: methods) func farMoreColumnsThanRows(method: String) throws {
         let names = (0..<300).map { "x\($0)" }
         let csv = Self.table(method, rows: 12, names) { random, i in
             let cells = names.map { _ in random.normal() }
@@ -92,7 +92,7 @@ import Testing
         _ = try Self.fit(method, csv, ["--lambda", "0.01"])
     }
 
-    @Test(.timeLimit(.minutes(1)), arguments: methods) func oneRow(method: String) throws {
+    @Test(.timeLimit(.minutes(10)), arguments: methods) func oneRow(method: String) throws {
         let csv = "a,b,y\n1,2,1\n"
         if method != "logistic" { try Self.refused(method, csv, naming: "no column is related", status: 1) }
         if method == "logistic" {
@@ -102,7 +102,7 @@ import Testing
         #expect(found.coefficients.values.allSatisfy { $0 == 0 } && found.intercept == 1)
     }
 
-    @Test(.timeLimit(.minutes(1)), arguments: methods) func noPenalty(method: String) throws {
+    @Test(.timeLimit(.minutes(10)), arguments: methods) func noPenalty(method: String) throws {
         let csv = Self.table(method, ["a", "b"]) { random, _ in
             let (a, b) = (random.normal(), random.normal())
             return ([a, b], a - 2 * b + 0.5 + 2 * random.normal())
@@ -127,7 +127,7 @@ import Testing
         #expect(abs((found.coefficients["b"] ?? 0) - exact[1]) < 1e-3 && abs(found.intercept - exact[2]) < 1e-3)
     }
 
-    @Test(.timeLimit(.minutes(1))) func separableClasses() throws {
+    @Test(.timeLimit(.minutes(10))) func separableClasses() throws {
         var csv = "a,y\n"
         for i in 0..<20 { csv += "\(Double(i) - 9.5),\(i < 10 ? "no" : "yes")\n" }
         let found = try Self.fit("logistic", csv, ["--lambda", "0.01"])
@@ -141,14 +141,14 @@ import Testing
         try Self.refused("logistic", "a,y\n1,1\n2,1\n3,1\n", ["--lambda", "0.1"], naming: "in every row")
     }
 
-    @Test(.timeLimit(.minutes(1)), arguments: methods + ["screen"]) func numbersThatAreNone(method: String) throws {
+    @Test(.timeLimit(.minutes(10)), arguments: methods + ["screen"]) func numbersThatAreNone(method: String) throws {
         try Self.refused(method, "a,y\n1,0\nnan,1\n3,1\n4,0\n", naming: "a")
         try Self.refused(method, "a,y\n1,0\ninf,1\n3,1\n4,0\n", naming: "a")
         try Self.refused(method, "a,y\n1,0\n2,1\n3,inf\n4,0\n", naming: "target")
         try Self.refused(method, "a,y\n1,0\n2,1\n3,\n4,0\n", naming: "target")
     }
 
-    @Test(.timeLimit(.minutes(1)), arguments: methods) func weightsOfZero(method: String) throws {
+    @Test(.timeLimit(.minutes(10)), arguments: methods) func weightsOfZero(method: String) throws {
         let csv = Self.table(method, ["a", "w"]) { random, i in
             let a = random.normal()
             // Rows without weight say the opposite, and loudly.
@@ -162,7 +162,7 @@ import Testing
             method, csv.replacing(",1.0,", with: ",-1,"), ["--weights", "w", "--lambda", "0.05"], naming: "weight")
     }
 
-    @Test(.timeLimit(.minutes(1)), arguments: methods) func aTargetThatNeverVaries(method: String) throws {
+    @Test(.timeLimit(.minutes(10)), arguments: methods) func aTargetThatNeverVaries(method: String) throws {
         let csv = "a,y\n1,1\n2,1\n3,1\n5,1\n4,1\n7,1\n"
         if method != "logistic" { try Self.refused(method, csv, naming: "no column is related", status: 1) }
         if method == "logistic" { return try Self.refused(method, csv, ["--lambda", "0.1"], naming: "in every row") }
@@ -171,7 +171,7 @@ import Testing
     }
 
     /// Mixed models have scales to estimate: where there is nothing to estimate them from they say so.
-    @Test(.timeLimit(.minutes(1)), arguments: ["1", "1.5"]) func mixedModels(tail: String) throws {
+    @Test(.timeLimit(.minutes(10)), arguments: ["1", "1.5"]) func mixedModels(tail: String) throws {
         let more = ["--tail", tail]
         let grouped = more + ["--group", "g"]
         func table(rows: Int = 40, _ y: (Int, Double) -> Double) -> String {
@@ -224,7 +224,7 @@ import Testing
         #expect((found.coefficients["x0"] ?? 0) > 0.5)
     }
 
-    @Test(.timeLimit(.minutes(1))) func screens() throws {
+    @Test(.timeLimit(.minutes(10))) func screens() throws {
         func columns(_ csv: String, _ more: [String] = []) throws -> [JSONValue] {
             let outcome = try Self.run(csv, ["screen", "T", "--target", "y", "--json"] + more)
             #expect(outcome.status == 0, "\(outcome.errorOutput)")

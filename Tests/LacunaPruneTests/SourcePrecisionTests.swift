@@ -59,16 +59,14 @@ import Testing
     }
 
     @Test func headsStayUnlessTheyWouldGrow() {
-        for type in [StoredType.scalar(.f32), .scalar(.bf16), .block(.q80), .block(.q41)] {
+        for type in [StoredType.scalar(.f32), .scalar(.bf16), .scalar(.f16), .block(.q80), .block(.q41), .block(.q51)] {
             #expect(precision(.block(.q41), head: type).head == .stored, "\(type)")
         }
-        #expect(precision(.scalar(.f16), head: .scalar(.f16)).head == .bf16)
-        #expect(precision(.block(.q51), head: .block(.q51)).head == .int8)
         // The wider of embedding and head counts.
         let both = SourcePrecision(
             Listing([
                 ("token_embd.weight", .block(.q41)), ("output.weight", .scalar(.f16)), ("blk.0.a.weight", .block(.q41)),
             ]))
-        #expect(both.head == .bf16 && both.headType == "f16")
+        #expect(both.head == .stored && both.headType == "f16")
     }
 }

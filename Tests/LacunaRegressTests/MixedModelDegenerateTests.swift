@@ -3,7 +3,7 @@ import LacunaTensor
 import Testing
 
 /// Mixed models of tables at the edge of sense: a correct answer or a typed error, never a hang.
-@Suite(.timeLimit(.minutes(1))) struct MixedModelDegenerateTests {
+@Suite(.timeLimit(.minutes(10))) struct MixedModelDegenerateTests {
     private static let tails: [Tail] = [.gaussian, (try? Tail(q: 1.5)) ?? .gaussian, (try? Tail(q: 2.5)) ?? .gaussian]
 
     private func refused(_ word: String, sourceLocation: SourceLocation = #_sourceLocation, _ body: () throws -> Void) {
