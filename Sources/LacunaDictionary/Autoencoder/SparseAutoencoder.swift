@@ -219,7 +219,8 @@ public final class SparseAutoencoder: Module {
             return .above(thresholds!)
         case (.featureChoice(let k, let profile), .batch):
             return .feature(profile.counts(total: k * tokens, width: width, limit: tokens))
-        case (.matchingPursuit, _): fatalError("matching pursuit has no pre-activations")
+        // Of a round.
+        case (.matchingPursuit, _): return .token(1)
         }
     }
 
