@@ -1,4 +1,4 @@
-// Every kernel at one level of vector instructions. table.c includes this file once for each, with LEVEL, SUFFIX and
+// Every kernel at one level of vector instructions. Each file of levels/ includes this one, with LEVEL, SUFFIX and
 // VECTOR_BYTES defined; none of the files included here has an include guard.
 
 #define PASTE_(name, suffix) name##suffix
@@ -55,7 +55,7 @@
 #include "csr/columns.h"
 #include "network/sparse_convolution.h"
 
-static const lk_table K(table) = {LK_TABLE_ENTRIES(K)};
+const lk_table K(lk_table) = {LK_TABLE_ENTRIES(K)};
 
 #undef SPLAT
 #undef K

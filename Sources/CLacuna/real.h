@@ -53,7 +53,7 @@ INLINE void R(put)(REAL *v, VECTOR x, long n, const int add) {
 #include "bsr/training.h"
 #include "dense/transpose.h"
 
-static const lk_real R(real) = {LK_REAL_ENTRIES(R)};
+const lk_real R(lk_real) = {LK_REAL_ENTRIES(R)};
 
 #undef FOUR_VALUES
 #undef ONE_OF_FOUR

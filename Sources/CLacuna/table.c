@@ -1,77 +1,11 @@
-// Compiles the kernels once for each level of vector instructions, and chooses among them.
-//
-// The kernels are written once, with vectors of VECTOR_BYTES bytes; what one level does better by instructions of its
-// own is in `#if LEVEL >= ...`. A misspelt feature in a target attribute makes the compiler drop the whole attribute
-// with only a warning, hence the pragma.
-#pragma clang diagnostic error "-Wignored-attributes"
-#pragma clang fp contract(fast) reassociate(on)
-
+// Chooses among the levels of vector instructions that the kernels are compiled for (`levels/`).
 #include "lacuna_kernels.h"
+#include "levels/levels.h"
 
-#include "entries.h"
-#include "quantized/gguf_blocks.h"
-#include "reference.h"
-#include "bits/spread.h"
-
-#include <math.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#if defined(__x86_64__)
-#include <immintrin.h>
-#elif defined(__aarch64__)
-#include <arm_neon.h>
-#endif
-
-// The lower, and the upper, halves of two vectors interleaved, by the number of their elements.
-#define ZIP_LOW_2(a, b) __builtin_shufflevector(a, b, 0, 2)
-#define ZIP_HIGH_2(a, b) __builtin_shufflevector(a, b, 1, 3)
-#define ZIP_LOW_4(a, b) __builtin_shufflevector(a, b, 0, 4, 1, 5)
-#define ZIP_HIGH_4(a, b) __builtin_shufflevector(a, b, 2, 6, 3, 7)
-#define ZIP_LOW_8(a, b) __builtin_shufflevector(a, b, 0, 8, 1, 9, 2, 10, 3, 11)
-#define ZIP_HIGH_8(a, b) __builtin_shufflevector(a, b, 4, 12, 5, 13, 6, 14, 7, 15)
-#define ZIP_LOW_16(a, b) __builtin_shufflevector(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23)
-#define ZIP_HIGH_16(a, b) __builtin_shufflevector(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31)
-
-#define LEVEL LK_PORTABLE
-#define SUFFIX _portable
-#define VECTOR_BYTES 16
-#include "level.h"
-
-#if defined(__x86_64__)
-
-#pragma clang attribute push(__attribute__((target("arch=x86-64-v3"))), apply_to = function)
-#define LEVEL LK_AVX2
-#define SUFFIX _avx2
-#define VECTOR_BYTES 32
-#include "level.h"
-#pragma clang attribute pop
-
-// Without no-prefer-256-bit, clang splits 64-byte vectors into halves.
-#pragma clang attribute push(__attribute__((target("arch=x86-64-v4,no-prefer-256-bit"))), apply_to = function)
-#define LEVEL LK_AVX512
-#define SUFFIX _avx512
-#define VECTOR_BYTES 64
-#include "level.h"
-#pragma clang attribute pop
-
-#define ICE_LAKE "arch=x86-64-v4,no-prefer-256-bit,avx512vbmi,avx512vbmi2,avx512vnni,avx512bitalg"
-#pragma clang attribute push(__attribute__((target(ICE_LAKE))), apply_to = function)
-#define LEVEL LK_AVX512_VNNI
-#define SUFFIX _avx512vnni
-#define VECTOR_BYTES 64
-#include "level.h"
-#pragma clang attribute pop
-
-#pragma clang attribute push(__attribute__((target(ICE_LAKE ",avx512bf16"))), apply_to = function)
-#define LEVEL LK_AVX512_BF16
-#define SUFFIX _avx512bf16
-#define VECTOR_BYTES 64
-#include "level.h"
-#pragma clang attribute pop
-
-#endif
 
 // Whether this processor has the instructions of a level.
 static int has_level(int level) {
@@ -89,7 +23,7 @@ static int has_level(int level) {
   return level == LK_PORTABLE;
 }
 
-#define LEVEL_TABLES(suffix) {&table##suffix, {&real_f32##suffix, &real_f64##suffix}}
+#define LEVEL_TABLES(suffix) {&lk_table##suffix, {&lk_real_f32##suffix, &lk_real_f64##suffix}}
 static const struct {
   const lk_table *table;
   const lk_real *real[LK_REALS];

@@ -67,8 +67,22 @@ static void leave(void) {
 #define ENTER enter()
 #define LEAVE leave()
 
-int la_threads(void) { return openblas_get_num_threads(); }
-void la_set_threads(int threads) { openblas_set_num_threads(threads); }
+// While calls are under way, the host's number is the one that the last of them will set.
+int la_threads(void) {
+  pthread_mutex_lock(&lock);
+  int threads = atomic_load(&callers) == 0 ? openblas_get_num_threads() : host_threads;
+  pthread_mutex_unlock(&lock);
+  return threads;
+}
+
+void la_set_threads(int threads) {
+  pthread_mutex_lock(&lock);
+  if (atomic_load(&callers) == 0)
+    openblas_set_num_threads(threads);
+  else
+    host_threads = threads;
+  pthread_mutex_unlock(&lock);
+}
 #endif
 
 const char *la_description(void) {
