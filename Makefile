@@ -28,10 +28,15 @@ documentation-check: requirements-python
 	Scripts/check-documentation.py $(MODULES)
 
 # The programs of Examples/ are what a user's package looks like, and the code in the documentation is what users copy: both have
-# to go on compiling.
-examples: requirements requirements-python
+# to go on compiling. They are built beside what `make test` has built, the programs that need no model are run, and the manifest
+# that users copy is read.
+examples: requirements-test requirements-python
 	Scripts/snippets.py Examples/Snippets/Generated
-	swift build --package-path Examples
+	swift package --package-path Examples dump-package >/dev/null
+	LACUNA_EXAMPLES=1 swift build --traits SuiteSparse
+	mkdir -p .build/examples
+	cd .build/examples; for program in sparse-algebra sparse-product "own-training ../../Data/digits/digits.csv" \
+	    "fit-a-table ../../Data/digits/digits.csv class"; do echo "examples: $$program"; ../debug/$$program; done
 
 # A package that depends on this one by its address, built in CONFIGURATION and run.
 CONFIGURATION ?= release

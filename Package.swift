@@ -125,3 +125,15 @@ if isDependency {
     package.products.removeAll { $0.name == "lacuna" }
     package.targets.removeAll { $0.name.hasPrefix("LacunaCommand") }
 }
+
+// `make examples` compiles Examples/, and the code in the documentation, with the libraries that are already built. To users they
+// are a package of its own, Examples/Package.swift.
+if Context.environment["LACUNA_EXAMPLES"] != nil {
+    package.targets += [
+        "fit-a-table", "own-method", "own-training", "prune-and-generate", "sparse-algebra", "sparse-product",
+    ].map { .executableTarget(name: $0, dependencies: ["Lacuna"], path: "Examples/Sources/\($0)") }
+    package.targets.append(
+        .target(
+            name: "Snippets", dependencies: ["Lacuna"], path: "Examples/Snippets",
+            swiftSettings: [.enableUpcomingFeature("MemberImportVisibility")]))
+}

@@ -163,7 +163,7 @@ extension InvertedIndex {
         get throws {
             try SparseMatrix(
                 columns: termCount,
-                rows: (0..<documentCount).map { vectors.vector($0).map { (column: $0.index, value: $0.value) } })
+                rows: try (0..<documentCount).map { try vectors.vector($0).map { (column: $0.index, value: $0.value) } })
         }
     }
 }

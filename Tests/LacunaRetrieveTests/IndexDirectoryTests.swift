@@ -113,7 +113,7 @@ private let seismic = IndexSettings(kind: .seismic(.exhaustive), search: .exhaus
             #expect(snapshot.documentCount == 237)
             #expect(snapshot.contains("d17") && !snapshot.contains("d3") && !snapshot.contains("d239"))
             var order: [String] = []
-            snapshot.forEachDocument { id, _, _ in order.append(id) }
+            try snapshot.forEachDocument { id, _, _ in order.append(id) }
             #expect(order == ids)
             for row in 0..<queries.rows {
                 #expect(try found(snapshot, row, 20) == wanted(kept, ids, row, 20))

@@ -100,7 +100,12 @@ import Testing
         }
         let seismic = try SeismicIndex(vectors, settings: .exhaustive, search: .exhaustive)
         #expect(try seismic.search(query, count: 10).documents.map(\.document) == [3, 0])
-        #expect(vectors.vector(3) == (try sparse(100_000, [(70_000, 1), (99_999, 4)])))
+        #expect(try vectors.vector(3) == (try sparse(100_000, [(70_000, 1), (99_999, 4)])))
+        // As in a damaged file that nobody checked.
+        let damaged = DocumentVectors(
+            termCount: 4, starts: MappedArray([0, 2]), narrowTerms: MappedArray([3, 1] as [UInt16]), wideTerms: nil,
+            weights: MappedArray([1, 1]))
+        #expect(throws: LacunaError.self) { try damaged.vector(0) }
     }
 
     @Test func threadsChangeNothing() throws {

@@ -162,7 +162,7 @@ extension IndexSnapshot {
         let step = max(1, documentCount / count)
         var sample: [SparseVector<Float>] = []
         var number = 0
-        forEachDocument { _, vector, _ in
+        try forEachDocument { _, vector, _ in
             if number % step == 0 && sample.count < count {
                 let short = vector.largest(16)
                 if let wide = try? SparseVector(count: terms.count, entries: Array(short)) { sample.append(wide) }

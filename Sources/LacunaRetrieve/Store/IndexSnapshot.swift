@@ -136,9 +136,11 @@ public final class IndexSnapshot: Sendable {
     }
 
     /// Calls `body` with every document that can be found, in the order in which they were added.
+    ///
+    /// - Throws: What `body` throws, or as ``DocumentVectors/vector(_:)``.
     public func forEachDocument(
         _ body: (_ id: String, _ vector: SparseVector<Float>, _ text: String) throws -> Void
-    ) rethrows {
+    ) throws {
         let order = parts.indices.flatMap { part in
             (0..<parts[part].segment.documentCount).filter { parts[part].live?.contains($0) ?? true }.map {
                 (sequence: parts[part].segment.sequences[$0], part: part, document: $0)
@@ -147,7 +149,7 @@ public final class IndexSnapshot: Sendable {
         for place in order {
             let segment = parts[place.part].segment
             try body(
-                segment.ids[place.document], segment.vectors.vector(place.document), segment.texts[place.document])
+                segment.ids[place.document], try segment.vectors.vector(place.document), segment.texts[place.document])
         }
     }
 

@@ -89,15 +89,19 @@ public struct DocumentVectors: Sendable {
     }
 
     /// A document's vector.
-    public func vector(_ document: Int) -> SparseVector<Float> {
+    ///
+    /// - Throws: `LacunaError.malformed` if the terms do not ascend within the vocabulary, as in a damaged index that was
+    ///   opened without being checked.
+    public func vector(_ document: Int) throws -> SparseVector<Float> {
         require((0..<documentCount).contains(document), "document \(document) of \(documentCount)")
         var entries: [(index: Int, value: Float)] = []
         forEachEntry(of: document) { entries.append(($0, $1)) }
-        // They came from a matrix or a checked file.
-        guard let vector = try? SparseVector(count: termCount, entries: entries) else {
-            fatalError("terms of a document do not ascend")
+        do {
+            return try SparseVector(count: termCount, entries: entries)
+        } catch {
+            throw LacunaError.malformed(
+                file: "index", location: "vectors", reason: "the terms of document \(document) do not ascend")
         }
-        return vector
     }
 
     /// The inner product of a document with a query that is spread out over all terms: the one way in which scores are

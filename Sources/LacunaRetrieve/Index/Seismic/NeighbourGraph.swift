@@ -23,14 +23,14 @@ struct NeighbourGraph: Sendable {
         for first in stride(from: 0, to: index.documentCount, by: atOnce) {
             try progress.report("finding neighbours", first, of: index.documentCount)
             let rows = first..<min(first + atOnce, index.documentCount)
+            let vectors = try rows.map { try searched.vectors.vector($0) }
             let found = Locked([[UInt32]](repeating: [], count: rows.count))
             Parallel.forRanges(rows.count, grain: 16) { range in
                 SearchScratch.withOne { scratch in
                     for i in range {
                         let document = rows.lowerBound + i
                         var top = TopDocuments(count + 1)
-                        _ = searched.collect(
-                            searched.vectors.vector(document), into: &top, filter: nil, scratch: scratch)
+                        _ = searched.collect(vectors[i], into: &top, filter: nil, scratch: scratch)
                         let near = top.sorted().map(\.document).filter { $0 != document }.prefix(count)
                         found.withLock { $0[i] = near.map { UInt32($0) } }
                     }

@@ -132,8 +132,8 @@ public struct RecallTuning: Sendable, Equatable {
         _ vectors: DocumentVectors, count: Int, terms: Int = 16
     ) throws -> SparseMatrix<Float> {
         let step = max(1, vectors.documentCount / max(count, 1))
-        let rows = stride(from: 0, to: vectors.documentCount, by: step).prefix(count).map { document in
-            vectors.vector(document).largest(terms).map { (column: $0.index, value: $0.value) }
+        let rows = try stride(from: 0, to: vectors.documentCount, by: step).prefix(count).map { document in
+            try vectors.vector(document).largest(terms).map { (column: $0.index, value: $0.value) }
         }
         return try SparseMatrix(columns: vectors.termCount, rows: rows)
     }
