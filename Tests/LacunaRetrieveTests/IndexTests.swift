@@ -103,7 +103,7 @@ import Testing
         #expect(try vectors.vector(3) == (try sparse(100_000, [(70_000, 1), (99_999, 4)])))
         // As in a damaged file that nobody checked.
         let damaged = DocumentVectors(
-            termCount: 4, starts: MappedArray([0, 2]), narrowTerms: MappedArray([3, 1] as [UInt16]), wideTerms: nil,
+            termCount: 4, starts: MappedArray([0, 2]), narrowTerms: MappedArray([3, 3] as [UInt16]), wideTerms: nil,
             weights: MappedArray([1, 1]))
         #expect(throws: LacunaError.self) { try damaged.vector(0) }
     }

@@ -88,6 +88,10 @@ import Testing
         #expect(abs(RetrievalLoss.contrastive(q, d).withPointer { $0[0] } - wanted) < 1e-9)
         let cooler = (softmax([1.5, 0.5, 0], 0) + softmax([0, 1, 5], 1)) / 2
         #expect(abs(RetrievalLoss.contrastive(q, d, temperature: 2).withPointer { $0[0] } - cooler) < 1e-9)
+        // The third document is from where the second query's is: no negative of it.
+        let apart = (softmax([3, 1, 0], 0) + softmax([0, 2], 1)) / 2
+        #expect(
+            abs(RetrievalLoss.contrastive(q, d, sources: [4, 7, 7]).withPointer { $0[0] } - apart) < 1e-9)
         let (student, teacher) = (
             tape.constant(Tensor<Double>([5, 3, 1], shape: [1, 3])),
             tape.constant(Tensor<Double>([2, 1, 1], shape: [1, 3]))

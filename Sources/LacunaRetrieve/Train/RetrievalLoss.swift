@@ -10,11 +10,20 @@ public enum RetrievalLoss {
     ///   - queries: [n, terms].
     ///   - documents: [m, terms] with m ≥ n; document i belongs to query i.
     ///   - temperature: What scores are divided by.
+    ///   - sources: Where each document is from, [m]: those of one source are no negatives of each other. Nil if all differ.
     public static func contrastive<Scalar: LearningScalar>(
-        _ queries: Variable<Scalar>, _ documents: Variable<Scalar>, temperature: Scalar = 1
+        _ queries: Variable<Scalar>, _ documents: Variable<Scalar>, temperature: Scalar = 1, sources: [Int]? = nil
     ) -> Variable<Scalar> {
-        require(documents.rows >= queries.rows, "\(documents.rows) documents for \(queries.rows) queries")
-        let scores = queries.multiplied(by: documents, otherTransposed: true).affine(1 / temperature)
+        let (n, m) = (queries.rows, documents.rows)
+        require(m >= n, "\(m) documents for \(n) queries")
+        var scores = queries.multiplied(by: documents, otherTransposed: true).affine(1 / temperature)
+        if let sources {
+            require(sources.count == m, "\(sources.count) sources of \(m) documents")
+            var offsets = Tensor<Scalar>(zeros: [n, m])
+            // Far below any score, and finite, so that the softmax of what is left stays defined.
+            for i in 0..<n { for j in 0..<m where i != j && sources[i] == sources[j] { offsets[i, j] = -1e30 } }
+            scores = scores + queries.tape.constant(offsets)
+        }
         return Loss.crossEntropy(scores, labels: (0..<Int32(queries.rows)).map { $0 })
     }
 

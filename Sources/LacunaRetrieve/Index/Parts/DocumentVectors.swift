@@ -90,7 +90,7 @@ public struct DocumentVectors: Sendable {
 
     /// A document's vector.
     ///
-    /// - Throws: `LacunaError.malformed` if the terms do not ascend within the vocabulary, as in a damaged index that was
+    /// - Throws: `LacunaError.malformed` for a term that comes twice or is not in the vocabulary, as in a damaged index that was
     ///   opened without being checked.
     public func vector(_ document: Int) throws -> SparseVector<Float> {
         require((0..<documentCount).contains(document), "document \(document) of \(documentCount)")
@@ -100,7 +100,7 @@ public struct DocumentVectors: Sendable {
             return try SparseVector(count: termCount, entries: entries)
         } catch {
             throw LacunaError.malformed(
-                file: "index", location: "vectors", reason: "the terms of document \(document) do not ascend")
+                file: "index", location: "vectors", reason: "document \(document): \(error)")
         }
     }
 
