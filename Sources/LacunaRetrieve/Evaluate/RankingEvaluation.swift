@@ -2,6 +2,7 @@ import LacunaTensor
 
 /// How good a run is by one metric, query by query.
 public struct RankingEvaluation: Sendable, Equatable {
+    /// What ``values`` are values of.
     public let metric: RankingMetric
     /// The judged queries, in the order of the judgements.
     public let queries: [String]

@@ -4,6 +4,7 @@ import LacunaTensor
 
 /// Writes the documents of an index in the forms in which other search engines take them.
 public struct VectorExport: Sendable {
+    /// Whose form is written.
     public enum Format: String, Sendable, CaseIterable {
         /// JSON lines with float weights.
         case vectors
@@ -17,12 +18,16 @@ public struct VectorExport: Sendable {
         case pgvector
     }
 
+    /// Whose form is written.
     public var format: Format
     /// What weights are multiplied by before ``Format/anserini`` rounds them.
     public var scale: Double
     /// The name of the index for ``Format/opensearch``.
     public var indexName: String
 
+    /// - Parameters:
+    ///   - scale: 100 is what Anserini's published collections were made with.
+    ///   - indexName: Has to be a name that OpenSearch allows: in lower case, without blanks.
     public init(format: Format, scale: Double = 100, indexName: String = "lacuna") {
         (self.format, self.scale, self.indexName) = (format, scale, indexName)
     }

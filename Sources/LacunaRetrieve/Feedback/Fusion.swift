@@ -4,6 +4,7 @@ import LacunaTensor
 public enum Fusion {
     /// What is done to scores before they are added, for each query's list by itself.
     public enum Normalization: String, Sendable, Hashable, CaseIterable {
+        /// Scores are added as they are: for systems whose scores are on one scale.
         case none
         /// `(s - (largest + smallest) / 2) / (largest - smallest)`: from -1/2 to 1/2, 0 if all are equal. Pyserini's.
         case centred

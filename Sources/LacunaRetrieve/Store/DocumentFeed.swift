@@ -6,8 +6,9 @@ import LacunaTensor
 public struct DocumentFeed {
     /// Documents that were added.
     public private(set) var added = 0
-    /// Lines that were left out, and what was wrong with the first.
+    /// Lines that were left out, 0 unless ``skipsBad``.
     public private(set) var skipped = 0
+    /// What was wrong with the first line that was left out; nil if none was.
     public private(set) var firstSkipped: LacunaError?
 
     /// What texts are encoded with; nil if there must be vectors.
@@ -19,6 +20,7 @@ public struct DocumentFeed {
     /// Texts that are encoded at once.
     private let batch = 256
 
+    /// A feed that has added nothing; one can add several files.
     public init(weighting: TextWeighting? = nil, skipsBad: Bool = false, keepsTexts: Bool = true) {
         (self.weighting, self.skipsBad, self.keepsTexts) = (weighting, skipsBad, keepsTexts)
     }

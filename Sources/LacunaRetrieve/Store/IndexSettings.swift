@@ -21,13 +21,16 @@ public struct IndexSettings: Sendable, Equatable {
         case bm25(BM25, averageLength: Float?)
     }
 
+    /// How documents are found; fixed when the index is made.
     public var kind: Kind
+    /// What becomes of weights; fixed when the index is made.
     public var weighting: Weighting
     /// How a ``Kind/seismic(_:)`` index is searched if nothing else is asked for.
     public var search: SeismicSearch
     /// What turns text into vectors, for those who search: free for the caller.
     public var encoder: JSONObject
 
+    /// Settings of an index of learned weights that is searched exactly, unless something else is said.
     public init(
         kind: Kind = .exact, weighting: Weighting = .given, search: SeismicSearch = SeismicSearch(),
         encoder: JSONObject = JSONObject()

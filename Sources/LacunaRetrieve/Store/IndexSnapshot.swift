@@ -4,7 +4,9 @@ import LacunaTensor
 
 /// A document that a search in an index directory found.
 public struct SearchHit: Sendable, Equatable {
+    /// The identifier that the document was added with.
     public let id: String
+    /// The inner product of the query's and the document's vector.
     public let score: Float
     /// The text that the document was added with, empty if there was none.
     public let text: String
@@ -19,10 +21,13 @@ public struct SearchHit: Sendable, Equatable {
 
 /// An index directory as it was at a moment. Adding, deleting and merging make new ones; this one goes on as it is.
 public final class IndexSnapshot: Sendable {
+    /// The directory.
     public let path: String
+    /// What the index is made for.
     public let settings: IndexSettings
     /// Grows with everything that changes the directory.
     public let generation: Int
+    /// The terms of the columns of all vectors.
     public let terms: TermTable
     let manifest: IndexManifest
     let parts: [Part]
@@ -113,6 +118,7 @@ public final class IndexSnapshot: Sendable {
     public var documentCount: Int { parts.reduce(0) { $0 + $1.liveCount } }
     /// Documents that were deleted and still take room.
     public var deletedCount: Int { parts.reduce(0) { $0 + $1.segment.documentCount - $1.liveCount } }
+    /// Number of segments, each of which is searched by itself.
     public var segmentCount: Int { parts.count }
     /// Entries of all vectors, deleted documents included.
     public var entryCount: Int { parts.reduce(0) { $0 + $1.segment.vectors.entryCount } }
@@ -124,6 +130,7 @@ public final class IndexSnapshot: Sendable {
     /// The names of the fields that filters may ask for.
     public var fields: [String] { manifest.fields.map(\.name) }
 
+    /// Whether a document of an identifier can be found.
     public func contains(_ id: String) -> Bool { place(of: id) != nil }
 
     func place(of id: String) -> (part: Int, document: Int)? {
@@ -304,6 +311,7 @@ private struct AllowedDocuments: SparseIndex {
 
 /// An index directory that is searched while others write to it: always as it was last committed.
 public final class LiveIndex: Sendable {
+    /// The directory.
     public let path: String
     private let current: Locked<IndexSnapshot>
 

@@ -4,13 +4,16 @@ import LacunaTensor
 
 /// A document to be put into an index.
 public struct IndexedDocument: Sendable {
+    /// Not empty. A document of the same identifier, to the byte, is replaced.
     public var id: String
     /// Terms and weights; with BM25, words and how often they occur.
     public var weights: [(term: String, weight: Float)]
     /// Kept to be shown; may be empty.
     public var text: String
+    /// What filters may ask for: keywords, lists of keywords, numbers and truth values under names.
     public var metadata: JSONObject
 
+    /// A document from its parts; they are checked when it is added.
     public init(
         id: String, weights: [(term: String, weight: Float)], text: String = "", metadata: JSONObject = JSONObject()
     ) {
@@ -47,6 +50,7 @@ public struct IndexedDocument: Sendable {
 /// Nothing is seen before ``commit()``, which replaces one small file in one step: a program that ends in between, at
 /// whatever moment, leaves the index as it was last committed.
 public final class IndexWriter {
+    /// The directory.
     public let path: String
     private let lock: DirectoryLock
     private let progress: (any ProgressReporter)?
@@ -148,6 +152,7 @@ public final class IndexWriter {
         generation = manifest.generation
     }
 
+    /// What the index is made for, and how it will be searched by default.
     public var settings: IndexSettings { manifest.settings }
 
     /// Sets how the index is searched by default, from the next ``commit()`` on.

@@ -8,6 +8,7 @@ public struct LinkedPage: Sendable {
     /// Pages that this one links to, by their place in the list.
     public var links: [Int]
 
+    /// A page that links nowhere, unless links are given.
     public init(paragraphs: [[String]], links: [Int] = []) { (self.paragraphs, self.links) = (paragraphs, links) }
 }
 
@@ -23,8 +24,11 @@ public enum PairTask: String, Sendable, Hashable, CaseIterable {
     /// A sentence of the first section, and a paragraph of a page that the page links to.
     case linked
 
+    /// A query and a document that belongs to it.
     public struct Pair: Sendable, Equatable {
+        /// One sentence.
         public let query: String
+        /// The sentences of a paragraph, joined by blanks.
         public let document: String
         /// Where the document is from: pairs of one source are no negatives of each other.
         public let source: Int

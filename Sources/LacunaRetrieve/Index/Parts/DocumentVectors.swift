@@ -5,6 +5,7 @@ import LacunaTensor
 ///
 /// Terms take two bytes where there are at most 65,536 of them, weights four. What is not larger than 0 is not kept.
 public struct DocumentVectors: Sendable {
+    /// Number of terms of the vocabulary: the length of every vector.
     public let termCount: Int
     /// Where each document begins among the entries, [documents + 1].
     let starts: MappedArray<Int>
@@ -16,9 +17,11 @@ public struct DocumentVectors: Sendable {
     /// The largest number of terms that two bytes can tell apart.
     static let narrowLimit = 1 << 16
 
+    /// Number of documents, those without entries included.
     public var documentCount: Int { starts.count - 1 }
     /// Number of entries of all documents.
     public var entryCount: Int { weights.count }
+    /// Bytes that the vectors take, in memory or in a mapped file.
     public var byteCount: Int {
         starts.byteCount + (narrowTerms?.byteCount ?? 0) + (wideTerms?.byteCount ?? 0) + weights.byteCount
     }
@@ -142,8 +145,10 @@ public struct DocumentVectors: Sendable {
 
 /// Scores every document: no index at all, and what the others are compared with.
 public struct BruteForceIndex: SparseIndex {
+    /// The vectors that are scored, as they are.
     public let vectors: DocumentVectors
 
+    /// An index that is its vectors: nothing is built.
     public init(_ vectors: DocumentVectors) { self.vectors = vectors }
 
     /// - Throws: As ``DocumentVectors/init(_:)``.
