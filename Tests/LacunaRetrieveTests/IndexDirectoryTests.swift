@@ -134,6 +134,18 @@ private let seismic = IndexSettings(kind: .seismic(.exhaustive), search: .exhaus
         #expect(Set(files) == merged.manifest.files.union(["index.json"]))
     }
 
+    @Test func aDeletedReplacementTakesTheOldDocumentAlong() throws {
+        let path = scratch.file("index")
+        let writer = try IndexWriter(creating: path)
+        for document in documents(matrix[rows: 0..<5]) { try writer.add(document) }
+        try writer.commit()
+        try writer.add(documents(matrix[rows: 9..<10], from: 2)[0])
+        #expect(writer.delete("d2") && !writer.delete("d2"))
+        try writer.commit()
+        let snapshot = try IndexSnapshot.open(path)
+        #expect(snapshot.documentCount == 4 && !snapshot.contains("d2"))
+    }
+
     @Test func manySmallCommitsAreMerged() throws {
         let path = scratch.file("index")
         let writer = try IndexWriter(creating: path)

@@ -212,8 +212,9 @@ public final class IndexWriter {
     /// - Returns: Whether there was one.
     @discardableResult
     public func delete(_ id: String) -> Bool {
-        if buffer.remove(id) { return true }
-        return deleteWritten(id, before: segments.count)
+        // What waits in memory may replace a document that is written: both go.
+        let wasWaiting = buffer.remove(id)
+        return deleteWritten(id, before: segments.count) || wasWaiting
     }
 
     private func deleteWritten(_ id: String, before end: Int) -> Bool {
