@@ -162,6 +162,27 @@ private let seismic = IndexSettings(kind: .seismic(.exhaustive), search: .exhaus
         }
     }
 
+    @Test func aMergeThatIsStoppedLosesNothing() throws {
+        final class Stop: ProgressReporter, @unchecked Sendable {
+            var isCancelled = false
+            func update(task: String, completed: Int, total: Int, detail: String) {}
+        }
+        let (path, stop) = (scratch.file("index"), Stop())
+        let writer = try IndexWriter(creating: path, settings: seismic, progress: stop)
+        for part in [0..<20, 20..<40] {
+            for document in documents(matrix[rows: part], from: part.lowerBound) { try writer.add(document) }
+            try writer.commit()
+        }
+        stop.isCancelled = true
+        #expect(failure { try writer.merge() } != nil)
+        stop.isCancelled = false
+        try writer.commit()
+        #expect(try IndexSnapshot.open(path).documentCount == 40)
+        try writer.merge()
+        let merged = try IndexSnapshot.open(path)
+        #expect(merged.documentCount == 40 && merged.segmentCount == 1)
+    }
+
     @Test(arguments: [IndexSettings(), seismic])
     func filters(_ settings: IndexSettings) throws {
         let path = scratch.file("index")

@@ -272,25 +272,23 @@ public final class IndexWriter {
         }
         let content = try buffer.content(
             termCount: terms.count, fields: manifest.fields, weighting: manifest.settings.weighting)
-        try write(content)
+        segments.append(try written(content))
         // The same identifiers in older segments are replaced.
         for id in content.ids where segments.count > 1 { _ = deleteWritten(id, before: segments.count - 1) }
         buffer = DocumentBuffer()
     }
 
-    private func write(_ content: Segment.Content) throws {
+    private func written(_ content: Segment.Content) throws -> WrittenSegment {
         let name = newFile("segment")
         let file = FileSystem.join(path, name)
         let checksum = try Segment.write(content, kind: manifest.settings.kind, to: file, progress: progress)
-        segments.append(
-            WrittenSegment(
-                entry: .init(file: name, checksum: checksum),
-                segment: try Segment(file, settings: manifest.settings, checked: false)))
+        return WrittenSegment(
+            entry: .init(file: name, checksum: checksum),
+            segment: try Segment(file, settings: manifest.settings, checked: false))
     }
 
     private func merge(_ chosen: Set<Int>) throws {
         let parts = chosen.sorted().map { segments[$0] }
-        segments = segments.indices.filter { !chosen.contains($0) }.map { segments[$0] }
         var order: [(sequence: UInt64, part: Int, document: Int)] = []
         for (number, part) in parts.enumerated() {
             for document in 0..<part.segment.documentCount where part.deletions?.contains(document) != true {
@@ -334,7 +332,9 @@ public final class IndexWriter {
                 order.map { parts[$0.part].segment.metadata[field.name]?.value($0.document) ?? nil }
             )
         }
-        if !order.isEmpty { try write(content) }
+        // Not before the new segment is there: if writing it fails, the old ones are still in place.
+        let merged = order.isEmpty ? [] : [try written(content)]
+        segments = segments.indices.filter { !chosen.contains($0) }.map { segments[$0] } + merged
     }
 
     private func publish() throws {
