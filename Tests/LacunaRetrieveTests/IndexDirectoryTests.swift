@@ -146,6 +146,35 @@ private let seismic = IndexSettings(kind: .seismic(.exhaustive), search: .exhaus
         #expect(snapshot.documentCount == 4 && !snapshot.contains("d2"))
     }
 
+    /// Also where segments are still open from before.
+    @Test func howToSearchChangesWithACommit() throws {
+        let path = scratch.file("index")
+        let settings = IndexSettings(
+            kind: .seismic(SeismicSettings(pruning: .list(40), blocking: .fixed(4))),
+            search: SeismicSearch(queryCut: 1, heapFactor: 1))
+        let writer = try IndexWriter(creating: path, settings: settings)
+        for document in documents(matrix) { try writer.add(document) }
+        try writer.commit()
+        let live = try LiveIndex(path)
+        func work() throws -> [SearchWork] {
+            let snapshot = try live.snapshot()
+            return try (0..<queries.rows).map {
+                try snapshot.search(snapshot.query(query(queries.row($0))), count: 5).work
+            }
+        }
+        let before = try work()
+        let wide = SeismicSearch(queryCut: .max, heapFactor: 0)
+        try writer.setSearch(wide)
+        #expect(try work() == before, "nothing changes before the commit")
+        try writer.commit()
+        let after = try work()
+        #expect(try live.snapshot().settings.search == wide)
+        func scored(_ work: [SearchWork]) -> Int { work.reduce(0) { $0 + $1.documentsScored } }
+        #expect(scored(before) < scored(after))
+        let exact = try IndexWriter(creating: scratch.file("exact"))
+        #expect(failure { try exact.setSearch(wide) } != nil)
+    }
+
     @Test func manySmallCommitsAreMerged() throws {
         let path = scratch.file("index")
         let writer = try IndexWriter(creating: path)

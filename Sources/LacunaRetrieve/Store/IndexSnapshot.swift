@@ -249,7 +249,8 @@ public final class IndexSnapshot: Sendable {
             if exactly {
                 index = segment.exact ?? BruteForceIndex(segment.vectors)
             } else if var seismic = segment.seismic {
-                if let search { seismic.search = search }
+                // The settings of this snapshot: a segment may have been opened under older ones.
+                seismic.search = search ?? settings.search
                 // An approximate search counts on finding good documents soon; among few, all can be scored.
                 let few = allowed.map { $0.count <= max(1000, 20 * count) } ?? false
                 index = few ? AllowedDocuments(seismic.vectors) : seismic

@@ -156,8 +156,13 @@ public final class IndexWriter {
     public var settings: IndexSettings { manifest.settings }
 
     /// Sets how the index is searched by default, from the next ``commit()`` on.
+    ///
+    /// - Throws: `LacunaError.invalidArgument` for a setting out of range, and for an exact index, which has none.
     public func setSearch(_ search: SeismicSearch) throws {
         try search.check()
+        guard case .seismic = manifest.settings.kind else {
+            throw LacunaError.invalidArgument("search", reason: "an exact index has nothing to set")
+        }
         manifest.settings.search = search
     }
 
