@@ -421,6 +421,53 @@ private let seismic = IndexSettings(kind: .seismic(.exhaustive), search: .exhaus
             try write { $0[name]!.removeLast() }
             #expect(failure { try Segment(path, settings: IndexSettings(), checked: true) } != nil, "\(name) short")
         }
+        try write { $0["fields"] = Array("{}".utf8) }
+        #expect(failure { try Segment(path, settings: IndexSettings(), checked: true) } != nil)
+    }
+
+    /// Manifests whose checksums agree, as anyone can write one.
+    @Test func manifestsThatCannotBeAreRefused() throws {
+        let path = scratch.file("index")
+        let writer = try IndexWriter(creating: path, settings: IndexSettings(kind: .seismic(SeismicSettings())))
+        for document in documents(matrix[rows: 0..<4]) { try writer.add(document) }
+        try writer.commit()
+        let good = try JSONFields(contentsOf: FileSystem.join(path, IndexManifest.name)).object
+        func opens(_ change: (inout JSONObject) -> Void) throws -> Bool {
+            var object = good
+            object["checksum"] = nil
+            change(&object)
+            let sum = Array(JSONValue.object(object).serialized().utf8).withUnsafeBytes { SectionFile.checksum($0) }
+            object["checksum"] = JSONValue(Int(sum))
+            try AtomicFile.write(
+                JSONValue.object(object).serialized(), to: FileSystem.join(path, IndexManifest.name))
+            return (try? IndexManifest(path)) != nil
+        }
+        #expect(try opens { _ in })
+        for key in ["next_sequence", "next_file", "generation"] {
+            #expect(try !opens { $0[key] = JSONValue(Int.max) }, "\(key)")
+            #expect(try !opens { $0[key] = JSONValue(-1) }, "\(key)")
+        }
+        let segment = try #require(good["segments"]?.arrayValue?.first)
+        #expect(try !opens { $0["segments"] = .array([segment, segment]) })
+        #expect(
+            try !opens {
+                guard case .object(var settings)? = $0["settings"] else { return }
+                settings["pruning"] = "globl"
+                $0["settings"] = .object(settings)
+            })
+    }
+
+    /// A file has room for so many sections only.
+    @Test func fieldsOfMetadataAreCounted() throws {
+        let path = scratch.file("index")
+        let writer = try IndexWriter(creating: path)
+        var metadata = JSONObject()
+        for number in 0..<1000 { metadata["f\(number)"] = "x" }
+        try writer.add(IndexedDocument(id: "a", weights: [("t", 1)], metadata: metadata))
+        metadata["one more"] = "x"
+        #expect(failure { try writer.add(IndexedDocument(id: "b", weights: [("t", 1)], metadata: metadata)) } != nil)
+        try writer.commit()
+        #expect(try IndexSnapshot.open(path).fields.count == 1000)
     }
 
     @Test func searchGoesOnWhileDocumentsAreAdded() throws {

@@ -98,9 +98,12 @@ public struct IndexSettings: Sendable, Equatable {
         case "exact": kind = .exact
         case "seismic":
             let count = try fields.integer("n_postings")
-            let pruning: SeismicSettings.Pruning =
-                try fields.string("pruning") == "global"
-                ? .global(count, cap: try fields.number("max_fraction")) : .list(count)
+            let pruning: SeismicSettings.Pruning
+            switch try fields.string("pruning") {
+            case "global": pruning = .global(count, cap: try fields.number("max_fraction"))
+            case "list": pruning = .list(count)
+            default: throw fields.failure("pruning", "is neither 'global' nor 'list'")
+            }
             let blocking: SeismicSettings.Blocking =
                 if let size = try fields.optionalInteger("block_size") {
                     .fixed(size)
@@ -257,10 +260,16 @@ struct IndexManifest: Sendable, Equatable {
             }
             return segment
         }
+        guard Set(segments.map(\.file)).count == segments.count else {
+            throw fields.failure("segments", "has a file twice")
+        }
         let sequence = try fields.integer("next_sequence")
         nextFile = try fields.integer("next_file")
-        guard sequence >= 0 && nextFile >= 1 && generation >= 0 else {
-            throw fields.failure("next_file", "is out of range")
+        // Far from where counting on would overflow.
+        for (key, number, least) in [
+            ("next_sequence", sequence, 0), ("next_file", nextFile, 1), ("generation", generation, 0),
+        ] where !(least..<1 << 60).contains(number) {
+            throw fields.failure(key, "is out of range")
         }
         nextSequence = UInt64(sequence)
     }

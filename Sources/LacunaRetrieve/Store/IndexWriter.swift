@@ -171,8 +171,8 @@ public final class IndexWriter {
     /// Adds a document; one of the same identifier is replaced.
     ///
     /// - Throws: `LacunaError.invalidArgument` naming the document, for an empty identifier, weights that are
-    ///   negative or not finite, a term that comes twice, and metadata of another kind than before. The index stays
-    ///   as it was.
+    ///   negative or not finite, a term that comes twice, metadata of another kind than before and more than 1000
+    ///   fields. The index stays as it was.
     public func add(_ document: IndexedDocument) throws {
         func fail(_ reason: String) -> LacunaError { .invalidArgument("document '\(document.id)'", reason: reason) }
         if document.id.isEmpty { throw LacunaError.invalidArgument("document", reason: "the identifier is empty") }
@@ -189,7 +189,12 @@ public final class IndexWriter {
             let failure = { (reason: String) in fail("metadata '\(member.key)': \(reason)") }
             guard let value = try MetadataValue(member.value, failure: failure) else { continue }
             let field = fields.firstIndex { $0.name == member.key } ?? fields.count
-            if field == fields.count { fields.append((member.key, value.kind)) }
+            if field == fields.count {
+                guard field < MetadataColumn.maximumCount else {
+                    throw failure("an index has \(MetadataColumn.maximumCount) fields at most")
+                }
+                fields.append((member.key, value.kind))
+            }
             guard fields[field].kind == value.kind else {
                 throw failure("is a \(value.kind.rawValue), other documents have a \(fields[field].kind.rawValue)")
             }

@@ -48,6 +48,9 @@ enum MetadataColumn: Sendable {
     /// The words there are, and for each document the numbers of those that it has.
     case keywords(words: TextColumn, starts: MappedArray<Int>, codes: MappedArray<UInt32>)
 
+    /// Fields at most: each takes up to four of the sections that a file may have.
+    static let maximumCount = 1000
+
     init(_ kind: MetadataValue.Kind, _ values: [MetadataValue?]) {
         switch kind {
         case .number:
