@@ -18,6 +18,7 @@ public struct RankingEvaluation: Sendable, Equatable {
     public var standardError: Double {
         guard values.count > 1 else { return .nan }
         let n = Double(values.count)
+        let mean = mean
         return (values.reduce(0) { $0 + ($1 - mean) * ($1 - mean) } / (n - 1) / n).squareRoot()
     }
 

@@ -26,7 +26,8 @@ public enum Fusion {
         guard weight.isFinite else { throw LacunaError.invalidArgument("weight", reason: "\(weight) is not finite") }
         guard depth >= 1 else { throw LacunaError.invalidArgument("depth", reason: "\(depth) is below 1") }
         var result = RankedRun(name: "\(a.name)+\(b.name)")
-        for query in a.queries + b.queries.filter({ a.hits(of: $0).isEmpty && !a.queries.contains($0) }) {
+        let known = Set(a.queries)
+        for query in a.queries + b.queries.filter({ !known.contains($0) }) {
             let first = normalized(Array(a.hits(of: query).prefix(depth)), normalization)
             let second = normalized(Array(b.hits(of: query).prefix(depth)), normalization)
             let (least, leastSecond) = (first.last?.score ?? 0, second.last?.score ?? 0)

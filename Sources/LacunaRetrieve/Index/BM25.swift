@@ -65,7 +65,8 @@ public struct BM25: Sendable, Equatable {
             })
     }
 
-    /// An index of documents by how often they have each term, and what makes weights of a query's counts.
+    /// An index of documents by how often they have each term, [documents, terms]. It is searched with
+    /// ``queryWeights(_:frequencies:documents:)``, for which its ``PostingLists/documentFrequency(_:)`` serve.
     ///
     /// - Throws: As ``DocumentVectors/init(_:)``.
     public func index(_ counts: SparseMatrix<Float>) throws -> InvertedIndex {
