@@ -253,7 +253,7 @@ public final class IndexSnapshot: Sendable {
                 seismic.search = search ?? settings.search
                 // An approximate search counts on finding good documents soon; among few, all can be scored.
                 let few = allowed.map { $0.count <= max(1000, 20 * count) } ?? false
-                index = few ? AllowedDocuments(seismic.vectors) : seismic
+                index = few ? BruteForceIndex(seismic.vectors) : seismic
             }
             try index.check(known, count: count, filter: allowed)
             let floor = best.count == count ? best[count - 1].score : Float.leastNonzeroMagnitude
@@ -280,33 +280,6 @@ public final class IndexSnapshot: Sendable {
         return SearchHit(
             id: segment.ids[found.document], score: found.score, text: segment.texts[found.document],
             contributions: contributions)
-    }
-}
-
-/// Scores the documents of the filter, one by one.
-private struct AllowedDocuments: SparseIndex {
-    let vectors: DocumentVectors
-
-    init(_ vectors: DocumentVectors) { self.vectors = vectors }
-
-    var documentCount: Int { vectors.documentCount }
-    var termCount: Int { vectors.termCount }
-    var byteCount: Int { vectors.byteCount }
-
-    func collect(
-        _ query: SparseVector<Float>, into top: inout TopDocuments, filter: DocumentSet?, scratch: SearchScratch
-    ) -> SearchWork {
-        guard let filter else {
-            return BruteForceIndex(vectors).collect(query, into: &top, filter: nil, scratch: scratch)
-        }
-        var work = SearchWork()
-        scratch.withDense(query) { dense in
-            filter.forEachMember { document in
-                top.insert(document, score: vectors.score(document, dense))
-                work.documentsScored += 1
-            }
-        }
-        return work
     }
 }
 

@@ -143,7 +143,8 @@ public struct DocumentVectors: Sendable {
     static func rounding(terms: Int) -> Float { Float(terms + 4) * 0x1p-22 }
 }
 
-/// Scores every document: no index at all, and what the others are compared with.
+/// Scores every document, or every one that the filter lets through: no index at all, and what the others are compared
+/// with.
 public struct BruteForceIndex: SparseIndex {
     /// The vectors that are scored, as they are.
     public let vectors: DocumentVectors
@@ -163,9 +164,14 @@ public struct BruteForceIndex: SparseIndex {
     ) -> SearchWork {
         var work = SearchWork()
         scratch.withDense(query) { dense in
-            for document in 0..<documentCount where filter?.contains(document) ?? true {
+            func visit(_ document: Int) {
                 top.insert(document, score: vectors.score(document, dense))
                 work.documentsScored += 1
+            }
+            if let filter {
+                filter.forEachMember { visit($0) }
+            } else {
+                for document in 0..<documentCount { visit(document) }
             }
         }
         return work
