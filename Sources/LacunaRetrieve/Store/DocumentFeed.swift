@@ -161,16 +161,11 @@ extension IndexSnapshot {
 
     /// Documents, evenly spaced, cut down to their largest weights.
     private func sampleQueries(_ count: Int) throws -> [SparseVector<Float>] {
-        let step = max(1, documentCount / count)
-        var sample: [SparseVector<Float>] = []
-        var number = 0
-        try forEachDocument { _, vector, _ in
-            if number % step == 0 && sample.count < count {
-                let short = vector.largest(16)
-                if let wide = try? SparseVector(count: terms.count, entries: Array(short)) { sample.append(wide) }
-            }
-            number += 1
+        let places = livePlaces()
+        return try stride(from: 0, to: places.count, by: max(1, places.count / count)).prefix(count).map { number in
+            let place = places[number]
+            let short = try parts[place.part].segment.vectors.vector(place.document).largest(16)
+            return try SparseVector(count: terms.count, entries: Array(short))
         }
-        return sample
     }
 }

@@ -148,16 +148,20 @@ public final class IndexSnapshot: Sendable {
     public func forEachDocument(
         _ body: (_ id: String, _ vector: SparseVector<Float>, _ text: String) throws -> Void
     ) throws {
-        let order = parts.indices.flatMap { part in
-            (0..<parts[part].segment.documentCount).filter { parts[part].live?.contains($0) ?? true }.map {
-                (sequence: parts[part].segment.sequences[$0], part: part, document: $0)
-            }
-        }.sorted { $0.sequence < $1.sequence }
-        for place in order {
+        for place in livePlaces() {
             let segment = parts[place.part].segment
             try body(
                 segment.ids[place.document], try segment.vectors.vector(place.document), segment.texts[place.document])
         }
+    }
+
+    /// Where the documents that can be found are, in the order in which they were added.
+    func livePlaces() -> [(sequence: UInt64, part: Int, document: Int)] {
+        parts.indices.flatMap { part in
+            (0..<parts[part].segment.documentCount).filter { parts[part].live?.contains($0) ?? true }.map {
+                (sequence: parts[part].segment.sequences[$0], part: part, document: $0)
+            }
+        }.sorted { $0.sequence < $1.sequence }
     }
 
     /// The number of documents that can be found and have a term. Only exact indexes know.
