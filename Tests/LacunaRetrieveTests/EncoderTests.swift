@@ -228,6 +228,27 @@ import Testing
         #expect(failure { try strict.add(path, to: writer) }?.description.contains("line 1") == true)
     }
 
+    /// A text and a vector of one identifier: the later line stays, whichever it is.
+    @Test func linesReplaceThoseBeforeThem() throws {
+        let scratch = try Scratch()
+        let path = try scratch.write(
+            """
+            {"id": "a", "text": "wing"}
+            {"id": "a", "vector": {"flow": 1}}
+            {"id": "b", "vector": {"flow": 1}}
+            {"id": "b", "text": "wing"}
+
+            """, to: "mixed.jsonl")
+        let writer = try IndexWriter(creating: scratch.file("index"))
+        var feed = DocumentFeed(weighting: .words(WordAnalyzer()))
+        try feed.add(path, to: writer)
+        #expect(feed.added == 4)
+        try writer.commit()
+        let snapshot = try IndexSnapshot.open(scratch.file("index"))
+        #expect(try snapshot.search(snapshot.query([("flow", 1)]), count: 5).hits.map(\.id) == ["a"])
+        #expect(try snapshot.search(snapshot.query([("wing", 1)]), count: 5).hits.map(\.id) == ["b"])
+    }
+
     @Test func exportsForOtherEngines() throws {
         let scratch = try Scratch()
         let writer = try IndexWriter(creating: scratch.file("index"))

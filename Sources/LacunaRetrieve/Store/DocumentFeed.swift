@@ -38,37 +38,51 @@ public struct DocumentFeed {
     ) throws {
         let lines = try JSONLines(path, skipsBad: skipsBad)
         var waiting: [TextDocument] = []
-        let weighting = weighting
+        let isEncoding = weighting != nil
         while true {
             let line = try lines.next { fields -> Line in
                 if fields.contains("vector") { return .ready(try IndexedDocument(fields)) }
-                guard weighting != nil else {
+                guard isEncoding else {
                     throw fields.failure("vector", "is missing, and nothing is said about how to encode texts")
                 }
                 return .text(try TextDocument(fields))
             }
             switch line {
             case .ready(var document)?:
+                // In the order of the file: a document replaces one of the same identifier before it.
+                try putTexts(&waiting, writer, lines, progress)
                 if !keepsTexts { document.text = "" }
                 try put(document, writer, lines)
-            case .text(let document)?: waiting.append(document)
-            case nil: break
-            }
-            if waiting.count == batch || (line == nil && !waiting.isEmpty) {
-                let weights = try weighting!.documents(waiting.map(\.content))
-                for (document, weights) in zip(waiting, weights) {
-                    try put(
-                        IndexedDocument(
-                            id: document.id, weights: weights, text: keepsTexts ? document.content : "",
-                            metadata: document.metadata), writer, lines)
-                }
-                waiting.removeAll(keepingCapacity: true)
-                try progress.report("reading documents", added, of: .max, "\(added) documents")
+                if added % batch == 0 { try report(progress) }
+            case .text(let document)?:
+                waiting.append(document)
+                if waiting.count == batch { try putTexts(&waiting, writer, lines, progress) }
+            case nil: try putTexts(&waiting, writer, lines, progress)
             }
             if line == nil { break }
         }
         skipped += lines.skipped
         if firstSkipped == nil { firstSkipped = lines.firstSkipped }
+    }
+
+    private func report(_ progress: (any ProgressReporter)?) throws {
+        try progress.report("reading documents", added, of: .max, "\(added) documents")
+    }
+
+    /// Encodes and adds the texts that wait.
+    private mutating func putTexts(
+        _ waiting: inout [TextDocument], _ writer: IndexWriter, _ lines: JSONLines, _ progress: (any ProgressReporter)?
+    ) throws {
+        guard let weighting, !waiting.isEmpty else { return }
+        let weights = try weighting.documents(waiting.map(\.content))
+        for (document, weights) in zip(waiting, weights) {
+            try put(
+                IndexedDocument(
+                    id: document.id, weights: weights, text: keepsTexts ? document.content : "",
+                    metadata: document.metadata), writer, lines)
+        }
+        waiting.removeAll(keepingCapacity: true)
+        try report(progress)
     }
 
     private mutating func put(_ document: IndexedDocument, _ writer: IndexWriter, _ lines: JSONLines) throws {
