@@ -272,6 +272,26 @@ import Testing
         #expect(failure { try VectorExport(format: .anserini, scale: 0).write(snapshot) { _ in } } != nil)
     }
 
+    @Test func exportedVectorsMakeTheSameIndex() throws {
+        let scratch = try Scratch()
+        let lines = [
+            #"{"id":"a","contents":"hello","vector":{"x":1.5},"metadata":{"year":1958,"tags":["old","good"]}}"#,
+            #"{"id":"b","vector":{"y":0.25},"metadata":{"tags":"new"}}"#,
+        ]
+        let path = try scratch.write(lines.joined(separator: "\n"), to: "in.jsonl")
+        var (feed, output) = (DocumentFeed(), "")
+        let writer = try IndexWriter(creating: scratch.file("index"))
+        try feed.add(path, to: writer)
+        try writer.commit()
+        try VectorExport(format: .vectors).write(IndexSnapshot.open(scratch.file("index"))) {
+            output += String(decoding: $0, as: UTF8.self)
+        }
+        let again = try output.split(separator: "\n").map { try JSONValue(parsing: String($0)) }
+        #expect(again.count == 2 && again[0]["metadata"]?["year"]?.doubleValue == 1958)
+        #expect(again[0]["metadata"]?["tags"] == ["old", "good"] && again[1]["metadata"]?["tags"] == "new")
+        #expect(again[0]["contents"] == "hello" && again[1]["metadata"]?["year"] == nil)
+    }
+
     @Test func tuningAnIndexDirectory() throws {
         let scratch = try Scratch()
         let matrix = try collection(documents: 500, terms: 200, entries: 14)

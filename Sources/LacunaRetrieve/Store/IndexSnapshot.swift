@@ -155,6 +155,21 @@ public final class IndexSnapshot: Sendable {
         }
     }
 
+    /// What a document was added with for filters, as far as it is kept: truth values are words, and a list of one word is
+    /// that word.
+    func metadata(part: Int, document: Int) -> JSONObject {
+        var object = JSONObject()
+        for (name, _) in manifest.fields {
+            switch parts[part].segment.metadata[name]?.value(document) {
+            case .number(let number)?: object[name] = .number(number)
+            case .keywords(let words)?:
+                object[name] = words.count == 1 ? .string(words[0]) : .array(words.map { .string($0) })
+            case nil: break
+            }
+        }
+        return object
+    }
+
     /// Where the documents that can be found are, in the order in which they were added.
     func livePlaces() -> [(sequence: UInt64, part: Int, document: Int)] {
         parts.indices.flatMap { part in
