@@ -11,7 +11,8 @@ public struct TokenTexts: Sendable {
     /// Number of texts.
     public let count: Int
 
-    /// - Parameter texts: The tokens of each text; a text may have none.
+    /// - Parameter texts: The tokens of each text, below the ``TrainableTermEncoder/termCount`` of the encoder that reads
+    ///   them; a text may have none.
     public init(_ texts: [[Int]]) {
         tokens = texts.joined().map { Int32($0) }
         self.texts = texts.enumerated().flatMap { index, text in text.map { _ in Int32(index) } }
@@ -144,6 +145,8 @@ extension Variable where Scalar == Float {
     /// terms], from one number a token.
     func largestOfTerms(_ texts: TokenTexts, terms: Int) -> Variable {
         require(count == texts.tokens.count, "\(count) weights for \(texts.tokens.count) tokens")
+        require(
+            texts.tokens.allSatisfy { $0 >= 0 && Int($0) < terms }, "a token is none of the \(terms) terms")
         // Which token each place gets its number from.
         var found = [Int: Int](minimumCapacity: count)
         withPointer { x in
