@@ -3,6 +3,7 @@ import LacunaTensor
 extension ProbabilisticCoding {
     /// How the parameters are learned.
     public struct Learning: Sendable, Hashable {
+        /// Passes over all vectors, 1 or more: an expectation and a maximisation each.
         public var steps = 100
         /// Temperature of the posteriors at the beginning; falls to 1 over the first 80 % of the steps.
         public var temperature: Double
