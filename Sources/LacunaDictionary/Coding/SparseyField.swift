@@ -55,7 +55,10 @@ public struct SparseyField: Sendable {
     private var inputWords: Int { (inputs + 63) / 64 }
     private var codeWords: Int { (modules * cells + 63) / 64 }
 
-    /// - Throws: `LacunaError.invalidArgument` for sizes that are not positive, and settings out of range.
+    /// Takes `modules · cells · (inputs + modules · cells)` bits.
+    ///
+    /// - Throws: `LacunaError.invalidArgument` for sizes that are not positive, and settings out of range; `.resource`
+    ///   for a field that memory does not hold.
     public init(modules: Int, cells: Int, inputs: Int, settings: Settings = Settings()) throws {
         for (name, value) in [("modules", modules), ("cells", cells), ("inputs", inputs)]
         where !(1...1 << 20).contains(value) {
@@ -64,6 +67,9 @@ public struct SparseyField: Sendable {
         guard (0..<1).contains(settings.floor), settings.exponent > 0, settings.expansion >= 0, settings.steepness > 0,
             settings.exponents.input >= 0, settings.exponents.context >= 0
         else { throw LacunaError.invalidArgument("settings", reason: "out of range") }
+        let words = (inputs + 63) / 64 + (modules * cells + 63) / 64
+        try MachineMemory.require(
+            shape: [modules * cells, words], of: UInt64.self, for: "a field of \(modules) modules")
         (self.modules, self.cells, self.inputs, self.settings) = (modules, cells, inputs, settings)
         weights = [UInt64](repeating: 0, count: modules * cells * ((inputs + 63) / 64))
         recurrent = [UInt64](repeating: 0, count: modules * cells * ((modules * cells + 63) / 64))
