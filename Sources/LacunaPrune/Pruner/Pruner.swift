@@ -45,7 +45,7 @@ public struct Pruner: Sendable {
     /// A copy of `decoder` with pruned layers, and what was done. The original is left as it is.
     ///
     /// For structured methods the sparsity is that of the feed-forward neurons, the budget must be uniform, the pattern is
-    /// not looked at, and sliced matrices are stored dense.
+    /// not looked at, no layer can be left out, and sliced matrices are stored dense.
     ///
     /// - Parameter calibration: Needed unless the method's requirement is none.
     /// - Throws: ``LacunaError/unsupported(file:what:)`` for a pattern or budget that the method cannot do,
