@@ -15,7 +15,7 @@ extension Pruner {
         // Nothing that was asked for is passed over.
         if !ignored.isEmpty {
             throw LacunaError.unsupported(
-                file: nil, what: "layers left out by the method \(method.card.name), which shares neurons out among all")
+                file: nil, what: "layers left out by \(method.card.name), which shares neurons out among all")
         }
         if let layout = storage.layout, layout != .dense {
             throw LacunaError.invalidArgument(

@@ -76,13 +76,13 @@ public final class CAST: TrainingMethod {
     public func gradientsReady(_ run: TrainingRun) throws {
         let t = run.step
         let alpha = Float(t) / Float(max(run.totalSteps, 1))
-        let rate = Float(run.optimizer.learningRate)
         let (b1, b2, epsilon): (Float, Float, Float) = (0.9, 0.999, 1e-8)
         let c1 = 1 - Float(power(Double(b1), Double(t + 1)))
         let c2 = 1 - Float(power(Double(b2), Double(t + 1)))
         for (weight, kept) in chosen {
             let parameter = weight.parameter
             guard parameter.hasGradient else { continue }
+            let rate = Float(run.optimizer.learningRate * parameter.rateFactor)
             let (w, g) = (parameter.buffer.pointer, parameter.gradientPointer)
             let (m, v) = (parameter.slot("cast.first"), parameter.slot("cast.second"))
             let columns = kept.columns

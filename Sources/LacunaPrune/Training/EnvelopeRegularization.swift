@@ -41,9 +41,9 @@ public final class EnvelopeRegularization: TrainingMethod {
     }
 
     public func afterStep(_ run: TrainingRun) throws {
-        let strength = run.optimizer.learningRate * lambda
-        if strength == 0 { return }
         for parameter in parameters {
+            let strength = run.optimizer.learningRate * parameter.rateFactor * lambda
+            if strength == 0 { continue }
             let (rows, columns) = (parameter.shape[0], parameter.shape[1])
             let w = parameter.buffer.pointer
             let norms = (0..<rows).map { r in

@@ -89,6 +89,21 @@ import Testing
         #expect(moves.allSatisfy { $0 <= 1.001e-2 } && moves.count { $0 > 0.99e-2 } > 200)
     }
 
+    /// Weights that a method moves by itself move at the rate of their group.
+    @Test func ratesOfGroupsCount() throws {
+        final class Still: TrainingHook {
+            func beforeStep(_ run: TrainingRun) { run.model.linears[0].layer.dense!.parameter.rateFactor = 0 }
+        }
+        let (cast, envelope, start) = (network(), network(), network().layers[0].weight.densified())
+        let method = try CAST(pattern: .nm(n: 2, m: 4))
+        var before: Tensor<Float>?
+        method.beforePruning = { before = cast.layers[0].weight.densified() }
+        try train(cast, hooks: [Still(), method], steps: 5)
+        #expect(before == start)
+        try train(envelope, hooks: [Still(), EnvelopeRegularization(keep: 0.5, lambda: 5)], steps: 5)
+        #expect(envelope.layers[0].weight.densified() == start)
+    }
+
     /// Steps of AdamS by the formula, at three times of a run: masked entries follow `(1 - t/T) m + t/T λ sign(w)`.
     @Test func castStepsAreThoseOfItsFormula() throws {
         let method = try CAST(pattern: .nm(n: 2, m: 4), lambda: 0.5, interval: 1)
