@@ -59,7 +59,8 @@ public final class CAST: TrainingMethod {
             }
             return (weight, try StraightThroughView.mask(weight.parameter.value, pattern))
         }
-        if let restored, restored.count == chosen.count {
+        if let restored {
+            try MaskCoding.requireFit(restored, chosen.map(\.weight.parameter.shape))
             for (index, mask) in restored.enumerated() { chosen[index].kept = mask }
         }
         restored = nil
@@ -131,6 +132,6 @@ public final class CAST: TrainingMethod {
     public var state: JSONValue { .array(chosen.map { MaskCoding.json($0.kept) }) }
     private var restored: [SparsePattern]?
     public func restore(_ state: JSONValue) throws {
-        restored = try (state.arrayValue ?? []).map { try MaskCoding.mask($0) }
+        restored = try MaskCoding.masks(state)
     }
 }

@@ -87,6 +87,7 @@ public final class DropAndGrow: TrainingMethod {
     }
 
     public func begin(_ run: TrainingRun) throws {
+        visited = []
         try StaticRandomSparsity.install(
             settings.budget, on: run.model, settings.layers, settings.storage,
             rescalesWeights: settings.rescalesWeights, using: &run.generator)
@@ -94,7 +95,8 @@ public final class DropAndGrow: TrainingMethod {
 
     public func attach(_ run: TrainingRun) throws {
         layers = try settings.layers.layers(of: run.model).map { try SparseLayerState($0.name, $0.layer) }
-        if visited.count != layers.count { visited = layers.map(\.mask) }
+        if visited.isEmpty { visited = layers.map(\.mask) }
+        try MaskCoding.requireFit(visited, layers.map { [$0.layer.outputDimensions, $0.layer.inputDimensions] })
     }
 
     private func isUpdate(_ run: TrainingRun) -> Bool {
@@ -182,6 +184,6 @@ public final class DropAndGrow: TrainingMethod {
     public var state: JSONValue { .array(visited.map { MaskCoding.json($0) }) }
 
     public func restore(_ state: JSONValue) throws {
-        visited = try (state.arrayValue ?? []).map { try MaskCoding.mask($0) }
+        visited = try MaskCoding.masks(state)
     }
 }

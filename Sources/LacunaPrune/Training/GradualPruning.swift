@@ -103,7 +103,9 @@ public final class GradualPruning: TrainingMethod {
 
     public var state: JSONValue { ["density": .number(densitySum), "steps": JSONValue(stepsSeen)] }
     public func restore(_ state: JSONValue) throws {
-        densitySum = state["density"]?.doubleValue ?? 0
-        stepsSeen = state["steps"]?.intValue ?? 0
+        guard let density = state["density"]?.doubleValue, let steps = state["steps"]?.intValue else {
+            throw LacunaError.malformed(file: "checkpoint", location: "gradual", reason: "has no densities or steps")
+        }
+        (densitySum, stepsSeen) = (density, steps)
     }
 }

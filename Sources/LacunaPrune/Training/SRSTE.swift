@@ -31,8 +31,9 @@ public final class SRSTE: TrainingMethod {
         guard pattern.impliedSparsity != nil else {
             throw LacunaError.invalidArgument("pattern", reason: "\(pattern) is not N:M")
         }
-        guard decay >= 0, divergenceInterval >= 1 else {
-            throw LacunaError.invalidArgument("decay", reason: "\(decay) is negative")
+        guard decay >= 0 else { throw LacunaError.invalidArgument("decay", reason: "\(decay) is negative") }
+        guard divergenceInterval >= 1 else {
+            throw LacunaError.invalidArgument("interval", reason: "\(divergenceInterval) is not positive")
         }
         self.pattern = pattern
         self.decay = Float(decay)
@@ -51,7 +52,12 @@ public final class SRSTE: TrainingMethod {
             composition: ["|w|", "N:M", "straight-through with masked decay"])
     }
 
-    public func attach(_ run: TrainingRun) throws { try views.attach(layers, of: run.model, pattern) }
+    public func begin(_ run: TrainingRun) throws { (last, divergence) = ([], 0) }
+
+    public func attach(_ run: TrainingRun) throws {
+        try views.attach(layers, of: run.model, pattern)
+        if !last.isEmpty { try MaskCoding.requireFit(last, views.layers.map(\.weight.parameter.shape)) }
+    }
 
     public func gradientsReady(_ run: TrainingRun) throws {
         for (_, weight, view) in views.layers {
@@ -81,8 +87,10 @@ public final class SRSTE: TrainingMethod {
     }
 
     public func restore(_ state: JSONValue) throws {
-        divergence = state["divergence"]?.doubleValue ?? 0
-        last = try (state["masks"]?.arrayValue ?? []).map { try MaskCoding.mask($0) }
+        guard let sum = state["divergence"]?.doubleValue, let masks = state["masks"] else {
+            throw LacunaError.malformed(file: "checkpoint", location: "sr-ste", reason: "has no divergence or no masks")
+        }
+        (divergence, last) = (sum, try MaskCoding.masks(masks))
     }
 }
 
@@ -106,5 +114,20 @@ enum MaskCoding {
         }
         guard let mask = try? SparsePattern(rows: rows, columns: columns, packedWords: packed) else { throw bad }
         return mask
+    }
+
+    /// Masks of several layers.
+    static func masks(_ value: JSONValue) throws -> [SparsePattern] {
+        guard let list = value.arrayValue else {
+            throw LacunaError.malformed(file: "checkpoint", location: "masks", reason: "are no list")
+        }
+        return try list.map(mask)
+    }
+
+    /// - Throws: `LacunaError.malformed` unless there is a mask for each of the weights, of its shape.
+    static func requireFit(_ masks: [SparsePattern], _ shapes: [[Int]]) throws {
+        guard masks.map({ [$0.rows, $0.columns] }) == shapes else {
+            throw LacunaError.malformed(file: "checkpoint", location: "masks", reason: "are of other layers")
+        }
     }
 }

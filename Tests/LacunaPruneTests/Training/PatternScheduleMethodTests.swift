@@ -89,6 +89,21 @@ import Testing
         #expect(moves.allSatisfy { $0 <= 1.001e-2 } && moves.count { $0 > 0.99e-2 } > 200)
     }
 
+    /// A checkpoint can hold anything.
+    @Test func masksOfOtherNetworksAreRefused() throws {
+        let words: JSONValue = ["rows": 2, "columns": 4, "words": [5, 10]]
+        let cast = try CAST(pattern: .nm(n: 2, m: 4))
+        try cast.restore([words])
+        #expect(throws: LacunaError.self) { try train(network(), hooks: [cast], steps: 1) }
+        let gradual = try GradualPruning(sparsity: 0.5)
+        let ste = try SRSTE(pattern: .nm(n: 2, m: 4))
+        for state: JSONValue in [.null, 3, ["masks": [1]], ["density": "much"]] {
+            #expect(throws: LacunaError.self) { try cast.restore(state) }
+            #expect(throws: LacunaError.self) { try ste.restore(state) }
+            #expect(throws: LacunaError.self) { try gradual.restore(state) }
+        }
+    }
+
     /// Weights that a method moves by itself move at the rate of their group.
     @Test func ratesOfGroupsCount() throws {
         final class Still: TrainingHook {
