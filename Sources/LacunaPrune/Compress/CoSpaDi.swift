@@ -68,10 +68,14 @@ public struct CoSpaDi: MatrixCompression {
             throw LacunaError.invalidArgument(
                 card.name, reason: "ratio \(ratio), iterations \(iterations) and power iterations must be at least 1")
         }
+        guard (0..<1).contains(sparsity), bits > 0 else {
+            throw LacunaError.invalidArgument(
+                "sparsity", reason: "\(sparsity) of numbers of \(bits) bits is not at least 0 and below 1")
+        }
         let perAtom = Double(columns) + Double(rows) / ratio + Double(rows) / bits
         let atoms = Int((1 - sparsity) * Double(rows) * Double(columns) / perAtom)
         let coefficients = Int(Double(atoms) / ratio)
-        guard sparsity >= 0, coefficients >= 1 else {
+        guard coefficients >= 1 else {
             throw LacunaError.invalidArgument(
                 "sparsity", reason: "\(sparsity) leaves no dictionary for a matrix of shape [\(rows), \(columns)]")
         }

@@ -10,7 +10,7 @@ import LacunaTensor
 /// a product. With δ = 0 the method is plain low rank, with r = 0 static sparse training.
 ///
 /// Andi Han and others, "SLTrain: a sparse plus low-rank approach for parameter and memory efficient pretraining",
-/// arXiv 2406.02214. δ is their default; rank and α are theirs for the smallest model (128 and 32 at width 512).
+/// arXiv 2406.02214. The defaults of α and δ are theirs for the smallest model, whose rank is 128 at width 512.
 public final class SLTrain: TrainingMethod {
     public let rank: Int
     public let alpha: Float
