@@ -16,6 +16,7 @@ public struct LowRank: MatrixCompression {
     /// Share of the mean diagonal of `XᵀX` that is added to its diagonal, 0 or more.
     public var damping: Double
 
+    /// Whitened, it needs calibration with Gram matrices; otherwise none.
     public init(isWhitened: Bool = true, damping: Double = 1e-6) {
         self.isWhitened = isWhitened
         self.damping = damping

@@ -14,9 +14,13 @@ import LacunaTensor
 /// part of this: their effect is orthogonal, see ``Loss/distillation(student:teacher:temperature:)``. λ should be of the size
 /// of gradients. Use a rate that decays, as what remains of masked weights is of the size of the last rate.
 public final class CAST: TrainingMethod {
+    /// What is kept at the end; one that fixes its sparsity, such as 2:4.
     public let pattern: Pattern
+    /// λ, 0 or more, of the size of the gradients.
     public let lambda: Float
+    /// Steps between choices of the mask.
     public let interval: Int
+    /// The layers that are pruned. Their weights are dense and without masks.
     public let layers: LayerChoice
     private var chosen: [(weight: DenseWeight, kept: SparsePattern)] = []
     /// Mean magnitude of the masked weights over that of the kept ones, just before the final pruning.

@@ -11,6 +11,7 @@ import LacunaTensor
 /// Winners", arXiv 1911.11134). An update at step t drops `⌊fraction(t) · nnz⌋` weights of the smallest magnitude and
 /// grows as many, never those just dropped, at zero and with empty optimiser state. Counts are exact whatever the ties.
 public final class DropAndGrow: TrainingMethod {
+    /// Which connections go.
     public enum Drop: String, Sendable, Hashable, CaseIterable {
         /// The smallest magnitudes.
         case magnitude
@@ -18,35 +19,47 @@ public final class DropAndGrow: TrainingMethod {
         case signed
     }
 
+    /// Where connections come.
     public enum Growth: String, Sendable, Hashable, CaseIterable {
+        /// Absent positions at random, all equally likely.
         case random
         /// The largest gradients of the present batch among absent weights.
         case gradient
     }
 
+    /// How many connections there are, and how they move.
     public struct Settings: Sendable {
+        /// What shares connections out among layers at the start; every layer keeps its number.
         public var budget: any SparsityBudget
+        /// The layers with sparse weights.
         public var layers = LayerChoice.all
+        /// Masked, or CSR, which keeps nothing of absent weights but needs their gradients at updates by gradient.
         public var storage = StorageLayout.masked
+        /// Which connections go.
         public var drop = Drop.magnitude
+        /// Where connections come.
         public var growth = Growth.gradient
         /// Steps between updates.
         public var interval = 100
         /// Fraction of the weights exchanged at an update, falling by half a cosine to 0 if `isAnnealed`.
         public var fraction = 0.3
+        /// Whether ``fraction`` falls; otherwise it stays until ``end``.
         public var isAnnealed = true
         /// Share of the run after which the pattern is final.
         public var end = 0.75
         /// Deviation of the normal distribution that grown weights start from; 0 for zeros.
         public var growthDeviation = 0.0
+        /// Whether the weights kept at the start are multiplied by `1/√density`, so that activations keep their size.
         public var rescalesWeights = true
 
+        /// RigL's settings, or with random growth SET's, on all layers.
         public init(budget: any SparsityBudget, growth: Growth = .gradient) {
             self.budget = budget
             self.growth = growth
         }
     }
 
+    /// How connections move.
     public let settings: Settings
     private var layers: [SparseLayerState] = []
     /// Every position that was ever in use, by layer.

@@ -7,7 +7,9 @@ import LacunaTensor
 public final class EnvelopeRegularization: TrainingMethod {
     /// Share of the rows to keep.
     public let keep: Double
+    /// λ, 0 or more. It shortens survivors too: a moderate one and a selection at the end do better than a large one.
     public let lambda: Double
+    /// The layers whose rows are groups. Their weights are dense.
     public let layers: LayerChoice
     private var parameters: [Parameter<Float>] = []
 

@@ -14,6 +14,7 @@ import LacunaTensor
 /// Abhimanyu Rajeshkumar Bambhaniya and others, "Progressive Gradient Flow for Robust N:M Sparsity Training in
 /// Transformers", arXiv 2402.04744. Evaluation always uses the hard mask.
 public final class ProgressiveGradientFlow: TrainingMethod {
+    /// What tightens during the run.
     public enum Flow: Sendable, Hashable {
         /// `exp(-c u)`.
         case exponential(Double)
@@ -25,10 +26,16 @@ public final class ProgressiveGradientFlow: TrainingMethod {
         case geometric
     }
 
+    /// Entries kept of every group at the end.
     public let n: Int
+    /// Consecutive inputs of a group.
     public let m: Int
+    /// What tightens during the run.
     public let flow: Flow
+    /// The layers that are pruned. Their weights are dense and without masks.
     public let layers: LayerChoice
+    /// Whether gradients of masked weights are multiplied by β, as the chain rule has it; the authors' release passes
+    /// them on as they are.
     public let appliesChainRule: Bool
     private let views = StraightThroughLayers()
     private let frames: PatternSchedule?

@@ -12,8 +12,11 @@ import LacunaTensor
 /// Aojun Zhou and others, "Learning N:M Fine-grained Structured Sparse Neural Networks From Scratch", arXiv 2102.04010.
 /// λ is theirs for SGD, where the term enters the momentum. λ 0 is the plain straight-through estimator.
 public final class SRSTE: TrainingMethod {
+    /// What every forward pass keeps; one that fixes its sparsity, such as 2:4.
     public let pattern: Pattern
+    /// λ, 0 or more.
     public let decay: Float
+    /// The layers with sparse products. Their weights are dense and without masks.
     public let layers: LayerChoice
     private let views = StraightThroughLayers()
     private var last: [SparsePattern] = []
