@@ -35,7 +35,9 @@ public final class CAST: TrainingMethod {
         guard pattern.impliedSparsity != nil else {
             throw LacunaError.invalidArgument("pattern", reason: "\(pattern) is not N:M")
         }
-        guard lambda >= 0 else { throw LacunaError.invalidArgument("decay", reason: "\(lambda) is negative") }
+        guard lambda >= 0, lambda.isFinite else {
+            throw LacunaError.invalidArgument("decay", reason: "\(lambda) is negative or not finite")
+        }
         guard interval >= 1 else {
             throw LacunaError.invalidArgument("interval", reason: "\(interval) is not positive")
         }

@@ -16,7 +16,9 @@ public final class EnvelopeRegularization: TrainingMethod {
     /// - Throws: `LacunaError.invalidArgument` for numbers out of range.
     public init(keep: Double, lambda: Double, layers: LayerChoice = .allButOutput) throws {
         guard keep > 0, keep <= 1 else { throw LacunaError.invalidArgument("keep", reason: "\(keep) is not in 0...1") }
-        guard lambda >= 0 else { throw LacunaError.invalidArgument("lambda", reason: "\(lambda) is negative") }
+        guard lambda >= 0, lambda.isFinite else {
+            throw LacunaError.invalidArgument("lambda", reason: "\(lambda) is negative or not finite")
+        }
         self.keep = keep
         self.lambda = lambda
         self.layers = layers

@@ -40,7 +40,7 @@ public final class ProgressiveGradientFlow: TrainingMethod {
     private let views = StraightThroughLayers()
     private let frames: PatternSchedule?
 
-    /// - Throws: `LacunaError.invalidArgument` for a bad pattern, of the flow's too, or a negative rate.
+    /// - Throws: `LacunaError.invalidArgument` for a bad pattern, of the flow's too, or a rate that is negative or not finite.
     public init(
         n: Int, m: Int, flow: Flow = .exponential(6), layers: LayerChoice = .allButOutput,
         appliesChainRule: Bool = false
@@ -48,7 +48,10 @@ public final class ProgressiveGradientFlow: TrainingMethod {
         try Pattern.nm(n: n, m: m).validate()
         switch flow {
         case .exponential(let c), .linear(let c):
-            guard c >= 0 else { throw LacunaError.invalidArgument("rate", reason: "\(c) is negative") }
+            // An infinite rate would make the first factor, of no progress at all, no number.
+            guard c >= 0, c.isFinite else {
+                throw LacunaError.invalidArgument("rate", reason: "\(c) is negative or not finite")
+            }
             frames = nil
         case .stepwise: frames = .stepwise(n: n, m: m)
         case .geometric: frames = .geometric(n: n, m: m)

@@ -26,7 +26,7 @@ public final class SRSTE: TrainingMethod {
     /// Steps between looks.
     public let divergenceInterval: Int
 
-    /// - Throws: `LacunaError.invalidArgument` unless the pattern is N:M and λ not negative.
+    /// - Throws: `LacunaError.invalidArgument` unless the pattern is N:M and λ finite and not negative.
     public init(
         pattern: Pattern, decay: Double = 2e-4, layers: LayerChoice = .allButOutput, divergenceInterval: Int = 50
     ) throws {
@@ -34,7 +34,9 @@ public final class SRSTE: TrainingMethod {
         guard pattern.impliedSparsity != nil else {
             throw LacunaError.invalidArgument("pattern", reason: "\(pattern) is not N:M")
         }
-        guard decay >= 0 else { throw LacunaError.invalidArgument("decay", reason: "\(decay) is negative") }
+        guard decay >= 0, decay.isFinite else {
+            throw LacunaError.invalidArgument("decay", reason: "\(decay) is negative or not finite")
+        }
         guard divergenceInterval >= 1 else {
             throw LacunaError.invalidArgument("interval", reason: "\(divergenceInterval) is not positive")
         }

@@ -212,7 +212,12 @@ func network(_ widths: [Int] = [20, 24, 16, 2], seed: UInt64 = 1) -> MLP {
         settings.storage = .bitmask
         #expect(throws: LacunaError.self) { try DropAndGrow(settings) }
         #expect(throws: LacunaError.self) { try SRSTE(pattern: .unstructured(.layer)) }
-        #expect(throws: LacunaError.self) { try SRSTE(pattern: .nm(n: 2, m: 4), decay: -1) }
+        for number in [-1, Double.infinity, .nan] {
+            #expect(throws: LacunaError.self) { try SRSTE(pattern: .nm(n: 2, m: 4), decay: number) }
+            #expect(throws: LacunaError.self) { try CAST(pattern: .nm(n: 2, m: 4), lambda: number) }
+            #expect(throws: LacunaError.self) { try EnvelopeRegularization(keep: 0.5, lambda: number) }
+            #expect(throws: LacunaError.self) { try ProgressiveGradientFlow(n: 2, m: 4, flow: .exponential(number)) }
+        }
         #expect(throws: LacunaError.self) { try SLTrain(rank: -1) }
         #expect(throws: LacunaError.self) {
             try StaticRandomSparsity(budget: UniformBudget(0.5), storage: .bsr(rows: 2, columns: 2))
