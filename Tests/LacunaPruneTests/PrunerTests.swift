@@ -196,7 +196,7 @@ import Testing
             let pruned = try pruner.prune(decoder, calibration: calibration).decoder
             return pruned.linearNames.map { pruned[linear: $0].densified().scalars }
         }
-        #expect(try weights(64, 1) == weights(64, 4))
+        #expect(try weights(48, 1) == weights(320, 4))
     }
 
     @Test func cancellingStopsTheRun() throws {
