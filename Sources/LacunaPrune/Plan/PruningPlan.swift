@@ -7,7 +7,7 @@ import LacunaTensor
 /// ```swift
 /// var plan = PruningPlan(method: "wanda", pattern: "2:4")
 /// plan.ignored = ["model.layers.0.*"]
-/// let (pruned, report) = try plan.pruner().prune(model, calibration: calibration)
+/// let (pruned, report) = try plan.pruner().prune(decoder, calibration: calibration)
 /// ```
 public struct PruningPlan: Sendable {
     /// How a sparsity is shared out among layers.
