@@ -128,23 +128,25 @@ extension IndexSnapshot {
         _ queries: [SparseVector<Float>], count: Int, filter: MetadataFilter?, search: SeismicSearch?, exactly: Bool,
         _ progress: (any ProgressReporter)?
     ) throws -> [([Found], SearchWork)] {
-        // What could be wrong with all of them, once.
-        if let first = queries.first {
-            _ = try find(first, count: count, filter: filter, search: search, exactly: exactly)
-        }
-        let results = Locked([Result<([Found], SearchWork), any Error>?](repeating: nil, count: queries.count))
+        let allowed = try allowed(by: filter)
+        var results: [([Found], SearchWork)] = []
+        results.reserveCapacity(queries.count)
         for start in stride(from: 0, to: queries.count, by: 256) {
             try progress.report("searching", start, of: queries.count)
-            Parallel.forEach(min(256, queries.count - start)) { offset in
+            let size = min(256, queries.count - start)
+            let found = Locked([Result<([Found], SearchWork), any Error>?](repeating: nil, count: size))
+            Parallel.forEach(size) { offset in
                 let result = Result {
                     try find(
-                        queries[start + offset], count: count, filter: filter, search: search, exactly: exactly)
+                        queries[start + offset], count: count, allowed: allowed, search: search, exactly: exactly)
                 }
-                results.withLock { $0[start + offset] = result }
+                found.withLock { $0[offset] = result }
             }
+            // What is wrong with all of them is found out with the first.
+            results += try found.withLock { $0 }.map { try $0!.get() }
         }
         try progress.report("searching", queries.count, of: queries.count)
-        return try results.withLock { $0 }.map { try $0!.get() }
+        return results
     }
 
     /// Chooses how a ``IndexSettings/Kind/seismic(_:)`` index is searched for a wanted recall: see ``RecallTuning``.

@@ -228,7 +228,8 @@ public final class IndexSnapshot: Sendable {
         _ query: SparseVector<Float>, count: Int, filter: MetadataFilter? = nil, search: SeismicSearch? = nil,
         exactly: Bool = false
     ) throws -> (hits: [SearchHit], work: SearchWork) {
-        let (found, work) = try find(query, count: count, filter: filter, search: search, exactly: exactly)
+        let (found, work) = try find(
+            query, count: count, allowed: allowed(by: filter), search: search, exactly: exactly)
         return (found.map { hit($0, query) }, work)
     }
 
@@ -239,9 +240,26 @@ public final class IndexSnapshot: Sendable {
         var document: Int
     }
 
+    /// Of each segment the documents that are there and that the filter lets through; nil for all of them. It looks at
+    /// every document, so it is worked out once for many queries.
+    ///
+    /// - Throws: `LacunaError.invalidArgument` for a filter that does not go with the fields.
+    func allowed(by filter: MetadataFilter?) throws -> [DocumentSet?] {
+        guard let filter else { return parts.map(\.live) }
+        try filter.check(manifest.fields)
+        return parts.map { part in
+            let test = filter.test(part.segment.metadata)
+            return DocumentSet(capacity: part.segment.documentCount) {
+                (part.live?.contains($0) ?? true) && test($0)
+            }
+        }
+    }
+
     /// Searches segment by segment, each with the score that the best so far ask of it.
+    ///
+    /// - Parameter allowed: As ``allowed(by:)`` has them.
     func find(
-        _ query: SparseVector<Float>, count: Int, filter: MetadataFilter?, search: SeismicSearch?, exactly: Bool
+        _ query: SparseVector<Float>, count: Int, allowed: [DocumentSet?], search: SeismicSearch?, exactly: Bool
     ) throws -> ([Found], SearchWork) {
         guard count >= 1 else { throw LacunaError.invalidArgument("k", reason: "\(count) is below 1") }
         guard query.count == terms.count else {
@@ -249,7 +267,6 @@ public final class IndexSnapshot: Sendable {
                 "query", reason: "has \(query.count) entries, the index \(terms.count) terms")
         }
         try search?.check()
-        try filter?.check(manifest.fields)
         var best: [Found] = []
         var work = SearchWork()
         for (number, part) in parts.enumerated() where part.liveCount > 0 {
@@ -257,27 +274,21 @@ public final class IndexSnapshot: Sendable {
             let known = try SparseVector(
                 count: segment.vectors.termCount, entries: query.filter { $0.index < segment.vectors.termCount })
             var index = segment.index
-            var allowed = part.live
-            if let filter {
-                let test = filter.test(segment.metadata)
-                allowed = DocumentSet(capacity: segment.documentCount) {
-                    (part.live?.contains($0) ?? true) && test($0)
-                }
-                if allowed!.count == 0 { continue }
-            }
+            let members = allowed[number]
+            if members?.count == 0 { continue }
             if exactly {
                 index = segment.exact ?? BruteForceIndex(segment.vectors)
             } else if var seismic = segment.seismic {
                 // The settings of this snapshot: a segment may have been opened under older ones.
                 seismic.search = search ?? settings.search
                 // An approximate search counts on finding good documents soon; among few, all can be scored.
-                let few = allowed.map { $0.count <= max(1000, 20 * count) } ?? false
+                let few = members.map { $0.count <= max(1000, 20 * count) } ?? false
                 index = few ? BruteForceIndex(seismic.vectors) : seismic
             }
-            try index.check(known, count: count, filter: allowed)
+            try index.check(known, count: count, filter: members)
             let floor = best.count == count ? best[count - 1].score : Float.leastNonzeroMagnitude
             var top = TopDocuments(min(count, segment.documentCount), floor: floor)
-            work += SearchScratch.withOne { index.collect(known, into: &top, filter: allowed, scratch: $0) }
+            work += SearchScratch.withOne { index.collect(known, into: &top, filter: members, scratch: $0) }
             best += top.sorted().map {
                 Found(
                     score: $0.score, sequence: segment.sequences[$0.document], part: number, document: $0.document)
