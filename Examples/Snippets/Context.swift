@@ -32,10 +32,16 @@ var plan: TrainingPlan {
     set {}
 }
 
-// A language model.
+// A language model, and a text for it.
 var path: String { given() }
 var tokenizer: Tokenizer { given() }
 var decoder: Transformer { given() }
+var text: String { given() }
+var tokens: [Int] { given() }
+var calibration: CalibrationSet { given() }
+
+// What a dictionary learns from, [tokens, dimensions].
+var activations: Tensor<Float> { given() }
 
 // A table.
 var values: [Double] { given() }

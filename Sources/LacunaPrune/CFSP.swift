@@ -18,6 +18,7 @@ import LacunaTensor
 /// Yuxin Wang, Minghua Ma, Zekun Wang and others, "CFSP: An Efficient Structured Pruning Framework for LLMs with
 /// Coarse-to-Fine Activation Information", arXiv 2409.13199. Without their recovery training.
 public struct CFSP: FeedForwardPruning {
+    /// What ranks the neurons of a block.
     public enum NeuronScore: String, Sendable, Hashable, CaseIterable {
         /// The formula as published; equal to ranking by the activation norm.
         case published
@@ -25,11 +26,14 @@ public struct CFSP: FeedForwardPruning {
         case weighted
     }
 
+    /// What shares the neurons out among the blocks.
     public var budget: AngularBudget
+    /// What ranks the neurons of a block.
     public var score: NeuronScore
     /// Every block keeps a multiple of this many neurons, 1 or more. The authors use 128 on GPUs.
     public var multiple: Int
 
+    /// The defaults are the authors' budget and score; the latter ranks by the activation norm alone.
     public init(budget: AngularBudget = AngularBudget(), score: NeuronScore = .published, multiple: Int = 1) {
         self.budget = budget
         self.score = score

@@ -27,6 +27,7 @@ public struct DSnoT: MaskRefiner {
     /// Whether a row stops before an exchange that would change the sign of its error.
     public var signTest: Bool
 
+    /// The authors' release leaves the sign test off, and takes a threshold of 0.1 on errors summed over a sequence.
     public init(cycles: Int = 50, threshold: Double = 1e-3, varianceExponent: Double = 1, signTest: Bool = true) {
         self.cycles = cycles
         self.threshold = threshold

@@ -4,6 +4,7 @@ import LacunaSparse
 ///
 /// The oldest method, the cheapest, and for moderate sparsity often enough. Entries of a matrix compete with each other.
 public struct Magnitude: ScoredPruning {
+    /// Has no settings.
     public init() {}
 
     public var card: MethodCard {

@@ -5,6 +5,7 @@ public struct RandomPruning: ScoredPruning {
     /// Changes every choice. Layers of one model draw from separate streams of it.
     public var seed: UInt64
 
+    /// The same seed gives the same masks.
     public init(seed: UInt64 = 0) { self.seed = seed }
 
     public var card: MethodCard {

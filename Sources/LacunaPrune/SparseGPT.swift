@@ -20,6 +20,7 @@ public struct SparseGPT: LayerwisePruning {
     /// Columns whose mask is chosen together; 1 or more. Rounded up to whole groups or blocks of the pattern.
     public var blockSize: Int
 
+    /// The defaults are the authors'.
     public init(damping: Double = 0.01, blockSize: Int = 128) {
         self.damping = damping
         self.blockSize = blockSize

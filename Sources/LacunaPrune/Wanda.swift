@@ -8,6 +8,7 @@ import LacunaSparse
 /// Mingjie Sun, Zhuang Liu, Anna Bair, J. Zico Kolter, "A Simple and Effective Pruning Approach for Large Language
 /// Models", arXiv 2306.11695.
 public struct Wanda: ScoredPruning {
+    /// Has no settings.
     public init() {}
 
     public var card: MethodCard {

@@ -74,7 +74,7 @@ import Testing
             #expect(feature.tokens.count == min(8, shares.count))
         }
         // The page holds it all, and no text can end a script.
-        let page = atlas.page { $0 == 3 ? "</script>&\"" : "t\($0)" }
+        let page = atlas.page { $0 == 3 ? "</script>&\"@INDEX@" : "t\($0)" }
         #expect(page.components(after: "</script>") == 4)
         func embedded(_ id: String) throws -> String {
             let start = try #require(page.range(of: "id=\"\(id)\">")).upperBound
@@ -88,7 +88,7 @@ import Testing
             #expect(index[i].arrayValue![0].intValue == feature.index)
             let context = lines[i].arrayValue![0].arrayValue![0].arrayValue!
             let shown = context[0].arrayValue!.map { texts[$0.intValue!].stringValue! }
-            #expect(shown == feature.contexts[0].tokens.map { $0 == 3 ? "</script>&\"" : "t\($0)" })
+            #expect(shown == feature.contexts[0].tokens.map { $0 == 3 ? "</script>&\"@INDEX@" : "t\($0)" })
             // The strongest token has the whole of the maximum.
             let strengths = context[1].arrayValue!.map { $0.intValue! }
             let peak = context[2].intValue!

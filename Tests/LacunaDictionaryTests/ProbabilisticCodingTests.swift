@@ -165,5 +165,9 @@ import Testing
         var coding = try exact(.binary)
         #expect(throws: LacunaError.self) { try coding.learn(Tensor(zeros: [2, 3]), .init(for: .binary)) }
         #expect(throws: LacunaError.self) { try coding.infer([1]) }
+        var maxima = try exact(.maximum)
+        #expect(throws: LacunaError.self) {
+            try maxima.learn(Tensor(repeating: -1, shape: [3, 5]), .init(for: .maximum, steps: 1))
+        }
     }
 }

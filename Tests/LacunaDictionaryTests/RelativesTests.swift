@@ -65,6 +65,8 @@ import Testing
         settings.floor = 1
         #expect(throws: LacunaError.self) { try SparseyField(modules: 2, cells: 2, inputs: 10, settings: settings) }
         #expect(throws: LacunaError.self) { try SparseyField(modules: 0, cells: 2, inputs: 10) }
+        // Each size is in range, all together are more than any memory.
+        #expect(throws: LacunaError.self) { try SparseyField(modules: 1 << 20, cells: 1 << 20, inputs: 10) }
     }
 
     // MARK: Codebooks

@@ -251,6 +251,35 @@ import Testing
         #expect(auxiliary < nothing - 0.1, "\(nothing), \(auxiliary)")
         #expect(resampled < nothing - 0.1, "\(nothing), \(resampled)")
     }
+
+    /// The encoder of a transcoder points at inputs, whose dimensions are not those of what it decodes.
+    @Test func resampledTranscodersPointAtInputs() throws {
+        let (inputs, targets): (Tensor<Float>, Tensor<Float>) = (normal([40, 3], seed: 1), normal([40, 5], seed: 2))
+        let source = try ActivationRows(inputs, targets: targets, batchSize: 40, seed: 3)
+        let a = try SparseAutoencoder(
+            .init(inputDimensions: 3, outputDimensions: 5, width: 8, rule: .topK(1)), seed: 4)
+        // No feature but the first can win.
+        a.encoderBias!.value = Tensor((0..<8).map { $0 == 0 ? 0 : -100 })
+        let before = a.decoderWeight.value
+        var settings = settings(.topK(1))
+        settings.auxiliary = nil
+        settings.learningRate = 1e-9
+        settings.scalesInputs = false
+        settings.resampling = Resampling(every: 2, times: 1, batches: 1, rise: 1)
+        try a.train(on: source, steps: 3, settings)
+        #expect(a.encoderBias!.buffer.array.dropFirst().allSatisfy { abs($0) < 1e-3 })
+        let rows = (0..<40).map { t in (0..<3).map { inputs[t, $0] } }
+        for j in 1..<8 {
+            let row = (0..<3).map { a.encoderWeight!.value[j, $0] }
+            let cosines = rows.map { x in
+                let dot = zip(row, x).reduce(Float(0)) { $0 + $1.0 * $1.1 }
+                func norm(_ v: [Float]) -> Float { v.reduce(0) { $0 + $1 * $1 }.squareRoot() }
+                return dot / (norm(row) * norm(x))
+            }
+            #expect(cosines.max()! > 0.9999, "feature \(j)")
+        }
+        expectClose(a.decoderWeight.value, before, 1e-4)
+    }
 }
 
 func temporaryDirectory() throws -> String {

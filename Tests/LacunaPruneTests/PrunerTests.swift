@@ -196,7 +196,7 @@ import Testing
             let pruned = try pruner.prune(decoder, calibration: calibration).decoder
             return pruned.linearNames.map { pruned[linear: $0].densified().scalars }
         }
-        #expect(try weights(64, 1) == weights(64, 4))
+        #expect(try weights(48, 1) == weights(320, 4))
     }
 
     @Test func cancellingStopsTheRun() throws {
@@ -235,6 +235,14 @@ import Testing
         #expect(throws: LacunaError.self) {
             try prune(Pruner(CFSP(), pattern: .rows, budget: ErdosRenyiBudget(0.5)), calibration)
         }
+        var whole = Pruner(CFSP(), pattern: .rows, budget: half)
+        whole.ignored = ["model.layers.0.*"]
+        #expect(throws: LacunaError.self) { try prune(whole, calibration) }
+        #expect(throws: LacunaError.self) {
+            try prune(Pruner(CFSP(), pattern: .rows, budget: half, storage: PrunedStorage(layout: .csr)), calibration)
+        }
+        #expect(throws: LacunaError.self) { try prune(Pruner(WeLore(), pattern: nil)) }
+        #expect(throws: LacunaError.self) { try prune(Pruner(LowRank(isWhitened: false), pattern: nil)) }
         #expect(throws: LacunaError.self) {
             try prune(Pruner(Wanda(), pattern: .rows, budget: half, batchTokens: 0), calibration)
         }

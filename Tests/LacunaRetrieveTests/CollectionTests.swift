@@ -163,7 +163,8 @@ extension InvertedIndex {
         get throws {
             try SparseMatrix(
                 columns: termCount,
-                rows: try (0..<documentCount).map { try vectors.vector($0).map { (column: $0.index, value: $0.value) } })
+                rows: try (0..<documentCount).map { try vectors.vector($0).map { (column: $0.index, value: $0.value) } }
+            )
         }
     }
 }

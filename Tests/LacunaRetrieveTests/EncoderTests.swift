@@ -230,6 +230,27 @@ import Testing
         #expect(failure { try strict.add(path, to: writer) }?.description.contains("line 1") == true)
     }
 
+    /// A text and a vector of one identifier: the later line stays, whichever it is.
+    @Test func linesReplaceThoseBeforeThem() throws {
+        let scratch = try Scratch()
+        let path = try scratch.write(
+            """
+            {"id": "a", "text": "wing"}
+            {"id": "a", "vector": {"flow": 1}}
+            {"id": "b", "vector": {"flow": 1}}
+            {"id": "b", "text": "wing"}
+
+            """, to: "mixed.jsonl")
+        let writer = try IndexWriter(creating: scratch.file("index"))
+        var feed = DocumentFeed(weighting: .words(WordAnalyzer()))
+        try feed.add(path, to: writer)
+        #expect(feed.added == 4)
+        try writer.commit()
+        let snapshot = try IndexSnapshot.open(scratch.file("index"))
+        #expect(try snapshot.search(snapshot.query([("flow", 1)]), count: 5).hits.map(\.id) == ["a"])
+        #expect(try snapshot.search(snapshot.query([("wing", 1)]), count: 5).hits.map(\.id) == ["b"])
+    }
+
     @Test func exportsForOtherEngines() throws {
         let scratch = try Scratch()
         let writer = try IndexWriter(creating: scratch.file("index"))
@@ -251,6 +272,26 @@ import Testing
         let again = try JSONFields(JSONValue(parsing: export(.vectors)), file: "x")
         #expect(try IndexedDocument(again).weights.map(\.weight) == [1.5, 0.001])
         #expect(failure { try VectorExport(format: .anserini, scale: 0).write(snapshot) { _ in } } != nil)
+    }
+
+    @Test func exportedVectorsMakeTheSameIndex() throws {
+        let scratch = try Scratch()
+        let lines = [
+            #"{"id":"a","contents":"hello","vector":{"x":1.5},"metadata":{"year":1958,"tags":["old","good"]}}"#,
+            #"{"id":"b","vector":{"y":0.25},"metadata":{"tags":"new"}}"#,
+        ]
+        let path = try scratch.write(lines.joined(separator: "\n"), to: "in.jsonl")
+        var (feed, output) = (DocumentFeed(), "")
+        let writer = try IndexWriter(creating: scratch.file("index"))
+        try feed.add(path, to: writer)
+        try writer.commit()
+        try VectorExport(format: .vectors).write(IndexSnapshot.open(scratch.file("index"))) {
+            output += String(decoding: $0, as: UTF8.self)
+        }
+        let again = try output.split(separator: "\n").map { try JSONValue(parsing: String($0)) }
+        #expect(again.count == 2 && again[0]["metadata"]?["year"]?.doubleValue == 1958)
+        #expect(again[0]["metadata"]?["tags"] == ["old", "good"] && again[1]["metadata"]?["tags"] == "new")
+        #expect(again[0]["contents"] == "hello" && again[1]["metadata"]?["year"] == nil)
     }
 
     @Test func tuningAnIndexDirectory() throws {

@@ -124,7 +124,7 @@ import Testing
         let again = try RankedRun(contentsOf: path)
         #expect(again == run)
         #expect(again.name == "fixture")
-        let qrels = try scratch.write(judgements.trecText, to: "again.qrels")
+        let qrels = try scratch.write(judgements.trecText(), to: "again.qrels")
         let judged = try Judgements(contentsOf: qrels)
         #expect(judged.queries == judgements.queries && judged.count == judgements.count)
         for query in judged.queries { #expect(judged.grades(of: query) == judgements.grades(of: query)) }
@@ -152,6 +152,9 @@ import Testing
         try blank.append(query: "a b", hits: [.init(document: "d", score: 1)])
         #expect(failure { try blank.trecText() } != nil)
         #expect(failure { try blank.append(query: "a b", hits: []) } != nil)
+        var judged = Judgements()
+        try judged.judge(query: "q", document: "a b", grade: 1)
+        #expect(failure { try judged.trecText() } != nil)
         #expect(failure { try blank.append(query: "c", hits: [.init(document: "d", score: .infinity)]) } != nil)
         for text in ["nDCG@0", "nDCG@x", "P", "precisely", "R@1@2", ""] {
             #expect(failure { try RankingMetric(text) } != nil, "\(text)")

@@ -134,6 +134,47 @@ private let seismic = IndexSettings(kind: .seismic(.exhaustive), search: .exhaus
         #expect(Set(files) == merged.manifest.files.union(["index.json"]))
     }
 
+    @Test func aDeletedReplacementTakesTheOldDocumentAlong() throws {
+        let path = scratch.file("index")
+        let writer = try IndexWriter(creating: path)
+        for document in documents(matrix[rows: 0..<5]) { try writer.add(document) }
+        try writer.commit()
+        try writer.add(documents(matrix[rows: 9..<10], from: 2)[0])
+        #expect(writer.delete("d2") && !writer.delete("d2"))
+        try writer.commit()
+        let snapshot = try IndexSnapshot.open(path)
+        #expect(snapshot.documentCount == 4 && !snapshot.contains("d2"))
+    }
+
+    /// Also where segments are still open from before.
+    @Test func howToSearchChangesWithACommit() throws {
+        let path = scratch.file("index")
+        let settings = IndexSettings(
+            kind: .seismic(SeismicSettings(pruning: .list(40), blocking: .fixed(4))),
+            search: SeismicSearch(queryCut: 1, heapFactor: 1))
+        let writer = try IndexWriter(creating: path, settings: settings)
+        for document in documents(matrix) { try writer.add(document) }
+        try writer.commit()
+        let live = try LiveIndex(path)
+        func work() throws -> [SearchWork] {
+            let snapshot = try live.snapshot()
+            return try (0..<queries.rows).map {
+                try snapshot.search(snapshot.query(query(queries.row($0))), count: 5).work
+            }
+        }
+        let before = try work()
+        let wide = SeismicSearch(queryCut: .max, heapFactor: 0)
+        try writer.setSearch(wide)
+        #expect(try work() == before, "nothing changes before the commit")
+        try writer.commit()
+        let after = try work()
+        #expect(try live.snapshot().settings.search == wide)
+        func scored(_ work: [SearchWork]) -> Int { work.reduce(0) { $0 + $1.documentsScored } }
+        #expect(scored(before) < scored(after))
+        let exact = try IndexWriter(creating: scratch.file("exact"))
+        #expect(failure { try exact.setSearch(wide) } != nil)
+    }
+
     @Test func manySmallCommitsAreMerged() throws {
         let path = scratch.file("index")
         let writer = try IndexWriter(creating: path)
@@ -148,6 +189,27 @@ private let seismic = IndexSettings(kind: .seismic(.exhaustive), search: .exhaus
         for row in 0..<queries.rows {
             #expect(try found(snapshot, row, 9) == wanted(matrix[rows: 0..<30], ids, row, 9))
         }
+    }
+
+    @Test func aMergeThatIsStoppedLosesNothing() throws {
+        final class Stop: ProgressReporter, @unchecked Sendable {
+            var isCancelled = false
+            func update(task: String, completed: Int, total: Int, detail: String) {}
+        }
+        let (path, stop) = (scratch.file("index"), Stop())
+        let writer = try IndexWriter(creating: path, settings: seismic, progress: stop)
+        for part in [0..<20, 20..<40] {
+            for document in documents(matrix[rows: part], from: part.lowerBound) { try writer.add(document) }
+            try writer.commit()
+        }
+        stop.isCancelled = true
+        #expect(failure { try writer.merge() } != nil)
+        stop.isCancelled = false
+        try writer.commit()
+        #expect(try IndexSnapshot.open(path).documentCount == 40)
+        try writer.merge()
+        let merged = try IndexSnapshot.open(path)
+        #expect(merged.documentCount == 40 && merged.segmentCount == 1)
     }
 
     @Test(arguments: [IndexSettings(), seismic])
@@ -359,6 +421,53 @@ private let seismic = IndexSettings(kind: .seismic(.exhaustive), search: .exhaus
             try write { $0[name]!.removeLast() }
             #expect(failure { try Segment(path, settings: IndexSettings(), checked: true) } != nil, "\(name) short")
         }
+        try write { $0["fields"] = Array("{}".utf8) }
+        #expect(failure { try Segment(path, settings: IndexSettings(), checked: true) } != nil)
+    }
+
+    /// Manifests whose checksums agree, as anyone can write one.
+    @Test func manifestsThatCannotBeAreRefused() throws {
+        let path = scratch.file("index")
+        let writer = try IndexWriter(creating: path, settings: IndexSettings(kind: .seismic(SeismicSettings())))
+        for document in documents(matrix[rows: 0..<4]) { try writer.add(document) }
+        try writer.commit()
+        let good = try JSONFields(contentsOf: FileSystem.join(path, IndexManifest.name)).object
+        func opens(_ change: (inout JSONObject) -> Void) throws -> Bool {
+            var object = good
+            object["checksum"] = nil
+            change(&object)
+            let sum = Array(JSONValue.object(object).serialized().utf8).withUnsafeBytes { SectionFile.checksum($0) }
+            object["checksum"] = JSONValue(Int(sum))
+            try AtomicFile.write(
+                JSONValue.object(object).serialized(), to: FileSystem.join(path, IndexManifest.name))
+            return (try? IndexManifest(path)) != nil
+        }
+        #expect(try opens { _ in })
+        for key in ["next_sequence", "next_file", "generation"] {
+            #expect(try !opens { $0[key] = JSONValue(Int.max) }, "\(key)")
+            #expect(try !opens { $0[key] = JSONValue(-1) }, "\(key)")
+        }
+        let segment = try #require(good["segments"]?.arrayValue?.first)
+        #expect(try !opens { $0["segments"] = .array([segment, segment]) })
+        #expect(
+            try !opens {
+                guard case .object(var settings)? = $0["settings"] else { return }
+                settings["pruning"] = "globl"
+                $0["settings"] = .object(settings)
+            })
+    }
+
+    /// A file has room for so many sections only.
+    @Test func fieldsOfMetadataAreCounted() throws {
+        let path = scratch.file("index")
+        let writer = try IndexWriter(creating: path)
+        var metadata = JSONObject()
+        for number in 0..<1000 { metadata["f\(number)"] = "x" }
+        try writer.add(IndexedDocument(id: "a", weights: [("t", 1)], metadata: metadata))
+        metadata["one more"] = "x"
+        #expect(failure { try writer.add(IndexedDocument(id: "b", weights: [("t", 1)], metadata: metadata)) } != nil)
+        try writer.commit()
+        #expect(try IndexSnapshot.open(path).fields.count == 1000)
     }
 
     @Test func searchGoesOnWhileDocumentsAreAdded() throws {

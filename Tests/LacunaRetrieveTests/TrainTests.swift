@@ -205,6 +205,12 @@ import Testing
         #expect(seen[.inverseCloze] == ["a|b|0", "b|a|0", "c|d e|0", "d|c e|0", "e|c d|0"])
         #expect(seen[.bodyFirst] == ["a|c d e|0", "b|c d e|0", "f|g|1"])
         #expect(seen[.linked] == ["a|f|1", "b|f|1", "a|g|1", "b|g|1"])
+        // A sentence that stands in its paragraph twice is in none of its documents.
+        let refrain = [LinkedPage(paragraphs: [["a", "b", "a"]]), LinkedPage(paragraphs: [["c", "c"]])]
+        for _ in 0..<50 {
+            let pair = try PairTask.inverseCloze.pair(refrain, using: &generator)
+            #expect(pair.source == 0 && ["a|b", "b|a a"].contains("\(pair.query)|\(pair.document)"))
+        }
         #expect(failure { try PairTask.linked.pair([pages[1]], using: &generator) } != nil)
         #expect(failure { try PairTask.linked.pair([], using: &generator) } != nil)
     }

@@ -10,7 +10,9 @@ import LacunaTensor
 /// can be stopped at any moment and taken up again. Shards are memory-mapped when they are read; neither model nor
 /// text is needed then.
 public final class ActivationStore: Sendable {
+    /// The directory.
     public let path: String
+    /// What its `store.json` says.
     public let description: Description
     private let shards: [SafetensorsFile]
     /// Where the activations of each site begin, shard by shard. The files are mapped as long as this object lives.
@@ -24,6 +26,7 @@ public final class ActivationStore: Sendable {
     public struct Description: Sendable, Equatable {
         /// The model, as its user calls it.
         public var model: String
+        /// The sites whose activations are kept, each once.
         public var sites: [ActivationSite]
         /// Numbers a row, of each site.
         public var dimensions: [Int]
@@ -31,8 +34,11 @@ public final class ActivationStore: Sendable {
         public var context: Int
         /// Positions at the beginning of every sequence of which no activations are kept: their norms dominate.
         public var skipped: Int
+        /// Sequences of the whole store.
         public var sequences: Int
+        /// Sequences of every shard but the last, which may have fewer.
         public var sequencesPerShard: Int
+        /// What numbers are kept in: bf16 or f32. They are read as f32 either way.
         public var type: ElementType
         /// A checksum of the tokens.
         public var checksum: String
@@ -299,9 +305,13 @@ public final class ActivationStore: Sendable {
 
 /// Batches out of an ``ActivationStore``.
 public struct StoredBatches: BatchSource {
+    /// Where the rows come from.
     public let store: ActivationStore
+    /// The site that is encoded.
     public let site: ActivationSite
+    /// The site that is to be decoded, for transcoders; nil for ``site``.
     public let target: ActivationSite?
+    /// Rows of a batch.
     public let size: Int
     private let rows: Int
     private let order: EpochOrder

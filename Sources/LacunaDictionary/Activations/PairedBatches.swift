@@ -3,8 +3,11 @@ import LacunaTensor
 
 /// Batches of two models' activations side by side, token by token, for a ``Crosscoder``.
 public struct PairedBatches: BatchSource {
+    /// The activations of the first model, which make up the first columns of a batch.
     public let first: ActivationStore
+    /// Those of the second model at the same tokens, in the columns behind.
     public let second: ActivationStore
+    /// Rows of a batch.
     public let size: Int
     /// What the activations of each model are multiplied by, so that their mean norm is the root of their dimensions:
     /// norms of directions then compare.

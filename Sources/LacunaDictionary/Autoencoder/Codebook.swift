@@ -15,7 +15,7 @@ public final class Codebook: Module {
     public let gain, bias: Parameter<Float>
     /// Codes that make up an output.
     public let k: Int
-    /// Codes that may not be chosen: the next best takes over.
+    /// Codes that may not be chosen: the next best takes over. Where fewer than ``k`` are left they are chosen after all.
     public var blocked: Set<Int> = []
 
     /// - Throws: `LacunaError.invalidArgument` for sizes that are not positive, or more codes at once than there are.
@@ -68,9 +68,8 @@ public final class Codebook: Module {
             let rows = a.rows
             scores.withMutablePointer { p in
                 for t in 0..<rows {
-                    for j in 0..<n {
-                        p[t * n + j] = blocked.contains(j) ? -.infinity : norms[j] > 0 ? p[t * n + j] / norms[j] : 0
-                    }
+                    for j in 0..<n { p[t * n + j] = norms[j] > 0 ? p[t * n + j] / norms[j] : 0 }
+                    for j in blocked where (0..<n).contains(j) { p[t * n + j] = -.infinity }
                 }
             }
             return tape.constant(scores).topIndices(k)

@@ -11,6 +11,7 @@ import LacunaTensor
 /// Diffing", 2024; Julian Minder and others, "Overcoming Sparsity Artifacts in Crosscoders to Interpret Chat-Tuning",
 /// arXiv 2504.02922.
 public struct Crosscoder {
+    /// The dictionary of both: its inputs and outputs are the two models' dimensions side by side.
     public let dictionary: SparseAutoencoder
 
     /// - Parameters:

@@ -8,6 +8,7 @@ public struct DictionaryConfiguration: Sendable, Hashable {
     public var outputDimensions: Int
     /// Number of features.
     public var width: Int
+    /// Which features of a token become its code.
     public var rule: SelectionRule
     /// Whether the decoder's bias is taken from inputs before they are encoded. False for transcoders, whose outputs
     /// are something else.

@@ -11,12 +11,14 @@ import LacunaTensor
 /// Representation Learning of Joint Embedding Predictive Architectures", arXiv 2504.16140; Samuel Ainsworth and
 /// others, "oi-VAE", ICML 2018.
 public final class GroupSparseHead: Module {
+    /// What gives the mean and the logarithm of the variance of each latent, from an embedding.
     public let mean, logVariance: Linear
     /// [outputs, latents].
     public let decoder: Parameter<Float>
     /// Rows of the decoder that belong together.
     public let groups: [Range<Int>]
 
+    /// Number of latents.
     public var latents: Int { decoder.shape[1] }
     public var parts: [(name: String, part: Any)] {
         [("mean", mean), ("log_variance", logVariance), ("decoder.weight", decoder)]

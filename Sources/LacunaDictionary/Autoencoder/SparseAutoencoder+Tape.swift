@@ -112,12 +112,14 @@ extension SparseAutoencoder {
         let tape = x.tape
         let tokens = inputs.rows
         var rest = x.addingRow(bias.affine(-1))
-        pursue(inputs, rounds: rounds) { _, places, _, _ in
+        var entries: [PursuitEntry] = []
+        pursue(inputs, rounds: rounds) { _, places, found, _ in
+            entries += Self.entries(places, found)
             let directions = decoder.gathered(places)
             let strengths = (rest * directions).rowSums().relu()
             rest = rest - directions.multipliedByColumn(strengths)
         }
-        let code = pursued(inputs, rounds: rounds)
+        let code = code(entries, tokens: tokens)
         // What is left is what the loss looks at: the reconstruction is the rest of it.
         return DictionaryPass(
             pattern: code.pattern, values: tape.constant(Tensor(code.values, shape: [code.count])),

@@ -16,6 +16,7 @@ import LacunaTensor
 ///
 /// ``DictionaryTraining`` trains one, or several at once.
 public final class SparseAutoencoder: Module {
+    /// Its sizes and its rule.
     public let configuration: DictionaryConfiguration
     /// [width, inputs]; nil for matching pursuit, which has no encoder.
     public let encoderWeight: Parameter<Float>?
@@ -47,7 +48,9 @@ public final class SparseAutoencoder: Module {
         return all.compactMap { name, part in part.map { (name, $0) } }
     }
 
+    /// Number of features.
     public var width: Int { configuration.width }
+    /// Which features of a token become its code.
     public var rule: SelectionRule { configuration.rule }
 
     /// A dictionary of random directions of norm 1, whose encoder begins as a copy of them. Biases are 0.
@@ -243,6 +246,7 @@ public struct DictionaryOrigin: Sendable, Hashable {
     /// Tokens of a sequence in training.
     public var contextLength: Int?
 
+    /// An origin of which only what is known is given.
     public init(model: String? = nil, site: String? = nil, contextLength: Int? = nil) {
         (self.model, self.site, self.contextLength) = (model, site, contextLength)
     }

@@ -9,12 +9,23 @@ extension SparseAutoencoder {
     /// - Returns: Codes [tokens, width]; a feature chosen again adds to its strength, so a row may have fewer than
     ///   `rounds`.
     func pursued(_ x: Tensor<Float>, rounds: Int) -> SparseMatrix<Float> {
-        var entries: [(Int, Int, Float)] = []
-        pursue(x, rounds: rounds) { _, places, strengths, _ in
-            for t in places.indices where strengths[t] != 0 { entries.append((t, Int(places[t]), strengths[t])) }
-        }
-        entries.sort { ($0.0, $0.1) < ($1.0, $1.1) }
-        var counts = [Int](repeating: 0, count: x.rows + 1)
+        var entries: [PursuitEntry] = []
+        pursue(x, rounds: rounds) { _, places, strengths, _ in entries += Self.entries(places, strengths) }
+        return code(entries, tokens: x.rows)
+    }
+
+    /// A token, the feature that a round adds to it, and its strength.
+    typealias PursuitEntry = (token: Int, feature: Int, strength: Float)
+
+    /// What a round adds, without the tokens that it leaves as they are.
+    static func entries(_ places: [Int32], _ strengths: [Float]) -> [PursuitEntry] {
+        places.indices.filter { strengths[$0] != 0 }.map { ($0, Int(places[$0]), strengths[$0]) }
+    }
+
+    /// The code [tokens, width] that the entries of all rounds make up.
+    func code(_ entries: [PursuitEntry], tokens: Int) -> SparseMatrix<Float> {
+        let entries = entries.sorted { ($0.token, $0.feature) < ($1.token, $1.feature) }
+        var counts = [Int](repeating: 0, count: tokens + 1)
         var (columns, values): ([UInt32], [Float]) = ([], [])
         var last = (-1, -1)
         for (t, j, value) in entries {
@@ -27,10 +38,10 @@ extension SparseAutoencoder {
                 last = (t, j)
             }
         }
-        for t in 0..<x.rows { counts[t + 1] += counts[t] }
+        for t in 0..<tokens { counts[t + 1] += counts[t] }
         return SparseMatrix(
             SparsePattern(
-                rows: x.rows, columns: width, starts: Buffer(counts), columnIndices: Buffer(columns)),
+                rows: tokens, columns: width, starts: Buffer(counts), columnIndices: Buffer(columns)),
             buffer: Buffer(values))
     }
 

@@ -3,6 +3,7 @@ import LacunaTensor
 extension ProbabilisticCoding {
     /// How the parameters are learned.
     public struct Learning: Sendable, Hashable {
+        /// Passes over all vectors, 1 or more: an expectation and a maximisation each.
         public var steps = 100
         /// Temperature of the posteriors at the beginning; falls to 1 over the first 80 % of the steps.
         public var temperature: Double
@@ -53,13 +54,17 @@ extension ProbabilisticCoding {
     /// Learns atoms, sparsity and noise.
     ///
     /// - Parameter x: [vectors, dimensions].
-    /// - Throws: `LacunaError.invalidArgument` for other dimensions or, with maxima, vectors that are all negative;
-    ///   `.numerical` if parameters cease to be finite; `.cancelled`.
+    /// - Throws: `LacunaError.invalidArgument` for other dimensions, a temperature below 1 and, with
+    ///   ``Model/maximum``, vectors without any positive number; `.numerical` if parameters cease to be finite;
+    ///   `.cancelled`.
     public mutating func learn(
         _ x: Tensor<Double>, _ learning: Learning, progress: (any ProgressReporter)? = nil
     ) throws {
         guard x.rank == 2, x.columns == dimensions, x.rows >= 1 else {
             throw LacunaError.invalidArgument("vectors", reason: "\(x.shape) for \(dimensions) dimensions")
+        }
+        if model == .maximum, !x.scalars.contains(where: { $0 > 0 }) {
+            throw LacunaError.invalidArgument("vectors", reason: "none has a number above 0: there are no maxima")
         }
         guard learning.steps >= 1, learning.temperature >= 1, learning.temperature.isFinite else {
             throw LacunaError.invalidArgument(

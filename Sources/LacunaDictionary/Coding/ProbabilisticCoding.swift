@@ -33,6 +33,7 @@ public struct ProbabilisticCoding: Sendable {
         }
     }
 
+    /// What latents may be, and how atoms are superposed.
     public let model: Model
     /// [atoms, dimensions].
     public internal(set) var atoms: Tensor<Double>
@@ -40,8 +41,9 @@ public struct ProbabilisticCoding: Sendable {
     public internal(set) var prior: [Double]
     /// Standard deviation of the noise in each dimension.
     public internal(set) var noise: Double
-    /// Means and variances of the Gaussians of spike and slab, one an atom.
+    /// Means of the Gaussians of spike and slab, one an atom; 1 at first.
     public internal(set) var slabMeans: [Double]
+    /// Variances of the Gaussians of spike and slab, one an atom; 1 at first.
     public internal(set) var slabVariances: [Double]
     /// Atoms that are candidates for a vector.
     public let candidates: Int

@@ -57,6 +57,7 @@ public enum CodingPenalty: String, Sendable, Hashable, CaseIterable {
 /// the code; learning then moves the atoms along `(x - Φ r) rᵀ` and scales them back to norm 1. Ilias Rentzeperis,
 /// Luca Calatroni, Laurent Perrinet, Dario Prandi, "Beyond l1 sparse coding in V1", PLoS Computational Biology 2023.
 public struct SparseCoding: Sendable {
+    /// What makes codes sparse.
     public var penalty: CodingPenalty
     /// λ, above 0.
     public var weight: Double
@@ -220,6 +221,9 @@ public struct CodingQuality: Sendable, Hashable {
     /// The objective, a vector.
     public let objective: Double
 
+    /// - Parameters:
+    ///   - x: [vectors, dimensions].
+    ///   - codes: Of these vectors, [vectors, atoms]; need not be those that `coding` would find.
     public init(of coding: SparseCoding, _ x: Tensor<Float>, _ codes: SparseMatrix<Float>) {
         let n = Double(max(x.rows, 1))
         active = Double(codes.count) / n

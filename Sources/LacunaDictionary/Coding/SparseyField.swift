@@ -16,14 +16,16 @@ public struct SparseyField: Sendable {
         public var exponent = 2.0
         /// How much more likely than others a familiar winner may be, times the cells of a module.
         public var expansion = 100.0
-        /// Steepness and middle of the sigmoid from support to likelihood.
+        /// Steepness of the sigmoid from support to likelihood, above 0.
         public var steepness = 14.0
+        /// The support at which that sigmoid is at its half. Lower ones make crosstalk look familiar.
         public var middle = 0.8
         /// Numbers of active inputs for which the field answers; nil for any above 0.
         public var activeInputs: ClosedRange<Int>?
         /// Exponents of the supports of feedforward and recurrent inputs in their product.
         public var exponents = (input: 1.0, context: 1.0)
 
+        /// Settings with which 20 patterns of 20 of 200 inputs are told apart in a field of 24 modules of 8 cells.
         public init() {}
 
         public static func == (a: Settings, b: Settings) -> Bool {
@@ -39,9 +41,13 @@ public struct SparseyField: Sendable {
         }
     }
 
+    /// Winner-take-all modules: a code has so many winners.
     public let modules: Int
+    /// Cells of each module.
     public let cells: Int
+    /// Binary inputs.
     public let inputs: Int
+    /// How familiarity becomes chance.
     public var settings: Settings
     /// One bit for every cell and input, and for every cell and cell of the code before, a row of words a cell.
     private var weights: [UInt64]
@@ -49,7 +55,10 @@ public struct SparseyField: Sendable {
     private var inputWords: Int { (inputs + 63) / 64 }
     private var codeWords: Int { (modules * cells + 63) / 64 }
 
-    /// - Throws: `LacunaError.invalidArgument` for sizes that are not positive, and settings out of range.
+    /// Takes `modules · cells · (inputs + modules · cells)` bits.
+    ///
+    /// - Throws: `LacunaError.invalidArgument` for sizes that are not positive, and settings out of range; `.resource`
+    ///   for a field that memory does not hold.
     public init(modules: Int, cells: Int, inputs: Int, settings: Settings = Settings()) throws {
         for (name, value) in [("modules", modules), ("cells", cells), ("inputs", inputs)]
         where !(1...1 << 20).contains(value) {
@@ -58,6 +67,9 @@ public struct SparseyField: Sendable {
         guard (0..<1).contains(settings.floor), settings.exponent > 0, settings.expansion >= 0, settings.steepness > 0,
             settings.exponents.input >= 0, settings.exponents.context >= 0
         else { throw LacunaError.invalidArgument("settings", reason: "out of range") }
+        let words = (inputs + 63) / 64 + (modules * cells + 63) / 64
+        try MachineMemory.require(
+            shape: [modules * cells, words], of: UInt64.self, for: "a field of \(modules) modules")
         (self.modules, self.cells, self.inputs, self.settings) = (modules, cells, inputs, settings)
         weights = [UInt64](repeating: 0, count: modules * cells * ((inputs + 63) / 64))
         recurrent = [UInt64](repeating: 0, count: modules * cells * ((modules * cells + 63) / 64))

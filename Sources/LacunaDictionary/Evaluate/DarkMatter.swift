@@ -15,8 +15,9 @@ public struct DarkMatter: Sendable, Hashable {
     public var linearShare: Double
     /// Coefficient of determination of `‖e‖²` as a linear function of `x`, with an intercept.
     public var normDetermination: Double
-    /// Tokens that the fit was made on, and that it was judged on.
+    /// Tokens that the fit was made on.
     public var fitted: Int
+    /// Tokens that it was judged on.
     public var judged: Int
 
     /// - Parameters:

@@ -9,6 +9,7 @@ import LacunaTensor
 /// in the values with the pattern held fixed, so that what each head and each position contributes is exact. Connor
 /// Kissane and others, "Interpreting Attention Layer Outputs with Sparse Autoencoders", arXiv 2406.17759.
 public struct HeadAttribution: Sendable {
+    /// Query heads, whose outputs stand one after the other in the dictionary's dimensions.
     public let heads: Int
     /// Heads whose keys and values are one, in grouped-query attention: query head `k` reads value head `k / group`.
     public let group: Int

@@ -11,7 +11,9 @@ public struct ModelComparisonByFeatures: Sendable {
         public var confirmed: [Int]
     }
 
+    /// Features that the first model seems to have alone.
     public let first: Side
+    /// Features that the second model seems to have alone.
     public let second: Side
     /// Features that are active in the sample.
     public let active: Int

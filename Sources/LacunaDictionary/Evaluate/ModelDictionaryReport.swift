@@ -5,7 +5,9 @@ import LacunaTensor
 /// A dictionary measured inside its model, on a text: everything that ``DictionaryQuality``, ``SplicedLoss`` and
 /// ``DarkMatter`` say.
 public struct ModelDictionaryReport: Sendable {
+    /// How well activations are described, and how features are used.
     public let quality: DictionaryQuality
+    /// What the model loses with reconstructions in the place of its activations.
     public let loss: SplicedLoss
     /// Fitted on the even, judged on the odd pieces of the text; nil if there are too few tokens for the dimensions.
     public let darkMatter: DarkMatter?

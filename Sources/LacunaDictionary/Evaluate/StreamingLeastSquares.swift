@@ -5,9 +5,13 @@ import LacunaTensor
 /// Only the moments are kept. Directions in which `X` hardly varies are left out, so that the solution is the one of
 /// smallest norm when they do not determine it.
 public struct StreamingLeastSquares: Sendable {
+    /// Columns of `X`, without that of ones.
     public let inputs: Int
+    /// Columns of `Y`.
     public let outputs: Int
+    /// Whether a column of ones stands behind the inputs.
     public let hasIntercept: Bool
+    /// Rows taken in.
     public private(set) var count = 0
     private var gram: Tensor<Double>
     private var cross: Tensor<Double>

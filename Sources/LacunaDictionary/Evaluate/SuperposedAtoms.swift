@@ -7,12 +7,15 @@ import LacunaTensor
 public struct SuperposedAtoms: Sendable {
     /// How many atoms are active in a vector.
     public enum Activity: Sendable, Hashable {
+        /// So many in every vector.
         case exactly(Int)
         /// 1 and a geometric number of mean `mean - 1` more, at most `limit`.
         case geometric(mean: Double, limit: Int)
     }
 
+    /// Numbers of a vector.
     public var dimensions: Int
+    /// How many atoms are active in a vector.
     public var activity: Activity
     /// Relative frequency of each atom.
     public var frequencies: [Double]
@@ -25,6 +28,7 @@ public struct SuperposedAtoms: Sendable {
     /// [atoms, dimensions], rows of norm 1.
     public let directions: Tensor<Float>
 
+    /// Number of atoms.
     public var atoms: Int { frequencies.count }
 
     /// Atoms of equal frequency and amplitudes in 0.5...1.5.

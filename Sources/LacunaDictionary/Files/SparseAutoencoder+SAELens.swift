@@ -244,6 +244,7 @@ extension SparseAutoencoder {
 
 /// Rules as members of JSON files.
 extension SelectionRule {
+    /// An object with the rule's `name`, as in ``names``, and its numbers.
     public var json: JSONValue {
         switch self {
         case .relu: ["name": "relu"]

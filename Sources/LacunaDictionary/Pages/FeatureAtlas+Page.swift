@@ -66,12 +66,15 @@ extension FeatureAtlas {
         return value.serialized()
     }
 
-    /// Inside a script element nothing may look like its end.
-    private static func embedded(_ json: String) -> String { json.replacing("<", with: "\\u003c") }
+    /// Inside a script element nothing may look like its end, and nothing like a place of the template that is filled
+    /// later.
+    private static func embedded(_ json: String) -> String {
+        json.replacing("<", with: "\\u003c").replacing("@", with: "\\u0040")
+    }
 
     private static func escaped(_ text: String) -> String {
         text.replacing("&", with: "&amp;").replacing("<", with: "&lt;").replacing(">", with: "&gt;")
-            .replacing("\"", with: "&quot;")
+            .replacing("\"", with: "&quot;").replacing("@", with: "&#64;")
     }
 
     private static let template = """

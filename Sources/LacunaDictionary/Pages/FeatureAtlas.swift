@@ -19,6 +19,7 @@ public struct FeatureAtlas: Sendable {
 
     /// What is known about one feature.
     public struct Feature: Sendable, Hashable {
+        /// The feature's number in the dictionary.
         public var index: Int
         /// Share of the tokens in which it is active.
         public var density: Double
@@ -26,8 +27,9 @@ public struct FeatureAtlas: Sendable {
         public var maximum: Float
         /// The strongest places, each of another sequence, the strongest first.
         public var contexts: [Context]
-        /// Tokens whose logits its direction raises most, and lowers most, with the inner products.
+        /// Tokens whose logits its direction raises most, with the inner products, the largest first.
         public var raised: [(token: Int, effect: Float)]
+        /// Tokens whose logits it lowers most, with the inner products, which are negative, the smallest first.
         public var lowered: [(token: Int, effect: Float)]
         /// Features with the most similar directions, with cosines.
         public var nearest: [(feature: Int, cosine: Float)]
@@ -38,8 +40,11 @@ public struct FeatureAtlas: Sendable {
         public func hash(into hasher: inout Hasher) { hasher.combine(index) }
     }
 
+    /// The model, as its user calls it.
     public let model: String
+    /// Where the dictionary's activations are taken from.
     public let site: ActivationSite
+    /// The dictionary's rule.
     public let rule: SelectionRule
     /// Tokens of the text.
     public let tokens: Int

@@ -12,6 +12,7 @@ public struct ActivationBatch: Sendable {
     /// [tokens, outputs], of a model's loss; nil where nothing asks for them.
     public var gradients: Tensor<Float>?
 
+    /// A batch from its parts, which are checked when it is encoded.
     public init(
         step: Int, inputs: Tensor<Float>, targets: Tensor<Float>? = nil, gradients: Tensor<Float>? = nil
     ) {
@@ -21,9 +22,13 @@ public struct ActivationBatch: Sendable {
 
 /// Batches of vectors in memory, in an order drawn anew for every pass. A rest that fills no batch is left out.
 public struct ActivationRows: BatchSource {
+    /// [rows, inputs].
     public let inputs: Tensor<Float>
+    /// [rows, outputs], what is to be decoded; nil for the inputs.
     public let targets: Tensor<Float>?
+    /// [rows, outputs], of a model's loss; nil where nothing asks for them.
     public let gradients: Tensor<Float>?
+    /// Rows of a batch.
     public let batchSize: Int
     private let order: EpochOrder
 

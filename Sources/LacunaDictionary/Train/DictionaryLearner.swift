@@ -240,8 +240,10 @@ final class DictionaryLearner: TrainingHook {
         for index in max(0, step - settings.batches)..<step {
             let (batch, goal) = scaled(batch(index), by: scale)
             let rest = goal.subtracting(dictionary.decode(try dictionary.encode(batch.inputs, scope: .batch)))
-            let (d, rows) = (goal.columns, goal.rows)
-            let errors = rest.withPointer { Directions.dots($0, $0, rows: rows, columns: d) }
+            let rows = goal.rows
+            let errors = rest.withPointer { Directions.dots($0, $0, rows: rows, columns: goal.columns) }
+            // A transcoder's inputs have other dimensions than its goal.
+            let d = batch.inputs.columns
             batch.inputs.withPointer { x in
                 for t in 0..<rows where errors[t] > 0 {
                     candidates.append((Array(UnsafeBufferPointer(start: x + t * d, count: d)), Double(errors[t])))

@@ -8,7 +8,9 @@ import LacunaTensor
 public struct DictionaryTraining: Sendable {
     /// Of Adam; nil for `2e-4 / √(width / 16384)`.
     public var learningRate: Double?
+    /// Share of the old value in Adam's moving average of gradients; 0 in the runs that ``resampling`` is from.
     public var beta1 = 0.9
+    /// Share of the old value in Adam's moving average of their squares.
     public var beta2 = 0.999
     /// Steps in which the rate rises linearly; nil for 1000, or a tenth of the run if that is less.
     public var warmUp: Int?
@@ -40,8 +42,10 @@ public struct DictionaryTraining: Sendable {
     public var thresholdStart: Int?
     /// Share of the old value in the moving average of how often each feature is active.
     public var activityDecay = 0.99
+    /// Of the draws of ``resampling``; nothing else in training is random.
     public var seed: UInt64 = 0
 
+    /// The defaults, which serve rules that fix how many features are active; others need a ``sparsity``.
     public init() {}
 
     /// - Throws: `LacunaError.invalidArgument` for numbers out of range, and for a setting that the dictionary's rule
@@ -109,6 +113,9 @@ public struct SparsityPenalty: Sendable, Hashable {
     /// with Board Game Models", arXiv 2408.00113.
     public var power: Schedule
 
+    /// - Parameters:
+    ///   - weight: λ, 0 or more at every step.
+    ///   - power: `p`, above 0 and at most 1; other than 1 not for JumpReLU.
     public init(_ weight: Schedule, power: Schedule = .constant(1)) { (self.weight, self.power) = (weight, power) }
     /// A constant λ after a linear rise over `warmUp` steps.
     public init(_ weight: Double, warmUp: Int = 0) {
@@ -140,11 +147,14 @@ public struct AuxiliaryLoss: Sendable, Hashable {
         /// `k · tokens` shared out by `(rank + shift)^-exponent`.
         case underUsed(share: Double, exponent: Double, shift: Double)
     }
+    /// Which features take part.
     public var choice: Choice
+    /// What the term weighs beside the squared error, 0 or more; 0 leaves it out.
     public var coefficient: Double
     /// The most features a token that take part; nil for half of the dimensions.
     public var count: Int?
 
+    /// The defaults are those of TopK dictionaries in the field.
     public init(_ choice: Choice = .dead(afterTokens: 10_000_000), coefficient: Double = 1.0 / 32, count: Int? = nil) {
         (self.choice, self.coefficient, self.count) = (choice, coefficient, count)
     }
@@ -187,6 +197,9 @@ public struct Resampling: Sendable, Hashable {
     /// Steps over which the learning rate rises again by half a cosine, from a tenth.
     public var rise: Int
 
+    /// - Parameters:
+    ///   - every: 25,000 or 100,000 in the authors' runs; as it depends on how long a run is, there is no default.
+    ///   - batches: The authors look at 100.
     public init(every: Int, times: Int = 4, batches: Int = 10, encoderScale: Double = 0.2, rise: Int = 1000) {
         (self.every, self.times, self.batches) = (every, times, batches)
         (self.encoderScale, self.rise) = (encoderScale, rise)

@@ -11,19 +11,27 @@ import LacunaTensor
 /// others, "Self-Supervised Learning from Images with a Joint-Embedding Predictive Architecture", arXiv 2301.08243;
 /// Max Hartman, Lav Varshney, arXiv 2504.16140.
 public final class JointEmbedding: Module {
+    /// What reads visible patches, and what guesses the target's embedding from theirs and the target's places.
     public let encoder, predictor: MLP
     /// Follows the encoder; is not trained.
     public let teacher: MLP
+    /// What makes embeddings group-sparse; nil for plain joint embedding.
     public let head: GroupSparseHead?
+    /// Patches of an image.
     public let patches: Int
+    /// Numbers of a patch.
     public let patchSize: Int
 
     /// What the terms of the head weigh.
     public struct Weights: Sendable, Hashable {
+        /// Of the mean squared error of the reconstructed embedding.
         public var reconstruction = 1.0
+        /// Of the divergence from the normal prior, a latent on average.
         public var divergence = 0.01
+        /// 1 and 0.01.
         public init() {}
     }
+    /// What the terms of the head weigh; the prediction weighs 1.
     public var weights = Weights()
 
     public var parts: [(name: String, part: Any)] {
@@ -130,6 +138,7 @@ public final class JointEmbedding: Module {
         /// Of every step; 1 keeps the teacher as it is.
         private let momentum: Schedule
 
+        /// - Parameter momentum: From 0 to 1; 0.996 rising to 1 in the authors' runs.
         public init(_ model: JointEmbedding, momentum: Schedule) { (self.model, self.momentum) = (model, momentum) }
 
         public func afterStep(_ run: TrainingRun) throws {

@@ -20,6 +20,10 @@ public struct OutlierBudget: SparsityBudget, Hashable {
     /// `λ`: how far a block's sparsity may be from the mean, at most half of `min(s, 1 - s)`. The authors choose up to 0.2.
     public var spread: Double
 
+    /// - Parameters:
+    ///   - sparsity: Of all blocks together, 0...1.
+    ///   - multiple: Above 0.
+    ///   - spread: 0 or more. The default suits a sparsity of 0.16 to 0.84; others need a smaller one.
     public init(_ sparsity: Double, multiple: Double = 5, spread: Double = 0.08) {
         value = sparsity
         self.multiple = multiple

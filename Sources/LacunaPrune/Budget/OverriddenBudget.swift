@@ -5,10 +5,12 @@ import LacunaTensor
 /// A budget with exceptions: layers whose names match a pattern get the sparsity beside it, all others what the budget gives
 /// them, its own sparsity over these others.
 public struct OverriddenBudget: SparsityBudget {
+    /// What shares a sparsity out among the layers that no exception names.
     public var base: any SparsityBudget
     /// The first that matches a name counts; 0...1 each.
     public var overrides: [(pattern: NamePattern, sparsity: Double)]
 
+    /// Checked when it allocates: each pattern has to match a layer.
     public init(_ base: any SparsityBudget, overrides: [(pattern: NamePattern, sparsity: Double)]) {
         self.base = base
         self.overrides = overrides

@@ -20,12 +20,15 @@ public struct ARMOR: MatrixCompression {
     public var blockSize: Int
     /// The authors take 3000 to 20,000, at a rate of 1e-4.
     public var iterations: Int
+    /// Of Adam for wrappers and core values, between rows and columns of length 1; above 0.
     public var learningRate: Double
     /// Whether groups are chosen anew; without, the core keeps the support it starts with.
     public var movesCore: Bool
     /// Decides which groups are looked at.
     public var seed: UInt64
 
+    /// The defaults are for matrices of a few hundred rows and columns; large ones want larger blocks, more iterations and
+    /// a smaller rate, as the authors take.
     public init(
         blockSize: Int = 32, iterations: Int = 400, learningRate: Double = 3e-3, movesCore: Bool = true,
         seed: UInt64 = 0

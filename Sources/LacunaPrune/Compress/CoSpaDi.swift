@@ -30,6 +30,7 @@ public struct CoSpaDi: MatrixCompression {
     /// Decides the rows that the dictionary starts with.
     public var seed: UInt64
 
+    /// The defaults are the authors', but for the damping, which they raise as far as a factorisation needs it.
     public init(
         iterations: Int = 60, ratio: Double = 2, powerIterations: Int = 8, damping: Double = 1e-6,
         isWhitened: Bool = true, seed: UInt64 = 0
@@ -55,7 +56,9 @@ public struct CoSpaDi: MatrixCompression {
 
     /// Atoms and coefficients a row for a matrix.
     public struct Size: Sendable, Hashable {
+        /// `k`: atoms of the dictionary.
         public var atoms: Int
+        /// `s`: atoms of a row, at most as many as it has inputs.
         public var coefficients: Int
     }
 
@@ -68,10 +71,14 @@ public struct CoSpaDi: MatrixCompression {
             throw LacunaError.invalidArgument(
                 card.name, reason: "ratio \(ratio), iterations \(iterations) and power iterations must be at least 1")
         }
+        guard (0..<1).contains(sparsity), bits > 0 else {
+            throw LacunaError.invalidArgument(
+                "sparsity", reason: "\(sparsity) of numbers of \(bits) bits is not at least 0 and below 1")
+        }
         let perAtom = Double(columns) + Double(rows) / ratio + Double(rows) / bits
         let atoms = Int((1 - sparsity) * Double(rows) * Double(columns) / perAtom)
         let coefficients = Int(Double(atoms) / ratio)
-        guard sparsity >= 0, coefficients >= 1 else {
+        guard coefficients >= 1 else {
             throw LacunaError.invalidArgument(
                 "sparsity", reason: "\(sparsity) leaves no dictionary for a matrix of shape [\(rows), \(columns)]")
         }

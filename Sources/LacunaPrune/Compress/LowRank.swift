@@ -16,6 +16,7 @@ public struct LowRank: MatrixCompression {
     /// Share of the mean diagonal of `XᵀX` that is added to its diagonal, 0 or more.
     public var damping: Double
 
+    /// Whitened, it needs calibration with Gram matrices; otherwise none.
     public init(isWhitened: Bool = true, damping: Double = 1e-6) {
         self.isWhitened = isWhitened
         self.damping = damping
@@ -44,8 +45,10 @@ public struct LowRank: MatrixCompression {
         return try factored(weight, rank: rank, statistics: statistics, values: request.values)
     }
 
-    /// The largest rank whose factors have at most `1 - sparsity` of the matrix's numbers; 0 if there is none.
+    /// The largest rank whose factors have at most `1 - sparsity` of the matrix's numbers; 0 if there is none, and for a
+    /// sparsity outside 0...1.
     public static func rank(saving sparsity: Double, rows: Int, columns: Int) -> Int {
+        guard (0...1).contains(sparsity), rows + columns > 0 else { return 0 }
         let kept = (1 - sparsity) * Double(rows) * Double(columns)
         // A sparsity that was worked out from a rank gives that rank again.
         return min(Int(kept / Double(rows + columns) + 1e-9), min(rows, columns))

@@ -19,12 +19,16 @@ public struct WeLore: MatrixCompression {
         case ranks
     }
 
+    /// What the fraction asked for counts.
     public var target: Target
 
-    /// The threshold `κ`, 0...1, and the rank that it leaves every matrix: after ``prepared(for:sparsity:weight:)``.
+    /// The threshold `κ`, 0...1; nil before ``prepared(for:sparsity:weight:)``.
     public private(set) var threshold: Double?
+    /// The rank that the threshold leaves each matrix, by name, 1 or more; none before
+    /// ``prepared(for:sparsity:weight:)``.
     public private(set) var ranks: [String: Int] = [:]
 
+    /// Not yet prepared: compresses nothing.
     public init(target: Target = .numbers) { self.target = target }
 
     public var card: MethodCard {

@@ -21,6 +21,7 @@ public struct FeedForwardWeights: Sendable, Equatable {
         self.down = down
     }
 
+    /// Number of neurons.
     public var neurons: Int { gate.rows }
 
     /// The same part with only some of its neurons: rows of `gate` and `up`, columns of `down`. What is left computes

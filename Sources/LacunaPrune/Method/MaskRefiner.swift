@@ -3,9 +3,11 @@ import LacunaTensor
 
 /// Exchanges entries of a mask that some method has chosen, without changing how many there are.
 public protocol MaskRefiner: Sendable {
+    /// What the refinement is.
     var card: MethodCard { get }
     /// What calibration has to collect of a layer's inputs.
     var requirement: ScoreRequirement { get }
+    /// Whether masks of a pattern can be refined without leaving it.
     func supports(_ pattern: Pattern) -> Bool
 
     /// A mask with the budget of `mask`: the same number kept in every row or, under n:m, in every group.
@@ -23,7 +25,9 @@ public protocol MaskRefiner: Sendable {
 ///
 /// The method may not change kept weights: a refinement weighs original weights against each other.
 public struct RefinedPruning: LayerwisePruning {
+    /// What chooses the masks.
     public let base: any LayerwisePruning
+    /// What exchanges their entries.
     public let refiner: any MaskRefiner
     private let name: String
 

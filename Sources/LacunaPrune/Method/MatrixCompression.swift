@@ -49,6 +49,7 @@ public struct CompressionRequest: Sendable, Hashable {
     /// The type of what is stored.
     public var values: ValueType
 
+    /// A request for a matrix by itself needs no more than a name and a sparsity or a pattern.
     public init(
         name: String, layer: Int = 0, pattern: Pattern? = nil, sparsity: Double? = nil, values: ValueType = .f32
     ) {

@@ -2,12 +2,16 @@ import LacunaSparse
 
 /// What a method is, for listings and for people who look for one.
 public struct MethodCard: Sendable, Hashable {
+    /// Where a method comes from.
     public struct Paper: Sendable, Hashable {
+        /// As in the paper, the first few of many.
         public var authors: String
+        /// As in the paper.
         public var title: String
         /// arXiv identifier, such as `2306.11695`.
         public var arXiv: String
 
+        /// A paper that arXiv has.
         public init(authors: String, title: String, arXiv: String) {
             self.authors = authors
             self.title = title
@@ -33,12 +37,14 @@ public struct MethodCard: Sendable, Hashable {
 
     /// The name that a user types: lower case, no spaces.
     public var name: String
+    /// Where the method belongs among its kin.
     public var family: Family
     /// Nil for baselines older than their papers.
     public var paper: Paper?
     /// The shared pieces that the method is made of, in the order score, select, learn.
     public var composition: [String]
 
+    /// A card; listings show it as it is.
     public init(name: String, family: Family, paper: Paper? = nil, composition: [String]) {
         self.name = name
         self.family = family

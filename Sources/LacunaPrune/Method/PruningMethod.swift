@@ -3,6 +3,7 @@ import LacunaTensor
 
 /// A way to remove weights from a trained network. Conform to ``LayerwisePruning`` or ``FeedForwardPruning``.
 public protocol PruningMethod: Sendable {
+    /// What the method is.
     var card: MethodCard { get }
     /// What calibration has to collect of a layer's inputs.
     var requirement: ScoreRequirement { get }
@@ -10,12 +11,14 @@ public protocol PruningMethod: Sendable {
 
 /// How one matrix is to be pruned.
 public struct PruningRequest: Sendable, Hashable {
+    /// Which entries may be kept together.
     public var pattern: Pattern
     /// Fraction of the entries to remove, 0...1; nil where the pattern fixes it.
     public var sparsity: Double?
     /// The layer's index in its model: separates random choices of layers that have one shape.
     public var layer: Int
 
+    /// - Parameter sparsity: Needed unless the pattern fixes it.
     public init(_ pattern: Pattern, sparsity: Double? = nil, layer: Int = 0) {
         self.pattern = pattern
         self.sparsity = sparsity

@@ -7,7 +7,7 @@ import LacunaTensor
 /// ```swift
 /// var plan = PruningPlan(method: "wanda", pattern: "2:4")
 /// plan.ignored = ["model.layers.0.*"]
-/// let (pruned, report) = try plan.pruner().prune(model, calibration: calibration)
+/// let (pruned, report) = try plan.pruner().prune(decoder, calibration: calibration)
 /// ```
 public struct PruningPlan: Sendable {
     /// How a sparsity is shared out among layers.
@@ -37,6 +37,7 @@ public struct PruningPlan: Sendable {
     public var pattern: String?
     /// 0..<1; nil for what the pattern fixes, otherwise a half.
     public var sparsity: Double?
+    /// How the sparsity is shared out among layers; uniform for patterns that fix it.
     public var budget: Budget
     /// Layers that get a sparsity of their own, by names such as `model.layers.0.*`; the first that matches counts.
     public var layerSparsities: [(pattern: NamePattern, sparsity: Double)] = []
@@ -44,9 +45,12 @@ public struct PruningPlan: Sendable {
     public var ignored: [NamePattern] = []
     /// Nil for the layout that suits the pattern.
     public var layout: StorageLayout?
+    /// The type of stored values.
     public var values: ValueType
+    /// For methods that draw random numbers.
     public var seed: UInt64
 
+    /// Wanda at a sparsity of a half in bf16, unless something else is said. Words are checked by ``pruner()``.
     public init(
         method: String = "wanda", pattern: String? = nil, sparsity: Double? = nil, budget: Budget = .uniform,
         layout: StorageLayout? = nil, values: ValueType = .bf16, seed: UInt64 = 0

@@ -9,9 +9,12 @@ import LacunaTensor
 public struct CalibrationSet: Sendable, Hashable {
     /// Tokens, `sequenceLength` for each sequence.
     public let tokens: [Int]
+    /// Tokens of each sequence.
     public let sequenceLength: Int
 
+    /// Sequences, where nothing is said.
     public static let defaultSequences = 64
+    /// Tokens of a sequence, where nothing is said.
     public static let defaultLength = 512
 
     /// Draws windows from a text.
@@ -51,5 +54,6 @@ public struct CalibrationSet: Sendable, Hashable {
         try self.init(text: text, sequences: sequences, length: length, seed: seed)
     }
 
+    /// Number of sequences.
     public var sequenceCount: Int { tokens.count / sequenceLength }
 }

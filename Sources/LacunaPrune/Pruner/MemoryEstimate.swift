@@ -16,6 +16,7 @@ public struct MemoryEstimate: Sendable, Hashable {
     /// Dense copies, scores and masks of the matrices in work.
     public var workspace = 0
 
+    /// All of it together.
     public var total: Int { model + result + states + activations + statistics + workspace }
 }
 

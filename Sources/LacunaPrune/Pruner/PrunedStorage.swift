@@ -6,8 +6,10 @@ public struct PrunedStorage: Sendable, Hashable {
     /// Nil for the layout that suits the pattern: n:m for n:m along the inputs, blocks for blocks, a bitmask otherwise, and
     /// dense where nothing was removed.
     public var layout: StorageLayout?
+    /// The type of stored values.
     public var values: ValueType
 
+    /// By default nothing is rounded.
     public init(layout: StorageLayout? = nil, values: ValueType = .f32) {
         self.layout = layout
         self.values = values

@@ -11,6 +11,9 @@ extension Pruner {
         if let layout = storage.layout {
             throw LacunaError.invalidArgument("layout", reason: "\(method.card.name) has its own, so not \(layout)")
         }
+        if budget == nil, pattern?.impliedSparsity == nil {
+            throw LacunaError.invalidArgument("sparsity", reason: "\(method.card.name) needs one")
+        }
         if method.sharesOutSparsity, !(budget is UniformBudget) {
             throw LacunaError.invalidArgument(
                 "budget", reason: "\(method.card.name) shares out one sparsity among the layers by itself")

@@ -12,6 +12,15 @@ extension Pruner {
             throw LacunaError.invalidArgument(
                 "budget", reason: "the method \(method.card.name) shares out one sparsity among the blocks by itself")
         }
+        // Nothing that was asked for is passed over.
+        if !ignored.isEmpty {
+            throw LacunaError.unsupported(
+                file: nil, what: "layers left out by \(method.card.name), which shares neurons out among all")
+        }
+        if let layout = storage.layout, layout != .dense {
+            throw LacunaError.invalidArgument(
+                "layout", reason: "\(method.card.name) makes matrices smaller and stores them dense, not as \(layout)")
+        }
         let blocks = decoder.blocks.count
         var stream = try CalibrationStream(decoder, calibration, batchTokens: batchTokens)
         let batches = stream.batchCount

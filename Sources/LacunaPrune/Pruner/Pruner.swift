@@ -17,19 +17,23 @@ import LacunaTensor
 ///     let pruner = Pruner(method, pattern: .nm(n: 2, m: 4))
 ///     let (pruned, report) = try pruner.prune(decoder, calibration: CalibrationSet(text: tokens))
 public struct Pruner: Sendable {
+    /// What decides which weights go.
     public var method: any PruningMethod
     /// Nil for methods whose form has no pattern (``MatrixCompression``).
     public var pattern: Pattern?
     /// How sparsity is shared out among layers; nil only for patterns that fix it.
     public var budget: (any SparsityBudget)?
+    /// How pruned matrices are stored.
     public var storage: PrunedStorage
-    /// Collects Gram matrices even for methods that do not need them, so that the report can tell output errors.
+    /// Collects Gram matrices also for methods that look at inputs without them, so that the report can tell output
+    /// errors. Methods that look at no inputs and structured ones report none.
     public var measuresError: Bool
     /// Calibration tokens that go through a block at once, rounded to whole sequences. Bounds the memory of activations.
     public var batchTokens: Int
     /// Layers that stay as they are, by names such as `model.layers.0.*`.
     public var ignored: [NamePattern] = []
 
+    /// Settings are checked when something is pruned.
     public init(
         _ method: any PruningMethod, pattern: Pattern?, budget: (any SparsityBudget)? = nil,
         storage: PrunedStorage = PrunedStorage(), measuresError: Bool = false, batchTokens: Int = 4096
@@ -45,7 +49,7 @@ public struct Pruner: Sendable {
     /// A copy of `decoder` with pruned layers, and what was done. The original is left as it is.
     ///
     /// For structured methods the sparsity is that of the feed-forward neurons, the budget must be uniform, the pattern is
-    /// not looked at, and sliced matrices are stored dense.
+    /// not looked at, no layer can be left out, and sliced matrices are stored dense.
     ///
     /// - Parameter calibration: Needed unless the method's requirement is none.
     /// - Throws: ``LacunaError/unsupported(file:what:)`` for a pattern or budget that the method cannot do,

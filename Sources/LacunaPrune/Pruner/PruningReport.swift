@@ -2,17 +2,21 @@ import LacunaSparse
 
 /// What a run of ``Pruner`` did.
 public struct PruningReport: Sendable {
+    /// What became of one matrix.
     public struct Layer: Sendable {
         /// The weight's name in checkpoints.
         public var name: String
+        /// Outputs of the original matrix.
         public var rows: Int
+        /// Inputs of the original matrix.
         public var columns: Int
         /// Fraction of the original matrix that is gone.
         public var sparsity: Double
         /// How it is stored now.
         public var format: StorageFormat
-        /// Bytes of the stored matrix before and after.
+        /// Bytes of the stored matrix before.
         public var bytesBefore: Int
+        /// Bytes of the stored matrix now, positions and scales included.
         public var bytesAfter: Int
         /// Squared error of the layer's outputs on the calibration inputs relative to the outputs' energy, the rounding
         /// of stored values included; nil where no Gram matrix was collected.
@@ -25,6 +29,7 @@ public struct PruningReport: Sendable {
     public var method: String
     /// Nil if the method's form has none.
     public var pattern: Pattern?
+    /// The matrices in the order in which they were pruned.
     public var layers: [Layer]
     /// Tokens seen in calibration; 0 for methods that need none.
     public var calibrationTokens: Int

@@ -6,12 +6,13 @@ import LacunaTensor
 /// In which types a pruned model keeps its numbers if nobody says: those of the model that it comes from, as far as they can
 /// be had, so that pruning makes no model larger.
 public struct SourcePrecision: Sendable, Equatable {
-    /// Bits of a number in the file: in most of the layers' weights, and in the widest of embedding and head; nil where the
-    /// file has no such matrices.
+    /// Bits of a number in most of the layers' weights in the file; nil where it has none.
     public let weightBits: Double?
+    /// Bits of a number in the widest of embedding and head; nil where the file has neither.
     public let headBits: Double?
-    /// The files' names of those types.
+    /// What the file calls the type of most of the layers' weights.
     public let weightType: String?
+    /// What the file calls the type of the widest of embedding and head.
     public let headType: String?
     /// Whether matrices of the head's type are kept as they are when they are loaded.
     private let keepsHead: Bool

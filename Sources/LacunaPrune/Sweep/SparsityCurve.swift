@@ -30,12 +30,14 @@ public enum SweepMetric: String, Sendable, Hashable, CaseIterable {
 /// Models: The Weights that Matter", arXiv 2306.03805. The authors read the sharp drop off a plot; here it is defined
 /// twice, by a tolerance and by the curve's bend.
 public struct SparsityCurve: Sendable, Hashable {
+    /// What a model is worth at a sparsity.
     public struct Point: Sendable, Hashable {
         /// Fraction of the prunable weights removed.
         public var sparsity: Double
         /// In the unit of the metric.
         public var value: Double
 
+        /// A point of a curve.
         public init(sparsity: Double, value: Double) {
             self.sparsity = sparsity
             self.value = value
@@ -44,10 +46,12 @@ public struct SparsityCurve: Sendable, Hashable {
 
     /// The method's name.
     public var method: String
+    /// What the points' values are values of.
     public var metric: SweepMetric
     /// In ascending order of sparsity.
     public var points: [Point]
 
+    /// - Parameter points: In any order.
     public init(method: String, metric: SweepMetric, points: [Point]) {
         self.method = method
         self.metric = metric

@@ -14,6 +14,7 @@ public struct SparsitySweep: Sendable {
     /// Where entries compete with each other: `.global` shares a sparsity out among the matrices by their scores.
     public var scope: Pattern.Scope
 
+    /// The defaults are the authors': steps of a tenth, all matrices under one threshold.
     public init(sparsities: [Double] = (0..<10).map { Double($0) / 10 }, scope: Pattern.Scope = .global) {
         self.sparsities = sparsities
         self.scope = scope

@@ -12,14 +12,19 @@ import LacunaTensor
 /// Enmao Diao, Ganghua Wang, Jiawei Zhan, Yuhong Yang, Jie Ding, Vahid Tarokh, "Pruning Deep Neural Networks from a Sparsity
 /// Perspective", arXiv 2302.05601. Give the run a schedule that restarts with every round.
 public final class AdaptivePruning: TrainingMethod {
+    /// What measures how unequal the weights in use are.
     public let index: PQIndex
+    /// Trainings of equal length; there is one pruning fewer.
     public let rounds: Int
+    /// η, above -1: larger values prune more.
     public let eta: Double
+    /// γ, 0 or more: the share that the index allows is multiplied by this.
     public let gamma: Double
     /// β: the largest share that one round may remove.
     public let limit: Double
     /// Whether the weights that stay return to their first values.
     public let rewinds: Bool
+    /// The layers that are pruned, under one threshold. Their weights are dense.
     public let layers: LayerChoice
     private var chosen: [Linear] = []
     private static let start = "pq-index.start"

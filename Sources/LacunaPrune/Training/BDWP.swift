@@ -13,9 +13,13 @@ import LacunaTensor
 /// Chao Fang, Wei Sun, Aojun Zhou, Zhongfeng Wang, "Efficient N:M Sparse DNN Training Using Algorithm, Architecture, and
 /// Dataflow Co-Design", arXiv 2309.13015. With `isBackwardOnly` the forward weight stays dense, for comparison.
 public final class BDWP: TrainingMethod {
+    /// Entries kept of every group.
     public let n: Int
+    /// Entries of a group: consecutive inputs forward, consecutive outputs backward.
     public let m: Int
+    /// The layers with sparse products. Their weights are dense.
     public let layers: LayerChoice
+    /// Whether the forward weight stays dense, for comparison; then nothing is pruned at the end.
     public let isBackwardOnly: Bool
     private let views = StraightThroughLayers()
 

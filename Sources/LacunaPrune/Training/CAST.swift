@@ -14,9 +14,13 @@ import LacunaTensor
 /// part of this: their effect is orthogonal, see ``Loss/distillation(student:teacher:temperature:)``. λ should be of the size
 /// of gradients. Use a rate that decays, as what remains of masked weights is of the size of the last rate.
 public final class CAST: TrainingMethod {
+    /// What is kept at the end; one that fixes its sparsity, such as 2:4.
     public let pattern: Pattern
+    /// λ, 0 or more, of the size of the gradients.
     public let lambda: Float
+    /// Steps between choices of the mask.
     public let interval: Int
+    /// The layers that are pruned. Their weights are dense and without masks.
     public let layers: LayerChoice
     private var chosen: [(weight: DenseWeight, kept: SparsePattern)] = []
     /// Mean magnitude of the masked weights over that of the kept ones, just before the final pruning.
@@ -31,7 +35,9 @@ public final class CAST: TrainingMethod {
         guard pattern.impliedSparsity != nil else {
             throw LacunaError.invalidArgument("pattern", reason: "\(pattern) is not N:M")
         }
-        guard lambda >= 0 else { throw LacunaError.invalidArgument("decay", reason: "\(lambda) is negative") }
+        guard lambda >= 0, lambda.isFinite else {
+            throw LacunaError.invalidArgument("decay", reason: "\(lambda) is negative or not finite")
+        }
         guard interval >= 1 else {
             throw LacunaError.invalidArgument("interval", reason: "\(interval) is not positive")
         }
@@ -59,7 +65,8 @@ public final class CAST: TrainingMethod {
             }
             return (weight, try StraightThroughView.mask(weight.parameter.value, pattern))
         }
-        if let restored, restored.count == chosen.count {
+        if let restored {
+            try MaskCoding.requireFit(restored, chosen.map(\.weight.parameter.shape))
             for (index, mask) in restored.enumerated() { chosen[index].kept = mask }
         }
         restored = nil
@@ -76,13 +83,13 @@ public final class CAST: TrainingMethod {
     public func gradientsReady(_ run: TrainingRun) throws {
         let t = run.step
         let alpha = Float(t) / Float(max(run.totalSteps, 1))
-        let rate = Float(run.optimizer.learningRate)
         let (b1, b2, epsilon): (Float, Float, Float) = (0.9, 0.999, 1e-8)
         let c1 = 1 - Float(power(Double(b1), Double(t + 1)))
         let c2 = 1 - Float(power(Double(b2), Double(t + 1)))
         for (weight, kept) in chosen {
             let parameter = weight.parameter
             guard parameter.hasGradient else { continue }
+            let rate = Float(run.optimizer.learningRate * parameter.rateFactor)
             let (w, g) = (parameter.buffer.pointer, parameter.gradientPointer)
             let (m, v) = (parameter.slot("cast.first"), parameter.slot("cast.second"))
             let columns = kept.columns
@@ -131,6 +138,6 @@ public final class CAST: TrainingMethod {
     public var state: JSONValue { .array(chosen.map { MaskCoding.json($0.kept) }) }
     private var restored: [SparsePattern]?
     public func restore(_ state: JSONValue) throws {
-        restored = try (state.arrayValue ?? []).map { try MaskCoding.mask($0) }
+        restored = try MaskCoding.masks(state)
     }
 }

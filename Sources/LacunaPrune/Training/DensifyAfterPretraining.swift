@@ -26,6 +26,7 @@ extension Module {
 /// ``Module/densify()`` as a method: before the first step of a phase, so that what was sparse until then is trained
 /// densely.
 public final class Densification: TrainingMethod {
+    /// Has no settings: all linear layers become dense.
     public init() {}
 
     public var card: MethodCard {

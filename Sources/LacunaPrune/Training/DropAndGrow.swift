@@ -11,6 +11,7 @@ import LacunaTensor
 /// Winners", arXiv 1911.11134). An update at step t drops `⌊fraction(t) · nnz⌋` weights of the smallest magnitude and
 /// grows as many, never those just dropped, at zero and with empty optimiser state. Counts are exact whatever the ties.
 public final class DropAndGrow: TrainingMethod {
+    /// Which connections go.
     public enum Drop: String, Sendable, Hashable, CaseIterable {
         /// The smallest magnitudes.
         case magnitude
@@ -18,35 +19,47 @@ public final class DropAndGrow: TrainingMethod {
         case signed
     }
 
+    /// Where connections come.
     public enum Growth: String, Sendable, Hashable, CaseIterable {
+        /// Absent positions at random, all equally likely.
         case random
         /// The largest gradients of the present batch among absent weights.
         case gradient
     }
 
+    /// How many connections there are, and how they move.
     public struct Settings: Sendable {
+        /// What shares connections out among layers at the start; every layer keeps its number.
         public var budget: any SparsityBudget
+        /// The layers with sparse weights.
         public var layers = LayerChoice.all
+        /// Masked, or CSR, which keeps nothing of absent weights but needs their gradients at updates by gradient.
         public var storage = StorageLayout.masked
+        /// Which connections go.
         public var drop = Drop.magnitude
+        /// Where connections come.
         public var growth = Growth.gradient
         /// Steps between updates.
         public var interval = 100
         /// Fraction of the weights exchanged at an update, falling by half a cosine to 0 if `isAnnealed`.
         public var fraction = 0.3
+        /// Whether ``fraction`` falls; otherwise it stays until ``end``.
         public var isAnnealed = true
         /// Share of the run after which the pattern is final.
         public var end = 0.75
         /// Deviation of the normal distribution that grown weights start from; 0 for zeros.
         public var growthDeviation = 0.0
+        /// Whether the weights kept at the start are multiplied by `1/√density`, so that activations keep their size.
         public var rescalesWeights = true
 
+        /// RigL's settings, or with random growth SET's, on all layers.
         public init(budget: any SparsityBudget, growth: Growth = .gradient) {
             self.budget = budget
             self.growth = growth
         }
     }
 
+    /// How connections move.
     public let settings: Settings
     private var layers: [SparseLayerState] = []
     /// Every position that was ever in use, by layer.
@@ -87,6 +100,7 @@ public final class DropAndGrow: TrainingMethod {
     }
 
     public func begin(_ run: TrainingRun) throws {
+        visited = []
         try StaticRandomSparsity.install(
             settings.budget, on: run.model, settings.layers, settings.storage,
             rescalesWeights: settings.rescalesWeights, using: &run.generator)
@@ -94,7 +108,8 @@ public final class DropAndGrow: TrainingMethod {
 
     public func attach(_ run: TrainingRun) throws {
         layers = try settings.layers.layers(of: run.model).map { try SparseLayerState($0.name, $0.layer) }
-        if visited.count != layers.count { visited = layers.map(\.mask) }
+        if visited.isEmpty { visited = layers.map(\.mask) }
+        try MaskCoding.requireFit(visited, layers.map { [$0.layer.outputDimensions, $0.layer.inputDimensions] })
     }
 
     private func isUpdate(_ run: TrainingRun) -> Bool {
@@ -182,6 +197,6 @@ public final class DropAndGrow: TrainingMethod {
     public var state: JSONValue { .array(visited.map { MaskCoding.json($0) }) }
 
     public func restore(_ state: JSONValue) throws {
-        visited = try (state.arrayValue ?? []).map { try MaskCoding.mask($0) }
+        visited = try MaskCoding.masks(state)
     }
 }

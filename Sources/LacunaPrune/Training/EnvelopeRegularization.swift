@@ -7,14 +7,18 @@ import LacunaTensor
 public final class EnvelopeRegularization: TrainingMethod {
     /// Share of the rows to keep.
     public let keep: Double
+    /// λ, 0 or more. It shortens survivors too: a moderate one and a selection at the end do better than a large one.
     public let lambda: Double
+    /// The layers whose rows are groups. Their weights are dense.
     public let layers: LayerChoice
     private var parameters: [Parameter<Float>] = []
 
     /// - Throws: `LacunaError.invalidArgument` for numbers out of range.
     public init(keep: Double, lambda: Double, layers: LayerChoice = .allButOutput) throws {
         guard keep > 0, keep <= 1 else { throw LacunaError.invalidArgument("keep", reason: "\(keep) is not in 0...1") }
-        guard lambda >= 0 else { throw LacunaError.invalidArgument("lambda", reason: "\(lambda) is negative") }
+        guard lambda >= 0, lambda.isFinite else {
+            throw LacunaError.invalidArgument("lambda", reason: "\(lambda) is negative or not finite")
+        }
         self.keep = keep
         self.lambda = lambda
         self.layers = layers
@@ -41,9 +45,9 @@ public final class EnvelopeRegularization: TrainingMethod {
     }
 
     public func afterStep(_ run: TrainingRun) throws {
-        let strength = run.optimizer.learningRate * lambda
-        if strength == 0 { return }
         for parameter in parameters {
+            let strength = run.optimizer.learningRate * parameter.rateFactor * lambda
+            if strength == 0 { continue }
             let (rows, columns) = (parameter.shape[0], parameter.shape[1])
             let w = parameter.buffer.pointer
             let norms = (0..<rows).map { r in

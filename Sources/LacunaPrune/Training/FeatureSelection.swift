@@ -5,6 +5,7 @@ import LacunaTensor
 /// ``QuickSelection`` as a method: it brings its own network, a sparse autoencoder of the inputs, whose connections move
 /// after every epoch, and ranks the inputs by what they keep.
 public final class FeatureSelection: TrainingMethod {
+    /// Of the autoencoder and its connections. Steps, batches, rates and seeds are those of the run.
     public let settings: QuickSelection
     private var engine: DropAndGrow?
     private weak var model: SparseAutoencoder?

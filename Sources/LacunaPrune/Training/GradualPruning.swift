@@ -11,13 +11,21 @@ import LacunaTensor
 /// Dziugaite, "The Journey Matters: Average Parameter Count over Pre-training Unifies Sparse and Dense Scaling Laws",
 /// arXiv 2501.12486, who measure it in compute; here it is in steps.
 public final class GradualPruning: TrainingMethod {
+    /// How the sparsity rises within the window.
     public enum Ramp: String, Sendable, Hashable, CaseIterable {
-        case cubic, linear
+        /// `s (1 - (1-u)³)`: fast at first, when there is most to choose from.
+        case cubic
+        /// `s u`.
+        case linear
     }
 
+    /// The sparsity at the end, 0...1.
     public let sparsity: Double
+    /// The shares of the run between which it rises, in steps.
     public let window: ClosedRange<Double>
+    /// How it rises.
     public let ramp: Ramp
+    /// The layers that are pruned, each by itself to the same sparsity. Their weights are dense.
     public let layers: LayerChoice
     /// Steps between prunings.
     public let interval: Int
@@ -103,7 +111,9 @@ public final class GradualPruning: TrainingMethod {
 
     public var state: JSONValue { ["density": .number(densitySum), "steps": JSONValue(stepsSeen)] }
     public func restore(_ state: JSONValue) throws {
-        densitySum = state["density"]?.doubleValue ?? 0
-        stepsSeen = state["steps"]?.intValue ?? 0
+        guard let density = state["density"]?.doubleValue, let steps = state["steps"]?.intValue else {
+            throw LacunaError.malformed(file: "checkpoint", location: "gradual", reason: "has no densities or steps")
+        }
+        (densitySum, stepsSeen) = (density, steps)
     }
 }

@@ -10,6 +10,7 @@ import LacunaTensor
 /// Regularization", arXiv 2212.12921. The map keeps at least k groups, exactly k only if the next is small enough: end
 /// with a selection, and train on without the shrinkage.
 public struct GroupEnvelope: Sendable, Hashable {
+    /// Groups that may differ from 0, above 0; need not be whole.
     public var k: Double
 
     /// - Throws: `LacunaError.invalidArgument` unless k is positive.

@@ -23,6 +23,7 @@ public protocol NetworkShaping: TrainingMethod {
 public final class RandomSearch: NetworkShaping {
     /// Share of the nodes of every hidden layer that stays.
     public let keep: Double
+    /// What compares sub-networks.
     public let search: NodeSearch
     /// Examples that the losses are taken on.
     public let batch: Int
@@ -68,9 +69,17 @@ public final class RandomSearch: NetworkShaping {
 /// ``SparseIFT`` as a method. Wide: hidden layers become wider at the same cost, and connections move by ``DropAndGrow``.
 /// Doped: all layers but the last become a fixed random part beside a low-rank product.
 public final class IsoFLOPTraining: NetworkShaping {
-    public enum Variant: String, Sendable, Hashable, CaseIterable { case wide, doped }
+    /// Which of the transformations is made.
+    public enum Variant: String, Sendable, Hashable, CaseIterable {
+        /// Hidden layers become wider, and connections move.
+        case wide
+        /// Widths stay; sparse weights stand beside a low-rank product.
+        case doped
+    }
 
+    /// How much sparser, and so how much larger, layers become.
     public let transformation: SparseIFT
+    /// Which of the transformations is made.
     public let variant: Variant
     private let settings: DropAndGrow.Settings
     private var engine: DropAndGrow?

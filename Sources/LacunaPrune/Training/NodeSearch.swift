@@ -10,8 +10,10 @@ import LacunaTensor
 public struct NodeSearch: Sendable {
     /// Sub-networks to compare.
     public var trials: Int
+    /// Decides the sub-networks.
     public var seed: UInt64
 
+    /// - Parameter trials: Fewer than 1 count as 1.
     public init(trials: Int = 500, seed: UInt64 = 0) {
         self.trials = trials
         self.seed = seed

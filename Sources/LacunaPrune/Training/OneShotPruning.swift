@@ -9,10 +9,13 @@ import LacunaTensor
 /// "Learning both Weights and Connections for Efficient Neural Networks", arXiv 1506.02626. With a loaded model this is
 /// masked fine-tuning; a model that was pruned by another method keeps its own masks without any method.
 public final class OneShotPruning: TrainingMethod {
+    /// Which entries may be kept together; each layer by itself.
     public let pattern: Pattern
     /// nil only for patterns that say themselves how much they keep.
     public let budget: (any SparsityBudget)?
+    /// The layers that are pruned.
     public let layers: LayerChoice
+    /// How their weights are trained: masked, or in a form without the removed ones.
     public let storage: StorageLayout
 
     /// - Throws: `LacunaError.invalidArgument` for a pattern that is none, a missing budget, one that contradicts the

@@ -8,7 +8,9 @@ import LacunaTensor
 /// Enmao Diao, Ganghua Wang, Jiawei Zhan, Yuhong Yang, Jie Ding, Vahid Tarokh, "Pruning Deep Neural Networks from a Sparsity
 /// Perspective", arXiv 2302.05601.
 public struct PQIndex: Sendable, Hashable {
+    /// The smaller exponent, above 0 and at most 1.
     public var p: Double
+    /// The larger exponent, 1 or more.
     public var q: Double
 
     /// - Throws: `LacunaError.invalidArgument` unless 0 < p ≤ 1 ≤ q < ∞ and p < q.

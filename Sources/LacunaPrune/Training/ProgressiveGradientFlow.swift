@@ -14,6 +14,7 @@ import LacunaTensor
 /// Abhimanyu Rajeshkumar Bambhaniya and others, "Progressive Gradient Flow for Robust N:M Sparsity Training in
 /// Transformers", arXiv 2402.04744. Evaluation always uses the hard mask.
 public final class ProgressiveGradientFlow: TrainingMethod {
+    /// What tightens during the run.
     public enum Flow: Sendable, Hashable {
         /// `exp(-c u)`.
         case exponential(Double)
@@ -25,15 +26,21 @@ public final class ProgressiveGradientFlow: TrainingMethod {
         case geometric
     }
 
+    /// Entries kept of every group at the end.
     public let n: Int
+    /// Consecutive inputs of a group.
     public let m: Int
+    /// What tightens during the run.
     public let flow: Flow
+    /// The layers that are pruned. Their weights are dense and without masks.
     public let layers: LayerChoice
+    /// Whether gradients of masked weights are multiplied by β, as the chain rule has it; the authors' release passes
+    /// them on as they are.
     public let appliesChainRule: Bool
     private let views = StraightThroughLayers()
     private let frames: PatternSchedule?
 
-    /// - Throws: `LacunaError.invalidArgument` for a bad pattern, of the flow's too, or a negative rate.
+    /// - Throws: `LacunaError.invalidArgument` for a bad pattern, of the flow's too, or a rate that is negative or not finite.
     public init(
         n: Int, m: Int, flow: Flow = .exponential(6), layers: LayerChoice = .allButOutput,
         appliesChainRule: Bool = false
@@ -41,7 +48,10 @@ public final class ProgressiveGradientFlow: TrainingMethod {
         try Pattern.nm(n: n, m: m).validate()
         switch flow {
         case .exponential(let c), .linear(let c):
-            guard c >= 0 else { throw LacunaError.invalidArgument("rate", reason: "\(c) is negative") }
+            // An infinite rate would make the first factor, of no progress at all, no number.
+            guard c >= 0, c.isFinite else {
+                throw LacunaError.invalidArgument("rate", reason: "\(c) is negative or not finite")
+            }
             frames = nil
         case .stepwise: frames = .stepwise(n: n, m: m)
         case .geometric: frames = .geometric(n: n, m: m)

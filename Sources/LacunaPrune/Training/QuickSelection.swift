@@ -15,27 +15,37 @@ import LacunaTensor
 /// arXiv 2012.00560. Defaults are the authors'. Training for too long reverses the ranking: features that are noise need
 /// the largest direct weights to be reconstructed.
 public struct QuickSelection: Sendable {
+    /// Neurons of the hidden layer.
     public var hidden = 1000
     /// ε: connections of a layer are about ε (rows + columns).
     public var density = 13.0
     /// ζ: fraction of the weights exchanged after every epoch.
     public var exchange = 0.2
+    /// Passes over the rows; 10 and 100 are the authors'.
     public var epochs = 10
+    /// Rows of a batch.
     public var batch = 100
+    /// Of gradient descent, constant.
     public var learningRate = 0.01
+    /// Of gradient descent, kept for the connections that stay.
     public var momentum = 0.9
+    /// Of all connections.
     public var weightDecay = 1e-5
     /// Deviation of the noise added to the inputs, drawn once.
     public var noise = 0.2
+    /// Share of the hidden neurons left out in training, 0..<1.
     public var dropout = 0.2
     /// Deviation of weights at the start and when grown.
     public var deviation = 0.1
+    /// Of noise, connections and the order of rows.
     public var seed: UInt64 = 0
 
+    /// The authors' settings for a short training.
     public init() {}
 
     /// The strength of every feature.
     public struct Result: Sendable {
+        /// `Σ_j |W_ji|` of every feature, [features].
         public var strengths: [Double]
         /// Mean squared error of the last epoch's reconstructions.
         public var loss: Double

@@ -10,12 +10,15 @@ import LacunaTensor
 /// a product. With δ = 0 the method is plain low rank, with r = 0 static sparse training.
 ///
 /// Andi Han and others, "SLTrain: a sparse plus low-rank approach for parameter and memory efficient pretraining",
-/// arXiv 2406.02214. δ is their default; rank and α are theirs for the smallest model (128 and 32 at width 512).
+/// arXiv 2406.02214. The defaults of α and δ are theirs for the smallest model, whose rank is 128 at width 512.
 public final class SLTrain: TrainingMethod {
+    /// `r`, 0 or more.
     public let rank: Int
+    /// `α`: the low-rank product counts α / r times.
     public let alpha: Float
     /// δ: the share of entries in `S`.
     public let density: Double
+    /// The layers whose weights are replaced, whatever they held.
     public let layers: LayerChoice
 
     /// - Throws: `LacunaError.invalidArgument` for numbers out of range.

@@ -12,8 +12,11 @@ import LacunaTensor
 /// Aojun Zhou and others, "Learning N:M Fine-grained Structured Sparse Neural Networks From Scratch", arXiv 2102.04010.
 /// λ is theirs for SGD, where the term enters the momentum. λ 0 is the plain straight-through estimator.
 public final class SRSTE: TrainingMethod {
+    /// What every forward pass keeps; one that fixes its sparsity, such as 2:4.
     public let pattern: Pattern
+    /// λ, 0 or more.
     public let decay: Float
+    /// The layers with sparse products. Their weights are dense and without masks.
     public let layers: LayerChoice
     private let views = StraightThroughLayers()
     private var last: [SparsePattern] = []
@@ -23,7 +26,7 @@ public final class SRSTE: TrainingMethod {
     /// Steps between looks.
     public let divergenceInterval: Int
 
-    /// - Throws: `LacunaError.invalidArgument` unless the pattern is N:M and λ not negative.
+    /// - Throws: `LacunaError.invalidArgument` unless the pattern is N:M and λ finite and not negative.
     public init(
         pattern: Pattern, decay: Double = 2e-4, layers: LayerChoice = .allButOutput, divergenceInterval: Int = 50
     ) throws {
@@ -31,8 +34,11 @@ public final class SRSTE: TrainingMethod {
         guard pattern.impliedSparsity != nil else {
             throw LacunaError.invalidArgument("pattern", reason: "\(pattern) is not N:M")
         }
-        guard decay >= 0, divergenceInterval >= 1 else {
-            throw LacunaError.invalidArgument("decay", reason: "\(decay) is negative")
+        guard decay >= 0, decay.isFinite else {
+            throw LacunaError.invalidArgument("decay", reason: "\(decay) is negative or not finite")
+        }
+        guard divergenceInterval >= 1 else {
+            throw LacunaError.invalidArgument("interval", reason: "\(divergenceInterval) is not positive")
         }
         self.pattern = pattern
         self.decay = Float(decay)
@@ -51,7 +57,12 @@ public final class SRSTE: TrainingMethod {
             composition: ["|w|", "N:M", "straight-through with masked decay"])
     }
 
-    public func attach(_ run: TrainingRun) throws { try views.attach(layers, of: run.model, pattern) }
+    public func begin(_ run: TrainingRun) throws { (last, divergence) = ([], 0) }
+
+    public func attach(_ run: TrainingRun) throws {
+        try views.attach(layers, of: run.model, pattern)
+        if !last.isEmpty { try MaskCoding.requireFit(last, views.layers.map(\.weight.parameter.shape)) }
+    }
 
     public func gradientsReady(_ run: TrainingRun) throws {
         for (_, weight, view) in views.layers {
@@ -81,8 +92,10 @@ public final class SRSTE: TrainingMethod {
     }
 
     public func restore(_ state: JSONValue) throws {
-        divergence = state["divergence"]?.doubleValue ?? 0
-        last = try (state["masks"]?.arrayValue ?? []).map { try MaskCoding.mask($0) }
+        guard let sum = state["divergence"]?.doubleValue, let masks = state["masks"] else {
+            throw LacunaError.malformed(file: "checkpoint", location: "sr-ste", reason: "has no divergence or no masks")
+        }
+        (divergence, last) = (sum, try MaskCoding.masks(masks))
     }
 }
 
@@ -106,5 +119,20 @@ enum MaskCoding {
         }
         guard let mask = try? SparsePattern(rows: rows, columns: columns, packedWords: packed) else { throw bad }
         return mask
+    }
+
+    /// Masks of several layers.
+    static func masks(_ value: JSONValue) throws -> [SparsePattern] {
+        guard let list = value.arrayValue else {
+            throw LacunaError.malformed(file: "checkpoint", location: "masks", reason: "are no list")
+        }
+        return try list.map(mask)
+    }
+
+    /// - Throws: `LacunaError.malformed` unless there is a mask for each of the weights, of its shape.
+    static func requireFit(_ masks: [SparsePattern], _ shapes: [[Int]]) throws {
+        guard masks.map({ [$0.rows, $0.columns] }) == shapes else {
+            throw LacunaError.malformed(file: "checkpoint", location: "masks", reason: "are of other layers")
+        }
     }
 }

@@ -9,11 +9,16 @@ import LacunaTensor
 public struct ScalingLaw: Sendable, Hashable {
     /// The loss that neither size nor data removes.
     public var irreducible: Double
+    /// A.
     public var sizeFactor: Double
+    /// α.
     public var sizeExponent: Double
+    /// B.
     public var dataFactor: Double
+    /// β.
     public var dataExponent: Double
 
+    /// A law of given constants; ``fit(_:delta:limit:)`` finds them.
     public init(
         irreducible: Double, sizeFactor: Double, sizeExponent: Double, dataFactor: Double, dataExponent: Double
     ) {
@@ -28,9 +33,12 @@ public struct ScalingLaw: Sendable, Hashable {
     public struct Point: Sendable, Hashable {
         /// Mean number of weights in use.
         public var parameters: Double
+        /// Tokens that it was trained on.
         public var tokens: Double
+        /// The loss that it came to, above 0.
         public var loss: Double
 
+        /// A run that was measured.
         public init(parameters: Double, tokens: Double, loss: Double) {
             self.parameters = parameters
             self.tokens = tokens
@@ -38,12 +46,14 @@ public struct ScalingLaw: Sendable, Hashable {
         }
     }
 
+    /// The loss of a model with so many weights in use, on average over so many tokens.
     public func loss(parameters: Double, tokens: Double) -> Double {
         irreducible + sizeFactor * power(parameters, -sizeExponent) + dataFactor * power(tokens, -dataExponent)
     }
 
     /// What a fit came to.
     public struct Fit: Sendable {
+        /// The law found. Its factors are ill-determined by themselves, as exponents make up for them.
         public var law: ScalingLaw
         /// Sum of the Huber losses of the residuals of log L.
         public var objective: Double

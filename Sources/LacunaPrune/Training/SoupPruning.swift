@@ -15,9 +15,13 @@ import LacunaTensor
 /// rest: see ``SparseModelSoup/recalibrate(_:batches:)``. Give the run a schedule that restarts
 /// `1 + rounds · copies` times.
 public final class SoupPruning: TrainingMethod {
+    /// The sparsity after the last round, 0...1, over all layers together.
     public let sparsity: Double
+    /// Prunings, 1...1000.
     public let rounds: Int
+    /// Trainings averaged after each, 1...1000.
     public let copies: Int
+    /// The layers that are pruned, under one threshold. Their weights are dense.
     public let layers: LayerChoice
     private var chosen: [Linear] = []
     private static let start = "soup.start"

@@ -13,8 +13,11 @@ import LacunaTensor
 /// Training", arXiv 2202.02643. The default budget is theirs (Erdős-Rényi-Kernel); counts are exact where theirs are
 /// expectations.
 public final class StaticRandomSparsity: TrainingMethod {
+    /// What shares a sparsity out among the layers.
     public let budget: any SparsityBudget
+    /// The layers with sparse weights.
     public let layers: LayerChoice
+    /// How their weights are trained: masked, or in a form without the removed ones.
     public let storage: StorageLayout
     /// Whether kept weights are multiplied by `1/√density` at the start.
     public let rescalesWeights: Bool

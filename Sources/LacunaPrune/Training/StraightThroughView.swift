@@ -19,6 +19,9 @@ public final class StraightThroughView: WeightView {
     /// The mask of the last forward pass.
     public private(set) var mask: SparsePattern?
 
+    /// - Parameters:
+    ///   - pattern: Of the forward weight; nil for the dense one.
+    ///   - backward: Of the weight through which gradients reach the input; nil for the forward one.
     public init(_ pattern: Pattern?, backward: Pattern? = nil) {
         self.pattern = pattern
         backwardPattern = backward

@@ -4,11 +4,13 @@ import LacunaTensor
 
 /// A way to train a network that is sparse, at the end or all along.
 public protocol TrainingMethod: TrainingHook {
+    /// What the method is.
     var card: MethodCard { get }
 }
 
 /// Which linear layers of a model a method makes sparse.
 public enum LayerChoice: Sendable, Hashable {
+    /// Every linear layer, convolutions included.
     case all
     /// All but the one that gives the output (``Module/outputLayer``): classifiers and heads stay dense.
     case allButOutput

@@ -6,11 +6,17 @@ import LacunaTensor
 /// One dense vector a text, for fusion with sparse retrieval and as a teacher: the mean of an encoder's last hidden
 /// states.
 public struct DenseEncoder: Sendable {
+    /// The encoder whose last hidden states are averaged over a text's tokens.
     public let model: BERT
+    /// How texts become tokens of that model, and how many of them it takes.
     public let input: TextInput
     /// Whether vectors have length 1, so that their products are cosines.
     public let isNormalized: Bool
 
+    /// - Parameters:
+    ///   - model: Its head for masked tokens, if it has one, is not used.
+    ///   - input: Made with the model's own tokenizer.
+    ///   - isNormalized: Whether vectors are brought to length 1.
     public init(_ model: BERT, input: TextInput, isNormalized: Bool = true) {
         (self.model, self.input, self.isNormalized) = (model, input, isNormalized)
     }

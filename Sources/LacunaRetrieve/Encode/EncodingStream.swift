@@ -4,11 +4,15 @@ import LacunaTensor
 
 /// Encodes JSON lines of texts to JSON lines of vectors, some at a time, in the order in which they come.
 public struct EncodingStream: Sendable {
+    /// What texts are encoded with.
     public let encoder: SparseEncoder
+    /// Whether texts are encoded by the encoder's query side; else by the side of documents.
     public let asQueries: Bool
+    /// Whether a line of the result has the text (`contents`) beside its vector.
     public let keepsTexts: Bool
     private let batch = 256
 
+    /// 256 texts are encoded at once; no more are in memory.
     public init(_ encoder: SparseEncoder, asQueries: Bool = false, keepsTexts: Bool = true) {
         (self.encoder, self.asQueries, self.keepsTexts) = (encoder, asQueries, keepsTexts)
     }

@@ -5,7 +5,9 @@ import LacunaTensor
 
 /// A pair of encoders, for queries and for documents, over one vocabulary.
 public struct SparseEncoder: Sendable {
+    /// Encodes queries.
     public let query: any TermEncoder
+    /// Encodes documents; equal to ``query`` where both sides share one network.
     public let document: any TermEncoder
     /// How many of a text's largest weights are kept; nil for all.
     public var maximumTerms: Int?
@@ -21,6 +23,7 @@ public struct SparseEncoder: Sendable {
         (self.query, self.document, self.maximumTerms) = (query, document, maximumTerms)
     }
 
+    /// The name of each column of the vectors: the same for queries and documents.
     public var termNames: [String] { document.termNames }
 
     /// [texts, terms].

@@ -10,9 +10,13 @@ import LacunaTensor
 /// Thibault Formal, Carlos Lassance, Benjamin Piwowarski, Stéphane Clinchant, "SPLADE v2: Sparse Lexical and Expansion
 /// Model for Information Retrieval", arXiv:2109.10086.
 public struct SpladeEncoder: TermEncoder {
+    /// An encoder with a head for masked tokens, from whose logits the weights are made.
     public let model: BERT
+    /// How texts become tokens of the model.
     public let input: TextInput
+    /// What becomes of the logits: the largest over the tokens, or their sum.
     public var pooling: LexicalPooling
+    /// The spelling of each token of the model's vocabulary.
     public let termNames: [String]
     public var batchTokens = 4096
 

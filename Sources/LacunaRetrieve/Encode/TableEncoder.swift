@@ -9,6 +9,7 @@ import LacunaTensor
 /// Sparse Retrievers", arXiv:2411.04403. How often a term occurs makes no difference; a weight that is not above 0
 /// leaves the term out.
 public struct TableEncoder: TermEncoder {
+    /// How texts become tokens. What a tokenizer puts around a text (`[CLS]` and such) gets no weight.
     public let input: TextInput
     /// [terms].
     public let weights: [Float]

@@ -16,6 +16,7 @@ public protocol TermEncoder: Sendable {
 }
 
 extension TermEncoder {
+    /// Number of terms of the vocabulary: the columns of every matrix of vectors.
     public var termCount: Int { termNames.count }
 
     /// Encodes any number of texts, some at a time.
@@ -63,6 +64,8 @@ extension SparseMatrix<Float> {
 
 /// What becomes of a text's logits: from [tokens, vocabulary] to one weight a term.
 public struct LexicalPooling: Sendable, Hashable {
+    /// What saturates a logit, so that no term outweighs all others. Raw values are the names in settings of
+    /// sentence-transformers.
     public enum Activation: String, Sendable, Hashable {
         /// log(1 + max(0, x)).
         case log = "relu"
@@ -70,6 +73,7 @@ public struct LexicalPooling: Sendable, Hashable {
         case doubleLog = "log1p_relu"
     }
 
+    /// How the weights of a text's tokens become one weight a term.
     public enum Strategy: String, Sendable, Hashable {
         /// The largest over all tokens (SPLADE v2).
         case max
@@ -77,9 +81,12 @@ public struct LexicalPooling: Sendable, Hashable {
         case sum
     }
 
+    /// What is applied to each logit.
     public var activation: Activation
+    /// How tokens are put together.
     public var strategy: Strategy
 
+    /// The default is that of SPLADE v2 and of its later versions.
     public init(activation: Activation = .log, strategy: Strategy = .max) {
         (self.activation, self.strategy) = (activation, strategy)
     }

@@ -3,6 +3,7 @@ import LacunaTensor
 
 /// Text as an encoder takes it: tokens, not more than it has positions for.
 public struct TextInput: Sendable {
+    /// The tokenizer of the model that reads the tokens.
     public let tokenizer: Tokenizer
     /// Tokens at most, those put around the text included.
     public let maximumLength: Int

@@ -3,16 +3,20 @@ import LacunaTensor
 /// Cuts text into words, for BM25: runs of letters and digits in lower case, without the most frequent words, cut
 /// down to their stems.
 public struct WordAnalyzer: Sendable, Equatable {
+    /// How words are cut down, so that forms of one word count as one.
     public enum Stemmer: String, Sendable, Hashable, CaseIterable {
+        /// Words stay as they are: for languages other than English.
         case none
         /// English: see ``PorterStemmer``.
         case porter
     }
 
+    /// What is applied to every word that is no stop word.
     public var stemmer: Stemmer
     /// Leave out Lucene's 33 English stop words.
     public var removesStopWords: Bool
 
+    /// The defaults are those of Anserini's English analyser. Documents and queries have to be analysed alike.
     public init(stemmer: Stemmer = .porter, removesStopWords: Bool = true) {
         (self.stemmer, self.removesStopWords) = (stemmer, removesStopWords)
     }

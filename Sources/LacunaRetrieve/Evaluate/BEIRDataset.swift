@@ -3,12 +3,16 @@ import LacunaTensor
 
 /// A document to be searched, as text.
 public struct TextDocument: Sendable, Equatable {
+    /// What results and judgements call it.
     public var id: String
+    /// May be empty.
     public var title: String
+    /// The body, without the title.
     public var text: String
     /// What filters may ask for; the members of an object.
     public var metadata: JSONObject
 
+    /// A document with neither title nor metadata, unless they are given.
     public init(id: String, title: String = "", text: String, metadata: JSONObject = JSONObject()) {
         (self.id, self.title, self.text, self.metadata) = (id, title, text, metadata)
     }
@@ -30,9 +34,12 @@ public struct TextDocument: Sendable, Equatable {
 
 /// A query as text.
 public struct TextQuery: Sendable, Equatable {
+    /// What runs and judgements call it.
     public var id: String
+    /// What is searched for.
     public var text: String
 
+    /// A query of one's own; ``read(_:)`` reads a file of them.
     public init(id: String, text: String) { (self.id, self.text) = (id, text) }
 
     /// All queries of a file: JSON lines with `_id` (or `id`, `qid`) and `text` (or `query`, `title`), or
@@ -82,9 +89,11 @@ public struct TextQuery: Sendable, Equatable {
 /// Nandan Thakur, Nils Reimers, Andreas Rücklé, Abhishek Srivastava, Iryna Gurevych, "BEIR: A Heterogenous Benchmark
 /// for Zero-shot Evaluation of Information Retrieval Models", arXiv:2104.08663.
 public struct BEIRDataset: Sendable {
+    /// The whole corpus, in the order of the file.
     public let documents: [TextDocument]
     /// The queries that are judged in the split, in the order of the file.
     public let queries: [TextQuery]
+    /// The grades of the split, restricted to ``queries``.
     public let judgements: Judgements
 
     /// - Throws: `LacunaError` naming the file and the line; also for a document that comes twice, and if no query is

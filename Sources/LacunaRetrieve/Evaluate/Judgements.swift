@@ -6,6 +6,7 @@ public struct Judgements: Sendable, Equatable {
     public private(set) var queries: [String] = []
     private var byQuery: [String: [String: Int]] = [:]
 
+    /// No judgements; see ``judge(query:document:grade:)``.
     public init() {}
 
     /// Number of judged pairs.

@@ -2,10 +2,14 @@ import LacunaTensor
 
 /// What a system found for each of some queries: what TREC calls a run.
 public struct RankedRun: Sendable, Equatable {
+    /// A document that a system found for a query, and how well it fits by the system's own measure.
     public struct Hit: Sendable, Hashable {
+        /// The document's identifier.
         public var document: String
+        /// Finite; larger is better. Scores compare within a query only.
         public var score: Double
 
+        /// A hit, which is checked when it is put into a run.
         public init(document: String, score: Double) {
             (self.document, self.score) = (document, score)
         }
@@ -17,6 +21,7 @@ public struct RankedRun: Sendable, Equatable {
     public private(set) var queries: [String] = []
     private var byQuery: [String: [Hit]] = [:]
 
+    /// A run without queries; `name` must not have blanks in it if it is to be written.
     public init(name: String = "lacuna") { self.name = name }
 
     /// The hits of a query, best first: descending by score, of equal scores in the order given. Empty for a query

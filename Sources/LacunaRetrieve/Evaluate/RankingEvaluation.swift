@@ -2,6 +2,7 @@ import LacunaTensor
 
 /// How good a run is by one metric, query by query.
 public struct RankingEvaluation: Sendable, Equatable {
+    /// What ``values`` are values of.
     public let metric: RankingMetric
     /// The judged queries, in the order of the judgements.
     public let queries: [String]
@@ -17,6 +18,7 @@ public struct RankingEvaluation: Sendable, Equatable {
     public var standardError: Double {
         guard values.count > 1 else { return .nan }
         let n = Double(values.count)
+        let mean = mean
         return (values.reduce(0) { $0 + ($1 - mean) * ($1 - mean) } / (n - 1) / n).squareRoot()
     }
 

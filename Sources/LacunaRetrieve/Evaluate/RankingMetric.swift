@@ -5,6 +5,7 @@ import LacunaTensor
 /// Spelt as in the field: `nDCG@10`, `RR@10` (or `MRR@10`), `AP` (or `MAP`), `R@100`, `P@5`, `Success@5`; without
 /// `@k`, over the whole ranking.
 public struct RankingMetric: Sendable, Hashable, CustomStringConvertible {
+    /// What is measured, without the cutoff. Raw values are the field's spellings.
     public enum Kind: String, Sendable, Hashable, CaseIterable {
         /// Σ gain / log₂(rank + 1) over the first k, divided by the same sum of the best ranking there could be. The
         /// gain is the grade; of what is not judged, or graded below 0, it is 0. (Järvelin and Kekäläinen, "Cumulated
@@ -22,6 +23,7 @@ public struct RankingMetric: Sendable, Hashable, CustomStringConvertible {
         case success = "Success"
     }
 
+    /// What is measured.
     public var kind: Kind
     /// Only the first so many documents count; nil for all.
     public var cutoff: Int?

@@ -36,13 +36,26 @@ extension Judgements {
     }
 
     /// The judgements as TREC writes them, by query in order, by document.
-    public var trecText: String {
-        queries.reduce(into: "") { text, query in
+    ///
+    /// - Throws: `LacunaError.invalidArgument` for an identifier that is empty or has blanks in it, which the format
+    ///   cannot hold.
+    public func trecText() throws -> String {
+        try queries.reduce(into: "") { text, query in
+            let id = try trecWord(query, of: "judgements")
             for (document, grade) in grades(of: query).sorted(by: { $0.key < $1.key }) {
-                text += "\(query) 0 \(document) \(grade)\n"
+                text += "\(id) 0 \(try trecWord(document, of: "judgements")) \(grade)\n"
             }
         }
     }
+}
+
+/// A word that can stand in a column of a TREC file.
+private func trecWord(_ word: String, of content: String) throws -> String {
+    if word.isEmpty || word.contains(where: \.isWhitespace) {
+        throw LacunaError.invalidArgument(
+            content, reason: "'\(word)' is empty or has blanks in it, which a TREC file cannot hold")
+    }
+    return word
 }
 
 extension RankedRun {
@@ -85,19 +98,12 @@ extension RankedRun {
     /// - Throws: `LacunaError.invalidArgument` for an identifier or a name that is empty or has blanks in it, which the
     ///   format cannot hold.
     public func trecText() throws -> String {
-        func checked(_ word: String) throws -> String {
-            if word.isEmpty || word.contains(where: \.isWhitespace) {
-                throw LacunaError.invalidArgument(
-                    "run", reason: "'\(word)' is empty or has blanks in it, which a TREC file cannot hold")
-            }
-            return word
-        }
         var text = ""
-        let name = try checked(self.name)
+        let name = try trecWord(self.name, of: "run")
         for query in queries {
-            let id = try checked(query)
+            let id = try trecWord(query, of: "run")
             for (rank, hit) in hits(of: query).enumerated() {
-                text += "\(id) Q0 \(try checked(hit.document)) \(rank + 1) \(hit.score) \(name)\n"
+                text += "\(id) Q0 \(try trecWord(hit.document, of: "run")) \(rank + 1) \(hit.score) \(name)\n"
             }
         }
         return text

@@ -4,8 +4,9 @@ import LacunaTensor
 
 /// Writes the documents of an index in the forms in which other search engines take them.
 public struct VectorExport: Sendable {
+    /// Whose form is written.
     public enum Format: String, Sendable, CaseIterable {
-        /// JSON lines with float weights.
+        /// JSON lines with float weights, texts and metadata, as ``IndexedDocument`` reads them.
         case vectors
         /// Anserini's JsonVectorCollection for Lucene's impact index: whole weights.
         case anserini
@@ -17,12 +18,16 @@ public struct VectorExport: Sendable {
         case pgvector
     }
 
+    /// Whose form is written.
     public var format: Format
     /// What weights are multiplied by before ``Format/anserini`` rounds them.
     public var scale: Double
     /// The name of the index for ``Format/opensearch``.
     public var indexName: String
 
+    /// - Parameters:
+    ///   - scale: 100 is what Anserini's published collections were made with.
+    ///   - indexName: Has to be a name that OpenSearch allows: in lower case, without blanks.
     public init(format: Format, scale: Double = 100, indexName: String = "lacuna") {
         (self.format, self.scale, self.indexName) = (format, scale, indexName)
     }
@@ -30,29 +35,34 @@ public struct VectorExport: Sendable {
     /// Entries above which pgvector builds no HNSW index over a column.
     public static let pgvectorIndexLimit = 1000
 
-    /// Writes all documents, in the order in which they were added.
+    /// Writes all documents, in the order in which they were added. Metadata goes with ``Format/vectors`` only.
     ///
     /// - Throws: `LacunaError.invalidArgument` for a scale that is not above 0, and what `write` throws.
     public func write(_ snapshot: IndexSnapshot, to write: ([UInt8]) throws -> Void) throws {
         guard scale > 0 && scale.isFinite else {
             throw LacunaError.invalidArgument("scale", reason: "\(scale) is not above 0")
         }
-        var number = 0
-        try snapshot.forEachDocument { id, vector, text in
-            try write(Array(line(number, id, vector, text, snapshot.terms).utf8))
-            number += 1
+        for (number, place) in snapshot.livePlaces().enumerated() {
+            let segment = snapshot.parts[place.part].segment
+            let metadata = snapshot.metadata(part: place.part, document: place.document)
+            let text = line(
+                number, segment.ids[place.document], try segment.vectors.vector(place.document),
+                segment.texts[place.document], metadata, snapshot.terms)
+            try write(Array(text.utf8))
         }
     }
 
-    func line(
-        _ number: Int, _ id: String, _ vector: SparseVector<Float>, _ text: String, _ terms: TermTable
+    private func line(
+        _ number: Int, _ id: String, _ vector: SparseVector<Float>, _ text: String, _ metadata: JSONObject,
+        _ terms: TermTable
     ) -> String {
         func object(_ members: [(String, JSONValue)]) -> JSONValue {
             .object(members.reduce(into: JSONObject()) { $0[$1.0] = $1.1 })
         }
         switch format {
         case .vectors:
-            return IndexedDocument(id: id, weights: vector.map { (terms[$0.index], $0.value) }, text: text).line
+            let weights = vector.map { (term: terms[$0.index], weight: $0.value) }
+            return IndexedDocument(id: id, weights: weights, text: text, metadata: metadata).line
         case .anserini:
             let weights = vector.map { (terms[$0.index], Int((Double($0.value) * scale).rounded())) }
             return object([

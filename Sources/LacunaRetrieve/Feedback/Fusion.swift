@@ -4,6 +4,7 @@ import LacunaTensor
 public enum Fusion {
     /// What is done to scores before they are added, for each query's list by itself.
     public enum Normalization: String, Sendable, Hashable, CaseIterable {
+        /// Scores are added as they are: for systems whose scores are on one scale.
         case none
         /// `(s - (largest + smallest) / 2) / (largest - smallest)`: from -1/2 to 1/2, 0 if all are equal. Pyserini's.
         case centred
@@ -25,7 +26,8 @@ public enum Fusion {
         guard weight.isFinite else { throw LacunaError.invalidArgument("weight", reason: "\(weight) is not finite") }
         guard depth >= 1 else { throw LacunaError.invalidArgument("depth", reason: "\(depth) is below 1") }
         var result = RankedRun(name: "\(a.name)+\(b.name)")
-        for query in a.queries + b.queries.filter({ a.hits(of: $0).isEmpty && !a.queries.contains($0) }) {
+        let known = Set(a.queries)
+        for query in a.queries + b.queries.filter({ !known.contains($0) }) {
             let first = normalized(Array(a.hits(of: query).prefix(depth)), normalization)
             let second = normalized(Array(b.hits(of: query).prefix(depth)), normalization)
             let (least, leastSecond) = (first.last?.score ?? 0, second.last?.score ?? 0)

@@ -11,7 +11,9 @@ import LacunaTensor
 /// the rest, so that N and n may be those of the moment of the search. (Robertson, Walker, Jones, Hancock-Beaulieu and
 /// Gatford, "Okapi at TREC-3", 1994, with Lucene's idf, which is never negative.)
 public struct BM25: Sendable, Equatable {
+    /// How slowly further occurrences of a term count less; 0 counts a term once. From 0; 0.9 suits short passages.
     public let k1: Float
+    /// How much long documents are held back, from 0 (not at all) to 1 (in proportion to their length).
     public let b: Float
 
     /// - Throws: `LacunaError.invalidArgument` for a negative `k1` or a `b` outside 0...1.
@@ -63,7 +65,8 @@ public struct BM25: Sendable, Equatable {
             })
     }
 
-    /// An index of documents by how often they have each term, and what makes weights of a query's counts.
+    /// An index of documents by how often they have each term, [documents, terms]. It is searched with
+    /// ``queryWeights(_:frequencies:documents:)``, for which its ``PostingLists/documentFrequency(_:)`` serve.
     ///
     /// - Throws: As ``DocumentVectors/init(_:)``.
     public func index(_ counts: SparseMatrix<Float>) throws -> InvertedIndex {

@@ -6,8 +6,10 @@ public struct DenseIndex: Sendable {
     /// [documents, width].
     public let vectors: Tensor<Float>
 
+    /// An index that is its vectors: nothing is built.
     public init(_ vectors: Tensor<Float>) { self.vectors = vectors }
 
+    /// Number of documents that can be found.
     public var documentCount: Int { vectors.rows }
 
     /// The documents of the largest inner products with a query, of equal ones the lower number first.

@@ -10,8 +10,10 @@ public struct SearchWork: Sendable, Hashable {
     /// Blocks that were passed over because their bound was too low.
     public var blocksSkipped = 0
 
+    /// No work.
     public init() {}
 
+    /// Adds up the work of two searches, such as those of two segments.
     public static func += (a: inout SearchWork, b: SearchWork) {
         a.documentsScored += b.documentsScored
         a.postingsRead += b.postingsRead
@@ -19,11 +21,14 @@ public struct SearchWork: Sendable, Hashable {
     }
 }
 
+/// What a search found, and what it took to find it.
 public struct SearchResult: Sendable, Equatable {
     /// Best first; of equal scores the document of lower number first. Only documents that share a term with the query.
     public var documents: [ScoredDocument]
+    /// What was read and scored.
     public var work: SearchWork
 
+    /// A result of an index of one's own.
     public init(documents: [ScoredDocument], work: SearchWork) {
         (self.documents, self.work) = (documents, work)
     }
@@ -34,6 +39,7 @@ public struct SearchResult: Sendable, Equatable {
 /// Documents are numbered from 0. All indexes compute a document's score by the same additions in the same order, so
 /// that two exact ones give the same documents with the same scores to the last bit.
 public protocol SparseIndex: Sendable {
+    /// Number of documents; they are numbered below it.
     var documentCount: Int { get }
     /// Length of the vectors.
     var termCount: Int { get }
@@ -126,6 +132,7 @@ public final class SearchScratch {
     private var stamps = Buffer<UInt32>(repeating: 0, count: 0)
     private var stamp: UInt32 = 0
 
+    /// Takes no memory before the first search.
     public init() {}
 
     private static let idle = Locked<[SearchScratch]>([])

@@ -6,8 +6,9 @@ import LacunaTensor
 public struct DocumentFeed {
     /// Documents that were added.
     public private(set) var added = 0
-    /// Lines that were left out, and what was wrong with the first.
+    /// Lines that were left out, 0 unless ``skipsBad``.
     public private(set) var skipped = 0
+    /// What was wrong with the first line that was left out; nil if none was.
     public private(set) var firstSkipped: LacunaError?
 
     /// What texts are encoded with; nil if there must be vectors.
@@ -19,6 +20,7 @@ public struct DocumentFeed {
     /// Texts that are encoded at once.
     private let batch = 256
 
+    /// A feed that has added nothing; one can add several files.
     public init(weighting: TextWeighting? = nil, skipsBad: Bool = false, keepsTexts: Bool = true) {
         (self.weighting, self.skipsBad, self.keepsTexts) = (weighting, skipsBad, keepsTexts)
     }
@@ -36,37 +38,51 @@ public struct DocumentFeed {
     ) throws {
         let lines = try JSONLines(path, skipsBad: skipsBad)
         var waiting: [TextDocument] = []
-        let weighting = weighting
+        let isEncoding = weighting != nil
         while true {
             let line = try lines.next { fields -> Line in
                 if fields.contains("vector") { return .ready(try IndexedDocument(fields)) }
-                guard weighting != nil else {
+                guard isEncoding else {
                     throw fields.failure("vector", "is missing, and nothing is said about how to encode texts")
                 }
                 return .text(try TextDocument(fields))
             }
             switch line {
             case .ready(var document)?:
+                // In the order of the file: a document replaces one of the same identifier before it.
+                try putTexts(&waiting, writer, lines, progress)
                 if !keepsTexts { document.text = "" }
                 try put(document, writer, lines)
-            case .text(let document)?: waiting.append(document)
-            case nil: break
-            }
-            if waiting.count == batch || (line == nil && !waiting.isEmpty) {
-                let weights = try weighting!.documents(waiting.map(\.content))
-                for (document, weights) in zip(waiting, weights) {
-                    try put(
-                        IndexedDocument(
-                            id: document.id, weights: weights, text: keepsTexts ? document.content : "",
-                            metadata: document.metadata), writer, lines)
-                }
-                waiting.removeAll(keepingCapacity: true)
-                try progress.report("reading documents", added, of: .max, "\(added) documents")
+                if added % batch == 0 { try report(progress) }
+            case .text(let document)?:
+                waiting.append(document)
+                if waiting.count == batch { try putTexts(&waiting, writer, lines, progress) }
+            case nil: try putTexts(&waiting, writer, lines, progress)
             }
             if line == nil { break }
         }
         skipped += lines.skipped
         if firstSkipped == nil { firstSkipped = lines.firstSkipped }
+    }
+
+    private func report(_ progress: (any ProgressReporter)?) throws {
+        try progress.report("reading documents", added, of: .max, "\(added) documents")
+    }
+
+    /// Encodes and adds the texts that wait.
+    private mutating func putTexts(
+        _ waiting: inout [TextDocument], _ writer: IndexWriter, _ lines: JSONLines, _ progress: (any ProgressReporter)?
+    ) throws {
+        guard let weighting, !waiting.isEmpty else { return }
+        let weights = try weighting.documents(waiting.map(\.content))
+        for (document, weights) in zip(waiting, weights) {
+            try put(
+                IndexedDocument(
+                    id: document.id, weights: weights, text: keepsTexts ? document.content : "",
+                    metadata: document.metadata), writer, lines)
+        }
+        waiting.removeAll(keepingCapacity: true)
+        try report(progress)
     }
 
     private mutating func put(_ document: IndexedDocument, _ writer: IndexWriter, _ lines: JSONLines) throws {
@@ -112,23 +128,25 @@ extension IndexSnapshot {
         _ queries: [SparseVector<Float>], count: Int, filter: MetadataFilter?, search: SeismicSearch?, exactly: Bool,
         _ progress: (any ProgressReporter)?
     ) throws -> [([Found], SearchWork)] {
-        // What could be wrong with all of them, once.
-        if let first = queries.first {
-            _ = try find(first, count: count, filter: filter, search: search, exactly: exactly)
-        }
-        let results = Locked([Result<([Found], SearchWork), any Error>?](repeating: nil, count: queries.count))
+        let allowed = try allowed(by: filter)
+        var results: [([Found], SearchWork)] = []
+        results.reserveCapacity(queries.count)
         for start in stride(from: 0, to: queries.count, by: 256) {
             try progress.report("searching", start, of: queries.count)
-            Parallel.forEach(min(256, queries.count - start)) { offset in
+            let size = min(256, queries.count - start)
+            let found = Locked([Result<([Found], SearchWork), any Error>?](repeating: nil, count: size))
+            Parallel.forEach(size) { offset in
                 let result = Result {
                     try find(
-                        queries[start + offset], count: count, filter: filter, search: search, exactly: exactly)
+                        queries[start + offset], count: count, allowed: allowed, search: search, exactly: exactly)
                 }
-                results.withLock { $0[start + offset] = result }
+                found.withLock { $0[offset] = result }
             }
+            // What is wrong with all of them is found out with the first.
+            results += try found.withLock { $0 }.map { try $0!.get() }
         }
         try progress.report("searching", queries.count, of: queries.count)
-        return try results.withLock { $0 }.map { try $0!.get() }
+        return results
     }
 
     /// Chooses how a ``IndexSettings/Kind/seismic(_:)`` index is searched for a wanted recall: see ``RecallTuning``.
@@ -159,16 +177,11 @@ extension IndexSnapshot {
 
     /// Documents, evenly spaced, cut down to their largest weights.
     private func sampleQueries(_ count: Int) throws -> [SparseVector<Float>] {
-        let step = max(1, documentCount / count)
-        var sample: [SparseVector<Float>] = []
-        var number = 0
-        try forEachDocument { _, vector, _ in
-            if number % step == 0 && sample.count < count {
-                let short = vector.largest(16)
-                if let wide = try? SparseVector(count: terms.count, entries: Array(short)) { sample.append(wide) }
-            }
-            number += 1
+        let places = livePlaces()
+        return try stride(from: 0, to: places.count, by: max(1, places.count / count)).prefix(count).map { number in
+            let place = places[number]
+            let short = try parts[place.part].segment.vectors.vector(place.document).largest(16)
+            return try SparseVector(count: terms.count, entries: Array(short))
         }
-        return sample
     }
 }

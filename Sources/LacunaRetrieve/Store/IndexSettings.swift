@@ -21,13 +21,16 @@ public struct IndexSettings: Sendable, Equatable {
         case bm25(BM25, averageLength: Float?)
     }
 
+    /// How documents are found; fixed when the index is made.
     public var kind: Kind
+    /// What becomes of weights; fixed when the index is made.
     public var weighting: Weighting
     /// How a ``Kind/seismic(_:)`` index is searched if nothing else is asked for.
     public var search: SeismicSearch
     /// What turns text into vectors, for those who search: free for the caller.
     public var encoder: JSONObject
 
+    /// Settings of an index of learned weights that is searched exactly, unless something else is said.
     public init(
         kind: Kind = .exact, weighting: Weighting = .given, search: SeismicSearch = SeismicSearch(),
         encoder: JSONObject = JSONObject()
@@ -95,9 +98,12 @@ public struct IndexSettings: Sendable, Equatable {
         case "exact": kind = .exact
         case "seismic":
             let count = try fields.integer("n_postings")
-            let pruning: SeismicSettings.Pruning =
-                try fields.string("pruning") == "global"
-                ? .global(count, cap: try fields.number("max_fraction")) : .list(count)
+            let pruning: SeismicSettings.Pruning
+            switch try fields.string("pruning") {
+            case "global": pruning = .global(count, cap: try fields.number("max_fraction"))
+            case "list": pruning = .list(count)
+            default: throw fields.failure("pruning", "is neither 'global' nor 'list'")
+            }
             let blocking: SeismicSettings.Blocking =
                 if let size = try fields.optionalInteger("block_size") {
                     .fixed(size)
@@ -254,10 +260,16 @@ struct IndexManifest: Sendable, Equatable {
             }
             return segment
         }
+        guard Set(segments.map(\.file)).count == segments.count else {
+            throw fields.failure("segments", "has a file twice")
+        }
         let sequence = try fields.integer("next_sequence")
         nextFile = try fields.integer("next_file")
-        guard sequence >= 0 && nextFile >= 1 && generation >= 0 else {
-            throw fields.failure("next_file", "is out of range")
+        // Far from where counting on would overflow.
+        for (key, number, least) in [
+            ("next_sequence", sequence, 0), ("next_file", nextFile, 1), ("generation", generation, 0),
+        ] where !(least..<1 << 60).contains(number) {
+            throw fields.failure(key, "is out of range")
         }
         nextSequence = UInt64(sequence)
     }

@@ -4,7 +4,9 @@ import LacunaTensor
 
 /// A document that a search in an index directory found.
 public struct SearchHit: Sendable, Equatable {
+    /// The identifier that the document was added with.
     public let id: String
+    /// The inner product of the query's and the document's vector.
     public let score: Float
     /// The text that the document was added with, empty if there was none.
     public let text: String
@@ -19,10 +21,13 @@ public struct SearchHit: Sendable, Equatable {
 
 /// An index directory as it was at a moment. Adding, deleting and merging make new ones; this one goes on as it is.
 public final class IndexSnapshot: Sendable {
+    /// The directory.
     public let path: String
+    /// What the index is made for.
     public let settings: IndexSettings
     /// Grows with everything that changes the directory.
     public let generation: Int
+    /// The terms of the columns of all vectors.
     public let terms: TermTable
     let manifest: IndexManifest
     let parts: [Part]
@@ -113,6 +118,7 @@ public final class IndexSnapshot: Sendable {
     public var documentCount: Int { parts.reduce(0) { $0 + $1.liveCount } }
     /// Documents that were deleted and still take room.
     public var deletedCount: Int { parts.reduce(0) { $0 + $1.segment.documentCount - $1.liveCount } }
+    /// Number of segments, each of which is searched by itself.
     public var segmentCount: Int { parts.count }
     /// Entries of all vectors, deleted documents included.
     public var entryCount: Int { parts.reduce(0) { $0 + $1.segment.vectors.entryCount } }
@@ -124,6 +130,7 @@ public final class IndexSnapshot: Sendable {
     /// The names of the fields that filters may ask for.
     public var fields: [String] { manifest.fields.map(\.name) }
 
+    /// Whether a document of an identifier can be found.
     public func contains(_ id: String) -> Bool { place(of: id) != nil }
 
     func place(of id: String) -> (part: Int, document: Int)? {
@@ -141,16 +148,35 @@ public final class IndexSnapshot: Sendable {
     public func forEachDocument(
         _ body: (_ id: String, _ vector: SparseVector<Float>, _ text: String) throws -> Void
     ) throws {
-        let order = parts.indices.flatMap { part in
-            (0..<parts[part].segment.documentCount).filter { parts[part].live?.contains($0) ?? true }.map {
-                (sequence: parts[part].segment.sequences[$0], part: part, document: $0)
-            }
-        }.sorted { $0.sequence < $1.sequence }
-        for place in order {
+        for place in livePlaces() {
             let segment = parts[place.part].segment
             try body(
                 segment.ids[place.document], try segment.vectors.vector(place.document), segment.texts[place.document])
         }
+    }
+
+    /// What a document was added with for filters, as far as it is kept: truth values are words, and a list of one word is
+    /// that word.
+    func metadata(part: Int, document: Int) -> JSONObject {
+        var object = JSONObject()
+        for (name, _) in manifest.fields {
+            switch parts[part].segment.metadata[name]?.value(document) {
+            case .number(let number)?: object[name] = .number(number)
+            case .keywords(let words)?:
+                object[name] = words.count == 1 ? .string(words[0]) : .array(words.map { .string($0) })
+            case nil: break
+            }
+        }
+        return object
+    }
+
+    /// Where the documents that can be found are, in the order in which they were added.
+    func livePlaces() -> [(sequence: UInt64, part: Int, document: Int)] {
+        parts.indices.flatMap { part in
+            (0..<parts[part].segment.documentCount).filter { parts[part].live?.contains($0) ?? true }.map {
+                (sequence: parts[part].segment.sequences[$0], part: part, document: $0)
+            }
+        }.sorted { $0.sequence < $1.sequence }
     }
 
     /// The number of documents that can be found and have a term. Only exact indexes know.
@@ -202,7 +228,8 @@ public final class IndexSnapshot: Sendable {
         _ query: SparseVector<Float>, count: Int, filter: MetadataFilter? = nil, search: SeismicSearch? = nil,
         exactly: Bool = false
     ) throws -> (hits: [SearchHit], work: SearchWork) {
-        let (found, work) = try find(query, count: count, filter: filter, search: search, exactly: exactly)
+        let (found, work) = try find(
+            query, count: count, allowed: allowed(by: filter), search: search, exactly: exactly)
         return (found.map { hit($0, query) }, work)
     }
 
@@ -213,9 +240,26 @@ public final class IndexSnapshot: Sendable {
         var document: Int
     }
 
+    /// Of each segment the documents that are there and that the filter lets through; nil for all of them. It looks at
+    /// every document, so it is worked out once for many queries.
+    ///
+    /// - Throws: `LacunaError.invalidArgument` for a filter that does not go with the fields.
+    func allowed(by filter: MetadataFilter?) throws -> [DocumentSet?] {
+        guard let filter else { return parts.map(\.live) }
+        try filter.check(manifest.fields)
+        return parts.map { part in
+            let test = filter.test(part.segment.metadata)
+            return DocumentSet(capacity: part.segment.documentCount) {
+                (part.live?.contains($0) ?? true) && test($0)
+            }
+        }
+    }
+
     /// Searches segment by segment, each with the score that the best so far ask of it.
+    ///
+    /// - Parameter allowed: As ``allowed(by:)`` has them.
     func find(
-        _ query: SparseVector<Float>, count: Int, filter: MetadataFilter?, search: SeismicSearch?, exactly: Bool
+        _ query: SparseVector<Float>, count: Int, allowed: [DocumentSet?], search: SeismicSearch?, exactly: Bool
     ) throws -> ([Found], SearchWork) {
         guard count >= 1 else { throw LacunaError.invalidArgument("k", reason: "\(count) is below 1") }
         guard query.count == terms.count else {
@@ -223,7 +267,6 @@ public final class IndexSnapshot: Sendable {
                 "query", reason: "has \(query.count) entries, the index \(terms.count) terms")
         }
         try search?.check()
-        try filter?.check(manifest.fields)
         var best: [Found] = []
         var work = SearchWork()
         for (number, part) in parts.enumerated() where part.liveCount > 0 {
@@ -231,26 +274,21 @@ public final class IndexSnapshot: Sendable {
             let known = try SparseVector(
                 count: segment.vectors.termCount, entries: query.filter { $0.index < segment.vectors.termCount })
             var index = segment.index
-            var allowed = part.live
-            if let filter {
-                let test = filter.test(segment.metadata)
-                allowed = DocumentSet(capacity: segment.documentCount) {
-                    (part.live?.contains($0) ?? true) && test($0)
-                }
-                if allowed!.count == 0 { continue }
-            }
+            let members = allowed[number]
+            if members?.count == 0 { continue }
             if exactly {
                 index = segment.exact ?? BruteForceIndex(segment.vectors)
             } else if var seismic = segment.seismic {
-                if let search { seismic.search = search }
+                // The settings of this snapshot: a segment may have been opened under older ones.
+                seismic.search = search ?? settings.search
                 // An approximate search counts on finding good documents soon; among few, all can be scored.
-                let few = allowed.map { $0.count <= max(1000, 20 * count) } ?? false
-                index = few ? AllowedDocuments(seismic.vectors) : seismic
+                let few = members.map { $0.count <= max(1000, 20 * count) } ?? false
+                index = few ? BruteForceIndex(seismic.vectors) : seismic
             }
-            try index.check(known, count: count, filter: allowed)
+            try index.check(known, count: count, filter: members)
             let floor = best.count == count ? best[count - 1].score : Float.leastNonzeroMagnitude
             var top = TopDocuments(min(count, segment.documentCount), floor: floor)
-            work += SearchScratch.withOne { index.collect(known, into: &top, filter: allowed, scratch: $0) }
+            work += SearchScratch.withOne { index.collect(known, into: &top, filter: members, scratch: $0) }
             best += top.sorted().map {
                 Found(
                     score: $0.score, sequence: segment.sequences[$0.document], part: number, document: $0.document)
@@ -275,35 +313,9 @@ public final class IndexSnapshot: Sendable {
     }
 }
 
-/// Scores the documents of the filter, one by one.
-private struct AllowedDocuments: SparseIndex {
-    let vectors: DocumentVectors
-
-    init(_ vectors: DocumentVectors) { self.vectors = vectors }
-
-    var documentCount: Int { vectors.documentCount }
-    var termCount: Int { vectors.termCount }
-    var byteCount: Int { vectors.byteCount }
-
-    func collect(
-        _ query: SparseVector<Float>, into top: inout TopDocuments, filter: DocumentSet?, scratch: SearchScratch
-    ) -> SearchWork {
-        guard let filter else {
-            return BruteForceIndex(vectors).collect(query, into: &top, filter: nil, scratch: scratch)
-        }
-        var work = SearchWork()
-        scratch.withDense(query) { dense in
-            filter.forEachMember { document in
-                top.insert(document, score: vectors.score(document, dense))
-                work.documentsScored += 1
-            }
-        }
-        return work
-    }
-}
-
 /// An index directory that is searched while others write to it: always as it was last committed.
 public final class LiveIndex: Sendable {
+    /// The directory.
     public let path: String
     private let current: Locked<IndexSnapshot>
 

@@ -4,13 +4,16 @@ import LacunaTensor
 
 /// A document to be put into an index.
 public struct IndexedDocument: Sendable {
+    /// Not empty. A document of the same identifier, to the byte, is replaced.
     public var id: String
     /// Terms and weights; with BM25, words and how often they occur.
     public var weights: [(term: String, weight: Float)]
     /// Kept to be shown; may be empty.
     public var text: String
+    /// What filters may ask for: keywords, lists of keywords, numbers and truth values under names.
     public var metadata: JSONObject
 
+    /// A document from its parts; they are checked when it is added.
     public init(
         id: String, weights: [(term: String, weight: Float)], text: String = "", metadata: JSONObject = JSONObject()
     ) {
@@ -47,6 +50,7 @@ public struct IndexedDocument: Sendable {
 /// Nothing is seen before ``commit()``, which replaces one small file in one step: a program that ends in between, at
 /// whatever moment, leaves the index as it was last committed.
 public final class IndexWriter {
+    /// The directory.
     public let path: String
     private let lock: DirectoryLock
     private let progress: (any ProgressReporter)?
@@ -148,11 +152,17 @@ public final class IndexWriter {
         generation = manifest.generation
     }
 
+    /// What the index is made for, and how it will be searched by default.
     public var settings: IndexSettings { manifest.settings }
 
     /// Sets how the index is searched by default, from the next ``commit()`` on.
+    ///
+    /// - Throws: `LacunaError.invalidArgument` for a setting out of range, and for an exact index, which has none.
     public func setSearch(_ search: SeismicSearch) throws {
         try search.check()
+        guard case .seismic = manifest.settings.kind else {
+            throw LacunaError.invalidArgument("search", reason: "an exact index has nothing to set")
+        }
         manifest.settings.search = search
     }
 
@@ -161,8 +171,8 @@ public final class IndexWriter {
     /// Adds a document; one of the same identifier is replaced.
     ///
     /// - Throws: `LacunaError.invalidArgument` naming the document, for an empty identifier, weights that are
-    ///   negative or not finite, a term that comes twice, and metadata of another kind than before. The index stays
-    ///   as it was.
+    ///   negative or not finite, a term that comes twice, metadata of another kind than before and more than 1000
+    ///   fields. The index stays as it was.
     public func add(_ document: IndexedDocument) throws {
         func fail(_ reason: String) -> LacunaError { .invalidArgument("document '\(document.id)'", reason: reason) }
         if document.id.isEmpty { throw LacunaError.invalidArgument("document", reason: "the identifier is empty") }
@@ -179,7 +189,12 @@ public final class IndexWriter {
             let failure = { (reason: String) in fail("metadata '\(member.key)': \(reason)") }
             guard let value = try MetadataValue(member.value, failure: failure) else { continue }
             let field = fields.firstIndex { $0.name == member.key } ?? fields.count
-            if field == fields.count { fields.append((member.key, value.kind)) }
+            if field == fields.count {
+                guard field < MetadataColumn.maximumCount else {
+                    throw failure("an index has \(MetadataColumn.maximumCount) fields at most")
+                }
+                fields.append((member.key, value.kind))
+            }
             guard fields[field].kind == value.kind else {
                 throw failure("is a \(value.kind.rawValue), other documents have a \(fields[field].kind.rawValue)")
             }
@@ -207,8 +222,9 @@ public final class IndexWriter {
     /// - Returns: Whether there was one.
     @discardableResult
     public func delete(_ id: String) -> Bool {
-        if buffer.remove(id) { return true }
-        return deleteWritten(id, before: segments.count)
+        // What waits in memory may replace a document that is written: both go.
+        let wasWaiting = buffer.remove(id)
+        return deleteWritten(id, before: segments.count) || wasWaiting
     }
 
     private func deleteWritten(_ id: String, before end: Int) -> Bool {
@@ -266,25 +282,23 @@ public final class IndexWriter {
         }
         let content = try buffer.content(
             termCount: terms.count, fields: manifest.fields, weighting: manifest.settings.weighting)
-        try write(content)
+        segments.append(try written(content))
         // The same identifiers in older segments are replaced.
         for id in content.ids where segments.count > 1 { _ = deleteWritten(id, before: segments.count - 1) }
         buffer = DocumentBuffer()
     }
 
-    private func write(_ content: Segment.Content) throws {
+    private func written(_ content: Segment.Content) throws -> WrittenSegment {
         let name = newFile("segment")
         let file = FileSystem.join(path, name)
         let checksum = try Segment.write(content, kind: manifest.settings.kind, to: file, progress: progress)
-        segments.append(
-            WrittenSegment(
-                entry: .init(file: name, checksum: checksum),
-                segment: try Segment(file, settings: manifest.settings, checked: false)))
+        return WrittenSegment(
+            entry: .init(file: name, checksum: checksum),
+            segment: try Segment(file, settings: manifest.settings, checked: false))
     }
 
     private func merge(_ chosen: Set<Int>) throws {
         let parts = chosen.sorted().map { segments[$0] }
-        segments = segments.indices.filter { !chosen.contains($0) }.map { segments[$0] }
         var order: [(sequence: UInt64, part: Int, document: Int)] = []
         for (number, part) in parts.enumerated() {
             for document in 0..<part.segment.documentCount where part.deletions?.contains(document) != true {
@@ -328,7 +342,9 @@ public final class IndexWriter {
                 order.map { parts[$0.part].segment.metadata[field.name]?.value($0.document) ?? nil }
             )
         }
-        if !order.isEmpty { try write(content) }
+        // Not before the new segment is there: if writing it fails, the old ones are still in place.
+        let merged = order.isEmpty ? [] : [try written(content)]
+        segments = segments.indices.filter { !chosen.contains($0) }.map { segments[$0] } + merged
     }
 
     private func publish() throws {

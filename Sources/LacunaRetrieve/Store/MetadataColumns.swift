@@ -3,11 +3,20 @@ import LacunaTensor
 
 /// What filters may ask for of a document: keywords and numbers under names.
 public enum MetadataValue: Sendable, Equatable {
+    /// Words that a filter compares to the byte; a document may have several under one name.
     case keywords([String])
+    /// A finite number, which filters can order.
     case number(Double)
 
-    public enum Kind: String, Sendable, Equatable { case keyword, number }
+    /// What a field holds. Raw values are what an index's manifest says.
+    public enum Kind: String, Sendable, Equatable {
+        /// Words, which are equal or not.
+        case keyword
+        /// Numbers, which have an order.
+        case number
+    }
 
+    /// Whether it is a number or keywords: the same for a field in all documents.
     public var kind: Kind { if case .number = self { .number } else { .keyword } }
 
     /// From a member of a document's `metadata`: a string, a list of strings, a truth value (the keyword `true` or
@@ -38,6 +47,9 @@ enum MetadataColumn: Sendable {
     case numbers(MappedArray<Double>)
     /// The words there are, and for each document the numbers of those that it has.
     case keywords(words: TextColumn, starts: MappedArray<Int>, codes: MappedArray<UInt32>)
+
+    /// Fields at most: each takes up to four of the sections that a file may have.
+    static let maximumCount = 1000
 
     init(_ kind: MetadataValue.Kind, _ values: [MetadataValue?]) {
         switch kind {

@@ -9,18 +9,29 @@ import LacunaTensor
 /// words with blanks stand in quotes. A field with several words equals each of them. A document without the field
 /// compares false, and differs (`!=`) from everything.
 public indirect enum MetadataFilter: Sendable, Equatable {
+    /// How a field is compared with a value. Raw values are what filters are written with.
     public enum Comparison: String, Sendable, CaseIterable {
+        /// The document has the number, or the word among others.
         case equal = "="
+        /// All documents but those that ``equal`` finds: also those without the field.
         case notEqual = "!="
+        /// For numbers only, as all that follow.
         case less = "<"
+        /// The number or a smaller one.
         case atMost = "<="
+        /// A larger number.
         case greater = ">"
+        /// The number or a larger one.
         case atLeast = ">="
     }
 
+    /// A comparison of a field with a word, or with a number as it is spelt.
     case compare(field: String, Comparison, String)
+    /// What all of them let through; everything if there are none.
     case all([MetadataFilter])
+    /// What at least one of them lets through; nothing if there are none.
     case any([MetadataFilter])
+    /// What it does not let through.
     case not(MetadataFilter)
 
     /// - Throws: `LacunaError.invalidArgument` saying what is expected where.

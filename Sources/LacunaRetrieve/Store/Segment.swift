@@ -111,7 +111,8 @@ final class Segment: Sendable {
         }
         let description = try JSONValue(parsing: file.bytes("fields"), file: path)
         var columns: [String: MetadataColumn] = [:]
-        for (number, value) in (description.arrayValue ?? []).enumerated() {
+        guard let fields = description.arrayValue else { throw file.failure("fields", "is no list") }
+        for (number, value) in fields.enumerated() {
             let entry = try JSONFields(value, file: path, location: "fields")
             guard let kind = MetadataValue.Kind(rawValue: try entry.string("kind")) else {
                 throw entry.failure("kind", "is none that is known")

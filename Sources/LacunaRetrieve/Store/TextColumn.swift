@@ -74,6 +74,7 @@ public struct TermTable: Sendable {
     let texts: TextColumn
     let order: MappedArray<UInt32>
 
+    /// Number of terms.
     public var count: Int { texts.count }
     var byteCount: Int { texts.byteCount + order.byteCount }
 

@@ -16,7 +16,9 @@ import LacunaTensor
 ///
 /// Thong Nguyen, Sean MacAvaney, Andrew Yates, "A Unified Framework for Learned Sparse Retrieval", arXiv:2303.13416.
 public final class LexicalRetriever: Module {
+    /// What makes vectors of queries and of documents; one object for both shares its parameters.
     public let query, document: any TrainableTermEncoder
+    /// What keeps each side's vectors sparse; nil for nothing.
     public var queryRegularizer, documentRegularizer: SparsityRegularizer?
     /// What scores are divided by in the loss.
     public var temperature: Float = 1

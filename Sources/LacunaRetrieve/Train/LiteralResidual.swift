@@ -9,6 +9,7 @@ import LacunaTensor
 /// I marks the terms that occur in the text; h is a hidden state of it. (PROSPER, "LLMs as Sparse Retrievers: A
 /// Framework for First-Stage Product Search", arXiv:2510.18527.)
 public final class LiteralResidual: Module {
+    /// w' of a hidden state: [terms, width] and a bias.
     public let linear: Linear
     /// Whether terms get what they lack to the largest; else they get w' itself, the weaker form that the authors
     /// compare with.

@@ -8,6 +8,7 @@ public struct LinkedPage: Sendable {
     /// Pages that this one links to, by their place in the list.
     public var links: [Int]
 
+    /// A page that links nowhere, unless links are given.
     public init(paragraphs: [[String]], links: [Int] = []) { (self.paragraphs, self.links) = (paragraphs, links) }
 }
 
@@ -16,15 +17,18 @@ public struct LinkedPage: Sendable {
 /// Wei-Cheng Chang, Felix X. Yu, Yin-Wen Chang, Yiming Yang, Sanjiv Kumar, "Pre-training Tasks for Embedding-based
 /// Large-scale Retrieval", arXiv:2002.03932.
 public enum PairTask: String, Sendable, Hashable, CaseIterable {
-    /// A sentence, and the rest of its paragraph without it: the inverse cloze task.
+    /// A sentence, and the rest of its paragraph without it, wherever else it stands there: the inverse cloze task.
     case inverseCloze
     /// A sentence of the first section, and a paragraph of the same page.
     case bodyFirst
     /// A sentence of the first section, and a paragraph of a page that the page links to.
     case linked
 
+    /// A query and a document that belongs to it.
     public struct Pair: Sendable, Equatable {
+        /// One sentence.
         public let query: String
+        /// The sentences of a paragraph, joined by blanks.
         public let document: String
         /// Where the document is from: pairs of one source are no negatives of each other.
         public let source: Int
@@ -49,7 +53,8 @@ public enum PairTask: String, Sendable, Hashable, CaseIterable {
         case .inverseCloze:
             guard let paragraph = any(page.paragraphs), paragraph.count > 1 else { return nil }
             let chosen = Int.random(in: 0..<paragraph.count, using: &generator)
-            let rest = paragraph.indices.filter { $0 != chosen }.map { paragraph[$0] }
+            let rest = paragraph.filter { $0 != paragraph[chosen] }
+            if rest.isEmpty { return nil }
             return Pair(query: paragraph[chosen], document: rest.joined(separator: " "), source: index)
         case .bodyFirst:
             guard let sentence = page.paragraphs.first.flatMap(any), page.paragraphs.count > 1,

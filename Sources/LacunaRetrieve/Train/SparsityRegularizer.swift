@@ -3,6 +3,7 @@ import LacunaTensor
 
 /// What keeps learned vectors sparse.
 public struct SparsityRegularizer: Sendable, Equatable {
+    /// What is made small.
     public enum Kind: String, Sendable, Hashable, CaseIterable {
         /// Σ_j (mean over texts of w_ij)²: what a pair of random vectors costs to multiply. (Paria and others,
         /// "Minimizing FLOPs to Learn Efficient Sparse Representations", arXiv:2004.05665.)
@@ -11,7 +12,9 @@ public struct SparsityRegularizer: Sendable, Equatable {
         case l1
     }
 
+    /// What is made small.
     public var kind: Kind
+    /// The weight of the penalty in the loss, once it has risen.
     public var weight: Double
     /// Steps over which the weight rises, as the square of the step; 0 for none.
     public var warmUp: Int

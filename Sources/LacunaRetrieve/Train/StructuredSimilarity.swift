@@ -14,6 +14,7 @@ import LacunaTensor
 /// Function for Deep Cross-modal Metric Learning", arXiv:2410.15266. This is the form whose weights do not depend on
 /// the pair.
 public final class StructuredSimilarity: Module {
+    /// Channels of x and y, and channels of a block, which divides them.
     public let width, blockSize: Int
     /// [blocks, size, size].
     public let blocks: Parameter<Float>

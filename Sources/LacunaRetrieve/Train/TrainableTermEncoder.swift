@@ -4,12 +4,15 @@ import LacunaTensor
 
 /// Texts as tokens, one behind the other.
 public struct TokenTexts: Sendable {
+    /// All texts' tokens, one text behind the other.
     public let tokens: [Int32]
     /// The text of each token.
     public let texts: [Int32]
     /// Number of texts.
     public let count: Int
 
+    /// - Parameter texts: The tokens of each text, below the ``TrainableTermEncoder/termCount`` of the encoder that reads
+    ///   them; a text may have none.
     public init(_ texts: [[Int]]) {
         tokens = texts.joined().map { Int32($0) }
         self.texts = texts.enumerated().flatMap { index, text in text.map { _ in Int32(index) } }
@@ -24,6 +27,7 @@ public struct TokenTexts: Sendable {
 ///
 /// Thong Nguyen, Sean MacAvaney, Andrew Yates, "A Unified Framework for Learned Sparse Retrieval", arXiv:2303.13416.
 public protocol TrainableTermEncoder: Module {
+    /// Number of terms of the vocabulary; tokens are below it.
     var termCount: Int { get }
     /// [texts, terms], none negative.
     func callAsFunction(_ texts: TokenTexts, on tape: Tape<Float>) -> Variable<Float>
@@ -31,7 +35,9 @@ public protocol TrainableTermEncoder: Module {
 
 /// The same learned weight for every token that occurs: no weighting, no expansion.
 public final class BinaryTermEncoder: TrainableTermEncoder {
+    /// Number of terms of the vocabulary.
     public let termCount: Int
+    /// The one weight, [1]; what falls below 0 counts as 0.
     public let scale: Parameter<Float>
 
     /// - Parameter scale: What the weight is at first; 0.3 in the authors' code.
@@ -51,6 +57,7 @@ public final class BinaryTermEncoder: TrainableTermEncoder {
 /// A weight of its own for every token that occurs, from a table: of inverse document frequencies, for queries that
 /// need no network.
 public final class TableTermEncoder: TrainableTermEncoder {
+    /// [terms, 1]; what is below 0 counts as 0.
     public let weights: Parameter<Float>
 
     /// - Parameter isTrainable: Whether the table is learned; it stays as it is by default.
@@ -70,10 +77,14 @@ public final class TableTermEncoder: TrainableTermEncoder {
 /// A weight for every token that occurs, from its embedding: `log(1 + max(0, w · e + b))`, or without the logarithm.
 /// Terms are weighted, not added.
 public final class MLPTermEncoder: TrainableTermEncoder {
+    /// [terms, width].
     public let embedding: Parameter<Float>
+    /// From an embedding to the weight of its token: [1, width] and a bias.
     public let score: Linear
+    /// Whether weights are saturated by log(1 + x).
     public let isLogarithmic: Bool
 
+    /// Begins with normal embeddings of about length 1, and a bias of 1 so that no weight begins at 0.
     public init(terms: Int, width: Int, isLogarithmic: Bool = true, using generator: inout SeededGenerator) {
         embedding = Parameter(
             Tensor(
@@ -99,6 +110,7 @@ public final class MLPTermEncoder: TrainableTermEncoder {
 ///
 ///     w_j = max_i log(1 + max(0, e_i · u_j + c_j))
 public final class FactorizedTermEncoder: TrainableTermEncoder {
+    /// What tokens and terms are compared by, [terms, width] each, and an offset of each term, [terms].
     public let embedding, output, bias: Parameter<Float>
 
     /// - Parameter isTied: Whether output embeddings begin as copies of the tokens', so that at first a term stands
@@ -133,6 +145,8 @@ extension Variable where Scalar == Float {
     /// terms], from one number a token.
     func largestOfTerms(_ texts: TokenTexts, terms: Int) -> Variable {
         require(count == texts.tokens.count, "\(count) weights for \(texts.tokens.count) tokens")
+        require(
+            texts.tokens.allSatisfy { $0 >= 0 && Int($0) < terms }, "a token is none of the \(terms) terms")
         // Which token each place gets its number from.
         var found = [Int: Int](minimumCapacity: count)
         withPointer { x in

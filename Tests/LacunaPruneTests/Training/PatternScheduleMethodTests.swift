@@ -17,11 +17,22 @@ import Testing
         let mask = free.layers[0].dense!.mask!
         #expect(mask.satisfies(.nm(n: 1, m: 4)))
         #expect(free.layers[0].weight.densified() == mask.applied(to: dense.layers[0].weight.densified()))
+        // At step 0 the factor is 1 whatever the rate, so the run is compared with one that masks from step 1.
+        final class FromStepOne: TrainingHook {
+            func beforeStep(_ run: TrainingRun) {
+                guard run.step == 1 else { return }
+                for (_, layer) in run.model.linears.dropLast() {
+                    layer.dense!.view = StraightThroughView(.nm(n: 1, m: 4))
+                }
+            }
+        }
         let (fast, through) = (network(), network())
-        // At step 0 the factor is 1 whatever the rate, so the runs are compared with one that masks from step 1.
-        try train(fast, hooks: [ProgressiveGradientFlow(n: 1, m: 4, flow: .linear(1e9))], steps: 1)
-        try train(through, hooks: [], steps: 1)
-        #expect(SparsePattern(nonzerosOf: fast.layers[0].weight.densified()).satisfies(.nm(n: 1, m: 4)))
+        try train(fast, hooks: [ProgressiveGradientFlow(n: 1, m: 4, flow: .linear(1e9))], steps: 15)
+        try train(through, hooks: [FromStepOne()], steps: 15)
+        for (a, b) in zip(fast.layers.dropLast(), through.layers) {
+            let weight = b.dense!.parameter.value
+            #expect(a.weight.densified() == (try StraightThroughView.mask(weight, .nm(n: 1, m: 4))).applied(to: weight))
+        }
         let stepwise = network()
         try train(stepwise, hooks: [ProgressiveGradientFlow(n: 1, m: 8, flow: .stepwise)], steps: 24)
         #expect(SparsePattern(nonzerosOf: stepwise.layers[0].weight.densified()).satisfies(.nm(n: 1, m: 8)))
@@ -87,6 +98,36 @@ import Testing
         var moves: [Float] = []
         for r in 0..<24 { for c in 0..<20 where mask[r, c] { moves.append(abs(moved[r, c] - from[r, c])) } }
         #expect(moves.allSatisfy { $0 <= 1.001e-2 } && moves.count { $0 > 0.99e-2 } > 200)
+    }
+
+    /// A checkpoint can hold anything.
+    @Test func masksOfOtherNetworksAreRefused() throws {
+        let words: JSONValue = ["rows": 2, "columns": 4, "words": [5, 10]]
+        let cast = try CAST(pattern: .nm(n: 2, m: 4))
+        try cast.restore([words])
+        #expect(throws: LacunaError.self) { try train(network(), hooks: [cast], steps: 1) }
+        let gradual = try GradualPruning(sparsity: 0.5)
+        let ste = try SRSTE(pattern: .nm(n: 2, m: 4))
+        for state: JSONValue in [.null, 3, ["masks": [1]], ["density": "much"]] {
+            #expect(throws: LacunaError.self) { try cast.restore(state) }
+            #expect(throws: LacunaError.self) { try ste.restore(state) }
+            #expect(throws: LacunaError.self) { try gradual.restore(state) }
+        }
+    }
+
+    /// Weights that a method moves by itself move at the rate of their group.
+    @Test func ratesOfGroupsCount() throws {
+        final class Still: TrainingHook {
+            func beforeStep(_ run: TrainingRun) { run.model.linears[0].layer.dense!.parameter.rateFactor = 0 }
+        }
+        let (cast, envelope, start) = (network(), network(), network().layers[0].weight.densified())
+        let method = try CAST(pattern: .nm(n: 2, m: 4))
+        var before: Tensor<Float>?
+        method.beforePruning = { before = cast.layers[0].weight.densified() }
+        try train(cast, hooks: [Still(), method], steps: 5)
+        #expect(before == start)
+        try train(envelope, hooks: [Still(), EnvelopeRegularization(keep: 0.5, lambda: 5)], steps: 5)
+        #expect(envelope.layers[0].weight.densified() == start)
     }
 
     /// Steps of AdamS by the formula, at three times of a run: masked entries follow `(1 - t/T) m + t/T λ sign(w)`.

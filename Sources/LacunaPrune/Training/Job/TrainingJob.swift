@@ -15,6 +15,7 @@ public final class TrainingJob {
         /// The form of conversations that a model's tokenizer brings along, as `ChatTemplate` of LacunaInfer reads it.
         public var conversations: (Tokenizer) throws -> any ConversationForm
 
+        /// By default nothing can be fetched and conversations cannot be read.
         public init(
             fetch: @escaping (String) throws -> String = { name in
                 throw LacunaError.file(path: name, reason: "is not there")
@@ -34,14 +35,17 @@ public final class TrainingJob {
         let plan: TrainingPlan
     }
 
+    /// The file that describes the run.
     public let configuration: ConfigurationFile
     /// The method of each phase; nil for dense training, or training of the weights as they are.
     public var methods: [(any TrainingMethod)?] { phases.map(\.method) }
     /// The last phase's.
     public var method: (any TrainingMethod)? { phases.last?.method }
+    /// What is trained, as it is at the moment.
     public var model: any Module { task.model }
     /// What is trained on what, in a sentence.
     public var summary: String { task.summary }
+    /// Steps of all phases.
     public var totalSteps: Int { phases.reduce(0) { $0 + $1.plan.steps } }
     private let task: any JobTask
     private let phases: [Phase]

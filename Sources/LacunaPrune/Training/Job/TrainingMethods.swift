@@ -4,9 +4,13 @@ import LacunaTensor
 
 /// Named options of a method, from wherever they come.
 public protocol MethodOptions {
+    /// The number of a name, nil if nothing is said; throws for something else, as all of these.
     func number(_ name: String) throws -> Double?
+    /// The whole number of a name, nil if nothing is said.
     func integer(_ name: String) throws -> Int?
+    /// The words of a name, nil if nothing is said.
     func text(_ name: String) throws -> String?
+    /// The truth value of a name, nil if nothing is said.
     func truth(_ name: String) throws -> Bool?
     /// The seed of the run.
     var seed: UInt64 { get }
@@ -230,6 +234,7 @@ public enum TrainingMethods {
         return (n, m)
     }
 
+    /// What methods are called in configurations, in the order of listings; `dense`, which is none, is not among them.
     public static var names: [String] { makers.map(\.name) }
 
     /// What each method is, with default settings.

@@ -22,7 +22,6 @@ extension InvertedIndex {
         for i in terms.indices.reversed() { rest[i] = (rest[i + 1] + terms[i].bound) * (1 + slack) }
         let (documents, weights) = (lists.documents.pointer, lists.weights.pointer)
         let sums = scratch.zeros(Self.window)
-        // Sums of the best documents so far, for a threshold before any is scored.
         for first in stride(from: 0, to: documentCount, by: Self.window) {
             let end = min(first + Self.window, documentCount)
             // Lists from this one on cannot lift a document into the result by themselves.

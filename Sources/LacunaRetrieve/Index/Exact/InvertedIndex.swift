@@ -20,8 +20,11 @@ public struct InvertedIndex: SparseIndex {
         case automatic
     }
 
+    /// What documents are scored with.
     public let vectors: DocumentVectors
+    /// What finds the documents that are scored.
     public let lists: PostingLists
+    /// How the lists are walked. The result is the same by each; only the time differs.
     public var strategy: Strategy
 
     /// Up to how many query terms ``Strategy/automatic`` takes ``Strategy/maxScore``.
@@ -31,6 +34,9 @@ public struct InvertedIndex: SparseIndex {
         (self.vectors, self.lists, self.strategy) = (vectors, lists, strategy)
     }
 
+    /// Inverts the vectors.
+    ///
+    /// - Complexity: O(entries).
     public init(_ vectors: DocumentVectors, strategy: Strategy = .automatic) {
         self.init(vectors: vectors, lists: PostingLists(vectors), strategy: strategy)
     }

@@ -17,7 +17,9 @@ public struct PostingLists: Sendable {
     /// The largest weight of each term's list, 0 for an empty one.
     let maxima: MappedArray<Float>
 
+    /// Number of lists: one for each term of the vocabulary.
     public var termCount: Int { starts.count - 1 }
+    /// Bytes that the lists take, in memory or in a mapped file.
     public var byteCount: Int {
         starts.byteCount + documents.byteCount + weights.byteCount + blockStarts.byteCount + blockLasts.byteCount
             + blockMaxima.byteCount + maxima.byteCount

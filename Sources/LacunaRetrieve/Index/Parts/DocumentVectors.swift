@@ -5,6 +5,7 @@ import LacunaTensor
 ///
 /// Terms take two bytes where there are at most 65,536 of them, weights four. What is not larger than 0 is not kept.
 public struct DocumentVectors: Sendable {
+    /// Number of terms of the vocabulary: the length of every vector.
     public let termCount: Int
     /// Where each document begins among the entries, [documents + 1].
     let starts: MappedArray<Int>
@@ -16,9 +17,11 @@ public struct DocumentVectors: Sendable {
     /// The largest number of terms that two bytes can tell apart.
     static let narrowLimit = 1 << 16
 
+    /// Number of documents, those without entries included.
     public var documentCount: Int { starts.count - 1 }
     /// Number of entries of all documents.
     public var entryCount: Int { weights.count }
+    /// Bytes that the vectors take, in memory or in a mapped file.
     public var byteCount: Int {
         starts.byteCount + (narrowTerms?.byteCount ?? 0) + (wideTerms?.byteCount ?? 0) + weights.byteCount
     }
@@ -140,10 +143,13 @@ public struct DocumentVectors: Sendable {
     static func rounding(terms: Int) -> Float { Float(terms + 4) * 0x1p-22 }
 }
 
-/// Scores every document: no index at all, and what the others are compared with.
+/// Scores every document, or every one that the filter lets through: no index at all, and what the others are compared
+/// with.
 public struct BruteForceIndex: SparseIndex {
+    /// The vectors that are scored, as they are.
     public let vectors: DocumentVectors
 
+    /// An index that is its vectors: nothing is built.
     public init(_ vectors: DocumentVectors) { self.vectors = vectors }
 
     /// - Throws: As ``DocumentVectors/init(_:)``.
@@ -158,9 +164,14 @@ public struct BruteForceIndex: SparseIndex {
     ) -> SearchWork {
         var work = SearchWork()
         scratch.withDense(query) { dense in
-            for document in 0..<documentCount where filter?.contains(document) ?? true {
+            func visit(_ document: Int) {
                 top.insert(document, score: vectors.score(document, dense))
                 work.documentsScored += 1
+            }
+            if let filter {
+                filter.forEachMember { visit($0) }
+            } else {
+                for document in 0..<documentCount { visit(document) }
             }
         }
         return work

@@ -2,9 +2,12 @@ import LacunaTensor
 
 /// A document and its score.
 public struct ScoredDocument: Sendable, Hashable {
+    /// The document's number in its index, from 0.
     public var document: Int
+    /// The inner product with the query.
     public var score: Float
 
+    /// A document by its number in an index.
     public init(document: Int, score: Float) { (self.document, self.score) = (document, score) }
 
     /// Whether this one comes before another: by score, of equals the document of lower number.
@@ -15,6 +18,7 @@ public struct ScoredDocument: Sendable, Hashable {
 
 /// The best documents seen so far: a heap with the worst of them on top.
 public struct TopDocuments: Sendable {
+    /// How many documents are kept at most.
     public let capacity: Int
     private var heap: [ScoredDocument] = []
     /// The score that a document needs at least; of those that just have it, the lower number wins.
@@ -30,6 +34,7 @@ public struct TopDocuments: Sendable {
         heap.reserveCapacity(min(capacity, 1 << 16))
     }
 
+    /// Whether a further document has to displace one.
     public var isFull: Bool { heap.count == capacity }
 
     /// Takes a document if it is among the best so far.

@@ -5,8 +5,11 @@ import LacunaTensor
 public struct MeasuredRecall: Sendable, Equatable {
     /// The depth of the results.
     public let count: Int
+    /// Number of queries that were measured.
     public let queries: Int
+    /// The mean recall of a query, from 0 to 1.
     public let mean: Double
+    /// The standard error of ``mean``; not a number for a single query.
     public let standardError: Double
     /// Documents scored for a query, on average.
     public let documentsScored: Double
@@ -56,8 +59,9 @@ public struct RecallTuning: Sendable, Equatable {
     /// Measured on other queries than those by which the setting was chosen.
     public let measured: MeasuredRecall
 
-    /// The settings that are tried.
+    /// The values of ``SeismicSearch/queryCut`` that are tried; the last walks all lists.
     public static let queryCuts = [3, 5, 8, 12, 20, .max]
+    /// The values of ``SeismicSearch/heapFactor`` that are tried with each of ``queryCuts``.
     public static let heapFactors: [Float] = [1, 0.9, 0.8, 0.7, 0.6, 0.4]
 
     /// - Parameters:

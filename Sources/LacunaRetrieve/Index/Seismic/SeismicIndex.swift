@@ -14,6 +14,7 @@ import LacunaTensor
 /// score of the block, and the result is that of ``BruteForceIndex``. Blocks are taken by descending `q·φ`, so that
 /// the k-th best score is high early.
 public struct SeismicIndex: SparseIndex {
+    /// What documents are scored with: nothing is pruned in them, so that scores are exact.
     public let vectors: DocumentVectors
     let lists: SeismicLists
     let graph: NeighbourGraph?

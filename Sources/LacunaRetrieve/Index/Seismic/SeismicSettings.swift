@@ -78,6 +78,7 @@ public struct SeismicSearch: Sendable, Equatable, CustomStringConvertible {
     /// Add the nearest documents of each result, where the index has them.
     public var usesNeighbours: Bool
 
+    /// The defaults score some hundred documents a query; measure the recall on your own with ``RecallTuning``.
     public init(queryCut: Int = 8, heapFactor: Float = 0.8, usesNeighbours: Bool = true) {
         (self.queryCut, self.heapFactor, self.usesNeighbours) = (queryCut, heapFactor, usesNeighbours)
     }
@@ -93,6 +94,7 @@ public struct SeismicSearch: Sendable, Equatable, CustomStringConvertible {
         }
     }
 
+    /// As it is printed: `query_cut 8, heap_factor 0.8`.
     public var description: String {
         "query_cut \(queryCut == .max ? "all" : String(queryCut)), heap_factor \(heapFactor)"
     }
