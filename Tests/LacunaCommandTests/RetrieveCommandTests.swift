@@ -32,6 +32,10 @@ import Testing
     }
 
     private func refused(_ arguments: String..., saying part: String) throws {
+        try refused(arguments, saying: part)
+    }
+
+    private func refused(_ arguments: [String], saying part: String) throws {
         let outcome = try program.run(arguments)
         #expect(outcome.status == 2, "\(arguments): \(outcome)")
         #expect(outcome.errorOutput.contains(part), "\(arguments): \(outcome.errorOutput)")
@@ -82,6 +86,16 @@ import Testing
         try refused("index", "build", "index", "corpus.jsonl", saying: "line 1")
         try refused("index", "build", "index", "corpus.jsonl", "--bm25", "--seismic", saying: "--seismic")
         try refused("index", "build", "index", "corpus.jsonl", "--bm25", "--recall", "0.9", saying: "--recall")
+        // What would have no effect is refused.
+        for option in [
+            ["--k1", "1.2"], ["--b", "0.5"], ["--plain-words"], ["--n-postings", "10"], ["--neighbours", "2"],
+        ] {
+            try refused(["index", "build", "index", "corpus.jsonl"] + option, saying: option[0])
+        }
+        try refused("index", "build", "index", "vectors.jsonl", "--max-active-dims", "9", saying: "--model")
+        try refused(
+            "index", "build", "index", "vectors.jsonl", "--seismic", "--cluster-ratio", "0.1", "--block-size", "9",
+            saying: "--block-size")
         #expect(!FileSystem.exists(folder.file("index/index.json")))
         _ = try run("index", "build", "index", "corpus.jsonl", "--bm25")
         try refused("index", "build", "index", "corpus.jsonl", "--bm25", saying: "exists already")

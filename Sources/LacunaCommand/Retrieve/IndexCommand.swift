@@ -82,11 +82,14 @@ struct IndexBuild: ParsableCommand {
     @Flag(help: "Weigh the words of texts by BM25.")
     var bm25 = false
 
-    @Option(name: .customLong("k1"), within: .atLeast(0), help: "BM25: how soon repetition stops to count.")
-    var k1 = 0.9
+    @Option(
+        name: .customLong("k1"), within: .atLeast(0), help: "BM25: how soon repetition stops to count (default: 0.9).")
+    var k1: Double?
 
-    @Option(name: .customLong("b"), within: .from(0, to: 1), help: "BM25: how much long documents are held back.")
-    var b = 0.4
+    @Option(
+        name: .customLong("b"), within: .from(0, to: 1),
+        help: "BM25: how much long documents are held back (default: 0.4).")
+    var b: Double?
 
     @Flag(help: "BM25: keep words as they are, instead of English stems without stop words.")
     var plainWords = false
@@ -94,24 +97,29 @@ struct IndexBuild: ParsableCommand {
     @Flag(help: "An approximate index for learned vectors.")
     var seismic = false
 
-    @Option(in: 1...100_000_000, help: ArgumentHelp("Seismic: postings kept, per term on average.", valueName: "n"))
-    var nPostings = 3500
+    @Option(
+        in: 1...100_000_000,
+        help: ArgumentHelp("Seismic: postings kept, per term on average (default: 3500).", valueName: "n"))
+    var nPostings: Int?
 
-    @Option(within: .above(0, atMost: 1), help: "Seismic: clusters per posting of a list.")
-    var clusterRatio = 0.1
+    @Option(within: .above(0, atMost: 1), help: "Seismic: clusters per posting of a list (default: 0.1).")
+    var clusterRatio: Double?
 
     @Option(
         in: 1...1_000_000,
         help: ArgumentHelp("Seismic: blocks of so many documents instead of clusters.", valueName: "n"))
     var blockSize: Int?
 
-    @Option(within: .above(0, atMost: 1), help: "Seismic: the part of a block's weight that its summary keeps.")
-    var summaryPruneRatio = 0.4
+    @Option(
+        within: .above(0, atMost: 1),
+        help: "Seismic: the part of a block's weight that its summary keeps (default: 0.4).")
+    var summaryPruneRatio: Double?
 
     @Option(
-        in: 0...1024, help: ArgumentHelp("Seismic: nearest documents kept for each, to refine results.", valueName: "n")
-    )
-    var neighbours = 0
+        in: 0...1024,
+        help: ArgumentHelp(
+            "Seismic: nearest documents kept for each, to refine results (default: 0).", valueName: "n"))
+    var neighbours: Int?
 
     @Option(within: .above(0, atMost: 1), help: "Seismic: find out how to search for this recall at 10.")
     var recall: Double?
@@ -133,6 +141,19 @@ struct IndexBuild: ParsableCommand {
         if bm25 && model != nil { throw ValidationError("--bm25 and --model exclude each other") }
         if bm25 && seismic { throw ValidationError("--bm25 needs an exact index: leave out --seismic") }
         if recall != nil && !seismic { throw ValidationError("--recall is for --seismic: other indexes are exact") }
+        // What would be ignored is refused.
+        for (option, isGiven) in [("--k1", k1 != nil), ("--b", b != nil), ("--plain-words", plainWords)] {
+            if isGiven && !bm25 { throw ValidationError("\(option) is for --bm25") }
+        }
+        for (option, isGiven) in [
+            ("--n-postings", nPostings != nil), ("--cluster-ratio", clusterRatio != nil),
+            ("--block-size", blockSize != nil), ("--summary-prune-ratio", summaryPruneRatio != nil),
+            ("--neighbours", neighbours != nil), ("--seed", seed != 0),
+        ] where isGiven && !seismic { throw ValidationError("\(option) is for --seismic") }
+        if clusterRatio != nil && blockSize != nil {
+            throw ValidationError("--cluster-ratio and --block-size exclude each other")
+        }
+        if maxActiveDims != nil && model == nil { throw ValidationError("--max-active-dims is for --model") }
         if recallQueries != nil && recall == nil { throw ValidationError("--recall-queries is for --recall") }
     }
 
@@ -183,16 +204,19 @@ struct IndexBuild: ParsableCommand {
     }
 
     private func settings(_ weighting: TextWeighting?) throws -> IndexSettings {
-        let kind: IndexSettings.Kind =
-            seismic
-            ? .seismic(
-                SeismicSettings(
-                    pruning: .global(nPostings, cap: 1.5),
-                    blocking: blockSize.map { .fixed($0) } ?? .clusters(ratio: clusterRatio),
-                    summaryEnergy: summaryPruneRatio, neighbours: neighbours, seed: seed)) : .exact
+        var kind = IndexSettings.Kind.exact
+        if seismic {
+            var settings = SeismicSettings(seed: seed)
+            if let nPostings { settings.pruning = .global(nPostings, cap: 1.5) }
+            if let clusterRatio { settings.blocking = .clusters(ratio: clusterRatio) }
+            if let blockSize { settings.blocking = .fixed(blockSize) }
+            if let summaryPruneRatio { settings.summaryEnergy = summaryPruneRatio }
+            if let neighbours { settings.neighbours = neighbours }
+            kind = .seismic(settings)
+        }
         return IndexSettings(
             kind: kind,
-            weighting: bm25 ? .bm25(try BM25(k1: Float(k1), b: Float(b)), averageLength: nil) : .given,
+            weighting: bm25 ? .bm25(try BM25(k1: Float(k1 ?? 0.9), b: Float(b ?? 0.4)), averageLength: nil) : .given,
             encoder: weighting?.description ?? JSONObject())
     }
 }
