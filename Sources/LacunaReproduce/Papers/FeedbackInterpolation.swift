@@ -18,26 +18,29 @@ struct FeedbackInterpolationReproduction: Reproduction {
         for index in 0..<seeds {
             try context.progress.report("collections", index, of: seeds)
             let seed = context.seed &* 1000 &+ UInt64(index)
-            let size = context.quick ? 2000 : 4000
-            let bed = try TopicCollection(topics: 20, documents: size, queries: context.quick ? 80 : 150, seed: seed)
-            for (name, run) in try bed.runs() {
+            let size = 4000
+            let bed = try TopicCollection(topics: 20, documents: size, queries: context.quick ? 100 : 300, seed: seed)
+            let (tuning, measuring) = bed.halves
+            let judged = bed.judgements.restricted(to: measuring)
+            for (name, run) in try bed.runs(tuning: tuning) {
                 let values = RankingEvaluation.evaluate(
-                    run, bed.judgements, metrics: [try RankingMetric("MAP"), try RankingMetric("nDCG@10")])
+                    run, judged, metrics: [try RankingMetric("MAP"), try RankingMetric("nDCG@10")])
                 precision[name, default: Sample()].values.append(values[0].mean)
                 gain[name, default: Sample()].values.append(values[1].mean)
             }
             // Few relevant documents: what comes first is mostly wrong, and feedback leads away.
-            let poor = try TopicCollection(topics: 60, documents: size, queries: context.quick ? 80 : 150, seed: seed)
-            let runs = try poor.runs()
+            let poor = try TopicCollection(topics: 60, documents: size, queries: context.quick ? 100 : 300, seed: seed)
+            let (plain, fedBack) = try poor.withAndWithoutFeedback()
             let metric = try RankingMetric("MAP")
-            scarcePlain.values.append(RankingEvaluation(runs["dense"]!, poor.judgements, metric: metric).mean)
-            scarce.values.append(RankingEvaluation(runs["feedback"]!, poor.judgements, metric: metric).mean)
+            scarcePlain.values.append(RankingEvaluation(plain, poor.judgements, metric: metric).mean)
+            scarce.values.append(RankingEvaluation(fedBack, poor.judgements, metric: metric).mean)
         }
         func of(_ name: String) -> Sample { precision[name]! }
         return Outcome(
             setting:
                 "documents of two of 20 topics, 50 of 3000 words; dense vectors are the topics' mixture with noise; queries of 4 words of two topics, "
-                + "relevant are documents of both; 3 documents feed back, interpolation of normalised scores at 0.5, 1000 documents deep; "
+                + "relevant are documents of both; 3 documents feed back, interpolation of normalised scores 1000 documents deep, its weights chosen on half of "
+                + "the queries and measured on the other; "
                 + "\(seeds) collections",
             measurements: Self.arms.flatMap { name in
                 [of(name).measured("MAP, \(name)"), gain[name]!.measured("nDCG@10, \(name)")]
@@ -69,15 +72,12 @@ struct TopicCollection {
         var generator = SeededGenerator(seed: seed, stream: 0x70)
         let directions = Tensor<Float>(
             normal: [topicCount, Self.width], standardDeviation: 1 / Float(Self.width).squareRoot(), using: &generator)
-        let topics = (0..<topicCount).map { _ in Array((0..<Self.terms).shuffled(using: &generator).prefix(100)) }
+        let topics = (0..<topicCount).map { _ in Array((0..<Self.terms).shuffled(using: &generator).prefix(60)) }
         // Zipf's law: the k-th most frequent word comes 1 / k times as often.
         func background() -> Int {
             min(Self.terms - 1, Int(exponential(generator.uniform() * logarithm(Double(Self.terms)))) - 1)
         }
-        func word(_ topic: Int) -> Int {
-            let u = generator.uniform()
-            return topics[topic][min(99, Int(100 * u * u))]
-        }
+        func word(_ topic: Int) -> Int { topics[topic].randomElement(using: &generator)! }
         func noisy(_ parts: [(topic: Int, weight: Float)], _ noise: Float) -> [Float] {
             (0..<Self.width).map { j in
                 parts.reduce(noise * Float(generator.normal())) { $0 + $1.weight * directions[$1.topic, j] }
@@ -136,17 +136,43 @@ struct TopicCollection {
         }
     }
 
-    /// The rankings that are compared, by name.
-    func runs() throws -> [String: RankedRun] {
+    /// The dense ranking, and the one after feedback.
+    func withAndWithoutFeedback() throws -> (RankedRun, RankedRun) {
+        let first = try ranked("dense") { try dense.search(denseQueries[$0], count: Self.depth) }
+        return (first, try fedBack("feedback", from: first))
+    }
+
+    /// Queries to choose weights by, and others to measure on.
+    var halves: (tuning: Set<String>, measuring: Set<String>) {
+        let all = denseQueries.indices
+        return (Set(all.filter { $0 % 2 == 0 }.map(String.init)), Set(all.filter { $0 % 2 == 1 }.map(String.init)))
+    }
+
+    /// What interpolation is tried with.
+    static let weights = [0.1, 0.2, 0.35, 0.5, 0.75, 1]
+
+    /// The rankings that are compared, by name. The weight of every interpolation is the one with the best MAP of the whole pipeline
+    /// on the queries in `tuning`.
+    func runs(tuning: Set<String>) throws -> [String: RankedRun] {
+        let held = judgements.restricted(to: tuning)
+        let metric = try RankingMetric("MAP")
+        func best<Tried>(_ tried: [Tried], _ run: (Tried) throws -> RankedRun) throws -> RankedRun {
+            let runs = try tried.map(run)
+            let values = runs.map { RankingEvaluation($0, held, metric: metric).mean }
+            return runs[values.indices.max { values[$0] < values[$1] } ?? 0]
+        }
         let first = try ranked("dense") { try dense.search(denseQueries[$0], count: Self.depth) }
         let words = try ranked("BM25") { try lexical.search(lexicalQueries[$0], count: Self.depth).documents }
-        func together(_ run: RankedRun) throws -> RankedRun { try Fusion.interpolation(run, words, weight: 0.5) }
-        let interpolated = try together(first)
+        func together(_ run: RankedRun, _ weight: Double) throws -> RankedRun {
+            try Fusion.interpolation(run, words, weight: weight)
+        }
         let feedback = try fedBack("feedback", from: first)
-        let before = try fedBack("before", from: interpolated)
+        let before = try Self.weights.map { try fedBack("before", from: together(first, $0)) }
         return [
-            "dense": first, "BM25": words, "interpolated": interpolated, "feedback": feedback, "before": before,
-            "after": try together(feedback), "both": try together(before),
+            "dense": first, "BM25": words, "feedback": feedback,
+            "interpolated": try best(Self.weights) { try together(first, $0) },
+            "before": try best(before) { $0 }, "after": try best(Self.weights) { try together(feedback, $0) },
+            "both": try best(before.flatMap { run in Self.weights.map { (run, $0) } }) { try together($0.0, $0.1) },
         ]
     }
 }

@@ -12,7 +12,7 @@ struct SeismicReproduction: Reproduction {
 
     func run(_ context: ReproductionContext) throws -> Outcome {
         let seeds = 5
-        let count = context.quick ? 3000 : 12_000
+        let count = context.quick ? 6000 : 12_000
         // As many postings a list, relative to the collection, whatever its size.
         let kept = count / 30
         let settings = [(3, Float(0.9)), (5, 0.9), (8, 0.9), (8, 0.7)]
