@@ -11,17 +11,22 @@ import LacunaTensor
 ///     }
 ///     print(result.decode.tokensPerSecond)
 public struct Generator: Sendable {
+    /// The network that writes.
     public let decoder: Transformer
+    /// For text; tokens need none.
     public let tokenizer: Tokenizer?
 
+    /// A generator of tokens, and of text if there is a tokenizer.
     public init(_ decoder: Transformer, tokenizer: Tokenizer? = nil) {
         self.decoder = decoder
         self.tokenizer = tokenizer
     }
 
+    /// How far and how to write.
     public struct Options: Sendable, Equatable {
         /// Tokens to write at most.
         public var maximumTokens: Int
+        /// How tokens are chosen: greedily by default.
         public var sampling: Sampler.Options
         /// Tokens that end the text, besides those that the model's files name.
         public var stopTokens: Set<Int>
@@ -30,6 +35,7 @@ public struct Generator: Sendable {
         /// Positions to make room for; nil for the prompt and `maximumTokens`, as far as the model has them.
         public var context: Int?
 
+        /// 256 tokens at most, the most probable one each time, unless it is said.
         public init(
             maximumTokens: Int = 256, sampling: Sampler.Options = .greedy, stopTokens: Set<Int> = [],
             ignoresEnd: Bool = false, context: Int? = nil
@@ -160,6 +166,7 @@ public struct Generator: Sendable {
 
 /// What a generator wrote, and how fast.
 public struct Generation: Sendable, Equatable {
+    /// Why a text ends.
     public enum EndReason: Sendable, Equatable {
         /// As many tokens as were asked for.
         case length
@@ -173,9 +180,12 @@ public struct Generation: Sendable, Equatable {
 
     /// A number of tokens and the time they took.
     public struct Rate: Sendable, Equatable {
+        /// How many.
         public var tokens: Int
+        /// Of the wall clock.
         public var seconds: Double
 
+        /// Nothing in no time, unless it is said.
         public init(tokens: Int = 0, seconds: Double = 0) {
             self.tokens = tokens
             self.seconds = seconds
@@ -187,6 +197,7 @@ public struct Generation: Sendable, Equatable {
 
     /// The tokens written, without the one that ended the text.
     public var tokens: [Int] = []
+    /// Why it ended.
     public var reason: EndReason = .length
     /// Reading the prompt, to the first logits.
     public var prefill = Rate()

@@ -21,6 +21,7 @@ public struct LanguageModel: Sendable {
     public let path: String
     /// The network, its matrices where they are in the mapped file as far as they have products of their own there.
     public var decoder: Transformer
+    /// Text to tokens and back, with the chat template and the tokens that end a text.
     public let tokenizer: Tokenizer
     /// Bytes of all files of the model.
     public let diskBytes: Int
@@ -53,10 +54,10 @@ public struct LanguageModel: Sendable {
         let source = try tensors(path)
         let called = name == path ? FileSystem.name(of: path) : name
         // The tokenizer first: it is the smaller part to find out that this is no model.
-        let tokenizer = try FileSystem.isDirectory(path) ? Tokenizer(directory: path) : Tokenizer(gguf: GGUFFile(path))
+        let tokenizer = try (source as? GGUFFile).map { try Tokenizer(gguf: $0) } ?? Tokenizer(directory: path)
         try MachineMemory.require(source.loadedBytes(as: weights.valueType), for: "the model \(called)")
         if checksNumbers { try source.requireFinite(progress: progress) }
-        let decoder = try Transformer.load(path, weights: weights, embedding: head, progress: progress)
+        let decoder = try Transformer.load(source, at: path, weights: weights, embedding: head, progress: progress)
         return LanguageModel(
             name: called, path: path, decoder: decoder, tokenizer: tokenizer, diskBytes: try FileSystem.size(path))
     }

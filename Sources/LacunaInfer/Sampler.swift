@@ -8,6 +8,7 @@ import LacunaTensor
 /// `topP` stay; one of the rest is drawn in proportion to its probability. Of equal logits at either cut those with lower
 /// ids stay. Top-p is due to Holtzman et al., "The Curious Case of Neural Text Degeneration", arXiv:1904.09751.
 public struct Sampler: Sendable {
+    /// How tokens are chosen.
     public struct Options: Sendable, Equatable {
         /// 0 for the most probable token; 1 for the model's own distribution.
         public var temperature: Double
@@ -15,8 +16,10 @@ public struct Sampler: Sendable {
         public var topK: Int?
         /// The share of probability that may be drawn from, in `0 < topP <= 1`.
         public var topP: Double
+        /// Decides every random choice.
         public var seed: UInt64
 
+        /// Greedy unless a temperature is given; ``validate()`` says whether the numbers are in range.
         public init(temperature: Double = 0, topK: Int? = nil, topP: Double = 1, seed: UInt64 = 0) {
             self.temperature = temperature
             self.topK = topK
@@ -24,6 +27,7 @@ public struct Sampler: Sendable {
             self.seed = seed
         }
 
+        /// The most probable token each time.
         public static let greedy = Options()
 
         func validate() throws {
@@ -37,6 +41,7 @@ public struct Sampler: Sendable {
         }
     }
 
+    /// What it was made with.
     public let options: Options
     private var generator: SeededGenerator
 

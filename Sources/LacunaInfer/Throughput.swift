@@ -7,7 +7,9 @@ public struct Throughput: Sendable, Equatable {
     public var prefillTokens: Int
     /// Tokens written after it.
     public var decodeTokens: Int
+    /// Tokens of the prompt that are read in a second.
     public var prefillTokensPerSecond: Double
+    /// Tokens that are written in a second.
     public var decodeTokensPerSecond: Double
     /// Bytes that decoding one token reads: weights, and keys and values at the middle of the measured positions.
     public var bytesPerToken: Int

@@ -11,6 +11,7 @@ public struct Perplexity: Sendable, Equatable {
     public var negativeLogLikelihood: Double
     /// Tokens scored.
     public var tokens: Int
+    /// How long it took.
     public var seconds: Double
 
     /// `exp(negativeLogLikelihood / tokens)`.

@@ -260,4 +260,55 @@ import Testing
         #expect(bytes(pieces, "##s") == Array("s".utf8) && bytes(pieces, "the") == Array(" the".utf8))
         #expect(pieces.bytes(of: -1).isEmpty && pieces.bytes(of: 1 << 40).isEmpty)
     }
+
+    /// Cutting and filling up as the tokenizers package does (`Scripts/fixtures_tokenizer_batches.py`): lengths, strategies and
+    /// directions, single texts and pairs.
+    @Test func batchesAreCutAndFilledUp() throws {
+        let path = #filePath.replacing("TokenizerPartsTests.swift", with: "Fixtures/tokenizer-batches.json")
+        let fields = try JSONFields(contentsOf: path)
+        let batches = try fields.array("batches").map { batch in
+            (batch.arrayValue ?? []).map { pair in
+                (first: pair.arrayValue?[0].stringValue ?? "", second: pair.arrayValue?[1].stringValue)
+            }
+        }
+        let base = try fields.fields("tokenizer").object
+        var counted = 0
+        for (index, value) in try fields.array("cases").enumerated() {
+            let test = try JSONFields(value, file: path, location: "cases[\(index)]")
+            var object = base
+            (object["truncation"], object["padding"]) = (test.object["truncation"], test.object["padding"])
+            let tokenizer = try Tokenizer(
+                TokenizerDefinition(json: JSONFields(.object(object), file: path)))
+            let texts = batches[try test.integer("batch")]
+            guard let expected = test.object["expected"]?.arrayValue else {
+                #expect(throws: LacunaError.self, "\(index)") { try tokenizer.encode(batch: texts) }
+                continue
+            }
+            let found = try tokenizer.encode(batch: texts)
+            #expect(found.count == expected.count)
+            for (encoding, wanted) in zip(found, expected) {
+                let lists = (wanted.arrayValue ?? []).map { ($0.arrayValue ?? []).compactMap(\.intValue) }
+                #expect(encoding.ids == lists[0] && encoding.typeIDs == lists[1], "\(index)")
+                #expect(encoding.isPadding.map { $0 ? 0 : 1 } == lists[2], "\(index)")
+                counted += 1
+            }
+        }
+        #expect(counted > 300)
+        // Whole texts stay whole, and what is not known is refused.
+        var object = base
+        object["truncation"] = ["max_length": 3, "strategy": "LongestFirst", "direction": "Right", "stride": 0]
+        let tokenizer = try Tokenizer(TokenizerDefinition(json: JSONFields(.object(object), file: path)))
+        #expect(tokenizer.encode("a b c d").count == 6)
+        for (key, bad): (String, JSONValue) in [
+            ("truncation", ["max_length": 3, "strategy": "Shortest"]), ("truncation", ["max_length": -1]),
+            ("truncation", ["max_length": 3, "direction": "Up"]), ("padding", ["strategy": "Widest"]),
+            ("padding", ["strategy": ["Fixed": -4]]), ("padding", ["pad_to_multiple_of": -8]),
+        ] {
+            var object = base
+            object[key] = bad
+            #expect(throws: LacunaError.self, "\(key) \(bad)") {
+                try Tokenizer(TokenizerDefinition(json: JSONFields(.object(object), file: path)))
+            }
+        }
+    }
 }

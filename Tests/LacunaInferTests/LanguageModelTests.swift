@@ -15,7 +15,7 @@ struct LanguageModelTests {
         let path = "/tmp/lacuna-model-\(String(UInt64.random(in: 0 ... .max), radix: 36))"
         let decoder: Transformer
 
-        init(generation: JSONValue? = nil) throws {
+        init(generation: JSONValue? = nil, network own: TransformerConfiguration? = nil, end: String? = nil) throws {
             let printable = Array(33...126) + Array(161...172) + Array(174...255)
             var vocabulary = JSONObject()
             var next = 256
@@ -34,11 +34,14 @@ struct LanguageModelTests {
             let network = TransformerConfiguration(
                 vocabularySize: 258, hiddenSize: 32, intermediateSizes: [64, 64], headCount: 4, keyValueHeadCount: 2,
                 headSize: 8, maximumPositions: 128, tiedEmbeddings: false, endTokens: [257])
-            decoder = try Transformer(random: network, seed: 5)
+            decoder = try Transformer(random: own ?? network, seed: 5)
             try decoder.save(to: path)
             try AtomicFile.write(document.serialized(), to: path + "/tokenizer.json")
-            let settings: JSONValue = ["chat_template": .string(LanguageModelTests.template)]
-            try AtomicFile.write(settings.serialized(), to: path + "/tokenizer_config.json")
+            var settings = JSONObject()
+            settings["chat_template"] = .string(LanguageModelTests.template)
+            if let end { settings["eos_token"] = .string(end) }
+            try AtomicFile.write(
+                JSONValue.object(settings).serialized(), to: path + "/tokenizer_config.json")
             if let generation { try AtomicFile.write(generation.serialized(), to: path + "/generation_config.json") }
         }
 
@@ -94,6 +97,39 @@ struct LanguageModelTests {
         let expected = try Perplexity.measure(
             directory.decoder, tokens: "ab<s>cd".utf8.map(Int.init), window: 4, stride: 2)
         #expect(abs(scored.loss - expected.loss) < 1e-6)
+    }
+
+    /// An end that the tokenizer alone names ends a text.
+    @Test func endTokensOfTheTokenizerEndATextToo() throws {
+        let plain = try Directory()
+        let free = try LanguageModel.load(plain.path)
+        let options = Generator.Options(maximumTokens: 12)
+        let tokens = try free.generator.generate([72, 105], options).tokens
+        let end = tokens[5]
+        let directory = try Directory(end: free.tokenizer.token(end))
+        let model = try LanguageModel.load(directory.path)
+        #expect(!model.decoder.configuration.endTokens.contains(end) && model.tokenizer.endTokens == [end])
+        let result = try model.generator.generate([72, 105], options)
+        #expect(result.tokens == Array(tokens[..<tokens.firstIndex(of: end)!]) && result.reason == .endToken(end))
+    }
+
+    /// A GPT-2 is a language model as any other: it writes, answers and is scored, and its sequences roll back.
+    @Test func gpt2IsALanguageModel() throws {
+        let directory = try Directory(
+            network: .gpt2(
+                vocabularySize: 258, hiddenSize: 32, layerCount: 2, headCount: 4, maximumPositions: 48,
+                endTokens: [257]))
+        let model = try LanguageModel.load(directory.path)
+        #expect(model.decoder.configuration == directory.decoder.configuration)
+        let prompt = Array("Hello".utf8).map(Int.init)
+        let tokens = try reference(directory.decoder, prompt, count: 12)
+        #expect(try model.generate("Hello", .init(maximumTokens: 12)) == model.tokenizer.decode(tokens))
+        #expect(try model.perplexity(of: "abcdefgh", window: 4, stride: 2).tokens == 7)
+        let conversation = try Conversation(model.generator)
+        for question in ["a", "b"] { _ = try conversation.answer(question, .init(maximumTokens: 3)) { _ in true } }
+        #expect(conversation.messages.count == 4)
+        // More than it has positions for.
+        #expect(throws: LacunaError.self) { try model.generate(String(repeating: "x", count: 49)) }
     }
 
     @Test func streamsEndWhereTheyFail() async throws {

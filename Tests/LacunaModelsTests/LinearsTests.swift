@@ -69,7 +69,7 @@ struct LinearsTests {
             down: LinearLayer(try WeightStore.make(down, layout: .dense, values: .f32)))
         var silenced = decoder
         for role in [LinearRole.gate, .up] {
-            let name = role.weightName(layer: 1)
+            let name = decoder.configuration.weightName(role, layer: 1)
             var weight = decoder[linear: name].densified()
             for r in 12..<33 { for c in 0..<24 { weight[r, c] = 0 } }
             silenced[linear: name] = try WeightStore.make(weight, layout: .dense, values: .f32)

@@ -60,7 +60,7 @@ struct PerplexityTests {
 
     @Test func logitsThatAreNoNumbersAreReported() throws {
         var decoder = try makeDecoder(seed: 3)
-        decoder.finalNorm = Tensor(repeating: .nan, shape: [24])
+        decoder.finalNorm.weight = Tensor(repeating: .nan, shape: [24])
         #expect(throws: LacunaError.self) { try Perplexity.measure(decoder, tokens: [1, 2, 3], window: 3) }
     }
 

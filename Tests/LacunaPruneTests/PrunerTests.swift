@@ -36,8 +36,8 @@ import Testing
                 normEpsilon: 1e-5)
         }
         decoder = try Transformer(
-            configuration: configuration, embedding: matrix([40, 32]), blocks: blocks, finalNorm: norm(),
-            untiedHead: nil)
+            configuration: configuration, embedding: matrix([40, 32]), blocks: blocks,
+            finalNorm: Normalization(weight: norm(), bias: nil, epsilon: 1e-5), untiedHead: nil)
         text = (0..<1200).map { _ in Int.random(in: 0..<40, using: &generator) }
         calibration = try CalibrationSet(text: text, sequences: 20, length: 16)
     }
@@ -174,7 +174,7 @@ import Testing
         #expect(abs(sizes.reduce(0, +) - Int((160 * (1 - sparsity)).rounded())) <= 1)
         #expect(report.layers.count == 9)
         for layer in 0..<3 {
-            let names = [LinearRole.gate, .up, .down].map { $0.weightName(layer: layer) }
+            let names = [LinearRole.gate, .up, .down].map { decoder.configuration.weightName($0, layer: layer) }
             #expect(pruned[linear: names[0]].rows == sizes[layer])
             #expect(pruned[linear: names[2]].columns == sizes[layer])
         }

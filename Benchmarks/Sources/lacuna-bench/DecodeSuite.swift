@@ -146,6 +146,6 @@ struct DecodeSuite {
         let table = Shapes.Matrix(rows: configuration.vocabularySize, columns: configuration.hiddenSize)
         return try Transformer(
             configuration: configuration, embedding: weights.matrix(table, .dense(form.head)), blocks: blocks,
-            finalNorm: ones, untiedHead: nil)
+            finalNorm: Normalization(weight: ones, bias: nil, epsilon: configuration.normEpsilon), untiedHead: nil)
     }
 }

@@ -20,6 +20,9 @@ struct TrainCommand: ParsableCommand {
             configuration. A resumed run ends, bit for bit, as one that was never interrupted. A language model is in \
             the folder model, and `run`, `eval`, `prune` and `inspect` take the output directory as MODEL; any other \
             network is network.json and model.safetensors, which --predict reads.
+
+            Special tokens such as <|im_end|> that a text file spells are read as plain text; those around messages of \
+            conversations are the chat template's own.
             """)
 
     @Argument(

@@ -171,8 +171,15 @@ public struct FeatureAtlas: Sendable {
             directions = directions.multiplied(by: output, otherTransposed: true)
         }
         let (n, d) = (directions.rows, directions.columns)
-        let gains = decoder.finalNorm.scalars
-        directions.withMutablePointer { p in for j in 0..<n { for i in 0..<d { p[j * d + i] *= gains[i] } } }
+        let norm = decoder.finalNorm
+        let gains = norm.weight.scalars
+        directions.withMutablePointer { p in
+            for j in 0..<n {
+                // A layer norm takes the mean off.
+                let mean = norm.bias == nil ? 0 : (0..<d).reduce(Float(0)) { $0 + p[j * d + $1] } / Float(d)
+                for i in 0..<d { p[j * d + i] = (p[j * d + i] - mean) * gains[i] }
+            }
+        }
         let head = decoder.head.densified()
         let zeros = [Float](repeating: 0, count: head.rows)
         func best(_ directions: Tensor<Float>, sign: Float) -> [[(token: Int, effect: Float)]] {

@@ -13,6 +13,7 @@ public final class GGUFFile: TensorSource {
     public let metadataKeys: [String]
     /// The version of the format: 2 or 3.
     public let version: Int
+    /// Values but arrays, which are the long ones, such as the tokens of a vocabulary: those are decoded when they are asked for.
     private let metadata: [String: GGUFValue]
     /// Where the type and the content of each value are.
     private let encodings: [String: Range<Int>]
@@ -61,11 +62,11 @@ public final class GGUFFile: TensorSource {
         for index in 0..<count {
             let key = try reader.readString("metadata key \(index)")
             let start = reader.position
-            let value = try reader.readValue("metadata '\(key)'")
-            encodings[key] = start..<reader.position
-            guard values.updateValue(value, forKey: key) == nil else {
+            let value = try reader.readValueUnlessArray("metadata '\(key)'")
+            guard encodings.updateValue(start..<reader.position, forKey: key) == nil else {
                 throw reader.failure("metadata '\(key)'", "occurs twice")
             }
+            values[key] = value
             keys.append(key)
         }
         return (values, keys, encodings)
@@ -146,13 +147,19 @@ public final class GGUFFile: TensorSource {
 
 extension GGUFFile {
     /// A metadata value as it is; nil if it is absent.
-    public subscript(key: String) -> GGUFValue? { metadata[key] }
+    public subscript(key: String) -> GGUFValue? {
+        if let value = metadata[key] { return value }
+        guard let place = encodings[key] else { return nil }
+        // It was read through, and so checked, when the file was opened.
+        var reader = GGUFReader(mapped, at: place.lowerBound)
+        return try? reader.readValue("metadata '\(key)'")
+    }
 
     /// A metadata value as the file has it, type and content, for ``GGUFWriter``; nil if it is absent.
     public func encodedValue(_ key: String) -> [UInt8]? { encodings[key].map { Array(mapped.bytes[$0]) } }
 
     private func value<T>(_ key: String, _ kind: String, _ convert: (GGUFValue) -> T?) throws -> T? {
-        guard let value = metadata[key] else { return nil }
+        guard let value = self[key] else { return nil }
         guard let result = convert(value) else {
             throw LacunaError.malformed(
                 file: path, location: "metadata '\(key)'", reason: "expected \(kind), found \(value.kind)")

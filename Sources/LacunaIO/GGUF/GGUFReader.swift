@@ -10,9 +10,10 @@ struct GGUFReader {
     /// Arrays of arrays are legal, but nobody nests them deeply.
     private static let depthLimit = 4
 
-    init(_ mapped: MappedFile) {
+    init(_ mapped: MappedFile, at position: Int = 0) {
         bytes = mapped.bytes
         file = mapped.path
+        self.position = position
     }
 
     func failure(_ location: String, _ reason: String) -> LacunaError {
@@ -38,13 +39,36 @@ struct GGUFReader {
     }
 
     mutating func readString(_ location: String) throws -> String {
+        String(decoding: try readText(location), as: UTF8.self)
+    }
+
+    /// The bytes of a string, which are UTF-8.
+    private mutating func readText(_ location: String) throws -> UnsafeRawBufferPointer {
         let count = try readCount(of: 1, location)
         let text = UnsafeRawBufferPointer(rebasing: bytes[position..<position + count])
         if let offset = UTF8Validation.firstInvalidByte(text) {
             throw failure(location, "invalid UTF-8 at byte \(position + offset)")
         }
         position += count
-        return String(decoding: text, as: UTF8.self)
+        return text
+    }
+
+    /// A value, or nil for an array, which is read through and checked.
+    mutating func readValueUnlessArray(_ location: String) throws -> GGUFValue? {
+        let type = try read(UInt32.self, location)
+        guard type == 9 else { return try readValue(type: type, location, depth: 0) }
+        try skipArray(location, depth: 0)
+        return nil
+    }
+
+    private mutating func skipArray(_ location: String, depth: Int) throws {
+        let (type, count) = try readArrayHead(location, depth: depth)
+        switch type {
+        case 7: for _ in 0..<count { _ = try readBool(location) }
+        case 8: for _ in 0..<count { _ = try readText(location) }
+        case 9: for _ in 0..<count { try skipArray(location, depth: depth + 1) }
+        default: position += count * Self.smallest[type]!
+        }
     }
 
     mutating func readValue(_ location: String) throws -> GGUFValue {
@@ -78,14 +102,21 @@ struct GGUFReader {
         return value == 1
     }
 
-    private mutating func readArray(_ location: String, depth: Int) throws -> [GGUFValue] {
+    /// The bytes that a value of each type takes, at least.
+    private static let smallest: [UInt32: Int] = [
+        0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 8: 8, 9: 12, 10: 8, 11: 8, 12: 8,
+    ]
+
+    /// The type of an array's elements, and how many there are.
+    private mutating func readArrayHead(_ location: String, depth: Int) throws -> (type: UInt32, count: Int) {
         guard depth < Self.depthLimit else { throw failure(location, "arrays nested too deeply") }
         let type = try read(UInt32.self, location)
-        let smallest: [UInt32: Int] = [
-            0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 8: 8, 9: 12, 10: 8, 11: 8, 12: 8,
-        ]
-        guard let size = smallest[type] else { throw failure(location, "unknown value type \(type)") }
-        let count = try readCount(of: size, location)
+        guard let size = Self.smallest[type] else { throw failure(location, "unknown value type \(type)") }
+        return (type, try readCount(of: size, location))
+    }
+
+    private mutating func readArray(_ location: String, depth: Int) throws -> [GGUFValue] {
+        let (type, count) = try readArrayHead(location, depth: depth)
         var values: [GGUFValue] = []
         values.reserveCapacity(count)
         for _ in 0..<count { values.append(try readValue(type: type, location, depth: depth + 1)) }

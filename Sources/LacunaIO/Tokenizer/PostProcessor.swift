@@ -8,6 +8,8 @@ public struct TokenEncoding: Sendable, Hashable {
     public var typeIDs: [Int] = []
     /// Whether a token was put around the texts rather than found in them.
     public var isAdded: [Bool] = []
+    /// Whether a token fills the text up to the length of others, and is to be seen by none.
+    public var isPadding: [Bool] = []
 
     /// An encoding without tokens.
     public init() {}
@@ -19,6 +21,14 @@ public struct TokenEncoding: Sendable, Hashable {
         ids.append(contentsOf: tokens)
         typeIDs.append(contentsOf: repeatElement(type, count: tokens.count))
         isAdded.append(contentsOf: repeatElement(added, count: tokens.count))
+        isPadding.append(contentsOf: repeatElement(false, count: tokens.count))
+    }
+
+    mutating func fill(_ more: Int, token: Int, type: Int, inFront: Bool) {
+        ids.insert(contentsOf: repeatElement(token, count: more), at: inFront ? 0 : ids.count)
+        typeIDs.insert(contentsOf: repeatElement(type, count: more), at: inFront ? 0 : typeIDs.count)
+        isAdded.insert(contentsOf: repeatElement(true, count: more), at: inFront ? 0 : isAdded.count)
+        isPadding.insert(contentsOf: repeatElement(true, count: more), at: inFront ? 0 : isPadding.count)
     }
 }
 

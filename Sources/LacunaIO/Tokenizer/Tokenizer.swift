@@ -28,6 +28,11 @@ public final class Tokenizer: Sendable {
     /// The Jinja template that turns a conversation into text.
     public let chatTemplate: String?
 
+    /// How a batch of texts is cut; nil for not at all. See ``encode(batch:recognizesSpecials:)``.
+    public let truncation: TokenTruncation?
+    /// How a batch of texts is filled up; nil for not at all. See ``encode(batch:recognizesSpecials:)``.
+    public let padding: TokenPadding?
+
     /// The spelling of tokens by the names that templates call them by: `bos_token`, `eos_token` and so on.
     public let namedTokens: [String: String]
 
@@ -59,6 +64,7 @@ public final class Tokenizer: Sendable {
                 try PostProcessor($0, definition.vocabulary)
             } ?? PostProcessor()
         (self.normalizer, self.preTokenizer) = (normalizer, preTokenizer)
+        (truncation, padding) = (try definition.makeTruncation(), try definition.makePadding())
         let leading = postProcessor.leading.first
         beginningToken = leading ?? definition.beginning
         addsBeginning = leading != nil
@@ -133,12 +139,19 @@ public final class Tokenizer: Sendable {
         return finish(ids, addsBeginning)
     }
 
-    /// The ids of a text, or of two that belong together, with what is put around them.
+    /// The ids of a text, or of two that belong together, with what is put around them. A file's truncation and padding are
+    /// for batches: ``encode(batch:recognizesSpecials:)``.
     public func encode(_ text: String, and second: String?, recognizesSpecials: Bool = true) -> TokenEncoding {
-        let texts = [text] + (second.map { [$0] } ?? [])
-        return postProcessor.apply(
-            texts.map { encode($0) { token, _ in recognizesSpecials || !token.isSpecial } }, addsTokens: true)
+        encoding(([text] + (second.map { [$0] } ?? [])).map { tokens($0, recognizesSpecials: recognizesSpecials) })
     }
+
+    /// The tokens of a text, and nothing around.
+    func tokens(_ text: String, recognizesSpecials: Bool) -> [Int] {
+        encode(text) { token, _ in recognizesSpecials || !token.isSpecial }
+    }
+
+    /// The tokens of one text or two, with what is put around them.
+    func encoding(_ texts: [[Int]]) -> TokenEncoding { postProcessor.apply(texts, addsTokens: true) }
 
     private func finish(_ ids: [Int], _ addsBeginning: Bool?) -> [Int] {
         if addsBeginning == false || postProcessor.single.count == 1 && addsBeginning == nil { return ids }

@@ -24,7 +24,7 @@ struct TokenizerDefinition: Sendable {
     var preTokenizer = JSONValue.null
     var postProcessor = JSONValue.null
     var decoder = JSONValue.null
-    // These are a matter of batches: they are kept for whoever reads the file next.
+    // A matter of batches: see `Tokenizer.encode(batch:recognizesSpecials:)`.
     var truncation = JSONValue.null
     var padding = JSONValue.null
 

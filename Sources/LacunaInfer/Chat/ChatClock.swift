@@ -2,15 +2,22 @@ import LacunaTensor
 
 /// A moment, as the caller's calendar has it, for templates that write the date.
 public struct ChatClock: Sendable, Equatable {
+    /// Of the Gregorian calendar.
     public var year: Int
     /// 1 to 12.
     public var month: Int
     /// 1 to 31.
     public var day: Int
+    /// 0 to 23.
     public var hour: Int
+    /// 0 to 59.
     public var minute: Int
+    /// 0 to 60.
     public var second: Int
 
+    /// A moment, midnight unless it is said.
+    ///
+    /// - Precondition: `month` and `day` are those of a calendar.
     public init(year: Int, month: Int, day: Int, hour: Int = 0, minute: Int = 0, second: Int = 0) {
         require((1...12).contains(month) && (1...31).contains(day), "no day of a calendar")
         (self.year, self.month, self.day) = (year, month, day)

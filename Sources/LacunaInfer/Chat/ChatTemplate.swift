@@ -8,14 +8,28 @@ import LacunaTensor
 ///     let template = try ChatTemplate(tokenizer)
 ///     let prompt = try template.encode([.init(.user, "Why is the sky blue?")], with: tokenizer)
 public struct ChatTemplate: Sendable {
-    public enum Role: String, Sendable { case system, user, assistant, tool }
+    /// Who speaks.
+    public enum Role: String, Sendable {
+        /// Who says what the model is to be.
+        case system
+        /// Who asks.
+        case user
+        /// The model.
+        case assistant
+        /// What the model has called, with its result.
+        case tool
+    }
 
+    /// What somebody says.
     public struct Message: Sendable, Equatable {
+        /// Who speaks.
         public var role: Role
+        /// The text, without marks of any template.
         public var content: String
         /// Further members that templates ask for, such as `tool_calls`, `name` or `reasoning_content`.
         public var fields: JSONObject
 
+        /// A message, with whatever members a template asks for besides.
         public init(_ role: Role, _ content: String, fields: JSONObject = JSONObject()) {
             self.role = role
             self.content = content
@@ -42,6 +56,7 @@ public struct ChatTemplate: Sendable {
         /// The moment for templates that write the date; nil if they are not to know it.
         public var clock: ChatClock?
 
+        /// What a template is told by default: no tools, an open answer, no date.
         public init(
             tools: [JSONValue] = [], addsGenerationPrompt: Bool = true, variables: JSONObject = JSONObject(),
             clock: ChatClock? = nil

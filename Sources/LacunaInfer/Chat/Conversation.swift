@@ -13,8 +13,11 @@ import LacunaTensor
 ///
 /// A conversation belongs to one thread at a time.
 public final class Conversation {
+    /// What writes the answers.
     public let generator: Generator
+    /// The form of the conversation.
     public let template: ChatTemplate
+    /// What the template is told besides the messages.
     public let templateOptions: ChatTemplate.Options
     /// What has been said, the system's message included.
     public private(set) var messages: [ChatTemplate.Message]

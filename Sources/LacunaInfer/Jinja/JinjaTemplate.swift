@@ -14,6 +14,7 @@ public struct JinjaTemplate: Sendable {
 
     /// Text that a template made, and which of it is the template's own rather than what it was given.
     public struct Rendering: Sendable, Equatable {
+        /// The rendered text.
         public let text: String
         /// The template's own parts, as offsets of UTF-8 bytes, in order.
         public let ownRanges: [Range<Int>]

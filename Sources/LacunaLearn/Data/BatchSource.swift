@@ -3,6 +3,7 @@ import LacunaTensor
 /// Where training takes its batches from: a function of the step, so that a resumed run sees the batches that the
 /// interrupted one would have seen.
 public protocol BatchSource: Sendable {
+    /// What a step is computed from.
     associatedtype Batch: Sendable
     /// The batch of a step, counted from 0. Called from a background thread.
     func batch(step: Int) -> Batch
@@ -14,7 +15,9 @@ public protocol BatchSource: Sendable {
 public struct LabelledExamples: Sendable {
     /// [n, ...].
     public var inputs: Tensor<Float>
+    /// [n], each in `0..<classes`.
     public var labels: [Int32]
+    /// How many classes there are, whether or not all occur.
     public var classes: Int
 
     /// - Throws: `LacunaError.invalidArgument` unless there is one label an input, each in `0..<classes`.
@@ -35,6 +38,7 @@ public struct LabelledExamples: Sendable {
         (self.inputs, self.labels, self.classes) = (inputs, labels, classes)
     }
 
+    /// Examples.
     public var count: Int { labels.count }
     /// The inputs as rows, [n, features].
     public var rows: Tensor<Float> { inputs.reshaped([count, inputShape.reduce(1, *)]) }
@@ -55,11 +59,15 @@ public struct LabelledExamples: Sendable {
 
 /// Batches of labelled examples in an order drawn anew for every epoch. The last batch of an epoch may be smaller.
 public struct ShuffledBatches: BatchSource {
+    /// What batches are taken from.
     public let examples: LabelledExamples
+    /// Examples of a batch.
     public let batchSize: Int
+    /// Decides the order.
     public let seed: UInt64
     private let order: EpochOrder
 
+    /// - Precondition: There are examples, and `batchSize` is positive.
     public init(_ examples: LabelledExamples, batchSize: Int, seed: UInt64) {
         require(batchSize > 0 && examples.count > 0, "an empty batch")
         self.examples = examples
@@ -77,12 +85,14 @@ public struct ShuffledBatches: BatchSource {
 
 /// The order of the examples in each epoch, the last one asked for kept.
 public final class EpochOrder: @unchecked Sendable {
+    /// Examples of an epoch.
     public let count: Int
     private let seed: UInt64
     private let lock = ThreadLock()
     private var epoch = -1
     private var order: [Int] = []
 
+    /// The order of `count` examples, decided by `seed`.
     public init(count: Int, seed: UInt64) {
         self.count = count
         self.seed = seed
@@ -104,10 +114,13 @@ public final class EpochOrder: @unchecked Sendable {
 
 /// Windows of consecutive tokens at random places of a text, with the tokens that follow each.
 public struct TokenWindows: BatchSource {
+    /// The text.
     public let tokens: [Int32]
     /// Tokens of a window.
     public let length: Int
+    /// Windows of a batch.
     public let batchSize: Int
+    /// Decides the places.
     public let seed: UInt64
 
     /// - Throws: `LacunaError.invalidArgument` if the text is not longer than a window.

@@ -2,9 +2,11 @@ import LacunaIO
 
 /// Text as numbers: one for each different byte of a training text, in ascending order; bytes it lacks share the last.
 public struct ByteVocabulary: Sendable, Hashable {
+    /// The bytes that are known, ascending; a byte's id is its place.
     public let bytes: [UInt8]
     private let ids: [Int32]
 
+    /// The bytes of a text.
     public init(_ text: [UInt8]) {
         bytes = Set(text).sorted()
         var ids = [Int32](repeating: Int32(bytes.count), count: 256)
@@ -14,6 +16,7 @@ public struct ByteVocabulary: Sendable, Hashable {
 
     /// Different ids, that of unknown bytes included.
     public var count: Int { bytes.count + 1 }
+    /// The ids of a text, one a byte.
     public func encode(_ text: [UInt8]) -> [Int32] { text.map { ids[Int($0)] } }
     /// The text of some ids; unknown bytes become question marks.
     public func decode(_ ids: [Int32]) -> String {

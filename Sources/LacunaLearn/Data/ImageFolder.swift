@@ -3,14 +3,18 @@ import LacunaTensor
 
 /// What pictures went through before they became inputs of a network. Kept with a model, it prepares later ones alike.
 public struct ImageEncoding: Sendable, Hashable {
+    /// 1 for grey, 3 for colours.
     public let channels: Int
+    /// Pixels.
     public let height: Int
+    /// Pixels.
     public let width: Int
     /// Of all brightnesses, 0...1, of the training pictures.
     public let mean: Float
     /// The inverse of their deviation.
     public let scale: Float
 
+    /// The encoding of pictures of one size.
     public init(channels: Int, height: Int, width: Int, mean: Float, scale: Float) {
         (self.channels, self.height, self.width) = (channels, height, width)
         (self.mean, self.scale) = (mean, scale)
@@ -41,6 +45,7 @@ public struct ImageEncoding: Sendable, Hashable {
         }
     }
 
+    /// The encoding as JSON, which ``init(_:)`` reads.
     public var json: JSONValue {
         [
             "channels": JSONValue(channels), "height": JSONValue(height), "width": JSONValue(width),
@@ -70,6 +75,7 @@ public struct ImageEncoding: Sendable, Hashable {
 
 /// A folder with a folder of pictures for each class.
 public struct ImageFolder: Sendable {
+    /// The names of the folders, in order: the classes.
     public let classes: [String]
     /// The pictures and their classes, by name.
     public let files: [(path: String, label: Int32)]

@@ -7,7 +7,9 @@ import LacunaTensor
 public struct PortableAnymap: Sendable {
     /// 1 or 3.
     public let channels: Int
+    /// Pixels.
     public let height: Int
+    /// Pixels.
     public let width: Int
     /// [channels, height, width], 0...1.
     public let values: [Float]

@@ -4,6 +4,7 @@ import LacunaTensor
 /// The shift and scale that bring the columns of training data to mean 0 and deviation 1. Kept with a model, it prepares
 /// later rows as the first ones were.
 public struct Standardization: Sendable, Hashable {
+    /// Of each column.
     public let means: [Float]
     /// The inverse of each column's deviation; 0 for a column that never changes: it says nothing and becomes 0.
     public let scales: [Float]

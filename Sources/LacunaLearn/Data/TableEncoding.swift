@@ -4,13 +4,17 @@ import LacunaTensor
 /// How the columns of a table become the inputs of a network: numbers standardised, levels of text as one column of zeros
 /// and ones each, standardised too. Kept with a model, it prepares later tables as the first one was.
 public struct TableEncoding: Sendable, Hashable {
+    /// A column of the first table.
     public struct Column: Sendable, Hashable {
+        /// Its heading.
         public let name: String
         /// The different texts of a column of text, in order; nil for a column of numbers.
         public let levels: [String]?
     }
 
+    /// The columns that are inputs, in their order.
     public let columns: [Column]
+    /// What each input is shifted and scaled by; levels of text count one by one.
     public let scaler: Standardization
     /// Inputs of a network.
     public var width: Int { scaler.means.count }

@@ -4,18 +4,28 @@ import LacunaTensor
 /// Tables as examples for networks.
 public enum TableFiles {
     /// What a network is to say about a row.
-    public enum Task: String, Sendable, CaseIterable { case classification, regression }
+    public enum Task: String, Sendable, CaseIterable {
+        /// Which of some classes it is.
+        case classification
+        /// How large a number is.
+        case regression
+    }
 
     /// A table split into examples to train with and to test with.
     public struct Examples: Sendable {
+        /// The examples, by what there is to predict.
         public enum Parts: Sendable {
+            /// A class each.
             case classes(train: LabelledExamples, test: LabelledExamples)
             /// Targets are standardised.
             case numbers(train: TargetExamples, test: TargetExamples)
         }
 
+        /// To train with and to test with.
         public let parts: Parts
+        /// What the columns went through.
         public let inputs: TableEncoding
+        /// What a network's outputs mean.
         public let outputs: NetworkOutputs
     }
 

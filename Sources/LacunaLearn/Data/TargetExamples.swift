@@ -19,6 +19,7 @@ public struct TargetExamples: Sendable {
         self.targets = targets
     }
 
+    /// Examples.
     public var count: Int { targets.count }
     /// Shape of one input.
     public var inputShape: [Int] { Array(inputs.shape.dropFirst()) }
@@ -47,7 +48,9 @@ extension Tensor where Scalar == Float {
 
 /// Batches of examples for regression, in an order drawn anew for every epoch. The last batch of an epoch may be smaller.
 public struct ShuffledTargets: BatchSource {
+    /// What batches are taken from.
     public let examples: TargetExamples
+    /// Examples of a batch.
     public let batchSize: Int
     private let order: EpochOrder
 

@@ -5,6 +5,7 @@ import LacunaTensor
 public struct TokenExamples: BatchSource {
     /// One text.
     public struct Example: Sendable, Hashable {
+        /// The example, from its first token to its last.
         public var tokens: [Int32]
         /// For each token whether the model is to learn to predict it. The first token of a text is never predicted.
         public var counts: [Bool]
@@ -28,10 +29,13 @@ public struct TokenExamples: BatchSource {
         /// Sequences.
         public var count: Int
 
+        /// Rows of one length, as they are.
         public init(ids: [Int32], next: [Int32], count: Int) { (self.ids, self.next, self.count) = (ids, next, count) }
     }
 
+    /// What batches are taken from.
     public let examples: [Example]
+    /// Examples of a batch.
     public let batchSize: Int
     /// Tokens of a text that are read; what is behind them is cut off.
     public let length: Int

@@ -9,8 +9,12 @@ public enum Initialization: Sendable, Hashable {
     case he
     /// Normal with the given standard deviation.
     case normal(Float)
+    /// 0 throughout.
     case zeros
 
+    /// Numbers to begin with.
+    ///
+    /// - Parameter fanIn: Inputs that one output is computed from, where the deviation depends on them.
     public func tensor(_ shape: [Int], fanIn: Int, using generator: inout SeededGenerator) -> Tensor<Float> {
         switch self {
         case .uniform:

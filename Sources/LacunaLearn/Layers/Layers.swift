@@ -4,10 +4,14 @@ import LacunaTensor
 public final class Conv2d: UnaryLayer {
     /// [outputs, inputs / groups, height, width].
     public let weight: Parameter<Float>
+    /// [outputs]; nil for none.
     public let bias: Parameter<Float>?
+    /// How the kernel moves.
     public let sliding: Sliding
+    /// Groups of channels that do not mix; a divisor of inputs and outputs.
     public let groups: Int
 
+    /// Weights as `initialization` says, biases 0.
     public init(
         inputChannels: Int, outputChannels: Int, kernelSize: Int, sliding: Sliding = Sliding(), groups: Int = 1,
         bias: Bool = true, initialization: Initialization = .uniform, using generator: inout SeededGenerator
@@ -22,6 +26,7 @@ public final class Conv2d: UnaryLayer {
         self.groups = groups
     }
 
+    /// [n, outputs, height, width] of images [n, inputs, height, width].
     public func callAsFunction(_ x: Variable<Float>) -> Variable<Float> {
         let y = x.convolved(weight.on(x.tape), bias: bias?.on(x.tape), sliding: sliding, groups: groups)
         x.tape.note(rows: y.shape[0] * y.shape[2] * y.shape[3], dense: weight.count, active: weight.activeCount)
@@ -31,8 +36,10 @@ public final class Conv2d: UnaryLayer {
 
 /// A table of vectors, one for each of `count` items.
 public final class Embedding: Module {
+    /// [count, dimensions].
     public let weight: Parameter<Float>
 
+    /// A table without weight decay, normal of deviation 1 unless said otherwise.
     public init(
         count: Int, dimensions: Int, initialization: Initialization = .normal(1), using generator: inout SeededGenerator
     ) {
@@ -48,16 +55,21 @@ public final class Embedding: Module {
 
 /// Layer normalisation with gain and bias; see ``Variable/layerNormalized(gain:bias:epsilon:)``.
 public final class LayerNorm: UnaryLayer {
+    /// [dimensions], 1 at first.
     public let weight: Parameter<Float>
+    /// [dimensions], 0 at first.
     public let bias: Parameter<Float>
+    /// Added to the variance.
     public let epsilon: Double
 
+    /// A norm of rows of `dimensions` numbers.
     public init(dimensions: Int, epsilon: Double = 1e-5) {
         weight = Parameter(Tensor(repeating: 1, shape: [dimensions]))
         bias = Parameter(Tensor(zeros: [dimensions]))
         self.epsilon = epsilon
     }
 
+    /// Each row with mean 0 and deviation 1, times the gain, plus the bias.
     public func callAsFunction(_ x: Variable<Float>) -> Variable<Float> {
         x.layerNormalized(gain: weight.on(x.tape), bias: bias.on(x.tape), epsilon: epsilon)
     }
@@ -65,14 +77,18 @@ public final class LayerNorm: UnaryLayer {
 
 /// RMS normalisation with gain; see ``Variable/rmsNormalized(gain:epsilon:)``.
 public final class RMSNorm: UnaryLayer {
+    /// [dimensions], 1 at first.
     public let weight: Parameter<Float>
+    /// Added to the mean square.
     public let epsilon: Double
 
+    /// A norm of rows of `dimensions` numbers.
     public init(dimensions: Int, epsilon: Double = 1e-6) {
         weight = Parameter(Tensor(repeating: 1, shape: [dimensions]))
         self.epsilon = epsilon
     }
 
+    /// Each row divided by the root of its mean square, times the gain.
     public func callAsFunction(_ x: Variable<Float>) -> Variable<Float> {
         x.rmsNormalized(gain: weight.on(x.tape), epsilon: epsilon)
     }
@@ -80,15 +96,20 @@ public final class RMSNorm: UnaryLayer {
 
 /// Batch normalisation of [n, channels, ...]: by the batch's statistics while training, by running ones otherwise.
 public final class BatchNorm: UnaryLayer {
+    /// [channels], 1 at first.
     public let weight: Parameter<Float>
+    /// [channels], 0 at first.
     public let bias: Parameter<Float>
+    /// [channels], not trained: what evaluation takes off.
     public let runningMean: Parameter<Float>
     /// Unbiased, as is customary.
     public let runningVariance: Parameter<Float>
     /// How much a batch weighs in the running statistics.
     public var momentum: Float
+    /// Added to the variance.
     public let epsilon: Double
 
+    /// A norm of images or rows of `channels` channels.
     public init(channels: Int, momentum: Float = 0.1, epsilon: Double = 1e-5) {
         weight = Parameter(Tensor(repeating: 1, shape: [channels]))
         bias = Parameter(Tensor(zeros: [channels]))
@@ -98,6 +119,7 @@ public final class BatchNorm: UnaryLayer {
         self.epsilon = epsilon
     }
 
+    /// The normalised batch. While training this also moves the running statistics, except where a part is computed again.
     public func callAsFunction(_ x: Variable<Float>) -> Variable<Float> {
         let (gain, offset) = (weight.on(x.tape), bias.on(x.tape))
         if !x.tape.isTraining {
@@ -123,11 +145,16 @@ public final class BatchNorm: UnaryLayer {
 /// Normalisation of groups of channels within each example; see
 /// ``Variable/groupNormalized(groups:gain:bias:epsilon:)``.
 public final class GroupNorm: UnaryLayer {
+    /// [channels], 1 at first.
     public let weight: Parameter<Float>
+    /// [channels], 0 at first.
     public let bias: Parameter<Float>
+    /// Of channels, each with statistics of its own.
     public let groups: Int
+    /// Added to the variance.
     public let epsilon: Double
 
+    /// - Precondition: `groups` divides `channels`.
     public init(groups: Int, channels: Int, epsilon: Double = 1e-5) {
         require(groups > 0 && channels % groups == 0, "\(channels) channels do not divide into \(groups) groups")
         weight = Parameter(Tensor(repeating: 1, shape: [channels]))
@@ -136,6 +163,7 @@ public final class GroupNorm: UnaryLayer {
         self.epsilon = epsilon
     }
 
+    /// The normalised batch, [n, channels, ...].
     public func callAsFunction(_ x: Variable<Float>) -> Variable<Float> {
         x.groupNormalized(groups: groups, gain: weight.on(x.tape), bias: bias.on(x.tape), epsilon: epsilon)
     }
@@ -143,8 +171,12 @@ public final class GroupNorm: UnaryLayer {
 
 /// Sets random entries to 0 while training.
 public final class Dropout: UnaryLayer {
+    /// Share of entries that become 0; the others are divided by what is left of 1.
     public let fraction: Double
+    /// - Parameter fraction: In 0..<1.
     public init(_ fraction: Double) { self.fraction = fraction }
+    /// None.
     public var parts: [(name: String, part: Any)] { [] }
+    /// `x` with random entries set to 0 while the tape is training, `x` otherwise.
     public func callAsFunction(_ x: Variable<Float>) -> Variable<Float> { x.dropout(fraction) }
 }

@@ -12,8 +12,10 @@ public final class Linear: UnaryLayer {
                 weight.outputs == oldValue.outputs && weight.inputs == oldValue.inputs, "another shape of weight")
         }
     }
+    /// [outputs]; nil for none.
     public let bias: Parameter<Float>?
 
+    /// A dense layer.
     public init(
         inputDimensions: Int, outputDimensions: Int, bias: Bool = true, initialization: Initialization = .uniform,
         using generator: inout SeededGenerator
@@ -30,11 +32,14 @@ public final class Linear: UnaryLayer {
         self.bias = bias.map { Parameter($0) }
     }
 
+    /// Entries of an input row.
     public var inputDimensions: Int { weight.inputs }
+    /// Entries of an output row.
     public var outputDimensions: Int { weight.outputs }
     /// The weight if every entry of it is stored.
     public var dense: DenseWeight? { weight as? DenseWeight }
 
+    /// [..., outputs] for rows [..., inputs].
     public func callAsFunction(_ x: Variable<Float>) -> Variable<Float> {
         x.tape.note(rows: x.rows, dense: inputDimensions * outputDimensions, active: weight.multiplyAdds)
         return weight.apply(x, bias: bias?.on(x.tape))

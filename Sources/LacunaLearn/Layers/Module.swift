@@ -36,6 +36,7 @@ public protocol StatefulModule: Module {
 
 /// A module with one input and one output.
 public protocol UnaryLayer: Module {
+    /// The output for an input; what shapes there are, the layer says.
     func callAsFunction(_ x: Variable<Float>) -> Variable<Float>
 }
 
@@ -108,7 +109,9 @@ extension Module {
         return result
     }
 
+    /// All parameters, each once, in the order of their names.
     public var parameters: [Parameter<Float>] { namedParameters.map(\.parameter) }
+    /// Those of ``parameters`` that gradients and optimisers change.
     public var trainableParameters: [Parameter<Float>] { parameters.filter(\.isTrainable) }
 
     /// Number of trained values. Of masked weights only those that may be other than 0 count.
@@ -148,8 +151,11 @@ private func joined(_ path: String, _ name: String) -> String {
 
 /// Layers one after the other.
 public final class Sequential: UnaryLayer {
+    /// In the order in which they are applied.
     public let layers: [any UnaryLayer]
+    /// Layers in the order in which they are applied.
     public init(_ layers: [any UnaryLayer]) { self.layers = layers }
+    /// None.
     public var parts: [(name: String, part: Any)] { layers.enumerated().map { (String($0), $1) } }
 
     public func callAsFunction(_ x: Variable<Float>) -> Variable<Float> { layers.reduce(x) { $1($0) } }
@@ -158,7 +164,9 @@ public final class Sequential: UnaryLayer {
 /// A function without parameters as a layer.
 public final class Lambda: UnaryLayer {
     private let function: (Variable<Float>) -> Variable<Float>
+    /// A layer that applies `function`.
     public init(_ function: @escaping (Variable<Float>) -> Variable<Float>) { self.function = function }
+    /// A layer that applies a function to every entry.
     public init(_ activation: Activation) { function = { $0.map(activation) } }
     public var parts: [(name: String, part: Any)] { [] }
     public func callAsFunction(_ x: Variable<Float>) -> Variable<Float> { function(x) }

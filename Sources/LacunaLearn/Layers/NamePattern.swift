@@ -5,12 +5,17 @@
 /// let attention: NamePattern = "model.layers.*.self_attn.?_proj.weight"
 /// ```
 public struct NamePattern: Sendable, Hashable, ExpressibleByStringLiteral, CustomStringConvertible {
+    /// The pattern as it is written.
     public let text: String
 
+    /// Any text is a pattern.
     public init(_ text: String) { self.text = text }
+    /// Any text is a pattern.
     public init(stringLiteral value: String) { text = value }
+    /// The pattern as it is written.
     public var description: String { text }
 
+    /// Whether a whole name is one of those the pattern stands for.
     public func matches(_ name: String) -> Bool {
         let (pattern, name) = (Array(text), Array(name))
         var (p, n) = (0, 0)

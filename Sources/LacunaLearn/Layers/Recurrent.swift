@@ -2,10 +2,14 @@ import LacunaTensor
 
 /// `h' = tanh(W x + U h + b)`.
 public final class RNNCell: Module {
+    /// [hidden, inputs], with the bias.
     public let input: Linear
+    /// [hidden, hidden].
     public let hidden: Linear
+    /// Of the sum.
     public let activation: Activation
 
+    /// Weights and bias uniform in ±1/√inputs of each, as ``Linear``'s.
     public init(
         inputDimensions: Int, hiddenDimensions: Int, activation: Activation = .tanh,
         using generator: inout SeededGenerator
@@ -29,13 +33,16 @@ public final class RNNCell: Module {
 public final class GRUCell: Module {
     /// Reset, update and new gates, one below the other: [3 hidden, inputs].
     public let input: Linear
+    /// As ``input``, of the state: [3 hidden, hidden].
     public let hidden: Linear
 
+    /// A unit with a state of `hiddenDimensions` numbers.
     public init(inputDimensions: Int, hiddenDimensions: Int, using generator: inout SeededGenerator) {
         input = Linear(inputDimensions: inputDimensions, outputDimensions: 3 * hiddenDimensions, using: &generator)
         hidden = Linear(inputDimensions: hiddenDimensions, outputDimensions: 3 * hiddenDimensions, using: &generator)
     }
 
+    /// The next state [n, hidden] for inputs [n, inputs] and a state [n, hidden].
     public func callAsFunction(_ x: Variable<Float>, _ state: Variable<Float>) -> Variable<Float> {
         let size = state.columns
         let (a, b) = (input(x), hidden(state))
@@ -52,16 +59,20 @@ public final class GRUCell: Module {
 public final class LSTMCell: Module {
     /// Input, forget, cell and output gates, one below the other: [4 hidden, inputs].
     public let input: Linear
+    /// As ``input``, of the state: [4 hidden, hidden].
     public let hidden: Linear
 
+    /// A unit with a state of `hiddenDimensions` numbers, twice.
     public init(inputDimensions: Int, hiddenDimensions: Int, using generator: inout SeededGenerator) {
         input = Linear(inputDimensions: inputDimensions, outputDimensions: 4 * hiddenDimensions, using: &generator)
         hidden = Linear(
             inputDimensions: hiddenDimensions, outputDimensions: 4 * hiddenDimensions, bias: false, using: &generator)
     }
 
+    /// What is handed on, [n, hidden] each.
     public typealias State = (hidden: Variable<Float>, cell: Variable<Float>)
 
+    /// The next state for inputs [n, inputs]; its `hidden` is the output.
     public func callAsFunction(_ x: Variable<Float>, _ state: State) -> State {
         let size = state.hidden.columns
         let gates = input(x) + hidden(state.hidden)

@@ -10,9 +10,12 @@ import LacunaTensor
 public final class SparseConv2d: UnaryLayer {
     /// [outputs, channels · height · width]: the weight of ``Conv2d``, flattened.
     public let product: Linear
+    /// Pixels of the kernel's side.
     public let kernelSize: Int
+    /// How the kernel moves.
     public let sliding: Sliding
 
+    /// Weights as `initialization` says, biases 0; dense at first.
     public init(
         inputChannels: Int, outputChannels: Int, kernelSize: Int, sliding: Sliding = Sliding(), bias: Bool = true,
         initialization: Initialization = .uniform, using generator: inout SeededGenerator
@@ -24,9 +27,12 @@ public final class SparseConv2d: UnaryLayer {
         self.sliding = sliding
     }
 
+    /// The product, under the layer's own name.
     public var parts: [(name: String, part: Any)] { [("", product)] }
+    /// Channels of the images that are read.
     public var inputChannels: Int { product.inputDimensions / (kernelSize * kernelSize) }
 
+    /// [n, outputs, height, width] of images [n, channels, height, width].
     public func callAsFunction(_ x: Variable<Float>) -> Variable<Float> {
         require(
             x.shape.count == 4 && x.shape[1] == inputChannels, "images \(x.shape) for \(inputChannels) channels")

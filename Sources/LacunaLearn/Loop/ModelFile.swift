@@ -71,6 +71,9 @@ public enum ModelFile {
         try load(model, from: SafetensorsFile(path))
     }
 
+    /// As ``load(_:from:)`` of a path, from a file that is open.
+    ///
+    /// - Throws: As for a path.
     public static func load(_ model: any Module, from file: SafetensorsFile) throws {
         try adoptStorage(model, file)
         var known = Set(model.namedParameters.map(\.name))

@@ -11,7 +11,9 @@ import LacunaTensor
 
 /// How a training run goes.
 public struct TrainingPlan: Sendable {
+    /// Steps of the optimiser.
     public var steps: Int
+    /// Of each step, counted from 0.
     public var learningRate: Schedule
     /// Batches whose gradients are averaged before a step.
     public var accumulation = 1
@@ -36,8 +38,10 @@ public struct TrainingPlan: Sendable {
     public var evaluatesFirst = false
     /// Whether the result is written as `model.safetensors`; a checkpoint holds the same and more.
     public var savesModel = true
+    /// Decides what hooks and dropout draw.
     public var seed: UInt64 = 0
 
+    /// A plan without evaluations, checkpoints or limits but those at the end.
     public init(steps: Int, learningRate: Schedule) {
         self.steps = steps
         self.learningRate = learningRate
@@ -62,10 +66,13 @@ public struct TrainingPlan: Sendable {
 public struct TrainingMetrics: Sendable {
     /// Steps done.
     public var step: Int
+    /// In the order in which they are reported.
     public var values: [(name: String, value: Double)]
 
+    /// Numbers after `step` steps.
     public init(step: Int, values: [(name: String, value: Double)]) { (self.step, self.values) = (step, values) }
 
+    /// The value of a name; nil if there is none.
     public subscript(name: String) -> Double? { values.first { $0.name == name }?.value }
 
     var json: JSONValue {
@@ -78,12 +85,15 @@ public struct TrainingMetrics: Sendable {
 
 /// What a run came to.
 public struct TrainingReport: Sendable {
+    /// What was logged, in order.
     public var metrics: [TrainingMetrics] = []
     /// The last evaluation.
     public var evaluation: TrainingMetrics?
     /// The step at which the run stopped for lack of improvement; nil if it did not.
     public var stoppedEarly: Int?
+    /// Steps done, those before a resumption included.
     public var steps = 0
+    /// Of the wall clock, in this process.
     public var seconds = 0.0
     /// Multiply-adds that products and convolutions of the steps really did in this process, forward and backward, a step;
     /// 0 if no step was left. A masked or straight-through weight is multiplied densely, a stored sparse one is not.
@@ -91,6 +101,7 @@ public struct TrainingReport: Sendable {
     /// Whether no step was left when training began, as for a run that had ended before.
     public var hadNothingToDo = false
 
+    /// A run of no step.
     public init() {}
 }
 
@@ -100,7 +111,9 @@ public struct TrainingReport: Sendable {
 /// ``resume(from:)`` needs, and `model.safetensors` the result. A run that is stopped at any moment and resumed from its
 /// last checkpoint gives, bit for bit, what it would have given without the interruption.
 public final class Trainer<Source: BatchSource> {
+    /// What hooks see of the run.
     public let run: TrainingRun
+    /// How the run goes.
     public let plan: TrainingPlan
     private let source: Source
     private let hooks: [any TrainingHook]

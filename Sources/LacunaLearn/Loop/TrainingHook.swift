@@ -3,8 +3,11 @@ import LacunaTensor
 
 /// What hooks see and may change of a running training.
 public final class TrainingRun {
+    /// The network that is trained.
     public let model: any Module
+    /// What changes its parameters.
     public let optimizer: any Optimizer
+    /// What its steps are recorded on.
     public let tape: Tape<Float>
     /// Steps of the whole run.
     public let totalSteps: Int
@@ -15,6 +18,9 @@ public final class TrainingRun {
     /// Numbers that hooks want in the metrics of this step.
     public var metrics: [(name: String, value: Double)] = []
 
+    /// A run before its first step.
+    ///
+    /// - Parameter seed: Decides what ``generator`` gives.
     public init(model: any Module, optimizer: any Optimizer, tape: Tape<Float>, totalSteps: Int, seed: UInt64) {
         self.model = model
         self.optimizer = optimizer
@@ -49,6 +55,9 @@ public protocol TrainingHook: AnyObject {
     func penalty(_ run: TrainingRun) -> Variable<Float>?
     /// What a resumed run needs besides parameters, masks and optimiser state.
     var state: JSONValue { get }
+    /// Takes back what ``state`` gave.
+    ///
+    /// - Throws: `LacunaError` for a state that is none of the hook's.
     func restore(_ state: JSONValue) throws
 }
 

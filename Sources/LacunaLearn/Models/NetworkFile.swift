@@ -3,7 +3,9 @@ import LacunaTensor
 
 /// What a trained network reads.
 public enum NetworkInputs: Sendable, Hashable {
+    /// Rows of a table.
     case table(TableEncoding)
+    /// Pictures of one size.
     case images(ImageEncoding)
 }
 
@@ -17,7 +19,9 @@ public enum NetworkOutputs: Sendable, Hashable {
 
 /// The networks that a file can describe.
 public enum NetworkArchitecture: Sendable, Hashable {
+    /// ``MLP``, by the widths of input, hidden layers and output.
     case mlp(widths: [Int], activation: Activation)
+    /// ``ConvNet``, by the channels of its stages.
     case cnn(inputChannels: Int, channels: [Int], outputs: Int)
 
     /// The architecture of a network; nil for one of another kind.
@@ -115,9 +119,13 @@ public enum NetworkArchitecture: Sendable, Hashable {
 /// for row in try network.predictions(CSVTable(contentsOf: "new.csv"), file: "new.csv") { print(row.text) }
 /// ```
 public struct TrainedNetwork {
+    /// The network, whose layers may be stored sparse.
     public let model: any UnaryLayer
+    /// What the file says of the network's shape.
     public let architecture: NetworkArchitecture
+    /// What inputs went through.
     public let inputs: NetworkInputs
+    /// What outputs mean.
     public let outputs: NetworkOutputs
 
     /// - Throws: `LacunaError.unsupported` for a network that no file can describe, `.invalidArgument` if its outputs are
@@ -217,8 +225,10 @@ public struct TrainedNetwork {
     public enum Prediction: Sendable, Hashable {
         /// The likeliest class, and the probability that the network gives it.
         case label(String, probability: Double)
+        /// The predicted number, in the target's own unit.
         case number(Double)
 
+        /// The class, or the number.
         public var text: String {
             switch self {
             case .label(let name, _): name

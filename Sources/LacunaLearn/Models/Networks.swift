@@ -2,8 +2,11 @@ import LacunaTensor
 
 /// A fully connected network.
 public final class MLP: UnaryLayer {
+    /// From the input to the output.
     public let layers: [Linear]
+    /// Between the layers.
     public let activation: Activation
+    /// Share of the hidden entries that are set to 0 while training, 0..<1.
     public let dropout: Double
 
     /// - Parameter widths: Of the input, the hidden layers and the output.
@@ -38,8 +41,11 @@ public final class MLP: UnaryLayer {
 /// A small convolutional network: stages of convolution, batch norm, ReLU and pooling, then a linear classifier on the
 /// means of the channels. Convolutions are linear layers on patches, which methods make sparse like any other.
 public final class ConvNet: UnaryLayer {
+    /// 3 x 3, one a stage.
     public let convolutions: [SparseConv2d]
+    /// One behind each convolution.
     public let norms: [BatchNorm]
+    /// On the means of the last stage's channels.
     public let classifier: Linear
 
     /// - Parameter channels: Of each stage; every stage but the last halves the image.
@@ -59,6 +65,7 @@ public final class ConvNet: UnaryLayer {
         classifier = Linear(inputDimensions: from, outputDimensions: classes, using: &generator)
     }
 
+    /// Logits [n, classes] for images [n, channels, height, width].
     public func callAsFunction(_ x: Variable<Float>) -> Variable<Float> {
         var y = x
         for index in convolutions.indices {

@@ -5,6 +5,7 @@ import LacunaTensor
 public struct AttentionShape: Sendable, Hashable {
     /// Sequences in the batch.
     public var batch: Int
+    /// Heads of queries.
     public var heads: Int
     /// Heads of keys and values; each serves `heads / keyValueHeads` heads of queries.
     public var keyValueHeads: Int
@@ -17,6 +18,9 @@ public struct AttentionShape: Sendable, Hashable {
     /// What scores are multiplied by, above 0; nil for 1 / √dimensions.
     public var scale: Double?
 
+    /// As many heads of keys as of queries, all keys and a scale of 1 / √dimensions unless it is said.
+    ///
+    /// - Precondition: Heads of keys divide those of queries; window and scale are positive.
     public init(
         batch: Int, heads: Int, keyValueHeads: Int? = nil, dimensions: Int, isCausal: Bool, window: Int? = nil,
         scale: Double? = nil

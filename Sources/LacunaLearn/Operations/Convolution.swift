@@ -3,13 +3,18 @@ import LacunaTensor
 
 /// How a kernel moves over an image: the same along both sides.
 public struct Sliding: Sendable, Hashable {
+    /// Pixels from one place of the kernel to the next.
     public var stride: Int
     /// Zeros on each side.
     public var padding: Int
+    /// Pixels from one entry of the kernel to the next.
     public var dilation: Int
     /// Whether the kernel, one row high, moves along the width alone.
     var isFlat = false
 
+    /// Pixel by pixel, without padding, unless it is said.
+    ///
+    /// - Precondition: Stride and dilation are positive, padding is not negative.
     public init(stride: Int = 1, padding: Int = 0, dilation: Int = 1) {
         require(stride > 0 && padding >= 0 && dilation > 0, "stride and dilation must be positive")
         self.stride = stride

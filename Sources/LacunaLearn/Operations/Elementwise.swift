@@ -3,8 +3,34 @@ import LacunaTensor
 
 /// Functions of single numbers that ``Variable/map(_:)`` applies.
 public enum Activation: String, Sendable, Hashable, CaseIterable {
-    case relu, leakyRelu, gelu, geluExact, silu, sigmoid, tanh, softplus
-    case exponential, logarithm, squareRoot, square, absolute, reciprocal
+    /// max(x, 0).
+    case relu
+    /// x above 0, x / 100 below.
+    case leakyRelu
+    /// x Φ(x), with Φ approximated by a hyperbolic tangent as GPT-2 does.
+    case gelu
+    /// x Φ(x).
+    case geluExact
+    /// x σ(x).
+    case silu
+    /// σ(x) = 1 / (1 + e⁻ˣ).
+    case sigmoid
+    /// The hyperbolic tangent.
+    case tanh
+    /// ln(1 + eˣ).
+    case softplus
+    /// eˣ.
+    case exponential
+    /// ln x.
+    case logarithm
+    /// √x.
+    case squareRoot
+    /// x².
+    case square
+    /// |x|.
+    case absolute
+    /// 1 / x.
+    case reciprocal
 
     var code: Int32 {
         switch self {
@@ -56,11 +82,15 @@ extension Variable {
         return y
     }
 
+    /// max(x, 0) of every entry.
     public func relu() -> Variable { map(.relu) }
     /// x Φ(x), with Φ approximated by a hyperbolic tangent as GPT-2 does.
     public func gelu() -> Variable { map(.gelu) }
+    /// x σ(x) of every entry.
     public func silu() -> Variable { map(.silu) }
+    /// 1 / (1 + e⁻ˣ) of every entry.
     public func sigmoid() -> Variable { map(.sigmoid) }
+    /// The hyperbolic tangent of every entry.
     public func tanh() -> Variable { map(.tanh) }
 
     /// `a x + b`.
@@ -110,6 +140,7 @@ extension Variable {
         return (a, b, y)
     }
 
+    /// The sum, entry by entry, of two variables of one shape.
     public static func + (a: Variable, b: Variable) -> Variable {
         let (a, b, y) = combined(a, b, LK_ADD)
         a.tape.record(y) { dy in
@@ -119,6 +150,7 @@ extension Variable {
         return y
     }
 
+    /// The difference, entry by entry, of two variables of one shape.
     public static func - (a: Variable, b: Variable) -> Variable {
         let (a, b, y) = combined(a, b, LK_SUBTRACT)
         a.tape.record(y) { dy in
@@ -128,6 +160,7 @@ extension Variable {
         return y
     }
 
+    /// The product, entry by entry, of two variables of one shape.
     public static func * (a: Variable, b: Variable) -> Variable {
         let (a, b, y) = combined(a, b, LK_MULTIPLY)
         let k = Scalar.kernels
@@ -146,6 +179,7 @@ extension Variable {
         return y
     }
 
+    /// The quotient, entry by entry, of two variables of one shape.
     public static func / (a: Variable, b: Variable) -> Variable {
         let (a, b, y) = combined(a, b, LK_DIVIDE)
         let k = Scalar.kernels
@@ -162,8 +196,11 @@ extension Variable {
         return y
     }
 
+    /// Every entry with the other sign.
     public static prefix func - (a: Variable) -> Variable { a.affine(-1) }
+    /// Every entry times a number.
     public static func * (a: Scalar, b: Variable) -> Variable { b.affine(a) }
+    /// Every entry plus a number.
     public static func + (a: Variable, b: Scalar) -> Variable { a.affine(1, b) }
 
     /// Adds `factor` times `dy`, of this variable's size, to the gradient.

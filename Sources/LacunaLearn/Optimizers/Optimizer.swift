@@ -59,12 +59,17 @@ extension Optimizer {
 /// `v = momentum v + (1 - dampening)(g + decay w)`, `w -= rate v`.
 public final class SGD: Optimizer {
     public var learningRate: Double
+    /// Share of the old velocity in the new one; 0 for none.
     public var momentum: Double
+    /// What the gradient's part in the velocity lacks of 1.
     public var dampening: Double
+    /// Added to the gradient, times the weight; only where a parameter decays.
     public var weightDecay: Double
+    /// Whether the gradient is that at the place where the momentum leads.
     public var nesterov: Bool
     public var steps = 0
 
+    /// Plain gradient descent unless it is said.
     public init(
         learningRate: Double, momentum: Double = 0, dampening: Double = 0, weightDecay: Double = 0,
         nesterov: Bool = false
@@ -91,14 +96,19 @@ public final class SGD: Optimizer {
 /// weight decay bypasses the moments: `w -= rate · decay · w`.
 public final class Adam: Optimizer {
     public var learningRate: Double
+    /// Share of the old mean of gradients in the new one.
     public var beta1: Double
+    /// Share of the old mean of squares in the new one.
     public var beta2: Double
+    /// Added to the root of the mean square.
     public var epsilon: Double
+    /// Only where a parameter decays.
     public var weightDecay: Double
     /// Whether the decay bypasses the moments (AdamW) or is part of the gradient.
     public var isDecoupled: Bool
     public var steps = 0
 
+    /// Adam with its authors' defaults.
     public init(
         learningRate: Double = 1e-3, beta1: Double = 0.9, beta2: Double = 0.999, epsilon: Double = 1e-8,
         weightDecay: Double = 0, isDecoupled: Bool = false
@@ -133,10 +143,13 @@ public final class Adam: Optimizer {
 /// Adagrad: `s += g²`, `w -= rate g / (√s + epsilon)`. John Duchi, Elad Hazan, Yoram Singer, JMLR 12 (2011).
 public final class Adagrad: Optimizer {
     public var learningRate: Double
+    /// Added to the root of the sum of squares.
     public var epsilon: Double
+    /// Added to the gradient, times the weight; only where a parameter decays.
     public var weightDecay: Double
     public var steps = 0
 
+    /// Adagrad with the usual defaults.
     public init(learningRate: Double = 0.01, epsilon: Double = 1e-10, weightDecay: Double = 0) {
         self.learningRate = learningRate
         self.epsilon = epsilon
@@ -179,6 +192,7 @@ public final class ParameterAverage {
     public let decay: Double
     private let slot = Parameter<Float>.averageSlot
 
+    /// - Precondition: `decay` is in 0..<1.
     public init(decay: Double = 0.999) {
         require((0..<1).contains(decay), "a decay of \(decay)")
         self.decay = decay

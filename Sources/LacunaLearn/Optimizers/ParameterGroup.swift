@@ -19,6 +19,7 @@ public struct ParameterGroup: Sendable, Hashable {
     /// Whether the parameters keep their values. A parameter that is frozen, by this or otherwise, is not thawed.
     public var isFrozen: Bool
 
+    /// Parameters trained as others, unless it is said.
     public init(_ match: NamePattern, rate: Double = 1, decay: Double? = nil, isFrozen: Bool = false) {
         (self.match, self.rate, self.decay, self.isFrozen) = (match, rate, decay, isFrozen)
     }

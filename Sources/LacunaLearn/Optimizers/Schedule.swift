@@ -5,7 +5,9 @@ import LacunaTensor
 ///
 /// Steps count from 0. Behind its length a schedule stays at its last value.
 public indirect enum Schedule: Sendable, Hashable {
+    /// One value throughout.
     case constant(Double)
+    /// Equal changes.
     case linear(from: Double, to: Double, steps: Int)
     /// Half a cosine: slow at both ends.
     case cosine(from: Double, to: Double, steps: Int)
@@ -23,15 +25,20 @@ public indirect enum Schedule: Sendable, Hashable {
     /// The value of the last entry whose step has come; before the first, its value.
     case steps([Step])
 
+    /// A value and when it begins.
     public struct Step: Sendable, Hashable {
+        /// The step, from 0.
         public var from: Int
+        /// From that step on.
         public var value: Double
+        /// A value from a step on.
         public init(from: Int, value: Double) {
             self.from = from
             self.value = value
         }
     }
 
+    /// The value at a step.
     public func callAsFunction(_ step: Int) -> Double {
         func progress(_ steps: Int) -> Double {
             if steps <= 0 { return 1 }
@@ -66,6 +73,7 @@ public struct PatternSchedule: Sendable, Hashable {
     /// Patterns in order; nil is dense.
     public var frames: [Pattern?]
 
+    /// Patterns in order; nil is dense.
     public init(frames: [Pattern?]) { self.frames = frames }
 
     /// M-1:M, then M/2:M, M/4:M … down to N:M.

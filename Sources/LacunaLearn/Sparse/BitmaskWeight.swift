@@ -6,6 +6,7 @@ import LacunaTensor
 /// A 2:4 weight takes 2.5 bytes an entry where a dense one takes 4, and its gradient and optimiser state take half of
 /// theirs. Products are those of ``CompressedGroups``, whose order the values have.
 public final class BitmaskWeight: StatefulModule, TrainableWeight {
+    /// Which entries are stored.
     public private(set) var pattern: SparsePattern
     /// [pattern.count], in the order of the pattern.
     public let values: Parameter<Float>
@@ -18,6 +19,7 @@ public final class BitmaskWeight: StatefulModule, TrainableWeight {
         values = Parameter(Tensor(matrix.values), decays: true)
     }
 
+    /// As ``pattern``.
     public var mask: SparsePattern { pattern }
     public var outputs: Int { pattern.rows }
     public var inputs: Int { pattern.columns }

@@ -4,6 +4,7 @@ import LacunaTensor
 /// A weight in compressed sparse rows, trained as such: values, gradient and optimiser state exist for stored entries
 /// alone, and entries may be dropped and grown between steps.
 public final class CSRWeight: StatefulModule, TrainableWeight {
+    /// Which entries are stored.
     public private(set) var pattern: SparsePattern
     /// [pattern.count], in the order of the pattern.
     public let values: Parameter<Float>

@@ -14,8 +14,12 @@ public final class LowRankSparseWeight: StatefulModule, TrainableWeight {
     public let values: Parameter<Float>
     /// Places of the entries of `S`: row · inputs + column, ascending.
     public private(set) var support: [Int32]
+    /// What the product is multiplied by.
     public let scale: Float
 
+    /// A weight of given parts.
+    ///
+    /// - Precondition: Factors of one rank, and as many values as places, which ascend.
     public init(a: Tensor<Float>, b: Tensor<Float>, scale: Float, values: [Float], support: [Int32]) {
         require(a.rank == 2 && b.rank == 2 && a.shape[0] == b.shape[1], "factors of different rank")
         require(
@@ -47,6 +51,7 @@ public final class LowRankSparseWeight: StatefulModule, TrainableWeight {
 
     public var outputs: Int { b.shape[0] }
     public var inputs: Int { a.shape[1] }
+    /// r: rows of A, columns of B.
     public var rank: Int { a.shape[0] }
     public var activeCount: Int { rank == 0 ? values.count : outputs * inputs }
     public var multiplyAdds: Int { a.count + b.count + values.count }

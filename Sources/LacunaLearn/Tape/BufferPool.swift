@@ -7,10 +7,12 @@ public final class BufferPool<Scalar: LearningScalar> {
     private var free: [[Buffer<Scalar>]] = Array(repeating: [], count: 256)
     /// Bytes of all buffers made so far, in use or not.
     public private(set) var allocatedBytes = 0
-    /// Bytes of the buffers in use, and their maximum so far.
+    /// Bytes of the buffers in use.
     public private(set) var usedBytes = 0
+    /// The largest ``usedBytes`` so far, or since ``resetPeak()``.
     public private(set) var peakBytes = 0
 
+    /// An empty pool.
     public init() {}
 
     /// Forgets the maximum of ``peakBytes`` before now.

@@ -6,7 +6,9 @@ import LacunaTensor
 /// number for each of its values, so memory follows what is stored, and ``rearrange(to:from:fill:)`` moves values,
 /// gradient and optimiser state together when a pattern changes.
 public final class Parameter<Scalar: LearningScalar> {
+    /// Of the values.
     public private(set) var shape: [Int]
+    /// The values, row-major.
     public private(set) var buffer: Buffer<Scalar>
     private var gradientBuffer: Buffer<Scalar>?
     /// Whether every entry of the gradient's memory is 0.
@@ -40,6 +42,7 @@ public final class Parameter<Scalar: LearningScalar> {
         self.decays = decays ?? (value.rank > 1)
     }
 
+    /// How many values there are.
     public var count: Int { buffer.count }
 
     /// A copy of the values; setting it keeps the shape, which must agree.
@@ -143,7 +146,9 @@ public final class Parameter<Scalar: LearningScalar> {
     /// average: it starts at the value, not at 0.
     static var averageSlot: String { "average" }
 
+    /// Forgets the state of this name.
     public func removeSlot(_ name: String) { slots[name] = nil }
+    /// Forgets all states.
     public func removeSlots() { slots = [:] }
 
     /// Bytes of values, gradient, optimiser state and mask.

@@ -28,6 +28,7 @@ public final class Tape<Scalar: LearningScalar> {
     /// Whether a part of the forward pass is being run again during the backward pass: what it remembers, such as running
     /// statistics, it has remembered already.
     public internal(set) var isRecomputing = false
+    /// Where the memory of variables comes from and goes.
     public let pool: BufferPool<Scalar>
     /// Whether dropout drops and batch norm uses the batch's statistics.
     public var isTraining = true
@@ -40,6 +41,9 @@ public final class Tape<Scalar: LearningScalar> {
     /// What layers noted about their products; nil while no one asks.
     var costs: [CostRecord]?
 
+    /// A tape that is training and recording.
+    ///
+    /// - Parameter seed: Decides what ``generator`` gives.
     public init(seed: UInt64 = 0, pool: BufferPool<Scalar> = BufferPool()) {
         self.pool = pool
         generator = SeededGenerator(seed: seed, stream: 0x7A9E)

@@ -6,7 +6,9 @@ import LacunaTensor
 /// Variables are made by a ``Tape``, by ``Parameter/on(_:)`` and by operations. Arrays are row-major; a shape that an
 /// operation cannot take is a programmer's error and stops the program.
 public final class Variable<Scalar: LearningScalar> {
+    /// Of the numbers; empty for a single one.
     public let shape: [Int]
+    /// What records operations on it.
     public let tape: Tape<Scalar>
     /// Whether a loss computed from this has a gradient with respect to it.
     public let needsGradient: Bool
@@ -26,6 +28,7 @@ public final class Variable<Scalar: LearningScalar> {
         leafParameter = parameter
     }
 
+    /// How many numbers there are.
     public var count: Int { storage.count }
     /// Length of the last dimension; 1 for a single number.
     public var columns: Int { shape.last ?? 1 }

@@ -7,8 +7,12 @@ public final class FactoredWeight: TrainableWeight {
     public let a: Parameter<Float>
     /// [outputs, rank].
     public let b: Parameter<Float>
+    /// What the product is multiplied by.
     public let scale: Float
 
+    /// A weight of given factors.
+    ///
+    /// - Precondition: Both of one rank.
     public init(a: Tensor<Float>, b: Tensor<Float>, scale: Float) {
         require(a.rank == 2 && b.rank == 2 && a.shape[0] == b.shape[1], "factors of different rank")
         self.a = Parameter(a)
@@ -28,6 +32,7 @@ public final class FactoredWeight: TrainableWeight {
 
     public var outputs: Int { b.shape[0] }
     public var inputs: Int { a.shape[1] }
+    /// Rows of A, columns of B.
     public var rank: Int { a.shape[0] }
     public var activeCount: Int { outputs * inputs }
     public var multiplyAdds: Int { a.count + b.count }

@@ -8,8 +8,10 @@ import LacunaTensor
 /// stays a 4-bit weight: nothing of its full size is made. (Stores that round their inputs in products with a few vectors
 /// do so here too, and the gradient is that of the product without rounding.)
 public final class FrozenWeight: TrainableWeight {
+    /// [outputs, inputs], as it is stored.
     public let matrix: any StoredMatrix
 
+    /// A matrix that is read where it is.
     public init(_ matrix: any StoredMatrix) { self.matrix = matrix }
 
     public var parts: [(name: String, part: Any)] { [] }

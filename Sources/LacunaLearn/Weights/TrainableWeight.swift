@@ -3,7 +3,9 @@ import LacunaTensor
 
 /// The weight [outputs, inputs] of a linear layer in some storage, trained as it is stored.
 public protocol TrainableWeight: Module {
+    /// Rows of the matrix.
     var outputs: Int { get }
+    /// Columns of the matrix.
     var inputs: Int { get }
     /// `x Wᵀ + b` for rows `x` [..., inputs].
     func apply(_ x: Variable<Float>, bias: Variable<Float>?) -> Variable<Float>
@@ -21,10 +23,12 @@ public protocol TrainableWeight: Module {
 
 /// A weight of which every entry is stored. Entries may be masked (``Parameter/setMask(_:)``).
 public final class DenseWeight: TrainableWeight {
+    /// [outputs, inputs].
     public let parameter: Parameter<Float>
     /// What the layer computes with instead of the parameter as it is, if anything.
     public var view: (any WeightView)?
 
+    /// - Precondition: `weight` is a matrix.
     public init(_ weight: Tensor<Float>) {
         require(weight.rank == 2, "a weight is a matrix")
         parameter = Parameter(weight)

@@ -7,6 +7,7 @@ import LacunaTensor
 /// Language Models", arXiv 2106.09685), a ``CSRWeight`` is sparse fine-tuning on a fixed support, and both together are
 /// DSEE (Xuxi Chen and others, arXiv 2111.00160). With a ``FrozenWeight`` as base, the base may be quantised or sparse.
 public final class UpdatedWeight: TrainableWeight {
+    /// What is updated; usually frozen.
     public let base: any TrainableWeight
     /// Summed.
     public let updates: [any TrainableWeight]

@@ -5,17 +5,26 @@ import LacunaTensor
 
 /// The sizes of an encoder of the BERT family.
 public struct BERTConfiguration: Sendable, Equatable {
+    /// Rows of the table of words.
     public var vocabularySize: Int
+    /// Width of the residual stream.
     public var hiddenSize: Int
+    /// Width of the feed-forward parts, between their two matrices.
     public var intermediateSize: Int
+    /// Blocks.
     public var layerCount: Int
+    /// Heads of attention; a divisor of ``hiddenSize``.
     public var headCount: Int
+    /// Rows of the table of positions: tokens of the longest text.
     public var maximumPositions: Int
     /// Kinds of segments that tokens can belong to.
     public var segmentCount: Int
+    /// Added to the variance in every layer norm.
     public var normEpsilon: Float
+    /// The function between the two matrices of a feed-forward part, and in the head for masked tokens.
     public var activation: Activation
 
+    /// Entries of one head's query, key and value.
     public var headSize: Int { hiddenSize / headCount }
 
     private static let read: Set<String> = [
@@ -75,19 +84,26 @@ public struct BERTConfiguration: Sendable, Equatable {
 /// Jacob Devlin, Ming-Wei Chang, Kenton Lee, Kristina Toutanova, "BERT: Pre-training of Deep Bidirectional Transformers
 /// for Language Understanding", arXiv:1810.04805.
 public struct BERT: Sendable {
+    /// The sizes, as `config.json` has them.
     public let configuration: BERTConfiguration
     /// [vocabularySize, hiddenSize], [maximumPositions, hiddenSize], [segmentCount, hiddenSize].
     public var words: any StoredMatrix
+    /// [maximumPositions, hiddenSize], added to the words.
     public var positions: Tensor<Float>
+    /// [kinds of segments, hiddenSize], added to the words.
     public var segments: Tensor<Float>
+    /// The norm of the sum of words, positions and segments, of width hiddenSize.
     public var embeddingNorm: Normalization
+    /// The blocks, from the embeddings on.
     public var blocks: [TransformerBlock]
     /// The head that predicts masked tokens; nil if the file has none.
     public var maskedHead: MaskedHead?
 
     /// `decoder(norm(f(dense x))) + bias`.
     public struct MaskedHead: Sendable {
+        /// [hiddenSize, hiddenSize], in front of the activation.
         public var dense: LinearLayer
+        /// The norm behind the activation, of width hiddenSize.
         public var norm: Normalization
         /// nil if it is the table of words.
         public var decoder: (any StoredMatrix)?
@@ -279,19 +295,30 @@ public struct BERT: Sendable {
 
 /// ``BERT`` to be learned. Parameters have the names that checkpoints give them, as a model with a head has them.
 public final class TrainableBERT: Module {
+    /// The sizes of the network.
     public let configuration: BERTConfiguration
+    /// The table of words, which is the output head of a model without a decoder of its own.
     public let words: TokenTable
+    /// [maximumPositions, hiddenSize] and [kinds of segments, hiddenSize], added to the words.
     public let positions, segments: Parameter<Float>
+    /// The norm of the sum of words, positions and segments.
     public let embeddingNorm: LayerNorm
+    /// The blocks, from the embeddings on.
     public let blocks: [TrainableBlock]
+    /// What says which word a masked token is; nil for a model without.
     public let maskedHead: Head?
+    /// Share of entries that are set to 0 while training, of embeddings and of what each part of a block gives; 0..<1.
     public var dropout = 0.0
 
+    /// The head for masked tokens: `decoder(norm(f(dense x))) + bias`.
     public final class Head: Module {
+        /// [hiddenSize, hiddenSize], in front of the activation.
         public let dense: Linear
+        /// The norm behind the activation.
         public let norm: LayerNorm
         /// nil if it is the table of words.
         public let decoder: Linear?
+        /// [vocabularySize], added to the logits.
         public let bias: Parameter<Float>
 
         init(dense: Linear, norm: LayerNorm, decoder: Linear?, bias: Tensor<Float>) {
@@ -299,6 +326,7 @@ public final class TrainableBERT: Module {
             self.bias = Parameter(bias)
         }
 
+        /// The parts by the names that checkpoints give them.
         public var parts: [(name: String, part: Any)] {
             [("transform.dense", dense), ("transform.LayerNorm", norm), ("bias", bias)]
                 + (decoder.map { [("decoder", $0)] } ?? [])
@@ -329,6 +357,7 @@ public final class TrainableBERT: Module {
         }
     }
 
+    /// The parts by the names that checkpoints give them.
     public var parts: [(name: String, part: Any)] {
         [
             ("bert.embeddings.word_embeddings", words), ("bert.embeddings.position_embeddings.weight", positions),
@@ -337,6 +366,7 @@ public final class TrainableBERT: Module {
         ] + (maskedHead.map { [("cls.predictions", $0)] } ?? [])
     }
 
+    /// The decoder of the head for masked tokens; nil if that is the table of words, or there is none.
     public var outputLayer: Linear? { maskedHead?.decoder }
 
     /// The last hidden states [batch · T, hiddenSize].

@@ -36,7 +36,7 @@ enum HuggingFaceSettings {
         .smollm3: [
             "use_sliding_window", "max_window_layers", "layer_types", "no_rope_layers", "no_rope_layer_interval",
         ],
-        .mistral: [],
+        .mistral: [], .gpt2: [],
         .gemma3: ["layer_types", "query_pre_attn_scalar", "rope_local_base_freq", "sliding_window_pattern"],
     ]
 

@@ -12,11 +12,12 @@ extension TransformerConfiguration {
     ///   compute, ``LacunaError/malformed(file:location:reason:)`` for missing or impossible values.
     public init(_ file: GGUFFile) throws {
         let name = try file.string("general.architecture")
-        guard let architecture = Architecture(rawValue: name), [.llama, .qwen2, .qwen3].contains(architecture) else {
-            throw LacunaError.unsupported(
-                file: file.path, what: "architecture '\(name)' (supported: llama, qwen2, qwen3)")
+        guard let architecture = Self.architectures[name] else {
+            let known = Self.architectures.keys.sorted().joined(separator: ", ")
+            throw LacunaError.unsupported(file: file.path, what: "architecture '\(name)' (supported: \(known))")
         }
-        try Self.requireKnown(file, prefix: name + ".")
+        let isGemma = architecture == .gemma3
+        try Self.requireKnown(file, prefix: name + ".", alsoKnown: isGemma ? Self.knownOfGemma : [])
         func key(_ suffix: String) -> String { "\(name).\(suffix)" }
         func failure(_ suffix: String, _ reason: String) -> LacunaError {
             .malformed(file: file.path, location: "metadata '\(key(suffix))'", reason: reason)
@@ -78,9 +79,30 @@ extension TransformerConfiguration {
             slidingWindow: nil,
             beginToken: try file.optionalInteger("tokenizer.ggml.bos_token_id"),
             endTokens: try file.optionalInteger("tokenizer.ggml.eos_token_id").map { [$0] } ?? [])
-        normalizesHeads = architecture == .qwen3
+        normalizesHeads = architecture == .qwen3 || isGemma
+        if isGemma { try readGemma(file) }
         feedForwardBias = file.contains("blk.0.ffn_gate.bias")
         try validate(file: file.path)
+    }
+
+    private static let architectures: [String: Architecture] = [
+        "llama": .llama, "qwen2": .qwen2, "qwen3": .qwen3, "gemma3": .gemma3,
+    ]
+    private static let knownOfGemma: Set<String> = ["attention.sliding_window", "rope.freq_base_swa"]
+
+    /// What a Gemma 3 is besides what its file says, as llama.cpp has it: every sixth layer sees everything, the others rotate
+    /// without scaling, and the largest model, of 62 layers, scales scores by the width of a head in the residual stream.
+    private mutating func readGemma(_ file: GGUFFile) throws {
+        activation = .gelu
+        normalizesOutputs = true
+        embeddingScale = Float(hiddenSize).squareRoot()
+        attentionScale = 1 / Double(layerCount == 62 ? hiddenSize / headCount : headSize).squareRoot()
+        windowedRotary = RotaryEmbedding.Parameters(
+            base: try file.optionalNumber("gemma3.rope.freq_base_swa") ?? 10_000)
+        let window = try file.integer("gemma3.attention.sliding_window")
+        let windowed = (0..<layerCount).map { ($0 + 1) % 6 != 0 }
+        slidingWindow = window
+        windowedLayers = windowed.contains(false) ? windowed : nil
     }
 
     /// Metadata of the architecture that are read, or say nothing about what the model computes.
@@ -93,10 +115,10 @@ extension TransformerConfiguration {
     ]
 
     /// - Throws: ``LacunaError/unsupported(file:what:)`` for metadata of the architecture that would be ignored.
-    private static func requireKnown(_ file: GGUFFile, prefix: String) throws {
+    private static func requireKnown(_ file: GGUFFile, prefix: String, alsoKnown: Set<String>) throws {
         for key in file.metadataKeys where key.hasPrefix(prefix) {
             let suffix = String(key.dropFirst(prefix.count))
-            if known.contains(suffix) { continue }
+            if known.contains(suffix) || alsoKnown.contains(suffix) { continue }
             // No experts and no window are nothing.
             if ["expert_count", "expert_used_count", "attention.sliding_window"].contains(suffix),
                 try file.optionalInteger(key) == 0

@@ -25,6 +25,10 @@ extension TransformerConfiguration {
             let known = Architecture.allCases.map(\.rawValue).joined(separator: ", ")
             throw unsupported("model_type '\(type)' (supported: \(known))")
         }
+        if architecture == .gpt2 {
+            try self.init(gpt2: fields)
+            return
+        }
         try HuggingFaceSettings.requireKnown(fields, architecture)
         let isGemma = architecture == .gemma3
         let gate = try fields.optionalString("hidden_activation") ?? fields.optionalString("hidden_act")
@@ -201,6 +205,7 @@ extension TransformerConfiguration {
     ///
     /// - Parameter type: The element type of the weights, as transformers names it: "float32", "bfloat16".
     public func huggingFaceConfiguration(type: String) -> JSONValue {
+        if architecture == .gpt2 { return .object(gpt2JSON(type: type)) }
         var object = JSONObject()
         let (modelClass, name) = (Self.modelClasses[architecture]!, architecture.rawValue)
         object["architectures"] = [.string(modelClass)]
@@ -263,7 +268,8 @@ extension TransformerConfiguration {
 
     private static let modelClasses: [Architecture: String] = [
         .llama: "LlamaForCausalLM", .qwen2: "Qwen2ForCausalLM", .mistral: "MistralForCausalLM",
-        .qwen3: "Qwen3ForCausalLM", .smollm3: "SmolLM3ForCausalLM", .gemma3: "Gemma3ForCausalLM",
+        .gpt2: "GPT2LMHeadModel", .qwen3: "Qwen3ForCausalLM", .smollm3: "SmolLM3ForCausalLM",
+        .gemma3: "Gemma3ForCausalLM",
     ]
 
     private static func parameters(_ rotary: RotaryEmbedding.Parameters) -> JSONValue {

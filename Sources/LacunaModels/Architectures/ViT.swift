@@ -5,25 +5,42 @@ import LacunaTensor
 
 /// The sizes of an encoder of pictures of the ViT family.
 public struct ViTConfiguration: Sendable, Equatable {
-    public enum Architecture: String, Sendable, CaseIterable { case vit, deit }
+    /// Which published architecture a checkpoint follows: DeiT has a second token and classifier, learned from a teacher.
+    public enum Architecture: String, Sendable, CaseIterable {
+        /// One token and one classifier.
+        case vit
+        /// Two of each.
+        case deit
+    }
 
+    /// ViT or DeiT.
     public var architecture: Architecture
+    /// Width of the residual stream.
     public var hiddenSize: Int
+    /// Width of the feed-forward parts, between their two matrices.
     public var intermediateSize: Int
+    /// Blocks.
     public var layerCount: Int
+    /// Heads of attention; a divisor of ``hiddenSize``.
     public var headCount: Int
     /// Pixels of a side; of a patch's side.
     public var imageSize: Int
+    /// Pixels of a patch's side; a divisor of ``imageSize``.
     public var patchSize: Int
+    /// Numbers a pixel: 3 for red, green and blue.
     public var channels: Int
+    /// Added to the variance in every layer norm.
     public var normEpsilon: Float
+    /// The function between the two matrices of a feed-forward part.
     public var activation: Activation
     /// Whether queries, keys and values have biases.
     public var attentionBias: Bool
     /// The names of the classes, in the order of the logits; empty for an encoder without a classifier.
     public var classes: [String]
 
+    /// Entries of one head's query, key and value.
     public var headSize: Int { hiddenSize / headCount }
+    /// Patches of a picture, each of which becomes a token.
     public var patchCount: Int { (imageSize / patchSize) * (imageSize / patchSize) }
     /// Tokens in front of those of the patches: one for the class, and in DeiT one for the teacher.
     public var specialTokens: Int { architecture == .deit ? 2 : 1 }
@@ -104,6 +121,7 @@ public struct ViTConfiguration: Sendable, Equatable {
 /// arXiv:2010.11929. DeiT adds a token that learned from a teacher, and the mean of two classifiers: Hugo Touvron and others,
 /// "Training data-efficient image transformers & distillation through attention", arXiv:2012.12877.
 public struct ViT: Sendable {
+    /// The sizes and the names of the classes, as `config.json` has them.
     public let configuration: ViTConfiguration
     /// [hiddenSize, channels · patchSize · patchSize]: the convolution's kernel, flattened, with its bias.
     public var patches: LinearLayer
@@ -111,7 +129,9 @@ public struct ViT: Sendable {
     public var specialTokens: Tensor<Float>
     /// [specialTokens + patches, hiddenSize].
     public var positions: Tensor<Float>
+    /// The blocks, from the patches on.
     public var blocks: [TransformerBlock]
+    /// The norm before the classifier, of width hiddenSize.
     public var norm: Normalization
     /// On the class's token; nil for an encoder alone.
     public var classifier: LinearLayer?
@@ -300,6 +320,7 @@ public struct ViT: Sendable {
 
 /// ``ViT`` to be learned. Parameters have the names that checkpoints give them.
 public final class TrainableViT: UnaryLayer {
+    /// The sizes and the names of the classes.
     public let configuration: ViTConfiguration
     /// The convolution's kernel [hiddenSize, channels, patchSize, patchSize], and its bias.
     public let kernel, kernelBias: Parameter<Float>
@@ -307,9 +328,13 @@ public final class TrainableViT: UnaryLayer {
     public let specialTokens: [Parameter<Float>]
     /// [1, specialTokens + patches, hiddenSize].
     public let positions: Parameter<Float>
+    /// The blocks, from the patches on.
     public let blocks: [TrainableBlock]
+    /// The norm before the classifier.
     public let norm: LayerNorm
+    /// [classes, hiddenSize], on the class's token and on the teacher's; nil where there is none.
     public let classifier, teacherClassifier: Linear?
+    /// Share of entries that are set to 0 while training, of embeddings and of what each part of a block gives; 0..<1.
     public var dropout = 0.0
 
     /// - Parameter weight: The form of each matrix, given its name: see ``TrainableTransformer``.
@@ -342,6 +367,7 @@ public final class TrainableViT: UnaryLayer {
         }
     }
 
+    /// The parts by the names that checkpoints give them.
     public var parts: [(name: String, part: Any)] {
         let own = configuration.architecture.rawValue
         var parts: [(String, Any)] = zip(["cls_token", "distillation_token"], specialTokens).map {
@@ -358,6 +384,7 @@ public final class TrainableViT: UnaryLayer {
         return parts
     }
 
+    /// The classifier; nil for an encoder alone.
     public var outputLayer: Linear? { classifier }
 
     /// The last hidden states [n · (specialTokens + patches), hiddenSize] of pictures [n, channels, side, side].

@@ -10,6 +10,8 @@ struct CheckpointReader {
     /// A GGUF file, with its own names and, for llama models, its own order of query and key rows.
     private let isGGUF: Bool
     private let hasInterleavedHeads: Bool
+    /// A GGUF file's names of the parts of a block.
+    private let partsInGGUF: [String: String]
     let headSize: Int
     /// What norm weights of the file lack.
     private let normOffset: Float
@@ -25,9 +27,11 @@ struct CheckpointReader {
     /// - Parameters:
     ///   - fields: The content of `config.json`, if there is one.
     ///   - isLlama: Whether query and key rows of a GGUF file are in the order of the original Llama weights.
+    ///   - normalizesOutputs: Whether the parts of a block have norms behind them too, as ``TransformerConfiguration`` says.
     ///   - normOffset: What norm weights of the file lack.
     init(
-        _ source: any TensorSource, fields: JSONFields?, headSize: Int, isLlama: Bool = false, normOffset: Float = 0
+        _ source: any TensorSource, fields: JSONFields?, headSize: Int, isLlama: Bool = false,
+        normalizesOutputs: Bool = false, normOffset: Float = 0
     ) throws {
         self.source = source
         compressed = try SparseCheckpoint(source, configuration: fields)
@@ -35,6 +39,7 @@ struct CheckpointReader {
         // Writers of llama GGUF files reorder query and key rows for rotation in neighbouring pairs. Putting them back
         // when loading lets one kind of rotation serve all models; it moves whole rows, so quantised blocks survive.
         hasInterleavedHeads = isGGUF && isLlama
+        partsInGGUF = normalizesOutputs ? Self.parts.merging(Self.normsAround) { $1 } : Self.parts
         self.headSize = headSize
         self.normOffset = isGGUF ? 0 : normOffset
     }
@@ -54,11 +59,16 @@ struct CheckpointReader {
     private static let namesInGGUF: [String: String] = [
         "model.embed_tokens": "token_embd", "model.norm": "output_norm", "lm_head": "output",
     ]
-    private static let partsInGGUF: [String: String] = [
+    private static let parts: [String: String] = [
         "self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v",
         "self_attn.o_proj": "attn_output", "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up",
         "self_attn.q_norm": "attn_q_norm", "self_attn.k_norm": "attn_k_norm", "mlp.down_proj": "ffn_down",
         "input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm",
+    ]
+    /// Where a block has norms before and behind its parts.
+    private static let normsAround: [String: String] = [
+        "post_attention_layernorm": "post_attention_norm", "pre_feedforward_layernorm": "ffn_norm",
+        "post_feedforward_layernorm": "post_ffw_norm",
     ]
 
     /// The file's name for a tensor.
@@ -68,7 +78,7 @@ struct CheckpointReader {
         if let known = Self.namesInGGUF[stem] { return known + suffix }
         // model.layers.<n>.<part>
         let pieces = stem.split(separator: ".", maxSplits: 3)
-        guard pieces.count == 4, let part = Self.partsInGGUF[String(pieces[3])] else { return name }
+        guard pieces.count == 4, let part = partsInGGUF[String(pieces[3])] else { return name }
         return "blk.\(pieces[2]).\(part)\(suffix)"
     }
 

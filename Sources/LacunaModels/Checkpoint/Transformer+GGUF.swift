@@ -4,10 +4,15 @@ import LacunaTensor
 
 /// The forms that matrices can have in a GGUF file that is written here.
 public enum GGUFWeights: String, Sendable, Hashable, CaseIterable {
+    /// 32-bit floats.
     case f32 = "F32"
+    /// 16-bit floats: 5 bits of exponent, 10 of fraction.
     case f16 = "F16"
+    /// The upper halves of 32-bit floats.
     case bf16 = "BF16"
+    /// 8-bit numbers in blocks of 32 with one scale.
     case q80 = "Q8_0"
+    /// 4-bit numbers in blocks of 32 with one scale.
     case q40 = "Q4_0"
 
     var type: StoredType {
@@ -79,7 +84,7 @@ extension Transformer {
             }
             try progress.report("saving", layer + 1, of: blocks.count)
         }
-        try writer.write("output_norm.weight", finalNorm)
+        try writer.write("output_norm.weight", finalNorm.weight)
         if let untiedHead { try tensors.write("output", untiedHead, isHead: true) }
         try writer.finish()
     }

@@ -17,7 +17,19 @@ extension Transformer {
         _ path: String, weights: WeightPrecision = .stored, embedding: WeightPrecision? = nil,
         progress: (any ProgressReporter)? = nil
     ) throws -> Transformer {
-        let source = try TensorFiles.open(path)
+        try load(TensorFiles.open(path), at: path, weights: weights, embedding: embedding, progress: progress)
+    }
+
+    /// Loads a decoder from tensors that are open already.
+    ///
+    /// - Parameters:
+    ///   - source: What ``TensorFiles/open(_:)`` gives for `path`.
+    ///   - path: The file or directory, whose configuration is read.
+    /// - Throws: As ``load(_:weights:embedding:progress:)``.
+    public static func load(
+        _ source: any TensorSource, at path: String, weights: WeightPrecision = .stored,
+        embedding: WeightPrecision? = nil, progress: (any ProgressReporter)? = nil
+    ) throws -> Transformer {
         var configuration: TransformerConfiguration
         var fields: JSONFields?
         var generation: JSONFields?
@@ -52,7 +64,13 @@ extension Transformer {
     ) throws {
         let reader = try CheckpointReader(
             source, fields: fields, headSize: configuration.headSize, isLlama: configuration.architecture == .llama,
+            normalizesOutputs: configuration.normalizesOutputs,
             normOffset: configuration.storesNormsFromZero ? 1 : 0)
+        if configuration.architecture == .gpt2 {
+            self = try Self.gpt2(
+                reader, configuration: configuration, weights: weights, embedding: embedding, progress: progress)
+            return
+        }
         let (vocabulary, width) = (configuration.vocabularySize, configuration.hiddenSize)
         var blocks: [TransformerBlock] = []
         for layer in 0..<configuration.layerCount {
@@ -68,7 +86,8 @@ extension Transformer {
         // A tied head may be in the file once more; the scaling of frequencies is part of the configuration.
         try reader.requireAllUsed(besides: ["lm_head.weight", "rope_freqs.weight"])
         try self.init(
-            configuration: configuration, embedding: table, blocks: blocks, finalNorm: norm, untiedHead: head,
+            configuration: configuration, embedding: table, blocks: blocks,
+            finalNorm: Normalization(weight: norm, bias: nil, epsilon: configuration.normEpsilon), untiedHead: head,
             file: source.path)
     }
 }
@@ -80,13 +99,14 @@ extension TransformerBlock {
         func linear(_ role: LinearRole) throws -> LinearLayer {
             let shape = configuration.shape(of: role, layer: layer)
             let rotated = role == .query || role == .key
-            let biasName = role.biasName(layer: layer)
+            let biasName = configuration.biasName(role, layer: layer)
             let isFeedForward = role == .gate || role == .up || role == .down
             let isNeeded =
                 isFeedForward ? configuration.feedForwardBias : configuration.attentionBias && role != .output
             return LinearLayer(
                 try reader.matrix(
-                    role.weightName(layer: layer), rows: shape[0], columns: shape[1], rotated: rotated, as: weights),
+                    configuration.weightName(role, layer: layer), rows: shape[0], columns: shape[1], rotated: rotated,
+                    as: weights),
                 bias: isNeeded || (!isFeedForward && reader.contains(biasName))
                     ? try reader.vector(biasName, count: shape[0], rotated: rotated) : nil)
         }

@@ -5,6 +5,8 @@ public enum WeightPrecision: String, Sendable, Hashable, CaseIterable {
     /// As the file has them: quantised blocks of GGUF files, f16, bf16, f32 and sparse matrices stay what they are, and
     /// where they are: dense ones are read from the mapped file.
     case stored
+    /// Converted when the file is read: to floats of 32 or 16 bits, to 8-bit numbers with a scale for each row, or to 4-bit
+    /// numbers with a scale for each group of a row.
     case f32, bf16, int8, int4
 
     /// nil for ``stored``.

@@ -2,6 +2,7 @@ import LacunaTensor
 
 /// A place in a decoder where activations can be read and replaced: `12.residual`, `3.mlp`, `0.attention`.
 public struct ActivationSite: Sendable, Hashable, CustomStringConvertible {
+    /// What is read of a layer.
     public enum Part: String, Sendable, CaseIterable {
         /// The residual stream after the layer.
         case residual
@@ -11,9 +12,12 @@ public struct ActivationSite: Sendable, Hashable, CustomStringConvertible {
         case attention
     }
 
+    /// From 0.
     public var layer: Int
+    /// What is read of it.
     public var part: Part
 
+    /// A place in a model; ``validate(for:)`` says whether the model has it.
     public init(layer: Int, _ part: Part) { (self.layer, self.part) = (layer, part) }
 
     /// Reads `LAYER.PART`; nil for anything else.
@@ -26,6 +30,7 @@ public struct ActivationSite: Sendable, Hashable, CustomStringConvertible {
         self.init(layer: layer, part)
     }
 
+    /// `LAYER.PART`, as ``init(_:)`` reads it.
     public var description: String { "\(layer).\(part.rawValue)" }
 
     /// Numbers a token.
@@ -66,7 +71,7 @@ extension Transformer {
                 "tokens", reason: "\(tokens.count) are not whole sequences of \(sequenceLength)")
         }
         try requirePositions(sequenceLength)
-        var hidden = try embed(tokens)
+        var hidden = try embed(tokens, sequenceLength: sequenceLength)
         if tokens.isEmpty { return hidden }
         // The observer of a block is optional, and so counts as escaping.
         try withoutActuallyEscaping(visit) { visit in

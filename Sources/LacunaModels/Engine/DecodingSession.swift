@@ -11,6 +11,7 @@ import LacunaTensor
 /// It is a ``TokenEngine`` with one sequence. A session belongs to one thread at a time. After the first token, decoding
 /// allocates no array of its own.
 public final class DecodingSession {
+    /// What runs the steps.
     public let engine: TokenEngine
     private let sequence: Int
     private let output: Buffer<Float>
@@ -31,7 +32,9 @@ public final class DecodingSession {
 
     deinit { engine.remove(sequence) }
 
+    /// The network that is run.
     public var decoder: Transformer { engine.decoder }
+    /// Keys and values of the text so far: its `count` is the number of positions read.
     public let cache: any KeyValueStore
 
     /// The logits [vocabularySize] after the last position. Undefined before the first; overwritten by the next call.

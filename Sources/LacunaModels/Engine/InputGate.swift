@@ -18,6 +18,7 @@ public struct ThresholdGate: InputGate {
     /// What magnitude an input must reach, by role; roles without one read everything.
     public let thresholds: [LinearRole: Float]
 
+    /// - Precondition: No threshold is negative.
     public init(_ thresholds: [LinearRole: Float]) {
         require(thresholds.values.allSatisfy { $0 >= 0 }, "a negative threshold")
         self.thresholds = thresholds

@@ -9,16 +9,19 @@ public protocol KeySelector: Sendable {
 }
 
 extension KeySelector {
+    /// False: ``select(_:)`` is asked for each query.
     public var readsAll: Bool { false }
 }
 
 /// One query of one head.
 public struct KeyRequest {
+    /// From 0.
     public let layer: Int
     /// Of the queries.
     public let head: Int
     /// Of the keys.
     public let keyHead: Int
+    /// The query's place in its sequence, from 0.
     public let position: Int
     /// What the model lets the query see: all up to its position, or a window of it.
     public let visible: Range<Int>
@@ -27,6 +30,7 @@ public struct KeyRequest {
     /// Where the keys are, for selectors that look at them; nil if they are those of this step alone.
     public let store: (any KeyValueStore)?
 
+    /// The query of one head, and where its keys are.
     public init(
         layer: Int, head: Int, keyHead: Int, position: Int, visible: Range<Int>, query: UnsafePointer<Float>,
         store: (any KeyValueStore)?
@@ -38,6 +42,7 @@ public struct KeyRequest {
 
 /// Every key: dense attention.
 public struct AllKeys: KeySelector {
+    /// Attention as the model has it.
     public init() {}
     public var readsAll: Bool { true }
     public func select(_ request: KeyRequest) -> [Range<Int>] { [request.visible] }
@@ -48,7 +53,9 @@ public struct AllKeys: KeySelector {
 /// Guangxuan Xiao, Yuandong Tian, Beidi Chen, Song Han, Mike Lewis, "Efficient Streaming Language Models with Attention
 /// Sinks", arXiv 2309.17453; positions keep their numbers here.
 public struct WindowAndSinks: KeySelector {
+    /// Last positions that are read, the query's own included.
     public let window: Int
+    /// First positions that are read.
     public let sinks: Int
 
     /// - Parameters:

@@ -3,12 +3,14 @@ import LacunaTensor
 /// The dense ``KeyValueStore``: floats in the order [key/value head][position][head size], so that one head's history is
 /// one run of memory. Memory of positions not yet used is reserved but not touched.
 public final class KeyValueCache: KeyValueStore, @unchecked Sendable {
+    /// Layers, heads, and positions that fit.
     public let shape: KeyValueShape
     public private(set) var count = 0
     public private(set) var evicted = PositionSet()
     private let keys: [Buffer<Float>]
     private let values: [Buffer<Float>]
 
+    /// An empty store. Memory is reserved for all positions.
     public init(_ shape: KeyValueShape) {
         self.shape = shape
         let size = shape.width * shape.capacity

@@ -38,9 +38,12 @@ public struct PositionSet: Sendable, Hashable {
     /// Ascending, apart from each other, none empty.
     public private(set) var ranges: [Range<Int>] = []
 
+    /// The empty set.
     public init() {}
 
+    /// Whether there is no position in the set.
     public var isEmpty: Bool { ranges.isEmpty }
+    /// How many positions are in the set.
     public var count: Int { ranges.reduce(0) { $0 + $1.count } }
 
     /// Adds positions.
@@ -80,10 +83,14 @@ public struct PositionSet: Sendable, Hashable {
 public struct KeyValueView {
     /// [positions, head size], contiguous, valid while the view lives and the store does not change.
     public let keys: UnsafePointer<Float>
+    /// [positions, head size], as ``keys`` are.
     public let values: UnsafePointer<Float>
     /// What holds memory made for this view alone.
     private let owner: AnyObject?
 
+    /// Memory that a store has.
+    ///
+    /// - Parameter owner: Kept alive by the view, if the memory was made for it alone.
     public init(keys: UnsafePointer<Float>, values: UnsafePointer<Float>, owner: AnyObject? = nil) {
         (self.keys, self.values, self.owner) = (keys, values, owner)
     }
@@ -114,10 +121,13 @@ extension KeyValueStore {
 
 /// The shape of what a ``KeyValueStore`` holds.
 public struct KeyValueShape: Sendable, Hashable {
+    /// Layers of the model.
     public let layers: Int
     /// Heads of keys, and as many of values.
     public let heads: Int
+    /// Entries of one key or value.
     public let headSize: Int
+    /// Positions that fit.
     public let capacity: Int
 
     /// - Parameter capacity: Positions to make room for: at most ``TransformerConfiguration/maximumPositions``.

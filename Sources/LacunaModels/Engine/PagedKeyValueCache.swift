@@ -7,6 +7,7 @@ import LacunaTensor
 /// "Efficient Memory Management for Large Language Model Serving with PagedAttention", arXiv 2309.06180. Views within a
 /// page, as selectors of windows and blocks ask for, read it in place; longer ones are put together first.
 public final class PagedKeyValueCache: KeyValueStore, @unchecked Sendable {
+    /// Layers, heads, and positions that fit.
     public let shape: KeyValueShape
     /// Positions of a page.
     public let pageSize: Int

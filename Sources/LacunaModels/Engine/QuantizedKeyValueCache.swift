@@ -3,6 +3,7 @@ import LacunaTensor
 /// A ``KeyValueStore`` of 8-bit numbers: each key and each value of a head is rounded to 255 steps of a scale of its own,
 /// `x ≈ q · max|x| / 127`. A little over a quarter of the dense store's memory; an entry is off by at most half a step.
 public final class QuantizedKeyValueCache: KeyValueStore, @unchecked Sendable {
+    /// Layers, heads, and positions that fit.
     public let shape: KeyValueShape
     public private(set) var count = 0
     public private(set) var evicted = PositionSet()
@@ -11,6 +12,7 @@ public final class QuantizedKeyValueCache: KeyValueStore, @unchecked Sendable {
     /// Of each layer: [keys, values][head][position].
     private let scales: [Buffer<Float>]
 
+    /// An empty store. Memory is reserved for all positions.
     public init(_ shape: KeyValueShape) {
         self.shape = shape
         let vectors = 2 * shape.heads * shape.capacity

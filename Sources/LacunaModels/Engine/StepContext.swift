@@ -60,7 +60,9 @@ final class StepContext {
 
 /// Arrays that the layers of a step write, kept from step to step: after the first, decoding allocates none of them.
 final class StepWorkspace {
-    enum Slot: Int, CaseIterable { case hidden, normalized, change, query, key, value, mixed, gate, up, scores }
+    enum Slot: Int, CaseIterable {
+        case hidden, normalized, change, query, key, value, mixed, gate, up, scores, gathered, expert
+    }
 
     private var buffers: [Buffer<Float>?] = Slot.allCases.map { _ in nil }
 

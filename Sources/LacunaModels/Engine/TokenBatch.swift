@@ -3,7 +3,9 @@ import LacunaTensor
 /// Tokens that go through a model in one step: a prompt, one token each of many sequences, a draft to be verified, or all
 /// of these together.
 public struct TokenBatch: Sendable {
+    /// One token of a sequence.
     public struct Row: Sendable, Hashable {
+        /// Its number in the vocabulary.
         public var token: Int
         /// The sequence it continues, as ``TokenEngine`` numbers them.
         public var sequence: Int
@@ -12,6 +14,7 @@ public struct TokenBatch: Sendable {
         /// Whether the logits after this token are needed.
         public var wantsLogits: Bool
 
+        /// A token at a place of a sequence.
         public init(token: Int, sequence: Int, position: Int, wantsLogits: Bool) {
             (self.token, self.sequence, self.position) = (token, sequence, position)
             self.wantsLogits = wantsLogits
@@ -21,10 +24,18 @@ public struct TokenBatch: Sendable {
     /// Rows of one sequence stand one after the other, by ascending position.
     public var rows: [Row] = []
 
+    /// Rows in their order; none by default.
     public init(_ rows: [Row] = []) { self.rows = rows }
 
     /// Which of some tokens' logits are wanted.
-    public enum Wanted: Sendable { case none, last, all }
+    public enum Wanted: Sendable {
+        /// None: more of the text follows.
+        case none
+        /// Those after the last of the tokens.
+        case last
+        /// Those after each: of a draft to be verified, for instance.
+        case all
+    }
 
     /// Adds tokens of a sequence whose next position is `position`.
     public mutating func append(_ tokens: some Collection<Int>, sequence: Int, at position: Int, logits: Wanted = .last)
@@ -48,8 +59,11 @@ public struct TokenBatch: Sendable {
 /// ``KeySelector`` and an ``InputGate``; where keys and values lie by the ``KeyValueStore`` of each sequence. An engine
 /// belongs to one thread at a time.
 public final class TokenEngine {
+    /// The network that is run.
     public let decoder: Transformer
+    /// Which keys queries read.
     public let selector: any KeySelector
+    /// Which inputs products read; nil for all.
     public let gate: (any InputGate)?
     private let makeStore: (KeyValueShape) -> any KeyValueStore
     private var sequences: [Int: any KeyValueStore] = [:]
@@ -123,8 +137,8 @@ public final class TokenEngine {
             let first = part[0].rows.lowerBound
             let hidden = workspace.pointer(.hidden, count * width)
             for i in 0..<count {
-                let token = rows[first + i].token
-                decoder.embed(token, into: hidden + i * width)
+                let row = rows[first + i]
+                decoder.embed(row.token, at: row.position, into: hidden + i * width)
             }
             let shifted = part.map { span in
                 Span(

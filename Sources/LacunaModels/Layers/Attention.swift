@@ -6,15 +6,22 @@ import LacunaTensor
 /// key/value head (Ainslie et al., "GQA: Training Generalized Multi-Query Transformer Models from Multi-Head
 /// Checkpoints", arXiv:2305.13245), to be run.
 public struct Attention: Sendable {
+    /// [headCount · headSize, width].
     public var query: LinearLayer
+    /// [keyValueHeadCount · headSize, width].
     public var key: LinearLayer
+    /// [keyValueHeadCount · headSize, width].
     public var value: LinearLayer
+    /// [width, headCount · headSize], from the heads' mixtures back to the residual stream.
     public var output: LinearLayer
     /// Weights [headSize] of RMS norms of every head's query and key before rotation; nil for none.
     public var queryNorm: Tensor<Float>?
+    /// As ``queryNorm``, of keys.
     public var keyNorm: Tensor<Float>?
+    /// Heads, masks, scale and rotation.
     public let geometry: AttentionGeometry
 
+    /// Assembles attention from its parts, whose shapes are those of ``geometry``.
     public init(
         query: LinearLayer, key: LinearLayer, value: LinearLayer, output: LinearLayer, queryNorm: Tensor<Float>? = nil,
         keyNorm: Tensor<Float>? = nil, geometry: AttentionGeometry
@@ -74,8 +81,11 @@ public struct Attention: Sendable {
 
 /// What attention of a layer is, besides its weights.
 public struct AttentionGeometry: Sendable {
+    /// Heads of queries.
     public let headCount: Int
+    /// Heads of keys, and of values; a divisor of ``headCount``.
     public let keyValueHeadCount: Int
+    /// Entries of one head's query, key and value.
     public let headSize: Int
     /// How many positions back a query sees, itself included; nil for all.
     public let window: Int?
@@ -90,6 +100,7 @@ public struct AttentionGeometry: Sendable {
     /// Which of the model's rotations ``rotary`` is.
     let rotation: Int
 
+    /// Attention of a decoder's layer.
     public init(_ configuration: TransformerConfiguration, layer: Int) {
         headCount = configuration.headCount
         keyValueHeadCount = configuration.keyValueHeadCount
@@ -126,8 +137,11 @@ public struct AttentionGeometry: Sendable {
 
 /// ``Attention`` to be learned.
 public final class TrainableAttention: Module {
+    /// The four matrices, as ``Attention`` has them.
     public let query, key, value, output: Linear
+    /// Norms of every head's query and key before rotation; nil for none.
     public let queryNorm, keyNorm: RMSNorm?
+    /// Heads, masks, scale and rotation.
     public let geometry: AttentionGeometry
 
     /// - Parameters:

@@ -7,10 +7,14 @@ import LacunaTensor
 public struct FeedForward: Sendable {
     /// nil for a plain one.
     public var gate: LinearLayer?
+    /// [intermediateSize, width].
     public var up: LinearLayer
+    /// [width, intermediateSize].
     public var down: LinearLayer
+    /// Of the gate; without one, of what ``up`` gives.
     public var activation: Activation
 
+    /// Assembles the part; without a gate it is plain.
     public init(gate: LinearLayer?, up: LinearLayer, down: LinearLayer, activation: Activation = .silu) {
         self.gate = gate
         self.up = up
@@ -20,6 +24,9 @@ public struct FeedForward: Sendable {
 
     /// Width of the part between the projections.
     public var intermediateSize: Int { up.outputs }
+
+    /// Bytes of the matrices.
+    public var byteCount: Int { [gate, up, down].reduce(0) { $0 + ($1?.weight.byteCount ?? 0) } }
 
     /// The outputs for a step's rows `x`.
     func step(
@@ -46,15 +53,15 @@ public struct FeedForward: Sendable {
     }
 }
 
-@available(*, deprecated, renamed: "FeedForward")
-public typealias GatedFeedForward = FeedForward
-
 // MARK: - On the tape
 
 /// ``FeedForward`` to be learned.
 public final class TrainableFeedForward: UnaryLayer {
+    /// [intermediateSize, width]; nil for a plain part.
     public let gate: Linear?
+    /// [intermediateSize, width] and [width, intermediateSize].
     public let up, down: Linear
+    /// Of the gate; without one, of what ``up`` gives.
     public let activation: Activation
 
     /// - Parameter weight: Makes the trained form of a stored matrix, given its role.

@@ -5,7 +5,9 @@ import LacunaTensor
 /// A stored weight matrix [outputs, inputs] and an optional bias [outputs], to be run. The form to be learned is
 /// `Linear`.
 public struct LinearLayer: Sendable {
+    /// [outputs, inputs], in any store.
     public var weight: any StoredMatrix
+    /// [outputs]; nil for none.
     public var bias: Tensor<Float>?
 
     /// - Precondition: A bias has one entry for each row of the weight.
@@ -15,7 +17,9 @@ public struct LinearLayer: Sendable {
         self.bias = bias
     }
 
+    /// Entries of an output vector.
     public var outputs: Int { weight.rows }
+    /// Entries of an input vector.
     public var inputs: Int { weight.columns }
 
     /// `y[i] = W x[i] + b` for a step's rows `x`, which all the layers read, as far as the step's gate lets them.

@@ -9,6 +9,7 @@ public struct Normalization: Sendable {
     /// [width] for a layer norm (Ba, Kiros, Hinton, "Layer Normalization", arXiv:1607.06450), which takes the mean off;
     /// nil for an RMS norm (Zhang and Sennrich, "Root Mean Square Layer Normalization", arXiv:1910.07467).
     public var bias: Tensor<Float>?
+    /// Added to the variance, or the mean square.
     public let epsilon: Float
 
     /// - Precondition: As many biases as weights.

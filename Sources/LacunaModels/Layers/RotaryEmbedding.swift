@@ -14,6 +14,7 @@ public struct RotaryEmbedding: Sendable {
 
     /// How frequencies are changed for contexts longer than those of the first training.
     public enum Scaling: Sendable, Equatable {
+        /// Frequencies as they are.
         case none
         /// All frequencies divided by `factor`.
         case linear(factor: Double)
@@ -24,12 +25,16 @@ public struct RotaryEmbedding: Sendable {
         case perFrequency([Float])
     }
 
+    /// What decides the frequencies, and which entries they turn.
     public struct Parameters: Sendable, Equatable {
         /// The base of the geometric sequence of frequencies.
         public var base: Double
+        /// For longer contexts than those of the first training.
         public var scaling: Scaling
+        /// Which entries of a head form a pair.
         public var layout: Layout
 
+        /// By default the frequencies of the first Llama.
         public init(base: Double = 10_000, scaling: Scaling = .none, layout: Layout = .halves) {
             self.base = base
             self.scaling = scaling
@@ -59,7 +64,9 @@ public struct RotaryEmbedding: Sendable {
         }
     }
 
+    /// What the frequencies were made of.
     public let parameters: Parameters
+    /// Entries of a head, all of which are rotated. Even.
     public let headSize: Int
     /// Radians a position, one for each pair of entries.
     public let frequencies: [Double]

@@ -15,25 +15,40 @@ public struct TransformerBlock: Sendable {
 
     /// The norm of attention, of width hiddenSize.
     public var attentionNorm: Normalization
+    /// The part that mixes rows of a sequence.
     public var attention: Attention
     /// The norm of the feed-forward part, of width hiddenSize.
     public var feedForwardNorm: Normalization
-    public var feedForward: FeedForward
+    /// The feed-forward part, or the experts in its place.
+    public var mixer: ChannelMixer
     /// Norms of what the two parts give, before it is added; nil for none.
     public var outputNorms: (attention: Normalization, feedForward: Normalization)?
+    /// Where the norms stand.
     public let normPlacement: NormPlacement
 
+    /// Assembles a block from its parts, all of one width.
     public init(
-        attentionNorm: Normalization, attention: Attention, feedForwardNorm: Normalization, feedForward: FeedForward,
+        attentionNorm: Normalization, attention: Attention, feedForwardNorm: Normalization, mixer: ChannelMixer,
         outputNorms: (attention: Normalization, feedForward: Normalization)? = nil,
         normPlacement: NormPlacement = .before
     ) {
         self.attentionNorm = attentionNorm
         self.attention = attention
         self.feedForwardNorm = feedForwardNorm
-        self.feedForward = feedForward
+        self.mixer = mixer
         self.outputNorms = outputNorms
         self.normPlacement = normPlacement
+    }
+
+    /// A block whose feed-forward part is one for all rows.
+    public init(
+        attentionNorm: Normalization, attention: Attention, feedForwardNorm: Normalization, feedForward: FeedForward,
+        outputNorms: (attention: Normalization, feedForward: Normalization)? = nil,
+        normPlacement: NormPlacement = .before
+    ) {
+        self.init(
+            attentionNorm: attentionNorm, attention: attention, feedForwardNorm: feedForwardNorm,
+            mixer: .dense(feedForward), outputNorms: outputNorms, normPlacement: normPlacement)
     }
 
     /// A block of RMS norms before its parts, by their weights [hiddenSize]: that of the Llama family.
@@ -49,9 +64,35 @@ public struct TransformerBlock: Sendable {
             feedForward: feedForward, outputNorms: outputNorms.map { (norm($0.attention), norm($0.feedForward)) })
     }
 
+    /// The feed-forward part that all rows go through.
+    ///
+    /// - Precondition: To be read, it is not one of experts: see ``mixer``.
+    public var feedForward: FeedForward {
+        get {
+            guard case .dense(let part) = mixer else { preconditionFailure("a block of experts") }
+            return part
+        }
+        set { mixer = .dense(newValue) }
+    }
+
+    /// The roles in which the block has a linear layer of its own: without a gate not that of a gate, and with experts, which
+    /// have layers each, those of attention.
+    public var roles: [LinearRole] {
+        switch mixer {
+        case .dense(let part): LinearRole.allCases.filter { $0 != .gate || part.gate != nil }
+        case .experts: [.query, .key, .value, .output]
+        }
+    }
+
+    /// ``roles`` that read the same input together, in the order in which the block reaches them.
+    public var roleGroups: [[LinearRole]] {
+        let own = roles
+        return LinearRole.groups.map { $0.filter(own.contains) }.filter { !$0.isEmpty }
+    }
+
     /// The linear layer in a role.
     ///
-    /// - Precondition: A block without a gate has no layer in that role.
+    /// - Precondition: The role is one of ``roles``.
     public subscript(role: LinearRole) -> LinearLayer {
         get {
             switch role {
@@ -105,28 +146,85 @@ public struct TransformerBlock: Sendable {
             try attention.step($0, context: context, layer: layer, into: change, observe: observe)
         }
         try part(feedForwardNorm, outputNorms?.feedForward) {
-            try feedForward.step($0, context: context, layer: layer, into: change, observe: observe)
+            try mixer.step($0, context: context, layer: layer, into: change, observe: observe)
+        }
+    }
+}
+
+/// The part of a block that works on each row by itself: one for all rows, or experts of which a router chooses some.
+public enum ChannelMixer: Sendable {
+    /// One feed-forward part, through which every row goes.
+    case dense(FeedForward)
+    /// Several, of which each row goes through those that a router chooses.
+    case experts(ExpertFeedForward)
+
+    /// The outputs for a step's rows `x`. Inputs of experts are not observed.
+    func step(
+        _ x: UnsafePointer<Float>, context: StepContext, layer: Int, into output: UnsafeMutablePointer<Float>,
+        observe: BlockObserver?
+    ) throws {
+        switch self {
+        case .dense(let part): try part.step(x, context: context, layer: layer, into: output, observe: observe)
+        case .experts(let part): _ = try part.step(x, context: context, layer: layer, into: output)
         }
     }
 }
 
 /// What a linear layer does in its block.
 public enum LinearRole: String, Sendable, CaseIterable {
+    /// Makes queries of the normalised stream.
     case query = "self_attn.q_proj"
+    /// Makes keys of it.
     case key = "self_attn.k_proj"
+    /// Makes values of it.
     case value = "self_attn.v_proj"
+    /// Takes what the heads have gathered back to the stream.
     case output = "self_attn.o_proj"
+    /// Makes what the feed-forward part's inner entries are weighted by.
     case gate = "mlp.gate_proj"
+    /// Makes the inner entries of the feed-forward part.
     case up = "mlp.up_proj"
+    /// Takes those back to the stream.
     case down = "mlp.down_proj"
 
     /// Roles that read the same input, in the order in which a block reaches them.
     public static let groups: [[LinearRole]] = [[.query, .key, .value], [.output], [.gate, .up], [.down]]
 
-    /// The name of the weight in Hugging Face checkpoints of the Llama family.
-    public func weightName(layer: Int) -> String { "model.layers.\(layer).\(rawValue).weight" }
-    /// The name of the bias in Hugging Face checkpoints of the Llama family.
-    public func biasName(layer: Int) -> String { "model.layers.\(layer).\(rawValue).bias" }
+}
+
+extension TransformerConfiguration {
+    /// The name of a linear layer's weight, as checkpoints of the architecture have it:
+    /// `model.layers.0.self_attn.q_proj.weight`, in GPT-2 `transformer.h.0.attn.q_proj.weight`.
+    public func weightName(_ role: LinearRole, layer: Int) -> String { linearName(role, layer: layer) + ".weight" }
+
+    /// The name of a linear layer's bias.
+    public func biasName(_ role: LinearRole, layer: Int) -> String { linearName(role, layer: layer) + ".bias" }
+
+    private func linearName(_ role: LinearRole, layer: Int) -> String {
+        "\(names.layers).\(layer).\(names.block.linears[role] ?? role.rawValue)"
+    }
+
+    /// What checkpoints call the parts.
+    var names: ModelNames { architecture == .gpt2 ? .gpt2 : .llama(BlockNames(self)) }
+}
+
+/// What checkpoints of an architecture call the parts of a decoder.
+struct ModelNames: Sendable {
+    let embedding, layers, norm, head: String
+    /// Of a table of positions.
+    let positions: String
+    let block: BlockNames
+
+    /// The Llama family's.
+    static func llama(_ block: BlockNames) -> ModelNames {
+        ModelNames(
+            embedding: "model.embed_tokens", layers: "model.layers", norm: "model.norm", head: "lm_head",
+            positions: "model.embed_positions", block: block)
+    }
+
+    static let gpt2 = ModelNames(
+        embedding: "transformer.wte", layers: "transformer.h", norm: "transformer.ln_f", head: "lm_head",
+        positions: "transformer.wpe", block: .gpt2)
 }
 
 /// Receives the rows that the linear layers in some roles are about to multiply.
@@ -151,6 +249,12 @@ struct BlockNames: Sendable {
     init(attention: String, feedForward: String, linears: [LinearRole: String]) {
         (self.attention, self.feedForward, self.linears) = (attention, feedForward, linears)
     }
+
+    /// Linear layers whose outputs are added to the residual stream.
+    var branchEnds: [String] { [LinearRole.output, .down].compactMap { linears[$0] } }
+
+    /// The role of a linear layer by its name in the block; nil for a name that is none's.
+    func role(of name: Substring) -> LinearRole? { linears.first { $0.value == name }?.key }
 
     static let bert = BlockNames(
         attention: "attention.output.LayerNorm", feedForward: "output.LayerNorm",
@@ -179,10 +283,15 @@ struct BlockNames: Sendable {
 
 /// ``TransformerBlock`` to be learned. Parts have the names that checkpoints give them.
 public final class TrainableBlock: Module {
+    /// The norm of attention.
     public let attentionNorm: any UnaryLayer
+    /// The part that mixes rows of a sequence.
     public let attention: TrainableAttention
+    /// The norm of the feed-forward part.
     public let feedForwardNorm: any UnaryLayer
-    public let feedForward: TrainableFeedForward
+    /// The feed-forward part, or the experts in its place.
+    public let mixer: TrainableMixer
+    /// Norms of what the two parts give, before it is added; nil for none.
     public let outputNorms: (attention: any UnaryLayer, feedForward: any UnaryLayer)?
     private let placement: TransformerBlock.NormPlacement
     private let names: BlockNames
@@ -201,11 +310,16 @@ public final class TrainableBlock: Module {
         outputNorms = outputs.map { ($0.0, $0.1) }
         storedNorms = { (first.stored, second.stored, outputs.map { ($0.0.stored, $0.1.stored) }) }
         attention = try TrainableAttention(block.attention, weight: weight)
-        feedForward = try TrainableFeedForward(block.feedForward, weight: weight)
+        mixer =
+            switch block.mixer {
+            case .dense(let part): .dense(try TrainableFeedForward(part, weight: weight))
+            case .experts(let part): .experts(try TrainableExperts(part, weight: weight))
+            }
         placement = block.normPlacement
         self.names = names
     }
 
+    /// The parts by the names that checkpoints give them.
     public var parts: [(name: String, part: Any)] {
         func linear(_ role: LinearRole, _ layer: Linear?) -> [(String, Any)] {
             layer.map { [(names.linears[role] ?? role.rawValue, $0)] } ?? []
@@ -219,7 +333,10 @@ public final class TrainableBlock: Module {
             parts.append((names.outputs?.attention ?? "attention_output_norm", outputNorms.attention))
         }
         parts.append((names.feedForward, feedForwardNorm))
-        parts += linear(.gate, feedForward.gate) + linear(.up, feedForward.up) + linear(.down, feedForward.down)
+        switch mixer {
+        case .dense(let part): parts += linear(.gate, part.gate) + linear(.up, part.up) + linear(.down, part.down)
+        case .experts(let part): parts.append(("mlp", part))
+        }
         if let outputNorms {
             parts.append((names.outputs?.feedForward ?? "feed_forward_output_norm", outputNorms.feedForward))
         }
@@ -245,7 +362,7 @@ public final class TrainableBlock: Module {
         let y = part(x, attentionNorm, outputNorms?.attention) {
             attention($0, positions: positions, batch: batch, mask: mask)
         }
-        return part(y, feedForwardNorm, outputNorms?.feedForward) { feedForward($0) }
+        return part(y, feedForwardNorm, outputNorms?.feedForward) { mixer($0) }
     }
 
     /// The form to be run, with matrices as they are stored now.
@@ -253,6 +370,32 @@ public final class TrainableBlock: Module {
         let (first, second, outputs) = storedNorms()
         return TransformerBlock(
             attentionNorm: first, attention: try attention.stored(values), feedForwardNorm: second,
-            feedForward: try feedForward.stored(values), outputNorms: outputs, normPlacement: placement)
+            mixer: try mixer.stored(values), outputNorms: outputs, normPlacement: placement)
+    }
+}
+
+/// ``ChannelMixer`` to be learned.
+public enum TrainableMixer {
+    /// One feed-forward part for all rows.
+    case dense(TrainableFeedForward)
+    /// Experts that a router chooses.
+    case experts(TrainableExperts)
+
+    /// [n, width] for rows [n, width].
+    public func callAsFunction(_ x: Variable<Float>) -> Variable<Float> {
+        switch self {
+        case .dense(let part): part(x)
+        case .experts(let part): part(x)
+        }
+    }
+
+    /// The form to be run, with matrices as they are stored now.
+    ///
+    /// - Throws: As ``TrainableWeight/stored(_:)``.
+    public func stored(_ values: ValueType) throws -> ChannelMixer {
+        switch self {
+        case .dense(let part): .dense(try part.stored(values))
+        case .experts(let part): .experts(try part.stored(values))
+        }
     }
 }

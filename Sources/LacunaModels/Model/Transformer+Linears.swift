@@ -4,19 +4,23 @@ import LacunaTensor
 // Linear layers by their names in Hugging Face checkpoints.
 extension Transformer {
     /// The names of the blocks' linear weights, such as "model.layers.0.self_attn.q_proj.weight", in the order in which
-    /// a token passes them. Embedding and head are not among them.
+    /// a token passes them. Embedding and head are not among them, nor are the matrices of experts.
     public var linearNames: [String] {
-        blocks.indices.flatMap { layer in LinearRole.allCases.map { $0.weightName(layer: layer) } }
+        blocks.enumerated().flatMap { layer, block in
+            block.roles.map { configuration.weightName($0, layer: layer) }
+        }
     }
 
     /// The layer and role of a linear weight's name; nil for a name that no layer of this decoder has.
     public func location(ofLinear name: String) -> (layer: Int, role: LinearRole)? {
-        let prefix = "model.layers."
+        let names = configuration.names
+        let prefix = names.layers + "."
         let suffix = ".weight"
         guard name.hasPrefix(prefix), name.hasSuffix(suffix) else { return nil }
         let middle = name.dropFirst(prefix.count).dropLast(suffix.count)
         guard let dot = middle.firstIndex(of: "."), let layer = Int(middle[..<dot]), blocks.indices.contains(layer),
-            let role = LinearRole(rawValue: String(middle[middle.index(after: dot)...]))
+            let role = names.block.role(of: middle[middle.index(after: dot)...]),
+            blocks[layer].roles.contains(role)
         else { return nil }
         return (layer, role)
     }
@@ -89,24 +93,47 @@ extension Transformer {
 
     /// Gives a layer a feed-forward part of another width: what structured pruning leaves.
     ///
-    /// - Throws: ``LacunaError/tensorMismatch(file:name:expected:found:)`` if the three matrices do not fit each other or
-    ///   the decoder.
+    /// - Throws: ``LacunaError/tensorMismatch(file:name:expected:found:)`` if the matrices do not fit each other or the
+    ///   decoder.
     public mutating func replaceFeedForward(layer: Int, with feedForward: FeedForward) throws {
         let width = configuration.hiddenSize
         let size = feedForward.intermediateSize
-        guard let gate = feedForward.gate else {
+        guard (feedForward.gate != nil) == configuration.hasGates else {
             throw LacunaError.tensorMismatch(
-                file: "decoder", name: LinearRole.gate.weightName(layer: layer), expected: "a gate", found: "none")
+                file: "decoder", name: configuration.weightName(.gate, layer: layer),
+                expected: configuration.hasGates ? "a gate" : "no gate",
+                found: configuration.hasGates ? "none" : "one")
         }
         for (role, linear, shape) in [
-            (LinearRole.gate, gate, [size, width]), (.up, feedForward.up, [size, width]),
+            (LinearRole.gate, feedForward.gate, [size, width]), (.up, feedForward.up, [size, width]),
             (.down, feedForward.down, [width, size]),
-        ] where [linear.outputs, linear.inputs] != shape || size == 0 {
+        ] {
+            guard let linear, [linear.outputs, linear.inputs] != shape || size == 0 else { continue }
             throw LacunaError.tensorMismatch(
-                file: "decoder", name: role.weightName(layer: layer), expected: "shape \(shape)",
+                file: "decoder", name: configuration.weightName(role, layer: layer), expected: "shape \(shape)",
                 found: "shape [\(linear.outputs), \(linear.inputs)]")
         }
         blocks[layer].feedForward = feedForward
         adoptIntermediateSizes()
+    }
+
+    /// Puts experts in the place of a layer's feed-forward part. Each vector is then read by those that the router chooses.
+    /// A decoder with experts runs and learns; there is no format yet in which it is saved.
+    ///
+    /// - Throws: ``LacunaError/tensorMismatch(file:name:expected:found:)`` if the experts' inputs or outputs are not of the
+    ///   decoder's width.
+    public mutating func replaceFeedForward(layer: Int, with experts: ExpertFeedForward) throws {
+        let width = configuration.hiddenSize
+        guard experts.router.inputs == width, experts.outputs == width else {
+            throw LacunaError.tensorMismatch(
+                file: "decoder", name: "\(configuration.names.layers).\(layer).mlp",
+                expected: "inputs and outputs of \(width)", found: "\(experts.router.inputs) and \(experts.outputs)")
+        }
+        blocks[layer].mixer = .experts(experts)
+    }
+
+    /// Whether some layer has experts.
+    public var hasExperts: Bool {
+        blocks.contains { block in if case .experts = block.mixer { true } else { false } }
     }
 }

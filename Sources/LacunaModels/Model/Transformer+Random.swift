@@ -2,8 +2,8 @@ import LacunaSparse
 import LacunaTensor
 
 extension Transformer {
-    /// A decoder of random weights: norms of ones, biases and matrices normal with standard deviation
-    /// `1 / sqrt(columns)`. What measurements of speed need when no checkpoint is at hand.
+    /// A decoder of random weights: norms of ones, matrices and positions normal with standard deviation
+    /// `1 / sqrt(columns)`, biases with 0.1. What measurements of speed need when no checkpoint is at hand.
     ///
     /// - Throws: ``LacunaError/malformed(file:location:reason:)`` for a configuration out of range.
     public init(random configuration: TransformerConfiguration, seed: UInt64, values: ValueType = .f32) throws {
@@ -16,6 +16,9 @@ extension Transformer {
         }
         let width = configuration.hiddenSize
         let ones = Tensor<Float>(repeating: 1, shape: [width])
+        let norm = Normalization(
+            weight: ones, bias: configuration.usesLayerNorms ? Tensor(zeros: [width]) : nil,
+            epsilon: configuration.normEpsilon)
         let blocks = try (0..<configuration.layerCount).map { layer in
             func linear(_ role: LinearRole) throws -> LinearLayer {
                 let shape = configuration.shape(of: role, layer: layer)
@@ -23,7 +26,7 @@ extension Transformer {
                     switch role {
                     case .query, .key, .value: configuration.attentionBias
                     case .gate, .up, .down: configuration.feedForwardBias
-                    case .output: false
+                    case .output: configuration.attentionOutputBias
                     }
                 return LinearLayer(
                     try matrix(shape[0], shape[1]),
@@ -32,21 +35,25 @@ extension Transformer {
             let headNorm =
                 configuration.normalizesHeads ? Tensor<Float>(repeating: 1, shape: [configuration.headSize]) : nil
             return TransformerBlock(
-                attentionNorm: ones,
+                attentionNorm: norm,
                 attention: Attention(
                     query: try linear(.query), key: try linear(.key), value: try linear(.value),
                     output: try linear(.output), queryNorm: headNorm, keyNorm: headNorm,
                     geometry: AttentionGeometry(configuration, layer: layer)),
-                feedForwardNorm: ones,
+                feedForwardNorm: norm,
                 feedForward: FeedForward(
-                    gate: try linear(.gate), up: try linear(.up), down: try linear(.down),
-                    activation: configuration.activation),
-                outputNorms: configuration.normalizesOutputs ? (ones, ones) : nil,
-                normEpsilon: configuration.normEpsilon)
+                    gate: configuration.hasGates ? try linear(.gate) : nil, up: try linear(.up),
+                    down: try linear(.down), activation: configuration.activation),
+                outputNorms: configuration.normalizesOutputs ? (norm, norm) : nil)
         }
+        let positions =
+            configuration.learnsPositions
+            ? Tensor<Float>(
+                normal: [configuration.maximumPositions, width], standardDeviation: 1 / Float(width).squareRoot(),
+                using: &generator) : nil
         try self.init(
-            configuration: configuration, embedding: matrix(configuration.vocabularySize, width), blocks: blocks,
-            finalNorm: ones,
+            configuration: configuration, embedding: matrix(configuration.vocabularySize, width), positions: positions,
+            blocks: blocks, finalNorm: norm,
             untiedHead: configuration.tiedEmbeddings ? nil : matrix(configuration.vocabularySize, width))
     }
 }

@@ -2,18 +2,22 @@ import LacunaIO
 import LacunaSparse
 import LacunaTensor
 
-/// A language model of the Llama family: token embedding, blocks of attention and feed-forward parts, a final norm and
-/// an output head that is either a matrix of its own or the embedding table once more.
+/// A causal language model: token embedding, blocks of attention and feed-forward parts, a final norm and an output head that
+/// is either a matrix of its own or the embedding table once more. The Llama family and GPT-2 are configurations of it.
 ///
 /// A decoder is a value: a copy shares all weights until a layer of one of the two is replaced. Weights stay as they are
 /// stored (dense, sparse, quantised); activations are floats.
 public struct Transformer: Sendable {
+    /// Sizes and constants. Structured pruning changes ``TransformerConfiguration/intermediateSizes``.
     public private(set) var configuration: TransformerConfiguration
     /// The embedding table [vocabularySize, hiddenSize], one row a token.
     public var embedding: any StoredMatrix
+    /// The blocks, from the embeddings on.
     public internal(set) var blocks: [TransformerBlock]
-    /// Weights [hiddenSize] of the norm before the head.
-    public var finalNorm: Tensor<Float>
+    /// [maximumPositions, hiddenSize], added to the embeddings; nil where positions are rotations.
+    public var positions: Tensor<Float>?
+    /// The norm before the head, of width hiddenSize.
+    public var finalNorm: Normalization
     /// The output head [vocabularySize, hiddenSize]; nil if it is the embedding table.
     public var untiedHead: (any StoredMatrix)?
     /// The content of the model's `generation_config.json`, which goes along when it is saved.
@@ -23,16 +27,19 @@ public struct Transformer: Sendable {
 
     /// Assembles a decoder from its parts.
     ///
-    /// - Parameter file: Named in errors.
+    /// - Parameters:
+    ///   - positions: A table for a configuration that learns positions, and for no other.
+    ///   - file: Named in errors.
     /// - Throws: ``LacunaError/malformed(file:location:reason:)`` for a configuration out of range, and
     ///   ``LacunaError/tensorMismatch(file:name:expected:found:)`` for a part of another shape than configured.
     public init(
-        configuration: TransformerConfiguration, embedding: any StoredMatrix, blocks: [TransformerBlock],
-        finalNorm: Tensor<Float>, untiedHead: (any StoredMatrix)?, file: String = "decoder"
+        configuration: TransformerConfiguration, embedding: any StoredMatrix, positions: Tensor<Float>? = nil,
+        blocks: [TransformerBlock], finalNorm: Normalization, untiedHead: (any StoredMatrix)?, file: String = "decoder"
     ) throws {
         try configuration.validate(file: file)
         self.configuration = configuration
         self.embedding = embedding
+        self.positions = positions
         self.blocks = blocks
         self.finalNorm = finalNorm
         self.untiedHead = untiedHead
@@ -51,14 +58,19 @@ public struct Transformer: Sendable {
             }
         }
         let (vocabulary, width) = (configuration.vocabularySize, configuration.hiddenSize)
-        try require("model.embed_tokens.weight", [embedding.rows, embedding.columns], [vocabulary, width])
-        try require("model.norm.weight", finalNorm.shape, [width])
+        let names = configuration.names
+        try require("\(names.embedding).weight", [embedding.rows, embedding.columns], [vocabulary, width])
+        try require(
+            "\(names.positions).weight", positions?.shape ?? [],
+            configuration.learnsPositions ? [configuration.maximumPositions, width] : [])
+        try require("\(names.norm).weight", finalNorm.weight.shape, [width])
+        try require("\(names.norm).bias", finalNorm.bias?.shape ?? [], configuration.usesLayerNorms ? [width] : [])
         if let untiedHead {
-            try require("lm_head.weight", [untiedHead.rows, untiedHead.columns], [vocabulary, width])
+            try require("\(names.head).weight", [untiedHead.rows, untiedHead.columns], [vocabulary, width])
         }
         if (untiedHead == nil) != configuration.tiedEmbeddings {
             throw LacunaError.malformed(
-                file: file, location: "lm_head.weight",
+                file: file, location: "\(names.head).weight",
                 reason: "the configuration says that embeddings are \(configuration.tiedEmbeddings ? "" : "not ")tied")
         }
         guard blocks.count == configuration.layerCount else {
@@ -66,12 +78,15 @@ public struct Transformer: Sendable {
                 file: file, location: "layers", reason: "\(blocks.count) blocks for \(configuration.layerCount) layers")
         }
         for (layer, block) in blocks.enumerated() {
-            let names = BlockNames(configuration)
+            let (names, place) = (configuration.names.block, "\(configuration.names.layers).\(layer)")
             func requireNorm(_ name: String, _ norm: Tensor<Float>?, _ count: Int, _ isThere: Bool = true) throws {
-                try require("model.layers.\(layer).\(name).weight", norm?.shape ?? [], isThere ? [count] : [])
+                try require("\(place).\(name).weight", norm?.shape ?? [], isThere ? [count] : [])
             }
-            try requireNorm(names.attention, block.attentionNorm.weight, width)
-            try requireNorm(names.feedForward, block.feedForwardNorm.weight, width)
+            for (name, norm) in [(names.attention, block.attentionNorm), (names.feedForward, block.feedForwardNorm)] {
+                try requireNorm(name, norm.weight, width)
+                try require(
+                    "\(place).\(name).bias", norm.bias?.shape ?? [], configuration.usesLayerNorms ? [width] : [])
+            }
             let sandwiched = configuration.normalizesOutputs
             try requireNorm(names.outputs?.attention ?? "norm", block.outputNorms?.attention.weight, width, sandwiched)
             try requireNorm(
@@ -79,41 +94,59 @@ public struct Transformer: Sendable {
             let normed = configuration.normalizesHeads
             try requireNorm("self_attn.q_norm", block.attention.queryNorm, configuration.headSize, normed)
             try requireNorm("self_attn.k_norm", block.attention.keyNorm, configuration.headSize, normed)
-            for role in LinearRole.allCases {
+            for role in block.roles {
                 let linear = block[role]
                 try require(
-                    role.weightName(layer: layer), [linear.outputs, linear.inputs],
+                    configuration.weightName(role, layer: layer), [linear.outputs, linear.inputs],
                     configuration.shape(of: role, layer: layer))
+            }
+            switch block.mixer {
+            case .dense(let part):
+                if (part.gate != nil) != configuration.hasGates {
+                    throw LacunaError.malformed(
+                        file: file, location: place,
+                        reason: "a feed-forward part with\(part.gate == nil ? "out" : "") a gate")
+                }
+            case .experts(let part):
+                try require("\(place).mlp", [part.router.inputs, part.outputs], [width, width])
             }
         }
     }
 
     /// Replaces the widths of the feed-forward parts by those of the matrices, after structured pruning changed them.
     mutating func adoptIntermediateSizes() {
-        configuration.intermediateSizes = blocks.map(\.feedForward.intermediateSize)
+        for (layer, block) in blocks.enumerated() {
+            if case .dense(let part) = block.mixer { configuration.intermediateSizes[layer] = part.intermediateSize }
+        }
     }
 
     // MARK: Whole sequences
 
-    /// The embedding of each token, [tokens.count, hiddenSize].
+    /// What the first block reads of whole sequences, one after the other: the embedding of each token, and of its position
+    /// where positions are learned. [tokens.count, hiddenSize].
     ///
-    /// - Throws: ``LacunaError/invalidArgument(_:reason:)`` for a token outside the vocabulary.
-    public func embed(_ tokens: [Int]) throws -> Tensor<Float> {
+    /// - Parameter sequenceLength: A divisor of the number of tokens; nil for one sequence.
+    /// - Throws: ``LacunaError/invalidArgument(_:reason:)`` for a token outside the vocabulary, and for sequences longer than a
+    ///   table of positions.
+    public func embed(_ tokens: [Int], sequenceLength: Int? = nil) throws -> Tensor<Float> {
+        let length = max(sequenceLength ?? tokens.count, 1)
+        if configuration.learnsPositions { try requirePositions(length) }
         for token in tokens { try requireToken(token) }
         let width = configuration.hiddenSize
         var result = Tensor<Float>(uninitialized: [tokens.count, width])
         result.withMutablePointer { rows in
             Parallel.forRanges(tokens.count, grain: 64) { range in
-                for i in range { embed(tokens[i], into: rows + i * width) }
+                for i in range { embed(tokens[i], at: i % length, into: rows + i * width) }
             }
         }
         return result
     }
 
-    func embed(_ token: Int, into row: UnsafeMutablePointer<Float>) {
+    func embed(_ token: Int, at position: Int, into row: UnsafeMutablePointer<Float>) {
         embedding.decode(rows: token..<token + 1, into: row)
         let (scale, width) = (configuration.embeddingScale, configuration.hiddenSize)
         if scale != 1 { for i in 0..<width { row[i] *= scale } }
+        positions?.withPointer { VectorMath.add($0 + position * width, to: row, count: width) }
     }
 
     func requireToken(_ token: Int) throws {
@@ -144,7 +177,7 @@ public struct Transformer: Sendable {
         let context = wholeSequences(hidden.rows, length: sequenceLength)
         try hidden.withMutablePointer { pointer in
             try blocks[layer].step(pointer, context: context, layer: layer) { roles, inputs, count in
-                try observer?(roles.map { $0.weightName(layer: layer) }, inputs, count)
+                try observer?(roles.map { configuration.weightName($0, layer: layer) }, inputs, count)
             }
         }
     }
@@ -168,9 +201,9 @@ public struct Transformer: Sendable {
     /// - Parameter sequenceLength: A divisor of the number of tokens: how many form one sequence.
     public func hiddenStates(_ tokens: [Int], sequenceLength: Int) throws -> Tensor<Float> {
         try requirePositions(sequenceLength)
-        var hidden = try embed(tokens)
-        if tokens.isEmpty { return hidden }
         LacunaTensor.require(tokens.count % sequenceLength == 0, "tokens are not whole sequences")
+        var hidden = try embed(tokens, sequenceLength: sequenceLength)
+        if tokens.isEmpty { return hidden }
         let context = wholeSequences(tokens.count, length: sequenceLength)
         try hidden.withMutablePointer { try step($0, context: context) }
         return hidden
@@ -181,7 +214,7 @@ public struct Transformer: Sendable {
         var result = Tensor<Float>(uninitialized: [rows.count, configuration.vocabularySize])
         hidden.withPointer { hidden in
             result.withMutablePointer {
-                logits(hidden + rows.lowerBound * finalNorm.count, count: rows.count, into: $0)
+                logits(hidden + rows.lowerBound * configuration.hiddenSize, count: rows.count, into: $0)
             }
         }
         return result
@@ -197,7 +230,7 @@ public struct Transformer: Sendable {
     }
 
     func logits(_ hidden: UnsafePointer<Float>, count: Int, into logits: UnsafeMutablePointer<Float>) {
-        let normalized = Buffer<Float>(uninitialized: count * finalNorm.count)
+        let normalized = Buffer<Float>(uninitialized: count * configuration.hiddenSize)
         self.logits(hidden, count: count, into: logits, normalized: normalized.pointer)
     }
 
@@ -206,8 +239,7 @@ public struct Transformer: Sendable {
         _ hidden: UnsafePointer<Float>, count: Int, into logits: UnsafeMutablePointer<Float>,
         normalized: UnsafeMutablePointer<Float>
     ) {
-        VectorMath.rmsNorm(
-            rows: hidden, count: count, weight: finalNorm, epsilon: configuration.normEpsilon, into: normalized)
+        finalNorm.apply(hidden, count: count, into: normalized)
         if count == 1 {
             Product.gemv([(head, logits)], x: normalized)
         } else {

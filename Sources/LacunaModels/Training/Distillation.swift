@@ -18,9 +18,11 @@ import LacunaTensor
 /// }
 /// ```
 public struct Distillation {
+    /// The model that teaches, frozen.
     public let teacher: TrainableTransformer
     /// Share of the teacher's predictions in the loss, 0...1.
     public let weight: Double
+    /// What logits of both are divided by; positive.
     public let temperature: Double
     /// Factor of the distance of hidden states; 0 leaves it out.
     public let features: Double

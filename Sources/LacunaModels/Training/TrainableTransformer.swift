@@ -16,10 +16,17 @@ import LacunaTensor
 /// let loss = model.loss(batch.ids, next: batch.next, batch: 4, on: tape)
 /// ```
 public final class TrainableTransformer: Module {
+    /// Sizes and constants.
     public private(set) var configuration: TransformerConfiguration
+    /// The table of tokens, [vocabularySize, hiddenSize].
     public let embedding: TokenTable
+    /// [maximumPositions, hiddenSize], added to the embeddings; nil where positions are rotations.
+    public let positions: Parameter<Float>?
+    /// The blocks, from the embeddings on.
     public let blocks: [TrainableBlock]
-    public let norm: RMSNorm
+    /// The norm before the head.
+    public var norm: any UnaryLayer { finalNorm }
+    private let finalNorm: any TrainableNorm
     /// The output head; nil if it is the embedding table.
     public let head: Linear?
     /// Share of entries that are set to 0 while training, of embeddings and of what each part of a block gives.
@@ -63,18 +70,19 @@ public final class TrainableTransformer: Module {
     /// - Throws: What `weight` throws; `LacunaError.unsupported` for interleaved rotation.
     public init(_ decoder: Transformer, weight: WeightForm = TrainableTransformer.dense) throws {
         configuration = decoder.configuration
-        let configuration = configuration
+        let (configuration, names) = (configuration, configuration.names)
         embedding = TokenTable(
-            try weight("model.embed_tokens.weight", decoder.embedding), scale: configuration.embeddingScale)
+            try weight(names.embedding + ".weight", decoder.embedding), scale: configuration.embeddingScale)
+        positions = decoder.positions.map { Parameter($0, decays: false) }
         blocks = try decoder.blocks.enumerated().map { layer, block in
-            try TrainableBlock(block, names: BlockNames(configuration)) { try weight($0.weightName(layer: layer), $1) }
+            try TrainableBlock(block, names: names.block) { try weight(configuration.weightName($0, layer: layer), $1) }
         }
-        norm = RMSNorm(decoder.finalNorm, epsilon: configuration.normEpsilon)
-        head = try decoder.untiedHead.map { Linear(weight: try weight("lm_head.weight", $0)) }
+        finalNorm = decoder.finalNorm.trainable
+        head = try decoder.untiedHead.map { Linear(weight: try weight(names.head + ".weight", $0)) }
     }
 
     /// A network of random weights: matrices normal of deviation 0.02, those that end a residual branch smaller by
-    /// √(2 layers), norms of ones.
+    /// √(2 layers), norms of ones, biases 0.
     ///
     /// - Throws: ``LacunaError/malformed(file:location:reason:)`` for a configuration out of range.
     public convenience init(
@@ -84,8 +92,9 @@ public final class TrainableTransformer: Module {
         try self.init(Transformer(random: configuration, seed: 0))
         self.dropout = dropout
         let deviation = 0.02 / Float(2 * configuration.layerCount).squareRoot()
+        let ends = configuration.names.block.branchEnds
         for (name, parameter) in namedParameters where parameter.shape.count == 2 {
-            let endsBranch = name.hasSuffix("o_proj.weight") || name.hasSuffix("down_proj.weight")
+            let endsBranch = ends.contains { name.hasSuffix("." + $0 + ".weight") }
             parameter.value = Tensor(
                 normal: parameter.shape, standardDeviation: endsBranch ? deviation : 0.02, using: &generator)
         }
@@ -94,11 +103,14 @@ public final class TrainableTransformer: Module {
         }
     }
 
+    /// The parts by the names that checkpoints give them.
     public var parts: [(name: String, part: Any)] {
-        [("model.embed_tokens", embedding), ("model.layers", blocks), ("model.norm", norm)]
-            + (head.map { [("lm_head", $0)] } ?? [])
+        let names = configuration.names
+        return [(names.embedding, embedding)] + (positions.map { [(names.positions + ".weight", $0)] } ?? [])
+            + [(names.layers, blocks), (names.norm, finalNorm)] + (head.map { [(names.head, $0)] } ?? [])
     }
 
+    /// The output head; nil if it is the embedding table.
     public var outputLayer: Linear? { head }
 
     /// What the blocks give for token ids, before the last norm: [batch · T, hiddenSize].
@@ -113,17 +125,19 @@ public final class TrainableTransformer: Module {
         let length = ids.count / max(batch, 1)
         require(
             length * batch == ids.count && length <= configuration.maximumPositions, "sequences of \(length) tokens")
-        let positions = (0..<ids.count).map { Int32($0 % length) }
-        var states = [embedding(ids, on: tape).dropout(dropout)]
+        let places = (0..<ids.count).map { Int32($0 % length) }
+        var start = embedding(ids, on: tape)
+        if let positions { start = start + positions.on(tape).gathered(places) }
+        var states = [start.dropout(dropout)]
         for block in blocks {
             let x = states.last!
             if recomputesBlocks {
                 states.append(
                     tape.recomputing { [dropout] in
-                        block(x, positions: positions, batch: batch, dropout: dropout)
+                        block(x, positions: places, batch: batch, dropout: dropout)
                     })
             } else {
-                states.append(block(x, positions: positions, batch: batch, dropout: dropout))
+                states.append(block(x, positions: places, batch: batch, dropout: dropout))
             }
         }
         return states
@@ -155,18 +169,20 @@ public final class TrainableTransformer: Module {
     /// - Throws: As ``TrainableWeight/stored(_:)``.
     public func stored(_ values: ValueType = .f32) throws -> Transformer {
         try Transformer(
-            configuration: configuration, embedding: embedding.weight.stored(values),
-            blocks: blocks.map { try $0.stored(values) }, finalNorm: norm.weight.value,
+            configuration: configuration, embedding: embedding.weight.stored(values), positions: positions?.value,
+            blocks: blocks.map { try $0.stored(values) }, finalNorm: finalNorm.stored,
             untiedHead: head.map { try $0.weight.stored(values) }, file: "trained model")
     }
 }
 
 /// Embeddings of tokens: a table [vocabulary, width] in any form, which may be the output head as well.
 public final class TokenTable: Module {
+    /// [vocabulary, width].
     public let weight: any TrainableWeight
     /// What looked up rows are multiplied by.
     public let scale: Float
 
+    /// A table in any form. No weight decay is applied to it.
     public init(_ weight: any TrainableWeight, scale: Float = 1) {
         self.weight = weight
         self.scale = scale

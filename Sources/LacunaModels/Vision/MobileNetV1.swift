@@ -6,22 +6,29 @@ import LacunaTensor
 ///
 /// Nearly all of its work is in the pointwise layers, which are what sparsity is applied to; ``MobileNetRunner`` runs it.
 public struct MobileNetV1: Sendable {
+    /// A depthwise and a pointwise convolution, each with a bias and a ReLU.
     public struct Block: Sendable {
         /// [channels, 1, 3, 3]
         public var depthwise: Tensor<Float>
+        /// [channels].
         public var depthwiseBias: [Float]
+        /// Pixels from one place of the depthwise kernel to the next: 1 or 2.
         public var step: Int
         /// [outputs, channels]
         public var pointwise: Tensor<Float>
+        /// [outputs].
         public var pointwiseBias: [Float]
     }
 
     /// [channels, 3, 3, 3], step 2
     public var first: Tensor<Float>
+    /// [channels of the first convolution].
     public var firstBias: [Float]
+    /// The blocks, from the first convolution on.
     public var blocks: [Block]
     /// [classes, channels]
     public var classifier: Tensor<Float>
+    /// [classes].
     public var classifierBias: [Float]
 
     /// Output channels at full width and the step of each block.

@@ -17,10 +17,12 @@ struct CalibrationStream {
                 "calibration length",
                 reason: "\(set.sequenceLength) exceeds the model's \(decoder.configuration.maximumPositions) positions")
         }
-        sequenceLength = set.sequenceLength
-        let batch = max(1, batchTokens / sequenceLength) * sequenceLength
+        let length = set.sequenceLength
+        sequenceLength = length
+        let batch = max(1, batchTokens / length) * length
         batches = try stride(from: 0, to: set.tokens.count, by: batch).map {
-            try decoder.embed(Array(set.tokens[$0..<min($0 + batch, set.tokens.count)]))
+            try decoder.embed(
+                Array(set.tokens[$0..<min($0 + batch, set.tokens.count)]), sequenceLength: length)
         }
     }
 

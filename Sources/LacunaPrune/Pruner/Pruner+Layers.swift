@@ -36,8 +36,8 @@ extension Pruner {
         var layers: [PruningReport.Layer] = []
         for layer in 0..<blocks {
             var statistics = try observe(decoder, layer, stream) { try step(layer) }
-            for (index, roles) in LinearRole.groups.enumerated() {
-                let names = roles.map { $0.weightName(layer: layer) }.filter(chosen.contains)
+            for (index, roles) in decoder.blocks[layer].roleGroups.enumerated() {
+                let names = roles.map { decoder.configuration.weightName($0, layer: layer) }.filter(chosen.contains)
                 if !names.isEmpty { layers += try replace(&decoder, names, statistics[index]) }
                 statistics[index] = InputStatistics(columns: 0)
             }
@@ -47,17 +47,20 @@ extension Pruner {
         return layers
     }
 
-    /// Statistics of the inputs of a block's layers, one for each of ``LinearRole/groups``.
+    /// Statistics of the inputs of a block's layers, one for each of its ``TransformerBlock/roleGroups``.
     private func observe(
         _ decoder: Transformer, _ layer: Int, _ stream: CalibrationStream, step: () throws -> Void
     ) throws -> [InputStatistics] {
-        var statistics = LinearRole.groups.map { roles in
+        let groups = decoder.blocks[layer].roleGroups.map {
+            $0.map { decoder.configuration.weightName($0, layer: layer) }
+        }
+        var statistics = groups.map { names in
             InputStatistics(
-                columns: decoder[linear: roles[0].weightName(layer: layer)].columns,
+                columns: decoder[linear: names[0]].columns,
                 gram: method.requirement.contains(.gram) || measuresError)
         }
         var places: [String: Int] = [:]
-        for (index, roles) in LinearRole.groups.enumerated() { places[roles[0].weightName(layer: layer)] = index }
+        for (index, names) in groups.enumerated() { places[names[0]] = index }
         try stream.observe(decoder, layer: layer, step: step) { names, inputs, count in
             if let place = places[names[0]] { statistics[place].accumulate(inputs, count: count) }
         }
@@ -89,8 +92,8 @@ extension Pruner {
                     done += 1
                     try progress.report("surveying", layer * batches + done, of: blocks * batches)
                 })
-            for roles in LinearRole.groups {
-                let group = roles.map { $0.weightName(layer: layer) }
+            for roles in decoder.blocks[layer].roleGroups {
+                let group = roles.map { decoder.configuration.weightName($0, layer: layer) }
                 guard let statistics = group.lazy.compactMap({ seen[$0] }).first else { continue }
                 for name in group {
                     guard let index = indices[name] else { continue }

@@ -21,13 +21,17 @@ extension Pruner {
             throw LacunaError.invalidArgument(
                 "layout", reason: "\(method.card.name) makes matrices smaller and stores them dense, not as \(layout)")
         }
+        guard decoder.configuration.hasGates, !decoder.hasExperts else {
+            throw LacunaError.unsupported(
+                file: nil, what: "the method \(method.card.name) on feed-forward parts without gates, or of experts")
+        }
         let blocks = decoder.blocks.count
         var stream = try CalibrationStream(decoder, calibration, batchTokens: batchTokens)
         let batches = stream.batchCount
         var importance: [Double] = []
         var seen: [InputStatistics] = []
         for layer in 0..<blocks {
-            let down = LinearRole.down.weightName(layer: layer)
+            let down = decoder.configuration.weightName(.down, layer: layer)
             var activations = InputStatistics(columns: decoder[linear: down].columns)
             var angles = 0.0
             var done = 0
@@ -85,7 +89,8 @@ extension Pruner {
             replacement[role] = LinearLayer(matrix, bias: bias)
             layers.append(
                 PruningReport.Layer(
-                    name: role.weightName(layer: layer), rows: before.rows, columns: before.columns,
+                    name: decoder.configuration.weightName(role, layer: layer), rows: before.rows,
+                    columns: before.columns,
                     sparsity: 1 - Double(kept.count) / Double(max(whole.neurons, 1)), format: matrix.format,
                     bytesBefore: before.byteCount, bytesAfter: matrix.byteCount, outputError: nil, seconds: 0))
         }

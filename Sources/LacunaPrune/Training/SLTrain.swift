@@ -10,25 +10,32 @@ import LacunaTensor
 /// a product. With δ = 0 the method is plain low rank, with r = 0 static sparse training.
 ///
 /// Andi Han and others, "SLTrain: a sparse plus low-rank approach for parameter and memory efficient pretraining",
-/// arXiv 2406.02214. The defaults of α and δ are theirs for the smallest model, whose rank is 128 at width 512.
+/// arXiv 2406.02214. δ is their default. They give α 32 to rank 128, 16 to rank 256 and 8 to rank 512: what the product is
+/// multiplied by, α / r, is a quarter at most. The default is that quarter whatever the rank, since a smaller one asks for a
+/// learning rate that grows as it falls.
 public final class SLTrain: TrainingMethod {
-    /// `r`, 0 or more.
+    /// r.
     public let rank: Int
-    /// `α`: the low-rank product counts α / r times.
+    /// α: the product is multiplied by α / r.
     public let alpha: Float
     /// δ: the share of entries in `S`.
     public let density: Double
     /// The layers whose weights are replaced, whatever they held.
     public let layers: LayerChoice
 
+    /// - Parameters:
+    ///   - rank: At least 0.
+    ///   - alpha: nil for `rank / 4`.
+    ///   - density: In 0...1.
     /// - Throws: `LacunaError.invalidArgument` for numbers out of range.
-    public init(rank: Int, alpha: Double = 32, density: Double = 0.03, layers: LayerChoice = .all) throws {
+    public init(rank: Int, alpha: Double? = nil, density: Double = 0.03, layers: LayerChoice = .all) throws {
         guard rank >= 0 else { throw LacunaError.invalidArgument("rank", reason: "\(rank) is negative") }
         guard (0...1).contains(density) else {
             throw LacunaError.invalidArgument("density", reason: "\(density) is not in 0...1")
         }
+        guard alpha?.isFinite ?? true else { throw LacunaError.invalidArgument("alpha", reason: "is not finite") }
         self.rank = rank
-        self.alpha = Float(alpha)
+        self.alpha = Float(alpha ?? Double(rank) / 4)
         self.density = density
         self.layers = layers
     }

@@ -51,12 +51,15 @@ import Testing
     func classesByName(method: String) throws {
         try inFolder { folder in
             try AtomicFile.write(table(200, seed: 1), to: folder + "/train.csv")
-            let job = try job("kind = \"csv\"\npath = \"\(folder)/train.csv\"", method: method)
+            // The product of factors starts at 0, and hidden units that start alike are told apart by the weights of their
+            // outputs alone: with 16 of them some starts end at three quarters, whatever the rank.
+            let hidden = method.contains("sltrain") ? 64 : 16
+            let job = try job(
+                "kind = \"csv\"\npath = \"\(folder)/train.csv\"", model: "kind = \"mlp\"\nhidden = [\(hidden)]",
+                method: method)
             let report = try job.run(directory: folder + "/run")
             let accuracy = try #require(report.evaluation?["test_accuracy"])
-            // Factors of rank 2 learn the product of two signs slowly.
-            let isSlow = method.contains("sltrain")
-            #expect(accuracy > (isSlow ? 0.55 : 0.9))
+            #expect(accuracy > 0.9)
             #expect(report.multiplyAddsPerStep > 0)
             try AtomicFile.write(table(100, seed: 2), to: folder + "/new.csv")
             let network = try TrainedNetwork.load(folder + "/run")
@@ -66,12 +69,12 @@ import Testing
             if case .text(let text)? = new["kind"]?.values { kinds = text }
             let found = try network.predictions(new, file: "new.csv")
             let right = zip(found, kinds).count { $0.text == $1 }
-            #expect(Double(right) / 100 > (isSlow ? 0.55 : 0.85))
+            #expect(Double(right) / 100 > 0.85)
             for case .label(_, let probability) in found { #expect(probability >= 0.5 && probability <= 1.0001) }
             // A row by itself, columns in another order, without the class.
             try AtomicFile.write("size,price,colour\n2,160,red\n", to: folder + "/one.csv")
             let one = try network.predictions(contentsOf: folder + "/one.csv").map(\.prediction.text)
-            #expect(isSlow ? one.count == 1 : one == ["cat"])
+            #expect(one == ["cat"])
             for bad in [
                 "size,price,colour\n2,160,green\n", "size,price\n2,160\n", "size,price,colour\n,160,red\n",
                 "size,price,colour\nbig,160,red\n",

@@ -52,7 +52,7 @@ struct LanguageReader {
         network.recomputesBlocks = try file.optionalBool("model.recompute") ?? false
         network.dropout = try file.optionalNumber("model.dropout", in: 0...0.99) ?? 0
         guard update != nil else { return network }
-        let choice = LayerChoice(try file.optionalString("model.update_layers") ?? "model.layers")
+        let choice = LayerChoice(try file.optionalString("model.update_layers") ?? "all-but-output")
         let kind = try file.choice("model.update", of: ["low-rank", "sparse"])
         let rank = kind == "low-rank" ? try file.optionalInteger("model.rank", in: 1...65_536) ?? 8 : 0
         let alpha = kind == "low-rank" ? try file.optionalNumber("model.alpha", in: 0...1e6) ?? 2 * Double(rank) : 0

@@ -54,6 +54,13 @@ final class LanguageTask: JobTask {
         _ plan: TrainingPlan, _ optimizer: any Optimizer, _ method: (any TrainingMethod)?
     ) throws -> any PhaseTrainer {
         let (network, teacher) = (network, teacher)
+        if let method = method as? CalibratedPruning {
+            let length = min(method.length ?? form.window, network.configuration.maximumPositions)
+            let text = train.tokens
+            method.calibration = try CalibrationSet(
+                text: text, sequences: max(1, min(method.sequences, text.count / length)), length: length,
+                seed: plan.seed)
+        }
         return try Trainer(
             model: network, optimizer: optimizer, source: train.source(form, seed: plan.seed), plan: plan,
             hooks: hooks(method), evaluate: { [self] tape in evaluate(tape) },
@@ -115,6 +122,14 @@ struct LanguageData {
         /// One text, of which windows are read.
         case stream([Int32])
         case examples([TokenExamples.Example])
+
+        /// All of it, examples one after the other.
+        var tokens: [Int] {
+            switch self {
+            case .stream(let tokens): tokens.map { Int($0) }
+            case .examples(let examples): examples.flatMap { $0.tokens.map { Int($0) } }
+            }
+        }
 
         var summary: String {
             switch self {

@@ -335,6 +335,7 @@ extension TrainingJob {
 
             [method]
             name = "prune"
+            by = "magnitude"              # or wanda, sparsegpt: by what the layers read of the training text
             sparsity = 0.5                # or pattern = "2:4"
             layers = "model.layers"       # names of layers; * and ? stand for others
 

@@ -98,6 +98,14 @@ public final class TrainingJob {
         if count > 1, methods[0] is FeatureSelection {
             throw configuration.failure("phase.0.method.name", "quick-selection has one phase")
         }
+        if let index = methods.firstIndex(where: { $0 is CalibratedPruning }),
+            try !JobReader.textKinds.contains(configuration.string("data.kind"))
+        {
+            throw configuration.failure(
+                count == 0 ? "method.by" : "phase.\(index).method.by",
+                "'\(methods[index]?.card.name ?? "")' looks at what the layers of a language model read; there is none here"
+            )
+        }
         let optimizers = try readers.map { try $0.optimizer() }
         let task = try Self.task(configuration, readers[0], methods[0], environment, seed: seed)
         let plans = try readers.enumerated().map { index, reader in

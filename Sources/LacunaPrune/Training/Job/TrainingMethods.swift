@@ -81,6 +81,32 @@ public enum TrainingMethods {
         { try DropAndGrow(moves(growth, budget($0), $0)) }
     }
 
+    /// Pruning by what layers read, by the name of a method of `lacuna prune`.
+    private static func calibrated(_ name: String, _ options: any MethodOptions) throws -> CalibratedPruning {
+        var plan = PruningPlan(
+            method: name, pattern: try options.text("pattern"), sparsity: try options.number("sparsity"), values: .f32,
+            seed: options.seed)
+        if let name = try options.text("budget") {
+            guard let budget = PruningPlan.Budget(rawValue: name) else {
+                let names = PruningPlan.Budget.allCases.map(\.rawValue).joined(separator: ", ")
+                throw LacunaError.invalidArgument("budget", reason: "'\(name)' is none of \(names)")
+            }
+            plan.budget = budget
+        }
+        let pruner: Pruner
+        do {
+            pruner = try plan.pruner()
+        } catch let LacunaError.invalidArgument("method", reason) {
+            throw LacunaError.invalidArgument("by", reason: reason)
+        }
+        if pruner.pattern?.impliedSparsity == nil { _ = try sparsity(options) }
+        return try CalibratedPruning(
+            pruner, layers: layers(options, default: .allButOutput),
+            storage: .trainable(options.text("storage") ?? "masked"),
+            sequences: options.integer("sequences", in: 1...1_000_000) ?? CalibrationSet.defaultSequences,
+            length: options.integer("length", in: 1...1_000_000))
+    }
+
     private static let makers: [(name: String, make: Maker)] = [
         (
             "static",
@@ -92,6 +118,7 @@ public enum TrainingMethods {
         (
             "prune",
             { options in
+                if let name = try options.text("by"), name != "magnitude" { return try calibrated(name, options) }
                 let pattern = try Pattern(options.text("pattern") ?? "unstructured")
                 var budget: (any SparsityBudget)?
                 if pattern.impliedSparsity == nil {
@@ -117,7 +144,7 @@ public enum TrainingMethods {
             "sltrain",
             { options in
                 try SLTrain(
-                    rank: options.integer("rank", in: 0...65_536) ?? 16, alpha: options.number("alpha") ?? 16,
+                    rank: options.integer("rank", in: 0...65_536) ?? 16, alpha: options.number("alpha"),
                     density: options.number("density") ?? 0.03, layers: layers(options, default: .allButOutput))
             }
         ),
