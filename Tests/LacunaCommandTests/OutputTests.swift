@@ -195,7 +195,7 @@ import Testing
         let executable = try #require(CommandLineTests.executable)
         for command in [
             "encode c.jsonl --model encoder", "encode c.jsonl --model encoder --output /dev/stdout",
-            "fit lasso \(table) --target y --lambda 0.1 --quiet --model /dev/fd/1",
+            "fit lasso \(table) --target y --lambda 0.1 --quiet --model /dev/stdout",
         ] {
             let log = try folder.write("before\n", to: "log")
             let outcome = try ChildProcess(

@@ -11,10 +11,10 @@ struct TrainCommand: ParsableCommand {
         abstract: "Trains a network, new or loaded, dense or sparse, as a configuration file says.",
         discussion: """
             Examples:
-              lacuna train --example mlp-fashion > run.toml     a file to start from
+              lacuna train --example mlp-fashion > run.toml     # a file to start from
               lacuna train run.toml --output runs/first
-              lacuna train --resume runs/first                  after Ctrl-C, which writes a checkpoint, or a crash
-              lacuna train runs/first --predict new.csv         what a trained network says about a table, or pictures
+              lacuna train --resume runs/first                  # after Ctrl-C, which writes a checkpoint, or a crash
+              lacuna train runs/first --predict new.csv         # what a trained network says about a table, or pictures
 
             The output directory gets metrics.jsonl, checkpoint.safetensors, the model, report.html and the \
             configuration. A resumed run ends, bit for bit, as one that was never interrupted. A language model is in \
