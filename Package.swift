@@ -137,3 +137,13 @@ if Context.environment["LACUNA_EXAMPLES"] != nil {
             name: "Snippets", dependencies: ["Lacuna"], path: "Examples/Snippets",
             swiftSettings: [.enableUpcomingFeature("MemberImportVisibility")]))
 }
+
+// Some rooms and their tests alone, such as LACUNA_ROOMS="Tensor Sparse IO": what is built anew for every sanitizer need not be all.
+if let rooms = Context.environment["LACUNA_ROOMS"], !isDependency {
+    let kept = Set(
+        ["CLacuna", "CLinearAlgebra", "COpenBLAS", "CZlib"]
+            + rooms.split(separator: " ").flatMap { ["Lacuna\($0)", "Lacuna\($0)Tests"] })
+    package.dependencies.removeAll()
+    package.products.removeAll { !kept.contains($0.name) }
+    package.targets.removeAll { !kept.contains($0.name) }
+}

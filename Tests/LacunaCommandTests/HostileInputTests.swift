@@ -80,6 +80,49 @@ import Testing
         Target(
             description: "gzipped images", file: "images/train-images-idx3-ubyte.gz",
             commands: [["train", "AT/images.toml", "--output", "AT/trained"]]),
+        Target(
+            description: "network", file: "resumed/network.json",
+            commands: [["train", "AT/resumed", "--predict", "AT/train.csv"]]),
+        Target(
+            description: "network's weights", file: "resumed/model.safetensors",
+            commands: [["train", "AT/resumed", "--predict", "AT/train.csv"]]),
+        Target(
+            description: "corpus", file: "corpus.jsonl",
+            commands: [
+                ["index", "build", "AT/built", "AT/corpus.jsonl", "--bm25", "--force"],
+                ["encode", "AT/corpus.jsonl", "--model", "AT/encoder", "--output", "AT/trained"],
+            ]),
+        Target(
+            description: "encoder", file: "encoder/model.safetensors",
+            commands: [["encode", "AT/corpus.jsonl", "--model", "AT/encoder", "--output", "AT/trained"]]),
+        Target(
+            description: "modules", file: "encoder/modules.json",
+            commands: [["encode", "AT/corpus.jsonl", "--model", "AT/encoder", "--output", "AT/trained"]]),
+        Target(
+            description: "index", file: "index/index.json",
+            commands: [["search", "AT/index", "--query", "the gap"], ["index", "stats", "AT/index"]]),
+        Target(
+            description: "index's documents", file: "index/SEGMENT",
+            commands: [
+                ["search", "AT/index", "--query", "the gap"], ["search", "AT/index", "--query", "the gap", "--trust"],
+            ]),
+        Target(
+            description: "ranking", file: "a.run", commands: [["evaluate", "AT/a.run", "AT/qrels.tsv"]]),
+        Target(
+            description: "judgements", file: "qrels.tsv", commands: [["evaluate", "AT/a.run", "AT/qrels.tsv"]]),
+        Target(
+            description: "dictionary", file: "sae/topk/cfg.json",
+            commands: [
+                ["explain", "eval", "AT/sae/topk", "--model", "AT/model", "--text", "AT/text.txt", "--context", "8"]
+            ]),
+        Target(
+            description: "dictionary's weights", file: "sae/topk/sae_weights.safetensors",
+            commands: [
+                ["explain", "eval", "AT/sae/topk", "--model", "AT/model", "--text", "AT/text.txt", "--context", "8"]
+            ]),
+        Target(
+            description: "vectors", file: "t.npy",
+            commands: [["explain", "code", "AT/t.npy", "--atoms", "4", "--steps", "3", "--batch", "4"]]),
     ]
 
     /// A folder with a valid file of every kind.
@@ -147,6 +190,12 @@ import Testing
                 executable: "/usr/bin/env", arguments: ["gzip", "\(at)/images/train-images-idx3-ubyte"]
             ).run()
             try folder.write(tiny.gguf(), to: "model.gguf")
+            try TinyModel.writeEncoder(to: at + "/encoder")
+            try folder.write(
+                (0..<5).map { "{\"_id\": \"d\($0)\", \"title\": \"gap\", \"text\": \"left out, \($0) times\"}\n" }
+                    .joined(), to: "corpus.jsonl")
+            try folder.write("q1 Q0 d1 1 2.5 a\nq1 Q0 d0 2 1e-1 a\nq2 Q0 d3 1 7 a\n", to: "a.run")
+            try folder.write("query-id\tcorpus-id\tscore\nq1\td1\t2\nq2\td0\t1\n", to: "qrels.tsv")
             for command in [
                 ["prune", "AT/model", "--method", "magnitude", "--output", "AT/sparse", "--weights", "int4"],
                 [
@@ -154,6 +203,12 @@ import Testing
                     "AT/m.json",
                 ],
                 ["train", "AT/run.toml", "--output", "AT/resumed"],
+                ["index", "build", "AT/index", "AT/corpus.jsonl", "--bm25"],
+                [
+                    "explain", "train", "AT/model", "--layer", "1", "--text", "AT/text.txt", "--context", "8",
+                    "--width",
+                    "32", "--k", "4", "--batch", "8", "--steps", "4", "--output", "AT/sae",
+                ],
             ] {
                 let outcome = try Program().run(command.map { $0.replacing("AT", with: at) } + ["--quiet"])
                 #expect(outcome.status == 0, "\(command): \(outcome)")

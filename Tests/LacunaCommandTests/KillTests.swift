@@ -161,6 +161,82 @@ import Testing
         #expect(try FileSystem.list(folder.path) == ["out", "run.toml", "straight", "t.csv"])
     }
 
+    /// One file, by a verb that reads lines and writes lines; and one that other programs read.
+    @Test func encodeAndExport() throws {
+        let tiny = try TinyModel()
+        try TinyModel.writeEncoder(to: tiny.root + "/encoder")
+        let lines = (0..<2000).map { #"{"_id": "\#($0)", "text": "left out on purpose, \#($0 * 7919) times"}"# + "\n" }
+        try AtomicFile.write(lines.joined(), to: tiny.root + "/corpus.jsonl")
+        for command in [
+            ["encode", tiny.root + "/corpus.jsonl", "--model", tiny.root + "/encoder", "--quiet", "--force"],
+            ["prune", tiny.path, "--method", "magnitude", "--format", "gguf", "--quiet", "--force"],
+        ] {
+            let output = tiny.root + "/result"
+            try FileSystem.remove(output)
+            let seconds = try timed(command + ["--output", output])
+            let whole = try FileSystem.readBytes(output)
+            for trial in trials(seconds, seed: 8) {
+                try AtomicFile.write("old", to: output)
+                _ = try interrupted(command + ["--output", output], by: trial.signal, after: trial.seconds)
+                let now = try FileSystem.readBytes(output)
+                #expect(now == whole || now == Array("old".utf8), "\(command[0]): half a file after \(trial.signal)")
+            }
+            _ = try timed(command + ["--output", output])
+            #expect(
+                try FileSystem.list(tiny.root) == ["corpus.jsonl", "encoder", "model", "result", "text.txt"])
+        }
+    }
+
+    /// An index that replaces another: it has the documents of one of them.
+    @Test func index() throws {
+        let folder = try Folder()
+        for (name, count) in [("few", 40), ("many", 3000)] {
+            let lines = (0..<count).map { #"{"_id": "\#(name)\#($0)", "text": "wing \#($0 % 97) lift \#($0)"}"# + "\n" }
+            try folder.write(lines.joined(), to: name + ".jsonl")
+        }
+        func build(_ name: String) -> [String] {
+            ["index", "build", folder.file("index"), folder.file(name + ".jsonl"), "--bm25", "--force", "--quiet"]
+        }
+        let seconds = try timed(build("many"))
+        for trial in trials(seconds, seed: 9) {
+            _ = try timed(build("few"))
+            _ = try interrupted(build("many"), by: trial.signal, after: trial.seconds)
+            let stats = try Program().run("index", "stats", folder.file("index"), "--json")
+            #expect(
+                [40, 3000].contains(try JSONValue(parsing: stats.output)["documents"]?.intValue),
+                "after signal \(trial.signal): \(stats)")
+        }
+        _ = try timed(build("many"))
+        #expect(try FileSystem.list(folder.path) == ["few.jsonl", "index", "many.jsonl"])
+        #expect(try FileSystem.list(folder.file("index")).filter { !$0.hasPrefix(".") }.count == 3)
+    }
+
+    /// A run of `explain train` that is interrupted again and again comes to the same files as one that never was.
+    @Test func explain() throws {
+        let tiny = try TinyModel()
+        func command(_ output: String, _ more: [String] = []) -> [String] {
+            [
+                "explain", "train", tiny.path, "--layer", "1", "--text", tiny.text, "--context", "16", "--width", "64",
+                "--k",
+                "4", "--batch", "32", "--steps", "300", "--checkpoint-every", "40", "--quiet", "--output", output,
+            ] + more
+        }
+        let (straight, output) = (tiny.root + "/straight", tiny.root + "/out")
+        let seconds = try timed(command(straight))
+        func hasBegun() -> Bool { FileSystem.exists(output + "/checkpoint.safetensors") }
+        for trial in trials(seconds, seed: 10) {
+            _ = try interrupted(
+                command(output, hasBegun() ? ["--resume"] : []), by: trial.signal, after: trial.seconds / 3)
+        }
+        _ = try timed(command(output, hasBegun() ? ["--resume"] : []))
+        for name in ["metrics.jsonl", "checkpoint.safetensors", "topk/sae_weights.safetensors", "topk/cfg.json"] {
+            #expect(
+                try FileSystem.readBytes("\(output)/\(name)") == FileSystem.readBytes("\(straight)/\(name)"), "\(name)")
+        }
+        #expect(try FileSystem.list(output) == FileSystem.list(straight))
+        #expect(try FileSystem.list(tiny.root) == ["model", "out", "straight", "text.txt"])
+    }
+
     @Test func data() throws {
         // A client that takes its time over a package that will not verify.
         let bench = try DataFetcherTests.Bench(

@@ -182,6 +182,64 @@ import Testing
         #expect(!FileSystem.exists(tiny.root + "/out"))
     }
 
+    /// The same of encoders, dictionaries and networks that tables were learned with.
+    @Test func aNumberThatIsNoneIsNamedInOtherModels() throws {
+        let tiny = try TinyModel()
+        try TinyModel.writeEncoder(to: tiny.root + "/encoder")
+        try AtomicFile.write(#"{"_id": "a", "text": "gap"}"# + "\n", to: tiny.root + "/c.jsonl")
+        try AtomicFile.write(
+            "a,b,class\n" + (0..<20).map { "\($0),\($0 % 7),\($0 % 2)\n" }.joined(), to: tiny.root + "/t.csv")
+        try AtomicFile.write(
+            """
+            [data]
+            kind = "csv"
+            path = "\(tiny.root)/t.csv"
+            [model]
+            kind = "mlp"
+            hidden = [4]
+            [optimizer]
+            learning_rate = 0.1
+            [training]
+            steps = 2
+            """, to: tiny.root + "/run.toml")
+        let encode = ["encode", "OUT/c.jsonl", "--model", "OUT/encoder"]
+        let predict = ["train", "OUT/run", "--predict", "OUT/t.csv"]
+        let evaluate = [
+            "explain", "eval", "OUT/sae/topk", "--model", "MODEL", "--text", "TEXT", "--context", "8", "--tokens", "64",
+        ]
+        func run(_ arguments: [String]) throws -> ChildProcess.Outcome {
+            try Program().run(
+                arguments.map {
+                    $0.replacing("MODEL", with: tiny.path).replacing("TEXT", with: tiny.text)
+                        .replacing("OUT", with: tiny.root)
+                })
+        }
+        for command in [
+            ["train", "OUT/run.toml", "--output", "OUT/run", "--quiet"],
+            [
+                "explain", "train", "MODEL", "--layer", "0", "--text", "TEXT", "--tokens", "256", "--context", "16",
+                "--width",
+                "16", "--k", "2", "--batch", "16", "--steps", "2", "--quiet", "--output", "OUT/sae",
+            ], encode, predict, evaluate,
+        ] {
+            let outcome = try run(command)
+            #expect(outcome.status == 0, "\(command): \(outcome)")
+        }
+        for (file, command) in [
+            ("encoder/model", encode), ("run/model", predict), ("sae/topk/sae_weights", evaluate),
+        ] {
+            let path = "\(tiny.root)/\(file).safetensors"
+            let first = try #require(try SafetensorsFile(path).tensors.first { $0.name != "b_dec" })
+            var bytes = try FileSystem.readBytes(path)
+            bytes.replaceSubrange(
+                first.byteRange.lowerBound..<first.byteRange.lowerBound + 4, with: [0, 0, 0x80, 0x7F])
+            try AtomicFile.write(bytes, to: path)
+            let outcome = try run(command)
+            #expect(outcome.status == 2 && outcome.errorOutput.contains("'\(first.name)'"), "\(command): \(outcome)")
+            #expect(outcome.errorOutput.contains("finite"))
+        }
+    }
+
     @Test func aSingleSafetensorsFileIsExplained() throws {
         let tiny = try TinyModel()
         let outcome = try Program().run("run", tiny.path + "/model.safetensors", "--prompt", "x")

@@ -79,6 +79,68 @@ import Testing
         #expect(try prune(tiny, to: tiny.root + "/out").status == 0)
     }
 
+    /// Verbs that fill a directory as they go write only where nothing of somebody else's can be overwritten.
+    @Test func runsTakeNoPlaceOfOthers() throws {
+        let tiny = try TinyModel()
+        let folder = try Folder()
+        try folder.write("a,b,class\n" + (0..<20).map { "\($0),\($0 % 7),\($0 % 2)\n" }.joined(), to: "t.csv")
+        let config = try folder.write(
+            """
+            [data]
+            kind = "csv"
+            path = "\(folder.file("t.csv"))"
+            [model]
+            kind = "mlp"
+            hidden = [4]
+            [optimizer]
+            learning_rate = 0.1
+            [training]
+            steps = 2
+            """, to: "run.toml")
+        let explain = [
+            "explain", "train", tiny.path, "--layer", "0", "--text", tiny.text, "--context", "16", "--width", "16",
+            "--k",
+            "2", "--batch", "16", "--steps", "2", "--quiet", "--output",
+        ]
+        let compare = [
+            "explain", "compare", tiny.path, tiny.path, "--layer", "0", "--text", tiny.text, "--context", "16",
+            "--width",
+            "16", "--k", "2", "--batch", "16", "--steps", "2", "--quiet", "--output",
+        ]
+        let train = ["train", config, "--quiet", "--output"]
+        for name in ["config.toml", "report.html", "metrics.jsonl", "notes.txt", "first"] {
+            try FileSystem.remove(folder.file("mine"))
+            try FileSystem.createDirectory(folder.file("mine"))
+            try folder.write("precious", to: "mine/\(name)")
+            for command in [train, explain, compare] {
+                let outcome = try Program().run(command + [folder.file("mine")])
+                #expect(
+                    outcome.status == 2 && outcome.errorOutput.contains("holds '\(name)'"), "\(command): \(outcome)")
+            }
+            #expect(try FileSystem.readText(folder.file("mine/\(name)")) == "precious")
+            #expect(try FileSystem.list(folder.file("mine")) == [name])
+            #expect(try Program().run(train + [folder.file("mine/\(name)")]).errorOutput.contains("is a file"))
+        }
+        // The user's own configuration may lie where the run goes.
+        try FileSystem.remove(folder.file("mine"))
+        try FileSystem.createDirectory(folder.file("mine"))
+        try folder.write(FileSystem.readBytes(config), to: "mine/config.toml")
+        #expect(
+            try Program().run("train", folder.file("mine/config.toml"), "--quiet", "--output", folder.file("mine"))
+                .status
+                == 0)
+        for (command, place) in [(explain, "explained"), (compare, "compared")] {
+            #expect(try Program().run(command + [folder.file(place), "--resume"]).errorOutput.contains("holds no run"))
+            #expect(!FileSystem.exists(folder.file(place)))
+            #expect(try Program().run(command + [folder.file(place)]).status == 0)
+            #expect(try Program().run(command + [folder.file(place)]).errorOutput.contains("--resume"))
+        }
+        // A mistake in the configuration leaves nothing.
+        let wrong = try folder.write("[data]\nkind = \"nothing\"\n", to: "wrong.toml")
+        #expect(try Program().run("train", wrong, "--output", folder.file("never")).status == 2)
+        #expect(!FileSystem.exists(folder.file("never")))
+    }
+
     // MARK: Files
 
     @Test func aDashIsStandardOutput() throws {
@@ -122,6 +184,38 @@ import Testing
         let through = try Program().run(fit + ["--model", "/dev/stdout"])
         #expect(through.output.contains("lacuna-fit"), "\(through)")
         #expect(try FileSystem.list(folder.path) == ["link.html", "real.html", "t.csv"])
+    }
+
+    /// `>>` adds, also where the file is opened by the name of standard output.
+    @Test func whatStandardOutputHasStays() throws {
+        let folder = try Folder()
+        try TinyModel.writeEncoder(to: folder.file("encoder"))
+        try folder.write(#"{"_id": "a", "text": "gap"}"# + "\n", to: "c.jsonl")
+        let table = try folder.write(Self.table, to: "t.csv")
+        let executable = try #require(CommandLineTests.executable)
+        for command in [
+            "encode c.jsonl --model encoder", "encode c.jsonl --model encoder --output /dev/stdout",
+            "fit lasso \(table) --target y --lambda 0.1 --quiet --model /dev/stdout",
+        ] {
+            let log = try folder.write("before\n", to: "log")
+            let outcome = try ChildProcess(
+                executable: "/bin/sh",
+                arguments: ["-c", "cd '\(folder.path)'; '\(executable)' \(command) >> log; echo after >> log"]
+            ).run()
+            let text = try FileSystem.readText(log)
+            #expect(
+                outcome.status == 0 && text.hasPrefix("before\n{") && text.hasSuffix("}\nafter\n"),
+                "\(command): \(text)")
+        }
+        // And what has been read of standard input is not read again.
+        let rest = try ChildProcess(
+            executable: "/bin/sh",
+            arguments: [
+                "-c",
+                "cd '\(folder.path)'; { echo first; cat t.csv; } > in; { read x; '\(executable)' fit inspect -; } < in",
+            ]
+        ).run()
+        #expect(rest.status == 0 && rest.output.contains("12 rows"), "\(rest)")
     }
 
     @Test func benchmarksReplaceNothingUnasked() throws {

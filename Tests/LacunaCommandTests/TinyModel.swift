@@ -74,6 +74,19 @@ final class TinyModel {
                 + "'<|im_end|>' + '\\n'}}{% endfor %}"),
     ]
 
+    /// Makes a sparse encoder of the tokenizer: a weight for every byte.
+    static func writeEncoder(to folder: String, weights: [Float] = (0..<259).map { Float($0 % 7) / 4 }) throws {
+        try FileSystem.createDirectory(folder)
+        try AtomicFile.write(
+            #"[{"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.SparseStaticEmbedding"}]"#,
+            to: folder + "/modules.json")
+        try AtomicFile.write(tokenizer(merging: true).serialized(), to: folder + "/tokenizer.json")
+        try AtomicFile.write(tokenizerConfiguration.serialized(), to: folder + "/tokenizer_config.json")
+        let writer = try SafetensorsWriter(folder + "/model.safetensors")
+        try writer.write("weight", type: .f32, shape: [weights.count], values: weights)
+        try writer.finish()
+    }
+
     /// The model as a GGUF file.
     func gguf() throws -> [UInt8] {
         let source = try SafetensorsFile(path + "/model.safetensors")

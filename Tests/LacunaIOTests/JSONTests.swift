@@ -108,6 +108,84 @@ import Testing
         #expect(object["k500"] == nil && object["k999"] == 999 && object["new"] == 1 && object.count == 1000)
     }
 
+    /// Objects and arrays that are counted before they are read, with everything in their texts that looks like a border.
+    @Test func longDocumentsAreReadAsTheyWereMade() throws {
+        var generator = SeededGenerator(seed: 8)
+        func text() -> String {
+            let pieces = ["a", "[", "]", "{", "}", ",", ":", "\"", "\\", "\\\"", "é", "\u{1}", "0123456789abcdef"]
+            return (0..<Int.random(in: 0..<6, using: &generator)).map { _ in pieces.randomElement(using: &generator)! }
+                .joined()
+        }
+        func value(_ depth: Int) -> JSONValue {
+            switch Int.random(in: 0..<(depth > 3 ? 3 : 6), using: &generator) {
+            case 0: return JSONValue(Int.random(in: -9...9, using: &generator))
+            case 1: return .string(text())
+            case 2: return nil
+            case 3:
+                let count = [0, 1, 2, 31, 32, 33].randomElement(using: &generator)!
+                return .array((0..<count).map { _ in value(depth + 1) })
+            default:
+                let count = [0, 1, 16, 17, 31, 32, 100].randomElement(using: &generator)!
+                var object = JSONObject()
+                for k in 0..<count { object["\(k)\(text())"] = value(depth + 1) }
+                return .object(object)
+            }
+        }
+        for round in 0..<6 {
+            let document = JSONValue.array(
+                (0..<40).map { _ in value(0) } + [.string(String(repeating: "x", count: 70_000))])
+            let compact = document.serialized()
+            #expect(compact.utf8.count > 1 << 16)
+            #expect(try JSONValue(parsing: compact) == document, "round \(round)")
+            #expect(try JSONValue(parsing: document.serialized(.pretty)) == document, "round \(round)")
+            for end in [1, compact.utf8.count / 3, compact.utf8.count - 1] {
+                #expect(
+                    failure { try JSONValue(parsing: String(decoding: compact.utf8.prefix(end), as: UTF8.self)) } != nil
+                )
+            }
+        }
+    }
+
+    /// Objects of all sizes around those where another way of finding keys begins, changed in every way.
+    @Test func objectsAreDictionariesWithAnOrder() throws {
+        var generator = SeededGenerator(seed: 9)
+        for limit in [3, 15, 16, 17, 18, 40, 300] {
+            var (object, keys, values) = (JSONObject(), [String](), [String: Int]())
+            for step in 0..<6 * limit {
+                let key = "k\(Int.random(in: 0..<limit, using: &generator))"
+                if Int.random(in: 0..<3, using: &generator) == 0 {
+                    object[key] = nil
+                    keys.removeAll { $0 == key }
+                    values[key] = nil
+                } else {
+                    if values[key] == nil { keys.append(key) }
+                    object[key] = JSONValue(step)
+                    values[key] = step
+                }
+                #expect(object.keys == keys && object.count == keys.count)
+                let other = "k\(Int.random(in: 0..<limit, using: &generator))"
+                #expect(object[other]?.intValue == values[other])
+            }
+            // Letters with accents, of one scalar and of two, are different keys.
+            object["\u{e9}"] = 1
+            object["e\u{301}"] = 2
+            #expect(object["\u{e9}"] == 1 && object["e\u{301}"] == 2)
+        }
+    }
+
+    /// A few bytes of text may be a hundred in memory; a file of many such is refused, and before much of it is made.
+    @Test func documentsOfTinyValuesAreRefused() throws {
+        for (piece, count) in [("[1],", 1_400_000), (#"{"":1},"#, 1_800_000), (",", 5_000_000)] {
+            let text = "[" + String(repeating: piece, count: count) + "0]"
+            guard case .malformed("x.json", _, let reason)? = failure({ try JSONValue(parsing: text, file: "x.json") })
+            else { continue }
+            #expect(reason.contains("8 times the memory"), "\(piece): \(reason)")
+        }
+        // What people write is far from that.
+        let usual = "[" + String(repeating: "0.12345,", count: 300_000) + "0]"
+        #expect(try JSONValue(parsing: usual).arrayValue?.count == 300_001)
+    }
+
     @Test func fieldsNameWhatIsWrong() throws {
         let text = #"{"n": 3, "x": 1.5, "s": "t", "l": [1, 2], "o": {"b": true, "z": null}, "mixed": [1, "2"]}"#
         let fields = try JSONFields(JSONValue(parsing: text), file: "c.json")

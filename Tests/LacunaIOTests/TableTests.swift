@@ -103,6 +103,97 @@ import Testing
         #expect(file.features.values == [100, -1] && file.features.pattern.columnIndices == [0, 6])
     }
 
+    /// Random files, read and put together again by other means.
+    @Test func sparseTablesOfAllKinds() throws {
+        let scratch = try Scratch()
+        var generator = SeededGenerator(seed: 12)
+        for round in 0..<30 {
+            // SVMlight: for the columns that occur, for all, and for those of a model.
+            let far = round % 3 == 0 ? 1 << 27 : 40
+            var (lines, expected) = ([String](), [[Int: Double]]())
+            for _ in 0..<Int.random(in: 1...9, using: &generator) {
+                var row: [Int: Double] = [:]
+                for _ in 0..<Int.random(in: 0...6, using: &generator) {
+                    row[Int.random(in: (round % 2)...far, using: &generator)] =
+                        Double(Int.random(in: -3...3, using: &generator)) / 4
+                }
+                let words = row.sorted { $0.key < $1.key }.map { "\($0.key):\($0.value)" }
+                lines.append((["1"] + words).joined(separator: round % 5 == 0 ? " \t" : " "))
+                expected.append(row.filter { $0.value != 0 })
+            }
+            let path = try scratch.write(lines.joined(separator: "\n").utf8, to: "t.svm")
+            let file = try SvmlightFile(contentsOf: path)
+            let occurring = Set(expected.flatMap(\.keys)).sorted()
+            if occurring.last ?? 0 > 1 << 18 {
+                #expect(file.indices == occurring)
+            } else if far == 40 {
+                #expect(file.indices.first ?? 0 <= 1 && file.indices.last ?? 0 >= occurring.last ?? 0)
+            }
+            let wanted = [0, 3, 4, 17, 39, occurring.last ?? 40 + 40].sorted()
+            for (file, indices) in [
+                (file, file.indices),
+                (try SvmlightFile(contentsOf: path, columns: Set(wanted).sorted()), Set(wanted).sorted()),
+            ] {
+                #expect(file.features.rows == lines.count && file.features.columns == indices.count)
+                for (row, values) in expected.enumerated() {
+                    let found = Dictionary(
+                        uniqueKeysWithValues: file.features.pattern.entries(row: row).map {
+                            (indices[file.features.pattern.columnIndices[$0]], file.features.values[$0])
+                        })
+                    #expect(found == values.filter { indices.contains($0.key) }, "round \(round)")
+                }
+            }
+            // MatrixMarket: symmetric ones with entries in both halves, some of them twice.
+            let sign = round % 2 == 0 ? 1.0 : -1
+            let n = Int.random(in: 1...7, using: &generator)
+            var (entries, dense) = ([String](), [Double](repeating: 0, count: n * n))
+            for _ in 0..<Int.random(in: 0...20, using: &generator) {
+                let (i, j) = (Int.random(in: 0..<n, using: &generator), Int.random(in: 0..<n, using: &generator))
+                if sign < 0 && i == j { continue }
+                let value = Double(Int.random(in: 1...9, using: &generator))
+                entries.append("\(i + 1) \(j + 1) \(value)")
+                dense[j * n + i] += value
+                if i != j { dense[i * n + j] += sign * value }
+            }
+            let kind = sign > 0 ? "symmetric" : "skew-symmetric"
+            let text = "%%MatrixMarket matrix coordinate real \(kind)\n\(n) \(n) \(entries.count)\n"
+            let symmetric = try scratch.write((text + entries.joined(separator: "\n")).utf8, to: "s.mtx")
+            guard case .sparse(let matrix) = try MatrixMarketFile(contentsOf: symmetric).content else {
+                Issue.record("not sparse")
+                return
+            }
+            #expect(Self.dense(matrix) == dense, "round \(round)")
+            for row in 0..<n {
+                let columns = matrix.pattern.entries(row: row).map { matrix.pattern.columnIndices[$0] }
+                #expect(columns == Array(Set(columns)).sorted())
+            }
+        }
+    }
+
+    /// What a file announces must not cost more than a small multiple of it.
+    @Test func announcedSizesAreHeldAgainstTheFile() throws {
+        let scratch = try Scratch()
+        let head = "%%MatrixMarket matrix coordinate real general\n"
+        for sizes in ["4194305 1", "1 4194305"] {
+            let path = try scratch.write("\(head)\(sizes) 1\n1 1 1\n".utf8, to: "t.mtx")
+            #expect(
+                failure { try MatrixMarketFile(contentsOf: path) }?.description.contains("limit of 4194304") == true)
+        }
+        let path = try scratch.write("\(head)4194304 4194304 1\n4194304 4194304 1\n".utf8, to: "t.mtx")
+        #expect(try MatrixMarketFile(contentsOf: path).rows == 4_194_304)
+        // One long line is no list of words.
+        let long =
+            "%%MatrixMarket matrix array real general\n300 2\n" + (0..<600).map { "\($0)" }.joined(separator: " ")
+        guard case .dense(let values) = try MatrixMarketFile(contentsOf: scratch.write(long.utf8, to: "t.mtx")).content
+        else { return }
+        #expect(values == (0..<600).map(Double.init))
+        let wide = try SvmlightFile(contentsOf: scratch.write("1 268435456:1\n0 5:2\n".utf8, to: "t.svm"))
+        #expect(wide.indices == [5, 268_435_456] && wide.features.values == [1, 2])
+        #expect(wide.features.pattern.columnIndices == [1, 0])
+        let wider = try scratch.write("1 268435457:1\n".utf8, to: "t.svm")
+        #expect(failure { try SvmlightFile(contentsOf: wider) }?.description.contains("limit of 268435456") == true)
+    }
+
     @Test func csv() throws {
         let file = try CSVTable(contentsOf: table("table.csv"))
         #expect(file.rows == 5 && file.columns.map(\.name) == ["a", "b, c", "say \"d\"", "e\nf", "kind", "gap"])

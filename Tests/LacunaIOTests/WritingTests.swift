@@ -194,6 +194,126 @@ import Testing
         #expect(try FileSystem.list(scratch.path) == ["out"])
     }
 
+    /// Makes what a process leaves that dies while it moves files up: some are moved, the marker says where the others are.
+    private func interrupted(
+        _ scratch: Scratch, old: [String: String], new: [String: String], moved: [String], beside: Bool
+    ) throws -> (path: String, working: String) {
+        let path = scratch.file("out")
+        try FileSystem.remove(path)
+        if !old.isEmpty { try write(path, old) } else { try FileSystem.createDirectory(path) }
+        let name = ".out.unfinished-\(Self.dead)-1"
+        let working = beside ? scratch.file(name) : path + "/" + name
+        let other = scratch.file("other")
+        try write(other, new)
+        try FileManager.default.moveItem(atPath: other, toPath: working)
+        for name in moved {
+            try FileSystem.remove(path + "/" + name)
+            try FileManager.default.moveItem(atPath: working + "/" + name, toPath: path + "/" + name)
+        }
+        let files = Set(old.keys).union(new.keys).sorted().map { "\"\($0)\"" }.joined(separator: ",")
+        try FileSystem.remove(path + "/" + AtomicDirectory.markerName)
+        _ = try scratch.write(
+            #"{"writer":"lacuna","files":[\#(files)],"unfinished":"\#(name)"}"#.utf8,
+            to: "out/\(AtomicDirectory.markerName)")
+        return (path, working)
+    }
+
+    @Test(arguments: [[], ["a"], ["a", "c"]], [false, true]) func whatADeadWriterBeganIsEnded(
+        moved: [String], beside: Bool
+    ) throws {
+        let scratch = try Scratch()
+        let new = ["a": "new", "c": "new"]
+        for old in [["a": "old", "b": "old"], [:]] {
+            let (path, _) = try interrupted(scratch, old: old, new: new, moved: moved, beside: beside)
+            try AtomicDirectory.settle(path)
+            #expect(try FileSystem.list(path) == [AtomicDirectory.markerName, "a", "c"])
+            #expect(try FileSystem.readText(path + "/a") == "new" && FileSystem.readText(path + "/c") == "new")
+            #expect(try FileSystem.list(scratch.path) == ["out"])
+            // Nothing is left to do, and what is there is Lacuna's.
+            try AtomicDirectory.settle(path)
+            try AtomicDirectory.check(path, overwrite: true)
+            try write(path, ["d": "1"], overwrite: true)
+            #expect(try content(path) == ["d"])
+        }
+        // Readers and writers do so by themselves.
+        let (path, _) = try interrupted(scratch, old: ["a": "old"], new: new, moved: moved, beside: beside)
+        #expect(failure { try TensorFiles.open(path) } != nil)
+        #expect(try content(path) == ["a", "c"])
+        _ = try interrupted(scratch, old: ["a": "old"], new: new, moved: moved, beside: beside)
+        #expect(failure { try AtomicDirectory.check(path) } != nil)
+        #expect(try content(path) == ["a", "c"])
+        _ = try interrupted(scratch, old: ["a": "old"], new: new, moved: moved, beside: beside)
+        try write(path, ["e": "1"], overwrite: true)
+        #expect(try content(path) == ["e"] && FileSystem.list(scratch.path) == ["out"])
+    }
+
+    @Test func aWriterThatLivesIsWaitedFor() throws {
+        let scratch = try Scratch()
+        let (path, working) = try interrupted(scratch, old: ["a": "old"], new: ["a": "new"], moved: [], beside: false)
+        let descriptor = open(working, O_RDONLY)
+        #expect(flock(descriptor, LOCK_EX | LOCK_NB) == 0)
+        let thread = Thread {
+            usleep(200_000)
+            close(descriptor)
+        }
+        thread.start()
+        try AtomicDirectory.settle(path)
+        #expect(try FileSystem.readText(path + "/a") == "new")
+    }
+
+    @Test func halfADirectoryIsRefused() throws {
+        let scratch = try Scratch()
+        let (path, working) = try interrupted(
+            scratch, old: ["a": "old"], new: ["a": "new", "b": "new"], moved: ["a"], beside: false)
+        try FileSystem.remove(working)
+        #expect(failure { try AtomicDirectory.settle(path) }?.description.contains("are gone") == true)
+        // A marker that would have files moved from elsewhere.
+        for name in ["..", "/etc", "x", ".x.unfinished-1-1/../.."] {
+            _ = try scratch.write(
+                #"{"writer":"lacuna","files":[],"unfinished":"\#(name)"}"#.utf8,
+                to: "out/\(AtomicDirectory.markerName)")
+            #expect(failure { try AtomicDirectory.settle(path) }?.description.contains("damaged") == true)
+        }
+        try FileSystem.createDirectory(scratch.file(".other.unfinished-\(Self.dead)-1"))
+        _ = try scratch.write(
+            #"{"writer":"lacuna","files":[],"unfinished":".other.unfinished-\#(Self.dead)-1"}"#.utf8,
+            to: "out/\(AtomicDirectory.markerName)")
+        #expect(failure { try AtomicDirectory.settle(path) }?.description.contains("are gone") == true)
+    }
+
+    // MARK: Runs
+
+    @Test func aRunTakesOnlyAPlaceOfItsOwn() throws {
+        let scratch = try Scratch()
+        let path = scratch.file("runs/first")
+        try RunDirectory.check(path)
+        #expect(!FileSystem.exists(scratch.file("runs")))
+        try RunDirectory.claim(path).release()
+        _ = try scratch.write([1], to: "runs/first/metrics.jsonl")
+        // It may begin again there; what is written at once does not replace it.
+        let lock = try RunDirectory.claim(path)
+        #expect(try FileSystem.list(scratch.file("runs")) == [".first.lock", "first"])
+        lock.release()
+        #expect(failure { try AtomicDirectory.check(path, overwrite: true) } != nil)
+
+        try FileSystem.createDirectory(scratch.file("mine"))
+        try RunDirectory.claim(scratch.file("mine")).release()
+        try FileSystem.createDirectory(scratch.file("web"))
+        _ = try scratch.write([1], to: "web/config.toml")
+        for body in [
+            { try RunDirectory.check(scratch.file("web")) }, { _ = try RunDirectory.claim(scratch.file("web")) },
+        ] as [() throws -> Void] {
+            #expect(failure(body)?.description.contains("holds 'config.toml'") == true)
+        }
+        #expect(try FileSystem.list(scratch.file("web")) == ["config.toml"])
+        try RunDirectory.claim(scratch.file("web"), accepting: ["config.toml"]).release()
+        // What an AtomicDirectory wrote is no run.
+        try write(scratch.file("model"), ["a": "1"])
+        #expect(failure { try RunDirectory.check(scratch.file("model")) } != nil)
+        _ = try scratch.write([1], to: "file")
+        #expect(failure { try RunDirectory.check(scratch.file("file")) }?.description.contains("is a file") == true)
+    }
+
     // MARK: Other processes
 
     /// The number of no process.

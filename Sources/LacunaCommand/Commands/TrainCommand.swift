@@ -11,10 +11,10 @@ struct TrainCommand: ParsableCommand {
         abstract: "Trains a network, new or loaded, dense or sparse, as a configuration file says.",
         discussion: """
             Examples:
-              lacuna train --example mlp-fashion > run.toml     a file to start from
+              lacuna train --example mlp-fashion > run.toml     # a file to start from
               lacuna train run.toml --output runs/first
-              lacuna train --resume runs/first                  after Ctrl-C, which writes a checkpoint, or a crash
-              lacuna train runs/first --predict new.csv         what a trained network says about a table, or pictures
+              lacuna train --resume runs/first                  # after Ctrl-C, which writes a checkpoint, or a crash
+              lacuna train runs/first --predict new.csv         # what a trained network says about a table, or pictures
 
             The output directory gets metrics.jsonl, checkpoint.safetensors, the model, report.html and the \
             configuration. A resumed run ends, bit for bit, as one that was never interrupted. A language model is in \
@@ -83,24 +83,26 @@ struct TrainCommand: ParsableCommand {
         let directory = resume ?? output ?? Self.defaultOutput(config!)
         let path = resume.map { FileSystem.join($0, Self.configurationName) } ?? config!
         let text = try FileSystem.readText(path, limit: 1 << 22)
+        let own = FileSystem.join(directory, Self.configurationName)
+        // A configuration that somebody has put there is this one, or is not written over.
+        let isSame = (try? FileSystem.readText(own, limit: 1 << 22)) == text
+        let accepted: Set<String> = isSame ? [Self.configurationName] : []
         if resume == nil {
-            if TrainingJob.hasRun(directory) {
-                throw LacunaError.file(
-                    path: directory, reason: "holds a run already: go on with --resume, or give another --output")
-            }
-            try FileSystem.createDirectory(directory)
+            try Self.requireNoRun(directory)
+            try RunDirectory.check(directory, accepting: accepted)
         }
-        // Two runs in one directory would mix their files.
-        let lock = try DirectoryLock(directory)
-        defer { lock.release() }
         let environment = TrainingJob.Environment(
             fetch: { name in
                 guard let argument = ModelArgument(argument: name) else { return name }
                 return try argument.path(progress: progress)
             }, conversations: { try ChatTemplate($0) })
         let job = try TrainingJob(ConfigurationFile(text: text, file: path), environment: environment)
+        // Two runs in one directory would mix their files.
+        let lock = try resume == nil ? RunDirectory.claim(directory, accepting: accepted) : DirectoryLock(directory)
+        defer { lock.release() }
         if resume == nil {
-            try AtomicFile.write(text, to: FileSystem.join(directory, Self.configurationName))
+            try Self.requireNoRun(directory)
+            try AtomicFile.write(text, to: own)
         }
         let report: TrainingReport
         do {
@@ -119,6 +121,12 @@ struct TrainCommand: ParsableCommand {
             metrics: try job.metrics(in: directory), ledger: job.ledger)
         try AtomicFile.write(story.page().html(), to: FileSystem.join(directory, "report.html"))
         printResult(json: form.json, story.json, text: story.text(console: .output))
+    }
+
+    private static func requireNoRun(_ directory: String) throws {
+        guard TrainingJob.hasRun(directory) else { return }
+        throw LacunaError.file(
+            path: directory, reason: "holds a run already: go on with --resume, or give another --output")
     }
 
     /// One line of CSV, or one member of a JSON array, for each row or picture.

@@ -97,6 +97,18 @@ public struct SparseCoding: Sendable {
         try self.init(penalty: penalty, weight: weight, atoms: Tensor(normal: [atoms, dimensions], using: &generator))
     }
 
+    /// What coding some vectors takes, before anything is made: the codes, the iterates and the gradient that they are found by, and
+    /// the Gram matrix of the atoms.
+    ///
+    /// - Throws: `LacunaError.resource` if the machine has not that much memory.
+    public static func requireMemory(vectors: Int, dimensions: Int, atoms: Int) throws {
+        let what = "coding \(vectors) vectors by \(atoms) atoms"
+        try MachineMemory.require(shape: [4, vectors, atoms], of: Float.self, for: what)
+        try MachineMemory.require(shape: [6, atoms, dimensions], of: Float.self, for: what)
+        let side = min(atoms, dimensions)
+        try MachineMemory.require(shape: [3, side, side], of: Double.self, for: what)
+    }
+
     /// `‖Φ‖²`, the largest eigenvalue of the atoms' Gram matrix.
     private func squaredNorm() throws -> Double {
         let (m, d) = (atoms.rows, atoms.columns)

@@ -126,6 +126,7 @@ extension SparseAutoencoder {
     ///   what is wrong; `.unsupported` for an architecture, a version or a treatment of activations that is not this
     ///   library's.
     public static func load(_ path: String) throws -> SparseAutoencoder {
+        try AtomicDirectory.settle(path)
         let fields = try JSONFields(contentsOf: FileSystem.join(path, configurationName))
         func unsupported(_ what: String) -> LacunaError { .unsupported(file: fields.file, what: what) }
         let metadata = try fields.optionalFields("metadata")

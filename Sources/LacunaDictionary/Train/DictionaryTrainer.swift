@@ -74,6 +74,24 @@ public final class DictionaryTrainer<Source: BatchSource> where Source.Batch == 
             })
     }
 
+    /// What training takes, before anything is made: parameters, gradients and Adam's two averages, what the decoder's directions
+    /// are kept at norm 1 with, and for a batch the strengths of all features, forwards and backwards.
+    ///
+    /// - Parameters:
+    ///   - dictionaries: How many are trained at once.
+    ///   - batch: Tokens of a batch.
+    /// - Throws: `LacunaError.resource` if the machine has not that much memory.
+    public static func requireMemory(
+        dictionaries: Int, inputs: Int, width: Int, batch: Int
+    ) throws {
+        let what = "training \(dictionaries) dictionaries of \(width) features"
+        let (rows, overflow) = batch.addingReportingOverflow(10 * inputs)
+        guard !overflow else {
+            throw LacunaError.resource("memory for \(what)", needed: .max, available: MachineMemory.available)
+        }
+        try MachineMemory.require(shape: [dictionaries, width, rows], of: Float.self, for: what)
+    }
+
     /// What the run was configured with, kept in checkpoints.
     public var settings: JSONValue? {
         get { trainer.settings }

@@ -38,8 +38,15 @@ public enum FileSystem {
         defer { SystemCall.closeFile(descriptor) }
         let status = try SystemCall.status(descriptor, path: path)
         guard status.kind != .directory else { throw LacunaError.file(path: path, reason: "is a directory") }
+        return try readBytes(descriptor, expecting: status.size, path: path, limit: limit)
+    }
+
+    /// What is left to read of an open file.
+    static func readBytes(_ descriptor: Int32, expecting size: Int, path: String, limit: Int = 1 << 31) throws
+        -> [UInt8]
+    {
         var result: [UInt8] = []
-        result.reserveCapacity(min(status.size, limit))
+        result.reserveCapacity(min(size, limit))
         let piece = UnsafeMutableRawBufferPointer.allocate(byteCount: 1 << 18, alignment: 64)
         defer { piece.deallocate() }
         while true {

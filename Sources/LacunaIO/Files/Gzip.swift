@@ -26,7 +26,8 @@ public enum Gzip {
                 file: file, location: "directory", reason: "\(count) bytes are not in \(bytes.count) packed ones")
         }
         let inflater = Inflater(bytes, file: file, limit: count, windowBits: -15)
-        let content = try inflater.content(members: 1)
+        try MachineMemory.require(count, for: "the content of \(file)")
+        let content = try inflater.content(members: 1, reserving: count)
         guard content.count == count else {
             throw inflater.failure(bytes.count, "unpacks to \(content.count) bytes instead of \(count)")
         }
@@ -53,8 +54,10 @@ private struct Inflater {
         .malformed(file: file, location: "byte \(offset)", reason: reason)
     }
 
-    /// - Parameter members: How many streams may follow each other; those of a gzip file are one content.
-    func content(members: Int) throws -> [UInt8] {
+    /// - Parameters:
+    ///   - members: How many streams may follow each other; those of a gzip file are one content.
+    ///   - expected: Bytes to make room for at once: a list that grows takes up to three times as many.
+    func content(members: Int, reserving expected: Int = 0) throws -> [UInt8] {
         var stream = z_stream()
         let version = inflateInit2_(&stream, windowBits, ZLIB_VERSION, Int32(MemoryLayout<z_stream>.size))
         guard version == Z_OK else {
@@ -63,6 +66,7 @@ private struct Inflater {
         defer { inflateEnd(&stream) }
         guard !bytes.isEmpty else { throw failure(0, "there is nothing to unpack") }
         var output: [UInt8] = []
+        output.reserveCapacity(expected)
         var piece = [UInt8](repeating: 0, count: 1 << 18)
         var position = 0
         var left = members

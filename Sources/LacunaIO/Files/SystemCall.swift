@@ -129,8 +129,33 @@ enum SystemCall {
         #endif
     }
 
+    /// The number of an open file of this process that a path stands for, such as 1 for `/dev/stdout`.
+    private static func ownDescriptor(_ path: String) -> Int32? {
+        switch path {
+        case "/dev/stdin": return 0
+        case "/dev/stdout": return 1
+        case "/dev/stderr": return 2
+        default:
+            for prefix in ["/dev/fd/", "/proc/self/fd/"] where path.hasPrefix(prefix) {
+                return Int32(path.dropFirst(prefix.count))
+            }
+            return nil
+        }
+    }
+
+    /// Another number for an open file of this process. Opening it by its name would begin anew: a file at its first byte, so
+    /// that what `>>` should add would fall upon what is there, and a socket not at all.
+    private static func duplicate(_ own: Int32, path: String) throws -> Int32 {
+        let descriptor = fcntl(own, F_DUPFD_CLOEXEC, 0)
+        guard descriptor >= 0 else { throw failure(path) }
+        return descriptor
+    }
+
+    static func pause(milliseconds: UInt32) { usleep(1000 * milliseconds) }
+
     /// Opens for reading. A named pipe without a writer does not block.
     static func openForReading(_ path: String) throws -> Int32 {
+        if let own = ownDescriptor(path) { return try duplicate(own, path: path) }
         let descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
         guard descriptor >= 0 else { throw failure(path) }
         return descriptor
@@ -145,6 +170,7 @@ enum SystemCall {
 
     /// Opens a device or pipe for writing; a pipe waits for its reader.
     static func openForWriting(_ path: String) throws -> Int32 {
+        if let own = ownDescriptor(path) { return try duplicate(own, path: path) }
         while true {
             let descriptor = open(path, O_WRONLY | O_CLOEXEC)
             if descriptor >= 0 { return descriptor }
@@ -196,6 +222,12 @@ enum SystemCall {
                 position.map { pwrite(descriptor, start, count, off_t($0 + offset)) } ?? write(descriptor, start, count)
             if written < 0 {
                 if errno == EINTR { continue }
+                if errno == EAGAIN {
+                    // Somebody else's pipe that does not wait.
+                    var room = pollfd(fd: descriptor, events: Int16(POLLOUT), revents: 0)
+                    _ = poll(&room, 1, -1)
+                    continue
+                }
                 throw writingFailure(path, bytes: bytes.count - offset)
             }
             offset += written

@@ -33,6 +33,17 @@ public enum TemporaryFiles {
     /// Whether an entry of a directory is somebody's unfinished work.
     static func isUnfinished(_ name: String) -> Bool { name.hasPrefix(".") && name.contains(".unfinished-") }
 
+    /// Whether it is that of `target`.
+    static func isUnfinished(_ name: String, of target: String) -> Bool {
+        name.hasPrefix(prefix(FileSystem.name(of: target)))
+    }
+
+    /// Whether the process whose number is in the name of something unfinished is there.
+    static func writerIsAlive(_ name: String) -> Bool {
+        let number = name.split(separator: ".unfinished-").last?.split(separator: "-").first.flatMap { Int($0) }
+        return SystemCall.isAlive(process: number ?? 0)
+    }
+
     /// A writer holds a lock on what it writes for as long as it lives, so a lock that can be had shows a dead one. A number
     /// alone does not: it may have been given to another process, or be that of a process in another container. Between
     /// making a file and locking it a writer is recognised by its number and the file's age.

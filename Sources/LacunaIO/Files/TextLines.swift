@@ -1,13 +1,5 @@
 import LacunaTensor
 
-#if canImport(Darwin)
-    import Darwin
-#elseif canImport(Musl)
-    import Musl
-#else
-    import Glibc
-#endif
-
 /// The lines of a file, a pipe or standard input, one after another; a file may be larger than memory.
 ///
 /// A name that ends in `.gz` is unpacked, in memory. Line ends are `\n` or `\r\n`.
@@ -34,13 +26,10 @@ public final class TextLines {
             (isAtEnd, descriptor) = (true, -1)
             return
         }
-        descriptor = open(self.path, O_RDONLY | O_CLOEXEC)
-        guard descriptor >= 0 else {
-            throw LacunaError.file(path: path, reason: String(cString: strerror(errno)))
-        }
+        descriptor = try SystemCall.openForReading(self.path)
     }
 
-    deinit { if descriptor >= 0 { close(descriptor) } }
+    deinit { if descriptor >= 0 { SystemCall.closeFile(descriptor) } }
 
     /// The bytes of the next line without its end; nil after the last.
     ///
@@ -79,14 +68,11 @@ public final class TextLines {
         let old = pending.count
         let piece = 1 << 18
         pending.append(contentsOf: repeatElement(0, count: piece))
-        while true {
-            let count = pending.withUnsafeMutableBytes { read(descriptor, $0.baseAddress! + old, piece) }
-            if count < 0 && errno == EINTR { continue }
-            guard count >= 0 else { throw LacunaError.file(path: path, reason: String(cString: strerror(errno))) }
-            pending.removeLast(piece - count)
-            isAtEnd = count == 0
-            return
+        let count = try pending.withUnsafeMutableBytes {
+            try SystemCall.readSome(descriptor, into: UnsafeMutableRawBufferPointer(rebasing: $0[old...]), path: path)
         }
+        pending.removeLast(piece - count)
+        isAtEnd = count == 0
     }
 
     /// The error for the line that was given last.

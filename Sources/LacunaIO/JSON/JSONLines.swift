@@ -44,4 +44,11 @@ public final class JSONLines {
         }
         return nil
     }
+
+    /// The error for a file that should have had lines.
+    ///
+    /// - Parameter what: What they should have been.
+    public func isEmpty(_ what: String) -> LacunaError {
+        .malformed(file: path, location: "line 1", reason: "there are no \(what)")
+    }
 }

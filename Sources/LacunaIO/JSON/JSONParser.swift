@@ -1,7 +1,8 @@
 import LacunaTensor
 
 extension JSONValue {
-    /// Parses a whole document (RFC 8259). Keys that occur twice in an object are an error.
+    /// Parses a whole document (RFC 8259). Keys that occur twice in an object are an error, and so are values that would take
+    /// more than eight times the memory of the text (and 64 MiB): millions of empty lists, or of lists of one digit.
     ///
     /// - Parameters:
     ///   - file: The name for error messages.
@@ -32,11 +33,63 @@ private struct JSONParser {
     let file: String
     let depthLimit: Int
     private var position = 0
+    /// Bytes that the values may still take.
+    private var room: Int
+    /// Where long arrays and objects begin, and how many values they have, in the order of the text: room for these is made at
+    /// once, since lists that grow take up to three times the bytes.
+    private var long: ArraySlice<(start: Int, count: Int)> = []
+
+    private static let freeRoom = 64 << 20
+    /// What an array or a string takes beside its content: its header and the allocator's.
+    private static let overhead = 48
+    private static let longCount = 32
 
     init(bytes: UnsafeRawBufferPointer, file: String, depthLimit: Int) {
         self.bytes = bytes
         self.file = file
         self.depthLimit = depthLimit
+        room = Self.freeRoom + 8 * bytes.count
+        // A short document cannot take much, however it is written.
+        if bytes.count > 1 << 16 { long = Self.longContainers(bytes, depthLimit: depthLimit)[...] }
+    }
+
+    /// Counts commas. What is no JSON gives numbers without a meaning.
+    private static func longContainers(_ bytes: UnsafeRawBufferPointer, depthLimit: Int) -> [(start: Int, count: Int)] {
+        var result: [(start: Int, count: Int)] = []
+        var open: [(start: Int, commas: Int)] = []
+        var i = 0
+        while i < bytes.count {
+            switch bytes[i] {
+            case UInt8(ascii: "\""):
+                i += 1
+                while i < bytes.count, bytes[i] != UInt8(ascii: "\"") { i += bytes[i] == UInt8(ascii: "\\") ? 2 : 1 }
+            case UInt8(ascii: "["), UInt8(ascii: "{"):
+                if open.count >= depthLimit { return [] }
+                open.append((i, 0))
+            case UInt8(ascii: ","):
+                if !open.isEmpty { open[open.count - 1].commas += 1 }
+            case UInt8(ascii: "]"), UInt8(ascii: "}"):
+                guard let last = open.popLast() else { return [] }
+                if last.commas >= longCount - 1 { result.append((last.start, last.commas + 1)) }
+            default: break
+            }
+            i += 1
+        }
+        return result.sorted { $0.start < $1.start }
+    }
+
+    /// The number of values of the array or object that begins here, if it is long; else 0.
+    private mutating func expectedCount() -> Int {
+        guard let next = long.first, next.start == position else { return 0 }
+        long.removeFirst()
+        return next.count
+    }
+
+    private mutating func take(_ bytes: Int) throws {
+        room -= bytes
+        if room < 0 {
+            throw failure("its values take more than 8 times the memory of the text: too many of them are too small")
+        }
     }
 
     private func failure(_ reason: String, at offset: Int? = nil) -> LacunaError {
@@ -89,12 +142,14 @@ private struct JSONParser {
 
     private mutating func parseObject(depth: Int) throws -> JSONObject {
         let depth = try descend(depth)
+        let expected = expectedCount()
+        if expected > 0 { try take(Self.overhead + JSONObject.byteCount(members: expected)) }
         position += 1
-        var object = JSONObject()
         if try peek() == UInt8(ascii: "}") {
             position += 1
-            return object
+            return JSONObject()
         }
+        var object = JSONObject(capacity: expected)
         while true {
             guard try peek() == UInt8(ascii: "\"") else { throw failure("a key in quotes is expected") }
             let start = position
@@ -107,6 +162,7 @@ private struct JSONParser {
             case UInt8(ascii: ","): position += 1
             case UInt8(ascii: "}"):
                 position += 1
+                if expected == 0 { try take(Self.overhead + JSONObject.byteCount(members: object.members.capacity)) }
                 return object
             default: throw failure("',' or '}' is expected")
             }
@@ -115,18 +171,22 @@ private struct JSONParser {
 
     private mutating func parseArray(depth: Int) throws -> [JSONValue] {
         let depth = try descend(depth)
+        let expected = expectedCount()
+        if expected > 0 { try take(Self.overhead + expected * MemoryLayout<JSONValue>.stride) }
         position += 1
         var array: [JSONValue] = []
         if try peek() == UInt8(ascii: "]") {
             position += 1
             return array
         }
+        array.reserveCapacity(expected)
         while true {
             array.append(try parseValue(depth: depth))
             switch try peek() {
             case UInt8(ascii: ","): position += 1
             case UInt8(ascii: "]"):
                 position += 1
+                if expected == 0 { try take(Self.overhead + array.capacity * MemoryLayout<JSONValue>.stride) }
                 return array
             default: throw failure("',' or ']' is expected")
             }
@@ -205,6 +265,8 @@ private struct JSONParser {
             switch bytes[position] {
             case UInt8(ascii: "\""):
                 let text = String(decoding: bytes[start..<position], as: UTF8.self)
+                // Shorter ones are in the value itself.
+                if position - start > 15 { try take(Self.overhead + position - start) }
                 position += 1
                 return text
             case UInt8(ascii: "\\"):
@@ -224,6 +286,7 @@ private struct JSONParser {
             switch byte {
             case UInt8(ascii: "\""):
                 position += 1
+                if text.count > 15 { try take(Self.overhead + text.count) }
                 return String(decoding: text, as: UTF8.self)
             case UInt8(ascii: "\\"):
                 position += 1

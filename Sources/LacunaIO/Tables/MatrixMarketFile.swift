@@ -80,7 +80,7 @@ public struct MatrixMarketFile: Sendable, Equatable {
             return (rows, columns, .dense(try dense(&scanner, header, rows: rows, columns: columns, size: bytes.count)))
         }
         let entries = try sparse(&scanner, header, rows: rows, columns: columns, count: sizes[2], size: bytes.count)
-        return (rows, columns, .sparse(entries))
+        return (rows, columns, .sparse(header.isSymmetric ? whole(entries, sign: header.sign) : entries))
     }
 
     private static func dense(
@@ -97,7 +97,7 @@ public struct MatrixMarketFile: Sendable, Equatable {
         var left = header.isSymmetric ? rows * (rows + (isSkew ? -1 : 1)) / 2 : total
         while let line = scanner.nextLine() {
             if line.first == UInt8(ascii: "%") { continue }
-            for word in TextScanner.words(line) {
+            for word in TextScanner.Words(line) {
                 guard left > 0 else { throw scanner.failure("there are more numbers than the sizes say") }
                 let value = try scanner.number(word)
                 values[j * rows + i] = value
@@ -118,16 +118,15 @@ public struct MatrixMarketFile: Sendable, Equatable {
         _ scanner: inout TextScanner, _ header: Header, rows: Int, columns: Int, count expected: Int, size: Int
     ) throws -> SparseMatrix<Double> {
         guard expected <= size else { throw scanner.failure("\(expected) entries in \(size) bytes") }
-        // Rows without entries cost memory too: a hostile header must not take much more than its file.
-        let limit = max(8 * size, 1 << 24)
+        // Rows without entries cost eight bytes too: a hostile header must not take much more than its file.
+        let limit = max(size, 1 << 22)
         guard rows <= limit, columns <= limit else {
             throw scanner.failure("\(rows) by \(columns) is above the limit of \(limit) for a file of \(size) bytes")
         }
         var (rowIndices, columnIndices, values): ([UInt32], [UInt32], [Double]) = ([], [], [])
-        let capacity = header.isSymmetric ? 2 * expected : expected
-        rowIndices.reserveCapacity(capacity)
-        columnIndices.reserveCapacity(capacity)
-        values.reserveCapacity(capacity)
+        rowIndices.reserveCapacity(expected)
+        columnIndices.reserveCapacity(expected)
+        values.reserveCapacity(expected)
         var count = 0
         while let line = scanner.nextLine() {
             var cursor = TextScanner.Cursor(line)
@@ -139,18 +138,50 @@ public struct MatrixMarketFile: Sendable, Equatable {
             guard cursor.isAtEnd else { throw scanner.failure("is no entry of a matrix of \(rows) by \(columns)") }
             count += 1
             guard count <= expected else { throw scanner.failure("there are more entries than the header says") }
-            rowIndices.append(UInt32(truncatingIfNeeded: i - 1))
-            columnIndices.append(UInt32(truncatingIfNeeded: j - 1))
-            values.append(value)
-            if header.isSymmetric && i != j {
-                rowIndices.append(UInt32(truncatingIfNeeded: j - 1))
-                columnIndices.append(UInt32(truncatingIfNeeded: i - 1))
-                values.append(header.sign * value)
-            }
+            // Of a symmetric matrix the lower half is kept, whichever the file has.
+            let isMirrored = header.isSymmetric && i < j
+            rowIndices.append(UInt32(truncatingIfNeeded: (isMirrored ? j : i) - 1))
+            columnIndices.append(UInt32(truncatingIfNeeded: (isMirrored ? i : j) - 1))
+            values.append(isMirrored ? header.sign * value : value)
         }
         if count < expected { throw scanner.failure("\(expected - count) entries are missing") }
         return try SparseMatrix(
             rows: rows, columns: columns, rowIndices: rowIndices, columnIndices: columnIndices, values: values)
+    }
+
+    /// Both halves of a matrix of which one is given, the upper one multiplied by `sign`.
+    private static func whole(_ lower: SparseMatrix<Double>, sign: Double) -> SparseMatrix<Double> {
+        let rows = lower.rows
+        let starts = Buffer<Int>(repeating: 0, count: rows + 1)
+        return lower.pattern.withCompressedRows { lowerStarts, lowerColumns in
+            func forEach(_ body: (_ row: Int, _ column: Int, _ entry: Int) -> Void) {
+                for row in 0..<rows {
+                    for k in lowerStarts[row]..<lowerStarts[row + 1] { body(row, Int(lowerColumns[k]), k) }
+                }
+            }
+            forEach { row, column, _ in
+                starts.pointer[row + 1] += 1
+                if row != column { starts.pointer[column + 1] += 1 }
+            }
+            for row in 0..<rows { starts.pointer[row + 1] += starts.pointer[row] }
+            let next = Buffer<Int>(copying: starts.pointer, count: rows)
+            let total = starts.pointer[rows]
+            let (columns, values) = (Buffer<UInt32>(uninitialized: total), Buffer<Double>(uninitialized: total))
+            lower.withValues { lowerValues in
+                // Row after row: what a row has of its own comes before what later rows have in its column, so all ascends.
+                func put(_ row: Int, _ column: Int, _ value: Double) {
+                    let place = next.pointer[row]
+                    next.pointer[row] = place + 1
+                    (columns.pointer[place], values.pointer[place]) = (UInt32(truncatingIfNeeded: column), value)
+                }
+                forEach { row, column, k in
+                    put(row, column, lowerValues[k])
+                    if row != column { put(column, row, sign * lowerValues[k]) }
+                }
+            }
+            return SparseMatrix(
+                SparsePattern(rows: rows, columns: rows, starts: starts, columnIndices: columns), buffer: values)
+        }
     }
 
     /// Writes a matrix as `coordinate real general`, entries in row-major order, numbers such that reading gives the same

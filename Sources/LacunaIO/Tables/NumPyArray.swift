@@ -33,6 +33,7 @@ public struct NumPyArray: Sendable {
         guard let reader = Self.reader(header.type) else {
             throw LacunaError.unsupported(file: file, what: "numbers of type '\(header.type)'")
         }
+        try MachineMemory.require(shape: [rows, columns], of: Double.self, for: "the numbers of \(file)")
         var values = [Double](repeating: 0, count: rows * columns)
         if header.isMappable, let start = bytes.baseAddress {
             values.withUnsafeMutableBytes { target in

@@ -22,20 +22,31 @@ public struct SvmlightFile: Sendable, Equatable {
     public init(contentsOf path: String, maximumColumns: Int = 1 << 28, columns: [Int]? = nil) throws {
         let bytes = try FileSystem.readBytes(path)
         var labels: [Double] = []
-        var (rowIndices, columnIndices, values): ([UInt32], [UInt32], [Double]) = ([], [], [])
+        // Lines and colons are counted first: lists that grow would take up to three times the memory.
+        var (lines, colons) = (1, 0)
+        for byte in bytes {
+            if byte == UInt8(ascii: "\n") { lines += 1 }
+            if byte == UInt8(ascii: ":") { colons += 1 }
+        }
+        labels.reserveCapacity(lines)
+        let starts = try Buffer<Int>(checking: lines + 1, for: "the rows of \(path)")
+        let places = try Buffer<UInt32>(checking: colons, for: "the entries of \(path)")
+        let values = try Buffer<Double>(checking: colons, for: "the entries of \(path)")
+        starts.pointer[0] = 0
+        var count = 0
         var (largest, smallest) = (-1, Int.max)
         try bytes.withUnsafeBytes { raw in
             var scanner = TextScanner(raw, file: path)
             while let line = scanner.nextLine() {
                 let end = line.firstIndex(of: UInt8(ascii: "#")) ?? line.count
-                let words = TextScanner.words(UnsafeRawBufferPointer(rebasing: line[..<end]))
-                guard let first = words.first else { continue }
+                var words = TextScanner.Words(UnsafeRawBufferPointer(rebasing: line[..<end]))
+                guard let first = words.next() else { continue }
                 guard let label = TextScanner.decimal(first) else {
                     throw scanner.failure("the label \(TextScanner.quoted(first)) is not a number")
                 }
-                guard labels.count < Int(UInt32.max) else { throw scanner.failure("there are too many rows") }
+                guard labels.count < SparsePattern.maximumSide else { throw scanner.failure("there are too many rows") }
                 var before = -1
-                for word in words.dropFirst() {
+                while let word = words.next() {
                     if word.hasPrefix("qid:") { continue }
                     guard let colon = word.firstIndex(of: ":"), let index = Int(word[..<colon]), index >= 0,
                         let value = TextScanner.decimal(word[word.index(after: colon)...])
@@ -51,12 +62,12 @@ public struct SvmlightFile: Sendable, Equatable {
                     before = index
                     (largest, smallest) = (max(largest, index), min(smallest, index))
                     if value != 0 {
-                        rowIndices.append(UInt32(labels.count))
-                        columnIndices.append(UInt32(index))
-                        values.append(value)
+                        (places.pointer[count], values.pointer[count]) = (UInt32(truncatingIfNeeded: index), value)
+                        count += 1
                     }
                 }
                 labels.append(label)
+                starts.pointer[labels.count] = count
             }
         }
         if labels.isEmpty { throw LacunaError.malformed(file: path, location: "line 1", reason: "there are no rows") }
@@ -69,33 +80,57 @@ public struct SvmlightFile: Sendable, Equatable {
             let span = max(0, largest + 1 - first)
             // A hostile index must not cost memory.
             indices =
-                span <= 16 * (values.count + 4096)
-                ? Array(first..<first + span) : Set(columnIndices).sorted().map { Int($0) }
+                span <= count + 1 << 16
+                ? Array(first..<first + span)
+                : Self.different(UnsafeBufferPointer(start: places.pointer, count: count))
         }
-        if let first = indices.first, let last = indices.last, last - first + 1 == indices.count {
-            var kept = 0
-            for k in values.indices where Int(columnIndices[k]) >= first && Int(columnIndices[k]) <= last {
-                (rowIndices[kept], values[kept]) = (rowIndices[k], values[k])
-                columnIndices[kept] = columnIndices[k] - UInt32(first)
+        let kept = Self.renumber(indices, rows: labels.count, starts, places, values)
+        let pattern = SparsePattern(
+            rows: labels.count, columns: indices.count, starts: Buffer(first: labels.count + 1, of: starts),
+            columnIndices: Buffer(first: kept, of: places))
+        features = SparseMatrix(pattern, buffer: Buffer(first: kept, of: values))
+    }
+
+    /// The numbers that occur, ascending.
+    private static func different(_ numbers: UnsafeBufferPointer<UInt32>) -> [Int] {
+        var result: [Int] = []
+        var before: UInt32?
+        for number in numbers.sorted() where number != before {
+            result.append(Int(number))
+            before = number
+        }
+        return result
+    }
+
+    /// Puts the place among `indices` where the index of an entry is, and closes up over entries of others. Returns how many
+    /// entries are kept.
+    private static func renumber(
+        _ indices: [Int], rows: Int, _ starts: Buffer<Int>, _ places: Buffer<UInt32>, _ values: Buffer<Double>
+    ) -> Int {
+        let (first, last) = (indices.first ?? 0, indices.last ?? -1)
+        let isWhole = last - first + 1 == indices.count
+        /// Nil for an index that is not wanted.
+        func place(_ index: Int) -> Int? {
+            guard index >= first, index <= last else { return nil }
+            if isWhole { return index - first }
+            var (low, high) = (0, indices.count)
+            while low < high {
+                let middle = (low + high) / 2
+                if indices[middle] < index { low = middle + 1 } else { high = middle }
+            }
+            return indices[low] == index ? low : nil
+        }
+        var (kept, begin) = (0, 0)
+        for row in 0..<rows {
+            let end = starts.pointer[row + 1]
+            for k in begin..<end {
+                guard let place = place(Int(places.pointer[k])) else { continue }
+                (places.pointer[kept], values.pointer[kept]) = (UInt32(truncatingIfNeeded: place), values.pointer[k])
                 kept += 1
             }
-            rowIndices.removeLast(values.count - kept)
-            columnIndices.removeLast(values.count - kept)
-            values.removeLast(values.count - kept)
-        } else {
-            let places = Dictionary(uniqueKeysWithValues: indices.enumerated().map { (UInt32($1), UInt32($0)) })
-            var kept = 0
-            for k in values.indices {
-                guard let place = places[columnIndices[k]] else { continue }
-                (rowIndices[kept], columnIndices[kept], values[kept]) = (rowIndices[k], place, values[k])
-                kept += 1
-            }
-            rowIndices.removeLast(values.count - kept)
-            columnIndices.removeLast(values.count - kept)
-            values.removeLast(values.count - kept)
+            begin = end
+            starts.pointer[row + 1] = kept
         }
-        features = try SparseMatrix(
-            rows: labels.count, columns: indices.count, rowIndices: rowIndices, columnIndices: columnIndices,
-            values: values)
+        return kept
     }
 }

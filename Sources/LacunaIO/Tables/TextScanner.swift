@@ -28,18 +28,26 @@ struct TextScanner {
         .malformed(file: file, location: "line \(line)", reason: reason)
     }
 
-    /// The words of a line: what is between blanks.
-    static func words(_ line: UnsafeRawBufferPointer) -> [Substring] {
-        var result: [Substring] = []
-        var i = 0
-        while i < line.count {
-            while i < line.count && (line[i] == 0x20 || line[i] == 0x09) { i += 1 }
-            let begin = i
-            while i < line.count && line[i] != 0x20 && line[i] != 0x09 { i += 1 }
-            if i > begin { result.append(Substring(decoding: line[begin..<i], as: UTF8.self)) }
+    /// The words of a line, one after another: what is between blanks. A line may be as long as its file, so no list is made of
+    /// them.
+    struct Words: Sequence, IteratorProtocol {
+        private let line: UnsafeRawBufferPointer
+        private var position = 0
+
+        init(_ line: UnsafeRawBufferPointer) { self.line = line }
+
+        mutating func next() -> Substring? {
+            while position < line.count && Self.isBlank(line[position]) { position += 1 }
+            let begin = position
+            while position < line.count && !Self.isBlank(line[position]) { position += 1 }
+            return position > begin ? Substring(decoding: line[begin..<position], as: UTF8.self) : nil
         }
-        return result
+
+        private static func isBlank(_ byte: UInt8) -> Bool { byte == 0x20 || byte == 0x09 }
     }
+
+    /// All words of a short line.
+    static func words(_ line: UnsafeRawBufferPointer) -> [Substring] { Array(Words(line)) }
 
     /// Text for an error message, not too long.
     static func quoted(_ text: some StringProtocol) -> String {
@@ -63,7 +71,9 @@ struct TextScanner {
 
     /// The error for a line whose last word should be a number.
     func missingNumber(_ line: UnsafeRawBufferPointer) throws -> Double {
-        guard let word = Self.words(line).dropFirst(2).first else { throw failure("is cut off: a number is missing") }
+        guard let word = Words(line).dropFirst(2).first(where: { _ in true }) else {
+            throw failure("is cut off: a number is missing")
+        }
         throw failure("\(Self.quoted(word)) is not a finite number")
     }
 

@@ -165,6 +165,7 @@ public enum TensorFiles {
     /// - Throws: ``LacunaError/file(path:reason:)`` if there is nothing of that kind, and what the formats throw.
     public static func open(_ path: String) throws -> any TensorSource {
         if FileSystem.isDirectory(path) {
+            try AtomicDirectory.settle(path)
             for (name, isIndex) in [("model.safetensors", false), ("model.safetensors.index.json", true)] {
                 let file = FileSystem.join(path, name)
                 guard FileSystem.exists(file) else { continue }

@@ -213,7 +213,9 @@ public struct TrainedNetwork {
         }
         guard width == 0 else { throw fields.failure("architecture", "has another number of inputs") }
         let model = architecture.network()
-        try ModelFile.load(model, from: FileSystem.join(directory, modelName))
+        let file = FileSystem.join(directory, modelName)
+        try TensorFiles.open(file).requireFinite()
+        try ModelFile.load(model, from: file)
         do {
             return try TrainedNetwork(model, inputs: inputs, outputs: outputs)
         } catch let LacunaError.invalidArgument(_, reason) {

@@ -19,7 +19,7 @@ public struct EncodingStream: Sendable {
 
     /// - Parameter write: Takes whole lines of the result.
     /// - Returns: The number of texts.
-    /// - Throws: `LacunaError.malformed` with the line, and what encoding and writing throw.
+    /// - Throws: `LacunaError.malformed` with the line, and for a file without texts, and what encoding and writing throw.
     public func run(
         _ lines: JSONLines, progress: (any ProgressReporter)? = nil, write: ([UInt8]) throws -> Void
     ) throws -> Int {
@@ -29,7 +29,10 @@ public struct EncodingStream: Sendable {
             while waiting.count < batch, let document = try lines.next({ try TextDocument($0) }) {
                 waiting.append(document)
             }
-            if waiting.isEmpty { return count }
+            if waiting.isEmpty {
+                if count == 0 && lines.skipped == 0 { throw lines.isEmpty("texts") }
+                return count
+            }
             let texts = waiting.map(\.content)
             let vectors = try asQueries ? encoder.encodeQueries(texts) : encoder.encodeDocuments(texts)
             var output: [UInt8] = []
@@ -68,6 +71,7 @@ extension IndexedDocument {
         let lines = try JSONLines(path)
         var documents: [IndexedDocument] = []
         while let document = try lines.next({ try IndexedDocument($0) }) { documents.append(document) }
+        if documents.isEmpty { throw lines.isEmpty("vectors") }
         return documents
     }
 }

@@ -104,6 +104,7 @@ public struct SparseEncoder: Sendable {
                 place(0), pooling: LexicalPooling(activation: activation, strategy: strategy), prompt: prompt)
         case ["SparseStaticEmbedding"]:
             let tensors = try TensorFiles.open(FileSystem.join(place(0), "model.safetensors"))
+            try tensors.requireFinite()
             let tokenizer = try Tokenizer(directory: place(0))
             let weights = try tensors.float("weight")
             return try TableEncoder(
@@ -116,6 +117,9 @@ public struct SparseEncoder: Sendable {
     }
 
     private static func splade(_ directory: String, pooling: LexicalPooling, prompt: String) throws -> SpladeEncoder {
+        let tensors = try TensorFiles.open(directory)
+        try MachineMemory.require(tensors.loadedBytes(), for: "the encoder \(directory)")
+        try tensors.requireFinite()
         let model = try BERT.load(directory)
         return try SpladeEncoder(
             model,

@@ -51,7 +51,10 @@ public struct RankingMetric: Sendable, Hashable, CustomStringConvertible {
         ]
         guard let kind = names[parts[0].lowercased()], parts.count <= 2, parts.count == 1 || Int(parts[1]) != nil else {
             throw LacunaError.invalidArgument(
-                "metric", reason: "'\(text)' is none; there are nDCG@k, MRR@k, MAP, Recall@k, P@k and Success@k")
+                "metric",
+                reason: "'\(text)' is none; there are nDCG@k, MRR@k, MAP, Recall@k, P@k and Success@k"
+                    + Suggestion.phrase(
+                        parts[0].lowercased(), among: ["nDCG", "MRR", "MAP", "Recall", "Precision", "Success"]))
         }
         try self.init(kind, at: parts.count == 2 ? Int(parts[1]) : nil)
     }

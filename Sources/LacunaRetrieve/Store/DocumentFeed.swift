@@ -32,13 +32,15 @@ public struct DocumentFeed {
 
     /// Adds a file's documents; nothing is committed.
     ///
-    /// - Throws: `LacunaError.malformed` with the line for what is neither, and what encoding and adding throw.
+    /// - Throws: `LacunaError.malformed` with the line for what is neither and for a file without documents, and what encoding
+    ///   and adding throw.
     public mutating func add(
         _ path: String, to writer: IndexWriter, progress: (any ProgressReporter)? = nil
     ) throws {
         let lines = try JSONLines(path, skipsBad: skipsBad)
         var waiting: [TextDocument] = []
         let isEncoding = weighting != nil
+        let (before, skippedBefore) = (added, skipped)
         while true {
             let line = try lines.next { fields -> Line in
                 if fields.contains("vector") { return .ready(try IndexedDocument(fields)) }
@@ -63,6 +65,7 @@ public struct DocumentFeed {
         }
         skipped += lines.skipped
         if firstSkipped == nil { firstSkipped = lines.firstSkipped }
+        if added == before && skipped == skippedBefore { throw lines.isEmpty("documents") }
     }
 
     private func report(_ progress: (any ProgressReporter)?) throws {

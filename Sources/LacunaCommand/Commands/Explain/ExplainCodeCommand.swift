@@ -50,6 +50,16 @@ struct ExplainCodeCommand: ParsableCommand {
         let lock = try output?.claim(overwriting: force)
         defer { lock?.release() }
         let array = try NumPyArray(contentsOf: vectors.path)
+        guard array.rows > 0 && array.columns > 0 else {
+            throw LacunaError.malformed(
+                file: vectors.path, location: "shape", reason: "\(array.rows) vectors of \(array.columns) dimensions")
+        }
+        if let bad = array.columnMajor.firstIndex(where: { !Float($0).isFinite }) {
+            throw LacunaError.malformed(
+                file: vectors.path, location: "[\(bad % array.rows), \(bad / array.rows)]",
+                reason: "\(array.columnMajor[bad]) is not a finite number")
+        }
+        try SparseCoding.requireMemory(vectors: array.rows, dimensions: array.columns, atoms: atoms)
         let x = Tensor(array.columnMajor.map { Float($0) }, shape: [array.columns, array.rows]).transposed()
         var coding = try SparseCoding(penalty: penalty, weight: weight, dimensions: x.columns, atoms: atoms, seed: seed)
         try coding.learn(x, batch: min(batch, x.rows), steps: steps, seed: seed, progress: progress)

@@ -56,16 +56,24 @@ struct ExplainCompareCommand: ParsableCommand {
     func run() throws {
         let progress = options.begin()
         defer { progress.clear() }
-        try FileSystem.createDirectory(output)
-        let lock = try DirectoryLock(output)
-        defer { lock.release() }
-        if DictionaryTrainer<PairedBatches>.hasCheckpoint(output), !resume {
+        guard DictionaryTrainer<PairedBatches>.hasCheckpoint(output) == resume else {
             throw LacunaError.file(
-                path: output, reason: "holds a run already: go on with --resume, or give another --output")
+                path: output,
+                reason: resume
+                    ? "holds no run to go on with: leave out --resume"
+                    : "holds a run already: go on with --resume, or give another --output")
         }
+        if !resume { try RunDirectory.check(output) }
+        var lock: DirectoryLock?
+        defer { lock?.release() }
         let stores = try [("first", first), ("second", second)].map { name, model in
             let loaded = try LanguageModel(model, progress: progress)
+            try place.value.validate(for: loaded.decoder.configuration)
+            try DictionaryTrainer<PairedBatches>.requireMemory(
+                dictionaries: 2, inputs: place.value.dimensions(of: loaded.decoder.configuration), width: width,
+                batch: batch)
             let slice = try TextSlice(source.text.path, limit: source.tokens, tokenizer: loaded.tokenizer)
+            lock = try lock ?? (resume ? DirectoryLock(output) : RunDirectory.claim(output))
             return try ActivationStore.write(
                 loaded.decoder, model: loaded.name, tokens: slice.tokens, sites: [place.value], context: source.context,
                 skipping: source.skip, to: FileSystem.join(output, name), progress: progress)

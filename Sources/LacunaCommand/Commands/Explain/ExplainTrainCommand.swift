@@ -100,14 +100,26 @@ struct ExplainTrainCommand: ParsableCommand {
         }
         // What cannot work is said before hours are spent.
         for (_, rule) in rules { try rule.validate(width: width) }
-        try FileSystem.createDirectory(output)
-        let lock = try DirectoryLock(output)
-        defer { lock.release() }
-        if DictionaryTrainer<StoredBatches>.hasCheckpoint(output), !resume {
+        guard DictionaryTrainer<StoredBatches>.hasCheckpoint(output) == resume else {
             throw LacunaError.file(
-                path: output, reason: "holds a run already: go on with --resume, or give another --output")
+                path: output,
+                reason: resume
+                    ? "holds no run to go on with: leave out --resume"
+                    : "holds a run already: go on with --resume, or give another --output")
         }
-        let activations = try activations(progress)
+        if !resume { try RunDirectory.check(output) }
+        for (name, _) in rules { try AtomicDirectory.check(FileSystem.join(output, name), overwrite: true) }
+        let loaded = try LanguageModel(model, progress: progress)
+        try place.value.validate(for: loaded.decoder.configuration)
+        let slice = try TextSlice(source.text.path, limit: source.tokens, tokenizer: loaded.tokenizer)
+        try DictionaryTrainer<StoredBatches>.requireMemory(
+            dictionaries: rules.count, inputs: place.value.dimensions(of: loaded.decoder.configuration), width: width,
+            batch: batch)
+        let lock = try resume ? DirectoryLock(output) : RunDirectory.claim(output)
+        defer { lock.release() }
+        let activations = try ActivationStore.write(
+            loaded.decoder, model: loaded.name, tokens: slice.tokens, sites: [place.value], context: source.context,
+            skipping: source.skip, to: store ?? FileSystem.join(output, "activations"), progress: progress)
         let description = activations.description
         let dimensions = description.dimensions[description.sites.firstIndex(of: place.value)!]
         let batches = try activations.batches(of: place.value, size: batch, seed: seed)
@@ -141,16 +153,6 @@ struct ExplainTrainCommand: ParsableCommand {
         }
         progress.clear()
         printResult(json: form.json, json(rules.map(\.name), report), text: text(rules.map(\.name), report))
-    }
-
-    /// Activations of an earlier run, or of the text.
-    private func activations(_ progress: ProgressDisplay) throws -> ActivationStore {
-        let path = store ?? FileSystem.join(output, "activations")
-        let loaded = try LanguageModel(model, progress: progress)
-        let slice = try TextSlice(source.text.path, limit: source.tokens, tokenizer: loaded.tokenizer)
-        return try ActivationStore.write(
-            loaded.decoder, model: loaded.name, tokens: slice.tokens, sites: [place.value], context: source.context,
-            skipping: source.skip, to: path, progress: progress)
     }
 
     private func arguments(steps: Int, _ activations: ActivationStore.Description) -> JSONValue {
