@@ -15,11 +15,21 @@ public struct Generator: Sendable {
     public let decoder: Transformer
     /// For text; tokens need none.
     public let tokenizer: Tokenizer?
+    /// What the model leaves out while it runs.
+    public let skipping: Skipping
 
     /// A generator of tokens, and of text if there is a tokenizer.
-    public init(_ decoder: Transformer, tokenizer: Tokenizer? = nil) {
+    public init(_ decoder: Transformer, tokenizer: Tokenizer? = nil, skipping: Skipping = .init()) {
         self.decoder = decoder
         self.tokenizer = tokenizer
+        self.skipping = skipping
+    }
+
+    /// An empty session with room for so many positions.
+    ///
+    /// - Throws: ``LacunaError/invalidArgument(_:reason:)`` if there are more than the model has.
+    public func session(context: Int) throws -> DecodingSession {
+        try DecodingSession(skipping.engine(decoder), context: context)
     }
 
     /// How far and how to write.
@@ -70,8 +80,7 @@ public struct Generator: Sendable {
         }
         let (wanted, overflow) = prompt.count.addingReportingOverflow(options.maximumTokens)
         let limit = decoder.configuration.maximumPositions
-        let session = try DecodingSession(
-            decoder, context: options.context ?? max(overflow ? limit : min(wanted, limit), 1))
+        let session = try session(context: options.context ?? max(overflow ? limit : min(wanted, limit), 1))
         return try generate(prompt, in: session, options, receive: receive)
     }
 
@@ -92,6 +101,7 @@ public struct Generator: Sendable {
 
         // The time of the caller's own work is not the engine's.
         var elsewhere = 0.0
+        let before = skipping.meter?.total.bytesSkipped ?? 0
         start = monotonicSeconds()
         var positions = 0
         while result.tokens.count < options.maximumTokens {
@@ -101,9 +111,9 @@ public struct Generator: Sendable {
                 break
             }
             result.tokens.append(token)
-            let before = monotonicSeconds()
+            let given = monotonicSeconds()
             let goesOn = try receive(token)
-            elsewhere += monotonicSeconds() - before
+            elsewhere += monotonicSeconds() - given
             if !goesOn {
                 result.reason = .stopped
                 break
@@ -119,7 +129,9 @@ public struct Generator: Sendable {
             result.decode.tokens += 1
         }
         result.decode.seconds = monotonicSeconds() - start - elsewhere
-        result.bytesPerToken = decoder.bytesTouchedPerToken(position: positions / max(result.decode.tokens, 1))
+        let skipped = (skipping.meter?.total.bytesSkipped ?? 0) - before
+        let decoded = max(result.decode.tokens, 1)
+        result.bytesPerToken = decoder.bytesTouchedPerToken(position: positions / decoded) - skipped / decoded
         return result
     }
 

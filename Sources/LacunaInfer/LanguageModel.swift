@@ -25,6 +25,8 @@ public struct LanguageModel: Sendable {
     public let tokenizer: Tokenizer
     /// Bytes of all files of the model.
     public let diskBytes: Int
+    /// What it leaves out while it runs; nothing at first.
+    public var skipping = Skipping()
 
     /// A model of parts that are there already, such as one that was trained here.
     public init(
@@ -78,7 +80,7 @@ public struct LanguageModel: Sendable {
     public var defaultWindow: Int { min(512, decoder.configuration.maximumPositions) }
 
     /// What writes tokens and measures how fast.
-    public var generator: Generator { Generator(decoder, tokenizer: tokenizer) }
+    public var generator: Generator { Generator(decoder, tokenizer: tokenizer, skipping: skipping) }
 
     /// The template that the model's conversations have.
     ///
@@ -101,6 +103,19 @@ public struct LanguageModel: Sendable {
             try sampling.validate()
             return Generator.Options(sampling: sampling)
         }
+    }
+
+    /// Has the model leave out inputs of products from now on, by what calibration has found.
+    ///
+    /// - Parameter meter: Counts what is left out.
+    /// - Throws: As ``ActivationPlan/applied(to:file:progress:)``.
+    public mutating func skipActivations(
+        _ plan: ActivationPlan, meter: SkippingMeter? = nil, file: String = "calibration",
+        progress: (any ProgressReporter)? = nil
+    ) throws {
+        let (gated, gate) = try plan.applied(to: decoder, file: file, progress: progress)
+        decoder = gated
+        (skipping.gate, skipping.meter) = (gate, meter)
     }
 
     // MARK: Writing
@@ -209,7 +224,7 @@ public struct LanguageModel: Sendable {
     ) throws -> Perplexity {
         try Perplexity.measure(
             decoder, tokens: tokenizer.encode(text, recognizesSpecials: false), window: window ?? defaultWindow,
-            stride: stride, progress: progress)
+            stride: stride, gate: skipping.gate, meter: skipping.meter, progress: progress)
     }
 
     /// The logits [vocabularySize] of the token that follows a prompt.
@@ -218,7 +233,7 @@ public struct LanguageModel: Sendable {
     ///   positions.
     public func logits(after prompt: String) throws -> Tensor<Float> {
         let tokens = tokenizer.encode(prompt)
-        let session = try DecodingSession(decoder, context: max(tokens.count, 1))
+        let session = try generator.session(context: max(tokens.count, 1))
         try session.prefill(tokens)
         return Tensor(Array(session.logits), shape: [session.logits.count])
     }
@@ -227,6 +242,6 @@ public struct LanguageModel: Sendable {
     ///
     /// - Throws: As ``DecodingSession/verify(_:)``.
     public func logits(_ tokens: [Int]) throws -> Tensor<Float> {
-        try DecodingSession(decoder, context: max(tokens.count, 1)).verify(tokens)
+        try generator.session(context: max(tokens.count, 1)).verify(tokens)
     }
 }

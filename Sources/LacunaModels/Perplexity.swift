@@ -51,12 +51,14 @@ public struct Perplexity: Sendable, Equatable {
     /// - Parameters:
     ///   - window: Tokens of a window, in `2...maximumPositions`.
     ///   - stride: Tokens from one window's beginning to the next, in `1...window`; nil for `window`.
+    ///   - gate: Which inputs products read; nil for all.
+    ///   - meter: Counts what the gate leaves out.
     /// - Throws: ``LacunaError/invalidArgument(_:reason:)`` for a window or stride out of range, a text of fewer than 2
     ///   tokens or a token outside the vocabulary; ``LacunaError/numerical(operation:reason:)`` if a logit is not finite;
     ///   ``LacunaError/cancelled``.
     public static func measure(
-        _ decoder: Transformer, tokens: [Int], window: Int = 512, stride: Int? = nil,
-        progress: (any ProgressReporter)? = nil
+        _ decoder: Transformer, tokens: [Int], window: Int = 512, stride: Int? = nil, gate: (any InputGate)? = nil,
+        meter: SkippingMeter? = nil, progress: (any ProgressReporter)? = nil
     ) throws -> Perplexity {
         let stride = stride ?? window
         let limit = decoder.configuration.maximumPositions
@@ -82,7 +84,8 @@ public struct Perplexity: Sendable, Equatable {
             { count += 1 }
             let batch = windows[done..<done + count]
             let hidden = try decoder.hiddenStates(
-                batch.flatMap { tokens[$0.start..<$0.start + length] }, sequenceLength: length)
+                batch.flatMap { tokens[$0.start..<$0.start + length] }, sequenceLength: length,
+                gate: gate, meter: meter)
             for (index, window) in batch.enumerated() {
                 let targets = Array(tokens[window.start + window.firstScored..<window.start + length])
                 // The logits that predict a token are those after the one before it.
@@ -126,7 +129,7 @@ public struct Perplexity: Sendable, Equatable {
     }
 
     /// `log Σ exp(logits) - logits[target]`. Overwrites the logits.
-    private static func loss(_ logits: UnsafeMutablePointer<Float>, count: Int, target: Int) -> Double {
+    static func loss(_ logits: UnsafeMutablePointer<Float>, count: Int, target: Int) -> Double {
         let largest = VectorMath.argmax(logits, count: count)
         guard largest >= 0 else { return .nan }
         let distance = Double(logits[largest]) - Double(logits[target])

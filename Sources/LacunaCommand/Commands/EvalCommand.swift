@@ -13,6 +13,12 @@ struct EvalCommand: ParsableCommand {
               lacuna eval smollm2 --text Data/wikitext-2/test.txt --tokens 8192
               lacuna eval sparse-model --text test.txt --compare smollm2
               lacuna eval sparse-model --text test.txt --stride 256 --at-most 60
+              lacuna eval smollm2 --text test.txt --activation teal:0.4 --activation wina:0.4 --calibration train.txt
+
+            Each --activation is a row of its own beside the dense model: what it leaves out of this text, what a token reads             then, and the perplexity. At one ratio all methods leave out equally many weights. Calibrate on another text than             the one that is scored.
+
+            With --attention and --kv a text is written rather than read: half of every window is a prompt, the rest goes token \
+            by token, beside the model that reads and keeps all keys as floats.
 
             The text is read in windows; a stride below the window gives every token at least (window - stride) tokens \
             of context and takes longer. The first token of a text is never scored. What looks like a special token in \
@@ -51,14 +57,35 @@ struct EvalCommand: ParsableCommand {
         help: ArgumentHelp("Exit with 1 if the (first) model's perplexity is above this.", valueName: "perplexity"))
     var atMost: Double?
 
+    @OptionGroup var skipping: SkippingOptions
     @OptionGroup var precision: PrecisionOptions
     @OptionGroup var output: JSONOption
     @OptionGroup var options: RunOptions
+
+    func validate() throws {
+        if !skipping.activation.isEmpty && compare != nil {
+            throw ValidationError("--activation compares with the dense model; leave --compare out")
+        }
+        let readsKeys = skipping.attention != nil || skipping.kv != nil
+        if readsKeys && (compare != nil || stride != nil) {
+            throw ValidationError(
+                "--attention and --kv compare with the dense model, window by window; leave --compare and --stride out")
+        }
+        if (readsKeys || !skipping.activation.isEmpty) && atMost != nil {
+            throw ValidationError(
+                "--at-most is for one model; with --activation, --attention or --kv there are several results")
+        }
+        if readsKeys && skipping.activation.count > 1 {
+            throw ValidationError("give one --activation with --attention or --kv")
+        }
+    }
 
     func run() throws {
         let progress = options.begin()
         defer { progress.clear() }
         let content = try FileSystem.readText(text.path)
+        if skipping.attention != nil || skipping.kv != nil { return try compareCaches(content, progress) }
+        if !skipping.activation.isEmpty { return try compareActivations(content, progress) }
         var results: [Evaluation] = []
         for model in [model] + (compare.map { [$0] } ?? []) {
             let loaded = try LanguageModel(
@@ -78,6 +105,44 @@ struct EvalCommand: ParsableCommand {
                 .failure,
                 "perplexity \(Quantities.fixed(results[0].perplexity.value, 3)) is above the bar of \(atMost)")
         }
+    }
+
+    /// The model as it is, and leaving out inputs in each of the ways asked for.
+    private func compareActivations(_ content: String, _ progress: ProgressDisplay) throws {
+        let loaded = try LanguageModel(model, weights: precision.weights, head: precision.head, progress: progress)
+        let slice = try TextSlice(text: content, of: text.path, limit: tokens, tokenizer: loaded.tokenizer)
+        var results: [ActivationEvaluation] = []
+        let plans = try skipping.activation.map { try skipping.plan($0, loaded, progress: progress) }
+        for plan in [nil] + plans {
+            results.append(
+                try ActivationEvaluation(
+                    loaded, plan: plan, tokens: slice.tokens, window: window, stride: stride, progress: progress))
+        }
+        progress.clear()
+        let report = ActivationTable(results: results)
+        printResult(
+            json: output.json, report.json(file: slice.file, tokens: slice.tokens.count),
+            text: "\(slice.description)\n\n\(report.text)")
+    }
+
+    /// The model with all keys as floats, and as it is asked to read and keep them; an activation gate is part of both.
+    private func compareCaches(_ content: String, _ progress: ProgressDisplay) throws {
+        var loaded = try LanguageModel(model, weights: precision.weights, head: precision.head, progress: progress)
+        let slice = try TextSlice(text: content, of: text.path, limit: tokens, tokenizer: loaded.tokenizer)
+        if let words = skipping.activation.first {
+            try loaded.skipActivations(try skipping.plan(words, loaded, progress: progress), progress: progress)
+        }
+        let request = try skipping.cacheRequest(loaded, progress: progress)
+        let length = min(window ?? loaded.defaultWindow, slice.tokens.count)
+        let results = try [CacheRequest(), request].map {
+            try CacheEvaluation(
+                loaded, $0, tokens: slice.tokens, window: length, prompt: max(1, length / 2), progress: progress)
+        }
+        progress.clear()
+        let report = CacheTable(results: results)
+        printResult(
+            json: output.json, report.json(file: slice.file, tokens: slice.tokens.count),
+            text: "\(slice.description)\n\n\(report.text)")
     }
 
     /// What a model reads: as many tokens as are wanted, or the text that the first model read, if it cuts it otherwise.

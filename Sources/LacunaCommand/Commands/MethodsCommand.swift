@@ -1,24 +1,29 @@
 import ArgumentParser
 import LacunaIO
+import LacunaInfer
 import LacunaPrune
 
 struct MethodsCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "methods",
-        abstract: "Lists every method, of pruning and of sparse training: name, family, composition, paper.",
+        abstract: "Lists every method, of pruning, sparse training and skipping: name, family, composition, paper.",
         discussion: """
             Examples:
               lacuna methods
               lacuna methods --json
 
             NAME+dsnot refines the masks of another method, for example magnitude+dsnot. \
-            Methods of the family 'sparse training' are for 'lacuna train'.
+            Methods of the family 'sparse training' are for 'lacuna train'; those of 'activation sparsity' for --activation of \
+            'lacuna run', 'eval' and 'calibrate', where NAME+top takes the largest scores instead of those above a threshold; \
+            'sparse attention' is for --attention, 'key/value sparsity' for --kv.
             """)
 
     @OptionGroup var output: JSONOption
 
     func run() {
-        let cards = PruningMethods.all.map(\.card) + TrainingMethods.cards
+        let cards =
+            PruningMethods.all.map(\.card) + TrainingMethods.cards + ActivationMethod.all.map(\.card)
+            + CacheRequest.cards
         printResult(
             json: output.json, .array(cards.map(Self.json)), text: cards.map(Self.paragraph).joined(separator: "\n\n"))
     }

@@ -14,6 +14,7 @@ struct RunCommand: ParsableCommand {
               lacuna run sparse-model --chat
               lacuna run sparse-model --chat --prompt "Why is the sky blue?"
               lacuna run sparse-model --prompt - --temperature 0.8 --top-p 0.95 --seed 7 < draft.txt
+              lacuna run smollm2 --prompt "Once" --activation wina:0.4 --calibration train.txt --weights bf16
 
             Greedy unless --temperature is above 0. The text goes to the output stream, the speed to the error stream.
 
@@ -61,11 +62,15 @@ struct RunCommand: ParsableCommand {
         help: ArgumentHelp("With --chat: tokens of the conversation to remember.", valueName: "n"))
     var context: Int?
 
+    @OptionGroup var skipping: SkippingOptions
     @OptionGroup var precision: PrecisionOptions
     @OptionGroup var form: JSONOption
     @OptionGroup var options: RunOptions
 
     func validate() throws {
+        if skipping.activation.count > 1 {
+            throw ValidationError("give one --activation; 'lacuna eval' compares several")
+        }
         if prompt == nil && !chat { throw ValidationError("give a --prompt, or --chat") }
         if system != nil && !chat { throw ValidationError("--system needs --chat") }
         if form.json && prompt == nil { throw ValidationError("--json needs a --prompt") }
@@ -75,8 +80,14 @@ struct RunCommand: ParsableCommand {
         let progress = options.begin()
         defer { progress.clear() }
         let prompt = try prompt.map { try $0 == "-" ? Self.readInput() : $0 }
-        let loaded = try LanguageModel(
+        var loaded = try LanguageModel(
             model, weights: precision.weights, head: precision.head, progress: progress)
+        let meter = SkippingMeter()
+        let cache = try skipping.cacheRequest(loaded, progress: progress)
+        let plan = try skipping.activation.first.map { try skipping.plan($0, loaded, progress: progress) }
+        if let plan { try loaded.skipActivations(plan, meter: meter, progress: progress) }
+        try cache.apply(to: &loaded.skipping)
+        if skipping.attention != nil { loaded.skipping.meter = meter }
         progress.clear()
         let generator = loaded.generator
         guard let prompt else { return try ConversationLoop(generator, self).hold() }
@@ -88,10 +99,14 @@ struct RunCommand: ParsableCommand {
         let result = try generator.generate(tokens, generation) { text.receive($0) }
         text.finish()
         try Interruption.check()
+        let skipped =
+            plan != nil || skipping.attention != nil || skipping.kv != nil
+            ? SkippingSummary(request: plan?.request, cache: cache, meter: meter) : nil
         if form.json {
-            Console.output.print(json(prompt, text.text, tokens: tokens, result).serialized(.pretty))
+            Console.output.print(json(prompt, text.text, tokens: tokens, result, skipped).serialized(.pretty))
         } else {
             report(result)
+            if let skipped, !options.quiet { Console.error.print(Console.error.styled(skipped.line, .dim)) }
         }
     }
 
@@ -133,7 +148,9 @@ struct RunCommand: ParsableCommand {
         return text.hasSuffix("\n") ? String(text.dropLast()) : text
     }
 
-    private func json(_ prompt: String, _ text: String, tokens: [Int], _ result: Generation) -> JSONValue {
+    private func json(
+        _ prompt: String, _ text: String, tokens: [Int], _ result: Generation, _ skipped: SkippingSummary?
+    ) -> JSONValue {
         func rate(_ rate: Generation.Rate) -> JSONValue {
             [
                 "tokens": JSONValue(rate.tokens), "seconds": .number(rate.seconds),
@@ -151,7 +168,7 @@ struct RunCommand: ParsableCommand {
             "prompt": .string(prompt), "text": .string(text), "promptTokens": .array(tokens.map { JSONValue($0) }),
             "tokens": .array(result.tokens.map { JSONValue($0) }), "ended": .string(reason),
             "prefill": rate(result.prefill), "decode": rate(result.decode),
-            "bytesPerToken": JSONValue(result.bytesPerToken),
+            "bytesPerToken": JSONValue(result.bytesPerToken), "skipping": skipped?.json ?? .null,
         ]
     }
 }

@@ -59,7 +59,7 @@ public final class Conversation {
         try MachineMemory.require(
             shape: [2, configuration.layerCount, configuration.keyValueWidth, max(min(context, limit), 0)],
             of: Float.self, for: "a conversation of \(context) tokens")
-        session = try DecodingSession(generator.decoder, context: context)
+        session = try generator.session(context: context)
     }
 
     /// Asks, and writes the answer.

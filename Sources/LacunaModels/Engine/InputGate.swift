@@ -1,6 +1,7 @@
 import LacunaTensor
 
-/// Decides which inputs of a linear layer are read: activation sparsity. The others count as 0.
+/// Decides which inputs of a linear layer are read, and which neurons of a feed-forward part are computed: activation
+/// sparsity. The others count as 0, or as what the layer's ``GatedMatrix`` has in their place.
 public protocol InputGate: Sendable {
     /// The inputs to read, ascending; nil for all of them.
     ///
@@ -8,6 +9,29 @@ public protocol InputGate: Sendable {
     ///   - input: One vector of `count` numbers.
     ///   - role: The layers that are about to multiply it; those that share an input share the choice.
     func active(_ input: UnsafePointer<Float>, count: Int, layer: Int, roles: [LinearRole]) -> [UInt32]?
+    /// Whether layers that share an input choose each for itself; ``active(_:count:layer:roles:)`` is then asked for one role at
+    /// a time. False unless said.
+    var choosesByMatrix: Bool { get }
+    /// Whether ``neurons(preactivations:activations:count:layer:)`` is to be asked in a layer with a gated feed-forward part.
+    /// False unless said.
+    func choosesNeurons(layer: Int) -> Bool
+    /// The neurons `f(gate x) · up x` of a feed-forward part to compute, ascending; nil for all of them. Rows of `up` are
+    /// read for these alone, the others' outputs are 0.
+    ///
+    /// - Parameters:
+    ///   - preactivations: `gate x` [count].
+    ///   - activations: `f(gate x)` [count].
+    func neurons(
+        preactivations: UnsafePointer<Float>, activations: UnsafePointer<Float>, count: Int, layer: Int
+    ) -> [UInt32]?
+}
+
+extension InputGate {
+    public var choosesByMatrix: Bool { false }
+    public func choosesNeurons(layer: Int) -> Bool { false }
+    public func neurons(
+        preactivations: UnsafePointer<Float>, activations: UnsafePointer<Float>, count: Int, layer: Int
+    ) -> [UInt32]? { nil }
 }
 
 /// Reads inputs of at least a magnitude in the layers of some roles.

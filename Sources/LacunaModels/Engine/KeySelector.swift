@@ -6,11 +6,15 @@ public protocol KeySelector: Sendable {
     func select(_ request: KeyRequest) -> [Range<Int>]
     /// Whether ``select(_:)`` always gives all that is visible. Queries then go in blocks.
     var readsAll: Bool { get }
+    /// Whether selection is for tokens that are written, one at a time or as drafts of up to 16, while prompts read all that is
+    /// visible, in blocks. False unless said.
+    var readsPromptsWhole: Bool { get }
 }
 
 extension KeySelector {
     /// False: ``select(_:)`` is asked for each query.
     public var readsAll: Bool { false }
+    public var readsPromptsWhole: Bool { false }
 }
 
 /// One query of one head.

@@ -31,6 +31,13 @@ public protocol KeyValueStore: AnyObject, Sendable {
     func fork() -> any KeyValueStore
     /// Keys and values of a head as floats, appended but not yet counted positions included.
     func view(layer: Int, head: Int, positions: Range<Int>) -> KeyValueView
+    /// What multiplies these keys and values without making floats of them: the store itself if it can, or what a store that wraps
+    /// another one has; nil if there is none.
+    var direct: (any DirectKeyValueStore)? { get }
+}
+
+extension KeyValueStore {
+    public var direct: (any DirectKeyValueStore)? { self as? any DirectKeyValueStore }
 }
 
 /// Positions of a sequence, as ranges.
@@ -59,7 +66,7 @@ public struct PositionSet: Sendable, Hashable {
     }
 
     /// Forgets positions from `end` on.
-    mutating func truncate(to end: Int) {
+    public mutating func truncate(to end: Int) {
         ranges = ranges.compactMap { $0.lowerBound < end ? $0.clamped(to: 0..<end) : nil }
     }
 

@@ -14,6 +14,7 @@ final class StepContext {
     let count: Int
     let selector: any KeySelector
     let gate: (any InputGate)?
+    let meter: SkippingMeter?
     let workspace: StepWorkspace
     /// Cosines and sines of each row's position, [head size] for each entry of `places`; for global layers, and for
     /// windowed ones if they rotate differently.
@@ -23,9 +24,11 @@ final class StepContext {
 
     init(
         rotations: [RotaryEmbedding], headSize: Int, spans: [Span], count: Int,
-        selector: any KeySelector = AllKeys(), gate: (any InputGate)? = nil, workspace: StepWorkspace
+        selector: any KeySelector = AllKeys(), gate: (any InputGate)? = nil, meter: SkippingMeter? = nil,
+        workspace: StepWorkspace
     ) {
         (self.spans, self.count, self.selector, self.gate) = (spans, count, selector, gate)
+        self.meter = meter
         self.workspace = workspace
         self.headSize = headSize
         // Sequences of a batch are mostly at the same positions.
@@ -61,7 +64,7 @@ final class StepContext {
 /// Arrays that the layers of a step write, kept from step to step: after the first, decoding allocates none of them.
 final class StepWorkspace {
     enum Slot: Int, CaseIterable {
-        case hidden, normalized, change, query, key, value, mixed, gate, up, scores, gathered, expert
+        case hidden, normalized, change, query, key, value, mixed, gate, up, activated, masked, scores, gathered, expert
     }
 
     private var buffers: [Buffer<Float>?] = Slot.allCases.map { _ in nil }

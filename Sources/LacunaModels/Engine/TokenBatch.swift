@@ -65,6 +65,8 @@ public final class TokenEngine {
     public let selector: any KeySelector
     /// Which inputs products read; nil for all.
     public let gate: (any InputGate)?
+    /// Counts what the gate leaves out; nil for no counting.
+    public let meter: SkippingMeter?
     private let makeStore: (KeyValueShape) -> any KeyValueStore
     private var sequences: [Int: any KeyValueStore] = [:]
     private var next = 0
@@ -75,11 +77,12 @@ public final class TokenEngine {
     /// - Parameter store: Makes the store of each sequence.
     public init(
         _ decoder: Transformer, selector: any KeySelector = AllKeys(), gate: (any InputGate)? = nil,
-        store: @escaping (KeyValueShape) -> any KeyValueStore = { KeyValueCache($0) }
+        meter: SkippingMeter? = nil, store: @escaping (KeyValueShape) -> any KeyValueStore = { KeyValueCache($0) }
     ) {
         self.decoder = decoder
         self.selector = selector
         self.gate = gate
+        self.meter = meter
         makeStore = store
     }
 
@@ -147,7 +150,7 @@ public final class TokenEngine {
             }
             let context = StepContext(
                 rotations: decoder.rotations, headSize: decoder.configuration.headSize, spans: shifted, count: count,
-                selector: selector, gate: gate, workspace: workspace)
+                selector: selector, gate: gate, meter: meter, workspace: workspace)
             try decoder.step(hidden, context: context)
             for span in shifted { span.store?.advance(by: span.rows.count) }
             // Rows that want logits are brought together, in place: each moves towards the front.

@@ -38,6 +38,12 @@ public struct FeedForward: Sendable {
         let inner = gate == nil ? upper : context.pointer(.gate, size)
         if let gate {
             try observe?([.gate, .up], x, count)
+            if let chooser = context.gate, chooser.choosesNeurons(layer: layer) {
+                chooseNeurons(x, context: context, chooser, layer: layer, gate, inner, upper)
+                try observe?([.down], inner, count)
+                return LinearLayer.multiply(
+                    [(down, output)], inner, context: context, layer: layer, roles: [.down])
+            }
             LinearLayer.multiply(
                 [(gate, inner), (up, upper)], x, context: context, layer: layer, roles: [.gate, .up])
             VectorMath.gated(activation, inner, upper, into: inner, count: size)
@@ -50,6 +56,50 @@ public struct FeedForward: Sendable {
         }
         try observe?([.down], inner, count)
         LinearLayer.multiply([(down, output)], inner, context: context, layer: layer, roles: [.down])
+    }
+}
+
+extension FeedForward {
+    /// `f(gate x) · up x` of the neurons that a gate chooses by `gate x`, for a step's rows; 0 for the others, of which few rows
+    /// at a time read no weights of `up`.
+    private func chooseNeurons(
+        _ x: UnsafePointer<Float>, context: StepContext, _ chooser: any InputGate, layer: Int, _ gate: LinearLayer,
+        _ inner: UnsafeMutablePointer<Float>, _ upper: UnsafeMutablePointer<Float>
+    ) {
+        let (count, width) = (context.count, intermediateSize)
+        LinearLayer.multiply([(gate, inner)], x, context: context, layer: layer, roles: [.gate])
+        let activated = context.pointer(.activated, count * width)
+        Parallel.forRanges(count * width, grain: 32_768) {
+            activation.apply(inner + $0.lowerBound, into: activated + $0.lowerBound, count: $0.count)
+        }
+        let isSkipping = count <= LinearLayer.skippingRows
+        if !isSkipping { Product.gemm(up.weight, x, count: count, into: upper) }
+        for row in 0..<count {
+            let (gates, values, ups) = (inner + row * width, activated + row * width, upper + row * width)
+            let active = chooser.neurons(preactivations: gates, activations: values, count: width, layer: layer)
+            var read: Int?
+            if isSkipping {
+                let input = x + row * up.inputs
+                if let active {
+                    read = active.withUnsafeBufferPointer {
+                        Product.gemv(up.weight, x: input, activeRows: $0, into: ups)
+                    }
+                } else {
+                    Product.gemv([(up.weight, ups)], x: input)
+                    read = up.weight.byteCount
+                }
+            }
+            context.meter?.note(
+                layer: layer, role: .up, weights: up.inputs * up.outputs, inputs: width,
+                active: active?.count ?? width, bytes: up.weight.byteCount, read: read)
+            up.addBias(ups)
+            guard let active else {
+                for i in 0..<width { gates[i] = values[i] * ups[i] }
+                continue
+            }
+            gates.update(repeating: 0, count: width)
+            for i in active { gates[Int(i)] = values[Int(i)] * ups[Int(i)] }
+        }
     }
 }
 

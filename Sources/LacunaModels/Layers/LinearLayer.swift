@@ -22,27 +22,83 @@ public struct LinearLayer: Sendable {
     /// Entries of an input vector.
     public var inputs: Int { weight.columns }
 
+    /// Up to this many rows of a step go one by one through products that skip what a gate leaves out. More rows together need
+    /// nearly all inputs, so that weights are read whole, once for all of them.
+    static let skippingRows = 4
+
     /// `y[i] = W x[i] + b` for a step's rows `x`, which all the layers read, as far as the step's gate lets them.
     static func multiply(
         _ layers: [(LinearLayer, UnsafeMutablePointer<Float>)], _ x: UnsafePointer<Float>, context: StepContext,
         layer: Int, roles: [LinearRole]
     ) {
-        let (count, matrices) = (context.count, layers.map { ($0.weight, $1) })
+        let count = context.count
         if let gate = context.gate {
-            for row in 0..<count {
-                let input = x + row * layers[0].0.inputs
-                multiply(
-                    layers.map { ($0, $1 + row * $0.outputs) }, input,
-                    active: gate.active(input, count: layers[0].0.inputs, layer: layer, roles: roles))
+            if gate.choosesByMatrix {
+                for (part, role) in zip(layers, roles) {
+                    gated([part], x, context: context, gate, layer: layer, roles: [role])
+                }
+            } else {
+                gated(layers, x, context: context, gate, layer: layer, roles: roles)
             }
         } else if count == 1 {
-            Product.gemv(matrices, x: x)
+            Product.gemv(layers.map { ($0.weight, $1) }, x: x)
         } else {
-            Product.gemm(matrices, x: x, count: count)
+            Product.gemm(layers.map { ($0.weight, $1) }, x: x, count: count)
         }
         for (layer, y) in layers where layer.bias != nil {
             for i in 0..<count { layer.addBias(y + i * layer.outputs) }
         }
+    }
+
+    /// Products, without biases, of layers that share what the gate chooses.
+    private static func gated(
+        _ layers: [(LinearLayer, UnsafeMutablePointer<Float>)], _ x: UnsafePointer<Float>, context: StepContext,
+        _ gate: any InputGate, layer: Int, roles: [LinearRole]
+    ) {
+        let (count, inputs) = (context.count, layers[0].0.inputs)
+        func note(_ active: [UInt32]?, isSkipping: Bool) {
+            guard let meter = context.meter else { return }
+            for ((linear, _), role) in zip(layers, roles) {
+                let bytes = linear.weight.byteCount
+                let read = active.flatMap { linear.bytesRead($0) } ?? bytes
+                meter.note(
+                    layer: layer, role: role, weights: linear.inputs * linear.outputs, inputs: inputs,
+                    active: active?.count ?? inputs, bytes: bytes, read: isSkipping ? read : nil)
+            }
+        }
+        if count <= skippingRows {
+            for row in 0..<count {
+                let input = x + row * inputs
+                let active = gate.active(input, count: inputs, layer: layer, roles: roles)
+                note(active, isSkipping: true)
+                multiply(layers.map { ($0, $1 + row * $0.outputs) }, input, active: active)
+            }
+            return
+        }
+        let masked = context.pointer(.masked, count * inputs)
+        var isWhole = true
+        for row in 0..<count {
+            let (source, target) = (x + row * inputs, masked + row * inputs)
+            let active = gate.active(source, count: inputs, layer: layer, roles: roles)
+            note(active, isSkipping: false)
+            guard let active else {
+                target.update(from: source, count: inputs)
+                continue
+            }
+            isWhole = false
+            target.update(repeating: 0, count: inputs)
+            for i in active { target[Int(i)] = source[Int(i)] }
+        }
+        if isWhole { return Product.gemm(layers.map { ($0.weight, $1) }, x: x, count: count) }
+        var others: [(any StoredMatrix, UnsafeMutablePointer<Float>)] = []
+        for (layer, y) in layers {
+            if let matrix = layer.weight as? any GatedMatrix {
+                matrix.multiply(matrix: x, masked: masked, count: count, into: y)
+            } else {
+                others.append((layer.weight, y))
+            }
+        }
+        if !others.isEmpty { Product.gemm(others, x: masked, count: count) }
     }
 
     /// Products with one vector of which only some entries are read.
@@ -52,8 +108,8 @@ public struct LinearLayer: Sendable {
         guard let active else { return Product.gemv(layers.map { ($0.weight, $1) }, x: x) }
         var whole: [(any StoredMatrix, UnsafeMutablePointer<Float>)] = []
         for (layer, y) in layers {
-            if let matrix = layer.weight as? InputMajorMatrix {
-                active.withUnsafeBufferPointer { Product.gemv(matrix, x: x, activeInputs: $0, into: y) }
+            if let matrix = layer.weight as? any GatedMatrix {
+                active.withUnsafeBufferPointer { matrix.multiply(x, activeInputs: $0, into: y) }
             } else {
                 whole.append((layer.weight, y))
             }
@@ -63,6 +119,11 @@ public struct LinearLayer: Sendable {
         let masked = Buffer<Float>(repeating: 0, count: max(whole[0].0.columns, 1))
         for i in active { masked.pointer[Int(i)] = x[Int(i)] }
         Product.gemv(whole, x: masked.pointer)
+    }
+
+    /// Bytes of weights that a product with one vector of these active inputs reads; nil if it reads all of them.
+    private func bytesRead(_ active: [UInt32]) -> Int? {
+        active.withUnsafeBufferPointer { (weight as? any GatedMatrix)?.bytesRead(activeInputs: $0) }
     }
 
     /// Adds the bias, if there is one, to one output vector.

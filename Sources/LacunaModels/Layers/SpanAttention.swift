@@ -152,6 +152,11 @@ struct SpanAttention {
                         layer: layer, head: head, keyHead: keyHead, position: position, visible: visible, query: query,
                         store: span.store))
             if let evicted = span.store?.evicted { ranges = evicted.removed(from: ranges) }
+            context.meter?.note(keys: visible.count, read: ranges.reduce(0) { $0 + $1.count })
+            if let direct = span.store?.direct {
+                attend(query, ranges, visible.count, keyHead: keyHead, direct, scores, into: output)
+                continue
+            }
             let views = ranges.map { view(span, keyHead, $0) }
             var count = 0
             for (range, view) in zip(ranges, views) {
@@ -184,8 +189,36 @@ struct SpanAttention {
         }
     }
 
+    /// One head of a row over a store that multiplies by itself.
+    private func attend(
+        _ query: UnsafePointer<Float>, _ ranges: [Range<Int>], _ visible: Int, keyHead: Int,
+        _ store: any DirectKeyValueStore, _ scores: UnsafeMutablePointer<Float>,
+        into output: UnsafeMutablePointer<Float>
+    ) {
+        var count = 0
+        for range in ranges {
+            store.scores(
+                layer: layer, head: keyHead, positions: range, query: query, scale: geometry.scale, into: scores + count
+            )
+            count += range.count
+        }
+        require(count > 0 && count <= visible, "a selector chose \(count) of \(visible) keys")
+        VectorMath.softmax(scores, count: count)
+        output.update(repeating: 0, count: geometry.headSize)
+        count = 0
+        for range in ranges {
+            store.addMix(layer: layer, head: keyHead, positions: range, weights: scores + count, to: output)
+            count += range.count
+        }
+    }
+
+    /// More rows of a sequence than this are a prompt to selectors that read prompts whole; fewer are a draft.
+    private static let draftRows = 16
+
     private func readsAll(_ span: Span) -> Bool {
-        context.selector.readsAll && span.store?.evicted.isEmpty != false
+        let selector = context.selector
+        let isWhole = selector.readsAll || (selector.readsPromptsWhole && span.rows.count > Self.draftRows)
+        return isWhole && span.store?.evicted.isEmpty != false
     }
 
     private func keyStride(_ span: Span) -> Int { span.store == nil ? geometry.keyWidth : geometry.headSize }

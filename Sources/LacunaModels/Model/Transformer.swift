@@ -168,13 +168,15 @@ public struct Transformer: Sendable {
     /// - Parameters:
     ///   - hidden: [n, hiddenSize], sequences of `sequenceLength` rows one after the other, each beginning at position 0.
     ///   - sequenceLength: A divisor of n.
+    ///   - gate: Which inputs the block's products read; nil for all.
     /// - Throws: What the observer throws.
     public func runBlock(
-        _ layer: Int, hidden: inout Tensor<Float>, sequenceLength: Int, observer: InputObserver? = nil
+        _ layer: Int, hidden: inout Tensor<Float>, sequenceLength: Int, gate: (any InputGate)? = nil,
+        observer: InputObserver? = nil
     ) throws {
         LacunaTensor.require(hidden.columns == configuration.hiddenSize)
         LacunaTensor.require(sequenceLength > 0 && hidden.rows % sequenceLength == 0, "rows are not whole sequences")
-        let context = wholeSequences(hidden.rows, length: sequenceLength)
+        let context = wholeSequences(hidden.rows, length: sequenceLength, gate: gate)
         try hidden.withMutablePointer { pointer in
             try blocks[layer].step(pointer, context: context, layer: layer) { roles, inputs, count in
                 try observer?(roles.map { configuration.weightName($0, layer: layer) }, inputs, count)
@@ -182,10 +184,12 @@ public struct Transformer: Sendable {
         }
     }
 
-    func wholeSequences(_ rows: Int, length: Int) -> StepContext {
+    func wholeSequences(
+        _ rows: Int, length: Int, gate: (any InputGate)? = nil, meter: SkippingMeter? = nil
+    ) -> StepContext {
         let spans = stride(from: 0, to: rows, by: length).map { Span(rows: $0..<$0 + length, firstPosition: 0) }
         return StepContext(
-            rotations: rotations, headSize: configuration.headSize, spans: spans, count: rows,
+            rotations: rotations, headSize: configuration.headSize, spans: spans, count: rows, gate: gate, meter: meter,
             workspace: StepWorkspace())
     }
 
@@ -198,13 +202,18 @@ public struct Transformer: Sendable {
 
     /// The final hidden states of whole sequences, before the last norm, [tokens.count, hiddenSize].
     ///
-    /// - Parameter sequenceLength: A divisor of the number of tokens: how many form one sequence.
-    public func hiddenStates(_ tokens: [Int], sequenceLength: Int) throws -> Tensor<Float> {
+    /// - Parameters:
+    ///   - sequenceLength: A divisor of the number of tokens: how many form one sequence.
+    ///   - gate: Which inputs products read; nil for all.
+    ///   - meter: Counts what the gate leaves out.
+    public func hiddenStates(
+        _ tokens: [Int], sequenceLength: Int, gate: (any InputGate)? = nil, meter: SkippingMeter? = nil
+    ) throws -> Tensor<Float> {
         try requirePositions(sequenceLength)
         LacunaTensor.require(tokens.count % sequenceLength == 0, "tokens are not whole sequences")
         var hidden = try embed(tokens, sequenceLength: sequenceLength)
         if tokens.isEmpty { return hidden }
-        let context = wholeSequences(tokens.count, length: sequenceLength)
+        let context = wholeSequences(tokens.count, length: sequenceLength, gate: gate, meter: meter)
         try hidden.withMutablePointer { try step($0, context: context) }
         return hidden
     }

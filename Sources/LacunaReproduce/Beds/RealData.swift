@@ -66,6 +66,12 @@ enum RealData {
         return (data, graph)
     }
 
+    /// A model of the catalogue, if it is in the cache: nothing is fetched.
+    static func cachedModel(_ name: String) throws -> String? {
+        guard let folder = folder(name), FileSystem.exists(folder) else { return nil }
+        return try ModelLocation.path(of: name)
+    }
+
     /// A file of the checkout's `Data` directory, looked for from the working directory.
     static func file(_ name: String) -> String? {
         let path = "Data/" + name

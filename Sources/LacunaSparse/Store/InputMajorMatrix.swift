@@ -65,13 +65,19 @@ public final class InputMajorMatrix: StoredMatrix, @unchecked Sendable {
 
     public func decode(rows range: Range<Int>, into output: UnsafeMutablePointer<Float>) {
         requireRows(range)
-        for (i, row) in range.enumerated() {
-            for c in 0..<columns {
-                let place = c * rows + row
-                output[i * columns + c] =
-                    values == .f32 ? floats.pointer[place] : BFloat16(bits: halves.pointer[place]).float
-            }
+        let count = range.count
+        if count == 0 { return }
+        if values == .f32 {
+            Float.kernelTable.pointee.transpose_add(
+                floats.pointer + range.lowerBound, rows, columns, count, 1, 0, output, columns)
+            return
         }
+        let part = Buffer<Float>(uninitialized: max(columns * count, 1))
+        for c in 0..<columns {
+            Kernels.best.bf16_to_f32(
+                halves.pointer + c * rows + range.lowerBound, part.pointer + c * count, count)
+        }
+        Float.kernelTable.pointee.transpose_add(part.pointer, count, columns, count, 1, 0, output, columns)
     }
 
     /// Adds to outputs `range`, `output` [range], what the `active` inputs of `x` give.

@@ -1,5 +1,3 @@
-import LacunaSparse
-
 /// What a method is, for listings and for people who look for one.
 public struct MethodCard: Sendable, Hashable {
     /// Where a method comes from.
@@ -33,6 +31,12 @@ public struct MethodCard: Sendable, Hashable {
         case structured = "structured"
         /// Trains a sparse network from the first step.
         case sparseTraining = "sparse training"
+        /// Leaves out inputs of products while a model runs.
+        case activation = "activation sparsity"
+        /// Leaves out keys that attention reads.
+        case attention = "sparse attention"
+        /// Leaves out parts of what is kept of keys and values.
+        case cache = "key/value sparsity"
     }
 
     /// The name that a user types: lower case, no spaces.

@@ -1,0 +1,81 @@
+import LacunaIO
+import LacunaInfer
+import LacunaModels
+import LacunaTensor
+
+/// Ways of leaving out inputs side by side, the dense model first.
+struct ActivationTable {
+    let results: [ActivationEvaluation]
+
+    var text: String {
+        var table = Table([
+            .left("activation"), .right("left out"), .right("linear bytes"), .right("bytes a token"),
+            .right("perplexity"), .right("÷ dense"),
+        ])
+        let dense = results[0].perplexity.value
+        for result in results {
+            table.append([
+                result.name, Quantities.percent(result.sparsity), Quantities.percent(result.linearShare, 0),
+                Quantities.bytes(result.bytesPerToken), Quantities.fixed(result.perplexity.value, 3),
+                Quantities.fixed(result.perplexity.value / dense, 4),
+            ])
+        }
+        return table.text(console: .output)
+            + "\n\nleft out: of the linear layers' weights, on this text; linear bytes: of these layers, read to decode a token. "
+            + "Head, norms and embedding, \(Quantities.bytes(results[0].denseBytes)) a token, are read whole."
+    }
+
+    func json(file: String, tokens: Int) -> JSONValue {
+        .array(
+            results.map { result in
+                var roles = JSONObject()
+                for role in LinearRole.allCases {
+                    roles[role.rawValue] = .number(result.sparsityByRole[role] ?? 0)
+                }
+                return [
+                    "activation": .string(result.name), "text": .string(file), "tokens": JSONValue(tokens),
+                    "perplexity": .number(result.perplexity.value), "loss": .number(result.perplexity.loss),
+                    "seconds": .number(result.perplexity.seconds), "sparsity": .number(result.sparsity),
+                    "sparsityByRole": .object(roles), "bytesPerToken": JSONValue(result.bytesPerToken),
+                    "denseBytes": JSONValue(result.denseBytes), "linearShare": .number(result.linearShare),
+                ]
+            })
+    }
+}
+
+/// Ways of reading and keeping keys and values side by side, all keys as floats first.
+struct CacheTable {
+    let results: [CacheEvaluation]
+
+    var text: String {
+        var table = Table([
+            .left("keys"), .right("keys read"), .right("cache"), .right("÷ floats"), .right("perplexity"),
+            .right("÷ dense"),
+            .right("tokens scored"), .right("tokens/s"),
+        ])
+        let dense = results[0]
+        for result in results {
+            table.append([
+                result.name, Quantities.percent(result.keyShare), Quantities.bytes(result.cacheBytes),
+                Quantities.fixed(Double(result.cacheBytes) / Double(max(dense.cacheBytes, 1)), 3),
+                Quantities.fixed(result.perplexity.value, 3),
+                Quantities.fixed(result.perplexity.value / dense.perplexity.value, 4),
+                Quantities.grouped(result.perplexity.tokens),
+                Quantities.fixed(Double(result.perplexity.tokens) / result.perplexity.seconds, 1),
+            ])
+        }
+        return table.text(console: .output)
+    }
+
+    func json(file: String, tokens: Int) -> JSONValue {
+        .array(
+            results.map { result in
+                [
+                    "keys": .string(result.name), "text": .string(file), "tokens": JSONValue(tokens),
+                    "keyShare": .number(result.keyShare), "cacheBytes": JSONValue(result.cacheBytes),
+                    "perplexity": .number(result.perplexity.value), "loss": .number(result.perplexity.loss),
+                    "tokensScored": JSONValue(result.perplexity.tokens), "seconds": .number(result.perplexity.seconds),
+                ]
+            })
+    }
+}

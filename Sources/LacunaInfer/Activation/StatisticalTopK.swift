@@ -1,0 +1,85 @@
+import LacunaModels
+import LacunaTensor
+
+extension ActivationMethod {
+    /// Leaves out neurons of gated feed-forward parts by ``StatisticalTopK`` of `gate x`, which needs no calibration: networks that
+    /// were trained with it have that sparsity by construction; others pay for the neurons it leaves out.
+    ///
+    /// Chong You and others, "Spark Transformer: Reactivating Sparsity in FFN and Attention", arXiv 2506.06644. Neurons that stay
+    /// keep their values, as the networks here were not trained with the paper's soft threshold.
+    public static let spark = ActivationMethod(
+        name: "spark", target: .preactivations, score: .magnitude, choice: .statistical,
+        card: MethodCard(
+            name: "spark", family: .activation,
+            paper: .init(
+                authors: "Chong You et al.",
+                title: "Spark Transformer: Reactivating Sparsity in FFN and Attention", arXiv: "2506.06644"),
+            composition: ["gate preactivation", "statistical top-k", "row-skipping and input-major products"]))
+}
+
+/// About the k largest of d numbers, without sorting: those above `θ = mean + deviation · Q(1 - k/d)`, Q the quantile function of
+/// the normal distribution. As exact as the numbers are normal: of Laplace's it keeps fewer, of Student's far fewer.
+public struct StatisticalTopK: Sendable, Hashable {
+    /// k / d, in `0 < … <= 1`.
+    public let density: Double
+    /// Q(1 - k/d); -∞ for all numbers.
+    public let quantile: Double
+
+    /// - Throws: ``LacunaError/invalidArgument(_:reason:)`` for a density that is not above 0 and at most 1.
+    public init(density: Double) throws {
+        guard density > 0 && density <= 1 else {
+            throw LacunaError.invalidArgument("density", reason: "\(density) is not above 0 and at most 1")
+        }
+        self.density = density
+        quantile = density == 1 ? -.infinity : Self.normalQuantile(1 - density)
+    }
+
+    /// θ of some numbers, with the deviation of all of them (divided by d); -∞ if all are to be kept.
+    ///
+    /// - Complexity: O(count), two passes.
+    public func threshold(_ x: UnsafePointer<Float>, count: Int) -> Float {
+        if density == 1 || count == 0 { return -.infinity }
+        var sum = 0.0
+        for i in 0..<count { sum += Double(x[i]) }
+        let mean = sum / Double(count)
+        var squares = 0.0
+        for i in 0..<count {
+            let difference = Double(x[i]) - mean
+            squares += difference * difference
+        }
+        return Float(mean + (squares / Double(count)).squareRoot() * quantile)
+    }
+
+    /// The numbers above θ, as indices; at least the largest.
+    public func active(_ x: UnsafePointer<Float>, count: Int) -> [UInt32] {
+        let limit = threshold(x, count: count)
+        let chosen = (0..<UInt32(count)).filter { x[Int($0)] > limit }
+        if !chosen.isEmpty || count == 0 { return chosen }
+        return [UInt32((0..<count).max { x[$0] < x[$1] }!)]
+    }
+
+    /// `max(x - θ, 0)`: what networks are trained with, the z ≥ 0 that minimises `θ Σ z + ½ ‖x - z‖²`. With a density of 1 the
+    /// numbers themselves.
+    public func soft(_ x: [Float]) -> [Float] {
+        if density == 1 { return x }
+        let limit = x.withUnsafeBufferPointer { $0.isEmpty ? 0 : threshold($0.baseAddress!, count: x.count) }
+        return x.map { max($0 - limit, 0) }
+    }
+
+    /// The quantile function of the normal distribution, by halving an interval.
+    static func normalQuantile(_ p: Double) -> Double {
+        if p <= 0 { return -.infinity }
+        if p >= 1 { return .infinity }
+        var (low, high) = (-40.0, 40.0)
+        // Halving to the last bit: made once for a model.
+        for _ in 0..<200 {
+            let middle = (low + high) / 2
+            if middle == low || middle == high { break }
+            if normalDistribution(middle) < p { low = middle } else { high = middle }
+        }
+        return (low + high) / 2
+    }
+
+    /// `Φ(z)`, by the complementary error function of the C library.
+    private static func normalDistribution(_ z: Double) -> Double { complementaryError(-z / 2.0.squareRoot()) / 2 }
+}

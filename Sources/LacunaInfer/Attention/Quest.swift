@@ -1,0 +1,91 @@
+import LacunaModels
+import LacunaSparse
+import LacunaTensor
+
+/// Reads, for every token that is written, the pages of keys that could matter most: a page's score is the largest product that any
+/// key within its bounds could have with the query, `Σ_d max(q_d · least_d, q_d · largest_d)`. The page of the query is always
+/// read; prompts read everything.
+///
+/// Jiaming Tang, Yilong Zhao, Kan Zhu, Guangxuan Xiao, Baris Kasikci, Song Han, "Quest: Query-Aware Sparsity for Efficient
+/// Long-Context LLM Inference", arXiv 2406.10774; as one of the six methods of Piotr Nawrot and others, "The Sparse Frontier:
+/// Sparse Attention Trade-offs in Transformer LLMs", arXiv 2504.17768. Each query head chooses for itself, where their harness
+/// sums the scores of a group. Layers of `dense` read everything, as the first two do in the authors' code.
+///
+/// Stores have to be ``PageBoundsCache``s; what is not one, such as the keys of a sequence without a store, is read whole.
+///
+/// - Complexity: O(pages · head size) a query and head, beside the keys that are read.
+public struct Quest: KeySelector {
+    /// Of the visible keys, the share that is read, in `0 < … <= 1`.
+    public let share: Double
+    /// Layers, from the first, that read everything.
+    public let dense: Int
+
+    /// - Throws: ``LacunaError/invalidArgument(_:reason:)`` for a share that is not above 0 and at most 1.
+    public init(share: Double, dense: Int = 2) throws {
+        guard share > 0 && share <= 1, dense >= 0 else {
+            throw LacunaError.invalidArgument("quest", reason: "a share of \(share) is not above 0 and at most 1")
+        }
+        (self.share, self.dense) = (share, dense)
+    }
+
+    public var readsPromptsWhole: Bool { true }
+
+    public func select(_ request: KeyRequest) -> [Range<Int>] {
+        let visible = request.visible
+        guard request.layer >= dense, share < 1, let store = request.store as? PageBoundsCache else { return [visible] }
+        let pageSize = store.pageSize
+        let first = visible.lowerBound / pageSize
+        let last = (visible.upperBound - 1) / pageSize
+        let count = last - first + 1
+        let budget = max(1, Int((share * Double(count)).rounded(.up)))
+        if budget >= count { return [visible] }
+        let size = store.shape.headSize
+        return withUnsafeTemporaryAllocation(of: Float.self, capacity: 2 * size + count) { memory in
+            let (query, scores) = (memory.baseAddress!, memory.baseAddress! + 2 * size)
+            // Negative entries meet the least keys, positive ones the largest: one product with both bounds.
+            for e in 0..<size {
+                let q = request.query[e]
+                query[e] = min(q, 0)
+                query[size + e] = max(q, 0)
+            }
+            AttentionKernels.scores(
+                query: query, keys: store.bounds(layer: request.layer, head: request.keyHead) + first * 2 * size,
+                count: count - 1, stride: 2 * size, size: 2 * size, into: scores)
+            return TopPages.ranges(
+                scores, count: count - 1, kept: budget - 1, first: first, pageSize: pageSize, visible: visible)
+        }
+    }
+}
+
+/// The best of pages as ranges of positions, the page after them included.
+enum TopPages {
+    /// - Parameters:
+    ///   - scores: [count] of pages `first..<first + count`.
+    ///   - kept: Of these, how many.
+    static func ranges(
+        _ scores: UnsafePointer<Float>, count: Int, kept: Int, first: Int, pageSize: Int, visible: Range<Int>
+    ) -> [Range<Int>] {
+        var ranges: [Range<Int>] = []
+        func add(_ page: Int) {
+            let range = (page * pageSize..<(page + 1) * pageSize).clamped(to: visible)
+            if let end = ranges.last?.upperBound, end == range.lowerBound {
+                ranges[ranges.count - 1] = ranges[ranges.count - 1].lowerBound..<range.upperBound
+            } else {
+                ranges.append(range)
+            }
+        }
+        // Of equal pages the later ones; where a score is not a number everything is read, and the number is seen.
+        guard let line = RankThreshold(smallest: count - kept, of: scores, count: count) else { return [visible] }
+        var ties = line.ties
+        for page in 0..<count {
+            if scores[page] < line.value { continue }
+            if scores[page] == line.value && ties > 0 {
+                ties -= 1
+                continue
+            }
+            add(first + page)
+        }
+        add(first + count)
+        return ranges
+    }
+}

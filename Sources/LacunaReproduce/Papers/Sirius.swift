@@ -1,0 +1,110 @@
+import Lacuna
+
+/// Checks that letting the whole model judge what a sparse one drafts brings back most of what sparsity costs, in few passes.
+struct SiriusReproduction: Reproduction {
+    let shortName = "Sirius"
+    let paper = 49
+    let title = "Sirius: Contextual Sparsity with Correction for Efficient LLMs"
+    let arXiv: String? = "2409.03856"
+    let claim =
+        "Text that a contextually sparse model writes drifts from what the dense model would write; corrected by the dense model every "
+        + "few tokens, which rejects what it holds to be implausible and rewrites keys and values, it recovers most of the loss "
+        + "while most of a draft is accepted."
+
+    private static let draft = 8
+
+    func run(_ context: ReproductionContext) throws -> Outcome {
+        let seeds = (0..<(context.quick ? 3 : 5)).map { context.seed &* 1000 &+ UInt64($0) }
+        var losses: [String: [Double]] = [:]
+        var lengths: [Double] = []
+        var densities: [Double] = []
+        var differences = 0
+        for (place, seed) in seeds.enumerated() {
+            try context.progress.report("language models", place, of: seeds.count)
+            guard
+                let task = try SkippingTask.small(
+                    seed: seed, steps: context.quick ? 400 : 1500, progress: context.progress)
+            else { continue }
+            let texts = 12
+            var sums: [String: Double] = [:]
+            var (length, density) = (0.0, 0.0)
+            for text in 0..<texts {
+                let prompt = Array(task.tokens[text * task.window..<text * task.window + 24])
+                let gate = try ActivationGate(neuronsOf: task.decoder, prompt: prompt, leavingOut: 0.5)
+                let meter = SkippingMeter()
+                func written(_ skipping: Skipping) throws -> [Int] {
+                    try Generator(task.decoder, skipping: skipping).generate(
+                        prompt, .init(maximumTokens: Self.written, ignoresEnd: true)
+                    ).tokens
+                }
+                let dense = try written(Skipping())
+                let sparse = try written(Skipping(gate: gate))
+                let corrected = try Sirius(
+                    task.decoder, draft: Skipping(gate: gate, meter: meter), options: .init(draft: Self.draft)
+                ).generate(prompt, maximum: Self.written)
+                let strict = try Sirius(
+                    task.decoder, draft: Skipping(gate: gate), options: .init(draft: Self.draft, threshold: 2)
+                ).generate(prompt, maximum: Self.written)
+                if strict.tokens != dense { differences += 1 }
+                length += corrected.acceptedLength / Double(texts)
+                density += corrected.effectiveDensity(1 - meter.total.sparsity) / Double(texts)
+                for (name, tokens) in [("dense", dense), ("sparse", sparse), ("corrected", corrected.tokens)] {
+                    sums[name, default: 0] += try Self.loss(task.decoder, prompt, tokens) / Double(texts)
+                }
+            }
+            for (name, sum) in sums { losses[name, default: []].append(sum) }
+            lengths.append(length)
+            densities.append(density)
+        }
+        guard let dense = losses["dense"], let sparse = losses["sparse"], let corrected = losses["corrected"] else {
+            return Outcome(setting: "nothing", measurements: [], checks: [], notes: [SkippingTask.isMissing])
+        }
+        let gap = Sample(sparse) - Sample(dense)
+        let recovered = (Sample(sparse) - Sample(corrected)) / gap
+        return Outcome(
+            setting:
+                "\(seeds.count) transformers of two blocks trained on Jane Austen; 12 texts of \(Self.written) characters each "
+                + "after prompts of 24, half of the neurons, chosen from the prompt; drafts of \(Self.draft)",
+            measurements: [
+                Measurement(
+                    "loss a character under the dense model of what the sparse one writes, corrected",
+                    Sample(corrected),
+                    baseline: Sample(sparse), baselineName: "not corrected"),
+                Measurement("the same of what the dense model writes", Sample(dense)),
+                Measurement("share of the difference that correction recovers", recovered),
+                Measurement("characters a pass of the dense model, of \(Self.draft)", Sample(lengths)),
+                Measurement("linear weights read a character, over the dense model's", Sample(densities)),
+            ],
+            checks: [
+                Check("the sparse model drifts", gap, exceeds: 0),
+                Check("correction recovers at least half of the difference", recovered, exceeds: 0.5),
+                Check(
+                    "at least half of a draft is accepted on average", Sample(lengths), exceeds: Double(Self.draft) / 2),
+                Check(
+                    "with a threshold that nothing meets the text is the dense model's", Double(differences), .atMost, 0
+                ),
+            ],
+            notes: [
+                "Quality is the dense model's loss on what was written, as characters have no right answers; tasks that have, and "
+                    + "trees of drafts, are not part of this check."
+            ])
+    }
+
+    private static let written = 32
+
+    /// The mean loss of written tokens under the whole model.
+    private static func loss(_ decoder: Transformer, _ prompt: [Int], _ tokens: [Int]) throws -> Double {
+        let logits = try decoder.logits(prompt + tokens)
+        let width = logits.columns
+        return logits.withPointer { logits in
+            var sum = 0.0
+            for (i, token) in tokens.enumerated() {
+                let row = logits + (prompt.count + i - 1) * width
+                let largest = (0..<width).map { row[$0] }.max() ?? 0
+                let total = (0..<width).reduce(0.0) { $0 + exponential(Double(row[$1] - largest)) }
+                sum += logarithm(total) - Double(row[token] - largest)
+            }
+            return sum / Double(max(tokens.count, 1))
+        }
+    }
+}

@@ -1,0 +1,101 @@
+import LacunaIO
+import LacunaTensor
+import Testing
+
+@testable import LacunaCommand
+
+@Suite struct SkippingCommandTests {
+    @Test func calibrateRunAndCompare() throws {
+        let tiny = try TinyModel()
+        let written = try tiny.json(
+            "calibrate", "MODEL", "--activation", "wina:0.4", "--calibration", "TEXT", "--sequences", "4",
+            "--sequence-length", "64", "--output", "OUT/plan.json")
+        #expect(written["request"]?.stringValue == "wina:0.4" && written["calibrationTokens"]?.intValue == 256)
+        #expect(written["shares"]?.arrayValue?.count == 7)
+        let again = try tiny.lacuna(
+            "calibrate", "MODEL", "--activation", "wina:0.4", "--calibration", "TEXT", "--sequences", "4",
+            "--sequence-length", "64", "--output", "OUT/plan.json", "--quiet")
+        #expect(again.status == 2 && again.errorOutput.contains("--force"))
+
+        let plain = try tiny.json("run", "MODEL", "--prompt", "the gap", "--max-tokens", "6")
+        let run = try tiny.json(
+            "run", "MODEL", "--prompt", "the gap", "--max-tokens", "6", "--activation", "OUT/plan.json")
+        let skipping = try #require(run["skipping"])
+        #expect(plain["skipping"]?.isNull == true && skipping["activation"]?.stringValue == "wina:0.4")
+        #expect(abs((skipping["byteShare"]?.doubleValue ?? 0) - 0.6) < 0.1)
+        #expect(abs((skipping["sparsity"]?.doubleValue ?? 0) - 0.4) < 0.1)
+        #expect((run["bytesPerToken"]?.intValue ?? .max) < (plain["bytesPerToken"]?.intValue ?? 0))
+
+        let rows = try #require(
+            try tiny.json(
+                "eval", "MODEL", "--text", "TEXT", "--tokens", "512", "--window", "128", "--activation", "teal:0.5",
+                "--activation", "cats:0.2", "--activation", "OUT/plan.json", "--calibration", "TEXT"
+            ).arrayValue)
+        #expect(rows.map { $0["activation"]?.stringValue } == ["dense", "teal:0.5", "cats:0.2", "wina:0.4"])
+        for (row, expected) in zip(rows, [0, 0.5, 0.2, 0.4]) {
+            #expect(abs((row["sparsity"]?.doubleValue ?? 9) - expected) < 0.05)
+            #expect(abs((row["linearShare"]?.doubleValue ?? 9) - (1 - expected)) < 0.1)
+            #expect((row["perplexity"]?.doubleValue ?? 0) > 50)
+        }
+        let table = try tiny.lacuna(
+            "eval", "MODEL", "--text", "TEXT", "--tokens", "256", "--activation", "OUT/plan.json", "--quiet")
+        #expect(table.status == 0 && table.output.contains("wina:0.4") && table.output.contains("dense"))
+    }
+
+    @Test func keysAndValues() throws {
+        let tiny = try TinyModel()
+        let rows = try #require(
+            try tiny.json(
+                "eval", "MODEL", "--text", "TEXT", "--tokens", "256", "--window", "256", "--attention", "quest:0.25",
+                "--kv", "mustafar:0.5"
+            ).arrayValue)
+        #expect(rows.map { $0["keys"]?.stringValue } == ["all keys", "quest:0.25, mustafar:0.5"])
+        #expect(rows.allSatisfy { $0["tokensScored"]?.intValue == 128 })
+        // Two layers, which Quest leaves alone.
+        #expect(rows[0]["keyShare"]?.doubleValue == 1 && rows[1]["keyShare"]?.doubleValue == 1)
+        #expect((rows[1]["cacheBytes"]?.intValue ?? .max) < (rows[0]["cacheBytes"]?.intValue ?? 0))
+        let window = try tiny.json(
+            "run", "MODEL", "--prompt", "the gap left out on purpose", "--max-tokens", "4", "--attention", "window:8")
+        #expect((window["skipping"]?["keyShare"]?.doubleValue ?? 1) < 0.9)
+        let double = try tiny.json(
+            "eval", "MODEL", "--text", "TEXT", "--tokens", "128", "--window", "128", "--attention", "double:0.25",
+            "--calibration", "TEXT")
+        #expect(double.arrayValue?.last?["keys"]?.stringValue == "double:0.25")
+        let kept = try tiny.lacuna("run", "MODEL", "--prompt", "the gap", "--max-tokens", "4", "--kv", "int8")
+        #expect(kept.status == 0 && kept.errorOutput.contains("int8"))
+    }
+
+    @Test func whatCannotBeIsRefused() throws {
+        let tiny = try TinyModel()
+        for arguments in [
+            ["run", "--prompt", "a", "--activation", "wina"], ["run", "--prompt", "a", "--activation", "wina:2"],
+            ["run", "--prompt", "a", "--activation", "wino:0.4"], ["run", "--prompt", "a", "--activation", "wina:0.4"],
+            ["run", "--prompt", "a", "--activation", "teal+top:0.4", "--weights", "int8"],
+            ["run", "--prompt", "a", "--calibration", "TEXT"], ["run", "--prompt", "a", "--allocation", "greedy"],
+            ["run", "--prompt", "a", "--activation", "teal+top:0.4", "--activation", "spark:0.2"],
+            ["run", "--prompt", "a", "--attention", "quest"], ["run", "--prompt", "a", "--attention", "quest:0"],
+            ["run", "--prompt", "a", "--attention", "double:0.5"],
+            ["run", "--prompt", "a", "--kv", "int8:3"], ["run", "--prompt", "a", "--kv", "mustafar:1"],
+            ["run", "--prompt", "a", "--kv", "mustafa:0.5"], ["run", "--prompt", "a", "--attention", "window:0.5"],
+            ["eval", "--text", "TEXT", "--activation", "teal+top:0.4", "--compare", "MODEL"],
+            ["eval", "--text", "TEXT", "--kv", "int8", "--at-most", "5"],
+            ["calibrate", "--activation", "wina:0.4", "--output", "OUT/x.json"],
+            ["calibrate", "--activation", "spark:0.4", "--allocation", "greedy", "--output", "OUT/x.json"],
+            ["calibrate", "--activation", "spark:0.2", "--output", "-"],
+        ] {
+            let executable = try #require(CommandLineTests.executable)
+            let all = ([arguments[0], "MODEL"] + arguments.dropFirst() + ["--quiet"]).map {
+                $0.replacing("MODEL", with: tiny.path).replacing("TEXT", with: tiny.text).replacing(
+                    "OUT", with: tiny.root)
+            }
+            let outcome = try ChildProcess(executable: executable, arguments: all).run()
+            #expect(outcome.status == 2, "\(arguments): \(outcome.status) \(outcome.output)")
+            #expect(!outcome.errorOutput.isEmpty)
+        }
+        let typo = try tiny.lacuna("run", "MODEL", "--prompt", "a", "--kv", "mustafa:0.5")
+        #expect(typo.errorOutput.contains("did you mean 'mustafar'"))
+        let stored = try tiny.lacuna(
+            "run", "MODEL", "--prompt", "a", "--activation", "teal+top:0.4", "--weights", "int8")
+        #expect(stored.errorOutput.contains("self_attn.q_proj") && stored.errorOutput.contains("--weights bf16"))
+    }
+}
