@@ -23,7 +23,7 @@ test: requirements-test
 
 # Every public symbol is documented: read out of what `make test`, or any other debug build, has left in .build. So far in these
 # modules; `make documentation-check MODULES=` counts in all.
-MODULES = LacunaTensor LacunaSparse LacunaSuiteSparse
+MODULES = LacunaTensor LacunaSparse LacunaSuiteSparse LacunaIO
 documentation-check: requirements-python
 	Scripts/check-documentation.py $(MODULES)
 

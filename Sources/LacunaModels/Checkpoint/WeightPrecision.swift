@@ -5,7 +5,7 @@ public enum WeightPrecision: String, Sendable, Hashable, CaseIterable {
     /// As the file has them: quantised blocks of GGUF files, f16, bf16, f32 and sparse matrices stay what they are, and
     /// where they are: dense ones are read from the mapped file.
     case stored
-    case f32, bf16, int8, int4
+    case f32, bf16, f16, int8, int4
 
     /// nil for ``stored``.
     public var valueType: ValueType? { ValueType(rawValue: rawValue) }
