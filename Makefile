@@ -23,7 +23,8 @@ test: requirements-test
 
 # Every public symbol is documented: read out of what `make test`, or any other debug build, has left in .build. So far in these
 # modules; `make documentation-check MODULES=` counts in all.
-MODULES = LacunaTensor LacunaSparse LacunaSuiteSparse LacunaLearn LacunaModels LacunaInfer
+MODULES = LacunaTensor LacunaSparse LacunaSuiteSparse LacunaIO LacunaLearn LacunaModels LacunaInfer LacunaPrune LacunaRetrieve \
+    LacunaDictionary
 documentation-check: requirements-python
 	Scripts/check-documentation.py $(MODULES)
 

@@ -32,11 +32,13 @@
 #undef BY_WIDTH
 #undef SCALE_f32
 #undef SCALE_bf16
+#undef SCALE_f16
 #undef SCALE_i8
 #undef ZIP_LOW
 #undef ZIP_HIGH
 #undef SPREAD_f32
 #undef SPREAD_bf16
+#undef SPREAD_f16
 #undef SPREAD_i8
 #undef LOAD
 

@@ -65,30 +65,38 @@ lk_decode_dense reference_decode_f32, reference_decode_bf16, reference_decode_f1
 lk_rows_dense reference_rows_i8, reference_rows_i4, reference_rows_q4_0, reference_rows_q4_1,
     reference_rows_q5_0, reference_rows_q5_1, reference_rows_q8_0, reference_rows_q2_k, reference_rows_q3_k,
     reference_rows_q4_k, reference_rows_q5_k, reference_rows_q6_k;
-lk_gemv_bitmask reference_gemv_bitmask_f32, reference_gemv_bitmask_bf16, reference_gemv_bitmask_i8,
-    reference_gemv_bitmask_i4;
-lk_decode_bitmask reference_decode_bitmask_f32, reference_decode_bitmask_bf16, reference_decode_bitmask_i8,
-    reference_decode_bitmask_i4;
+lk_gemv_bitmask reference_gemv_bitmask_f32, reference_gemv_bitmask_bf16, reference_gemv_bitmask_f16,
+    reference_gemv_bitmask_i8, reference_gemv_bitmask_i4;
+lk_decode_bitmask reference_decode_bitmask_f32, reference_decode_bitmask_bf16, reference_decode_bitmask_f16,
+    reference_decode_bitmask_i8, reference_decode_bitmask_i4;
 void reference_skip_rows_f32(
     const float *w, long columns, const uint32_t *kept, long count, const float *h, long c0, long c1, float *y);
 void reference_skip_rows_bf16(
     const uint16_t *w, long columns, const uint32_t *kept, long count, const float *h, long c0, long c1, float *y);
+void reference_skip_rows_f16(
+    const uint16_t *w, long columns, const uint32_t *kept, long count, const float *h, long c0, long c1, float *y);
 
 // MARK: CSR, BSR and panels
 
-lk_gemv_csr reference_gemv_csr_f32, reference_gemv_csr_bf16, reference_gemv_csr_i8, reference_gemv_csr_i4;
-lk_decode_csr reference_decode_csr_f32, reference_decode_csr_bf16, reference_decode_csr_i8, reference_decode_csr_i4;
-lk_gemv_bsr reference_gemv_bsr_f32, reference_gemv_bsr_bf16, reference_gemv_bsr_i8, reference_gemv_bsr_i4;
-lk_decode_bsr reference_decode_bsr_f32, reference_decode_bsr_bf16, reference_decode_bsr_i8, reference_decode_bsr_i4;
-lk_panel_bitmask reference_panel_bitmask_f32, reference_panel_bitmask_bf16, reference_panel_bitmask_i8;
-lk_panel_bsr reference_panel_bsr_f32, reference_panel_bsr_bf16, reference_panel_bsr_i8;
-lk_product_rows reference_product_rows_f32, reference_product_rows_bf16, reference_product_rows_i8;
+lk_gemv_csr reference_gemv_csr_f32, reference_gemv_csr_bf16, reference_gemv_csr_f16, reference_gemv_csr_i8,
+    reference_gemv_csr_i4;
+lk_decode_csr reference_decode_csr_f32, reference_decode_csr_bf16, reference_decode_csr_f16, reference_decode_csr_i8,
+    reference_decode_csr_i4;
+lk_gemv_bsr reference_gemv_bsr_f32, reference_gemv_bsr_bf16, reference_gemv_bsr_f16, reference_gemv_bsr_i8,
+    reference_gemv_bsr_i4;
+lk_decode_bsr reference_decode_bsr_f32, reference_decode_bsr_bf16, reference_decode_bsr_f16, reference_decode_bsr_i8,
+    reference_decode_bsr_i4;
+lk_panel_bitmask reference_panel_bitmask_f32, reference_panel_bitmask_bf16, reference_panel_bitmask_f16,
+    reference_panel_bitmask_i8;
+lk_panel_bsr reference_panel_bsr_f32, reference_panel_bsr_bf16, reference_panel_bsr_f16, reference_panel_bsr_i8;
+lk_product_rows reference_product_rows_f32, reference_product_rows_bf16, reference_product_rows_f16,
+    reference_product_rows_i8;
 void reference_pack_panel(const float *x, long stride, long count, long columns, long width, float *panel);
 void reference_unpack_panel(const float *tile, long width, long rows, long count, float *y, long stride);
 
 // MARK: Segments, products of sparse matrices, convolutions
 
-lk_product_segments reference_product_segments_bf16, reference_product_segments_i8;
+lk_product_segments reference_product_segments_bf16, reference_product_segments_f16, reference_product_segments_i8;
 lk_spgemm_count reference_spgemm_count;
 lk_spgemm_pattern reference_spgemm_pattern;
 lk_pointwise_f32 reference_pointwise_f32;
@@ -142,5 +150,21 @@ double reference_sparse_weighted_squares_f64(
 void reference_sparse_dots_f64(
     const double *values, const uint32_t *rows, const uint64_t *start, const uint32_t *columns, long count,
     const double *v, double *out);
+
+// MARK: Dense matrices of any format
+
+// The product and the decoding, from `value_FORMAT(w, r, c)`, an entry of the matrix, and `input(x, c)`, one of the vector.
+#define REFERENCE_DENSE(format, input)                                                                 \
+  void reference_gemv_##format(const lk_dense *w, const lk_input *x, long r0, long r1, float *out) {   \
+    for (long r = r0; r < r1; r++) {                                                                   \
+      double sum = 0;                                                                                  \
+      for (long c = 0; c < w->columns; c++) sum += (double)value_##format(w, r, c) * input(x, c);      \
+      out[r - r0] = (float)sum;                                                                        \
+    }                                                                                                  \
+  }                                                                                                    \
+  void reference_decode_##format(const lk_dense *w, long r0, long r1, float *out) {                    \
+    for (long r = r0; r < r1; r++)                                                                     \
+      for (long c = 0; c < w->columns; c++) out[(r - r0) * w->columns + c] = value_##format(w, r, c);  \
+  }
 
 #endif

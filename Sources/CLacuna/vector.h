@@ -150,6 +150,13 @@ INLINE VF K(quad_f32)(const float *p) { return K(quad)(*(const K(quad_floats_mem
 INLINE VF K(quad_bf16)(const uint16_t *p) {
   return K(quad)((K(quad_floats))(__builtin_convertvector(*(const K(quad_halves_memory) *)p, K(quad_words)) << 16));
 }
+INLINE VF K(quad_f16)(const uint16_t *p) {
+#if LEVEL >= LK_AVX2
+  return K(quad)((K(quad_floats))_mm_cvtph_ps(_mm_loadl_epi64((const __m128i *)p)));
+#else
+  return K(quad)((K(quad_floats)){K(f16_value)(p[0]), K(f16_value)(p[1]), K(f16_value)(p[2]), K(f16_value)(p[3])});
+#endif
+}
 INLINE VF K(quad_i8)(const int8_t *p) {
   return K(quad)(__builtin_convertvector(*(const K(quad_bytes_memory) *)p, K(quad_floats)));
 }

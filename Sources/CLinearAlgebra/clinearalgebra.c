@@ -97,78 +97,74 @@ const char *la_description(void) {
 
 #define TRANS(t) ((t) ? CblasTrans : CblasNoTrans)
 
-#define BLAS_FAMILY(P, T)                                                                                            \
-  void la_##P##gemm(int ta, int tb, int m, int n, int k, T alpha, const T *a, int lda, const T *b, int ldb, T beta,  \
-                    T *c, int ldc) {                                                                                 \
-    ENTER;                                                                                                           \
-    cblas_##P##gemm(CblasRowMajor, TRANS(ta), TRANS(tb), m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);              \
-    LEAVE;                                                                                                           \
-  }                                                                                                                  \
-  void la_##P##gemv(int t, int m, int n, T alpha, const T *a, int lda, const T *x, T beta, T *y) {                   \
-    ENTER;                                                                                                           \
-    cblas_##P##gemv(CblasRowMajor, TRANS(t), m, n, alpha, a, lda, x, 1, beta, y, 1);                                 \
-    LEAVE;                                                                                                           \
-  }                                                                                                                  \
-  void la_##P##syrk(int t, int n, int k, T alpha, const T *a, int lda, T beta, T *c, int ldc) {                      \
-    ENTER;                                                                                                           \
-    cblas_##P##syrk(CblasRowMajor, CblasLower, TRANS(t), n, k, alpha, a, lda, beta, c, ldc);                         \
-    LEAVE;                                                                                                           \
-  }                                                                                                                  \
-  void la_##P##trsm(int lower, int t, int unit, int m, int n, const T *l, int ldl, T *b, int ldb) {                  \
-    ENTER;                                                                                                           \
-    cblas_##P##trsm(CblasRowMajor, CblasLeft, lower ? CblasLower : CblasUpper, TRANS(t),                             \
-                    unit ? CblasUnit : CblasNonUnit, m, n, 1, l, ldl, b, ldb);                                       \
-    LEAVE;                                                                                                           \
+#define ROUTINES(P, T, name)                                                                                            \
+  static void P##_gemm(int ta, int tb, int m, int n, int k, double alpha, const void *a, int lda, const void *b,        \
+                       int ldb, double beta, void *c, int ldc) {                                                        \
+    ENTER;                                                                                                              \
+    cblas_##P##gemm(CblasRowMajor, TRANS(ta), TRANS(tb), m, n, k, (T)alpha, (const T *)a, lda, (const T *)b, ldb,       \
+                    (T)beta, (T *)c, ldc);                                                                              \
+    LEAVE;                                                                                                              \
+  }                                                                                                                     \
+  static void P##_syrk(int t, int n, int k, double alpha, const void *a, int lda, double beta, void *c, int ldc) {      \
+    ENTER;                                                                                                              \
+    cblas_##P##syrk(CblasRowMajor, CblasLower, TRANS(t), n, k, (T)alpha, (const T *)a, lda, (T)beta, (T *)c, ldc);      \
+    LEAVE;                                                                                                              \
+  }                                                                                                                     \
+  static void P##_trsm(int lower, int t, int m, int n, const void *l, int ldl, void *b, int ldb) {                      \
+    ENTER;                                                                                                              \
+    cblas_##P##trsm(CblasRowMajor, CblasLeft, lower ? CblasLower : CblasUpper, TRANS(t), CblasNonUnit, m, n, 1,         \
+                    (const T *)l, ldl, (T *)b, ldb);                                                                    \
+    LEAVE;                                                                                                              \
+  }                                                                                                                     \
+  static int P##_potrf(int n_, void *a, int lda_) {                                                                     \
+    lapack_int_t n = n_, lda = lda_, info = 0;                                                                          \
+    ENTER;                                                                                                              \
+    P##potrf_("U", &n, (T *)a, &lda, &info);                                                                            \
+    LEAVE;                                                                                                              \
+    return (int)info;                                                                                                   \
+  }                                                                                                                     \
+  static int P##_potri(int n_, void *a, int lda_) {                                                                     \
+    lapack_int_t n = n_, lda = lda_, info = 0;                                                                          \
+    ENTER;                                                                                                              \
+    P##potri_("U", &n, (T *)a, &lda, &info);                                                                            \
+    LEAVE;                                                                                                              \
+    return (int)info;                                                                                                   \
+  }                                                                                                                     \
+  static int P##_geqrf(int m_, int n_, void *a, int lda_, void *tau, void *work, int lwork_) {                          \
+    lapack_int_t m = m_, n = n_, lda = lda_, lwork = lwork_, info = 0;                                                  \
+    ENTER;                                                                                                              \
+    P##geqrf_(&m, &n, (T *)a, &lda, (T *)tau, (T *)work, &lwork, &info);                                                \
+    LEAVE;                                                                                                              \
+    return (int)info;                                                                                                   \
+  }                                                                                                                     \
+  static int P##_orgqr(int m_, int n_, int k_, void *a, int lda_, const void *tau, void *work, int lwork_) {            \
+    lapack_int_t m = m_, n = n_, k = k_, lda = lda_, lwork = lwork_, info = 0;                                          \
+    ENTER;                                                                                                              \
+    P##orgqr_(&m, &n, &k, (T *)a, &lda, (T *)tau, (T *)work, &lwork, &info);                                            \
+    LEAVE;                                                                                                              \
+    return (int)info;                                                                                                   \
+  }                                                                                                                     \
+  static int P##_gesdd(int m_, int n_, void *a, int lda_, void *s, void *u, int ldu_, void *vt, int ldvt_, void *work,  \
+                       int lwork_, int *iwork) {                                                                        \
+    lapack_int_t m = m_, n = n_, lda = lda_, ldu = ldu_, ldvt = ldvt_, lwork = lwork_, info = 0;                        \
+    ENTER;                                                                                                              \
+    P##gesdd_("S", &m, &n, (T *)a, &lda, (T *)s, (T *)u, &ldu, (T *)vt, &ldvt, (T *)work, &lwork,                       \
+              (lapack_int_t *)iwork, &info);                                                                            \
+    LEAVE;                                                                                                              \
+    return (int)info;                                                                                                   \
+  }                                                                                                                     \
+  static int P##_syevd(int n_, void *a, int lda_, void *w, void *work, int lwork_, int *iwork, int liwork_) {           \
+    lapack_int_t n = n_, lda = lda_, lwork = lwork_, liwork = liwork_, info = 0;                                        \
+    ENTER;                                                                                                              \
+    P##syevd_("V", "U", &n, (T *)a, &lda, (T *)w, (T *)work, &lwork, (lapack_int_t *)iwork, &liwork, &info);            \
+    LEAVE;                                                                                                              \
+    return (int)info;                                                                                                   \
+  }                                                                                                                     \
+  const la_routines *name(void) {                                                                                       \
+    static const la_routines routines = {P##_gemm,  P##_syrk,  P##_trsm,  P##_potrf, P##_potri,                         \
+                                         P##_geqrf, P##_orgqr, P##_gesdd, P##_syevd};                                   \
+    return &routines;                                                                                                   \
   }
 
-BLAS_FAMILY(s, float)
-BLAS_FAMILY(d, double)
-
-#define LAPACK_FAMILY(P, T)                                                                                          \
-  int la_##P##potrf(char uplo, int n_, T *a, int lda_) {                                                             \
-    lapack_int_t n = n_, lda = lda_, info = 0;                                                                       \
-    ENTER;                                                                                                           \
-    P##potrf_(&uplo, &n, a, &lda, &info);                                                                            \
-    LEAVE;                                                                                                           \
-    return (int)info;                                                                                                \
-  }                                                                                                                  \
-  int la_##P##potri(char uplo, int n_, T *a, int lda_) {                                                             \
-    lapack_int_t n = n_, lda = lda_, info = 0;                                                                       \
-    ENTER;                                                                                                           \
-    P##potri_(&uplo, &n, a, &lda, &info);                                                                            \
-    LEAVE;                                                                                                           \
-    return (int)info;                                                                                                \
-  }                                                                                                                  \
-  int la_##P##geqrf(int m_, int n_, T *a, int lda_, T *tau, T *work, int lwork_) {                                   \
-    lapack_int_t m = m_, n = n_, lda = lda_, lwork = lwork_, info = 0;                                               \
-    ENTER;                                                                                                           \
-    P##geqrf_(&m, &n, a, &lda, tau, work, &lwork, &info);                                                            \
-    LEAVE;                                                                                                           \
-    return (int)info;                                                                                                \
-  }                                                                                                                  \
-  int la_##P##orgqr(int m_, int n_, int k_, T *a, int lda_, const T *tau, T *work, int lwork_) {                     \
-    lapack_int_t m = m_, n = n_, k = k_, lda = lda_, lwork = lwork_, info = 0;                                       \
-    ENTER;                                                                                                           \
-    P##orgqr_(&m, &n, &k, a, &lda, (T *)tau, work, &lwork, &info);                                                   \
-    LEAVE;                                                                                                           \
-    return (int)info;                                                                                                \
-  }                                                                                                                  \
-  int la_##P##syevd(char jobz, char uplo, int n_, T *a, int lda_, T *w, T *work, int lwork_, int *iwork,             \
-                    int liwork_) {                                                                                   \
-    lapack_int_t n = n_, lda = lda_, lwork = lwork_, liwork = liwork_, info = 0;                                     \
-    ENTER;                                                                                                           \
-    P##syevd_(&jobz, &uplo, &n, a, &lda, w, work, &lwork, (lapack_int_t *)iwork, &liwork, &info);                    \
-    LEAVE;                                                                                                           \
-    return (int)info;                                                                                                \
-  }                                                                                                                  \
-  int la_##P##gesdd(char jobz, int m_, int n_, T *a, int lda_, T *s, T *u, int ldu_, T *vt, int ldvt_, T *work,      \
-                    int lwork_, int *iwork) {                                                                        \
-    lapack_int_t m = m_, n = n_, lda = lda_, ldu = ldu_, ldvt = ldvt_, lwork = lwork_, info = 0;                     \
-    ENTER;                                                                                                           \
-    P##gesdd_(&jobz, &m, &n, a, &lda, s, u, &ldu, vt, &ldvt, work, &lwork, (lapack_int_t *)iwork, &info);            \
-    LEAVE;                                                                                                           \
-    return (int)info;                                                                                                \
-  }
-
-LAPACK_FAMILY(s, float)
-LAPACK_FAMILY(d, double)
+ROUTINES(s, float, la_floats)
+ROUTINES(d, double, la_doubles)

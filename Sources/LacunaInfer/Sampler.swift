@@ -61,7 +61,7 @@ public struct Sampler: Sendable {
         if options.temperature == 0 { return largest }
         let limit = min(options.topK ?? logits.count, logits.count)
         let weights = Weights(logits, largest: logits[largest], temperature: options.temperature)
-        let candidates = try nucleus(logits, weights: weights, limit: limit)
+        let candidates = nucleus(logits, weights: weights, limit: limit)
         let total = candidates.reduce(0) { $0 + weights[$1] }
         var rest = generator.uniform() * total
         for id in candidates {
@@ -101,17 +101,17 @@ public struct Sampler: Sendable {
     }
 
     /// The tokens that may be drawn: all, or in descending order of their logits as far as `topK` and `topP` allow.
-    private func nucleus(_ logits: UnsafeBufferPointer<Float>, weights: Weights, limit: Int) throws -> [Int] {
+    private func nucleus(_ logits: UnsafeBufferPointer<Float>, weights: Weights, limit: Int) -> [Int] {
         if options.topP == 1 {
-            return limit == logits.count ? Array(logits.indices) : try Self.top(limit, of: logits)
+            return Largest.indices(limit, of: logits, ties: .first)
         }
         // What top-p keeps is nearly always a small part of the vocabulary: sort a few of the largest, and more of them
         // only if they do not reach the share.
-        let all = limit == logits.count ? Array(logits.indices) : try Self.top(limit, of: logits)
+        let all = Largest.indices(limit, of: logits, ties: .first)
         let needed = options.topP * all.reduce(0) { $0 + weights[$1] }
         var size = min(256, limit)
         while true {
-            let sorted = try Self.top(size, of: logits).sorted {
+            let sorted = Largest.indices(size, of: logits, ties: .first).sorted {
                 logits[$0] != logits[$1] ? logits[$0] > logits[$1] : $0 < $1
             }
             var sum = 0.0
@@ -122,25 +122,5 @@ public struct Sampler: Sendable {
             if size == limit { return sorted }
             size = min(size * 8, limit)
         }
-    }
-
-    /// The `k` largest logits, in order of their ids.
-    private static func top(_ k: Int, of logits: UnsafeBufferPointer<Float>) throws -> [Int] {
-        guard let line = RankThreshold(smallest: logits.count - k, of: logits.baseAddress!, count: logits.count) else {
-            throw LacunaError.numerical(operation: "sampling", reason: "a logit is not a number")
-        }
-        if k == logits.count { return Array(logits.indices) }
-        var equal = line.equal - line.ties
-        var result: [Int] = []
-        result.reserveCapacity(k)
-        for (id, value) in logits.enumerated() {
-            if value > line.value {
-                result.append(id)
-            } else if value == line.value && equal > 0 {
-                equal -= 1
-                result.append(id)
-            }
-        }
-        return result
     }
 }

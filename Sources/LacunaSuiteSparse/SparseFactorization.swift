@@ -10,6 +10,7 @@
         private let matrix: SparseMatrix<Double>
         private let arrays: CompressedArrays
         private let factors: OpaquePointer
+        /// Rows of the matrix, which has as many columns.
         public var rows: Int { matrix.rows }
         /// Entries of both factors.
         public let factorCount: Int

@@ -28,9 +28,17 @@ import Testing
         for tensor in file.tensors where tensor.name.hasPrefix("blocks.") || tensor.name == "plain.F16" {
             let (rows, columns) = (tensor.shape[0], tensor.shape[1])
             let bytes = try file.bytes(of: tensor.name)
-            let name = tensor.type == .scalar(.f16) ? "F16" : tensor.type.description
-            let matrix = try GGUFMatrix(name, borrowing: bytes, of: file, rows: rows, columns: columns)
-            #expect(matrix.bytes.baseAddress == bytes.baseAddress)
+            let name = tensor.type.description
+            let matrix: any StoredMatrix
+            if tensor.type == .scalar(.f16) {
+                let halves = try DenseMatrix(borrowing: bytes, of: file, values: .f16, rows: rows, columns: columns)
+                #expect(halves.numberBytes?.baseAddress == bytes.baseAddress)
+                matrix = halves
+            } else {
+                let blocks = try GGUFMatrix(name, borrowing: bytes, of: file, rows: rows, columns: columns)
+                #expect(blocks.bytes.baseAddress == bytes.baseAddress)
+                matrix = blocks
+            }
             let weights = try expected.float(tensor.name)
             for (a, b) in zip(matrix.densified().scalars, weights.scalars) {
                 #expect(abs(a - b) <= 2e-7 * max(abs(a), abs(b)) + 1e-8, "\(tensor.name)")
@@ -38,7 +46,7 @@ import Testing
             // Whole numbers up to 127 stay what they are when they are rounded to bytes.
             for n in [1, 2, 3, 5, 9, 17, 33] {
                 var x = (0..<n * columns).map { _ in Float(Int(random.next() % 255) - 127) }
-                for i in stride(from: 0, to: x.count, by: name == "F16" ? 7 : 32) { x[i] = 127 }
+                for i in stride(from: 0, to: x.count, by: name == "f16" ? 7 : 32) { x[i] = 127 }
                 let y = matrix.applied(toRows: Tensor(x, shape: [n, columns]))
                 for t in 0..<n {
                     for r in 0..<rows {

@@ -36,6 +36,10 @@ import Testing
             let text = scratch.file("m.mtx")
             try matrix.write(matrixMarket: text)
             #expect(try SparseMatrix<Double>(matrixMarket: text) == matrix)
+            let single = matrix.converted(to: Float.self)
+            #expect(try SparseMatrix<Float>(matrixMarket: text) == single)
+            try single.write(matrixMarket: text)
+            #expect(try SparseMatrix<Float>(matrixMarket: text) == single)
         }
         let values = SparseMatrix(diagonal: [1e-308, -0.1, 1e300, 3, 123456789.123456789])
         try values.write(matrixMarket: scratch.file("v.mtx"))

@@ -23,8 +23,10 @@ struct CheckpointTests {
     }
 
     @Test(arguments: [
-        StorageFormat(.dense, .f32), .init(.dense, .bf16), .init(.dense, .int8), .init(.dense, .int4),
-        .init(.bitmask, .f32), .init(.bitmask, .bf16), .init(.bitmask, .int8), .init(.bitmask, .int4),
+        StorageFormat(.dense, .f32), .init(.dense, .bf16), .init(.dense, .f16), .init(.dense, .int8),
+        .init(.dense, .int4),
+        .init(.bitmask, .f32), .init(.bitmask, .bf16), .init(.bitmask, .f16), .init(.bitmask, .int8),
+        .init(.bitmask, .int4),
         .init(.nm(n: 2, m: 4), .bf16), .init(.csr, .f32), .init(.bsr(rows: 4, columns: 4), .bf16),
     ])
     func savedDecodersComeBackAsTheyWere(_ format: StorageFormat) throws {
@@ -119,13 +121,13 @@ struct CheckpointTests {
         }
     }
 
-    @Test(arguments: [WeightPrecision.bf16, .int8, .int4])
+    @Test(arguments: [WeightPrecision.bf16, .f16, .int8, .int4])
     func reducedPrecisionStaysNear(_ precision: WeightPrecision) throws {
         let fixture = Fixture(name: "llama3.gguf", expectedIn: "llama3")
         let (tokens, logits) = try fixture.expected()
         let decoder = try Transformer.load(fixture.path, weights: precision)
         let error = relativeError(try decoder.logits(tokens), logits)
-        let limit: [WeightPrecision: Float] = [.bf16: 0.02, .int8: 0.1, .int4: 0.8]
+        let limit: [WeightPrecision: Float] = [.bf16: 0.02, .f16: 0.003, .int8: 0.1, .int4: 0.8]
         #expect(error > 1e-5 && error < limit[precision]!, "\(error)")
         #expect(decoder.blocks[0].attention.query.weight.format == StorageFormat(.dense, precision.valueType!))
         // The head is too important for four bits.

@@ -37,7 +37,7 @@ import Testing
 
     @Test func typesFollowTheSource() {
         for (type, values) in [
-            (StoredType.scalar(.f32), "f32"), (.scalar(.bf16), "bf16"), (.scalar(.f16), "bf16"), (.block(.q80), "int8"),
+            (StoredType.scalar(.f32), "f32"), (.scalar(.bf16), "bf16"), (.scalar(.f16), "f16"), (.block(.q80), "int8"),
             (.block(.q6K), "int8"), (.block(.q4K), "int4"), (.block(.q40), "int4"), (.block(.q41), "int4"),
         ] {
             let found = precision(type, head: type)
@@ -55,6 +55,7 @@ import Testing
         // Where hardly anything is removed, the type stays all the same.
         #expect(precision(.scalar(.bf16), head: .scalar(.bf16)).values(sparsity: 0) == .bf16)
         #expect(precision(.scalar(.f32), head: .scalar(.f32)).values(sparsity: 0) == .f32)
+        #expect(precision(.scalar(.f16), head: .scalar(.f16)).values(sparsity: 0) == .f16)
         #expect(precision(.block(.q80), head: .block(.q80)).values(sparsity: 0.1) == .int8)
     }
 

@@ -65,3 +65,55 @@ import Testing
         }
     }
 }
+
+@Suite struct LargestTests {
+    /// A full sort, by number and then by place.
+    private func sorted<Scalar: TensorScalar>(_ values: [Scalar], _ ties: Largest.Ties) -> [Int] {
+        values.indices.sorted {
+            values[$0] != values[$1] ? values[$0] > values[$1] : ties == .first ? $0 < $1 : $0 > $1
+        }
+    }
+
+    private func check<Scalar: TensorScalar>(_ values: [Scalar]) {
+        for k in Set([0, 1, 2, values.count / 3, values.count - 1, values.count]) where (0...values.count).contains(k) {
+            for ties in [Largest.Ties.first, .last] {
+                let found = values.withUnsafeBufferPointer { Largest.indices(k, of: $0, ties: ties) }
+                #expect(found == sorted(values, ties).prefix(k).sorted(), "\(k) of \(values.prefix(20)), \(ties)")
+            }
+        }
+        let usual = values.withUnsafeBufferPointer { Largest.indices(values.count / 2, of: $0) }
+        #expect(usual == sorted(values, .last).prefix(values.count / 2).sorted())
+    }
+
+    @Test func matchesAFullSort() {
+        var generator = SeededGenerator(seed: 11)
+        for count in [0, 1, 2, 7, 40, 41, 64, 65, 1000] {
+            let normal = (0..<count).map { _ in generator.normal() }
+            let tied = (0..<count).map { _ in Double(Int.random(in: -2...2, using: &generator)) }
+            for values in [normal, tied] {
+                check(values)
+                check(values.map { Float($0) })
+            }
+        }
+    }
+
+    @Test func everyKindOfNumber() {
+        let tiny = Double.leastNonzeroMagnitude
+        check([0, -0.0, 0, -0.0, tiny, -tiny, .infinity, -.infinity, .greatestFiniteMagnitude, 1, 1, -1, 1e-300])
+        check([Float(0), -0.0, 0, 1, -1, .infinity, -.infinity, .leastNonzeroMagnitude])
+        // Neighbours differ in the last bits only: every digit decides.
+        check((0..<500).map { Double(bitPattern: 0x3FF0_0000_0000_0000 + UInt64($0 * 7919 % 500)) })
+        check((0..<500).map { -Double(bitPattern: 0x3FF0_0000_0000_0000 + UInt64($0 * 7919 % 500)) })
+        check((0..<500).map { Double(bitPattern: 0x3FF0_0000_0000_0000 + UInt64($0 * 7919 % 500) << 40) })
+    }
+
+    /// There are always `k`, whatever is no number: beyond the infinities of its sign.
+    @Test func notNumbersHaveAnOrder() {
+        let values = [1, Double.nan, -.infinity, -Double.nan, .infinity]
+        let floats = values.map { $0.isNaN ? ($0.sign == .minus ? -Float.nan : .nan) : Float($0) }
+        for (k, expected) in [(1, [1]), (2, [1, 4]), (3, [0, 1, 4]), (4, [0, 1, 2, 4])] {
+            #expect(values.withUnsafeBufferPointer { Largest.indices(k, of: $0) } == expected)
+            #expect(floats.withUnsafeBufferPointer { Largest.indices(k, of: $0) } == expected)
+        }
+    }
+}

@@ -8,7 +8,7 @@ import LacunaTensor
 @main
 struct Bench: ParsableCommand {
     enum Suite: String, ExpressibleByArgument, CaseIterable {
-        case vectors, matrices, decode, layers, training, sparse, planner, regress
+        case vectors, matrices, decode, layers, training, sparse, algebra, planner, regress
     }
 
     static let configuration = CommandConfiguration(
@@ -38,6 +38,8 @@ struct Bench: ParsableCommand {
     var peers: String?
     @Option(help: "What Scripts/peers_training.py wrote: PyTorch's training steps on this machine.")
     var trainingPeers: String?
+    @Option(help: "What Scripts/peers_algebra.py wrote: SciPy's times on this machine.")
+    var algebraPeers: String?
     @Option(help: "Path of libmkl_rt (`pip install mkl` brings one): measures sparse products against it.")
     var mkl: String?
     @Option(help: "Where to write the results as JSON.")
@@ -56,6 +58,9 @@ struct Bench: ParsableCommand {
             switch suite {
             case .sparse:
                 report.sections += try SparseSuite(settings: settings, weights: weights, mkl: try openMKL()).sections()
+            case .algebra:
+                let peer = try algebraPeers.map(PeerSteps.init(contentsOf:))
+                report.sections += try AlgebraSuite(settings: settings, peer: peer).sections()
             case .planner:
                 report.sections += try PlannerSuite(settings: settings, weights: weights).sections()
             case .layers:

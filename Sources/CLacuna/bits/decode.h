@@ -4,6 +4,7 @@
 #if LEVEL >= LK_AVX512
 INLINE __m512 K(kept16_f32)(const float *kept) { return _mm512_loadu_ps(kept); }
 INLINE __m512 K(kept16_bf16)(const uint16_t *kept) { return K(load_bf16)(kept); }
+INLINE __m512 K(kept16_f16)(const uint16_t *kept) { return K(load_f16)(kept); }
 INLINE __m512 K(kept16_i8)(const int8_t *kept) {
   return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)kept)));
 }
@@ -18,6 +19,7 @@ INLINE __m512 K(kept16_i8)(const int8_t *kept) {
 #else
 INLINE float K(kept16_f32)(const float *kept) { return *kept; }
 INLINE float K(kept16_bf16)(const uint16_t *kept) { return K(bf16_value)(*kept); }
+INLINE float K(kept16_f16)(const uint16_t *kept) { return K(f16_value)(*kept); }
 INLINE float K(kept16_i8)(const int8_t *kept) { return *kept; }
 #define SPREAD_WORD(kept16, scaled)      \
   memset(target, 0, (size_t)count * 4);  \
@@ -40,6 +42,7 @@ INLINE float K(kept16_i8)(const int8_t *kept) { return *kept; }
 
 DECODE_BITMASK(f32, float, )
 DECODE_BITMASK(bf16, uint16_t, )
+DECODE_BITMASK(f16, uint16_t, )
 DECODE_BITMASK(i8, int8_t, *((const float *)w->scales)[r])
 #undef DECODE_BITMASK
 

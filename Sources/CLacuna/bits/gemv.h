@@ -116,19 +116,21 @@ INLINE void K(fetch_bytes)(const void *kept, const uint64_t *mask, long word, in
 // is its destination. Compilers would choose forms several times slower: with a memory operand, or into another
 // register, on whose old content the instruction then waits. A mask that comes straight from memory saves a transfer
 // between register files.
-#define SPREAD(name, type, mask_type, move, expand)                                   \
+#define SPREAD(name, type, mask_type, load, move, expand)                             \
   INLINE __m512i K(name)(const type *kept, const mask_type *mask, __mmask64 *bits) {  \
-    __m512i v = _mm512_loadu_si512(kept);                                             \
+    __m512i v = load(kept);                                                           \
     __mmask64 k;                                                                      \
     __asm__(move " %1, %0" : "=Yk"(k) : "m"(*mask));                                  \
     __asm__(expand " %0, %0%{%1%}%{z%}" : "+v"(v) : "Yk"(k));                         \
     *bits = k;                                                                        \
     return v;                                                                         \
   }
-SPREAD(spread_f32, float, uint16_t, "kmovw", "vexpandps")
+INLINE __m512i K(load_halves)(const uint16_t *kept) { return _mm512_castps_si512(K(load_f16)(kept)); }
+SPREAD(spread_f32, float, uint16_t, _mm512_loadu_si512, "kmovw", "vexpandps")
+SPREAD(spread_f16, uint16_t, uint16_t, K(load_halves), "kmovw", "vexpandps")
 #if LEVEL >= LK_AVX512_VNNI
-SPREAD(spread_bf16, uint16_t, uint32_t, "kmovd", "vpexpandw")
-SPREAD(spread_i8, int8_t, uint64_t, "kmovq", "vpexpandb")
+SPREAD(spread_bf16, uint16_t, uint32_t, _mm512_loadu_si512, "kmovd", "vpexpandw")
+SPREAD(spread_i8, int8_t, uint64_t, _mm512_loadu_si512, "kmovq", "vpexpandb")
 
 // Nibbles with their bias of 8, which absent entries get as well.
 INLINE __m512i K(spread_nibbles)(const uint8_t *kept, const uint64_t *mask) {
@@ -141,28 +143,32 @@ INLINE __m512i K(spread_nibbles)(const uint8_t *kept, const uint64_t *mask) {
 #endif
 #undef SPREAD
 
-INLINE void K(gemv_bitmask_f32_rows)(
-    const lk_bitmask *w, const lk_input *input, const long *rows, const int count, float *results) {
-  long words = (w->columns + 63) / 64;
-  const float *x = input->x;
-  START_ROWS(float, uint16_t)
-  __m512 sum[K(together)][2] = {0};
-  for (long i = 0; i < words * 4; i += 2) {
-    __m512 first = _mm512_loadu_ps(x + i * 16), second = _mm512_loadu_ps(x + i * 16 + 16);
-    UNROLLED for (int j = 0; j < count; j++) {
-      __builtin_prefetch((const char *)kept[j] + K(distance));
-      __mmask64 left, right;
-      __m512 low = (__m512)K(spread_f32)(kept[j], mask[j] + i, &left);
-      kept[j] += __builtin_popcount(mask[j][i]);
-      __m512 high = (__m512)K(spread_f32)(kept[j], mask[j] + i + 1, &right);
-      kept[j] += __builtin_popcount(mask[j][i + 1]);
-      sum[j][0] = _mm512_mask3_fmadd_ps(low, first, sum[j][0], (__mmask16)left);
-      sum[j][1] = _mm512_mask3_fmadd_ps(high, second, sum[j][1], (__mmask16)right);
-    }
-  }
-  UNROLLED for (int j = 0; j < count; j++) results[j] = _mm512_reduce_add_ps(sum[j][0] + sum[j][1]);
-}
-BY_ROW_GROUPS(gemv_bitmask_f32)
+#define BITMASK_SINGLE(format, type)                                                                    \
+  INLINE void K(gemv_bitmask_##format##_rows)(                                                          \
+      const lk_bitmask *w, const lk_input *input, const long *rows, const int count, float *results) {  \
+    long words = (w->columns + 63) / 64;                                                                \
+    const float *x = input->x;                                                                          \
+    START_ROWS(type, uint16_t)                                                                          \
+    __m512 sum[K(together)][2] = {0};                                                                   \
+    for (long i = 0; i < words * 4; i += 2) {                                                           \
+      __m512 first = _mm512_loadu_ps(x + i * 16), second = _mm512_loadu_ps(x + i * 16 + 16);            \
+      UNROLLED for (int j = 0; j < count; j++) {                                                        \
+        __builtin_prefetch((const char *)kept[j] + K(distance));                                        \
+        __mmask64 left, right;                                                                          \
+        __m512 low = (__m512)K(spread_##format)(kept[j], mask[j] + i, &left);                           \
+        kept[j] += __builtin_popcount(mask[j][i]);                                                      \
+        __m512 high = (__m512)K(spread_##format)(kept[j], mask[j] + i + 1, &right);                     \
+        kept[j] += __builtin_popcount(mask[j][i + 1]);                                                  \
+        sum[j][0] = _mm512_mask3_fmadd_ps(low, first, sum[j][0], (__mmask16)left);                      \
+        sum[j][1] = _mm512_mask3_fmadd_ps(high, second, sum[j][1], (__mmask16)right);                   \
+      }                                                                                                 \
+    }                                                                                                   \
+    UNROLLED for (int j = 0; j < count; j++) results[j] = _mm512_reduce_add_ps(sum[j][0] + sum[j][1]);  \
+  }                                                                                                     \
+  BY_ROW_GROUPS(gemv_bitmask_##format)
+BITMASK_SINGLE(f32, float)
+BITMASK_SINGLE(f16, uint16_t)
+#undef BITMASK_SINGLE
 
 #endif
 
@@ -320,6 +326,11 @@ INLINE void K(spread8_bf16)(const uint16_t *kept, unsigned mask, K(part_f32) * o
   out[0] = _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(spread), 16));
 }
 
+INLINE void K(spread8_f16)(const uint16_t *kept, unsigned mask, K(part_f32) * out) {
+  out[0] = _mm256_cvtph_ps(_mm_shuffle_epi8(
+      _mm_loadu_si128((const __m128i *)kept), _mm_loadu_si128((const __m128i *)spread_words[mask])));
+}
+
 INLINE K(part_f32) K(load_eighth)(const float *p) { return _mm256_loadu_ps(p); }
 INLINE float K(sum_part)(K(part_f32) sum) { return K(sum8)(sum); }
 
@@ -342,6 +353,13 @@ INLINE void K(spread8_bf16)(const uint16_t *kept, unsigned mask, K(part_f32) * o
       vreinterpretq_u16_u8(vqtbl1q_u8(vld1q_u8((const uint8_t *)kept), vld1q_u8(spread_words[mask])));
   out[0] = vreinterpretq_f32_u32(vshll_n_u16(vget_low_u16(spread), 16));
   out[1] = vreinterpretq_f32_u32(vshll_high_n_u16(spread, 16));
+}
+
+INLINE void K(spread8_f16)(const uint16_t *kept, unsigned mask, K(part_f32) * out) {
+  float16x8_t spread =
+      vreinterpretq_f16_u8(vqtbl1q_u8(vld1q_u8((const uint8_t *)kept), vld1q_u8(spread_words[mask])));
+  out[0] = vcvt_f32_f16(vget_low_f16(spread));
+  out[1] = vcvt_high_f32_f16(spread);
 }
 
 INLINE K(part_f32) K(load_eighth)(const float *p) { return vld1q_f32(p); }
@@ -388,6 +406,7 @@ INLINE K(part_f32) K(keep_eighth)(K(part_f32) x, unsigned bits) {
 
 #if LEVEL < LK_AVX512
 BITMASK_FLOAT(f32, float, x)
+BITMASK_FLOAT(f16, uint16_t, x)
 #endif
 BITMASK_FLOAT(bf16, uint16_t, rounded)
 #undef BITMASK_FLOAT
@@ -515,6 +534,7 @@ BITMASK_BYTES(
   }
 
 BITMASK_FLOAT(f32, float, , x)
+BITMASK_FLOAT(f16, uint16_t, K(f16_value), x)
 BITMASK_FLOAT(bf16, uint16_t, K(bf16_value), rounded)
 #undef BITMASK_FLOAT
 

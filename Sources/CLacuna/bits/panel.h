@@ -96,6 +96,7 @@ INLINE long K(positions)(const uint64_t *mask, long words, uint8_t *index) {
 
 PANEL_BITMASK(f32, float)
 PANEL_BITMASK(bf16, uint16_t)
+PANEL_BITMASK(f16, uint16_t)
 PANEL_BITMASK(i8, int8_t)
 
 #undef PANEL_BITMASK

@@ -73,6 +73,7 @@ enum { K(NM_AHEAD) = 3 };
 
 PANEL_NM(f32, float)
 PANEL_NM(bf16, uint16_t)
+PANEL_NM(f16, uint16_t)
 PANEL_NM(i8, int8_t)
 
 #undef PANEL_NM

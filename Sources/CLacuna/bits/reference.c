@@ -11,6 +11,11 @@ static float kept_bf16(const lk_bitmask *w, long position, long r, long c) {
   return sparse_bf16(((const uint16_t *)w->values)[position]);
 }
 
+static float kept_f16(const lk_bitmask *w, long position, long r, long c) {
+  (void)r, (void)c;
+  return reference_f16_value(((const uint16_t *)w->values)[position]);
+}
+
 static float kept_i8(const lk_bitmask *w, long position, long r, long c) {
   (void)c;
   return ((const float *)w->scales)[r] * ((const int8_t *)w->values)[position];
@@ -62,6 +67,7 @@ static float input_q64(const lk_input *x, long c) { return x->scale64[c / 64] * 
 
 BITMASK(f32, 1, input_x)
 BITMASK(bf16, 1, input_bf16)
+BITMASK(f16, 1, input_x)
 BITMASK(i8, 1, reference_all_finite(x->x, w->columns) ? input_q64 : input_x)
 BITMASK(i4, 2, reference_all_finite(x->x, w->columns) ? input_q64 : input_x)
 
@@ -75,6 +81,11 @@ static float bitmask_f32(const lk_bitmask *w, long r, long position) {
 static float bitmask_bf16(const lk_bitmask *w, long r, long position) {
   (void)r;
   return sparse_bf16(((const uint16_t *)w->values)[position]);
+}
+
+static float bitmask_f16(const lk_bitmask *w, long r, long position) {
+  (void)r;
+  return reference_f16_value(((const uint16_t *)w->values)[position]);
 }
 
 static float bitmask_i8(const lk_bitmask *w, long r, long position) {
@@ -98,4 +109,5 @@ static float bitmask_i8(const lk_bitmask *w, long r, long position) {
 
 PANEL(f32)
 PANEL(bf16)
+PANEL(f16)
 PANEL(i8)

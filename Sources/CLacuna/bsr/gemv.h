@@ -11,6 +11,7 @@ typedef float K(block_eight) __attribute__((vector_size(32), aligned(4), may_ali
 
 #define WIDEN_f32(p) K(load)(p)
 #define WIDEN_bf16(p) K(load_bf16)(p)
+#define WIDEN_f16(p) K(load_f16)(p)
 #define WIDEN_i8(p) __builtin_convertvector(*(const K(block_bytes) *)(p), VF)
 
 // The entries of x that meet one piece: `narrow` is the width of a block that is narrower than a vector, else 0.
@@ -36,9 +37,11 @@ INLINE VF K(block_input)(const float *x, const int narrow) {
 
 #define FACTOR_f32(w, r) 1.0f
 #define FACTOR_bf16(w, r) 1.0f
+#define FACTOR_f16(w, r) 1.0f
 #define FACTOR_i8(w, r) (((const float *)(w)->scales)[r])
 #define VALUE_f32(v) (v)
 #define VALUE_bf16(v) K(bf16_value)(v)
+#define VALUE_f16(v) K(f16_value)(v)
 #define VALUE_i8(v) ((float)(v))
 
 // The columns of block b that lie within the matrix.
@@ -67,6 +70,7 @@ INLINE long K(bsr_width)(const lk_bsr *w, long b) {
   }
 GEMV_BSR_ROWS(f32, float)
 GEMV_BSR_ROWS(bf16, uint16_t)
+GEMV_BSR_ROWS(f16, uint16_t)
 GEMV_BSR_ROWS(i8, int8_t)
 #undef GEMV_BSR_ROWS
 
@@ -119,6 +123,7 @@ GEMV_BSR_ROWS(i8, int8_t)
 
 GEMV_BSR(f32, float)
 GEMV_BSR(bf16, uint16_t)
+GEMV_BSR(f16, uint16_t)
 GEMV_BSR(i8, int8_t)
 
 // Blocks that lie within one group of 64 columns have one scale a row; both nibbles of a byte belong to the same row.
@@ -176,6 +181,7 @@ static void K(gemv_bsr_i4)(const lk_bsr *w, const lk_input *input, long r0, long
   }
 DECODE_BSR(f32, ((const float *)w->values)[b * size + inside + j])
 DECODE_BSR(bf16, K(bf16_value)(((const uint16_t *)w->values)[b * size + inside + j]))
+DECODE_BSR(f16, K(f16_value)(((const uint16_t *)w->values)[b * size + inside + j]))
 DECODE_BSR(i8, FACTOR_i8(w, r) * (float)((const int8_t *)w->values)[b * size + inside + j])
 DECODE_BSR(
     i4, K(bf16_value)(((const uint16_t *)w->scales)[r * groups + (c0 + j) / 64]) *
@@ -185,10 +191,13 @@ DECODE_BSR(
 #undef GEMV_BSR
 #undef FACTOR_f32
 #undef FACTOR_bf16
+#undef FACTOR_f16
 #undef FACTOR_i8
 #undef WIDEN_f32
 #undef WIDEN_bf16
+#undef WIDEN_f16
 #undef WIDEN_i8
 #undef VALUE_f32
 #undef VALUE_bf16
+#undef VALUE_f16
 #undef VALUE_i8

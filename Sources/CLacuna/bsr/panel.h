@@ -75,6 +75,7 @@
 
 PANEL_BSR(f32, float)
 PANEL_BSR(bf16, uint16_t)
+PANEL_BSR(f16, uint16_t)
 PANEL_BSR(i8, int8_t)
 
 #undef PANEL_BSR

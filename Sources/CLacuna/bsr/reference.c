@@ -9,6 +9,11 @@ static float bsr_bf16(const lk_bsr *w, long r, long b, long j) {
   return sparse_bf16(((const uint16_t *)w->values)[(b * w->block_rows + r % w->block_rows) * w->block_columns + j]);
 }
 
+static float bsr_f16(const lk_bsr *w, long r, long b, long j) {
+  return reference_f16_value(
+      ((const uint16_t *)w->values)[(b * w->block_rows + r % w->block_rows) * w->block_columns + j]);
+}
+
 static float bsr_i8(const lk_bsr *w, long r, long b, long j) {
   return ((const float *)w->scales)[r] *
          ((const int8_t *)w->values)[(b * w->block_rows + r % w->block_rows) * w->block_columns + j];
@@ -47,6 +52,7 @@ static long bsr_width(const lk_bsr *w, long b) {
 
 BSR(f32)
 BSR(bf16)
+BSR(f16)
 BSR(i8)
 BSR(i4)
 
@@ -67,6 +73,7 @@ BSR(i4)
 
 PANEL(f32)
 PANEL(bf16)
+PANEL(f16)
 PANEL(i8)
 
 // MARK: Training

@@ -9,12 +9,14 @@
 
 #define VALUE_f32(w, r, j, c) (((const float *)(w)->values)[j])
 #define VALUE_bf16(w, r, j, c) sparse_bf16(((const uint16_t *)(w)->values)[j])
+#define VALUE_f16(w, r, j, c) K(f16_value)(((const uint16_t *)(w)->values)[j])
 #define VALUE_i8(w, r, j, c) ((float)((const int8_t *)(w)->values)[j])
 #define VALUE_i4(w, r, j, c)                         \
   (sparse_nibble((const uint8_t *)(w)->values, j) *  \
    sparse_bf16(((const uint16_t *)(w)->scales)[(r) * (((w)->columns + 63) / 64) + (c) / 64]))
 #define FACTOR_f32(w, r) 1.0f
 #define FACTOR_bf16(w, r) 1.0f
+#define FACTOR_f16(w, r) 1.0f
 #define FACTOR_i8(w, r) (((const float *)(w)->scales)[r])
 #define FACTOR_i4(w, r) 1.0f
 
@@ -66,6 +68,7 @@ INLINE float K(sum_of_eight)(K(eight) v) {
 }
 #define EIGHT_f32(p) (*(const K(eight_memory) *)(p))
 #define EIGHT_bf16(p) ((K(eight))(__builtin_convertvector(*(const K(eight_halves) *)(p), K(eight_words)) << 16))
+#define EIGHT_f16(p) ((K(eight))_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(p))))
 #define EIGHT_i8(p) __builtin_convertvector(*(const K(eight_bytes) *)(p), K(eight))
 
 // Row r, whose entries are j..<end.
@@ -134,11 +137,13 @@ INLINE float K(sum_of_eight)(K(eight) v) {
 
 ROWS(f32, float)
 ROWS(bf16, uint16_t)
+ROWS(f16, uint16_t)
 ROWS(i8, int8_t)
 ROW_SCALAR(i4, uint16_t, _u16)
 ROW_SCALAR(i4, uint32_t, _u32)
 GEMV_CSR(f32)
 GEMV_CSR(bf16)
+GEMV_CSR(f16)
 GEMV_CSR(i8)
 GEMV_CSR(i4)
 
@@ -159,6 +164,7 @@ GEMV_CSR(i4)
   }
 DECODE_CSR(f32)
 DECODE_CSR(bf16)
+DECODE_CSR(f16)
 DECODE_CSR(i8)
 DECODE_CSR(i4)
 #undef DECODE_CSR
@@ -217,12 +223,15 @@ static void K(gemv_rows_f64)(
 #undef GEMV_CSR
 #undef EIGHT_f32
 #undef EIGHT_bf16
+#undef EIGHT_f16
 #undef EIGHT_i8
 #undef FACTOR_f32
 #undef FACTOR_bf16
+#undef FACTOR_f16
 #undef FACTOR_i8
 #undef FACTOR_i4
 #undef VALUE_f32
 #undef VALUE_bf16
+#undef VALUE_f16
 #undef VALUE_i8
 #undef VALUE_i4

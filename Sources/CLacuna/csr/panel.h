@@ -10,6 +10,7 @@
 #define VALUE_f32(p) (*(p))
 #define VALUE_f64(p) (*(p))
 #define VALUE_i8(p) ((float)*(p))
+#define VALUE_f16(p) K(f16_value)(*(p))
 #define VALUE_bf16(p) ((VF)(((VU){0} + *(const lk_any_u32 *)(p)) << 16))
 
 // One entry: `value` times the panel row of `column`, added to the sums of stream `i`.
@@ -136,6 +137,7 @@ SEGMENTS(f64, double)
 #else
 SEGMENTS(f32, float)
 SEGMENTS(bf16, uint16_t)
+SEGMENTS(f16, uint16_t)
 SEGMENTS(i8, int8_t)
 
 // tile[r - r0] = Σ_c W[r, c] panel[c] for panels of 16 vectors. A panel that the second-level cache holds is best walked
@@ -164,6 +166,7 @@ enum { K(ROWS_AHEAD) = 512 };
   }
 #define ROW_SCALE_f32 1
 #define ROW_SCALE_bf16 1
+#define ROW_SCALE_f16 1
 #define ROW_SCALE_i8 ((const float *)w->scales)[r]
 #define ROW_PRODUCTS(format, V)                                                                               \
   ROW_PRODUCT(format, V, uint16_t, _u16)                                                                      \
@@ -177,11 +180,13 @@ enum { K(ROWS_AHEAD) = 512 };
   }
 ROW_PRODUCTS(f32, float)
 ROW_PRODUCTS(bf16, uint16_t)
+ROW_PRODUCTS(f16, uint16_t)
 ROW_PRODUCTS(i8, int8_t)
 #undef ROW_PRODUCT
 #undef ROW_PRODUCTS
 #undef ROW_SCALE_f32
 #undef ROW_SCALE_bf16
+#undef ROW_SCALE_f16
 #undef ROW_SCALE_i8
 #endif
 
@@ -193,5 +198,6 @@ ROW_PRODUCTS(i8, int8_t)
 #undef BY_PANEL
 #undef VALUE_f32
 #undef VALUE_f64
+#undef VALUE_f16
 #undef VALUE_bf16
 #undef VALUE_i8

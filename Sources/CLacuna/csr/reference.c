@@ -18,6 +18,11 @@ static float csr_bf16(const lk_csr *w, long r, long j) {
   return sparse_bf16(((const uint16_t *)w->values)[j]);
 }
 
+static float csr_f16(const lk_csr *w, long r, long j) {
+  (void)r;
+  return reference_f16_value(((const uint16_t *)w->values)[j]);
+}
+
 static float csr_i8(const lk_csr *w, long r, long j) {
   return ((const float *)w->scales)[r] * ((const int8_t *)w->values)[j];
 }
@@ -46,6 +51,7 @@ static float csr_i4(const lk_csr *w, long r, long j) {
 
 CSR(f32)
 CSR(bf16)
+CSR(f16)
 CSR(i8)
 CSR(i4)
 
@@ -61,6 +67,7 @@ CSR(i4)
 
 CSR_ROWS(f32)
 CSR_ROWS(bf16)
+CSR_ROWS(f16)
 CSR_ROWS(i8)
 
 // MARK: Segments
@@ -68,6 +75,7 @@ CSR_ROWS(i8)
 #define VALUE_f32(p, j) (((const float *)(p))[j])
 #define VALUE_f64(p, j) (((const double *)(p))[j])
 #define VALUE_i8(p, j) (((const int8_t *)(p))[j])
+#define VALUE_f16(p, j) reference_f16_value(((const uint16_t *)(p))[j])
 #define VALUE_bf16(p, j) sparse_bf16(((const uint16_t *)(p))[j])
 
 static long segmented_column(const lk_segmented *w, long j) {
@@ -94,6 +102,7 @@ static long segmented_column(const lk_segmented *w, long j) {
 PRODUCT(f32, float)
 PRODUCT(f64, double)
 PRODUCT(bf16, float)
+PRODUCT(f16, float)
 PRODUCT(i8, float)
 
 #define TRANSPOSED(format, R)                                                                                     \

@@ -10,6 +10,7 @@ enum { K(BAND_BYTES) = 32768, K(BLOCK_ROWS) = 512 };
 // it, shifted up, is that float, and one instruction loads a word into every lane.
 #define SPREAD_f32(p) (*(p))
 #define SPREAD_bf16(p) ((VF)(((VU){0} + *(const lk_any_u32 *)(p)) << 16))
+#define SPREAD_f16(p) K(f16_value)(*(p))
 #define SPREAD_i8(p) ((float)*(p))
 
 // MARK: Panels
@@ -72,6 +73,7 @@ INLINE void K(scale_tile)(const float *scales, long width, long rows, float *til
 
 #define SCALE_f32(w, width, r0, r1, tile) ((void)0)
 #define SCALE_bf16(w, width, r0, r1, tile) ((void)0)
+#define SCALE_f16(w, width, r0, r1, tile) ((void)0)
 #define SCALE_i8(w, width, r0, r1, tile)  \
   K(scale_tile)((const float *)(w)->scales + (r0), width, (r1) - (r0), tile)
 

@@ -147,22 +147,9 @@ static float value_f16(const lk_dense *w, long r, long c) {
 static float input_x(const lk_input *x, long c) { return x->x[c]; }
 static float input_bf16(const lk_input *x, long c) { return sparse_bf16(x->bf16[c]); }
 
-#define DENSE(format, input)                                                                           \
-  void reference_gemv_##format(const lk_dense *w, const lk_input *x, long r0, long r1, float *out) {   \
-    for (long r = r0; r < r1; r++) {                                                                   \
-      double sum = 0;                                                                                  \
-      for (long c = 0; c < w->columns; c++) sum += (double)value_##format(w, r, c) * input(x, c);      \
-      out[r - r0] = (float)sum;                                                                        \
-    }                                                                                                  \
-  }                                                                                                    \
-  void reference_decode_##format(const lk_dense *w, long r0, long r1, float *out) {                    \
-    for (long r = r0; r < r1; r++)                                                                     \
-      for (long c = 0; c < w->columns; c++) out[(r - r0) * w->columns + c] = value_##format(w, r, c);  \
-  }
-
-DENSE(f32, input_x)
-DENSE(bf16, input_bf16)
-DENSE(f16, input_x)
+REFERENCE_DENSE(f32, input_x)
+REFERENCE_DENSE(bf16, input_bf16)
+REFERENCE_DENSE(f16, input_x)
 
 // MARK: Products that skip rows
 
@@ -180,6 +167,15 @@ void reference_skip_rows_bf16(
   for (long c = c0; c < c1; c++) {
     double sum = 0;
     for (long i = 0; i < count; i++) sum += (double)h[kept[i]] * sparse_bf16(w[(long)kept[i] * columns + c]);
+    y[c - c0] += (float)sum;
+  }
+}
+
+void reference_skip_rows_f16(
+    const uint16_t *w, long columns, const uint32_t *kept, long count, const float *h, long c0, long c1, float *y) {
+  for (long c = c0; c < c1; c++) {
+    double sum = 0;
+    for (long i = 0; i < count; i++) sum += (double)h[kept[i]] * reference_f16_value(w[(long)kept[i] * columns + c]);
     y[c - c0] += (float)sum;
   }
 }

@@ -43,4 +43,5 @@
 
 SKIP_ROWS(f32, float)
 SKIP_ROWS(bf16, uint16_t)
+SKIP_ROWS(f16, uint16_t)
 #undef SKIP_ROWS

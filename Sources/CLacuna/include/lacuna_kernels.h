@@ -52,7 +52,7 @@ typedef struct lk_dense {
 // A matrix that stores one bit for every entry, and the entries whose bit is set, in order.
 typedef struct lk_bitmask {
   const uint64_t *mask;       // [rows, columns / 64 rounded up]; bit c % 64 of word c / 64 is column c
-  const void *values;         // f32, bf16, i8: one after the other; i4: the nibbles of each mask word start a new byte
+  const void *values;         // f32, bf16, f16, i8: one after the other; i4: the nibbles of each mask word start a new byte
   const void *scales;         // i8: float [rows]; i4: bf16 [rows, columns / 64 rounded up]
   const uint32_t *row_start;  // where each row begins in `values`, in values (i4: bytes); rows + 1 entries; or null:
   long row_stride;            // every row holds this many values (i4: bytes), as in N:M patterns
@@ -65,7 +65,7 @@ typedef struct lk_bitmask {
 typedef struct lk_csr {
   const uint32_t *row_start;  // where each row begins, in values; rows + 1 entries
   const void *column;         // uint16_t, or uint32_t if `wide`
-  const void *values;         // f32, bf16, i8: one after the other; i4: nibbles, without gaps
+  const void *values;         // f32, bf16, f16, i8: one after the other; i4: nibbles, without gaps
   const void *scales;         // i8: float [rows]; i4: bf16 [rows, columns / 64 rounded up]
   long columns;
   long wide;
@@ -76,7 +76,7 @@ typedef struct lk_csr {
 typedef struct lk_bsr {
   const uint32_t *row_start;     // where each block row begins, in blocks; block rows + 1 entries
   const uint32_t *block_column;  // ascending within a block row
-  const void *values;            // f32, bf16, i8: one after the other; i4: the nibbles of each block start a new byte
+  const void *values;            // f32, bf16, f16, i8: one after the other; i4: the nibbles of each block start a new byte
   const void *scales;            // i8: float [rows]; i4: bf16 [rows, columns / 64 rounded up]
   long columns;
   long block_rows, block_columns;  // 1...LK_BLOCK_ROWS rows
@@ -219,34 +219,37 @@ typedef struct lk_table {
   lk_rows_dense *rows_i8, *rows_i4, *rows_q4_0, *rows_q4_1, *rows_q5_0, *rows_q5_1, *rows_q8_0, *rows_q2_k, *rows_q3_k,
       *rows_q4_k, *rows_q5_k, *rows_q6_k;
 
-  // Products with bitmask and N:M matrices. They read, of the input: x (f32), bf16, rounded or split
+  // Products with bitmask and N:M matrices. They read, of the input: x (f32, f16), bf16, rounded or split
   // (bf16), q64 (i8, i4), and x to see whether it is finite. Entries of the input whose bit is not set do not contribute,
   // be they infinite or not a number; if any is, integers multiply the floats.
-  lk_gemv_bitmask *gemv_bitmask_f32, *gemv_bitmask_bf16, *gemv_bitmask_i8, *gemv_bitmask_i4;
-  lk_decode_bitmask *decode_bitmask_f32, *decode_bitmask_bf16, *decode_bitmask_i8, *decode_bitmask_i4;
+  lk_gemv_bitmask *gemv_bitmask_f32, *gemv_bitmask_bf16, *gemv_bitmask_f16, *gemv_bitmask_i8, *gemv_bitmask_i4;
+  lk_decode_bitmask *decode_bitmask_f32, *decode_bitmask_bf16, *decode_bitmask_f16, *decode_bitmask_i8,
+      *decode_bitmask_i4;
 
   // Products that skip rows: y[c - c0] += Σ_i h[kept[i]] W[kept[i], c] for columns c0..<c1, W row-major.
   void (*skip_rows_f32)(
       const float *w, long columns, const uint32_t *kept, long count, const float *h, long c0, long c1, float *y);
   void (*skip_rows_bf16)(
       const uint16_t *w, long columns, const uint32_t *kept, long count, const float *h, long c0, long c1, float *y);
+  void (*skip_rows_f16)(
+      const uint16_t *w, long columns, const uint32_t *kept, long count, const float *h, long c0, long c1, float *y);
 
   // CSR, BSR, and products with many vectors. They read, of the input: x.
-  lk_gemv_csr *gemv_csr_f32, *gemv_csr_bf16, *gemv_csr_i8, *gemv_csr_i4;
-  lk_decode_csr *decode_csr_f32, *decode_csr_bf16, *decode_csr_i8, *decode_csr_i4;
-  lk_gemv_bsr *gemv_bsr_f32, *gemv_bsr_bf16, *gemv_bsr_i8, *gemv_bsr_i4;
-  lk_decode_bsr *decode_bsr_f32, *decode_bsr_bf16, *decode_bsr_i8, *decode_bsr_i4;
+  lk_gemv_csr *gemv_csr_f32, *gemv_csr_bf16, *gemv_csr_f16, *gemv_csr_i8, *gemv_csr_i4;
+  lk_decode_csr *decode_csr_f32, *decode_csr_bf16, *decode_csr_f16, *decode_csr_i8, *decode_csr_i4;
+  lk_gemv_bsr *gemv_bsr_f32, *gemv_bsr_bf16, *gemv_bsr_f16, *gemv_bsr_i8, *gemv_bsr_i4;
+  lk_decode_bsr *decode_bsr_f32, *decode_bsr_bf16, *decode_bsr_f16, *decode_bsr_i8, *decode_bsr_i4;
 
   // The first `count` <= width of the vectors of a panel are rows of x, `stride` apart; the others are zeros.
   void (*pack_panel)(const float *x, long stride, long count, long columns, long width, float *panel);
   // y[t * stride + r] = tile[r * width + t] for t < count.
   void (*unpack_panel)(const float *tile, long width, long rows, long count, float *y, long stride);
-  lk_panel_bitmask *panel_bitmask_f32, *panel_bitmask_bf16, *panel_bitmask_i8;
-  lk_panel_bsr *panel_bsr_f32, *panel_bsr_bf16, *panel_bsr_i8;
-  lk_product_rows *product_rows_f32, *product_rows_bf16, *product_rows_i8;
+  lk_panel_bitmask *panel_bitmask_f32, *panel_bitmask_bf16, *panel_bitmask_f16, *panel_bitmask_i8;
+  lk_panel_bsr *panel_bsr_f32, *panel_bsr_bf16, *panel_bsr_f16, *panel_bsr_i8;
+  lk_product_rows *product_rows_f32, *product_rows_bf16, *product_rows_f16, *product_rows_i8;
 
   // CSR matrices in segments, their panels floats; `lk_real` has those with floats and doubles as values.
-  lk_product_segments *product_segments_bf16, *product_segments_i8;
+  lk_product_segments *product_segments_bf16, *product_segments_f16, *product_segments_i8;
 
   // The pattern of the product of two sparse matrices: the number of entries of every row, and their columns.
   lk_spgemm_count *spgemm_count;

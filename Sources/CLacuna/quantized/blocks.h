@@ -32,87 +32,58 @@ static void K(gemv_q8_0)(const lk_dense *w, const lk_input *x, long r0, long r1,
   }
 }
 
-static void K(gemv_q4_0)(const lk_dense *w, const lk_input *x, long r0, long r1, float *out) {
-  long blocks = w->columns / 32;
-  for (long r = r0; r < r1; r++) {
-    const block_q4_0 *row = (const block_q4_0 *)w->values + r * blocks;
-    __m256 sum[2] = {_mm256_setzero_ps(), _mm256_setzero_ps()};
-    __m128 totals = _mm_setzero_ps();  // Σ scale Σ x: what the 8 taken from each nibble adds up to
-    for (long b = 0; b < blocks; b += 2) {
-      K(prefetch)(row + b);
-      for (int u = 0; u < 2 && b + u < blocks; u++) {
-        const block_q4_0 *block = row + b + u;
-        __m256i products = K(multiply_unsigned)(K(unpack_halves)(block->nibbles), K(load32)(x->q32 + (b + u) * 32));
-        __m256 scale = K(splat_f16)(&block->scale);
-        sum[u] += _mm256_cvtepi32_ps(products) * (scale * x->scale32[b + u]);
-        totals += _mm256_castps256_ps128(scale) * x->total32[b + u];
-      }
-    }
-    out[r - r0] = K(sum8)(sum[0] + sum[1]) - 8 * _mm_cvtss_f32(totals);
+// Of nibbles, with a fifth bit or without, less an offset (what it adds up to is Σ scale Σ x) ...
+#define GEMV_OFFSET(format, codes_of, offset)                                                                  \
+  static void K(gemv_##format)(const lk_dense *w, const lk_input *x, long r0, long r1, float *out) {           \
+    long blocks = w->columns / 32;                                                                             \
+    for (long r = r0; r < r1; r++) {                                                                           \
+      const block_##format *row = (const block_##format *)w->values + r * blocks;                              \
+      __m256 sum[2] = {_mm256_setzero_ps(), _mm256_setzero_ps()};                                              \
+      __m128 totals = _mm_setzero_ps();                                                                        \
+      for (long b = 0; b < blocks; b += 2) {                                                                   \
+        K(prefetch)(row + b);                                                                                  \
+        for (int u = 0; u < 2 && b + u < blocks; u++) {                                                        \
+          const block_##format *block = row + b + u;                                                           \
+          __m256i products = K(multiply_unsigned)(codes_of(block), K(load32)(x->q32 + (b + u) * 32));          \
+          __m256 scale = K(splat_f16)(&block->scale);                                                          \
+          sum[u] += _mm256_cvtepi32_ps(products) * (scale * x->scale32[b + u]);                                \
+          totals += _mm256_castps256_ps128(scale) * x->total32[b + u];                                         \
+        }                                                                                                      \
+      }                                                                                                        \
+      out[r - r0] = K(sum8)(sum[0] + sum[1]) - offset * _mm_cvtss_f32(totals);                                 \
+    }                                                                                                          \
   }
-}
-
-static void K(gemv_q4_1)(const lk_dense *w, const lk_input *x, long r0, long r1, float *out) {
-  long blocks = w->columns / 32;
-  for (long r = r0; r < r1; r++) {
-    const block_q4_1 *row = (const block_q4_1 *)w->values + r * blocks;
-    __m256 sum[2] = {_mm256_setzero_ps(), _mm256_setzero_ps()};
-    __m128 totals = _mm_setzero_ps();  // lane 1: Σ minimum Σ x
-    for (long b = 0; b < blocks; b += 2) {
-      K(prefetch)(row + b);
-      for (int u = 0; u < 2 && b + u < blocks; u++) {
-        const block_q4_1 *block = row + b + u;
-        __m256i products = K(multiply_unsigned)(K(unpack_halves)(block->nibbles), K(load32)(x->q32 + (b + u) * 32));
-        __m128 scales = K(block_scales)(block);
-        sum[u] += _mm256_cvtepi32_ps(products) * (_mm256_broadcastss_ps(scales) * x->scale32[b + u]);
-        totals += scales * x->total32[b + u];
-      }
-    }
-    out[r - r0] = K(sum8)(sum[0] + sum[1]) + totals[1];
+// ... or with a minimum: lane 1 of the totals is Σ minimum Σ x.
+#define GEMV_MINIMUM(format, codes_of)                                                                         \
+  static void K(gemv_##format)(const lk_dense *w, const lk_input *x, long r0, long r1, float *out) {           \
+    long blocks = w->columns / 32;                                                                             \
+    for (long r = r0; r < r1; r++) {                                                                           \
+      const block_##format *row = (const block_##format *)w->values + r * blocks;                              \
+      __m256 sum[2] = {_mm256_setzero_ps(), _mm256_setzero_ps()};                                              \
+      __m128 totals = _mm_setzero_ps();                                                                        \
+      for (long b = 0; b < blocks; b += 2) {                                                                   \
+        K(prefetch)(row + b);                                                                                  \
+        for (int u = 0; u < 2 && b + u < blocks; u++) {                                                        \
+          const block_##format *block = row + b + u;                                                           \
+          __m256i products = K(multiply_unsigned)(codes_of(block), K(load32)(x->q32 + (b + u) * 32));          \
+          __m128 scales = K(block_scales)(block);                                                              \
+          sum[u] += _mm256_cvtepi32_ps(products) * (_mm256_broadcastss_ps(scales) * x->scale32[b + u]);        \
+          totals += scales * x->total32[b + u];                                                                \
+        }                                                                                                      \
+      }                                                                                                        \
+      out[r - r0] = K(sum8)(sum[0] + sum[1]) + totals[1];                                                      \
+    }                                                                                                          \
   }
-}
-
-static void K(gemv_q5_0)(const lk_dense *w, const lk_input *x, long r0, long r1, float *out) {
-  long blocks = w->columns / 32;
-  for (long r = r0; r < r1; r++) {
-    const block_q5_0 *row = (const block_q5_0 *)w->values + r * blocks;
-    __m256 sum[2] = {_mm256_setzero_ps(), _mm256_setzero_ps()};
-    __m128 totals = _mm_setzero_ps();  // Σ scale Σ x
-    for (long b = 0; b < blocks; b += 2) {
-      K(prefetch)(row + b);
-      for (int u = 0; u < 2 && b + u < blocks; u++) {
-        const block_q5_0 *block = row + b + u;
-        __m256i codes = _mm256_or_si256(K(unpack_halves)(block->nibbles), K(fifth_bits)(block->high));
-        __m256i products = K(multiply_unsigned)(codes, K(load32)(x->q32 + (b + u) * 32));
-        __m256 scale = K(splat_f16)(&block->scale);
-        sum[u] += _mm256_cvtepi32_ps(products) * (scale * x->scale32[b + u]);
-        totals += _mm256_castps256_ps128(scale) * x->total32[b + u];
-      }
-    }
-    out[r - r0] = K(sum8)(sum[0] + sum[1]) - 16 * _mm_cvtss_f32(totals);
-  }
-}
-
-static void K(gemv_q5_1)(const lk_dense *w, const lk_input *x, long r0, long r1, float *out) {
-  long blocks = w->columns / 32;
-  for (long r = r0; r < r1; r++) {
-    const block_q5_1 *row = (const block_q5_1 *)w->values + r * blocks;
-    __m256 sum[2] = {_mm256_setzero_ps(), _mm256_setzero_ps()};
-    __m128 totals = _mm_setzero_ps();  // lane 1: Σ minimum Σ x
-    for (long b = 0; b < blocks; b += 2) {
-      K(prefetch)(row + b);
-      for (int u = 0; u < 2 && b + u < blocks; u++) {
-        const block_q5_1 *block = row + b + u;
-        __m256i codes = _mm256_or_si256(K(unpack_halves)(block->nibbles), K(fifth_bits)(block->high));
-        __m256i products = K(multiply_unsigned)(codes, K(load32)(x->q32 + (b + u) * 32));
-        __m128 scales = K(block_scales)(block);
-        sum[u] += _mm256_cvtepi32_ps(products) * (_mm256_broadcastss_ps(scales) * x->scale32[b + u]);
-        totals += scales * x->total32[b + u];
-      }
-    }
-    out[r - r0] = K(sum8)(sum[0] + sum[1]) + totals[1];
-  }
-}
+#define FOUR_BITS(block) K(unpack_halves)((block)->nibbles)
+#define FIVE_BITS(block) _mm256_or_si256(K(unpack_halves)((block)->nibbles), K(fifth_bits)((block)->high))
+GEMV_OFFSET(q4_0, FOUR_BITS, 8)
+GEMV_OFFSET(q5_0, FIVE_BITS, 16)
+GEMV_MINIMUM(q4_1, FOUR_BITS)
+GEMV_MINIMUM(q5_1, FIVE_BITS)
+#undef GEMV_OFFSET
+#undef GEMV_MINIMUM
+#undef FOUR_BITS
+#undef FIVE_BITS
 
 #endif
 

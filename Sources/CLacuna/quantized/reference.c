@@ -140,21 +140,8 @@ static float value_q6_k(const lk_dense *w, long r, long c) {
 static float input_q64(const lk_input *x, long c) { return x->scale64[c / 64] * x->q64[c]; }
 static float input_q32(const lk_input *x, long c) { return x->scale32[c / 32] * x->q32[c]; }
 
-#define DENSE(format, input)                                                                           \
-  void reference_gemv_##format(const lk_dense *w, const lk_input *x, long r0, long r1, float *out) {   \
-    for (long r = r0; r < r1; r++) {                                                                   \
-      double sum = 0;                                                                                  \
-      for (long c = 0; c < w->columns; c++) sum += (double)value_##format(w, r, c) * input(x, c);      \
-      out[r - r0] = (float)sum;                                                                        \
-    }                                                                                                  \
-  }                                                                                                    \
-  void reference_decode_##format(const lk_dense *w, long r0, long r1, float *out) {                    \
-    for (long r = r0; r < r1; r++)                                                                     \
-      for (long c = 0; c < w->columns; c++) out[(r - r0) * w->columns + c] = value_##format(w, r, c);  \
-  }
-
-DENSE(i8, input_q64)
-DENSE(i4, input_q64)
+REFERENCE_DENSE(i8, input_q64)
+REFERENCE_DENSE(i4, input_q64)
 
 #define ROWS(format)                                                                                              \
   void reference_rows_##format(                                                                                   \
@@ -170,7 +157,7 @@ DENSE(i4, input_q64)
 ROWS(i8)
 ROWS(i4)
 
-#define BLOCKS(format) DENSE(format, input_q32) ROWS(format)
+#define BLOCKS(format) REFERENCE_DENSE(format, input_q32) ROWS(format)
 BLOCKS(q4_0)
 BLOCKS(q4_1)
 BLOCKS(q5_0)

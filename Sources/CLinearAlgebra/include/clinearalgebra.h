@@ -12,39 +12,32 @@ void la_set_threads(int threads);
 // Name of the BLAS library, and of the core type it selected where it says so ("OpenBLAS 0.3.21 (Cooperlake)").
 const char *la_description(void);
 
-// C[m,n] = alpha op(A) op(B) + beta C, row-major, leading dimensions in elements.
-void la_sgemm(int transA, int transB, int m, int n, int k, float alpha, const float *a, int lda, const float *b,
-              int ldb, float beta, float *c, int ldc);
-void la_dgemm(int transA, int transB, int m, int n, int k, double alpha, const double *a, int lda, const double *b,
-              int ldb, double beta, double *c, int ldc);
-// y = alpha op(A) x + beta y, row-major A[m,n].
-void la_sgemv(int trans, int m, int n, float alpha, const float *a, int lda, const float *x, float beta, float *y);
-void la_dgemv(int trans, int m, int n, double alpha, const double *a, int lda, const double *x, double beta,
-              double *y);
-// C[n,n] (lower triangle, row-major) = alpha Aᵀ A + beta C for row-major A[k,n].
-void la_ssyrk(int t, int n, int k, float alpha, const float *a, int lda, float beta, float *c, int ldc);
-void la_dsyrk(int t, int n, int k, double alpha, const double *a, int lda, double beta, double *c, int ldc);
-// Solves op(L) X = B in place for row-major triangular L[m,m] and B[m,n].
-void la_strsm(int lower, int trans, int unit, int m, int n, const float *l, int ldl, float *b, int ldb);
-void la_dtrsm(int lower, int trans, int unit, int m, int n, const double *l, int ldl, double *b, int ldb);
+// The routines of one type of numbers: what `void *` points at, and `alpha` and `beta` are rounded to. Leading dimensions
+// are in numbers.
+typedef struct la_routines {
+  // C[m,n] = alpha op(A) op(B) + beta C, row-major.
+  void (*gemm)(int transA, int transB, int m, int n, int k, double alpha, const void *a, int lda, const void *b, int ldb,
+               double beta, void *c, int ldc);
+  // C[n,n] (lower triangle, row-major) = alpha A Aᵀ + beta C for row-major A[n,k]; if transposed, AᵀA for A[k,n].
+  void (*syrk)(int trans, int n, int k, double alpha, const void *a, int lda, double beta, void *c, int ldc);
+  // Solves op(L) X = B in place for row-major triangular L[m,m] and B[m,n].
+  void (*trsm)(int lower, int trans, int m, int n, const void *l, int ldl, void *b, int ldb);
 
-// LAPACK, column-major. Return value is LAPACK's info: 0 on success, < 0 for a bad argument, > 0 for a numerical
-// failure (not positive definite, no convergence).
-int la_spotrf(char uplo, int n, float *a, int lda);
-int la_dpotrf(char uplo, int n, double *a, int lda);
-int la_spotri(char uplo, int n, float *a, int lda);
-int la_dpotri(char uplo, int n, double *a, int lda);
-int la_sgeqrf(int m, int n, float *a, int lda, float *tau, float *work, int lwork);
-int la_dgeqrf(int m, int n, double *a, int lda, double *tau, double *work, int lwork);
-int la_sorgqr(int m, int n, int k, float *a, int lda, const float *tau, float *work, int lwork);
-int la_dorgqr(int m, int n, int k, double *a, int lda, const double *tau, double *work, int lwork);
-int la_sgesdd(char jobz, int m, int n, float *a, int lda, float *s, float *u, int ldu, float *vt, int ldvt,
-              float *work, int lwork, int *iwork);
-int la_dgesdd(char jobz, int m, int n, double *a, int lda, double *s, double *u, int ldu, double *vt, int ldvt,
-              double *work, int lwork, int *iwork);
-int la_ssyevd(char jobz, char uplo, int n, float *a, int lda, float *w, float *work, int lwork, int *iwork,
-              int liwork);
-int la_dsyevd(char jobz, char uplo, int n, double *a, int lda, double *w, double *work, int lwork, int *iwork,
-              int liwork);
+  // LAPACK, column-major. Return value is LAPACK's info: 0 on success, < 0 for a bad argument, > 0 for a numerical
+  // failure (not positive definite, no convergence).
+  // Cholesky factor, and the inverse from it, of the upper triangle: the lower one of a row-major matrix.
+  int (*potrf)(int n, void *a, int lda);
+  int (*potri)(int n, void *a, int lda);
+  int (*geqrf)(int m, int n, void *a, int lda, void *tau, void *work, int lwork);
+  int (*orgqr)(int m, int n, int k, void *a, int lda, const void *tau, void *work, int lwork);
+  // Thin singular value decomposition.
+  int (*gesdd)(int m, int n, void *a, int lda, void *s, void *u, int ldu, void *vt, int ldvt, void *work, int lwork,
+               int *iwork);
+  // Eigenvalues and eigenvectors; the upper triangle is read.
+  int (*syevd)(int n, void *a, int lda, void *w, void *work, int lwork, int *iwork, int liwork);
+} la_routines;
+
+const la_routines *la_floats(void);
+const la_routines *la_doubles(void);
 
 #endif

@@ -28,7 +28,8 @@ struct BenchCommand: ParsableCommand {
         @Option(in: 1...Limits.side, help: "Vectors that it is multiplied with at a time.") var vectors = 128
         @Option(help: ArgumentHelp("Fractions removed, separated by commas.", valueName: "list"))
         var sparsities = "0.3,0.5,0.6,0.7,0.8,0.9,0.95"
-        @Option(help: ArgumentHelp("Stored values, the dense ones too: f32, bf16, int8 or int4.", valueName: "type"))
+        @Option(
+            help: ArgumentHelp("Stored values, the dense ones too: f32, bf16, f16, int8 or int4.", valueName: "type"))
         var values = ValueType.f32
         @Option(in: 1...100_000, help: "Rounds; every number is a median over them.") var rounds = 7
         @Option(help: ArgumentHelp("Where to draw the speeds, as SVG; - is the output.", valueName: "file"))
@@ -125,7 +126,7 @@ struct BenchCommand: ParsableCommand {
         @Option(help: ArgumentHelp("unstructured, N:M such as 2:4, or blocks such as 16x16.", valueName: "pattern"))
         var pattern = "unstructured"
         @Option(in: 1...Limits.side, help: "Vectors that it is multiplied with at a time.") var vectors = 1
-        @Option(help: ArgumentHelp("f32, bf16, int8 or int4.", valueName: "type")) var values = ValueType.f32
+        @Option(help: ArgumentHelp("f32, bf16, f16, int8 or int4.", valueName: "type")) var values = ValueType.f32
         @OptionGroup var output: JSONOption
 
         func run() throws {

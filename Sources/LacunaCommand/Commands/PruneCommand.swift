@@ -87,12 +87,13 @@ struct PruneCommand: ParsableCommand {
 
     @Option(
         help: ArgumentHelp(
-            "Values of the pruned weights: f32, bf16, int8 or int4; as in the source by default.", valueName: "type"))
+            "Values of the pruned weights: f32, bf16, f16, int8 or int4; as in the source by default.",
+            valueName: "type"))
     var weights: ValueType?
 
     @Option(
         help: ArgumentHelp(
-            "Embedding and output head: stored, f32, bf16, int8 or int4; as in the source by default.",
+            "Embedding and output head: stored, f32, bf16, f16, int8 or int4; as in the source by default.",
             valueName: "type"))
     var head: WeightPrecision?
 
@@ -227,14 +228,8 @@ struct PruningResult {
 
     /// What the same matrices would take unpruned in the same type: the fair comparison if the source is quantised.
     private var denseBytes: Int {
-        report.layers.reduce(0) { sum, layer in
-            let count = layer.rows * layer.columns
-            return switch values {
-            case .f32: sum + 4 * count
-            case .bf16: sum + 2 * count
-            case .int8: sum + count + 4 * layer.rows
-            case .int4: sum + count / 2 + 2 * layer.rows * ((layer.columns + 63) / 64)
-            }
+        report.layers.reduce(0) {
+            $0 + values.byteCount(stored: $1.rows * $1.columns, rows: $1.rows, columns: $1.columns)
         }
     }
 

@@ -37,7 +37,7 @@ func printResult(
 
 /// In which form weights are kept in memory while they run.
 struct PrecisionOptions: ParsableArguments {
-    @Option(help: ArgumentHelp("Weights of the layers: stored, f32, bf16, int8 or int4.", valueName: "type"))
+    @Option(help: ArgumentHelp("Weights of the layers: stored, f32, bf16, f16, int8 or int4.", valueName: "type"))
     var weights: WeightPrecision = .stored
 
     @Option(

@@ -90,20 +90,24 @@ public enum Pursuit {
     private struct Row {
         var features: [Int] = []
         var strengths: [Double] = []
+        /// Of the chosen directions, and their products with the row: what least squares needs.
+        private var factor = GrowingFactor()
+        private var products: [Double] = []
 
         mutating func extend(
             by feature: Int, _ directions: UnsafePointer<Float>, _ d: Int, _ update: Update, goal: UnsafePointer<Float>,
             rest: UnsafeMutablePointer<Float>
         ) {
-            if !features.contains(feature) {
-                features.append(feature)
-                strengths.append(0)
-            }
+            let isNew = !features.contains(feature)
             func dot(_ a: UnsafePointer<Float>, _ b: UnsafePointer<Float>) -> Double {
                 (0..<d).reduce(0.0) { $0 + Double(a[$1]) * Double(b[$1]) }
             }
             switch update {
             case .gradient:
+                if isNew {
+                    features.append(feature)
+                    strengths.append(0)
+                }
                 let gradient = features.map { dot(rest, directions + $0 * d) }
                 var image = [Float](repeating: 0, count: d)
                 for (g, j) in zip(gradient, features) {
@@ -114,23 +118,12 @@ public enum Pursuit {
                 let step = dot(image, rest) / length
                 for i in features.indices { strengths[i] = max(0, strengths[i] + step * gradient[i]) }
             case .orthogonal:
-                let m = features.count
-                var gram = [Double](repeating: 0, count: m * m)
-                var right = [Double](repeating: 0, count: m)
-                for a in 0..<m {
-                    for b in 0...a {
-                        gram[a * m + b] = dot(directions + features[a] * d, directions + features[b] * d)
-                    }
-                    right[a] = dot(directions + features[a] * d, goal)
-                }
+                let own = directions + feature * d
                 // A direction that depends on the others changes nothing.
-                guard LinearAlgebra.choleskyInPlace(&gram, n: m) else {
-                    features.removeLast()
-                    strengths.removeLast()
-                    return
-                }
-                LinearAlgebra.solveCholesky(gram, n: m, &right)
-                strengths = right
+                guard isNew, factor.append((features + [feature]).map { dot(own, directions + $0 * d) }) else { return }
+                features.append(feature)
+                products.append(dot(own, goal))
+                strengths = factor.solve(products)
             }
             rest.update(from: goal, count: d)
             for (f, j) in zip(strengths, features) where f != 0 {

@@ -11,7 +11,7 @@ import LacunaTensor
 /// | dense f32, bf16, f16 | `P.weight` |
 /// | dense int8 | `P.weight`, `P.weight_scale` [rows, 1]: the package's `int-quantized`, channel-wise |
 /// | dense int4 | `P.weight_packed`, `P.weight_scale` [rows, groups], `P.weight_shape`: its `pack-quantized`, groups of 64 |
-/// | sparse f32, bf16, int8 | `P.compressed`, `P.bitmask`, `P.row_offsets`, `P.shape`: its `sparse-bitmask` |
+/// | sparse f32, bf16, f16, int8 | `P.compressed`, `P.bitmask`, `P.row_offsets`, `P.shape`: its `sparse-bitmask` |
 /// | 2:4, if asked for | `P.compressed` [rows, columns / 2], `P.bitmask`, `P.shape`: its `sparse-24-bitmask` |
 /// | sparse int4 | `P.compressed_int4`, `P.bitmask`, `P.row_offsets`, `P.shape`, `P.weight_scale`: Lacuna's own |
 /// | GGUF blocks | `P.gguf_blocks` [rows, bytes]: Lacuna's own |
@@ -23,8 +23,9 @@ import LacunaTensor
 public final class CheckpointWriter {
     /// Which of the package's two sparse layouts the sparse matrices get. A checkpoint can have only one of them.
     public enum SparseLayout: String, Sendable {
+        /// Any sparse matrix: a bit for every entry, the kept values, and where each row begins among them.
         case bitmask = "sparse-bitmask"
-        /// Every sparse matrix has to be 2:4 with columns divisible by 4, and its values f32, bf16 or int8.
+        /// Every sparse matrix has to be 2:4 with columns divisible by 4, and its values f32, bf16, f16 or int8.
         case twoOfFour = "sparse-24-bitmask"
 
         /// The 2:4 layout if all sparse matrices among `matrices` fit it.
@@ -72,10 +73,6 @@ public final class CheckpointWriter {
         }
         let prefix = String(name.dropLast(".weight".count))
         let layout = matrix.format.layout.base
-        if matrix.format.layout == .gguf("F16"), let matrix = matrix as? any OpaqueMatrix {
-            // A type that every reader knows: nothing is compressed.
-            return try file.write(name, type: .f16, shape: [matrix.rows, matrix.columns], bytes: matrix.bytes)
-        }
         if let product = matrix as? ProductMatrix {
             for (index, factor) in product.factors.enumerated() {
                 try write(ProductFactors.name(prefix, index), factor)
@@ -93,7 +90,10 @@ public final class CheckpointWriter {
     private func writeDense(_ name: String, _ prefix: String, _ matrix: any StoredMatrix) throws {
         let type = matrix.format.values
         let (rows, columns) = (matrix.rows, matrix.columns)
-        if type == .f32 || type == .bf16 { return try file.write(name, matrix.densified(), as: type.elementType) }
+        if let bytes = (matrix as? DenseMatrix)?.numberBytes {
+            return try file.write(name, type: type.elementType, shape: [rows, columns], bytes: bytes)
+        }
+        if type != .int8 && type != .int4 { return try file.write(name, matrix.densified(), as: type.elementType) }
         let weight = CompressedWeight(matrix)
         if type == .int8 {
             try file.write(name, type: .i8, shape: [rows, columns], values: weight.values)

@@ -8,7 +8,7 @@ import LacunaTensor
 /// in bit `c % 8`), the values of set bits in row order, and the number of values before each row.
 struct CompressedWeight {
     let mask: SparsePattern
-    /// f32, bf16 or i8 numbers, or two int4 codes to a byte, the earlier in the lower half.
+    /// f32, bf16, f16 or i8 numbers, or two int4 codes to a byte, the earlier in the lower half.
     let values: [UInt8]
     /// int8: one for each row. int4: one for each 64 columns of each row.
     let scales: [Float]
@@ -62,7 +62,7 @@ struct CompressedWeight {
         let row = Buffer<Float>(uninitialized: columns)
         let codes = Buffer<Int8>(uninitialized: columns)
         var pendingNibble: UInt8?
-        values.reserveCapacity(mask.count * type.bitWidth / 8 + 8)
+        values.reserveCapacity(mask.count * type.bits / 8 + 8)
         for r in 0..<rows {
             matrix.decode(rows: r..<r + 1, into: row.pointer)
             switch type {
@@ -74,12 +74,13 @@ struct CompressedWeight {
                     let scale = Quantization.int4(row.pointer + start, count: count, codes: codes.pointer + start)
                     scales.append(scale.float)
                 }
-            case .f32, .bf16: break
+            case .f32, .bf16, .f16: break
             }
             Self.forEachKept(mask, row: r) { c in
                 switch type {
                 case .f32: Self.append(row.pointer[c].bitPattern, to: &values)
                 case .bf16: Self.append(BFloat16(row.pointer[c]).bits, to: &values)
+                case .f16: Self.append(Half(row.pointer[c]).bits, to: &values)
                 case .int8: values.append(UInt8(bitPattern: codes.pointer[c]))
                 case .int4:
                     let nibble = UInt8(bitPattern: codes.pointer[c]) & 15
@@ -111,20 +112,12 @@ struct CompressedWeight {
 }
 
 extension ValueType {
-    /// Bits of one value.
-    var bitWidth: Int {
-        switch self {
-        case .f32: 32
-        case .bf16: 16
-        case .int8: 8
-        case .int4: 4
-        }
-    }
-
+    /// The type that values have in a file; two int4 to a byte.
     var elementType: ElementType {
         switch self {
         case .f32: .f32
         case .bf16: .bf16
+        case .f16: .f16
         case .int8: .i8
         case .int4: .u8
         }

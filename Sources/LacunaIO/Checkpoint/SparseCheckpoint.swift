@@ -145,8 +145,13 @@ public final class SparseCheckpoint: Sendable {
         if contains(name) { return try matrix(name, values: values) }
         let info = try source.info(name)
         _ = try rank2(info)
-        return try WeightStore.make(
-            source.float(name), layout: .dense, values: values ?? (info.type == .scalar(.bf16) ? .bf16 : .f32))
+        let stored: ValueType =
+            switch info.type {
+            case .scalar(.bf16): .bf16
+            case .scalar(.f16): .f16
+            default: .f32
+            }
+        return try WeightStore.make(source.float(name), layout: .dense, values: values ?? stored)
     }
 
     private func product(_ name: String, values: ValueType?) throws -> any StoredMatrix {
@@ -305,9 +310,9 @@ public final class SparseCheckpoint: Sendable {
     private func valueType(_ name: String) throws -> ValueType {
         let info = try source.info(name)
         switch info.type {
-        // Half precision has no store of its own; floats hold it exactly.
-        case .scalar(.f32), .scalar(.f16): return .f32
+        case .scalar(.f32): return .f32
         case .scalar(.bf16): return .bf16
+        case .scalar(.f16): return .f16
         case .scalar(.i8): return .int8
         default:
             throw LacunaError.tensorMismatch(

@@ -14,6 +14,7 @@ public enum Catalogue {
         return entry
     }
 
+    /// All of them, in the order in which `lacuna data` lists them. Names are unique.
     public static let entries: [CatalogueEntry] = [
         CatalogueEntry(
             name: "smollm2",

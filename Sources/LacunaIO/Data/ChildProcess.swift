@@ -20,20 +20,26 @@ public struct ChildProcess {
     /// Where programs are looked for.
     public static var searchPath: String { environment["PATH"] ?? "/usr/local/bin:/usr/bin:/bin" }
 
+    /// What a program wrote, and how it ended.
     public struct Outcome {
         /// The exit code, or 128 + the number of the signal that ended it.
         public let status: Int32
+        /// What it wrote to its standard output; bytes that are no UTF-8 are replaced.
         public let output: String
+        /// What it wrote to its standard error, in the same way.
         public let errorOutput: String
     }
 
+    /// The program: a path, or a name that is looked for in ``searchPath``.
     public var executable: String
+    /// What it is called with, its own name not among it. No shell comes between.
     public var arguments: [String]
     /// Variables in addition to those of this process.
     public var environment: [String: String]
     /// Where it runs; nil for where this process does.
     public var directory: String?
 
+    /// A program that is not started yet.
     public init(
         executable: String, arguments: [String] = [], environment: [String: String] = [:], directory: String? = nil
     ) {

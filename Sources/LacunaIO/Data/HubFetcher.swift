@@ -7,11 +7,14 @@ import LacunaTensor
 /// of it, such as a GGUF file among several. What is cached is not asked for again; remove its directory to fetch a branch
 /// that has moved.
 public struct HubFetcher {
+    /// Where what is fetched is kept.
     public var cache: DataCache
     /// Where the client, and Python to install it, are looked for, as in `PATH`.
     public var searchPath: String
+    /// Whom bytes are reported to; it may cancel, too.
     public var progress: (any ProgressReporter)?
 
+    /// A fetcher that keeps what it brings in `cache`.
     public init(
         cache: DataCache, searchPath: String = ChildProcess.searchPath, progress: (any ProgressReporter)? = nil
     ) {
@@ -22,7 +25,9 @@ public struct HubFetcher {
     public struct Name: Sendable, Hashable, CustomStringConvertible {
         /// `ORG/NAME`.
         public let repository: String
+        /// A commit, tag or branch; nil for the hub's default branch.
         public let revision: String?
+        /// The path of one file in the repository; nil for all that a model needs.
         public let file: String?
 
         /// nil for what does not begin with `hf:`.
@@ -60,6 +65,7 @@ public struct HubFetcher {
             (revision, file) = parts
         }
 
+        /// The name as a user writes it: `hf:ORG/NAME@REVISION:FILE`.
         public var description: String {
             "hf:\(repository)" + (revision.map { "@\($0)" } ?? "") + (file.map { ":\($0)" } ?? "")
         }

@@ -2,15 +2,25 @@ import LacunaTensor
 
 /// The block-quantised types of GGUF files that Lacuna reads. The raw value is the format's own name.
 public enum GGUFBlockType: String, Hashable, Sendable, CaseIterable {
+    /// 32 numbers of 4 bits and a scale: 4.5 bits each.
     case q40 = "Q4_0"
+    /// 32 numbers of 4 bits, a scale and a minimum: 5 bits each.
     case q41 = "Q4_1"
+    /// 32 numbers of 5 bits and a scale: 5.5 bits each.
     case q50 = "Q5_0"
+    /// 32 numbers of 5 bits, a scale and a minimum: 6 bits each.
     case q51 = "Q5_1"
+    /// 32 numbers of 8 bits and a scale: 8.5 bits each.
     case q80 = "Q8_0"
+    /// 256 numbers of 2 bits, scales and minima of every 16 in 4 bits: 2.625 bits each.
     case q2K = "Q2_K"
+    /// 256 numbers of 3 bits, scales of every 16 in 6 bits: 3.4375 bits each.
     case q3K = "Q3_K"
+    /// 256 numbers of 4 bits, scales and minima of every 32 in 6 bits: 4.5 bits each.
     case q4K = "Q4_K"
+    /// 256 numbers of 5 bits, scales and minima of every 32 in 6 bits: 5.5 bits each.
     case q5K = "Q5_K"
+    /// 256 numbers of 6 bits, scales of every 16 in 8 bits: 6.5625 bits each.
     case q6K = "Q6_K"
 
     /// Numbers in one block.

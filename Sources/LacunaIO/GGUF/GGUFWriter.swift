@@ -5,6 +5,7 @@ import LacunaTensor
 /// Tensors are given one after the other; their bytes wait in a hidden file beside the target until ``finish()`` puts them
 /// behind the header.
 public final class GGUFWriter {
+    /// Where the file will be.
     public let path: String
     private let scratch: AtomicFile
     private var metadata: [(key: String, bytes: [UInt8])] = []
@@ -15,13 +16,21 @@ public final class GGUFWriter {
 
     /// A metadata value in the type that it has in the file: readers insist on it.
     public enum Value: Sendable {
+        /// An unsigned number of 32 bits, as sizes and counts are.
         case uint32(UInt32)
+        /// A signed number of 32 bits.
         case int32(Int32)
+        /// A number of single precision.
         case float32(Float)
+        /// True or false, one byte.
         case bool(Bool)
+        /// Text in UTF-8.
         case string(String)
+        /// An array of texts, as the pieces of a vocabulary.
         case strings([String])
+        /// An array of signed numbers, as the kinds of tokens.
         case int32s([Int32])
+        /// An array of numbers, as the scores of tokens.
         case float32s([Float])
         /// A value of another file, as ``GGUFFile/encodedValue(_:)`` gives it.
         case encoded([UInt8])

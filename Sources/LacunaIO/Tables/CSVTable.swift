@@ -66,6 +66,7 @@ public struct CSVTable: Sendable, Equatable {
             }
         }
 
+        /// The same name and the same cells; missing numbers are equal. How numbers were written does not matter.
         public static func == (a: Column, b: Column) -> Bool {
             guard a.name == b.name else { return false }
             switch (a.values, b.values) {
@@ -90,6 +91,7 @@ public struct CSVTable: Sendable, Equatable {
 
     /// How to read what the file alone does not say.
     public struct Options: Sendable, Equatable {
+        /// What the first line is.
         public var header: Header
         /// One character, ASCII; nil for the likeliest.
         public var separator: UInt8?
@@ -98,6 +100,7 @@ public struct CSVTable: Sendable, Equatable {
         /// More words for a missing field, as they are written.
         public var missing: Set<String>
 
+        /// By default names in the first line, and the rest as the file suggests.
         public init(
             header: Header = .yes, separator: UInt8? = nil, decimal: NumberSpelling.Decimal? = nil,
             missing: Set<String> = []

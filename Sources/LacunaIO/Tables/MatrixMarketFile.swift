@@ -212,15 +212,21 @@ public struct MatrixMarketFile: Sendable, Equatable {
     }
 }
 
-extension SparseMatrix where Scalar == Double {
+extension SparseMatrix where Scalar: TensorScalar {
     /// Reads a `.mtx` file; a dense one gives the entries that are not 0. See ``MatrixMarketFile``.
+    ///
+    /// Numbers are read in double precision and rounded to `Scalar`.
+    ///
+    /// - Throws: As ``MatrixMarketFile/init(contentsOf:)``.
     public init(matrixMarket path: String) throws {
         let file = try MatrixMarketFile(contentsOf: path)
+        let matrix: SparseMatrix<Double>
         switch file.content {
-        case .sparse(let matrix): self = matrix
+        case .sparse(let entries): matrix = entries
         case .dense(let values):
-            self = try SparseMatrix(Tensor(values, shape: [file.columns, file.rows])).transposed()
+            matrix = try SparseMatrix<Double>(Tensor(values, shape: [file.columns, file.rows])).transposed()
         }
+        self = matrix as? SparseMatrix ?? matrix.converted(to: Scalar.self)
     }
 }
 

@@ -3,8 +3,14 @@ import LacunaTensor
 /// How the numbers of a column are written.
 public struct NumberSpelling: Sendable, Equatable {
     /// What separates the fraction.
-    public enum Decimal: String, Sendable, CaseIterable { case point, comma }
+    public enum Decimal: String, Sendable, CaseIterable {
+        /// `3.14`
+        case point
+        /// `3,14`
+        case comma
+    }
 
+    /// What separates the fraction.
     public var decimal: Decimal
     /// Whether digits are grouped in threes: by commas, points, apostrophes or spaces.
     public var isGrouped = false
@@ -13,6 +19,7 @@ public struct NumberSpelling: Sendable, Equatable {
     /// Whether numbers are per cent; they are read as fractions.
     public var isPercent = false
 
+    /// Numbers without groups, money and per cent.
     public init(decimal: Decimal = .point) { self.decimal = decimal }
 
     /// What is unusual about the spelling; empty for nothing.

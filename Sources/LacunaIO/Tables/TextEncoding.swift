@@ -2,7 +2,9 @@ import LacunaTensor
 
 /// Bytes of a text file, whatever wrote it, as UTF-8.
 public enum TextEncoding: String, Sendable, CaseIterable {
+    /// With a byte order mark or without.
     case utf8 = "UTF-8"
+    /// In either byte order, with a mark or without.
     case utf16 = "UTF-16"
     /// What programs for Windows in Western Europe write where they do not write Unicode; contains Latin-1.
     case windows1252 = "Windows-1252"

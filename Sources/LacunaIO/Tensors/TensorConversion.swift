@@ -1,3 +1,4 @@
+import CLacuna
 import LacunaTensor
 
 /// Widening of stored numbers to floats and back, over unaligned little-endian bytes.
@@ -57,10 +58,16 @@ enum TensorConversion {
             let size = MemoryLayout<T>.size
             for i in 0..<count { target[i] = convert(source.loadUnaligned(fromByteOffset: i * size, as: T.self)) }
         }
+        // Kernels read numbers where numbers may be.
+        let halves = Int(bitPattern: source) % 2 == 0 ? source.assumingMemoryBound(to: UInt16.self) : nil
         switch type {
         case .f32: UnsafeMutableRawPointer(target).copyMemory(from: source, byteCount: 4 * count)
-        case .bf16: each(UInt16.self) { Float(bitPattern: UInt32($0) << 16) }
-        case .f16: each(UInt16.self, widenHalf)
+        case .bf16:
+            if let halves { return lk_best().pointee.bf16_to_f32(halves, target, count) }
+            each(UInt16.self) { Float(bitPattern: UInt32($0) << 16) }
+        case .f16:
+            if let halves { return lk_best().pointee.f16_to_f32(halves, target, count) }
+            each(UInt16.self, widenHalf)
         case .f64: each(Double.self) { Float($0) }
         case .i64: each(Int64.self) { Float($0) }
         case .i32: each(Int32.self) { Float($0) }
@@ -100,13 +107,12 @@ enum TensorConversion {
         guard [.f32, .bf16, .f16].contains(type) else { return nil }
         return [UInt8](unsafeUninitializedCapacity: values.count * type.size) { bytes, count in
             count = values.count * type.size
-            let target = UnsafeMutableRawPointer(bytes.baseAddress!)
-            for (i, value) in values.enumerated() {
-                switch type {
-                case .bf16: target.storeBytes(of: BFloat16(value).bits, toByteOffset: 2 * i, as: UInt16.self)
-                case .f16: target.storeBytes(of: Half(value).bits, toByteOffset: 2 * i, as: UInt16.self)
-                default: target.storeBytes(of: value, toByteOffset: 4 * i, as: Float.self)
-                }
+            guard let source = values.baseAddress, let start = bytes.baseAddress else { return }
+            let target = UnsafeMutableRawPointer(start)
+            switch type {
+            case .bf16: lk_best().pointee.f32_to_bf16(source, target.assumingMemoryBound(to: UInt16.self), values.count)
+            case .f16: lk_best().pointee.f32_to_f16(source, target.assumingMemoryBound(to: UInt16.self), values.count)
+            default: target.copyMemory(from: source, byteCount: count)
             }
         }
     }

@@ -33,11 +33,6 @@ extension TensorInfo {
             asStored = widens ? asFloats : byteRange.count
         }
         guard isFloating, shape.count == 2, let values else { return asStored }
-        return switch values {
-        case .f32: asFloats
-        case .bf16: asFloats / 2
-        case .int8: asFloats / 4
-        case .int4: asFloats / 8
-        }
+        return asFloats / 32 * values.bits
     }
 }

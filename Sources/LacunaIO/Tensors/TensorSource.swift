@@ -9,6 +9,7 @@ public enum StoredType: Hashable, Sendable, CustomStringConvertible {
     /// Something that Lacuna can list but not compute with: `bytes` hold `count` numbers.
     case foreign(name: String, count: Int, bytes: Int)
 
+    /// The name of the type as the file has it: `bf16`, `Q4_K`.
     public var description: String {
         switch self {
         case .scalar(let type): type.rawValue
@@ -182,6 +183,3 @@ public enum TensorFiles {
         return try SafetensorsFile(mapped: file)
     }
 }
-
-/// ``TensorFiles/open(_:)``, for use within the package.
-package func openTensors(_ path: String) throws -> any TensorSource { try TensorFiles.open(path) }

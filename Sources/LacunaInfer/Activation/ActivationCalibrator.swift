@@ -76,7 +76,7 @@ public struct ActivationCalibrator: Sendable {
                     for role in LinearRole.allCases {
                         let (rule, parts) = try bypass(decoder, capture, role, share)
                         rules.append(rule)
-                        if let parts { factors[role.weightName(layer: layer)] = parts }
+                        if let parts { factors[ActivationPlan.key(role, layer: layer)] = parts }
                     }
                 } else {
                     rules += try spread(decoder, capture, share, length: calibration.sequenceLength)
@@ -93,7 +93,8 @@ public struct ActivationCalibrator: Sendable {
     private static func embedded(_ decoder: Transformer, _ set: CalibrationSet) throws -> [Tensor<Float>] {
         let batch = max(1, batchTokens / set.sequenceLength) * set.sequenceLength
         return try stride(from: 0, to: set.tokens.count, by: batch).map {
-            try decoder.embed(Array(set.tokens[$0..<min($0 + batch, set.tokens.count)]))
+            try decoder.embed(
+                Array(set.tokens[$0..<min($0 + batch, set.tokens.count)]), sequenceLength: set.sequenceLength)
         }
     }
 

@@ -32,13 +32,15 @@ public struct ActivationPlan: Sendable {
 
     public let request: ActivationRequest
     public let rules: [Rule]
-    /// By the names of weights.
+    /// By layer and role, such as `3.down`.
     public let factors: [String: Factors]
     public let model: ModelFingerprint
     /// Tokens that calibration read; 0 for methods that need none.
     public let calibrationTokens: Int
     /// How the ratio was shared out: `uniform`, `greedy`.
     public let allocation: String
+
+    static func key(_ role: LinearRole, layer: Int) -> String { "\(layer).\(role.rawValue)" }
 
     // MARK: Applying
 
@@ -63,13 +65,13 @@ public struct ActivationPlan: Sendable {
                 throw LacunaError.malformed(file: file, location: "rules", reason: "there is no layer \(layer)")
             }
             if request.method.target == .inputs {
-                let name = role.weightName(layer: layer)
+                let name = decoder.configuration.weightName(role, layer: layer)
                 let matrix = decoder[linear: name]
                 inputs[layer][role] = try gateRule(
                     rule, count: matrix.columns,
                     weights: request.method.score == .weighted ? matrix.columnNorms : nil, file: file)
                 let turned = try GatedStores.turned(matrix, name: name)
-                if rule.rank > 0, let factors = factors[name] {
+                if rule.rank > 0, let factors = factors[Self.key(role, layer: layer)] {
                     let values: ValueType = matrix.format.values == .bf16 ? .bf16 : .f32
                     decoder[linear: name] = try LowRankBypass(
                         turned, left: WeightStore.make(factors.left, layout: .dense, values: values),
@@ -78,7 +80,7 @@ public struct ActivationPlan: Sendable {
                     decoder[linear: name] = turned
                 }
             } else {
-                let name = LinearRole.down.weightName(layer: layer)
+                let name = decoder.configuration.weightName(.down, layer: layer)
                 let matrix = decoder[linear: name]
                 neurons[layer] = try gateRule(rule, count: matrix.columns, weights: nil, file: file)
                 decoder[linear: name] = try GatedStores.turned(matrix, name: name)
@@ -181,7 +183,7 @@ public struct ActivationPlan: Sendable {
         if rules.contains(where: { $0.rank > 0 }) {
             let file = try SafetensorsFile(Self.tensorsPath(path))
             for rule in rules where rule.rank > 0 {
-                let name = rule.role.weightName(layer: rule.layer)
+                let name = Self.key(rule.role, layer: rule.layer)
                 factors[name] = Factors(left: try file.float("\(name).left"), right: try file.float("\(name).right"))
             }
         }

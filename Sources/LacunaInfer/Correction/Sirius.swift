@@ -182,7 +182,7 @@ extension ActivationGate {
             let width = decoder.blocks[layer].feedForward.intermediateSize
             var scores = [Float](repeating: 0, count: width)
             try decoder.runBlock(layer, hidden: &states, sequenceLength: prompt.count) { names, inputs, count in
-                guard names.contains(LinearRole.down.weightName(layer: layer)) else { return }
+                guard names.contains(decoder.configuration.weightName(.down, layer: layer)) else { return }
                 for row in 0..<count {
                     let h = inputs + row * width
                     var size: Float = 0

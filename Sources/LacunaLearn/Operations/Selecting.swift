@@ -1,4 +1,5 @@
 import CLacuna
+import LacunaSparse
 import LacunaTensor
 
 /// How the gradient passes an operation that selects entries.
@@ -60,13 +61,26 @@ extension Variable {
             spreadRows(k > 0 ? r : 0, c, grain: 1 << 12) { first, count in
                 for i in first..<first + count {
                     let row = x + i * c
-                    let order = (0..<Int32(c)).sorted {
-                        let (a, b) = (row[Int($0)], row[Int($1)])
+                    let numbers = UnsafeBufferPointer(start: row, count: c)
+                    var order = Largest.indices(ascending ? c - k : k, of: numbers, ties: ascending ? .last : .first)
+                    if ascending { order = Self.others(order, of: c) }
+                    order.sort {
+                        let (a, b) = (row[$0], row[$1])
                         return a != b ? (ascending ? a < b : a > b) : $0 < $1
                     }
-                    for j in 0..<k { target![i * k + j] = order[j] }
+                    for j in 0..<k { target![i * k + j] = Int32(order[j]) }
                 }
             }
+        }
+        return result
+    }
+
+    /// The numbers below `count` that are not among some ascending ones.
+    private static func others(_ taken: [Int], of count: Int) -> [Int] {
+        var (result, next) = ([Int](), 0)
+        for place in taken + [count] {
+            result += next..<place
+            next = place + 1
         }
         return result
     }

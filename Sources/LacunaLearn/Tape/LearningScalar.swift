@@ -30,8 +30,9 @@ extension Double: LearningScalar {
         _ x: UnsafePointer<Double>, _ n: Int, _ k: Int, _ words: UnsafeMutablePointer<UInt64>
     ) {
         for word in 0..<(n + 63) / 64 { words[word] = 0 }
-        let order = (0..<n).sorted { x[$0] != x[$1] ? x[$0] > x[$1] : $0 > $1 }
-        for i in order.prefix(k) { words[i / 64] |= 1 << UInt64(i % 64) }
+        for i in Largest.indices(k, of: UnsafeBufferPointer(start: x, count: n)) {
+            words[i / 64] |= 1 << UInt64(i % 64)
+        }
     }
 }
 

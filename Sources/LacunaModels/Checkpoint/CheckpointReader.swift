@@ -126,7 +126,7 @@ struct CheckpointReader {
         let info = try source.info(name)
         try info.require(shape: [rows, columns])
         let reorders = rotated && hasInterleavedHeads
-        if precision == .stored || precision.valueType == .bf16 {
+        if precision == .stored || precision == .bf16 || precision == .f16 {
             if let matrix = try unconverted(info, rows: rows, columns: columns, reorders: reorders, precision) {
                 return matrix
             }
@@ -136,15 +136,16 @@ struct CheckpointReader {
         return try WeightStore.make(weight, layout: .dense, values: precision.valueType ?? .f32)
     }
 
-    /// The matrix in the file's own bytes, where they are, if there are products for them; bf16 is also what `precision`
-    /// may ask for. Only rows in another order are copied.
+    /// The matrix in the file's own bytes, where they are, if there are products for them; bf16 and f16 are also what
+    /// `precision` may ask for. Only rows in another order are copied.
     private func unconverted(
         _ info: TensorInfo, rows: Int, columns: Int, reorders: Bool, _ precision: WeightPrecision
     ) throws -> (any StoredMatrix)? {
         switch info.type {
         case .block(let type): if precision != .stored || GGUFMatrix.blockBytes(type.rawValue) == nil { return nil }
-        case .scalar(.bf16): break
-        case .scalar(.f16), .scalar(.f32): if precision != .stored { return nil }
+        case .scalar(.bf16): if precision == .f16 { return nil }
+        case .scalar(.f16): if precision == .bf16 { return nil }
+        case .scalar(.f32): if precision != .stored { return nil }
         default: return nil
         }
         var bytes = try source.bytes(of: info.name)
@@ -158,10 +159,9 @@ struct CheckpointReader {
         switch info.type {
         case .block(let type):
             return try GGUFMatrix(type.rawValue, borrowing: bytes, of: owner, rows: rows, columns: columns)
-        case .scalar(.f16): return try GGUFMatrix("F16", borrowing: bytes, of: owner, rows: rows, columns: columns)
         case .scalar(let type):
-            return try DenseMatrix(
-                borrowing: bytes, of: owner, values: type == .bf16 ? .bf16 : .f32, rows: rows, columns: columns)
+            let values: ValueType = type == .bf16 ? .bf16 : type == .f16 ? .f16 : .f32
+            return try DenseMatrix(borrowing: bytes, of: owner, values: values, rows: rows, columns: columns)
         default: return nil
         }
     }

@@ -214,8 +214,7 @@ private struct GGUFTensorWriter {
 
     /// The type of a matrix that goes into the file bit by bit.
     private func kept(_ matrix: GGUFMatrix) -> StoredType? {
-        let name = matrix.format.description
-        let type: StoredType? = name == "F16" ? .scalar(.f16) : GGUFBlockType(rawValue: name).map { .block($0) }
+        let type = GGUFBlockType(rawValue: matrix.format.description).map { StoredType.block($0) }
         return weights == nil || weights?.type == type ? type : nil
     }
 
@@ -223,6 +222,7 @@ private struct GGUFTensorWriter {
         switch matrix.format.values {
         case .f32: .scalar(.f32)
         case .bf16: .scalar(.bf16)
+        case .f16: .scalar(.f16)
         case .int8, .int4: .block(.q80)
         }
     }

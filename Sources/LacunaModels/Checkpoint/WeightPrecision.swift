@@ -7,7 +7,7 @@ public enum WeightPrecision: String, Sendable, Hashable, CaseIterable {
     case stored
     /// Converted when the file is read: to floats of 32 or 16 bits, to 8-bit numbers with a scale for each row, or to 4-bit
     /// numbers with a scale for each group of a row.
-    case f32, bf16, int8, int4
+    case f32, bf16, f16, int8, int4
 
     /// nil for ``stored``.
     public var valueType: ValueType? { ValueType(rawValue: rawValue) }

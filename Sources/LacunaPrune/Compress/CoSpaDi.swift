@@ -90,7 +90,8 @@ public struct CoSpaDi: MatrixCompression {
     ) throws -> any StoredMatrix {
         let space = isWhitened ? try WhitenedSpace(requireSeen(weight, statistics), damping: damping) : nil
         let size = try size(
-            saving: request.sparsity ?? 0, rows: weight.rows, columns: weight.columns, bits: request.values.bits)
+            saving: request.sparsity ?? 0, rows: weight.rows, columns: weight.columns,
+            bits: request.values.bitsWithScale)
         let matrix = Tensor<Double>(weight)
         let (codes, atoms, _) = try factored(
             space?.whitened(matrix) ?? matrix, size, stream: UInt64(request.layer))
@@ -258,12 +259,5 @@ public struct CoSpaDi: MatrixCompression {
 
 extension ValueType {
     /// Bits of a stored number, its share of scales included as far as they grow with the numbers.
-    var bits: Double {
-        switch self {
-        case .f32: 32
-        case .bf16: 16
-        case .int8: 8
-        case .int4: 4.25
-        }
-    }
+    var bitsWithScale: Double { Double(bits) + (self == .int4 ? 0.25 : 0) }
 }

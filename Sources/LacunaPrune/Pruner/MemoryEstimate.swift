@@ -24,7 +24,7 @@ extension Pruner {
     /// Bytes that the pruned model takes on a disk at the very least: kept values and everything that is not pruned, without
     /// positions, scales and names.
     public func leastFileBytes(_ decoder: Transformer) -> Int {
-        let bits = [ValueType.f32: 32, .bf16: 16, .int8: 8, .int4: 4][storage.values] ?? 32
+        let bits = storage.values.bits
         let kept = storage.layout == .dense || storage.layout == .masked ? 1 : min(1, max(0, 1 - nominalSparsity))
         let linear = Set(decoder.linearNames)
         return decoder.footprints.reduce(0) { sum, matrix in
@@ -44,7 +44,7 @@ extension Pruner {
             decoder.embedding.byteCount + (decoder.untiedHead?.byteCount ?? 0)
             + matrices.reduce(0) { $0 + $1.byteCount }
         let entries = matrices.reduce(0) { $0 + $1.rows * $1.columns }
-        let bits = [ValueType.f32: 32, .bf16: 16, .int8: 8, .int4: 5][storage.values] ?? 32
+        let bits = storage.values == .int4 ? 5 : storage.values.bits  // a quarter of a bit is its share of a scale
         let skipped = storage.layout == .dense || storage.layout == .masked ? 0 : min(1, max(0, nominalSparsity))
         estimate.result = Int(Double(entries * bits / 8) * (1 - skipped)) + entries / 8
 

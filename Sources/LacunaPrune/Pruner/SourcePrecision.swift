@@ -63,26 +63,26 @@ public struct SourcePrecision: Sendable, Equatable {
     /// - Parameter sparsity: Fraction of entries that are removed.
     public func values(sparsity: Double) -> ValueType {
         guard let weightBits else { return .bf16 }
-        let types: [(type: ValueType, bits: Double)] = [(.f32, 32), (.bf16, 16), (.int8, 8), (.int4, 4)]
-        let widest = Self.type(bits: weightBits)
+        let widest = Self.type(bits: weightBits, of: weightType)
+        let types = [widest] + ValueType.allCases.filter { $0.bits < widest.bits && $0 != .f16 }
         // A tenth more does not spoil a type.
-        return types.drop { $0.type != widest }.first { $0.bits * (1 - sparsity) + 1 <= 1.1 * weightBits }?.type
-            ?? .int4
+        return types.first { Double($0.bits) * (1 - sparsity) + 1 <= 1.1 * weightBits } ?? .int4
     }
 
     /// The form of embedding and head: as they are, where matrices of their type are kept so; otherwise the nearest that is,
     /// though never 4 bits, whose error the head turns into wrong words.
     public var head: WeightPrecision {
         guard !keepsHead, let headBits else { return .stored }
-        switch Self.type(bits: headBits) {
+        switch Self.type(bits: headBits, of: headType) {
         case .f32: return .f32
         case .bf16: return .bf16
+        case .f16: return .f16
         case .int8, .int4: return .int8
         }
     }
 
-    private static func type(bits: Double) -> ValueType {
-        bits <= 5.1 ? .int4 : bits <= 9 ? .int8 : bits <= 17 ? .bf16 : .f32
+    private static func type(bits: Double, of name: String?) -> ValueType {
+        bits <= 5.1 ? .int4 : bits <= 9 ? .int8 : bits > 17 ? .f32 : name == ElementType.f16.rawValue ? .f16 : .bf16
     }
 }
 

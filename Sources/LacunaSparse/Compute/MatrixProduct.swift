@@ -2,7 +2,7 @@ import CLacuna
 import LacunaTensor
 
 /// Products with many vectors, each in the fastest of four ways: one vector at a time, sparse by panels of vectors, densely
-/// after decoding, or, of quantised blocks, all vectors at once as bytes.
+/// after decoding, or, of quantised blocks and dense integers, all vectors at once as bytes.
 ///
 /// Decoding makes zeros of the weights that sparse layouts leave out, and 0 times an infinite input is not a number: where
 /// an input is not finite, such matrices are multiplied without being decoded. What a layout leaves out thus never
@@ -72,7 +72,7 @@ enum MatrixProduct {
         }
     }
 
-    // MARK: Quantised blocks
+    // MARK: Quantised blocks and dense integers
 
     private static func byBatches(_ operands: [Operand], x: UnsafePointer<Float>, count n: Int, columns: Int) {
         let inputs = Scratch.current.rows

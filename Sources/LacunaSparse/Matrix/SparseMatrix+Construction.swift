@@ -69,16 +69,24 @@ extension SparseMatrix {
         guard let columns = parts.first?.columns, parts.allSatisfy({ $0.columns == columns }) else {
             throw LacunaError.invalidArgument("parts", reason: "need at least one matrix, all with as many columns")
         }
+        return try stacked(parts, columns: columns, offsets: parts.map { _ in 0 })
+    }
+
+    /// The matrices one below the other in `columns` columns, each beginning at a column of its own.
+    private static func stacked(_ parts: [SparseMatrix], columns: Int, offsets: [Int]) throws -> SparseMatrix {
         let rows = parts.reduce(0) { $0 + $1.rows }
         let count = parts.reduce(0) { $0 + $1.count }
         try SparsePattern.checkSides(rows: rows, columns: columns)
         let starts = Buffer<Int>(uninitialized: rows + 1)
         let (indices, values) = (Buffer<UInt32>(uninitialized: count), Buffer<Scalar>(uninitialized: count))
         var (row, place) = (0, 0)
-        for part in parts {
+        for (part, offset) in zip(parts, offsets) {
             let compressed = part.pattern.compressedRows
             for r in 0..<part.rows { starts.pointer[row + r] = place + compressed.starts.pointer[r] }
-            (indices.pointer + place).update(from: compressed.columns.pointer, count: part.count)
+            let (source, target, shift) = (
+                compressed.columns.pointer, indices.pointer + place, UInt32(truncatingIfNeeded: offset)
+            )
+            for j in 0..<part.count { target[j] = source[j] + shift }
             (values.pointer + place).update(from: part.buffer.pointer, count: part.count)
             (row, place) = (row + part.rows, place + part.count)
         }
@@ -153,12 +161,13 @@ extension SparseMatrix {
     }
 
     /// The matrices along the diagonal, nothing elsewhere.
+    ///
+    /// - Throws: `LacunaError.invalidArgument` if a side exceeds ``SparsePattern/maximumSide``.
+    /// - Complexity: O(rows + entries of all).
     public static func blockDiagonal(_ parts: [SparseMatrix]) throws -> SparseMatrix {
-        if parts.isEmpty { return SparseMatrix(zeros: 0, 0) }
-        return try blocks(
-            parts.indices.map { i in
-                parts.indices.map { j in i == j ? parts[i] : SparseMatrix(zeros: parts[i].rows, parts[j].columns) }
-            })
+        var offsets = [0]
+        for part in parts { offsets.append(offsets[offsets.count - 1] + part.columns) }
+        return try stacked(parts, columns: offsets[parts.count], offsets: offsets)
     }
 
     /// A matrix without entries.

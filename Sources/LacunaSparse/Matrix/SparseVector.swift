@@ -152,11 +152,9 @@ extension SparseVector where Scalar: TensorScalar {
     /// The `count` entries of largest magnitude, of equals the later ones: the best approximation with so many entries.
     public func largest(_ count: Int) -> SparseVector {
         if count >= storedCount { return self }
-        let order = (0..<storedCount).sorted {
-            let (a, b) = (abs(buffer.pointer[$0]), abs(buffer.pointer[$1]))
-            return a != b ? a > b : $0 > $1
+        let kept = buffer.elements.map(\.magnitude).withUnsafeBufferPointer {
+            Largest.indices(Swift.max(count, 0), of: $0)
         }
-        let kept = order.prefix(Swift.max(count, 0)).sorted()
         return SparseVector(
             count: self.count, indices: Buffer(kept.map { indexBuffer.pointer[$0] }),
             values: Buffer(kept.map { buffer.pointer[$0] }))

@@ -133,7 +133,7 @@ extension KernelTuning {
         }
         try progress.report("measuring kernels", 7, of: 8)
         var limits: [String: Double] = [:]
-        for values in [ValueType.f32, .bf16, .int8] {
+        for values in [ValueType.f32, .bf16, .f16, .int8] {
             for layout in [StorageLayout.csr, .bitmask] {
                 limits[key(StorageFormat(layout, values))] = try bench.densityLimit(layout, values)
             }

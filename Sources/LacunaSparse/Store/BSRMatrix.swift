@@ -72,6 +72,7 @@ public final class BSRMatrix: StoredMatrix, PanelMatrix, @unchecked Sendable {
         switch type {
         case .f32: (gemv, decoder, panel) = (k.gemv_bsr_f32, k.decode_bsr_f32, k.panel_bsr_f32)
         case .bf16: (gemv, decoder, panel) = (k.gemv_bsr_bf16, k.decode_bsr_bf16, k.panel_bsr_bf16)
+        case .f16: (gemv, decoder, panel) = (k.gemv_bsr_f16, k.decode_bsr_f16, k.panel_bsr_f16)
         case .int8: (gemv, decoder, panel) = (k.gemv_bsr_i8, k.decode_bsr_i8, k.panel_bsr_i8)
         case .int4: (gemv, decoder, panel) = (k.gemv_bsr_i4, k.decode_bsr_i4, k.panel_bsr_f32)
         }

@@ -100,6 +100,9 @@ public final class BitmaskMatrix: StoredMatrix, PanelMatrix, @unchecked Sendable
         case .bf16:
             (gemv, decoder, panel) = (k.gemv_bitmask_bf16, k.decode_bitmask_bf16, k.panel_bitmask_bf16)
             inputEncoding = .bf16
+        case .f16:
+            (gemv, decoder, panel) = (k.gemv_bitmask_f16, k.decode_bitmask_f16, k.panel_bitmask_f16)
+            inputEncoding = .float
         case .int8:
             (gemv, decoder, panel) = (k.gemv_bitmask_i8, k.decode_bitmask_i8, k.panel_bitmask_i8)
             inputEncoding = .int8Groups64

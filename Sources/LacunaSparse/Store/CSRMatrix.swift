@@ -74,12 +74,14 @@ public final class CSRMatrix: StoredMatrix, PanelMatrix, UnevenRows, @unchecked 
         switch type {
         case .f32: (gemv, decoder) = (k.gemv_csr_f32, k.decode_csr_f32)
         case .bf16: (gemv, decoder) = (k.gemv_csr_bf16, k.decode_csr_bf16)
+        case .f16: (gemv, decoder) = (k.gemv_csr_f16, k.decode_csr_f16)
         case .int8: (gemv, decoder) = (k.gemv_csr_i8, k.decode_csr_i8)
         case .int4: (gemv, decoder) = (k.gemv_csr_i4, k.decode_csr_i4)
         }
         switch type {
         case .f32, .int4: (panel, rowPanel) = (Float.kernelTable.pointee.product_segments, k.product_rows_f32)
         case .bf16: (panel, rowPanel) = (k.product_segments_bf16, k.product_rows_bf16)
+        case .f16: (panel, rowPanel) = (k.product_segments_f16, k.product_rows_f16)
         case .int8: (panel, rowPanel) = (k.product_segments_i8, k.product_rows_i8)
         }
         // Neighbouring rows may share a byte of nibbles.

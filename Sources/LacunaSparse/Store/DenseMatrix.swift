@@ -1,8 +1,11 @@
 import CLacuna
 import LacunaTensor
 
-/// A matrix of which every entry is stored, as f32, bf16, int8 or int4.
-public final class DenseMatrix: StoredMatrix, DenseFloats, @unchecked Sendable {
+/// A matrix of which every entry is stored, as f32, bf16, f16, int8 or int4.
+///
+/// Integers are multiplied with an input rounded to bytes: with one scale for every 64 entries by a product with one vector,
+/// for every 32 by a product with several.
+public final class DenseMatrix: StoredMatrix, DenseFloats, BatchMatrix, @unchecked Sendable {
     public let rows: Int
     public let columns: Int
     public let format: StorageFormat
@@ -14,6 +17,7 @@ public final class DenseMatrix: StoredMatrix, DenseFloats, @unchecked Sendable {
     private let kernel: lk_dense
     private let gemv: Gemv
     private let decoder: Decoder
+    private let batch: BatchKernel?
 
     typealias Gemv =
         @convention(c) (
@@ -42,7 +46,7 @@ public final class DenseMatrix: StoredMatrix, DenseFloats, @unchecked Sendable {
         self.init(values, rows: rows, columns: columns)
     }
 
-    /// The matrix [rows, columns] of f32 or bf16 numbers that stay where they are, in a memory-mapped file for instance.
+    /// The matrix [rows, columns] of f32, bf16 or f16 numbers that stay where they are, in a memory-mapped file for instance.
     ///
     /// - Parameter owner: What keeps the memory: held as long as the matrix.
     /// - Throws: `LacunaError.invalidArgument` for another type, bytes that are not just the matrix, or an address that is
@@ -50,8 +54,8 @@ public final class DenseMatrix: StoredMatrix, DenseFloats, @unchecked Sendable {
     public convenience init(
         borrowing bytes: UnsafeRawBufferPointer, of owner: AnyObject, values type: ValueType, rows: Int, columns: Int
     ) throws {
-        guard !type.isInteger, rows >= 0, columns >= 0, bytes.count == rows * columns * type.valueSize,
-            Int(bitPattern: bytes.baseAddress) % type.valueSize == 0
+        guard !type.isInteger, rows >= 0, columns >= 0, bytes.count == rows * columns * type.bits / 8,
+            Int(bitPattern: bytes.baseAddress) % (type.bits / 8) == 0
         else {
             throw LacunaError.invalidArgument(
                 "bytes", reason: "\(bytes.count) bytes are no aligned \(type) matrix of shape [\(rows), \(columns)]")
@@ -75,11 +79,13 @@ public final class DenseMatrix: StoredMatrix, DenseFloats, @unchecked Sendable {
         storedCount = rows * columns
         self.byteCount = byteCount
         self.kernel = kernel
+        let k = Kernels.best
         switch type {
-        case .f32: (gemv, decoder, inputEncoding) = (Kernels.best.gemv_f32, Kernels.best.decode_f32, .float)
-        case .bf16: (gemv, decoder, inputEncoding) = (Kernels.best.gemv_bf16, Kernels.best.decode_bf16, .bf16)
-        case .int8: (gemv, decoder, inputEncoding) = (Kernels.best.gemv_i8, Kernels.best.decode_i8, .int8Groups64)
-        case .int4: (gemv, decoder, inputEncoding) = (Kernels.best.gemv_i4, Kernels.best.decode_i4, .int8Groups64)
+        case .f32: (gemv, decoder, batch, inputEncoding) = (k.gemv_f32, k.decode_f32, nil, .float)
+        case .bf16: (gemv, decoder, batch, inputEncoding) = (k.gemv_bf16, k.decode_bf16, nil, .bf16)
+        case .f16: (gemv, decoder, batch, inputEncoding) = (k.gemv_f16, k.decode_f16, nil, .float)
+        case .int8: (gemv, decoder, batch, inputEncoding) = (k.gemv_i8, k.decode_i8, k.rows_i8, .int8Groups64)
+        case .int4: (gemv, decoder, batch, inputEncoding) = (k.gemv_i4, k.decode_i4, k.rows_i4, .int8Groups64)
         }
     }
 
@@ -93,6 +99,24 @@ public final class DenseMatrix: StoredMatrix, DenseFloats, @unchecked Sendable {
     public func decode(rows: Range<Int>, into output: UnsafeMutablePointer<Float>) {
         requireRows(rows)
         withUnsafePointer(to: kernel) { decoder($0, rows.lowerBound, rows.upperBound, output) }
+    }
+
+    var hasBatchKernel: Bool { batch != nil }
+
+    func multiply(
+        _ inputs: EncodedRows, rows: Range<Int>, into output: UnsafeMutablePointer<Float>, leadingOutput: Int
+    ) {
+        requireRows(rows)
+        withUnsafePointer(to: kernel) {
+            batch!($0, inputs.kernelInputs, inputs.count, rows.lowerBound, rows.upperBound, output, leadingOutput)
+        }
+    }
+
+    /// The numbers as they are stored, one row after the other; nil for integers, whose scales are apart. Valid while the
+    /// matrix lives.
+    public var numberBytes: UnsafeRawBufferPointer? {
+        format.values.isInteger
+            ? nil : UnsafeRawBufferPointer(start: kernel.values, count: rows * columns * format.values.bits / 8)
     }
 
     var floats: UnsafePointer<Float>? {

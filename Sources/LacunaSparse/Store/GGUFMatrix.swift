@@ -6,14 +6,14 @@ import LacunaTensor
 ///
 /// Blocks hold 32 or 256 consecutive columns of a row, their values as integers of 2 to 8 bits with scales of their own;
 /// products multiply them with the input rounded to bytes with one scale for every 32 entries, as other programs that run
-/// such files do. F16 is no block but one number after the other, and meets the input as it is.
+/// such files do.
 public final class GGUFMatrix: OpaqueMatrix, BatchMatrix, @unchecked Sendable {
     public let rows: Int
     public let columns: Int
     public let format: StorageFormat
     /// The blocks, as they were in the file. Valid while the matrix lives.
     public let bytes: UnsafeRawBufferPointer
-    public let inputEncoding: InputEncoding
+    public var inputEncoding: InputEncoding { .int8Groups32 }
     private let owner: AnyObject
     private let kernel: lk_dense
     private let type: GGUFKernels
@@ -41,19 +41,15 @@ public final class GGUFMatrix: OpaqueMatrix, BatchMatrix, @unchecked Sendable {
     ///
     /// - Parameter owner: What keeps the memory: held as long as the matrix.
     /// - Throws: `LacunaError.unsupported` for other formats, `LacunaError.invalidArgument` if `columns` is no multiple of
-    ///   the columns of a block, `bytes` is not just the matrix, or f16 numbers begin at an odd address.
+    ///   the columns of a block, or `bytes` is not just the matrix.
     public init(
         _ name: String, borrowing bytes: UnsafeRawBufferPointer, of owner: AnyObject, rows: Int, columns: Int
     ) throws {
         let type = try GGUFMatrix.check(name, bytes.count, rows, columns)
-        guard type.columns > 1 || Int(bitPattern: bytes.baseAddress) % type.bytes == 0 else {
-            throw LacunaError.invalidArgument("bytes", reason: "\(name) numbers at an odd address")
-        }
         self.type = type
         (self.rows, self.columns, self.bytes, self.owner) = (rows, columns, bytes, owner)
         let layout = GGUFLayout(name)
         format = StorageFormat(StorageLayout(layout), layout.fixedValues!)
-        inputEncoding = type.rows == nil ? .float : .int8Groups32
         kernel = lk_dense(values: bytes.baseAddress, scales: nil, columns: columns)
     }
 
@@ -88,14 +84,14 @@ public final class GGUFMatrix: OpaqueMatrix, BatchMatrix, @unchecked Sendable {
         withUnsafePointer(to: kernel) { type.decode($0, rows.lowerBound, rows.upperBound, output) }
     }
 
-    var hasBatchKernel: Bool { type.rows != nil }
+    var hasBatchKernel: Bool { true }
 
     func multiply(
         _ inputs: EncodedRows, rows: Range<Int>, into output: UnsafeMutablePointer<Float>, leadingOutput: Int
     ) {
         requireRows(rows)
         withUnsafePointer(to: kernel) {
-            type.rows!(
+            type.rows(
                 $0, inputs.kernelInputs, inputs.count, rows.lowerBound, rows.upperBound, output, leadingOutput)
         }
     }
@@ -107,14 +103,13 @@ private struct GGUFKernels {
     let columns, bytes: Int
     let gemv: DenseMatrix.Gemv
     let decode: DenseMatrix.Decoder
-    /// nil for numbers that meet the input as it is.
-    let rows: BatchKernel?
+    let rows: BatchKernel
 
     init?(_ name: String) {
         let k = Kernels.best
         func block(
             _ columns: Int, _ bytes: Int, _ gemv: @escaping DenseMatrix.Gemv, _ decode: @escaping DenseMatrix.Decoder,
-            _ rows: BatchKernel?
+            _ rows: @escaping BatchKernel
         ) -> GGUFKernels { GGUFKernels(columns: columns, bytes: bytes, gemv: gemv, decode: decode, rows: rows) }
         switch name {
         case "Q4_0": self = block(32, 18, k.gemv_q4_0, k.decode_q4_0, k.rows_q4_0)
@@ -127,14 +122,13 @@ private struct GGUFKernels {
         case "Q4_K": self = block(256, 144, k.gemv_q4_k, k.decode_q4_k, k.rows_q4_k)
         case "Q5_K": self = block(256, 176, k.gemv_q5_k, k.decode_q5_k, k.rows_q5_k)
         case "Q6_K": self = block(256, 210, k.gemv_q6_k, k.decode_q6_k, k.rows_q6_k)
-        case "F16": self = block(1, 2, k.gemv_f16, k.decode_f16, nil)
         default: return nil
         }
     }
 
     private init(
         columns: Int, bytes: Int, gemv: @escaping DenseMatrix.Gemv, decode: @escaping DenseMatrix.Decoder,
-        rows: BatchKernel?
+        rows: @escaping BatchKernel
     ) {
         (self.columns, self.bytes, self.gemv, self.decode, self.rows) = (columns, bytes, gemv, decode, rows)
     }

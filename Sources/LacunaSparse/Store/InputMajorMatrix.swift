@@ -12,7 +12,7 @@ public final class InputMajorMatrix: StoredMatrix, @unchecked Sendable {
     public let rows: Int
     /// Inputs.
     public let columns: Int
-    /// Dense values of the type f32 or bf16; only their order differs from other dense matrices'.
+    /// Dense values of the type f32, bf16 or f16; only their order differs from other dense matrices'.
     public let format: StorageFormat
     private var values: ValueType { format.values }
     private let all: [UInt32]
@@ -22,20 +22,20 @@ public final class InputMajorMatrix: StoredMatrix, @unchecked Sendable {
     /// Stores `weight` [rows, columns], rounded to `values`.
     ///
     /// - Throws: `LacunaError.invalidArgument` if the tensor is not a matrix or has more than 2³² - 1 inputs,
-    ///   `LacunaError.unsupported` for types other than f32 and bf16.
+    ///   `LacunaError.unsupported` for integers.
     /// - Complexity: O(rows · columns).
     public init(_ weight: Tensor<Float>, values: ValueType) throws {
         guard weight.rank == 2, weight.columns <= Int(UInt32.max) else {
             throw LacunaError.invalidArgument("weight", reason: "shape \(weight.shape) is not a matrix of this size")
         }
-        guard values == .f32 || values == .bf16 else {
+        guard !values.isInteger else {
             throw LacunaError.unsupported(file: nil, what: "\(values) weights stored input by input")
         }
         (self.rows, self.columns, format) = (weight.rows, weight.columns, StorageFormat(.dense, values))
         all = (0..<UInt32(weight.columns)).map { $0 }
         let (rows, columns) = (weight.rows, weight.columns)
         floats = Buffer(uninitialized: values == .f32 ? rows * columns : 0, lasting: true)
-        halves = Buffer(uninitialized: values == .bf16 ? rows * columns : 0, lasting: true)
+        halves = Buffer(uninitialized: values == .f32 ? 0 : rows * columns, lasting: true)
         let (floats, halves) = (floats.pointer, halves.pointer)
         weight.withPointer { source in
             Parallel.forRanges(columns, grain: max(16, 65_536 / max(rows, 1))) { range in
@@ -43,10 +43,10 @@ public final class InputMajorMatrix: StoredMatrix, @unchecked Sendable {
                 Float.kernelTable.pointee.transpose_add(
                     source + range.lowerBound, columns, rows, range.count, 1, 0, column.pointer, rows)
                 let start = range.lowerBound * rows
-                if values == .f32 {
-                    (floats + start).update(from: column.pointer, count: column.count)
-                } else {
-                    Kernels.best.f32_to_bf16(column.pointer, halves + start, column.count)
+                switch values {
+                case .f32: (floats + start).update(from: column.pointer, count: column.count)
+                case .f16: Kernels.best.f32_to_f16(column.pointer, halves + start, column.count)
+                default: Kernels.best.f32_to_bf16(column.pointer, halves + start, column.count)
                 }
             }
         }
@@ -73,9 +73,9 @@ public final class InputMajorMatrix: StoredMatrix, @unchecked Sendable {
             return
         }
         let part = Buffer<Float>(uninitialized: max(columns * count, 1))
+        let widen = values == .f16 ? Kernels.best.f16_to_f32 : Kernels.best.bf16_to_f32
         for c in 0..<columns {
-            Kernels.best.bf16_to_f32(
-                halves.pointer + c * rows + range.lowerBound, part.pointer + c * count, count)
+            widen?(halves.pointer + c * rows + range.lowerBound, part.pointer + c * count, count)
         }
         Float.kernelTable.pointee.transpose_add(part.pointer, count, columns, count, 1, 0, output, columns)
     }
@@ -86,10 +86,11 @@ public final class InputMajorMatrix: StoredMatrix, @unchecked Sendable {
         to output: UnsafeMutablePointer<Float>
     ) {
         let (first, last) = (range.lowerBound, range.upperBound)
-        if values == .f32 {
-            Kernels.best.skip_rows_f32(floats.pointer, rows, active.baseAddress, active.count, x, first, last, output)
-        } else {
-            Kernels.best.skip_rows_bf16(halves.pointer, rows, active.baseAddress, active.count, x, first, last, output)
+        let k = Kernels.best
+        switch values {
+        case .f32: k.skip_rows_f32(floats.pointer, rows, active.baseAddress, active.count, x, first, last, output)
+        case .f16: k.skip_rows_f16(halves.pointer, rows, active.baseAddress, active.count, x, first, last, output)
+        default: k.skip_rows_bf16(halves.pointer, rows, active.baseAddress, active.count, x, first, last, output)
         }
     }
 
@@ -134,7 +135,7 @@ extension Product {
         into output: UnsafeMutablePointer<Float>
     ) {
         output.update(repeating: 0, count: matrix.rows)
-        let cost = activeInputs.count * matrix.rows * matrix.format.values.valueSize
+        let cost = activeInputs.count * matrix.rows * matrix.format.values.bits / 8
         // Cuts at whole lines of either type leave every output the same way through the kernel.
         let unit = 64
         let units = (matrix.rows + unit - 1) / unit

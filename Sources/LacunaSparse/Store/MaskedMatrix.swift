@@ -3,7 +3,7 @@ import LacunaTensor
 /// Dense values and the mask that says which of them may be other than 0: what pruning produces and training changes.
 ///
 /// Removed entries are stored as zeros, so products are the dense ones and read the values alone.
-public final class MaskedMatrix: StoredMatrix, DenseFloats, Sendable {
+public final class MaskedMatrix: StoredMatrix, DenseFloats, BatchMatrix, Sendable {
     /// Which weights are kept.
     public let mask: SparsePattern
     private let dense: DenseMatrix
@@ -29,6 +29,14 @@ public final class MaskedMatrix: StoredMatrix, DenseFloats, Sendable {
 
     public func decode(rows: Range<Int>, into output: UnsafeMutablePointer<Float>) {
         dense.decode(rows: rows, into: output)
+    }
+
+    var hasBatchKernel: Bool { dense.hasBatchKernel }
+
+    func multiply(
+        _ inputs: EncodedRows, rows: Range<Int>, into output: UnsafeMutablePointer<Float>, leadingOutput: Int
+    ) {
+        dense.multiply(inputs, rows: rows, into: output, leadingOutput: leadingOutput)
     }
 
     var floats: UnsafePointer<Float>? { dense.floats }

@@ -4,10 +4,35 @@ public enum ValueType: String, Sendable, Hashable, CaseIterable, Codable {
     case f32
     /// The upper half of a single-precision number, rounded to nearest.
     case bf16
+    /// IEEE 754 half precision, rounded to nearest: magnitudes up to 65504.
+    case f16
     /// Signed 8-bit integers with one f32 scale for each row, rounded to nearest.
     case int8
     /// Signed 4-bit integers with one scale (bf16) for every 64 consecutive columns of a row, rounded to nearest.
     case int4
+
+    /// Bits of one value, without its share of a scale.
+    public var bits: Int {
+        switch self {
+        case .f32: 32
+        case .bf16, .f16: 16
+        case .int8: 8
+        case .int4: 4
+        }
+    }
+
+    /// Bytes of `stored` values of a matrix [rows, columns] and of their scales, without positions.
+    public func byteCount(stored: Int, rows: Int, columns: Int) -> Int {
+        let values = (stored * bits + 7) / 8
+        switch self {
+        case .f32, .bf16, .f16: return values
+        case .int8: return values + rows * 4
+        case .int4: return values + rows * ((columns + Quantization.int4Group - 1) / Quantization.int4Group) * 2
+        }
+    }
+
+    /// Whether values are rounded to integers with a scale.
+    var isInteger: Bool { self == .int8 || self == .int4 }
 }
 
 /// A layout of any kind, as a value that can be kept, compared and named.

@@ -86,7 +86,7 @@ extension StoreLayout {
     public func densityLimit(_ values: ValueType) -> Double {
         switch values {
         case .f32: 0.75
-        case .bf16, .int8: 0.65
+        case .bf16, .f16, .int8: 0.65
         // Values are spread out before they are multiplied.
         case .int4: 0.5
         }

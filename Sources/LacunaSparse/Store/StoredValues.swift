@@ -18,25 +18,14 @@ final class StoredValues: @unchecked Sendable {
     init(_ type: ValueType, slots: Int, rows: Int, columns: Int) {
         self.type = type
         groups = (columns + Quantization.int4Group - 1) / Quantization.int4Group
-        bytes = Buffer(
-            repeating: 0, count: type == .int4 ? (slots + 1) / 2 : slots * type.valueSize, lasting: true)
+        bytes = Buffer(repeating: 0, count: (slots * type.bits + 7) / 8, lasting: true)
         rowScales = Buffer(repeating: 0, count: type == .int8 ? rows : 0, lasting: true)
         groupScales = Buffer(repeating: 0, count: type == .int4 ? rows * groups : 0, lasting: true)
     }
 
-    /// Bytes of so many values of a matrix, and of their scales.
-    static func byteCount(_ type: ValueType, stored: Int, rows: Int, columns: Int) -> Int {
-        switch type {
-        case .f32: stored * 4
-        case .bf16: stored * 2
-        case .int8: stored + rows * 4
-        case .int4: (stored + 1) / 2 + rows * ((columns + Quantization.int4Group - 1) / Quantization.int4Group) * 2
-        }
-    }
-
     var scales: UnsafeRawPointer? {
         switch type {
-        case .f32, .bf16: nil
+        case .f32, .bf16, .f16: nil
         case .int8: UnsafeRawPointer(rowScales.pointer)
         case .int4: UnsafeRawPointer(groupScales.pointer)
         }
@@ -62,6 +51,9 @@ final class StoredValues: @unchecked Sendable {
             case .bf16:
                 Kernels.best.f32_to_bf16(
                     source, (p + 2 * slot).assumingMemoryBound(to: UInt16.self), floats.count)
+            case .f16:
+                Kernels.best.f32_to_f16(
+                    source, (p + 2 * slot).assumingMemoryBound(to: UInt16.self), floats.count)
             case .int8: (p + slot).copyMemory(from: codes, byteCount: floats.count)
             case .int4: for i in floats.indices { store(i, slot: slot + i) }
             }
@@ -74,6 +66,7 @@ final class StoredValues: @unchecked Sendable {
             switch values.type {
             case .f32: p.storeBytes(of: floats[i], toByteOffset: 4 * slot, as: Float.self)
             case .bf16: p.storeBytes(of: BFloat16(floats[i]).bits, toByteOffset: 2 * slot, as: UInt16.self)
+            case .f16: p.storeBytes(of: Half(floats[i]).bits, toByteOffset: 2 * slot, as: UInt16.self)
             case .int8: p.storeBytes(of: codes[i], toByteOffset: slot, as: Int8.self)
             case .int4:
                 values.bytes.pointer[slot >> 1] |= UInt8(truncatingIfNeeded: codes[i] & 15) << UInt8(4 * (slot & 1))
@@ -84,21 +77,26 @@ final class StoredValues: @unchecked Sendable {
     /// Rounds every row of `source` and calls `place` to store its entries, in parallel unless `serially`.
     ///
     /// - Throws: As ``RowSource/forEachRow(serially:_:)``, and `LacunaError.numerical` if values that are to become integers
-    ///   are not finite.
+    ///   are not finite, or such as are to become f16 are finite and beyond its numbers.
     func fill(
         from source: some RowSource, serially: Bool = false, _ place: (_ row: Int, _ entries: CodedRow) -> Void
     ) throws {
         let isUndefined = Locked(false)
         try source.forEachRow(serially: serially) { row, columns, floats in
             withUnsafeTemporaryAllocation(of: Int8.self, capacity: type.isInteger ? floats.count : 0) { codes in
-                if type.isInteger && !round(row, columns, floats, into: codes.baseAddress!) {
-                    return isUndefined.withLock { $0 = true }
-                }
+                let isDefined =
+                    type.isInteger
+                    ? round(row, columns, floats, into: codes.baseAddress!)
+                    // From here on, rounding to nearest gives infinity.
+                    : type != .f16 || floats.allSatisfy { !($0.magnitude >= 65_520) || $0.isInfinite }
+                if !isDefined { return isUndefined.withLock { $0 = true } }
                 place(row, CodedRow(values: self, columns: columns, floats: floats, codes: codes.baseAddress!))
             }
         }
         if isUndefined.withLock({ $0 }) {
-            throw LacunaError.numerical(operation: "rounding to \(type)", reason: "a weight is not finite")
+            throw LacunaError.numerical(
+                operation: "rounding to \(type)",
+                reason: type.isInteger ? "a weight is not finite" : "the magnitude of a weight exceeds 65504")
         }
     }
 
@@ -125,18 +123,4 @@ final class StoredValues: @unchecked Sendable {
         }
         return true
     }
-}
-
-extension ValueType {
-    /// Bytes of one value; for int4, of a pair.
-    var valueSize: Int {
-        switch self {
-        case .f32: 4
-        case .bf16: 2
-        case .int8, .int4: 1
-        }
-    }
-
-    /// Whether values are rounded to integers with a scale.
-    var isInteger: Bool { self == .int8 || self == .int4 }
 }

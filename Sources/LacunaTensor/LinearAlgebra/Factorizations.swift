@@ -37,7 +37,7 @@ extension Tensor {
         let n = rows
         let failure: Int? = result.withMutablePointer { a in
             for i in 0..<n { for j in i + 1..<Swift.max(n, i + 1) { a[i * n + j] = 0 } }
-            let info = Scalar._potrf(n, a)
+            let info = Scalar.potrf(n, a)
             // NaN passes the library's test of the pivots.
             return info != 0 ? info : (0..<n).first { !a[$0 * n + $0].isFinite }.map { $0 + 1 }
         }
@@ -58,7 +58,7 @@ extension Tensor {
         var result = self
         let n = rows
         let info = result.withMutablePointer { a in
-            let info = Scalar._potri(n, a)
+            let info = Scalar.potri(n, a)
             for i in 0..<n { for j in 0..<i { a[j * n + i] = a[i * n + j] } }
             return info
         }
@@ -75,7 +75,7 @@ extension Tensor {
         if m == 0 || n == 0 { return result }
         withPointer { l in
             result.withMutablePointer {
-                Scalar._trsm(lower: lower, transposed: transposed, m, n, l, m, $0, n)
+                Scalar.trsm(lower: lower, transposed: transposed, m, n, l, m, $0, n)
             }
         }
         return result
@@ -95,14 +95,14 @@ extension Tensor {
         let work = Buffer<Scalar>(uninitialized: 64 * Swift.max(m, n, 1))
         var r = Tensor(zeros: [k, n])
         var q = Tensor(zeros: [k, m])
-        var info = a.withMutablePointer { Scalar._geqrf(m, n, $0, tau.pointer, work.pointer, work.count) }
+        var info = a.withMutablePointer { Scalar.geqrf(m, n, $0, tau.pointer, work.pointer, work.count) }
         a.withPointer { a in
             r.withMutablePointer { r in for i in 0..<k { for j in i..<Swift.max(n, i) { r[i * n + j] = a[j * m + i] } }
             }
             q.withMutablePointer { $0.update(from: a, count: k * m) }
         }
         if info == 0 {
-            info = q.withMutablePointer { Scalar._orgqr(m, k, k, $0, tau.pointer, work.pointer, work.count) }
+            info = q.withMutablePointer { Scalar.orgqr(m, k, k, $0, tau.pointer, work.pointer, work.count) }
         }
         if info != 0 { throw LacunaError.numerical(operation: "qr", reason: "LAPACK reports \(info)") }
         return (q.transposed(), r)
@@ -130,7 +130,7 @@ extension Tensor {
         let info = a.withMutablePointer { a in
             u.withMutablePointer { u in
                 vt.withMutablePointer { vt in
-                    Scalar._gesdd(m, n, a, s.pointer, u, vt, work.pointer, work.count, integers.pointer)
+                    Scalar.gesdd(m, n, a, s.pointer, u, vt, work.pointer, work.count, integers.pointer)
                 }
             }
         }
@@ -154,7 +154,7 @@ extension Tensor {
         let work = Buffer<Scalar>(uninitialized: workCount)
         let integers = Buffer<Int32>(uninitialized: 3 + 5 * n)
         let info = a.withMutablePointer {
-            Scalar._syevd(n, $0, values.pointer, work.pointer, work.count, integers.pointer, integers.count)
+            Scalar.syevd(n, $0, values.pointer, work.pointer, work.count, integers.pointer, integers.count)
         }
         if info != 0 { throw LacunaError.numerical(operation: "symmetricEigen", reason: "no convergence (\(info))") }
         return (values.array, a)

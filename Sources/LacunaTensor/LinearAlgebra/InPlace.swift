@@ -4,7 +4,7 @@ extension LinearAlgebra {
     /// - Returns: False if the matrix is not positive definite, or not finite; `a` is then undefined.
     public static func choleskyInPlace<S: TensorScalar>(_ a: UnsafeMutablePointer<S>, n: Int) -> Bool {
         if n == 0 { return true }
-        guard S._potrf(n, a) == 0 else { return false }
+        guard S.potrf(n, a) == 0 else { return false }
         return (0..<n).allSatisfy { a[$0 * n + $0].isFinite }
     }
 
@@ -14,8 +14,8 @@ extension LinearAlgebra {
         _ l: UnsafePointer<S>, n: Int, _ b: UnsafeMutablePointer<S>, count: Int = 1
     ) {
         if n == 0 || count == 0 { return }
-        S._trsm(lower: true, transposed: false, n, count, l, n, b, count)
-        S._trsm(lower: true, transposed: true, n, count, l, n, b, count)
+        S.trsm(lower: true, transposed: false, n, count, l, n, b, count)
+        S.trsm(lower: true, transposed: true, n, count, l, n, b, count)
     }
 }
 

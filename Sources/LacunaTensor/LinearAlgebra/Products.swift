@@ -21,7 +21,7 @@ public enum LinearAlgebra {
             for i in 0..<m { for j in 0..<n { c[i * leadingC + j] = beta == 0 ? 0 : beta * c[i * leadingC + j] } }
             return
         }
-        S._gemm(transposedA, transposedB, m, n, k, alpha, a, leadingA, b, leadingB, beta, c, leadingC)
+        S.gemm(transposedA, transposedB, m, n, k, alpha, a, leadingA, b, leadingB, beta, c, leadingC)
     }
 
     /// As ``gemm(m:n:k:alpha:_:leadingA:transposedA:_:leadingB:transposedB:beta:into:leadingC:)``, with the rows of the
@@ -66,7 +66,7 @@ public enum LinearAlgebra {
         leadingC: Int
     ) {
         if n == 0 || k == 0 { return }
-        S._syrk(false, n, k, 1, a, leadingA, 1, c, leadingC)
+        S.syrk(false, n, k, 1, a, leadingA, 1, c, leadingC)
     }
 
     /// Adds `AᵀA` of row-major `a` [k, n] to the lower triangle of `c` [n, n], spread over the thread pool by blocks of
@@ -89,9 +89,9 @@ public enum LinearAlgebra {
             let (i0, j0) = (i * block, j * block)
             let (ni, nj) = (min(block, n - i0), min(block, n - j0))
             if i == j {
-                S._syrk(true, ni, k, 1, a + i0, n, 1, c + i0 * n + i0, n)
+                S.syrk(true, ni, k, 1, a + i0, n, 1, c + i0 * n + i0, n)
             } else {
-                S._gemm(true, false, ni, nj, k, 1, a + i0, n, a + j0, n, 1, c + i0 * n + j0, n)
+                S.gemm(true, false, ni, nj, k, 1, a + i0, n, a + j0, n, 1, c + i0 * n + j0, n)
             }
         }
     }

@@ -72,3 +72,29 @@ import Testing
         #expect(throws: LacunaError.self) { try GramPursuit(gram: Tensor([.nan], shape: [1, 1])) }
     }
 }
+
+@Suite struct GrowingFactorTests {
+    /// Vectors that join one at a time, of any length, against elimination with pivots on the whole matrix.
+    @Test(arguments: [0, 1, 2, 5, 12]) func solvesAtEverySize(count: Int) throws {
+        let width = 20
+        var generator = SeededGenerator(seed: UInt64(count))
+        let vectors = (0..<count).map { i in (0..<width).map { _ in generator.normal() * Double(i + 1) } }
+        func dot(_ a: [Double], _ b: [Double]) -> Double { zip(a, b).reduce(0) { $0 + $1.0 * $1.1 } }
+        var factor = GrowingFactor()
+        for n in 0..<count {
+            let joined = factor.append((0...n).map { dot(vectors[n], vectors[$0]) })
+            #expect(joined)
+            // What depends on those that are there is refused, and leaves no trace.
+            let sum = (0..<width).map { c in (0...n).reduce(0.0) { $0 + Double($1 + 2) * vectors[$1][c] } }
+            let dependent = factor.append((0...n).map { dot(sum, vectors[$0]) } + [dot(sum, sum)])
+            let undefined = factor.append([Double](repeating: .nan, count: n + 2))
+            #expect(!dependent && !undefined && factor.count == n + 1)
+            let target = (0...n).map { Double($0 * $0) - 3 }
+            let z = factor.solve(
+                (0...n).map { i in (0...n).reduce(0) { $0 + dot(vectors[i], vectors[$1]) * target[$1] } })
+            #expect(zip(z, target).allSatisfy { abs($0 - $1) < 1e-8 })
+        }
+        #expect(factor.count == count)
+        #expect(GrowingFactor(capacity: 3).solve([]).isEmpty)
+    }
+}

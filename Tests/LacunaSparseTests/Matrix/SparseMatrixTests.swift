@@ -211,6 +211,17 @@ import Testing
             diagonal[rows: 0..<5, columns: 0..<8] == x.matrix() && diagonal[rows: 5..<12, columns: 8..<16] == y.matrix()
         )
         #expect(diagonal.count == x.entries.count + y.entries.count)
+        // Many parts, of which some have no rows, no columns or no entries.
+        let parts = (0..<400).map { EntryTable($0 % 3, $0 % 4, density: 0.8, seed: UInt64($0)) }
+        let many = try SparseMatrix.blockDiagonal(parts.map { $0.matrix(of: Double.self) })
+        var (row, column, expected) = (0, 0, [Place: Double]())
+        for part in parts {
+            for (place, value) in part.entries {
+                expected[Place(row: row + place.row, column: column + place.column)] = value
+            }
+            (row, column) = (row + part.rows, column + part.columns)
+        }
+        #expect(many.rows == row && many.columns == column && EntryTable(many).entries == expected)
         let grid = try SparseMatrix.blocks([[x.matrix(), nil], [y.matrix(), SparseMatrix(zeros: 7, 3)]])
         #expect(grid.rows == 12 && grid.columns == 11 && grid.count == diagonal.count)
         #expect(try SparseMatrix<Double>.blockDiagonal([]).rows == 0)

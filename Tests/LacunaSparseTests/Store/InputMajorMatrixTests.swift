@@ -6,7 +6,8 @@ import Testing
 /// Products that read the weights of active inputs alone, against sums in double precision.
 @Suite struct InputMajorMatrixTests {
     @Test(
-        arguments: [ValueType.f32, .bf16], [(1, 1), (7, 5), (64, 30), (65, 31), (300, 97), (2000, 260), (0, 4), (3, 0)])
+        arguments: [ValueType.f32, .bf16, .f16],
+        [(1, 1), (7, 5), (64, 30), (65, 31), (300, 97), (2000, 260), (0, 4), (3, 0)])
     func equalsTheSumOverActiveInputs(values: ValueType, shape: (Int, Int)) throws {
         let (rows, columns) = shape
         var generator = SeededGenerator(seed: UInt64(rows * 7 + columns))
@@ -15,7 +16,7 @@ import Testing
         #expect(matrix.rows == rows && matrix.columns == columns)
         #expect(matrix.byteCount == rows * columns * (values == .f32 ? 4 : 2))
         // As any stored matrix: decoded, and with every input.
-        let rounded = weight.scalars.map { values == .f32 ? $0 : BFloat16($0).float }
+        let rounded = StoreCases.rounded(weight, nil, values)
         #expect(matrix.densified().scalars == rounded && matrix.storedCount == rows * columns)
         let ones = matrix.multiplied(by: [Float](repeating: 1, count: columns))
         for r in 0..<rows {

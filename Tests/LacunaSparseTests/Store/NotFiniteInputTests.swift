@@ -36,6 +36,7 @@ import Testing
         let count = Int(starts.last!) + 64
         let floats = [Float](repeating: 2, count: count)
         let halves = floats.map { BFloat16($0).bits }
+        let singles = floats.map { Half($0).bits }
         let bytes = [Int8](repeating: 2, count: count)
         let nibbles = [UInt8](repeating: 0x22, count: count)
         let (rowScales, groupScales) = (
@@ -51,7 +52,7 @@ import Testing
                     input.encode($0.baseAddress!, count: columns, encodings: [.float, .bf16, .int8Groups64])
                 }
                 let run: [(Gemv, UnsafeRawPointer, UnsafeRawPointer?, [UInt32])] = floats.withUnsafeBytes { f in
-                    halves.withUnsafeBytes { h in
+                    (halves + singles).withUnsafeBytes { h in
                         bytes.withUnsafeBytes { b in
                             nibbles.withUnsafeBytes { n in
                                 rowScales.withUnsafeBytes { s in
@@ -59,6 +60,7 @@ import Testing
                                         [
                                             (table.gemv_bitmask_f32, f.baseAddress!, nil, starts),
                                             (table.gemv_bitmask_bf16, h.baseAddress!, nil, starts),
+                                            (table.gemv_bitmask_f16, h.baseAddress! + 2 * halves.count, nil, starts),
                                             (table.gemv_bitmask_i8, b.baseAddress!, s.baseAddress, starts),
                                             (table.gemv_bitmask_i4, n.baseAddress!, g.baseAddress, byteStarts),
                                         ]
@@ -102,7 +104,7 @@ import Testing
     /// Whole products: a few vectors one by one, many by panels and by decoding.
     @Test(
         arguments: [StorageLayout.bitmask, .nm(n: 2, m: 4), .csr, .bsr(rows: 4, columns: 4)],
-        [ValueType.f32, .bf16, .int8, .int4])
+        ValueType.allCases)
     func storesAtEveryBatch(layout: StorageLayout, values: ValueType) throws {
         let (rows, columns) = (40, 136)
         var generator = SeededGenerator(seed: 3)

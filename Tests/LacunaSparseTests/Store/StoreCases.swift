@@ -77,6 +77,7 @@ enum StoreCases {
             switch type {
             case .f32: break
             case .bf16: for i in row { result[i] = nearestBFloat16(result[i]) }
+            case .f16: for i in row { result[i] = nearestHalf(result[i]) }
             case .int8:
                 let scale = result[row].map(abs).max().map { $0 / 127 } ?? 0
                 for i in row where scale > 0 { result[i] = (result[i] / scale).rounded(.toNearestOrEven) * scale }
@@ -95,6 +96,12 @@ enum StoreCases {
         let above = Float(bitPattern: (x.bitPattern & 0xFFFF_0000) + 0x1_0000)
         if abs(x - below) != abs(above - x) { return abs(x - below) < abs(above - x) ? below : above }
         return below.bitPattern & 0x1_0000 == 0 ? below : above
+    }
+
+    /// Eleven digits for normal numbers; below 2^-14 multiples of 2^-24.
+    static func nearestHalf(_ x: Float) -> Float {
+        let unit = Float(sign: .plus, exponent: max(x.isZero ? -14 : Int(x.exponent), -14) - 10, significand: 1)
+        return (x / unit).rounded(.toNearestOrEven) * unit
     }
 
     /// The better of the two int4 scales for a group.

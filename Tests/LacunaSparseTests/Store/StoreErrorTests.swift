@@ -61,6 +61,23 @@ import Testing
         }
     }
 
+    /// f16 has an end where floats go on: what would round to infinity is refused, infinity itself is not.
+    @Test func refusesWhatHalfPrecisionCannotHold() throws {
+        for layout in [StorageLayout.dense, .bitmask, .csr, .bsr(rows: 4, columns: 4)] {
+            for (value, rounded) in [(Float(65_519), Float(65_504)), (-65_519, -65_504), (.infinity, .infinity)] {
+                var weight = weight
+                weight[1, 1] = value
+                let stored = try WeightStore.make(weight, layout: layout, values: .f16)
+                #expect(stored.densified()[1, 1] == rounded)
+            }
+            for value in [Float(65_520), -1e30] {
+                var weight = weight
+                weight[1, 1] = value
+                #expect(throws: LacunaError.self) { try WeightStore.make(weight, layout: layout, values: .f16) }
+            }
+        }
+    }
+
     @Test func blocksOfFilesAreNotMade() {
         #expect(throws: LacunaError.self) {
             try WeightStore.make(weight, layout: .gguf("Q4_0"), values: .int4)

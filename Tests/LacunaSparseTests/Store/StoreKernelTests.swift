@@ -2,6 +2,13 @@ import CLacuna
 import LacunaTensor
 import Testing
 
+@testable import LacunaSparse
+
+/// A product of a layout with one vector.
+private typealias UnsafeVectorProduct<Matrix> = (
+    UnsafePointer<Matrix>?, UnsafePointer<lk_input>?, Int, Int, UnsafeMutablePointer<Float>?
+) -> Void
+
 /// CSR, BSR and panel kernels of every level this processor has, against the scalar ones.
 @Suite struct StoreKernelTests {
     static let levels = (0..<Int32(LK_LEVELS)).filter { lk_level($0) != nil }
@@ -18,6 +25,7 @@ import Testing
         var wide: [UInt32] = []
         let floats: [Float]
         let halves: [UInt16]
+        let singles: [UInt16]
         let bytes: [Int8]
         let rowScales: [Float]
         let groupScales: [UInt16]
@@ -40,21 +48,23 @@ import Testing
             let count = (narrow.count + 1) * blockRows * blockColumns + 64
             floats = (0..<count).map { i in i % 50 == 7 ? Float(bitPattern: 77) : Float(generator.normal()) }
             halves = floats.map { BFloat16($0).bits }
+            singles = floats.map { Half($0).bits }
             bytes = (0..<count).map { _ in Int8(truncatingIfNeeded: generator.next()) }
             rowScales = (0..<rows).map { _ in Float(generator.uniform()) * 0.01 }
             groupScales = (0..<rows * perRow + 1).map { _ in BFloat16(Float(generator.uniform())).bits }
         }
 
-        /// The values and scales of one of four types.
-        func withValues<R>(_ type: Int, _ body: (UnsafeRawPointer, UnsafeRawPointer) -> R) -> R {
+        /// The values and scales of one type.
+        func withValues<R>(_ type: ValueType, _ body: (UnsafeRawPointer, UnsafeRawPointer) -> R) -> R {
             rowScales.withUnsafeBytes { rowScales in
                 groupScales.withUnsafeBytes { groupScales in
                     let empty = UnsafeRawPointer(bitPattern: 64)!
-                    let scales = (type == 3 ? groupScales.baseAddress : rowScales.baseAddress) ?? empty
+                    let scales = (type == .int4 ? groupScales.baseAddress : rowScales.baseAddress) ?? empty
                     switch type {
-                    case 0: return floats.withUnsafeBytes { body($0.baseAddress!, scales) }
-                    case 1: return halves.withUnsafeBytes { body($0.baseAddress!, scales) }
-                    default: return bytes.withUnsafeBytes { body($0.baseAddress!, scales) }
+                    case .f32: return floats.withUnsafeBytes { body($0.baseAddress!, scales) }
+                    case .bf16: return halves.withUnsafeBytes { body($0.baseAddress!, scales) }
+                    case .f16: return singles.withUnsafeBytes { body($0.baseAddress!, scales) }
+                    case .int8, .int4: return bytes.withUnsafeBytes { body($0.baseAddress!, scales) }
                     }
                 }
             }
@@ -79,18 +89,27 @@ import Testing
         let x = Self.random((columns + 63) / 64 * 64, seed: 1)
         var input = lk_input()
         input.x = UnsafePointer(x.pointer)
-        let single = [
-            (table.gemv_csr_f32, reference.gemv_csr_f32), (table.gemv_csr_bf16, reference.gemv_csr_bf16),
-            (table.gemv_csr_i8, reference.gemv_csr_i8), (table.gemv_csr_i4, reference.gemv_csr_i4),
-        ]
-        let many = [
-            (table.product_rows_f32, reference.product_rows_f32),
-            (table.product_rows_bf16, reference.product_rows_bf16),
-            (table.product_rows_i8, reference.product_rows_i8),
-        ]
+        func single(_ k: lk_table, _ type: ValueType) -> UnsafeVectorProduct<lk_csr> {
+            switch type {
+            case .f32: k.gemv_csr_f32
+            case .bf16: k.gemv_csr_bf16
+            case .f16: k.gemv_csr_f16
+            case .int8: k.gemv_csr_i8
+            case .int4: k.gemv_csr_i4
+            }
+        }
+        func many(_ k: lk_table, _ type: ValueType) -> CSRMatrix.RowPanel? {
+            switch type {
+            case .f32: k.product_rows_f32
+            case .bf16: k.product_rows_bf16
+            case .f16: k.product_rows_f16
+            case .int8: k.product_rows_i8
+            case .int4: nil
+            }
+        }
         let panel = Self.random(columns * 16, seed: 2)
         for wide in [false, true] {
-            for type in 0..<4 {
+            for type in ValueType.allCases {
                 operands.withValues(type) { values, scales in
                     operands.starts.withUnsafeBufferPointer { starts in
                         operands.narrow.withUnsafeBytes { narrow in
@@ -103,14 +122,13 @@ import Testing
                                     Buffer<Float>(repeating: .nan, count: rows * 64), Self.random(rows * 64, seed: 3)
                                 )
                                 for first in Set([0, rows / 3]) {
-                                    single[type].0!(&w, &input, first, rows, a.pointer)
-                                    single[type].1!(&w, &input, first, rows, b.pointer)
-                                    #expect(Self.agree(a.pointer, b.pointer, rows - first), "vector, type \(type)")
-                                    guard type < 3 else { continue }
-                                    many[type].0!(&w, panel.pointer, first, rows, a.pointer)
-                                    many[type].1!(&w, panel.pointer, first, rows, b.pointer)
-                                    #expect(
-                                        Self.agree(a.pointer, b.pointer, (rows - first) * 16), "panel, type \(type)")
+                                    single(table, type)(&w, &input, first, rows, a.pointer)
+                                    single(reference, type)(&w, &input, first, rows, b.pointer)
+                                    #expect(Self.agree(a.pointer, b.pointer, rows - first), "vector, \(type)")
+                                    guard type != .int4 else { continue }
+                                    many(table, type)?(&w, panel.pointer, first, rows, a.pointer)
+                                    many(reference, type)?(&w, panel.pointer, first, rows, b.pointer)
+                                    #expect(Self.agree(a.pointer, b.pointer, (rows - first) * 16), "panel, \(type)")
                                 }
                             }
                         }
@@ -121,12 +139,13 @@ import Testing
     }
 
     /// What entry `at` of the values is worth in row r, column c.
-    private static func value(_ operands: Operands, _ type: Int, at: Int, row: Int, column: Int) -> Float {
+    private static func value(_ operands: Operands, _ type: ValueType, at: Int, row: Int, column: Int) -> Float {
         switch type {
-        case 0: return operands.floats[at]
-        case 1: return BFloat16(bits: operands.halves[at]).float
-        case 2: return operands.rowScales[row] * Float(operands.bytes[at])
-        default:
+        case .f32: return operands.floats[at]
+        case .bf16: return BFloat16(bits: operands.halves[at]).float
+        case .f16: return Half(bits: operands.singles[at]).float
+        case .int8: return operands.rowScales[row] * Float(operands.bytes[at])
+        case .int4:
             let nibble = UInt8(bitPattern: operands.bytes[at / 2]) >> UInt8(at % 2 * 4) & 15
             let group = row * ((operands.columns + 63) / 64) + column / 64
             return BFloat16(bits: operands.groupScales[group]).float * Float((Int(nibble) ^ 8) - 8)
@@ -138,8 +157,11 @@ import Testing
         let (rows, columns) = shape
         let operands = Operands(rows, columns)
         let k = lk_level(level)!.pointee
-        let decoders = [k.decode_csr_f32, k.decode_csr_bf16, k.decode_csr_i8, k.decode_csr_i4]
-        for (wide, type) in [false, true].flatMap({ wide in (0..<4).map { (wide, $0) } }) {
+        let decoders: [ValueType: CSRMatrix.Decoder] = [
+            .f32: k.decode_csr_f32, .bf16: k.decode_csr_bf16, .f16: k.decode_csr_f16, .int8: k.decode_csr_i8,
+            .int4: k.decode_csr_i4,
+        ]
+        for (wide, type) in [false, true].flatMap({ wide in ValueType.allCases.map { (wide, $0) } }) {
             operands.withValues(type) { values, scales in
                 operands.starts.withUnsafeBufferPointer { starts in
                     operands.narrow.withUnsafeBytes { narrow in
@@ -169,11 +191,14 @@ import Testing
     @Test(arguments: levels, [(1, 1), (4, 4), (2, 8), (1, 16), (16, 16), (3, 5), (40, 16), (6, 4)])
     func decodingOfBlocks(level: Int32, block: (Int, Int)) {
         let k = lk_level(level)!.pointee
-        let decoders = [k.decode_bsr_f32, k.decode_bsr_bf16, k.decode_bsr_i8, k.decode_bsr_i4]
+        let decoders: [ValueType: BSRMatrix.Decoder] = [
+            .f32: k.decode_bsr_f32, .bf16: k.decode_bsr_bf16, .f16: k.decode_bsr_f16, .int8: k.decode_bsr_i8,
+            .int4: k.decode_bsr_i4,
+        ]
         let size = block.0 * block.1
         for (rows, columns) in [(block.0 * 5, block.1 * 9), (block.0 * 2 + 1, block.1 * 30 + 1)] {
             let operands = Operands(rows, columns, blockRows: block.0, blockColumns: block.1)
-            for type in 0..<4 {
+            for type in ValueType.allCases {
                 operands.withValues(type) { values, scales in
                     operands.starts.withUnsafeBufferPointer { starts in
                         operands.wide.withUnsafeBufferPointer { blocks in
@@ -189,7 +214,7 @@ import Testing
                                     for j in 0..<block.1 where Int(blocks[b]) * block.1 + j < columns {
                                         let c = Int(blocks[b]) * block.1 + j
                                         // The nibbles of each block start a new byte.
-                                        let start = type == 3 ? (size + 1) / 2 * 2 * b : size * b
+                                        let start = type == .int4 ? (size + 1) / 2 * 2 * b : size * b
                                         expected[(r - first) * columns + c] = Self.value(
                                             operands, type, at: start + r % block.0 * block.1 + j, row: r, column: c)
                                     }
@@ -228,18 +253,25 @@ import Testing
         }
     }
 
+    /// Those with panel kernels of their own; int4 values are spread out as floats.
+    static let panelTypes = ValueType.allCases.filter { $0 != .int4 }
+
+    static func panels(_ k: lk_table, _ type: ValueType) -> BitmaskMatrix.Panel {
+        switch type {
+        case .f32, .int4: k.panel_bitmask_f32
+        case .bf16: k.panel_bitmask_bf16
+        case .f16: k.panel_bitmask_f16
+        case .int8: k.panel_bitmask_i8
+        }
+    }
+
     @Test(arguments: levels, shapes)
     func bitmaskPanels(level: Int32, shape: (Int, Int)) {
         let (rows, columns) = shape
         let operands = Operands(rows, columns)
         let (table, reference) = (lk_level(level)!.pointee, lk_reference()!.pointee)
         let panel = Self.random(columns * 64, seed: 2)
-        let many = [
-            (table.panel_bitmask_f32, reference.panel_bitmask_f32),
-            (table.panel_bitmask_bf16, reference.panel_bitmask_bf16),
-            (table.panel_bitmask_i8, reference.panel_bitmask_i8),
-        ]
-        for type in 0..<3 {
+        for type in Self.panelTypes {
             operands.withValues(type) { values, scales in
                 operands.starts.withUnsafeBufferPointer { starts in
                     operands.words.withUnsafeBufferPointer { words in
@@ -249,10 +281,9 @@ import Testing
                         let (a, b) = (Buffer<Float>(repeating: .nan, count: rows * 64), Self.random(rows * 64, seed: 3))
                         for first in Set([0, rows / 3]) {
                             for width in [16, 32, 64] {
-                                many[type].0!(&w, panel.pointer, width, first, rows, a.pointer)
-                                many[type].1!(&w, panel.pointer, width, first, rows, b.pointer)
-                                #expect(
-                                    Self.agree(a.pointer, b.pointer, (rows - first) * width), "\(width), type \(type)")
+                                Self.panels(table, type)(&w, panel.pointer, width, first, rows, a.pointer)
+                                Self.panels(reference, type)(&w, panel.pointer, width, first, rows, b.pointer)
+                                #expect(Self.agree(a.pointer, b.pointer, (rows - first) * width), "\(width), \(type)")
                             }
                         }
                     }
@@ -267,11 +298,6 @@ import Testing
     func regularPanels(level: Int32, pattern: (Int, Int)) {
         let (n, m) = pattern
         let (table, reference) = (lk_level(level)!.pointee, lk_reference()!.pointee)
-        let many = [
-            (table.panel_bitmask_f32, reference.panel_bitmask_f32),
-            (table.panel_bitmask_bf16, reference.panel_bitmask_bf16),
-            (table.panel_bitmask_i8, reference.panel_bitmask_i8),
-        ]
         for (rows, columns) in [(9, 640), (1, 64), (37, 200), (3, 1), (530, 129), (5, 64 * 9 + 5)] {
             let operands = Operands(rows, columns)
             let perRow = (columns + 63) / 64
@@ -288,10 +314,10 @@ import Testing
                 stride = stored
             }
             let values = (0..<rows * stride + 64).map { operands.floats[$0 % operands.floats.count] }
-            let halves = values.map { BFloat16($0).bits }
+            let (halves, singles) = (values.map { BFloat16($0).bits }, values.map { Half($0).bits })
             let bytes = (0..<values.count).map { operands.bytes[$0 % operands.bytes.count] }
             let panel = Self.random(columns * 64, seed: 2)
-            for type in 0..<3 {
+            for type in Self.panelTypes {
                 operands.withValues(type) { _, scales in
                     func check(_ stored: UnsafeRawBufferPointer) {
                         words.withUnsafeBufferPointer { words in
@@ -303,19 +329,20 @@ import Testing
                             )
                             for first in Set([0, rows / 3]) {
                                 for width in [16, 32, 64] {
-                                    many[type].0!(&w, panel.pointer, width, first, rows, a.pointer)
-                                    many[type].1!(&w, panel.pointer, width, first, rows, b.pointer)
+                                    Self.panels(table, type)(&w, panel.pointer, width, first, rows, a.pointer)
+                                    Self.panels(reference, type)(&w, panel.pointer, width, first, rows, b.pointer)
                                     #expect(
                                         Self.agree(a.pointer, b.pointer, (rows - first) * width),
-                                        "\(columns) columns, \(width) vectors, type \(type)")
+                                        "\(columns) columns, \(width) vectors, \(type)")
                                 }
                             }
                         }
                     }
                     switch type {
-                    case 0: values.withUnsafeBytes(check)
-                    case 1: halves.withUnsafeBytes(check)
-                    default: bytes.withUnsafeBytes(check)
+                    case .f32: values.withUnsafeBytes(check)
+                    case .bf16: halves.withUnsafeBytes(check)
+                    case .f16: singles.withUnsafeBytes(check)
+                    case .int8, .int4: bytes.withUnsafeBytes(check)
                     }
                 }
             }
@@ -325,14 +352,24 @@ import Testing
     @Test(arguments: levels, [(1, 1), (4, 4), (2, 8), (8, 8), (1, 16), (16, 16), (5, 32), (3, 5), (40, 16), (6, 4)])
     func bsr(level: Int32, block: (Int, Int)) {
         let (table, reference) = (lk_level(level)!.pointee, lk_reference()!.pointee)
-        let single = [
-            (table.gemv_bsr_f32, reference.gemv_bsr_f32), (table.gemv_bsr_bf16, reference.gemv_bsr_bf16),
-            (table.gemv_bsr_i8, reference.gemv_bsr_i8), (table.gemv_bsr_i4, reference.gemv_bsr_i4),
-        ]
-        let many = [
-            (table.panel_bsr_f32, reference.panel_bsr_f32), (table.panel_bsr_bf16, reference.panel_bsr_bf16),
-            (table.panel_bsr_i8, reference.panel_bsr_i8),
-        ]
+        func single(_ k: lk_table, _ type: ValueType) -> UnsafeVectorProduct<lk_bsr> {
+            switch type {
+            case .f32: k.gemv_bsr_f32
+            case .bf16: k.gemv_bsr_bf16
+            case .f16: k.gemv_bsr_f16
+            case .int8: k.gemv_bsr_i8
+            case .int4: k.gemv_bsr_i4
+            }
+        }
+        func many(_ k: lk_table, _ type: ValueType) -> BSRMatrix.Panel? {
+            switch type {
+            case .f32: k.panel_bsr_f32
+            case .bf16: k.panel_bsr_bf16
+            case .f16: k.panel_bsr_f16
+            case .int8: k.panel_bsr_i8
+            case .int4: nil
+            }
+        }
         // Whole blocks, blocks that reach beyond the matrix, more rows than a block of them.
         for (rows, columns) in [(block.0 * 5, block.1 * 9), (block.0 * 2 + 1, block.1 * 30 + 1), (515, 40)] {
             let operands = Operands(rows, columns, blockRows: block.0, blockColumns: block.1)
@@ -340,7 +377,7 @@ import Testing
             let panel = Self.random(columns * 64, seed: 2)
             var input = lk_input()
             input.x = UnsafePointer(x.pointer)
-            for type in 0..<4 {
+            for type in ValueType.allCases {
                 operands.withValues(type) { values, scales in
                     operands.starts.withUnsafeBufferPointer { starts in
                         operands.wide.withUnsafeBufferPointer { blocks in
@@ -351,15 +388,15 @@ import Testing
                                 Buffer<Float>(repeating: .nan, count: rows * 64), Self.random(rows * 64, seed: 3)
                             )
                             for first in Set([0, rows / 3]) {
-                                single[type].0!(&w, &input, first, rows, a.pointer)
-                                single[type].1!(&w, &input, first, rows, b.pointer)
-                                #expect(Self.agree(a.pointer, b.pointer, rows - first), "vector, type \(type)")
-                                for width in [16, 32, 64] where type < 3 {
-                                    many[type].0!(&w, panel.pointer, width, first, rows, a.pointer)
-                                    many[type].1!(&w, panel.pointer, width, first, rows, b.pointer)
+                                single(table, type)(&w, &input, first, rows, a.pointer)
+                                single(reference, type)(&w, &input, first, rows, b.pointer)
+                                #expect(Self.agree(a.pointer, b.pointer, rows - first), "vector, \(type)")
+                                for width in [16, 32, 64] where type != .int4 {
+                                    many(table, type)?(&w, panel.pointer, width, first, rows, a.pointer)
+                                    many(reference, type)?(&w, panel.pointer, width, first, rows, b.pointer)
                                     #expect(
                                         Self.agree(a.pointer, b.pointer, (rows - first) * width),
-                                        "panel \(width), type \(type)")
+                                        "panel \(width), \(type)")
                                 }
                             }
                         }

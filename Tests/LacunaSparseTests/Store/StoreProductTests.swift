@@ -107,6 +107,7 @@ import Testing
         #expect(try bytes(.dense, .int4) == 128 * 512 / 2 + groups)
         #expect(try bytes(.masked, .bf16) == 128 * 512 * 2)
         #expect(try bytes(.bitmask, .bf16) == kept * 2 + maskBytes + offsets)
+        #expect(try bytes(.bitmask, .f16) == kept * 2 + maskBytes + offsets)
         #expect(try bytes(.bitmask, .int8) == kept + 128 * 4 + maskBytes + offsets)
         #expect(try bytes(.nm(n: 2, m: 4), .bf16) == kept * 2 + maskBytes)
         #expect(try bytes(.nm(n: 2, m: 4), .int4) == kept / 2 + groups + maskBytes)

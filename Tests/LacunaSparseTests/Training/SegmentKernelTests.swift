@@ -147,12 +147,20 @@ private var reference: lk_table { lk_reference().pointee }
         }
     }
 
-    @Test(arguments: levels)
-    func bf16Values(level: Int32) {
+    @Test(arguments: levels, [ValueType.bf16, .f16])
+    func halves(level: Int32, type: ValueType) {
         let w: SparseMatrix<Float> = SparseCase(rows: 70, columns: 300, density: 0.2).matrix(seed: 5)
-        let bits = Buffer(w.values.map { BFloat16($0).bits } + [UInt16](repeating: 0, count: 2))
+        let bits = Buffer(
+            w.values.map { type == .f16 ? Half($0).bits : BFloat16($0).bits } + [UInt16](repeating: 0, count: 2))
         var rounded = w
-        rounded.withMutableValues { for i in $0.indices { $0[i] = Float(bitPattern: UInt32(bits.pointer[i]) << 16) } }
+        rounded.withMutableValues {
+            for i in $0.indices {
+                $0[i] = type == .f16 ? Half(bits: bits.pointer[i]).float : BFloat16(bits: bits.pointer[i]).float
+            }
+        }
+        func product(_ k: lk_table) -> CSRMatrix.Panel {
+            type == .f16 ? k.product_segments_f16 : k.product_segments_bf16
+        }
         var generator = SeededGenerator(seed: 9)
         let x = Buffer<Float>((0..<300 * 64).map { _ in Float(generator.normal()) })
         let order = w.pattern.segments
@@ -165,12 +173,12 @@ private var reference: lk_table { lk_reference().pointee }
                 let rows = order.rows(block: block)
                 let a = Buffer<Float>(repeating: 0, count: rows.count * 64)
                 let b = Buffer<Float>(repeating: 0, count: rows.count * 64)
-                lk_level(level).pointee.product_segments_bf16(&half, block, x.pointer, 64, a.pointer)
+                product(lk_level(level).pointee)(&half, block, x.pointer, 64, a.pointer)
                 // The order of operations is the same, the values are exact.
                 lk_real_level(level, Int32(LK_F32)).pointee.product_segments(&full, block, x.pointer, 64, b.pointer)
                 #expect(a.array == b.array)
                 let c = Buffer<Float>(repeating: 0, count: rows.count * 64)
-                reference.product_segments_bf16(&half, block, x.pointer, 64, c.pointer)
+                product(reference)(&half, block, x.pointer, 64, c.pointer)
                 #expect((0..<c.count).allSatisfy { agree(a.pointer[$0], Double(c.pointer[$0]), magnitude: 1e5) })
             }
         }

@@ -4,7 +4,12 @@ import Testing
 
 /// Products with, and decoding of, bitmask and N:M matrices, against double precision arithmetic on a dense copy.
 @Suite struct BitmaskKernelTests {
-    enum Format: CaseIterable { case f32, bf16, i8, i4 }
+    enum Format: CaseIterable {
+        case f32, bf16, f16, i8, i4
+
+        /// Of a stored value, or of two nibbles.
+        var bytes: Int { self == .f32 ? 4 : self == .bf16 || self == .f16 ? 2 : 1 }
+    }
 
     struct Stored {
         let mask: Buffer<UInt64>
@@ -19,14 +24,14 @@ import Testing
             let (rows, words) = (densities.count, (columns + 63) / 64)
             var maskWords = [UInt64](repeating: 0, count: rows * words)
             // A misaligned start, and beyond the end bytes that are NaNs if they are ever read as values.
-            let lead = format == .f32 ? 4 : format == .bf16 ? 2 : 1
+            let lead = format.bytes
             var bytes = [UInt8](repeating: 0xFF, count: lead)
             var starts: [UInt32] = []
             let rowScales = random.normals(rows)
             let groupScales = random.normals(rows * words).map { BFloat16($0).bits }
             var dense = [Float](repeating: 0, count: rows * columns)
             for r in 0..<rows {
-                starts.append(UInt32((bytes.count - lead) / (format == .f32 ? 4 : format == .bf16 ? 2 : 1)))
+                starts.append(UInt32((bytes.count - lead) / format.bytes))
                 var pendingNibble: UInt8?
                 for c in 0..<columns {
                     if c % 64 == 0, let low = pendingNibble {
@@ -42,6 +47,10 @@ import Testing
                         withUnsafeBytes(of: value) { bytes += $0 }
                     case .bf16:
                         let stored = BFloat16(random.awkwardFloats(1)[0])
+                        value = stored.float
+                        withUnsafeBytes(of: stored) { bytes += $0 }
+                    case .f16:
+                        let stored = Half(random.awkwardFloats(1)[0])
                         value = stored.float
                         withUnsafeBytes(of: stored) { bytes += $0 }
                     case .i8:
@@ -63,7 +72,7 @@ import Testing
                 }
                 if let low = pendingNibble { bytes.append(low) }
             }
-            starts.append(UInt32((bytes.count - lead) / (format == .f32 ? 4 : format == .bf16 ? 2 : 1)))
+            starts.append(UInt32((bytes.count - lead) / format.bytes))
             self.dense = dense
             mask = Buffer(maskWords)
             values = Buffer(bytes + [UInt8](repeating: 0xFF, count: 64))
@@ -85,6 +94,7 @@ import Testing
         switch format {
         case .f32: k.gemv_bitmask_f32
         case .bf16: k.gemv_bitmask_bf16
+        case .f16: k.gemv_bitmask_f16
         case .i8: k.gemv_bitmask_i8
         case .i4: k.gemv_bitmask_i4
         }
@@ -96,6 +106,7 @@ import Testing
         switch format {
         case .f32: k.decode_bitmask_f32
         case .bf16: k.decode_bitmask_bf16
+        case .f16: k.decode_bitmask_f16
         case .i8: k.decode_bitmask_i8
         case .i4: k.decode_bitmask_i4
         }

@@ -33,7 +33,7 @@ public final class Panels<Scalar: SparseScalar>: @unchecked Sendable {
     }
 
     /// All entries of all panels, padding included.
-    public var elements: UnsafeMutableBufferPointer<Scalar> { buffer.elements }
+    package var elements: UnsafeMutableBufferPointer<Scalar> { buffer.elements }
     var pointer: UnsafeMutablePointer<Scalar> { buffer.pointer }
     var cut: PanelCut<Scalar> { PanelCut(batch: batch) }
 

@@ -36,8 +36,7 @@ public struct GramPursuit: Sendable {
         var support: [Int] = []
         var isTaken = [Bool](repeating: false, count: atoms)
         var residual = [Double](UnsafeBufferPointer(start: correlations, count: atoms))
-        // The rows of the lower Cholesky factor of the support's Gram matrix.
-        var factor = [Double](repeating: 0, count: limit * limit)
+        var factor = GrowingFactor(capacity: limit)
         var values: [Double] = []
         let largest = residual.reduce(0) { max($0, abs($1)) }
         gram.withPointer { gram in
@@ -46,21 +45,10 @@ public struct GramPursuit: Sendable {
                 var best = largest * 1e-14
                 for j in 0..<atoms where !isTaken[j] && abs(residual[j]) > best { (next, best) = (j, abs(residual[j])) }
                 if next < 0 { return }
-                let n = support.count
-                // The new row: L w = G[support, next], and what is left of the atom's length.
-                var rest = gram[next * atoms + next]
-                for i in 0..<n {
-                    var sum = gram[next * atoms + support[i]]
-                    for j in 0..<i { sum -= factor[i * limit + j] * factor[n * limit + j] }
-                    let entry = sum / factor[i * limit + i]
-                    factor[n * limit + i] = entry
-                    rest -= entry * entry
-                }
-                if rest <= 1e-12 { return }
-                factor[n * limit + n] = rest.squareRoot()
+                guard factor.append((support + [next]).map { gram[next * atoms + $0] }) else { return }
                 support.append(next)
                 isTaken[next] = true
-                values = solve(factor, limit, support.map { correlations[$0] })
+                values = factor.solve(support.map { correlations[$0] })
                 for j in 0..<atoms { residual[j] = correlations[j] }
                 for (i, atom) in support.enumerated() {
                     let (value, row) = (values[i], gram + atom * atoms)
@@ -69,19 +57,5 @@ public struct GramPursuit: Sendable {
             }
         }
         return (support, values)
-    }
-
-    /// Solves `L Lᵀ z = b` for the factor of as many rows as `b` has.
-    private func solve(_ factor: [Double], _ stride: Int, _ b: [Double]) -> [Double] {
-        var z = b
-        for i in z.indices {
-            for j in 0..<i { z[i] -= factor[i * stride + j] * z[j] }
-            z[i] /= factor[i * stride + i]
-        }
-        for i in z.indices.reversed() {
-            for j in i + 1..<max(z.count, i + 1) { z[i] -= factor[j * stride + i] * z[j] }
-            z[i] /= factor[i * stride + i]
-        }
-        return z
     }
 }

@@ -39,7 +39,7 @@ public struct BSRLayout: StoreLayout {
         let stored = blocks * rows * columns
         return StoreSize(
             storedCount: stored,
-            byteCount: StoredValues.byteCount(values, stored: stored, rows: mask.rows, columns: mask.columns)
+            byteCount: values.byteCount(stored: stored, rows: mask.rows, columns: mask.columns)
                 + 4 * (blocks + grid.gridRows + 1))
     }
 

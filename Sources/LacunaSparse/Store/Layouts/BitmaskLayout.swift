@@ -13,7 +13,7 @@ public struct BitmaskLayout: StoreLayout {
         let kept = mask.count
         return StoreSize(
             storedCount: kept,
-            byteCount: StoredValues.byteCount(values, stored: kept, rows: mask.rows, columns: mask.columns)
+            byteCount: values.byteCount(stored: kept, rows: mask.rows, columns: mask.columns)
                 + mask.rows * ((mask.columns + 63) / 64) * 8 + 4 * (mask.rows + 1))
     }
 

@@ -13,7 +13,7 @@ public struct CSRLayout: StoreLayout {
         let kept = mask.count
         return StoreSize(
             storedCount: kept,
-            byteCount: StoredValues.byteCount(values, stored: kept, rows: mask.rows, columns: mask.columns)
+            byteCount: values.byteCount(stored: kept, rows: mask.rows, columns: mask.columns)
                 + (mask.columns > 65_536 ? 4 : 2) * kept + 4 * (mask.rows + 1))
     }
 

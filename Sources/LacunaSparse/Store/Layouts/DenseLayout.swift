@@ -15,7 +15,7 @@ public struct DenseLayout: StoreLayout {
         let count = mask.rows * mask.columns
         return StoreSize(
             storedCount: count,
-            byteCount: StoredValues.byteCount(values, stored: count, rows: mask.rows, columns: mask.columns))
+            byteCount: values.byteCount(stored: count, rows: mask.rows, columns: mask.columns))
     }
 
     public var costs: StorageCosts.Layout {

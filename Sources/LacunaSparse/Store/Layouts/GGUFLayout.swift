@@ -1,6 +1,6 @@
 import LacunaTensor
 
-/// The formats of GGUF files that are multiplied as they are in the file, by their names: Q8_0, Q4_K, F16 and others.
+/// The formats of GGUF files that are multiplied as they are in the file, by their names: Q8_0, Q4_K and others.
 public struct GGUFLayout: StoreLayout {
     public let name: String
 
@@ -9,7 +9,7 @@ public struct GGUFLayout: StoreLayout {
 
     /// Any block format of such a file is a name, so that one that cannot be multiplied is refused as such.
     private static let names = [
-        "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "F16",
+        "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K",
     ]
 
     public static func parse(_ name: String) -> GGUFLayout? { names.contains(name) ? GGUFLayout(name) : nil }
@@ -17,7 +17,6 @@ public struct GGUFLayout: StoreLayout {
     /// The nearest of the types that stores have: blocks hold integers of 2 to 8 bits with scales of their own.
     public var fixedValues: ValueType? {
         switch name {
-        case "F16": .bf16
         case "Q8_0", "Q6_K": .int8
         default: .int4
         }

@@ -52,7 +52,7 @@ public struct NMLayout: StoreLayout {
         let stored = mask.rows * ((mask.columns / m) * n + min(mask.columns % m, n))
         return StoreSize(
             storedCount: stored,
-            byteCount: StoredValues.byteCount(values, stored: stored, rows: mask.rows, columns: mask.columns)
+            byteCount: values.byteCount(stored: stored, rows: mask.rows, columns: mask.columns)
                 + mask.rows * ((mask.columns + 63) / 64) * 8)
     }
 
