@@ -21,8 +21,8 @@ test: requirements-test
 	swift build --build-tests --traits SuiteSparse
 	swift test --skip-build --traits SuiteSparse
 
-# Every public symbol is documented: read out of what `make test`, or any other debug build, has left in .build. So far in these
-# modules; `make documentation-check MODULES=` counts in all.
+# Every public symbol is documented: read out of what `make test`, or any other debug build, has left in .build. In these
+# modules, or, with `MODULES=`, in all libraries.
 MODULES = LacunaTensor LacunaSparse LacunaSuiteSparse LacunaIO LacunaLearn LacunaModels LacunaInfer LacunaPrune LacunaRetrieve \
     LacunaDictionary
 documentation-check: requirements-python

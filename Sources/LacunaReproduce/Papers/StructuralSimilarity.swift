@@ -124,11 +124,18 @@ struct TwoViews: Sendable {
             Tensor<Float>(normal: [count, width], using: &generator),
             Tensor<Float>(normal: [count, width], using: &generator)
         )
-        for row in 0..<count {
-            for i in 0..<width {
-                x[row, i] = z[row, i] + x[row, i] / relevance[i]
-                let block = i / 8
-                y[row, i] += (0..<8).reduce(0) { $0 + rotation[block, i % 8, $1] * z[row, block * 8 + $1] }
+        z.withPointer { z in
+            rotation.withPointer { rotation in
+                x.withMutablePointer { x in
+                    y.withMutablePointer { y in
+                        for place in 0..<count * width {
+                            let (row, i) = (place / width, place % width)
+                            x[place] = z[place] + x[place] / relevance[i]
+                            let (q, part) = (rotation + i * 8, z + row * width + i / 8 * 8)
+                            for j in 0..<8 { y[place] += q[j] * part[j] }
+                        }
+                    }
+                }
             }
         }
         return Pair(x: x, y: y)
