@@ -298,7 +298,7 @@ import Testing
                             [model]
                             from = "\(folder)/start"
                             [optimizer]
-                            learning_rate = \(rate)
+                            learning_rate = 0.01
                             [training]
                             steps = 2
                             """, file: "lines.toml"), environment: .init(conversations: { _ in chat })
