@@ -17,7 +17,7 @@ import Testing
         let tuning = try KernelTuning.measure(side: 128, rounds: 1)
         #expect(tuning.costs.isValid && tuning.processor == Processor.description)
         #expect(tuning.costs != .measured)
-        let keys = ["f32", "bf16", "int8"].flatMap { ["csr \($0)", "bitmask \($0)"] }
+        let keys = ["f32", "bf16", "f16", "int8"].flatMap { ["csr \($0)", "bitmask \($0)"] }
         #expect(Set(tuning.densityLimits.keys) == Set(keys))
         #expect(tuning.densityLimits.values.allSatisfy { (0...1).contains($0) })
         #expect(throws: LacunaError.self) { try KernelTuning.measure(side: 100) }

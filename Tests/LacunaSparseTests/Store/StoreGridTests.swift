@@ -65,7 +65,7 @@ import Testing
                 }
             }
             // A few vectors are multiplied as single ones are, except that dense integers have products with several.
-            let isBatched = !square.layout.base.isSparse && [.int8, .int4].contains(square.values)
+            let isBatched = [.dense, .masked].contains(square.layout) && [.int8, .int4].contains(square.values)
             let encoding: InputEncoding =
                 isBatched && n > 1 ? .int8Groups32 : n <= 4 ? stored.inputEncoding : .float
             for t in n > 8 ? [0, 16, 63, n - 1] : [0, n - 1] {
