@@ -67,12 +67,14 @@ struct SkippingOptions: ParsableArguments {
         }
     }
 
-    /// What is calibrated on, unless a file has it: 16 sequences of 256 tokens, or what the model can take.
+    /// What is calibrated on, unless a file has it: 16 sequences of 256 tokens, or of what the model can take; fewer of a shorter
+    /// text.
     func calibrationSet(_ model: LanguageModel) throws -> CalibrationSet? {
         try calibration.map {
-            try CalibrationSet(
-                file: $0.path, tokenizer: model.tokenizer, sequences: 16,
-                length: min(256, model.decoder.configuration.maximumPositions))
+            let text = model.tokenizer.encode(
+                try FileSystem.readText($0.path), recognizesSpecials: false, addsBeginning: false)
+            let length = min(256, model.decoder.configuration.maximumPositions)
+            return try CalibrationSet(text: text, sequences: max(1, min(16, text.count / length)), length: length)
         }
     }
 
