@@ -43,3 +43,4 @@ var n: Int { given() }
 var y: [Double] { given() }
 var patients: [String] { given() }
 var design: DenseDesign { given() }
+var data: Tensor<Double> { given() }

@@ -89,4 +89,4 @@ extension Design {
 }
 
 /// How many columns of about `perColumn` stored numbers make an item worth a thread's while.
-func columnGrain(_ perColumn: Int) -> Int { max(16, 60_000 / max(perColumn, 1)) }
+package func columnGrain(_ perColumn: Int) -> Int { max(16, 60_000 / max(perColumn, 1)) }

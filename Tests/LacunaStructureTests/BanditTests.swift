@@ -1,7 +1,7 @@
 import LacunaTensor
 import Testing
 
-@testable import LacunaRegress
+@testable import LacunaStructure
 
 @Suite struct BanditTests {
     private static func unit(_ count: Int, _ random: inout SeededGenerator) -> [Double] {

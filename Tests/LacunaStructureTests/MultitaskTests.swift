@@ -1,7 +1,7 @@
 import LacunaTensor
 import Testing
 
-@testable import LacunaRegress
+@testable import LacunaStructure
 
 @Suite struct MultitaskTests {
     private static func heads(_ m: Int, _ k: Int, seed: UInt64) -> [[Double]] {

@@ -1,4 +1,5 @@
 import LacunaRegress
+import LacunaStructure
 import LacunaTensor
 import Testing
 

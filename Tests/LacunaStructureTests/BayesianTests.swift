@@ -1,7 +1,7 @@
 import LacunaTensor
 import Testing
 
-@testable import LacunaRegress
+@testable import LacunaStructure
 
 @Suite struct BayesianTests {
     private static func factors(_ shapes: [(Int, Int)], seed: UInt64) throws -> KroneckerProduct {

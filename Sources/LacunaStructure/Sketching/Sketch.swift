@@ -1,3 +1,4 @@
+import LacunaRegress
 import LacunaTensor
 
 /// A random linear map `S` [rows, inputRows] that shortens tall matrices and keeps lengths in expectation: `E[Sᵀ S] = I`.

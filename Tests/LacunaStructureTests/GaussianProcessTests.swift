@@ -1,7 +1,7 @@
 import LacunaTensor
 import Testing
 
-@testable import LacunaRegress
+@testable import LacunaStructure
 
 @Suite struct GaussianProcessTests {
     private static func series(_ count: Int, seed: UInt64) -> (x: Tensor<Double>, y: [Double]) {

@@ -1,3 +1,4 @@
+import LacunaRegress
 import LacunaTensor
 
 /// How much each source task says about a target task: the weights `ν` with which their heads combine to its head,

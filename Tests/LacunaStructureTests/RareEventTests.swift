@@ -1,7 +1,7 @@
 import LacunaTensor
 import Testing
 
-@testable import LacunaRegress
+@testable import LacunaStructure
 
 @Suite struct RareEventTests {
     /// Probability that a standard normal number is at least `x`, by Simpson's rule on [x, x + 12].

@@ -1,8 +1,8 @@
-import LacunaRegress
+import LacunaStructure
 import LacunaTensor
 import Testing
 
-@Suite struct StructureTests {
+@Suite struct GraphTests {
     private func expectInside(_ isInside: Bool, sourceLocation: SourceLocation = #_sourceLocation) {
         #expect(isInside, sourceLocation: sourceLocation)
     }
@@ -98,5 +98,63 @@ import Testing
         #expect(throws: LacunaError.self) { try solver.fit(Tensor(zeros: [1, 3])) }
         #expect(throws: LacunaError.self) { try solver.fit(Tensor(repeating: 1, shape: [9, 3])) }
         #expect(throws: LacunaError.self) { try solver.fit(Tensor([1, 2, .nan, 4, 5, 7], shape: [3, 2])) }
+    }
+
+    /// With a noise level for each variable, the pull on an edge is divided by the level of its effect, not of its cause.
+    @Test func unequalNoise() throws {
+        var generator = SeededGenerator(seed: 21)
+        let rows = 400
+        var data = Tensor<Double>(zeros: [rows, 3])
+        for i in 0..<rows {
+            let a = 0.5 * generator.normal()
+            let b = 1.6 * a + 2 * generator.normal()
+            data[i, 0] = a
+            data[i, 1] = b
+            data[i, 2] = 0.8 * b + generator.normal()
+        }
+        let lambda = 0.2
+        let result = try CoLiDE(noise: .varying, sparsity: lambda, iterations: 4000, finalIterations: 15_000).fit(data)
+        let w = result.dense
+        var means = [0.0, 0, 0]
+        for i in 0..<rows { for j in 0..<3 { means[j] += data[i, j] / Double(rows) } }
+        func covariance(_ a: Int, _ b: Int) -> Double {
+            (0..<rows).reduce(0) { $0 + (data[$1, a] - means[a]) * (data[$1, b] - means[b]) } / Double(rows)
+        }
+        let unit = (0..<3).map { covariance($0, $0).squareRoot() }.min() ?? 1
+        var checked = 0
+        for edge in result.graph.edges {
+            let (i, j) = (edge.source, edge.target)
+            var pull = covariance(i, j)
+            for k in 0..<3 { pull -= covariance(i, k) * w[k, j] }
+            let slope = -pull / unit / result.noise[j] + lambda * (w[i, j] > 0 ? 1 : -1)
+            #expect(abs(slope) < 0.06, "\(edge) \(slope) \(result.noise)")
+            if result.noise[i] / result.noise[j] > 1.5 || result.noise[i] / result.noise[j] < 0.67 { checked += 1 }
+        }
+        #expect(checked >= 1, "an edge between unequal levels: \(result.graph.edges) \(result.noise)")
+    }
+
+    @Test func graphsAreTheSameInOtherUnits() throws {
+        var generator = SeededGenerator(seed: 9)
+        var data = Tensor<Double>(zeros: [150, 3])
+        for i in 0..<150 {
+            let a = generator.normal()
+            let b = 1.2 * a + generator.normal()
+            data[i, 0] = a
+            data[i, 1] = b
+            data[i, 2] = -0.9 * b + generator.normal()
+        }
+        let solver = CoLiDE(iterations: 3000, finalIterations: 6000)
+        let expected = try solver.fit(data)
+        #expect(Set(expected.graph.edges.map { [$0.source, $0.target] }) == [[0, 1], [1, 2]])
+        for factor in [1e-12, 0.01, 1000, 1e12] {
+            let found = try solver.fit(Tensor(data.scalars.map { $0 * factor }, shape: [150, 3]))
+            #expect(
+                found.graph.edges.map { [$0.source, $0.target] } == expected.graph.edges.map { [$0.source, $0.target] })
+            #expect(largestDifference(found.graph.weights, expected.graph.weights) < 1e-3)
+            #expect(abs(found.noise[0] / factor - expected.noise[0]) < 1e-3)
+        }
+        let cyclic = DirectedGraph(count: 2, weights: [0, 0.6, 0.5, 0])
+        #expect(cyclic.thresholded(0.3).topologicalOrder == nil && cyclic.thresholded(0.5).topologicalOrder == [0, 1])
+        #expect(cyclic.withoutCycles().weights == [0, 0.6, 0, 0])
     }
 }

@@ -1,3 +1,4 @@
+import LacunaRegress
 import LacunaTensor
 
 /// Orthogonal matching pursuit: takes the column that correlates most with the residual, fits all taken columns by least

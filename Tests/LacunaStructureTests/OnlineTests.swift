@@ -1,7 +1,7 @@
 import LacunaTensor
 import Testing
 
-@testable import LacunaRegress
+@testable import LacunaStructure
 
 @Suite struct OnlineTests {
     @Test func codesAreCellCorners() throws {
