@@ -83,7 +83,9 @@ let package = Package(
             swiftSettings: hotSettings),
         .target(
             name: "LacunaStructure",
-            dependencies: ["CLacuna", "LacunaTensor", "LacunaSparse", "LacunaIO", "LacunaRegress"],
+            dependencies: [
+                "CLacuna", "LacunaTensor", "LacunaSparse", "LacunaIO", "LacunaLearn", "LacunaRegress",
+            ],
             swiftSettings: hotSettings),
         .target(
             name: "LacunaDictionary",

@@ -53,6 +53,7 @@ public enum Reproductions {
         BlockCoordinateDescentReproduction(),
         ARMORReproduction(),
         BDWPReproduction(),
+        LatentLabelShiftReproduction(),
     ]
 
     /// Finds a reproduction by short name (in any case) or by paper number.
