@@ -58,6 +58,7 @@ public enum Regularizer: Sendable, Equatable {
     /// is that number.
     case subset(size: Int?)
 
+    /// An L2 penalty alone: all coefficients, shrunk ones.
     public static var ridge: Regularizer { .elasticNet(mixing: 0) }
 
     /// As the command line and model files call it.

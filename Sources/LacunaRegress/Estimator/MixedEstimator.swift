@@ -18,7 +18,7 @@ public struct MixedEstimator: Sendable {
     public enum Choice: String, Sendable, CaseIterable {
         /// By rows left out, groups kept whole.
         case crossValidation = "cv"
-        /// By the extended criterion, which allows for many columns.
+        /// By Bayes' information criterion, or the extended one, which allows for many columns.
         case bic, ebic
     }
 

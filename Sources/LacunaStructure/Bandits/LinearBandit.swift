@@ -28,7 +28,9 @@ public struct LinearBandit: Sendable {
         self.noise = noise
     }
 
+    /// How many there are to choose from.
     public var actions: Int { features.rows }
+    /// Features of an action.
     public var dimensions: Int { features.columns }
 
     /// What playing an action gives once.
@@ -68,10 +70,12 @@ public struct BanditDecision: Sendable, Equatable {
 ///
 /// An adversarial error of ε biases the fit by up to about `ε √d` in some directions.
 public struct LeastSquaresBandit: Sendable {
+    /// How many rewards are asked for, at least 1.
     public var queries: Int
     /// Added to the diagonal of the mean Gram matrix.
     public var ridge: Double
 
+    /// - Parameter ridge: What is added to the diagonal of the Gram matrix, at least 0.
     public init(queries: Int, ridge: Double = 1e-8) {
         require(queries > 0 && ridge >= 0)
         self.queries = queries

@@ -20,6 +20,7 @@ public struct SparseNetSearch: Sendable {
     /// How the supports to search are found.
     public var support: Support
 
+    /// Which supports are looked at.
     public enum Support: Sendable, Equatable {
         /// All of them: O(dˢ ε¹⁻ˢ) candidates at most.
         case exhaustive
@@ -28,6 +29,7 @@ public struct SparseNetSearch: Sendable {
         case pursuit(queries: Int)
     }
 
+    /// Settings as their properties say.
     public init(sparsity: Int, resolution: Double, failure: Double = 0.05, support: Support = .exhaustive) {
         require(sparsity > 0 && resolution > 0 && resolution <= 1 && failure > 0 && failure < 1)
         self.sparsity = sparsity

@@ -10,6 +10,7 @@ import LacunaTensor
 /// Yanbin He, Geethu Joseph, "Bayesian Algorithms for Kronecker-structured Sparse Vector Recovery With Application to IRS-MIMO
 /// Channel Estimation", arXiv 2307.14719. Real numbers; defaults are the authors'.
 public struct KroneckerSparseBayesianLearning: Sendable {
+    /// How variances move in a step.
     public enum Update: String, Sendable, CaseIterable {
         /// Factor after factor, each in closed form given the others, until they settle. The objective never rises.
         case alternating = "AM"
@@ -17,21 +18,27 @@ public struct KroneckerSparseBayesianLearning: Sendable {
         case singularVectors = "SVD"
     }
 
+    /// Variances and the mean that follows from them.
     public struct Result: Sendable {
         /// Posterior mean, the first factor slowest; 0 where pruned.
         public var mean: [Double]
         /// `γ_i`, one vector a factor; 0 where pruned. All but the last have norm 1.
         public var variances: [[Double]]
+        /// The variance of the noise, given or learnt.
         public var noise: Double
         /// `log|s² I + A Γ Aᵀ| + yᵀ(s² I + A Γ Aᵀ)⁻¹ y` before every update.
         public var objectives: [Double]
+        /// Whether the last step was smaller than the tolerance.
         public var converged: Bool
+        /// Steps that were taken.
         public var iterations: Int { objectives.count }
         /// Places that are not pruned, for each factor.
         public var supports: [[Int]] { variances.map { v in v.indices.filter { v[$0] > 0 } } }
     }
 
+    /// How variances move in a step.
     public var update: Update
+    /// Whether the variance of the noise is known.
     public var noise: SparseBayesianLearning.Noise
     /// Bound on the updates.
     public var iterations: Int

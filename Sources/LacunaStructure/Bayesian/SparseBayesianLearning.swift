@@ -35,6 +35,7 @@ public struct SparseBayesianLearning: Sendable {
         }
     }
 
+    /// Variances and the mean that follows from them.
     public struct Result: Sendable {
         /// Posterior mean, one number a column of the dictionary; 0 where pruned.
         public var mean: [Double]
@@ -46,9 +47,11 @@ public struct SparseBayesianLearning: Sendable {
         public var objectives: [Double]
         /// Whether the variances settled rather than the bound was reached.
         public var converged: Bool
+        /// Steps that were taken.
         public var iterations: Int { objectives.count }
     }
 
+    /// Whether the variance of the noise is known.
     public var noise: Noise
     /// Bound on the updates.
     public var iterations: Int
@@ -57,6 +60,7 @@ public struct SparseBayesianLearning: Sendable {
     /// Entries whose variance falls below this fraction of the largest are taken out for good; 0 keeps all.
     public var pruning: Double
 
+    /// Settings as their properties say.
     public init(noise: Noise, iterations: Int = 150, tolerance: Double = 1e-4, pruning: Double = 1e-3) {
         require(iterations > 0 && tolerance >= 0 && (0..<1).contains(pruning))
         self.noise = noise

@@ -25,8 +25,10 @@ public struct ConsensusKernelLearner: Sendable {
     public var resolution: Double
     /// Changes the rounding.
     public var seed: UInt64
+    /// Told how far the work is; its error, as when a user cancels, ends it.
     public var progress: (any ProgressReporter)?
 
+    /// Settings as their properties say.
     public init(
         rounds: Int = 100, updates: Int = 100, penalty: Double = 1e-10, balances: Bool = true,
         tolerance: Double = 1e-3, resolution: Double = 0, seed: UInt64 = 0, progress: (any ProgressReporter)? = nil
@@ -49,12 +51,16 @@ public struct ConsensusKernelLearner: Sendable {
         /// Targets [n], whose mean is taken as 0.
         public var y: [Double]
 
+        /// - Parameters:
+        ///   - x: [n, dimensions].
+        ///   - y: [n].
         public init(x: Tensor<Double>, y: [Double]) {
             self.x = x
             self.y = y
         }
     }
 
+    /// Weights that all agents agree on.
     public struct Result: Sendable {
         /// `θ`, one a component.
         public var weights: [Double]
@@ -66,6 +72,7 @@ public struct ConsensusKernelLearner: Sendable {
         public var penalty: Double
         /// Whether the residuals met the tolerance rather than the bound on the rounds was reached.
         public var converged: Bool
+        /// Rounds of messages.
         public var rounds: Int { residuals.count }
         /// Numbers that an agent sent: those that were not 0 after rounding.
         public var messages: Int
@@ -174,11 +181,13 @@ public struct MessageQuantizer: Sendable {
     /// 0 leaves numbers as they are.
     public let resolution: Double
 
+    /// - Parameter resolution: The distance between neighbouring numbers, above 0.
     public init(resolution: Double) {
         require(resolution >= 0)
         self.resolution = resolution
     }
 
+    /// A neighbouring multiple of the resolution, drawn so that the mean is right.
     public func rounded(_ x: Double, using generator: inout SeededGenerator) -> Double {
         if resolution == 0 { return x }
         let units = x / resolution

@@ -16,8 +16,10 @@ public struct SparseKernelLearner: Sendable {
     public var tolerance: Double
     /// Weights below this fraction of the largest become 0 for good.
     public var pruning: Double
+    /// Told how far the work is; its error, as when a user cancels, ends it.
     public var progress: (any ProgressReporter)?
 
+    /// Settings as their properties say.
     public init(
         iterations: Int = 500, tolerance: Double = 1e-9, pruning: Double = 1e-8,
         progress: (any ProgressReporter)? = nil
@@ -29,6 +31,7 @@ public struct SparseKernelLearner: Sendable {
         self.progress = progress
     }
 
+    /// The learnt weights and how the likelihood rose.
     public struct Result: Sendable {
         /// `θ`, one a component.
         public var weights: [Double]

@@ -2,8 +2,11 @@ import LacunaTensor
 
 /// A Gaussian process with learnt weights of a ``SpectralGrid``, conditioned on data.
 public struct SparseKernelModel: Sendable {
+    /// The frequencies that the kernel is made of.
     public let grid: SpectralGrid
+    /// One for each component of the grid, at least 0.
     public let weights: [Double]
+    /// The variance of the noise.
     public let noise: Double
     private let x: Tensor<Double>
     private let factor: Tensor<Double>

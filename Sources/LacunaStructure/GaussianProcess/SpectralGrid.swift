@@ -35,7 +35,9 @@ public struct SpectralGrid: Sendable, Equatable {
             bandwidth: bandwidth)
     }
 
+    /// How many kernels there are.
     public var components: Int { frequencies.rows }
+    /// Dimensions of an input.
     public var dimensions: Int { frequencies.columns }
 
     /// Component `i` at two inputs.

@@ -5,12 +5,15 @@ import LacunaTensor
 /// Kevin Bello, Bryon Aragam, Pradeep Ravikumar, "DAGMA: Learning DAGs via M-matrices and a Log-Determinant Acyclicity
 /// Characterization", arXiv 2209.08037.
 public struct AcyclicityBarrier {
+    /// How many variables there are.
     public let count: Int
     /// `(sI - W∘W)⁻¹` [count, count], row-major.
     public private(set) var inverse: [Double]
+    /// Of `s I - W∘W`, at the last point that was inside.
     public private(set) var logDeterminant = 0.0
     private let work: Buffer<Double>
 
+    /// - Parameter count: Variables, at least 1.
     public init(count: Int) {
         self.count = count
         inverse = [Double](repeating: 0, count: count * count)

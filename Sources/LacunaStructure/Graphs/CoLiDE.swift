@@ -11,6 +11,7 @@ import LacunaTensor
 /// Seyed Saman Saboksayr, Gonzalo Mateos, Mariano Tepper, "CoLiDE: Concomitant Linear DAG Estimation", arXiv 2310.02895. Defaults are those of
 /// the authors' experiments.
 public struct CoLiDE: Sendable {
+    /// What is known of the noise.
     public enum Noise: Sendable, Equatable {
         /// The same unknown standard deviation for all variables.
         case equal
@@ -20,21 +21,26 @@ public struct CoLiDE: Sendable {
         case fixed(Double)
     }
 
+    /// What is known of the noise.
     public var noise: Noise
     /// λ.
     public var sparsity: Double
     /// μ and s of each stage.
     public var stages: [(weight: Double, domain: Double)]
+    /// Steps of each stage but the last.
     public var iterations: Int
     /// Iterations of the last stage.
     public var finalIterations: Int
+    /// The length of Adam's steps.
     public var rate: Double
     /// Magnitude up to which effects count as none.
     public var threshold: Double
     /// A stage ends when 1000 steps change the objective by no more than this fraction.
     public var tolerance: Double
+    /// Told how far the work is; its error, as when a user cancels, ends it.
     public var progress: (any ProgressReporter)?
 
+    /// Settings as their properties say.
     public init(
         noise: Noise = .equal, sparsity: Double = 0.05, iterations: Int = 20_000, finalIterations: Int = 70_000,
         rate: Double = 3e-4, threshold: Double = 0.3, tolerance: Double = 1e-6, progress: (any ProgressReporter)? = nil
@@ -51,6 +57,7 @@ public struct CoLiDE: Sendable {
         self.progress = progress
     }
 
+    /// The graph and the noise that were learnt.
     public struct Result: Sendable {
         /// All effects, before small ones and cycles were cut.
         public var dense: DirectedGraph
@@ -58,6 +65,7 @@ public struct CoLiDE: Sendable {
         public var graph: DirectedGraph
         /// Estimated standard deviation of each variable's noise.
         public var noise: [Double]
+        /// Steps that were taken.
         public var iterations: Int
         /// Whether every stage ended by its tolerance rather than by its bound, at effects that beyond the threshold have no
         /// cycle: a graph from which cycles had to be cut is not what was optimised.

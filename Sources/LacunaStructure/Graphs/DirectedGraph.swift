@@ -2,16 +2,19 @@ import LacunaTensor
 
 /// Weighted directed edges between `count` variables: entry `(i, j)` is the effect of `i` on `j`, 0 for no edge.
 public struct DirectedGraph: Sendable, Equatable {
+    /// How many variables there are.
     public let count: Int
     /// Row-major [count, count].
     public var weights: [Double]
 
+    /// - Parameter weights: [count, count], of `i` on `j` in row `i`; no edge for nil.
     public init(count: Int, weights: [Double]? = nil) {
         require((weights?.count ?? count * count) == count * count)
         self.count = count
         self.weights = weights ?? [Double](repeating: 0, count: count * count)
     }
 
+    /// The weight of the edge from `i` to `j`; 0 for none.
     public subscript(i: Int, j: Int) -> Double {
         get { weights[i * count + j] }
         set { weights[i * count + j] = newValue }
@@ -78,6 +81,7 @@ public struct DirectedGraph: Sendable, Equatable {
 
 /// Linear structural equations `x = Wᵀ x + z` on a random acyclic graph.
 public struct LinearStructuralModel: Sendable {
+    /// Who acts on whom, and how much.
     public let graph: DirectedGraph
     /// Standard deviation of each variable's own noise.
     public let noise: [Double]

@@ -11,12 +11,16 @@ public struct KroneckerMatchingPursuit: Sendable {
     /// Ends as soon as the residual is no longer than this.
     public var residual: Double
 
+    /// - Parameters:
+    ///   - counts: Columns of each factor that may be taken.
+    ///   - residual: The length at which the search ends.
     public init(counts: [Int], residual: Double = 0) {
         require(counts.allSatisfy { $0 > 0 } && residual >= 0)
         self.counts = counts
         self.residual = residual
     }
 
+    /// What was taken, and the coefficients.
     public struct Result: Sendable {
         /// One number a column of the dictionary.
         public var coefficients: [Double]

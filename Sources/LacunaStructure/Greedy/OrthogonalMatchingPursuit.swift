@@ -12,12 +12,16 @@ public struct OrthogonalMatchingPursuit: Sendable {
     /// Ends as soon as the residual is no longer than this.
     public var residual: Double
 
+    /// - Parameters:
+    ///   - count: Columns that may be taken.
+    ///   - residual: The length at which the search ends.
     public init(count: Int, residual: Double = 0) {
         require(count >= 0 && residual >= 0)
         self.count = count
         self.residual = residual
     }
 
+    /// What was taken, and the coefficients.
     public struct Result: Sendable {
         /// In the order in which they were taken.
         public var support: [Int]
@@ -25,6 +29,7 @@ public struct OrthogonalMatchingPursuit: Sendable {
         public var values: [Double]
         /// `‖y - A x‖`.
         public var residual: Double
+        /// Columns of the dictionary.
         public let columns: Int
 
         /// One coefficient for each column.

@@ -7,15 +7,20 @@ import LacunaTensor
 public struct DomainDiscriminator: Sendable {
     /// Widths of the hidden layers.
     public var hidden: [Int]
+    /// Passes over the rows that are learnt from, at least 1.
     public var epochs: Int
+    /// Rows of a step, at least 1.
     public var batch: Int
     /// Falls to a twentieth over the epochs.
     public var learningRate: Double
     /// Share of the rows that are held out to choose the epoch, between 0 and 1.
     public var heldOut: Double
+    /// Of the network's start, of batches, and of which rows are held out.
     public var seed: UInt64
+    /// Told how far the work is; its error, as when a user cancels, ends it.
     public var progress: (any ProgressReporter)?
 
+    /// Settings as their properties say.
     public init(
         hidden: [Int] = [64, 64], epochs: Int = 40, batch: Int = 64, learningRate: Double = 3e-3, heldOut: Double = 0.2,
         seed: UInt64 = 0, progress: (any ProgressReporter)? = nil
@@ -31,6 +36,7 @@ public struct DomainDiscriminator: Sendable {
         self.progress = progress
     }
 
+    /// What the network says, and how good that is.
     public struct Result: Sendable {
         /// `p(d|x)` of every row, as if all domains had as many rows [n, domains].
         public let profiles: Tensor<Double>

@@ -7,16 +7,20 @@ import LacunaTensor
 public struct KMeans: Sendable {
     /// How many means, at least 1.
     public var clusters: Int
+    /// Starts, of which the best is kept; at least 1.
     public var restarts: Int
     /// Steps from one start at most.
     public var iterations: Int
+    /// Decides the starts.
     public var seed: UInt64
 
+    /// Settings as their properties say.
     public init(clusters: Int, restarts: Int = 5, iterations: Int = 100, seed: UInt64 = 0) {
         require(clusters >= 1 && restarts >= 1 && iterations >= 1)
         (self.clusters, self.restarts, self.iterations, self.seed) = (clusters, restarts, iterations, seed)
     }
 
+    /// Means and which point belongs to which.
     public struct Result: Sendable, Equatable {
         /// [clusters, dimensions].
         public let means: Tensor<Double>

@@ -28,9 +28,12 @@ public struct LatentLabelShift: Sendable {
     public var clusters: Int?
     /// Clusters of a smaller share of the rows are left out: their profiles are noise.
     public var smallestShare: Double
+    /// How profiles of classes are found.
     public var recovery: Recovery
+    /// Of the clusters' starts and the factors'.
     public var seed: UInt64
 
+    /// Settings as their properties say.
     public init(
         classes: Int, clusters: Int? = nil, smallestShare: Double = 0.01, recovery: Recovery = .corners,
         seed: UInt64 = 0

@@ -5,10 +5,13 @@ import LacunaTensor
 public struct ShiftedClasses: Sendable {
     /// As they are written, in the order of their first rows, and how many rows each has.
     public let domains: [String]
+    /// Rows of each domain.
     public let rows: [Int]
+    /// Profiles of the classes and mixtures of the domains.
     public let result: LatentLabelShift.Result
-    /// The likeliest class of each row, from 0, and its probability.
+    /// The likeliest class of each row, from 0.
     public let classes: [Int]
+    /// Of that class, for each row.
     public let probabilities: [Double]
     /// What the network loses on rows held out, in nats, and what it would if rows told nothing of their domains.
     public let loss, chance: Double

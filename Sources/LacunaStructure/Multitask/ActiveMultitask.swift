@@ -11,7 +11,9 @@ import LacunaTensor
 /// 2306.02556. The paper's constants are not transcribed: the first epoch takes a share of the budget, the floor and the strength
 /// of the Lasso are arguments.
 public struct ActiveMultitask: Sendable {
+    /// How relevance is found.
     public var relevance: TaskRelevance
+    /// Of the shared representation.
     public var dimensions: Int
     /// Epochs; the last one reaches the budget.
     public var epochs: Int
@@ -22,6 +24,7 @@ public struct ActiveMultitask: Sendable {
     /// Strength of the Lasso in the first epoch, relative to the largest that selects a task; halved in each later one.
     public var strength: Double
 
+    /// Settings as their properties say.
     public init(
         relevance: TaskRelevance = .l1, dimensions: Int, epochs: Int = 3, growth: Double = 4, floor: Int = 2,
         strength: Double = 0.2
@@ -35,18 +38,23 @@ public struct ActiveMultitask: Sendable {
         self.strength = strength
     }
 
+    /// What one round of drawing came to.
     public struct Epoch: Sendable {
         /// Samples drawn from each source in this epoch.
         public let drawn: [Int]
         /// Relevance of each source as known after it.
         public let relevance: [Double]
+        /// Learnt from all that was drawn so far.
         public let representation: SharedRepresentation
     }
 
+    /// The epochs, and the target's task at the end.
     public struct Result: Sendable {
+        /// In their order.
         public let epochs: [Epoch]
         /// The representation and the head of the target at the end.
         public let representation: SharedRepresentation
+        /// Of the target's task on the last representation.
         public let targetHead: [Double]
         /// `B w`: coefficients of the target for the inputs.
         public var coefficients: [Double] {

@@ -9,6 +9,7 @@ public struct SharedRepresentation: Sendable {
     public let heads: [[Double]]
     /// Mean square of the residuals of each task; 0 for tasks without samples.
     public let residuals: [Double]
+    /// Rounds that were taken.
     public let iterations: Int
     /// Whether the objective had settled when the iteration ended.
     public let converged: Bool
@@ -18,6 +19,7 @@ public struct SharedRepresentation: Sendable {
     public struct Task: Sendable {
         /// [samples, inputs].
         public let inputs: Tensor<Double>
+        /// One for each sample.
         public let targets: [Double]
 
         /// - Throws: ``LacunaError/invalidArgument(_:reason:)`` for numbers of samples that differ and numbers that are not

@@ -23,10 +23,14 @@ public struct LocalitySensitiveEncoding: Sendable {
 
     /// Active features and their weights. Places ascend.
     public struct Code: Sendable, Equatable {
+        /// Features that are not 0.
         public var places: [UInt32]
         /// As many.
         public var weights: [Double]
 
+        /// - Parameters:
+        ///   - places: Features, each once.
+        ///   - weights: One for each of them.
         public init(places: [UInt32], weights: [Double]) {
             require(places.count == weights.count)
             self.places = places

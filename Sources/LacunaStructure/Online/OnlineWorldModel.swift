@@ -5,7 +5,9 @@ import LacunaTensor
 /// State and action, scaled to about [-1, 1], are encoded sparsely; a ``SparseFollowTheLeader`` predicts the change of the
 /// state and the reward. What was learnt in one part of the space stays when experience moves on to another.
 public struct OnlineWorldModel: Sendable {
+    /// What makes features of states and actions.
     public let encoding: LocalitySensitiveEncoding
+    /// What has learnt from all steps so far.
     public private(set) var learner: SparseFollowTheLeader
     /// Middle and half width of every number of state and action.
     private let ranges: [(middle: Double, half: Double)]

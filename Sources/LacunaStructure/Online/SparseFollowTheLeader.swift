@@ -10,7 +10,9 @@ import LacunaTensor
 /// Zichen Liu, Chao Du, Wee Sun Lee, Min Lin, "Locality Sensitive Sparse Encoding for Learning World Models Online",
 /// arXiv 2401.13034.
 public struct SparseFollowTheLeader: Sendable {
+    /// How many features there are.
     public let features: Int
+    /// Numbers that are predicted.
     public let outputs: Int
     /// ε, which keeps features that always appear together apart.
     public let ridge: Double
@@ -25,6 +27,7 @@ public struct SparseFollowTheLeader: Sendable {
     /// Place of each feature in the active set, or -1. All -1 between calls.
     private var position: [Int32]
 
+    /// - Parameter ridge: What is added to the diagonal of the mean Gram matrix, above 0.
     public init(features: Int, outputs: Int, ridge: Double = 1e-5) {
         require(features > 0 && outputs > 0 && ridge > 0)
         self.features = features

@@ -13,6 +13,7 @@ public struct ScenarioTest: Sendable, Equatable {
     /// The class of scenarios it belongs to, for ``SparseControlVariates/Adjustment/stratified(_:)``.
     public var stratum: Int
 
+    /// Numbers as the properties say.
     public init(outcome: Double, logRatios: [[Double]], stratum: Int = 0) {
         self.outcome = outcome
         self.logRatios = logRatios
@@ -40,6 +41,7 @@ public struct MixtureProposal: Sendable, Equatable {
         self.weights = weights
     }
 
+    /// How many proposals there are.
     public var count: Int { weights.count }
 
     /// `log q / p` for given `log q_j / p`, one a proposal; -∞ if all exclude what was drawn.

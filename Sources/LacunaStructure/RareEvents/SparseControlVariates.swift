@@ -12,6 +12,7 @@ import LacunaTensor
 /// Scenarios", arXiv 2207.09259, and, with strata, "Adaptive Safety Evaluation for Connected and Automated Vehicles with Sparse
 /// Control Variates", arXiv 2212.00517; after Art Owen, Yi Zhou, "Safe and Effective Importance Sampling", JASA 95, 2000.
 public struct SparseControlVariates: Sendable {
+    /// What is regressed on the control variates.
     public enum Adjustment: Sendable, Equatable {
         /// Importance sampling alone: `mean(Y)`.
         case none
@@ -64,6 +65,7 @@ public struct SparseControlVariates: Sendable {
         }
     }
 
+    /// A rate and how sure it is.
     public struct Estimate: Sendable, Equatable {
         /// The mean outcome under the natural distribution.
         public var rate: Double
@@ -84,7 +86,9 @@ public struct SparseControlVariates: Sendable {
         public var relativeHalfWidth: Double { rate > 0 ? 1.959964 * standardError / rate : .infinity }
     }
 
+    /// Where scenarios were drawn from.
     public var mixture: MixtureProposal
+    /// What is regressed on the control variates.
     public var adjustment: Adjustment
     /// Coefficients come from the other half of the tests, or from the other strata where a stratum has too few, which makes
     /// the estimate exactly unbiased; otherwise from all tests, with a bias that vanishes like 1/n.
@@ -92,6 +96,7 @@ public struct SparseControlVariates: Sendable {
     /// Tests for each coefficient that a stratum must have to get coefficients of its own.
     public var testsPerCoefficient: Int
 
+    /// Settings as their properties say.
     public init(
         _ mixture: MixtureProposal, adjustment: Adjustment = .global, crossFitting: Bool = false,
         testsPerCoefficient: Int = 10

@@ -42,6 +42,7 @@ public enum Hadamard {
 ///
 /// - Complexity: O(N log N · columns).
 public struct HadamardSketch: Sketch {
+    /// Rows after and before.
     public let rows, inputRows: Int
     /// `N`.
     public let padded: Int
@@ -87,6 +88,7 @@ public struct HadamardSketch: Sketch {
 ///
 /// - Complexity: O(N log N · columns).
 public struct PooledHadamardSketch: Sketch {
+    /// Rows after and before.
     public let rows, inputRows: Int
     /// Rows of the transform that make one of the sketch, a power of two.
     public let pool: Int

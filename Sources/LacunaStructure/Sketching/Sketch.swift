@@ -15,9 +15,12 @@ public protocol Sketch: Sendable {
 ///
 /// - Complexity: O(rows · inputRows · columns).
 public struct GaussianSketch: Sketch {
+    /// Rows after and before.
     public let rows, inputRows: Int
+    /// Decides the entries.
     public let seed: UInt64
 
+    /// - Precondition: Both numbers of rows are above 0.
     public init(rows: Int, inputRows: Int, seed: UInt64 = 0) {
         require(rows > 0 && inputRows > 0)
         (self.rows, self.inputRows, self.seed) = (rows, inputRows, seed)
@@ -56,6 +59,7 @@ public struct GaussianSketch: Sketch {
 /// Kenneth Clarkson, David Woodruff, "Low Rank Approximation and Regression in Input Sparsity Time", arXiv 1207.6365; Jelani
 /// Nelson, Huy Nguyen, "OSNAP: Faster Numerical Linear Algebra Algorithms via Sparser Subspace Embeddings", arXiv 1211.1002.
 public struct SparseSketch: Sketch {
+    /// Rows after and before, and entries of a column that are not 0.
     public let rows, inputRows, nonzeros: Int
     /// Rows and signs [inputRows, nonzeros].
     private let places: [Int32]
@@ -120,11 +124,14 @@ public struct SparseSketch: Sketch {
 ///
 /// - Complexity: O(rows · inputRows / q · columns) in expectation.
 public struct VerySparseProjection: Sketch {
+    /// Rows after and before.
     public let rows, inputRows: Int
     /// q, 1 or more.
     public let rarity: Double
+    /// Decides the entries.
     public let seed: UInt64
 
+    /// - Parameter rarity: One in so many entries is not 0; the root of the rows for nil.
     public init(rows: Int, inputRows: Int, rarity: Double? = nil, seed: UInt64 = 0) {
         require(rows > 0 && inputRows > 0 && rarity ?? 1 >= 1)
         (self.rows, self.inputRows, self.seed) = (rows, inputRows, seed)

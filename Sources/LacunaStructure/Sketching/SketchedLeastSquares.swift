@@ -2,6 +2,7 @@ import LacunaTensor
 
 /// Least squares of tall matrices by a sketch: solved for the sketch alone, or with the sketch as preconditioner for the whole.
 public enum SketchedLeastSquares {
+    /// A solution and how long its residual is.
     public struct Result: Sendable {
         /// One a column of `A`.
         public let coefficients: [Double]
