@@ -23,6 +23,7 @@ let package = Package(
         .library(name: "LacunaInfer", targets: ["LacunaInfer"]),
         .library(name: "LacunaRetrieve", targets: ["LacunaRetrieve"]),
         .library(name: "LacunaRegress", targets: ["LacunaRegress"]),
+        .library(name: "LacunaStructure", targets: ["LacunaStructure"]),
         .library(name: "LacunaDictionary", targets: ["LacunaDictionary"]),
         .library(name: "LacunaSuiteSparse", targets: ["LacunaSuiteSparse"]),
         .executable(name: "lacuna", targets: ["LacunaCommand"]),
@@ -81,6 +82,12 @@ let package = Package(
             name: "LacunaRegress", dependencies: ["CLacuna", "LacunaTensor", "LacunaSparse", "LacunaIO"],
             swiftSettings: hotSettings),
         .target(
+            name: "LacunaStructure",
+            dependencies: [
+                "CLacuna", "LacunaTensor", "LacunaSparse", "LacunaIO", "LacunaLearn", "LacunaRegress",
+            ],
+            swiftSettings: hotSettings),
+        .target(
             name: "LacunaDictionary",
             dependencies: ["CLacuna", "LacunaTensor", "LacunaSparse", "LacunaIO", "LacunaLearn", "LacunaModels"],
             swiftSettings: hotSettings),
@@ -88,8 +95,7 @@ let package = Package(
             name: "Lacuna",
             dependencies: [
                 "LacunaTensor", "LacunaSparse", "LacunaIO", "LacunaLearn", "LacunaModels", "LacunaPrune", "LacunaInfer",
-                "LacunaRegress", "LacunaDictionary",
-                "LacunaRetrieve",
+                "LacunaRegress", "LacunaStructure", "LacunaDictionary", "LacunaRetrieve",
             ]),
         .target(name: "LacunaReproduce", dependencies: ["Lacuna"], swiftSettings: hotSettings),
         .executableTarget(
@@ -112,6 +118,7 @@ let package = Package(
             name: "LacunaRetrieveTests", dependencies: ["LacunaRetrieve"], resources: [.copy("Fixtures")]),
         .testTarget(
             name: "LacunaRegressTests", dependencies: ["LacunaRegress"], resources: [.copy("Fixtures")]),
+        .testTarget(name: "LacunaStructureTests", dependencies: ["LacunaStructure"]),
         .testTarget(
             name: "LacunaDictionaryTests", dependencies: ["LacunaDictionary"], resources: [.copy("Fixtures")]),
         .testTarget(name: "LacunaReproduceTests", dependencies: ["LacunaReproduce"]),

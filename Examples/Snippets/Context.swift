@@ -49,3 +49,4 @@ var n: Int { given() }
 var y: [Double] { given() }
 var patients: [String] { given() }
 var design: DenseDesign { given() }
+var data: Tensor<Double> { given() }

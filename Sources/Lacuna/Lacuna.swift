@@ -8,4 +8,5 @@
 @_exported import LacunaRegress
 @_exported import LacunaRetrieve
 @_exported import LacunaSparse
+@_exported import LacunaStructure
 @_exported import LacunaTensor

@@ -438,8 +438,8 @@ import Testing
                 won += weights[i] * weights[j] * (scores[i] > scores[j] ? 1 : scores[i] == scores[j] ? 0.5 : 0)
             }
         }
-        #expect(abs(Estimator.areaUnderCurve(scores, labels: labels, weights: weights) - won / all) < 1e-12)
-        #expect(Estimator.areaUnderCurve(scores, labels: [0, 0, 0, 0, 0], weights: weights) == 0.5)
+        #expect(abs(Ranking.areaUnderCurve(scores, labels: labels, weights: weights) - won / all) < 1e-12)
+        #expect(Ranking.areaUnderCurve(scores, labels: [0, 0, 0, 0, 0], weights: weights) == 0.5)
         let table = try Table(design, target: numbers.map { $0 > 0 ? 1 : 0 })
         for measure in [StrengthChoice.Measure.auc, .errors, .loss] {
             var estimator = Estimator(.lasso, family: .binomial)

@@ -347,31 +347,6 @@ import Testing
         }
     #endif
 
-    @Test func graphsAreTheSameInOtherUnits() throws {
-        var generator = SeededGenerator(seed: 9)
-        var data = Tensor<Double>(zeros: [150, 3])
-        for i in 0..<150 {
-            let a = generator.normal()
-            let b = 1.2 * a + generator.normal()
-            data[i, 0] = a
-            data[i, 1] = b
-            data[i, 2] = -0.9 * b + generator.normal()
-        }
-        let solver = CoLiDE(iterations: 3000, finalIterations: 6000)
-        let expected = try solver.fit(data)
-        #expect(Set(expected.graph.edges.map { [$0.source, $0.target] }) == [[0, 1], [1, 2]])
-        for factor in [1e-12, 0.01, 1000, 1e12] {
-            let found = try solver.fit(Tensor(data.scalars.map { $0 * factor }, shape: [150, 3]))
-            #expect(
-                found.graph.edges.map { [$0.source, $0.target] } == expected.graph.edges.map { [$0.source, $0.target] })
-            #expect(largestDifference(found.graph.weights, expected.graph.weights) < 1e-3)
-            #expect(abs(found.noise[0] / factor - expected.noise[0]) < 1e-3)
-        }
-        let cyclic = DirectedGraph(count: 2, weights: [0, 0.6, 0.5, 0])
-        #expect(cyclic.thresholded(0.3).topologicalOrder == nil && cyclic.thresholded(0.5).topologicalOrder == [0, 1])
-        #expect(cyclic.withoutCycles().weights == [0, 0.6, 0, 0])
-    }
-
     /// Lengths of groups and weights are checked before a pointer is followed.
     @Test func penaltiesKnowTheirColumns() throws {
         let design = DenseDesign(columnMajor: values, rows: rows)

@@ -15,6 +15,8 @@ struct FitCommand: ParsableCommand {
                 --model ill.json --report ill.html
               lacuna fit elastic-net accidents.csv --target count --family poisson --offset log_km
               lacuna fit scad expression.npz --target y --rule min
+              lacuna fit lasso patients.csv --target days --family cox --event died
+              lacuna fit l0 houses.csv --target price --size 3
               lacuna fit predict ill.json new.csv --output predicted.csv
               lacuna fit screen expression.csv --target y --top 20
               lacuna fit mixed visits.csv --target pressure --group patient
@@ -31,8 +33,9 @@ struct FitCommand: ParsableCommand {
             """,
         subcommands: [
             FitInspect.self, FitLasso.self, FitElasticNet.self, FitRidge.self, FitLogistic.self, FitMultinomial.self,
-            FitGroupLasso.self, FitSCAD.self, FitMCP.self, FitL0.self, FitMixed.self, FitPredict.self, FitScreen.self,
-            FitDAG.self,
+            FitGroupLasso.self, FitSCAD.self, FitMCP.self, FitSLOPE.self, FitL0.self, FitMixed.self, FitPredict.self,
+            FitScreen.self,
+            FitDAG.self, FitShift.self, FitPrivateSurvey.self, FitPrivateMessage.self, FitPrivateSum.self,
         ])
 }
 
@@ -55,7 +58,7 @@ struct FitLasso: ParsableCommand {
     @OptionGroup var family: FamilyOptions
     @OptionGroup var options: FitOptions
     func run() throws {
-        guard privacy.epsilon != nil else { return try options.run(.lasso, family.family, shape) }
+        guard privacy.epsilon != nil else { return try options.run(.lasso, family.family, shape, event: family.event) }
         try family.requireGaussian()
         try options.prepare()
         try PrivateFit(options, privacy).lasso()
@@ -75,7 +78,7 @@ struct FitElasticNet: ParsableCommand {
     @OptionGroup var shape: ElasticOptions
     @OptionGroup var family: FamilyOptions
     @OptionGroup var options: FitOptions
-    func run() throws { try options.run(.elasticNet(mixing: mixing), family.family, shape) }
+    func run() throws { try options.run(.elasticNet(mixing: mixing), family.family, shape, event: family.event) }
 }
 
 struct FitRidge: ParsableCommand {
@@ -84,7 +87,7 @@ struct FitRidge: ParsableCommand {
     @OptionGroup var shape: ElasticOptions
     @OptionGroup var family: FamilyOptions
     @OptionGroup var options: FitOptions
-    func run() throws { try options.run(.ridge, family.family, shape) }
+    func run() throws { try options.run(.ridge, family.family, shape, event: family.event) }
 }
 
 struct FitLogistic: ParsableCommand {
@@ -133,7 +136,7 @@ struct FitGroupLasso: ParsableCommand {
         if groupSize != nil && groups != nil { throw ValidationError("give --group-size or --groups, not both") }
     }
     func run() throws {
-        try options.run(.lasso, family.family) { estimator, table in
+        try options.run(.lasso, family.family, event: family.event) { estimator, table in
             let groups =
                 try groupSize.map { Groups.runs(of: $0, columns: table.design.columns) }
                 ?? Groups(of: table, names: groups.map { try CSVTable(contentsOf: $0.path) })
@@ -149,7 +152,7 @@ struct FitSCAD: ParsableCommand {
     var shape = 3.7
     @OptionGroup var family: FamilyOptions
     @OptionGroup var options: FitOptions
-    func run() throws { try options.run(.scad(shape: shape), family.family) }
+    func run() throws { try options.run(.scad(shape: shape), family.family, event: family.event) }
 }
 
 struct FitMCP: ParsableCommand {
@@ -159,13 +162,65 @@ struct FitMCP: ParsableCommand {
     var shape = 3.0
     @OptionGroup var family: FamilyOptions
     @OptionGroup var options: FitOptions
-    func run() throws { try options.run(.mcp(shape: shape), family.family) }
+    func run() throws { try options.run(.mcp(shape: shape), family.family, event: family.event) }
+}
+
+struct FitSLOPE: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "slope",
+        abstract: "Large coefficients pay more (SLOPE): few false selections, alike columns alike.",
+        discussion: """
+            The largest coefficient pays lambda for its size, the next ones less: as the critical values of Benjamini and Hochberg \
+            for --rate, or on a line from 1 to --oscar times lambda. Columns that tell the same get coefficients of the same size. \
+            (Bogdan and others, arXiv:1407.3824.)
+            """)
+    @Option(
+        within: .above(0, below: 1),
+        help: ArgumentHelp("Rate of false discoveries that the penalties follow; 0.1 if not given.", valueName: "x"))
+    var rate: Double?
+    @Option(
+        within: .from(0, to: 1),
+        help: ArgumentHelp("Penalties on a line that ends at this share of the first.", valueName: "x"))
+    var oscar: Double?
+    @OptionGroup var family: FamilyOptions
+    @OptionGroup var options: FitOptions
+    func validate() throws {
+        if rate != nil && oscar != nil { throw ValidationError("give --rate or --oscar, not both") }
+    }
+    func run() throws {
+        try options.run(
+            .slope(oscar.map { .line(to: $0) } ?? .falseDiscoveries(rate: rate ?? 0.1)), family.family,
+            event: family.event)
+    }
+}
+
+/// How many features: a number, or as many as cross-validation chooses.
+struct SubsetSize: ExpressibleByArgument, CustomStringConvertible {
+    /// Nil for cross-validation.
+    let count: Int?
+
+    init?(argument: String) {
+        if argument == "cv" {
+            count = nil
+        } else if let count = Int(argument), (1...1000).contains(count) {
+            self.count = count
+        } else {
+            return nil
+        }
+    }
+
+    var description: String { count.map { String($0) } ?? "cv" }
 }
 
 struct FitL0: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "l0", abstract: "Every feature has a price.",
+        commandName: "l0", abstract: "Every feature has a price; or exactly so many features.",
         discussion: """
+            With --size exactly so many features are chosen, those with which an unpenalised fit loses least; --size cv lets \
+            cross-validation choose how many. For least squares no exchange of one feature for another fits better, and where there \
+            are more rows than features it is often proven that no other set does; the output says which. (Zhu and others, PNAS \
+            2020; Furnival and Wilson, Technometrics 1974.)
+
             With --private the best --size features are chosen among all sets of that size, then their coefficients, \
             both by the exponential mechanism on bounded losses: ε in all, δ = 0, robust to outliers. There is no \
             intercept and no standardisation then; a field that is no number counts as 0, so that no row decides what the \
@@ -173,8 +228,10 @@ struct FitL0: ParsableCommand {
 
               lacuna fit l0 survey.csv --target score --private 2 --size 2 --feature-bound 3 --target-bound 5
             """)
-    @Option(in: 1...1000, help: ArgumentHelp("With --private: how many features.", valueName: "n"))
-    var size = 2
+    @Option(
+        help: ArgumentHelp(
+            "How many features, from 1 to 1000, or cv; with --private 2 if not given.", valueName: "n|cv"))
+    var size: SubsetSize?
     @Option(
         within: .above(0), help: ArgumentHelp("With --private: the longest vector of coefficients.", valueName: "x"))
     var radius = 2.0
@@ -182,10 +239,16 @@ struct FitL0: ParsableCommand {
     @OptionGroup var family: FamilyOptions
     @OptionGroup var options: FitOptions
     func run() throws {
-        guard privacy.epsilon != nil else { return try options.run(.l0, family.family) }
+        guard privacy.epsilon != nil else {
+            let regularizer: Regularizer = size.map { .subset(size: $0.count) } ?? .l0
+            return try options.run(regularizer, family.family, event: family.event)
+        }
         try family.requireGaussian()
+        if let size, size.count == nil {
+            throw LacunaError.invalidArgument("--size", reason: "cv would look at the rows that --private hides")
+        }
         let progress = try options.prepare()
         defer { progress.clear() }
-        try PrivateFit(options, privacy).subset(size: size, radius: radius, progress: progress)
+        try PrivateFit(options, privacy).subset(size: size?.count ?? 2, radius: radius, progress: progress)
     }
 }

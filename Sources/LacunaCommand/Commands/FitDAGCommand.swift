@@ -1,6 +1,7 @@
 import ArgumentParser
 import LacunaIO
 import LacunaRegress
+import LacunaStructure
 import LacunaTensor
 
 struct FitDAG: ParsableCommand {

@@ -6,14 +6,16 @@ import LacunaTensor
 /// What the target is.
 struct FamilyOptions: ParsableArguments {
     enum Name: String, ExpressibleByArgument, CaseIterable {
-        case gaussian, binomial, multinomial, poisson, huber, quantile
+        case gaussian, binomial, multinomial, poisson, huber, quantile, cox
     }
 
     @Option(
         name: .customLong("family"),
         help:
-            "What the target is: gaussian (numbers), binomial, multinomial (classes), poisson (counts), huber or quantile."
-    )
+            """
+            What the target is: gaussian (numbers), binomial, multinomial (classes), poisson (counts), huber, quantile, or cox \
+            (times to an event, with --event).
+            """)
     var name = Name.gaussian
 
     @Option(
@@ -27,9 +29,23 @@ struct FamilyOptions: ParsableArguments {
         within: .above(0, below: 1), help: ArgumentHelp("With quantile: which, between 0 and 1.", valueName: "x"))
     var quantile: Double?
 
+    @Option(
+        help: ArgumentHelp(
+            "With cox: the column that says which rows had the event, and which were lost from sight (1 or 0, yes or no).",
+            valueName: "column"))
+    var event: String?
+
+    @Option(help: "With cox: what becomes of events at equal times, efron or breslow.")
+    var ties: CoxLoss.Ties?
+
     func validate() throws {
         if delta != nil && name != .huber { throw ValidationError("--huber-delta is for --family huber") }
         if quantile != nil && name != .quantile { throw ValidationError("--quantile is for --family quantile") }
+        if name != .cox && event != nil { throw ValidationError("--event is for --family cox") }
+        if name != .cox && ties != nil { throw ValidationError("--ties is for --family cox") }
+        if name == .cox && event == nil {
+            throw ValidationError("--family cox needs --event, the column that says which rows had the event")
+        }
     }
 
     func requireGaussian() throws {
@@ -44,6 +60,7 @@ struct FamilyOptions: ParsableArguments {
         case .poisson: .poisson
         case .huber: .huber(delta: delta)
         case .quantile: .quantile(quantile ?? 0.5)
+        case .cox: .cox(ties: ties ?? .efron)
         }
     }
 }
@@ -111,7 +128,10 @@ struct FitOptions: ParsableArguments {
     @Option(help: "Which strength cross-validation chooses: 1se or min.")
     var rule = StrengthChoice.Rule.simplest
 
-    @Option(help: "What cross-validation measures: loss, mae (absolute error), errors (of classes) or auc.")
+    @Option(
+        help:
+            "What cross-validation measures: loss, mae (absolute error), errors (of classes), auc, or concordance (of times of events)."
+    )
     var measure = StrengthChoice.Measure.loss
 
     @Option(in: 0...1000, help: ArgumentHelp("Folds of the cross-validation.", valueName: "n"))
@@ -187,27 +207,31 @@ struct FitOptions: ParsableArguments {
         return choice
     }
 
-    func read() throws -> LacunaRegress.Table {
+    func read(event: String? = nil) throws -> LacunaRegress.Table {
         try source.read(quiet: options.quiet) { layout in
             (layout.weights, layout.offset, layout.group, layout.fold) = (weights, offset, group, foldColumn)
+            layout.event = event
         }
     }
 
     /// - Parameters:
     ///   - method: What to call it; as the regularizer for nil.
+    ///   - event: The column of events.
     ///   - adjust: What depends on the table.
     func run(
         _ regularizer: Regularizer, _ family: Family, _ elastic: ElasticOptions? = nil, method: String? = nil,
+        event: String? = nil,
         _ adjust: (inout Estimator, LacunaRegress.Table) throws -> Void = { _, _ in }
     ) throws {
         var estimator = Estimator(regularizer, family: family, strength: strength)
         (estimator.choice, estimator.tolerance) = (choice, tolerance)
         (estimator.hasIntercept, estimator.standardizes) = (!noIntercept, !noStandardize)
+        try estimator.validate()
         try certainty.validate(estimator)
         let progress = try prepare()
         defer { progress.clear() }
         estimator.progress = progress
-        let table = try read()
+        let table = try read(event: event)
         try elastic?.set(&estimator, table)
         try adjust(&estimator, table)
         var fit = try estimator.fit(table)
@@ -230,5 +254,6 @@ struct FitOptions: ParsableArguments {
     }
 }
 
+extension CoxLoss.Ties: ExpressibleByArgument {}
 extension StrengthChoice.Rule: ExpressibleByArgument {}
 extension StrengthChoice.Measure: ExpressibleByArgument {}

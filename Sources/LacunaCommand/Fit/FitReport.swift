@@ -98,19 +98,23 @@ struct FitReport {
         var facts = [
             ("data", "\(data): \(Quantities.grouped(rows)) rows, \(Quantities.grouped(model.features.count)) features"),
             ("method", model.method + (named ? "" : ", \(model.family.name)")),
-            (
-                "strength",
-                "\(Quantities.significant(fit.strength, 6)), "
-                    + "\(Quantities.significant(fit.strength / max(fit.maximumStrength, .leastNormalMagnitude), 4)) of the "
-                    + "largest that matters"
-            ),
+            model.method == Regularizer.subset(size: nil).name
+                ? ("size", "\(Int(fit.strength)) features, exactly")
+                : (
+                    "strength",
+                    "\(Quantities.significant(fit.strength, 6)), "
+                        + "\(Quantities.significant(fit.strength / max(fit.maximumStrength, .leastNormalMagnitude), 4)) of the "
+                        + "largest that matters"
+                ),
             ("selected", "\(selected.count) features"),
-            (
-                model.intercepts.count == 1 ? "intercept" : "intercepts",
-                zip(model.intercepts, outputNames).map { value, name in
-                    (model.intercepts.count > 1 ? "\(name) " : "") + Quantities.significant(value, 6)
-                }.joined(separator: ", ")
-            ),
+            model.eventColumn != nil
+                ? ("predictor", "the logarithm of the hazard over that of an average row")
+                : (
+                    model.intercepts.count == 1 ? "intercept" : "intercepts",
+                    zip(model.intercepts, outputNames).map { value, name in
+                        (model.intercepts.count > 1 ? "\(name) " : "") + Quantities.significant(value, 6)
+                    }.joined(separator: ", ")
+                ),
             (
                 model.family == .gaussian ? "variance explained" : "deviance explained",
                 Quantities.percent(fit.path.explained[fit.chosen])
@@ -120,7 +124,7 @@ struct FitReport {
             let place = fit.chosen
             facts.append(
                 (
-                    "cross-validated \(choice.measure == .loss ? "loss" : choice.measure == .auc ? "1 - AUC" : choice.measure.rawValue)",
+                    "cross-validated \(choice.measure == .loss ? "loss" : choice.measure == .auc ? "1 - AUC" : choice.measure == .concordance ? "1 - concordance" : choice.measure.rawValue)",
                     "\(Quantities.significant(validation.losses[place], 5)) ± "
                         + "\(Quantities.significant(validation.standardErrors[place], 3)) in \((folds?.max()).map { $0 + 1 } ?? choice.folds) folds; "
                         + (choice.rule == .smallest

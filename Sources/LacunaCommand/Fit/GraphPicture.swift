@@ -1,4 +1,5 @@
 import LacunaRegress
+import LacunaStructure
 import LacunaTensor
 
 /// An acyclic graph as Graphviz reads it, and drawn in layers: every variable below all of its causes.

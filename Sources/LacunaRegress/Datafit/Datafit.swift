@@ -5,11 +5,13 @@ import LacunaTensor
 /// Losses are weighted means over the rows, `F(η) = Σ_i w_i f_i(η_i)` with weights that sum to 1, so that strengths of
 /// penalties do not depend on the number of rows. Every array of `rows · outputs` numbers is column-major.
 public protocol Datafit: Sendable {
+    /// How many rows were observed.
     var rows: Int { get }
     /// Linear predictors a row: 1, tasks, or classes.
     var outputs: Int { get }
     /// Sample weights; they sum to 1.
     var weights: [Double] { get }
+    /// `F(η)`.
     func value(_ eta: UnsafePointer<Double>) -> Double
     /// `∂F/∂η`.
     func gradient(_ eta: UnsafePointer<Double>, into out: UnsafeMutablePointer<Double>)
@@ -21,6 +23,9 @@ public protocol Datafit: Sendable {
     var isQuadratic: Bool { get }
     /// The convex conjugate `F*(s g)` at a multiple, `0 <= s <= 1`, of the gradient at some `η`.
     func conjugate(gradient g: UnsafePointer<Double>, scale s: Double) -> Double
+    /// The same where the `η` is known to which the gradient belongs, or an upper bound of it: what duality gaps are made of.
+    /// Losses whose rows are apart from each other need no `η`.
+    func conjugate(gradient g: UnsafePointer<Double>, scale s: Double, at eta: UnsafePointer<Double>) -> Double
     /// The same losses of predictors that are less by a constant for each output, chosen so that the targets lie around 0;
     /// and those constants. A datafit whose targets are no locations has zeros to offer.
     func centered() -> (datafit: Self, shifts: [Double])
@@ -33,6 +38,13 @@ public protocol Datafit: Sendable {
     ///
     /// - Throws: ``LacunaError/invalidArgument(_:reason:)`` if one is negative or not finite, or all are 0.
     func weighted(by weights: [Double]) throws -> Self
+    /// The mean loss of rows that were left out of a fit, as a function of the predictors of all rows.
+    ///
+    /// - Parameters:
+    ///   - outside: Weights of the rows left out, 0 for the others.
+    ///   - inside: Weights of the rows that were fitted, 0 for the others.
+    /// - Throws: As ``weighted(by:)``.
+    func leftOut(_ outside: [Double], beside inside: [Double]) throws -> ([Double]) -> Double
 }
 
 extension Datafit {
@@ -41,6 +53,13 @@ extension Datafit {
     public func centered() -> (datafit: Self, shifts: [Double]) { (self, [Double](repeating: 0, count: outputs)) }
     public func magnitude(_ eta: UnsafePointer<Double>) -> Double { abs(value(eta)) }
     public var longestStep: Double { 4 }
+    public func conjugate(
+        gradient g: UnsafePointer<Double>, scale s: Double, at eta: UnsafePointer<Double>
+    ) -> Double { conjugate(gradient: g, scale: s) }
+    public func leftOut(_ outside: [Double], beside inside: [Double]) throws -> ([Double]) -> Double {
+        let loss = try weighted(by: outside)
+        return { loss.value($0) }
+    }
 
     /// The intercepts, one for each output, that fit best without any feature, by Newton's method.
     ///

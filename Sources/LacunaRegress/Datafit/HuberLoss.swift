@@ -4,8 +4,10 @@ import LacunaTensor
 /// cannot bend.
 public struct HuberLoss: Datafit {
     public var rows: Int { targets.count }
+    /// What was observed, one number a row.
     public let targets: [Double]
     public let weights: [Double]
+    /// The error from which it counts by its size alone, in units of the target. Above 0.
     public let delta: Double
 
     /// - Parameter delta: Residuals beyond it count by their magnitude alone. Above 0, in units of the target.

@@ -2,6 +2,7 @@ import LacunaTensor
 
 /// Another loss of `η + o`, for a part `o` of the predictors that is known beforehand.
 public struct OffsetLoss<Base: Datafit>: Datafit {
+    /// The loss of the whole predictors.
     public let base: Base
     /// One for each row.
     public let offset: [Double]
@@ -40,6 +41,17 @@ public struct OffsetLoss<Base: Datafit>: Datafit {
 
     public func conjugate(gradient g: UnsafePointer<Double>, scale s: Double) -> Double {
         offset.indices.reduce(base.conjugate(gradient: g, scale: s)) { $0 - s * g[$1] * offset[$1] }
+    }
+
+    public func conjugate(
+        gradient g: UnsafePointer<Double>, scale s: Double, at eta: UnsafePointer<Double>
+    ) -> Double {
+        offset.indices.reduce(base.conjugate(gradient: g, scale: s, at: whole(eta))) { $0 - s * g[$1] * offset[$1] }
+    }
+
+    public func leftOut(_ outside: [Double], beside inside: [Double]) throws -> ([Double]) -> Double {
+        let loss = try base.leftOut(outside, beside: inside)
+        return { eta in loss(zip(eta, offset).map { $0 + $1 }) }
     }
 
     public func centered() -> (datafit: OffsetLoss<Base>, shifts: [Double]) {

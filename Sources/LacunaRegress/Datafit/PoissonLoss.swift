@@ -3,6 +3,7 @@ import LacunaTensor
 /// `Σ_i w_i (exp η_i - y_i η_i)`: counts whose logarithmic rate is linear.
 public struct PoissonLoss: Datafit {
     public var rows: Int { targets.count }
+    /// Counts, one a row.
     public let targets: [Double]
     public let weights: [Double]
 

@@ -7,6 +7,7 @@ import LacunaTensor
 /// 2012.05187, with the uniform kernel.
 public struct QuantileLoss: Datafit {
     public var rows: Int { targets.count }
+    /// What was observed, one number a row.
     public let targets: [Double]
     public let weights: [Double]
     /// τ.

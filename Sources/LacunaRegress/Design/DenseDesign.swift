@@ -28,6 +28,9 @@ public struct DenseDesign: Design, @unchecked Sendable {
         self.init(buffer, rows: matrix.rows, columns: matrix.columns)
     }
 
+    /// Columns one after another in memory, which is not copied.
+    ///
+    /// - Precondition: The buffer holds `rows · columns` numbers.
     public init(_ columnMajor: Buffer<Double>, rows: Int, columns: Int) {
         require(columnMajor.count >= rows * columns && columns <= Int(UInt32.max))
         self.rows = rows

@@ -10,7 +10,9 @@ let kernels: lk_table = lk_best().pointee
 /// copy and sparse ones stay sparse. Centring is left to the intercept, which absorbs it exactly. Column numbers fit 32
 /// bits.
 public protocol Design: Sendable {
+    /// How many samples there are.
     var rows: Int { get }
+    /// How many features there are.
     var columns: Int { get }
     /// What every column is multiplied by; nil for 1.
     var inverseScales: [Double]? { get }
@@ -89,4 +91,4 @@ extension Design {
 }
 
 /// How many columns of about `perColumn` stored numbers make an item worth a thread's while.
-func columnGrain(_ perColumn: Int) -> Int { max(16, 60_000 / max(perColumn, 1)) }
+package func columnGrain(_ perColumn: Int) -> Int { max(16, 60_000 / max(perColumn, 1)) }

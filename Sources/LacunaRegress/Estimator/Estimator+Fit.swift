@@ -16,6 +16,12 @@ extension Estimator {
         guard let response = table.responses.first else {
             throw LacunaError.invalidArgument("--target", reason: "is needed for \(table.file)")
         }
+        if table.events != nil && !family.hasEvents {
+            throw LacunaError.unsupported(file: nil, what: "a column of events with the family \(family.name)")
+        }
+        if table.responses.count > 1, case .subset = regularizer {
+            throw LacunaError.unsupported(file: nil, what: "a best subset for several targets")
+        }
         if table.responses.count > 1 && family != .gaussian {
             throw LacunaError.unsupported(file: nil, what: "several targets with the family \(family.name)")
         }
@@ -52,6 +58,17 @@ extension Estimator {
         case .poisson:
             let datafit = try PoissonLoss(numbers(response, table), weights: table.weights)
             return try withOffset(table, datafit, weights, Unit(target: 1, loss: 1))
+        case .cox(let ties):
+            guard let events = table.events else {
+                throw LacunaError.invalidArgument(
+                    "--event", reason: "is needed with the family cox: a column that says which rows had their event")
+            }
+            let datafit = try CoxLoss(
+                numbers(response, table), events: events, ties: ties, weights: table.weights)
+            var result = try withOffset(
+                table, datafit, weights, Unit(target: 1, loss: 1), labels: events.map { $0 ? 1 : 0 })
+            result.model.eventColumn = table.eventColumn
+            return result
         case .binomial, .multinomial:
             let classes = ClassNames(response, among: weights.indices.filter { weights[$0] > 0 })
             let names = classes.names
@@ -91,7 +108,7 @@ extension Estimator {
     }
 
     /// What strengths and losses were divided by.
-    private struct Unit {
+    struct Unit {
         let target, loss: Double
 
         func strength(_ scaled: Double, _ regularizer: Regularizer, mixing: Double?) -> Double {
@@ -207,6 +224,43 @@ extension Estimator {
             return try one(SCAD(1, shape: shape), given: strength.map { $0 * unit.target / unit.loss })
         case .mcp(let shape): return try one(MCP(1, shape: shape), given: strength.map { $0 * unit.target / unit.loss })
         case .l0: return try one(L0(1), given: strength.map { $0 / unit.loss })
+        case .slope(let sequence):
+            let problem = try Problem(
+                design, datafit, SortedL1(1, factors: sequence.factors(columns: columns)), hasIntercept: hasIntercept)
+            return try finish(
+                table, problem, unit, outputs, labels, nil, strength.map { $0 * unit.target / unit.loss }, weights,
+                path: {
+                    let solver = SortedDescent(tolerance: tolerance, progress: $2)
+                    let solutions = try solver.path($0, strengths: $1)
+                    return RegularizationPath(
+                        strengths: $1, solutions: solutions, explained: RegularizationPath.explained($0, solutions))
+                })
+        case .subset(let size):
+            let problem = try Problem(design, datafit, L1(0), hasIntercept: hasIntercept)
+            if let size, size > columns {
+                throw LacunaError.invalidArgument("--size", reason: "is \(size) of \(columns) features")
+            }
+            let sizes = size.map { $0...$0 } ?? 1...Self.largestSubset(rows: table.rows, columns: columns)
+            var standings: [BestSubset.Standing] = []
+            func path(
+                _ problem: Problem<F, L1>, _ sizes: [Double], _ solver: BestSubset
+            ) throws -> RegularizationPath {
+                let found = try solver.solve(problem, sizes: Int(sizes[0])...Int(sizes[sizes.count - 1]))
+                standings = found.map(\.standing)
+                let solutions = found.map(\.solution)
+                return RegularizationPath(
+                    strengths: sizes, solutions: solutions,
+                    explained: RegularizationPath.explained(problem, solutions))
+            }
+            var result = try finish(
+                table, problem, unit, outputs, labels, nil, size.map { Double($0) }, weights, sizes: sizes,
+                // Nothing is proven of folds.
+                path: { problem, sizes, _ in
+                    try path(problem, sizes, BestSubset(tolerance: tolerance, maximumBounds: 0))
+                },
+                final: { try path($0, $1, BestSubset(tolerance: tolerance, progress: $2)) })
+            result.standing = standings[result.chosen]
+            return result
         case .group(let groups, let mixing):
             let penalty = GroupLasso(1, groups: groups, mixing: mixing)
             let problem = try Problem(design, datafit, penalty, hasIntercept: hasIntercept)
@@ -231,13 +285,16 @@ extension Estimator {
     /// - Parameters:
     ///   - mixing: The share of the L1 penalty of an elastic net, for the target in its spreads.
     ///   - given: The strength that was asked for, for the target in its spreads.
+    ///   - sizes: What takes the place of strengths.
+    ///   - final: What follows the path of all rows, if not the same as that of folds.
     private func finish<F: Datafit, P: ScalablePenalty>(
         _ table: Table, _ problem: Problem<F, P>, _ unit: Unit, _ outputs: [String], _ labels: [Int]?,
-        _ mixing: Double?, _ given: Double?, _ weights: [Double],
-        path: (Problem<F, P>, [Double], (any ProgressReporter)?) throws -> RegularizationPath
+        _ mixing: Double?, _ given: Double?, _ weights: [Double], sizes: ClosedRange<Int>? = nil,
+        path: (Problem<F, P>, [Double], (any ProgressReporter)?) throws -> RegularizationPath,
+        final: ((Problem<F, P>, [Double], (any ProgressReporter)?) throws -> RegularizationPath)? = nil
     ) throws -> Fit {
-        let maximum = RegularizationPath.maximumStrength(problem)
-        let strengths = try Self.strengths(maximum, choice, given: given)
+        let maximum = sizes.map { Double($0.upperBound) } ?? RegularizationPath.maximumStrength(problem)
+        let strengths = try sizes.map { $0.map { Double($0) } } ?? Self.strengths(maximum, choice, given: given)
         var validation: CrossValidation?
         if given == nil {
             validation = try CrossValidation(
@@ -245,11 +302,13 @@ extension Estimator {
                 measure: measure(table, labels, weights, unit)
             ) { try path($0, strengths, nil).solutions }
         }
-        let found = try path(problem, strengths, progress)
+        let found = try final?(problem, strengths, progress) ?? path(problem, strengths, progress)
         let chosen =
             validation.map { choice.rule == .smallest ? $0.best : $0.simplest } ?? found.solutions.count - 1
-        let solutions = found.solutions.map { $0.inUnits(target: unit.target, loss: unit.loss) }
-        var own = found.strengths.map { unit.strength($0, regularizer, mixing: mixing) }
+        var solutions = found.solutions.map { $0.inUnits(target: unit.target, loss: unit.loss) }
+        if family.hasEvents { for k in solutions.indices { solutions[k].center(problem.design, weights) } }
+        var own =
+            sizes == nil ? found.strengths.map { unit.strength($0, regularizer, mixing: mixing) } : found.strengths
         if given != nil, let strength, !own.isEmpty { own[own.count - 1] = strength }
         let solution = solutions[chosen]
         let scales = problem.design.inverseScales
@@ -260,8 +319,9 @@ extension Estimator {
         var intercepts = plain.intercepts
         var effects = solution.coefficients
         if isRelaxed {
-            let relaxed = try relaxed(problem, solution.selectedColumns).inUnits(target: unit.target, loss: unit.loss)
             let chosen = solution.selectedColumns
+            var relaxed = try relaxed(problem, chosen).inUnits(target: unit.target, loss: unit.loss)
+            if family.hasEvents { relaxed.center(ColumnSubset(problem.design, chosen), weights) }
             for (k, value) in zip(relaxed.support, relaxed.values) {
                 let (j, output) = (chosen[k % max(chosen.count, 1)], k / max(chosen.count, 1))
                 effects[output * columns + j] = value
@@ -275,7 +335,8 @@ extension Estimator {
             offsetColumn: table.offsetColumn)
         return Fit(
             model: model, path: RegularizationPath(strengths: own, solutions: solutions, explained: found.explained),
-            chosen: chosen, maximumStrength: unit.strength(maximum, regularizer, mixing: mixing),
+            chosen: chosen,
+            maximumStrength: sizes == nil ? unit.strength(maximum, regularizer, mixing: mixing) : maximum,
             validation: validation.map {
                 $0.scaled(strengths: own, losses: choice.measure == .loss ? unit.loss : 1)
             },
@@ -291,17 +352,19 @@ extension Estimator {
 
     /// The chosen columns fitted without a penalty.
     private func relaxed<F: Datafit, P: Penalty>(_ problem: Problem<F, P>, _ chosen: [Int]) throws -> Solution {
-        let rows = problem.design.rows
-        var values = [Double](repeating: 0, count: rows * chosen.count)
-        values.withUnsafeMutableBufferPointer { values in
-            guard let base = values.baseAddress else { return }
-            for (k, j) in chosen.enumerated() { problem.design.add(1, column: j, to: base + k * rows) }
-        }
-        let design = DenseDesign(Buffer(values), rows: rows, columns: chosen.count)
+        let design = ColumnSubset(problem.design, chosen)
         let small = try Problem(design, problem.datafit, L1(0), hasIntercept: hasIntercept)
         return problem.datafit.outputs == 1
             ? try ProximalNewton(tolerance: tolerance).solve(small)
             : try CoordinateDescent(tolerance: tolerance).solve(small)
+    }
+
+    /// As many columns as can be told apart at all: `n / (log p · log log n)`, after Zhu and others, but no more than half of the
+    /// rows and 50.
+    private static func largestSubset(rows: Int, columns: Int) -> Int {
+        let n = max(Double(rows), 4)
+        let most = n / (logarithm(max(Double(columns), 3)) * max(logarithm(logarithm(n)), 0.5))
+        return max(1, min(columns, rows / 2, 50, Int(most)))
     }
 
     /// The path, cut off at the strength that was asked for.
@@ -318,120 +381,15 @@ extension Estimator {
             given
         ]
     }
-
-    // MARK: Cross-validation
-
-    /// The table's folds; else folds that keep its groups whole; else by the seed, classes shared out evenly.
-    private func folds(_ table: Table, _ labels: [Int]?, _ weights: [Double]) throws -> [Int] {
-        let folds: [Int]
-        if let own = table.folds {
-            folds = own
-        } else if let groups = table.groups {
-            let groups = RowGroups(groups)
-            guard groups.count >= choice.folds else {
-                throw LacunaError.invalidArgument(
-                    "--folds", reason: "\(choice.folds) folds of \(groups.count) groups, which are kept whole")
-            }
-            folds = groups.folds(count: choice.folds, seed: choice.seed)
-        } else {
-            guard table.rows >= choice.folds else {
-                throw LacunaError.invalidArgument("--folds", reason: "\(choice.folds) folds of \(table.rows) rows")
-            }
-            folds = CrossValidation.folds(
-                rows: table.rows, count: choice.folds, seed: choice.seed, strata: labels)
-        }
-        let count = (folds.max() ?? -1) + 1
-        for fold in 0..<count {
-            let own = folds.indices.reduce(0) { folds[$1] == fold ? $0 + weights[$1] : $0 }
-            guard own > 0 && own < 1 - 1e-12 else {
-                throw LacunaError.invalidArgument(
-                    "--weights",
-                    reason: "fold \(fold + 1) of \(count) has \(own > 0 ? "all of the weight" : "no weight"); "
-                        + "fewer --folds, another --seed, or --lambda without cross-validation")
-            }
-            if let labels {
-                // A fold that holds all rows of a class leaves nothing to learn it from.
-                let inside = Set(labels.indices.filter { folds[$0] != fold && weights[$0] > 0 }.map { labels[$0] })
-                if inside.count < 2 {
-                    throw LacunaError.invalidArgument(
-                        "--folds", reason: "all rows outside fold \(fold + 1) are of one class")
-                }
-            }
-        }
-        return folds
-    }
-
-    /// What is measured on rows left out, if not the loss: of predictors and of the weights that are not 0 there.
-    private func measure(
-        _ table: Table, _ labels: [Int]?, _ weights: [Double], _ unit: Unit
-    ) -> (([Double], [Double]) -> Double)? {
-        let rows = table.rows
-        func mean(_ weights: [Double], _ value: (Int) -> Double) -> Double {
-            var (sum, total) = (0.0, 0.0)
-            for i in 0..<rows where weights[i] > 0 {
-                sum += weights[i] * value(i)
-                total += weights[i]
-            }
-            return sum / total
-        }
-        switch choice.measure {
-        case .loss: return nil
-        case .absolute:
-            let targets = table.responses.compactMap(\.numbers)
-            let isCount = family == .poisson
-            let offset = table.offset
-            return { eta, weights in
-                mean(weights) { i in
-                    targets.indices.reduce(0) { sum, k in
-                        let eta = eta[k * rows + i] * unit.target + (offset?[i] ?? 0)
-                        return sum + abs(targets[k][i] - (isCount ? exponential(eta) : eta))
-                    } / Double(targets.count)
-                }
-            }
-        case .errors:
-            guard let labels else { return nil }
-            let outputs = family == .binomial ? 1 : (labels.max() ?? 0) + 1
-            let offset = table.offset
-            return { eta, weights in
-                mean(weights) { i in
-                    if outputs == 1 { return (eta[i] + (offset?[i] ?? 0) > 0 ? 1 : 0) == labels[i] ? 0 : 1 }
-                    let best = (0..<outputs).max { eta[$0 * rows + i] < eta[$1 * rows + i] }
-                    return best == labels[i] ? 0 : 1
-                }
-            }
-        case .auc:
-            guard let labels else { return nil }
-            let offset = table.offset
-            return { eta, weights in
-                1
-                    - Self.areaUnderCurve(
-                        eta.indices.map { eta[$0] + (offset?[$0] ?? 0) }, labels: labels, weights: weights)
-            }
-        }
-    }
-
-    /// The chance that a row of class 1 has a larger score than one of class 0, ties counting half; ½ without both.
-    static func areaUnderCurve(_ scores: [Double], labels: [Int], weights: [Double]) -> Double {
-        let order = scores.indices.filter { weights[$0] > 0 }.sorted { scores[$0] < scores[$1] }
-        var (below, won, positive) = (0.0, 0.0, 0.0)
-        var start = 0
-        while start < order.count {
-            var end = start
-            var (zeros, ones) = (0.0, 0.0)
-            while end < order.count && scores[order[end]] == scores[order[start]] {
-                if labels[order[end]] == 1 { ones += weights[order[end]] } else { zeros += weights[order[end]] }
-                end += 1
-            }
-            won += ones * (below + zeros / 2)
-            below += zeros
-            positive += ones
-            start = end
-        }
-        return below > 0 && positive > 0 ? won / (below * positive) : 0.5
-    }
 }
 
 extension Solution {
+    /// Lets predictors be 0 on the average row, where a constant means nothing.
+    mutating func center(_ design: any Design, _ weights: [Double]) {
+        intercepts[0] = 0
+        intercepts[0] = -SampleWeights.mean(predictors(design)[...], weights)
+    }
+
     /// For a target multiplied by a number.
     func inUnits(target: Double, loss: Double) -> Solution {
         var result = self

@@ -3,6 +3,7 @@ import LacunaTensor
 
 /// What an ``Estimator`` found: the model, and the path that led to it.
 public struct Fit: Sendable {
+    /// What predicts, and what is kept.
     public internal(set) var model: LinearModel
     /// The solutions for each strength, of the columns per standard deviation where those were standardised; strengths are
     /// those for the table as it is.
@@ -11,6 +12,7 @@ public struct Fit: Sendable {
     public let chosen: Int
     /// The smallest strength at which nothing is selected.
     public let maximumStrength: Double
+    /// The cross-validation that chose the strength; nil where one was given.
     public let validation: CrossValidation?
     /// Coefficients per standard deviation of their columns, [columns, outputs]; as the model's where columns were not
     /// standardised.
@@ -23,8 +25,23 @@ public struct Fit: Sendable {
     /// What a mixed model says beyond coefficients.
     public internal(set) var mixed: MixedOutcome?
 
+    /// What is known of a best subset beside its fit.
+    public internal(set) var standing: BestSubset.Standing?
     /// What a reader should know beside the certificate.
     public var remarks: [String] {
+        switch standing {
+        case .best: return ["no other set of \(solution.support.count) features fits better, which was proven"]
+        case .exchanged:
+            return [
+                "no exchange of one feature for another fits better; sets that differ in more were not all looked at"
+            ]
+        case .spliced:
+            return [
+                "no exchange of the features that matter least for those that promise most fits better; not all sets were "
+                    + "looked at"
+            ]
+        case nil: break
+        }
         guard model.family.hasClasses, path.explained[chosen] > 0.999_999 else { return [] }
         return [
             "the columns tell the classes apart without error: without a penalty coefficients have no bound, and these ended "
@@ -32,7 +49,9 @@ public struct Fit: Sendable {
         ]
     }
 
+    /// The chosen solution of the path.
     public var solution: Solution { path.solutions[chosen] }
+    /// The chosen strength, for the table as it is.
     public var strength: Double { path.strengths[chosen] }
 
     /// Coefficients of the columns as they are, [columns, outputs], at each strength of the path.

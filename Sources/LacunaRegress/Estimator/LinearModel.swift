@@ -4,15 +4,20 @@ import LacunaTensor
 /// A linear model that knows its table: enough to predict from another of the same kind, to be kept in a file, and to be
 /// shown. Coefficients are those of the columns as they are in the table.
 public struct LinearModel: Sendable, Equatable, Codable {
+    /// What a model file says it is.
     public static let format = "lacuna-fit"
 
     /// How it was fitted, in a word: `lasso`, `logistic` …
     public var method: String
+    /// What the target is, and how predictors become predictions.
     public var family: Family
+    /// How each column of a table becomes a feature.
     public var features: [FeatureCoding]
     /// For each output, one for each feature.
     public var coefficients: [[Double]]
+    /// A constant for each output.
     public var intercepts: [Double]
+    /// Of the penalty, for the table as it was.
     public var strength: Double
     /// What each output stands for: classes of several, or targets of several; empty for one.
     public var outputs: [String]
@@ -24,24 +29,31 @@ public struct LinearModel: Sendable, Equatable, Codable {
     public var isZeroBased: Bool?
     /// The column that is added to the predictor.
     public var offsetColumn: String?
+    /// The column that said which rows had their event.
+    public var eventColumn: String?
     /// What is known of the groups of a mixed model.
     public var groups: KnownGroups?
 
     /// Random intercepts by label, and the column that has the labels.
     public struct KnownGroups: Sendable, Equatable, Codable {
+        /// The column that has the labels; nil where they were given beside the table.
         public var column: String?
+        /// What is added for rows of each label.
         public var intercepts: [String: Double]
 
+        /// Random intercepts by label.
         public init(column: String?, intercepts: [String: Double]) {
             self.column = column
             self.intercepts = intercepts
         }
     }
 
+    /// A model of one's own: coefficients [outputs][features], intercepts [outputs].
     public init(
         method: String, family: Family, features: [FeatureCoding], coefficients: [[Double]], intercepts: [Double],
         strength: Double, outputs: [String] = [], classes: [String]? = nil, hasNumericClasses: Bool = false,
-        isZeroBased: Bool? = nil, offsetColumn: String? = nil, groups: KnownGroups? = nil
+        isZeroBased: Bool? = nil, offsetColumn: String? = nil, eventColumn: String? = nil,
+        groups: KnownGroups? = nil
     ) {
         self.method = method
         self.family = family
@@ -54,6 +66,7 @@ public struct LinearModel: Sendable, Equatable, Codable {
         self.hasNumericClasses = hasNumericClasses
         self.isZeroBased = isZeroBased
         self.offsetColumn = offsetColumn
+        self.eventColumn = eventColumn
         self.groups = groups
     }
 
@@ -86,8 +99,8 @@ public struct LinearModel: Sendable, Equatable, Codable {
         }
     }
 
-    /// Predicted targets; for two classes the probability of the second, for more the place of the likeliest in ``classes``.
-    /// Of several targets the first.
+    /// Predicted targets; for two classes the probability of the second, for more the place of the likeliest in ``classes``; for
+    /// times of events the logarithm of the hazard over that of an average row. Of several targets the first.
     public func predict(_ table: Table) throws -> [Double] {
         let eta = try predictors(table)
         switch family {
@@ -134,8 +147,8 @@ public struct LinearModel: Sendable, Equatable, Codable {
         }
     }
 
-    /// How good predictions are where the table has the target: the share of right classes, or the root mean square error.
-    /// Nil for a table without a target.
+    /// How good predictions are where the table has the target: the share of right classes, the share of pairs in the right order
+    /// for times of events, or the root mean square error. Nil for a table without a target.
     public func score(_ table: Table) throws -> (name: String, value: Double)? {
         guard let response = table.responses.first else { return nil }
         if family.hasClasses {
@@ -148,6 +161,17 @@ public struct LinearModel: Sendable, Equatable, Codable {
                 file: table.file, location: "target '\(response.name)'", reason: "is text, the model predicts numbers")
         }
         let found = try predict(table)
+        if family.hasEvents {
+            guard let events = table.events else {
+                throw LacunaError.invalidArgument(
+                    "table", reason: "has no column of events, without which times cannot be compared")
+            }
+            return (
+                "concordance",
+                Ranking.concordance(
+                    found, times: truth, events: events, weights: [Double](repeating: 1, count: truth.count))
+            )
+        }
         let square = zip(found, truth).reduce(0) { $0 + ($1.0 - $1.1) * ($1.0 - $1.1) }
         return ("root mean square error", (square / Double(truth.count)).squareRoot())
     }
@@ -161,6 +185,7 @@ public struct LinearModel: Sendable, Equatable, Codable {
             switch self.family {
             case .huber(let delta): object["delta"] = delta.map { .number($0) }
             case .quantile(let level): object["quantile"] = .number(level)
+            case .cox(let ties): object["ties"] = .string(ties.rawValue)
             default: break
             }
             family = .object(object)
@@ -172,6 +197,7 @@ public struct LinearModel: Sendable, Equatable, Codable {
             "classes": classes.map { .array($0.map { .string($0) }) } ?? .null,
             "numericClasses": .bool(hasNumericClasses), "zeroBased": isZeroBased.map { .bool($0) } ?? .null,
             "offset": offsetColumn.map { .string($0) } ?? .null,
+            "event": eventColumn.map { .string($0) } ?? .null,
             "groups": groups.map { groups in
                 [
                     "column": groups.column.map { .string($0) } ?? .null,
@@ -214,6 +240,11 @@ public struct LinearModel: Sendable, Equatable, Codable {
             case "poisson": self.family = .poisson
             case "huber": self.family = .huber(delta: try family.optionalNumber("delta"))
             case "quantile": self.family = .quantile(try family.number("quantile"))
+            case "cox":
+                guard let ties = CoxLoss.Ties(rawValue: try family.string("ties")) else {
+                    throw family.failure("ties", "are not known")
+                }
+                self.family = .cox(ties: ties)
             default: throw family.failure("name", "is not known")
             }
         } else {
@@ -242,6 +273,7 @@ public struct LinearModel: Sendable, Equatable, Codable {
         if classes == nil && family.hasClasses { classes = ["0", "1"] }
         isZeroBased = fields.object["zeroBased"]?.boolValue
         offsetColumn = try fields.optionalString("offset")
+        eventColumn = try fields.optionalString("event")
         if let known = try fields.optionalFields("groups") {
             var intercepts: [String: Double] = [:]
             for (index, value) in try known.array("intercepts").enumerated() {

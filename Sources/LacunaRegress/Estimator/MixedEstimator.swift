@@ -2,36 +2,50 @@ import LacunaTensor
 
 /// Fits a ``SparseMixedModel`` to a table: tails, a penalty, and how the strength is chosen.
 public struct MixedEstimator: Sendable {
+    /// What keeps coefficients few.
     public enum Penalty: String, Sendable, CaseIterable {
+        /// L1.
         case lasso
+        /// L1 and L2.
         case elasticNet = "elastic-net"
+        /// Folded concave; see ``SCAD``.
         case scad
+        /// Folded concave; see ``MCP``.
         case mcp
     }
 
     /// How a strength is chosen.
     public enum Choice: String, Sendable, CaseIterable {
+        /// By rows left out, groups kept whole.
         case crossValidation = "cv"
+        /// By Bayes' information criterion, or the extended one, which allows for many columns.
         case bic, ebic
     }
 
     /// The only tail, or those to choose from.
     public var tails = [Tail.gaussian]
+    /// What keeps coefficients few.
     public var penalty = Penalty.lasso
     /// Share of the L1 penalty of the elastic net, above 0 up to 1.
     public var mixing = 0.5
     /// Of SCAD (above 2; 3.7) or MCP (above 1; 3).
     public var shape: Double?
+    /// How the strength is chosen.
     public var choice = Choice.crossValidation
     /// Chosen for nil.
     public var strength: Double?
     /// Folds, seed, rule and path of a cross-validation.
     public var strengths = StrengthChoice()
+    /// Whether a constant is fitted beside the columns.
     public var hasIntercept = true
+    /// Whether columns are penalised per standard deviation.
     public var standardizes = true
+    /// How near to stationarity fits are, relative to the largest gradient.
     public var tolerance = 1e-7
+    /// Told about folds and fits; its error, as when a user cancels, ends the fit.
     public var progress: (any ProgressReporter)?
 
+    /// A lasso with Student's tails of three degrees of freedom, chosen by cross-validation, unless set otherwise.
     public init() {}
 
     /// From Cauchy's distribution to the normal one.
@@ -158,9 +172,11 @@ public struct MixedEstimator: Sendable {
 
 /// What a mixed model says beyond coefficients.
 public struct MixedOutcome: Sendable {
+    /// The chosen fit.
     public let fit: MixedFit
     /// What chose the strength; nil if it was given.
     public let choice: MixedEstimator.Choice?
+    /// The penalty it was found with.
     public let penalty: MixedEstimator.Penalty
     /// Tails and how they did, the smaller the better, where there was a choice.
     public internal(set) var tails: [(tail: Tail, score: Double)]

@@ -7,6 +7,7 @@ public struct VarianceComponents: Sendable, Equatable {
     /// `t`, 0 or more: the variance of the random intercepts over `s²`.
     public var ratio: Double
 
+    /// Both at least 0.
     public init(residual: Double, ratio: Double) {
         self.residual = residual
         self.ratio = ratio
@@ -23,7 +24,9 @@ public struct VarianceComponents: Sendable, Equatable {
 ///
 /// `d_g² = r_gᵀ (I + t 1 1ᵀ)^{-1} r_g / s² = (‖r_g‖² - t/(1 + t n_g) (Σ r_g)²) / s²`.
 public struct GroupedLikelihood: Sendable {
+    /// Which rows belong together.
     public let groups: RowGroups
+    /// How heavy the tails of residuals are.
     public let tail: Tail
     /// How often each group counts; 0 for one held out.
     let multiplicities: [Double]
@@ -32,6 +35,7 @@ public struct GroupedLikelihood: Sendable {
     /// `Σ multiplicity · log normaliser`.
     private let normalizer: Double
 
+    /// The likelihood of residuals in these groups, of this tail.
     public init(groups: RowGroups, tail: Tail) {
         self.init(groups: groups, tail: tail, multiplicities: [Double](repeating: 1, count: groups.count))
     }

@@ -6,9 +6,13 @@ public struct MixedFit: Sendable {
     ///
     /// The objective is minus the log likelihood divided by the rows, plus the penalty divided by `s²`; passes are rounds.
     public let solution: Solution
+    /// The tail of the residuals.
     public let tail: Tail
+    /// Which rows belong together.
     public let groups: RowGroups
+    /// Spread of rows and of groups, squared.
     public let scale: VarianceComponents
+    /// Of all rows, at the fit.
     public let logLikelihood: Double
     /// Residuals of the fixed effects, `y - Xβ - β₀`.
     public let residuals: [Double]
@@ -21,11 +25,13 @@ public struct MixedFit: Sendable {
     /// What each row would count for as a group of its own, given its group's random intercept: which rows of a group are to
     /// blame. They took no part in the fit.
     public let rowWeights: [Double]
+    /// What each round came to.
     public let rounds: [Round]
 
     /// Likelihood and penalty in the units of a round, minus the log likelihood divided by the rows plus the penalty over the
     /// `s²` at its beginning.
     public struct Round: Sendable, Equatable {
+        /// The objective before the round, after its coefficients, and after its scales.
         public let start, afterCoefficients, afterScales: Double
     }
 
@@ -57,7 +63,9 @@ public struct MixedFit: Sendable {
 
 /// Fits of descending strengths.
 public struct MixedPath: Sendable {
+    /// Descending.
     public let strengths: [Double]
+    /// One for each strength.
     public let fits: [MixedFit]
     /// The smallest strength at which nothing is selected.
     public let maximumStrength: Double

@@ -9,7 +9,9 @@ public struct RowGroups: Sendable, Equatable {
     /// The first row of each group.
     public let firstRows: [Int]
 
+    /// How many rows there are.
     public var rows: Int { indices.count }
+    /// How many groups there are.
     public var count: Int { sizes.count }
     /// Whether any group has more than one row.
     public var hasCompany: Bool { rows > count }

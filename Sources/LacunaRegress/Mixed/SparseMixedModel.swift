@@ -24,14 +24,18 @@ import LacunaTensor
 /// Peter Bühlmann, Sara van de Geer, "Estimation for High-Dimensional Linear Mixed-Effects Models Using ℓ1-Penalization", arXiv
 /// 1002.3784.
 public struct SparseMixedModel: Sendable {
+    /// The tail of the residuals.
     public var tail: Tail
+    /// Whether a constant is fitted beside the columns.
     public var hasIntercept: Bool
     /// Bound of the distance to stationarity of the coefficients, relative to the largest gradient without any.
     public var tolerance: Double
+    /// A bound on the rounds of one fit.
     public var maximumRounds: Int
     /// What solves the weighted least-squares problem of a round. Where it certifies by a duality gap, which near the
     /// solution falls with the square of the distance to it, its tolerance should be far below ``tolerance``.
     public var solver: any SeparableSolver
+    /// Told about rounds; its error, as when a user cancels, ends the fit.
     public var progress: (any ProgressReporter)?
 
     /// - Parameters:

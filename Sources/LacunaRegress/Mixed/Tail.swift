@@ -35,7 +35,9 @@ public struct Tail: Sendable, Equatable, Hashable {
         degreesOfFreedom = q == 1 ? .infinity : (3 - q) / (q - 1)
     }
 
+    /// Tsallis' index: 1 for the normal distribution, below 3.
     public var q: Double { isGaussian ? 1 : (degreesOfFreedom + 3) / (degreesOfFreedom + 1) }
+    /// Whether tails are those of the normal distribution.
     public var isGaussian: Bool { degreesOfFreedom == .infinity }
 
     /// What `n` residuals at the squared distance `d²` lose; 0 at 0.

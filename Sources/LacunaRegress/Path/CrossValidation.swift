@@ -5,6 +5,7 @@ import LacunaTensor
 /// Rows are held out by giving them the weight 0, so neither sparse nor mapped designs are copied. The folds depend on the
 /// seed alone.
 public struct CrossValidation: Sendable {
+    /// Descending.
     public let strengths: [Double]
     /// Mean over the folds of the loss on the rows left out, for each strength.
     public let losses: [Double]
@@ -73,11 +74,11 @@ public struct CrossValidation: Sendable {
             try progress.report("cross-validation", fold, of: count)
             let inside = weights.indices.map { folds[$0] == fold ? 0 : weights[$0] }
             let outside = weights.indices.map { folds[$0] == fold ? weights[$0] : 0 }
-            let test = try problem.datafit.weighted(by: outside)
+            let test = try problem.datafit.leftOut(outside, beside: inside)
             let solutions = try path(try problem.weighted(by: inside))
             for (index, solution) in solutions.enumerated() {
                 let eta = solution.predictors(problem.design)
-                losses[index].append(measure.map { $0(eta, outside) } ?? test.value(eta))
+                losses[index].append(measure.map { $0(eta, outside) } ?? test(eta))
                 converged = converged && solution.converged
             }
         }

@@ -4,6 +4,7 @@ import LacunaTensor
 public struct RegularizationPath: Sendable {
     /// Descending.
     public let strengths: [Double]
+    /// One for each strength.
     public let solutions: [Solution]
 
     /// Shares explained of what the best constant predictor loses beyond a perfect fit (R² for least squares).
@@ -69,8 +70,7 @@ public struct RegularizationPath: Sendable {
         explained = Self.explained(problem, solutions)
     }
 
-    private static func explained<F: Datafit, P: Penalty>(_ problem: Problem<F, P>, _ solutions: [Solution]) -> [Double]
-    {
+    static func explained<F: Datafit, P: Penalty>(_ problem: Problem<F, P>, _ solutions: [Solution]) -> [Double] {
         let state = SolverState(problem, from: nil)
         let perfect = -problem.datafit.conjugate(gradient: state.slope.pointer, scale: 0)
         return solutions.map { solution in

@@ -11,6 +11,9 @@ public struct SCAD: SeparablePenalty, ScalablePenalty {
     /// `a`, above 2; infinity gives the lasso.
     public let shape: Double
 
+    /// - Parameters:
+    ///   - strength: λ, at least 0.
+    ///   - shape: `a`, above 2.
     public init(_ strength: Double, shape: Double = 3.7) {
         require(strength >= 0 && shape > 2)
         self.strength = strength
@@ -78,6 +81,9 @@ public struct MCP: SeparablePenalty, ScalablePenalty {
     /// problem is convex.
     public let shape: Double
 
+    /// - Parameters:
+    ///   - strength: λ, at least 0.
+    ///   - shape: γ, above 1.
     public init(_ strength: Double, shape: Double = 3) {
         require(strength >= 0 && shape > 0)
         self.strength = strength
@@ -128,6 +134,9 @@ public struct LogSum: SeparablePenalty, ScalablePenalty {
     /// ε, above 0: coefficients much smaller pay as under an L1 penalty of λ/ε.
     public let width: Double
 
+    /// - Parameters:
+    ///   - strength: λ, at least 0.
+    ///   - width: Above 0.
     public init(_ strength: Double, width: Double = 0.1) {
         require(strength >= 0 && width > 0)
         self.strength = strength

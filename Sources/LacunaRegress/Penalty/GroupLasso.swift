@@ -14,6 +14,10 @@ public struct GroupLasso: GroupPenalty, ScalablePenalty {
     /// α in 0...1.
     public let mixing: Double
 
+    /// - Parameters:
+    ///   - strength: λ, at least 0.
+    ///   - factors: `c_g`, one for each group, at least 0; the root of the group's size for nil.
+    ///   - mixing: α in 0...1.
     public init(_ strength: Double, groups: Groups, factors: [Double]? = nil, mixing: Double = 0) {
         require(strength >= 0 && mixing >= 0 && mixing <= 1)
         require(factors.map { $0.count == groups.count && $0.allSatisfy { $0 >= 0 } } ?? true)

@@ -4,6 +4,7 @@ import LacunaTensor
 public struct Groups: Sendable, Equatable {
     /// The columns of each group.
     public let members: [[Int]]
+    /// How many columns are divided.
     public let columns: Int
 
     /// - Throws: ``LacunaError/invalidArgument(_:reason:)`` unless every column of `0..<columns` is in exactly one group.
@@ -45,16 +46,22 @@ public struct Groups: Sendable, Equatable {
             columns: columns)
     }
 
+    /// How many groups there are.
     public var count: Int { members.count }
 }
 
 /// A penalty that is a sum over groups of columns. A block holds the coefficients of a group: its columns for the first
 /// output, then for the second, and so on.
 public protocol GroupPenalty: Penalty {
+    /// Which columns belong together.
     var groups: Groups { get }
+    /// What a block of `count` coefficients costs.
     func value(_ block: UnsafePointer<Double>, count: Int, group: Int) -> Double
+    /// `block <- argmin_z ½‖z - block‖² + step · value(z)`.
     func proximal(_ block: UnsafeMutablePointer<Double>, count: Int, step: Double, group: Int)
+    /// The Euclidean distance from `-gradient` to the subdifferential at a block.
     func distance(_ block: UnsafePointer<Double>, gradient: UnsafePointer<Double>, count: Int, group: Int) -> Double
+    /// The largest `s <= 1` for which the conjugate at `-s · gradient` is finite.
     func dualScale(_ gradient: UnsafePointer<Double>, count: Int, group: Int) -> Double
 }
 

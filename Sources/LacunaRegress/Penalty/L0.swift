@@ -7,6 +7,7 @@ import LacunaSparse
 public struct L0: SeparablePenalty, ScalablePenalty {
     public var strength: Double
 
+    /// - Parameter strength: λ, at least 0.
     public init(_ strength: Double) {
         require(strength >= 0)
         self.strength = strength
@@ -47,6 +48,9 @@ public struct CEL0: SeparablePenalty, ScalablePenalty {
     /// `a_j²`: the curvature of the datafit along each column.
     public let squaredNorms: [Double]
 
+    /// - Parameters:
+    ///   - strength: λ, at least 0.
+    ///   - squaredNorms: `a_j²`, one for each column, at least 0.
     public init(_ strength: Double, squaredNorms: [Double]) {
         require(strength >= 0 && squaredNorms.allSatisfy { $0 >= 0 })
         self.strength = strength

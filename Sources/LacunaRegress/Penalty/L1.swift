@@ -42,6 +42,9 @@ public struct WeightedL1: SeparablePenalty, ScalablePenalty {
     /// `c_j`, one for each column; 0 leaves a column unpenalised.
     public let factors: [Double]
 
+    /// - Parameters:
+    ///   - strength: λ, at least 0.
+    ///   - factors: One for each column, at least 0.
     public init(_ strength: Double, factors: [Double]) {
         require(strength >= 0 && factors.allSatisfy { $0 >= 0 })
         self.strength = strength
@@ -86,6 +89,7 @@ public struct WeightedL1: SeparablePenalty, ScalablePenalty {
 public struct NonNegativeL1: SeparablePenalty, ScalablePenalty {
     public var strength: Double
 
+    /// - Parameter strength: λ, at least 0.
     public init(_ strength: Double) {
         require(strength >= 0)
         self.strength = strength

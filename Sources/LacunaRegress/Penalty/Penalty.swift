@@ -8,6 +8,7 @@ public protocol Penalty: Sendable {
     var hasDual: Bool { get }
     /// The number of columns that the penalty is made for; nil if any number will do.
     var columns: Int? { get }
+    /// What `β` [columns, outputs] costs.
     func value(_ beta: UnsafePointer<Double>, columns: Int, outputs: Int) -> Double
     /// `β <- argmin_z ½‖z - β‖² + step · penalty(z)`.
     func proximal(_ beta: UnsafeMutablePointer<Double>, step: Double, columns: Int, outputs: Int)
@@ -39,6 +40,7 @@ extension Penalty {
 
 /// A penalty with one strength: what a path varies.
 public protocol ScalablePenalty: Penalty {
+    /// λ, which the penalty grows with. At least 0.
     var strength: Double { get set }
     /// The smallest strength at which `β = 0` is stationary, given the gradient there.
     func strengthAtZero(
@@ -47,6 +49,7 @@ public protocol ScalablePenalty: Penalty {
 }
 
 extension ScalablePenalty {
+    /// The same penalty at another strength, at least 0.
     public func with(strength: Double) -> Self {
         var result = self
         result.strength = strength
@@ -56,6 +59,7 @@ extension ScalablePenalty {
 
 /// A penalty that is a sum over coordinates. `j` is the column of the coordinate `x`.
 public protocol SeparablePenalty: Penalty {
+    /// What a coordinate costs; 0 at 0.
     func value(_ x: Double, _ j: Int) -> Double
     /// `argmin_z ½(z - x)² + step · value(z)`; of equal minima the one nearest 0.
     func proximal(_ x: Double, step: Double, _ j: Int) -> Double
@@ -67,6 +71,7 @@ public protocol SeparablePenalty: Penalty {
     func distance(_ x: Double, gradient: Double, lipschitz: Double, _ j: Int) -> Double
     /// As ``Penalty/dualScale(_:columns:outputs:)`` for the conjugate's argument `v`.
     func dualScale(_ v: Double, _ j: Int) -> Double
+    /// `sup_x (v x - value(x))`; infinite outside the domain.
     func conjugate(_ v: Double, _ j: Int) -> Double
     /// For penalties that grow as `c|x|` from 0 and whose conjugate is 0 below `c`: that `c`, by which a safe screening
     /// rule may discard the column.

@@ -7,6 +7,7 @@ import LacunaTensor
 public struct PeeledLasso: Sendable {
     /// How the penalty's strength is chosen.
     public enum Strength: Sendable, Equatable {
+        /// λ itself, at least 0.
         case fixed(Double)
         /// `1.1 σ √(2 log d / n)` for noise of this standard deviation.
         case noise(Double)
@@ -18,13 +19,18 @@ public struct PeeledLasso: Sendable {
         case estimated
     }
 
+    /// Finds the free columns.
     public var peeling: SpanPeeling
+    /// How λ is chosen.
     public var strength: Strength
+    /// Whether a constant is fitted beside the columns.
     public var hasIntercept: Bool
     /// Fits the selected columns again without a penalty.
     public var refits: Bool
+    /// Bound of ``Certificate/relative``.
     public var tolerance: Double
 
+    /// - Parameter tolerance: Above 0.
     public init(
         peeling: SpanPeeling, strength: Strength = .estimated, hasIntercept: Bool = true, refits: Bool = false,
         tolerance: Double = 1e-8
@@ -37,17 +43,21 @@ public struct PeeledLasso: Sendable {
         self.tolerance = tolerance
     }
 
+    /// A fit for the columns as they were given.
     public struct Result: Sendable {
         /// For the columns as they were given [columns].
         public let coefficients: [Double]
+        /// The constant; 0 without one.
         public let intercept: Double
         /// `X · coefficients + intercept` for the rows that were fitted.
         public let prediction: [Double]
         /// Free columns, whose coefficients were not penalised, and the others that were selected.
         public let free, selected: [Int]
+        /// λ, as it was given or chosen.
         public let strength: Double
         /// Standard deviation of the noise, given or estimated.
         public let noise: Double?
+        /// Whether the solver reached its tolerance.
         public let converged: Bool
     }
 

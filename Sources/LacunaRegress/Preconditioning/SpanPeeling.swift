@@ -23,8 +23,10 @@ public struct SpanPeeling: Sendable {
     public var maximumFailures: Int
     /// Bound on the free columns, as a share of the rows.
     public var maximumFree: Double
+    /// Decides which columns are tried.
     public var seed: UInt64
 
+    /// Settings as their properties say.
     public init(
         sparsity: Int, explained: Double = 0.1, share: Double? = nil, maximumFailures: Int = 8,
         maximumFree: Double = 0.25, seed: UInt64 = 0

@@ -11,6 +11,7 @@ import LacunaTensor
 public struct ExponentialMechanism: Sendable, Equatable {
     /// The most that one row moves any candidate's loss.
     public let sensitivity: Double
+    /// ε of one choice. Above 0.
     public let epsilon: Double
 
     /// - Throws: ``LacunaError/invalidArgument(_:reason:)`` unless both are finite and above 0.

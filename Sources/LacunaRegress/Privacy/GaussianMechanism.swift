@@ -12,13 +12,19 @@ import LacunaTensor
 /// Significant Bits for Differential Privacy", CCS 2012), and rounding, which comes after the noise, costs no privacy. The
 /// noise itself is made by a fast generator, not a cryptographic one.
 public struct GaussianMechanism: Sendable, Equatable {
+    /// How the noise follows from the budget.
     public enum Calibration: String, Sendable, CaseIterable {
+        /// Dwork and Roth's formula, up to ε = 1.
         case classical
+        /// Balle and Wang's, the smallest for any ε.
         case analytic
     }
 
+    /// The largest Euclidean distance between what two neighbouring tables release.
     public let sensitivity: Double
+    /// What one release spends.
     public let budget: PrivacyBudget
+    /// How the noise follows from the budget.
     public let calibration: Calibration
     /// Of the noise on every coordinate.
     public let standardDeviation: Double

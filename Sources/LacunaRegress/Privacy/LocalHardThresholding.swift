@@ -13,10 +13,13 @@ import LacunaTensor
 /// Differential Privacy Model", arXiv 2310.07367. Radius 1, `T ≈ ln n` and twice as many coefficients kept as matter follow
 /// the paper; step and clipping are this toolkit's choice.
 public struct LocalHardThresholding: Sendable {
+    /// What every user spends: ε, and δ = 0.
     public let budget: PrivacyBudget
     /// Coefficients kept in every round.
     public let kept: Int
+    /// Features beyond it, in magnitude, are clipped. It must not be chosen by looking at the rows.
     public let featureBound: Double
+    /// The same for targets.
     public let targetBound: Double
     /// r: the longest gradient.
     public var gradientBound: Double
@@ -50,6 +53,7 @@ public struct LocalHardThresholding: Sendable {
         }
     }
 
+    /// What the releases about one row add up to: one message.
     public var account: PrivacyAccount {
         PrivacyAccount(
             model: .local,
@@ -68,30 +72,50 @@ public struct LocalHardThresholding: Sendable {
         _ design: any Design, _ target: [Double], using generator: inout SeededGenerator
     ) throws -> [Double] {
         let (n, d) = (design.rows, design.columns)
-        let x = try design.rowMajor(target).map { min(max($0, -featureBound), featureBound) }
+        let x = try design.rowMajor(target)
         let rounds = self.rounds ?? max(1, Int(logarithm(Double(n)).rounded()))
         guard n >= rounds else {
             throw LacunaError.invalidArgument("rounds", reason: "\(rounds) rounds need as many rows, not \(n)")
         }
-        let randomizer = try SphereRandomizer(dimensions: d, bound: gradientBound, epsilon: budget.epsilon)
+        let randomizer = try randomizer(columns: d)
         var order = Array(0..<n)
         order.shuffle(using: &generator)
         var theta = [Double](repeating: 0, count: d)
         for round in 0..<rounds {
             let group = order[n * round / rounds..<n * (round + 1) / rounds]
-            var mean = [Double](repeating: 0, count: d)
+            var sum = [Double](repeating: 0, count: d)
             for i in group {
-                var residual = -min(max(target[i], -targetBound), targetBound)
-                for j in 0..<d { residual += x[i * d + j] * theta[j] }
-                let answer = randomizer((0..<d).map { residual * x[i * d + $0] }, using: &generator)
-                for j in 0..<d { mean[j] += answer[j] / Double(group.count) }
+                let answer = answer(
+                    Array(x[i * d..<(i + 1) * d]), target[i], at: theta, by: randomizer, using: &generator)
+                for j in 0..<d { sum[j] += answer[j] }
             }
-            for j in 0..<d { theta[j] -= step * mean[j] }
-            let largest = Set(theta.indices.sorted { (abs(theta[$0]), $1) > (abs(theta[$1]), $0) }.prefix(kept))
-            for j in 0..<d where !largest.contains(j) { theta[j] = 0 }
-            let length = theta.reduce(0) { $0 + $1 * $1 }.squareRoot()
-            if length > radius { for j in 0..<d { theta[j] *= radius / length } }
+            theta = stepped(theta, by: sum.map { $0 / Double(group.count) })
         }
         return theta
+    }
+
+    /// What makes every user's answer private.
+    func randomizer(columns: Int) throws -> SphereRandomizer {
+        try SphereRandomizer(dimensions: columns, bound: gradientBound, epsilon: budget.epsilon)
+    }
+
+    /// One user's answer in a round: the gradient of the loss of that row at the present coefficients, randomised.
+    func answer(
+        _ features: [Double], _ target: Double, at theta: [Double], by randomizer: SphereRandomizer,
+        using generator: inout SeededGenerator
+    ) -> [Double] {
+        let x = features.map { min(max($0, -featureBound), featureBound) }
+        let y = min(max(target, -targetBound), targetBound)
+        let residual = zip(x, theta).reduce(-y) { $0 + $1.0 * $1.1 }
+        return randomizer(x.map { residual * $0 }, using: &generator)
+    }
+
+    /// The next coefficients, from the mean of the answers of a round.
+    func stepped(_ theta: [Double], by mean: [Double]) -> [Double] {
+        var next = zip(theta, mean).map { $0 - step * $1 }
+        let largest = Set(next.indices.sorted { (abs(next[$0]), $1) > (abs(next[$1]), $0) }.prefix(kept))
+        for j in next.indices where !largest.contains(j) { next[j] = 0 }
+        let length = next.reduce(0) { $0 + $1 * $1 }.squareRoot()
+        return length > radius ? next.map { $0 * radius / length } : next
     }
 }

@@ -14,7 +14,9 @@ import LacunaTensor
 /// Liyang Zhu, Meng Ding, Vaneet Aggarwal, Jinhui Xu, Di Wang, "Improved Analysis of Sparse Linear Regression in Local
 /// Differential Privacy Model", arXiv 2310.07367.
 public struct LocalSparseRegression: Sendable {
+    /// d, the number of features.
     public let columns: Int
+    /// What every user spends, over both messages.
     public let budget: PrivacyBudget
     /// τ₁. Features beyond it, in magnitude, are clipped. It must not be chosen by looking at the rows.
     public let featureBound: Double
@@ -83,10 +85,15 @@ public struct LocalSparseRegression: Sendable {
 
     /// Sums of messages. It holds nothing else about anyone.
     public struct Aggregate: Sendable, Equatable {
+        /// How many messages were added.
         public internal(set) var users = 0
         /// The upper triangle, row by row; empty with a public covariance.
         var covariance: [Double]
         var correlation: [Double]
+
+        init(users: Int = 0, covariance: [Double], correlation: [Double]) {
+            (self.users, self.covariance, self.correlation) = (users, covariance, correlation)
+        }
 
         /// Adds the messages of other users.
         public static func += (sum: inout Aggregate, other: Aggregate) {
@@ -192,9 +199,11 @@ public struct LocalSparseRegression: Sendable {
         /// `√(2 ln d)` times each coefficient's standard deviation, which follows from the known noise. The rows' own
         /// sampling error is not in it; it is smaller by orders of magnitude.
         case universal
+        /// The same for every coefficient, at least 0.
         case fixed(Double)
     }
 
+    /// What the sums say.
     public struct Estimate: Sendable, Equatable {
         /// [columns].
         public let coefficients: [Double]

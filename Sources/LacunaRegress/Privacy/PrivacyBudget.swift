@@ -3,6 +3,7 @@ import LacunaTensor
 /// What a release may reveal about one row: (ε, δ)-differential privacy. For any two tables that differ in one row and any
 /// set of outputs, `P[output | one] <= exp(ε) P[output | other] + δ`.
 public struct PrivacyBudget: Sendable, Equatable {
+    /// Above 0.
     public let epsilon: Double
     /// 0 for pure differential privacy.
     public let delta: Double
@@ -38,13 +39,16 @@ public struct PrivacyBudget: Sendable, Equatable {
 
 /// What was spent, release by release.
 public struct PrivacyAccount: Sendable, Equatable {
+    /// One thing that was let out.
     public struct Release: Sendable, Equatable {
         /// What was released, such as "choice of the support".
         public let name: String
         /// The mechanism and its calibration.
         public let mechanism: String
+        /// What it spent.
         public let budget: PrivacyBudget
 
+        /// A release by its name.
         public init(_ name: String, mechanism: String, budget: PrivacyBudget) {
             self.name = name
             self.mechanism = mechanism
@@ -52,6 +56,7 @@ public struct PrivacyAccount: Sendable, Equatable {
         }
     }
 
+    /// Who sees the rows.
     public enum Model: String, Sendable {
         /// Every row is randomised before anyone collects it.
         case local
@@ -59,10 +64,12 @@ public struct PrivacyAccount: Sendable, Equatable {
         case central
     }
 
+    /// Who sees the rows.
     public let model: Model
     /// Releases about the same row.
     public let releases: [Release]
 
+    /// - Precondition: There is a release.
     public init(model: Model, releases: [Release]) {
         require(!releases.isEmpty)
         self.model = model

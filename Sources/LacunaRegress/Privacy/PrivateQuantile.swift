@@ -17,6 +17,7 @@ public struct PrivateQuantile: Sendable, Equatable {
     public let range: ClosedRange<Double>
     /// ρ: how far from the quantile an answer counts as the quantile itself.
     public let resolution: Double
+    /// ε of one answer. Above 0.
     public let epsilon: Double
 
     /// - Throws: ``LacunaError/invalidArgument(_:reason:)`` for a fraction outside 0...1, an interval that is infinite or

@@ -13,10 +13,13 @@ import LacunaTensor
 /// An instance, made for this toolkit, of Hilal Asi, Jonathan Ullman, Lydia Zakynthinou, "From Robustness to Privacy and
 /// Back", arXiv 2302.01855.
 public struct PrivateSubsetRegression: Sendable {
+    /// What a fit spends altogether; half on the support, half on its coefficients.
     public let budget: PrivacyBudget
     /// k: columns in the support.
     public let size: Int
+    /// Features beyond it, in magnitude, are clipped. It must not be chosen by looking at the rows.
     public let featureBound: Double
+    /// The same for targets.
     public let targetBound: Double
     /// R: the longest vector of coefficients.
     public let radius: Double
@@ -26,6 +29,7 @@ public struct PrivateSubsetRegression: Sendable {
     public var gridPoints = 20_000
     /// Supports tried, at most.
     public static let supportLimit = 200_000
+    /// Told about supports; its error, as when a user cancels, ends the fit.
     public var progress: (any ProgressReporter)?
 
     /// - Parameters:
@@ -62,6 +66,7 @@ public struct PrivateSubsetRegression: Sendable {
     /// How far from the minimum a computed loss may be; it adds to the sensitivity.
     private var slack: Double { sensitivity / 100 }
 
+    /// What the two choices add up to.
     public var account: PrivacyAccount {
         let half = budget.divided(by: 2)
         return PrivacyAccount(
@@ -72,6 +77,7 @@ public struct PrivateSubsetRegression: Sendable {
             ])
     }
 
+    /// A support and its coefficients.
     public struct Estimate: Sendable, Equatable {
         /// Chosen columns, ascending.
         public let support: [Int]

@@ -10,9 +10,11 @@ import LacunaTensor
 /// John C. Duchi, Michael I. Jordan, Martin J. Wainwright, "Minimax Optimal Procedures for Locally Private Estimation", arXiv
 /// 1604.02390.
 public struct SphereRandomizer: Sendable, Equatable {
+    /// Of the vectors, at least 1.
     public let dimensions: Int
     /// r: the longest vector. Longer ones are scaled down to it.
     public let bound: Double
+    /// ε of one answer.
     public let epsilon: Double
     /// B: the length of every answer.
     public let radius: Double

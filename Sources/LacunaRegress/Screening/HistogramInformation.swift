@@ -13,6 +13,7 @@ public struct HistogramInformation: MutualInformationEstimator {
     /// Variables of at most so many different values are discrete: a bin for each.
     public var discreteLevels: Int
 
+    /// Settings as their properties say.
     public init(maximumBins: Int = 100, discreteLevels: Int = 10) {
         require(maximumBins >= 1 && discreteLevels >= 2)
         self.maximumBins = maximumBins

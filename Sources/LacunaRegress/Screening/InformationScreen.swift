@@ -10,12 +10,16 @@ import LacunaTensor
 /// Estimation for High-Dimensional Data", arXiv 2410.10082; p-values: Peter Westfall, Stanley Young, "Resampling-Based Multiple
 /// Testing", Wiley 1993.
 public struct InformationScreen<Estimator: MutualInformationEstimator>: Sendable {
+    /// How information is measured.
     public var estimator: Estimator
     /// Permutations of the target; 0 for none. With `B` of them no p-value is below `1 / (B + 1)`.
     public var permutations: Int
+    /// Decides the permutations.
     public var seed: UInt64
+    /// Told about columns; its error, as when a user cancels, ends the ranking.
     public var progress: (any ProgressReporter)?
 
+    /// - Parameter permutations: At least 0; 0 for no p-values.
     public init(
         estimator: Estimator = KernelDensityInformation(), permutations: Int = 0, seed: UInt64 = 0,
         progress: (any ProgressReporter)? = nil
@@ -29,6 +33,7 @@ public struct InformationScreen<Estimator: MutualInformationEstimator>: Sendable
 
     /// What is known of one column.
     public struct Column: Sendable, Equatable {
+        /// Its place in the design.
         public let column: Int
         /// Mutual information with the target, in nats.
         public let information: Double

@@ -11,6 +11,7 @@ import LacunaTensor
 /// Estimation for High-Dimensional Data", arXiv 2410.10082. Bandwidths are those that the method describes; the kernel is
 /// the product of one for each variable.
 public struct KernelDensityInformation: MutualInformationEstimator {
+    /// How wide kernels are.
     public enum Bandwidth: String, Sendable, CaseIterable {
         /// `(4 / (d + 2))^(1/(d+4)) n^(-1/(d+4))` spreads, for d = 1 or 2 continuous variables.
         case silverman
@@ -18,6 +19,7 @@ public struct KernelDensityInformation: MutualInformationEstimator {
         case scott
     }
 
+    /// How wide kernels are.
     public var bandwidth: Bandwidth
     /// Multiplies the bandwidth, which is the standard deviation of the kernel.
     public var multiplier: Double
@@ -28,6 +30,7 @@ public struct KernelDensityInformation: MutualInformationEstimator {
     /// Variables of at most so many different values are discrete.
     public var discreteLevels: Int
 
+    /// Settings as their properties say.
     public init(
         bandwidth: Bandwidth = .silverman, multiplier: Double = 1, cells: Int = 300, cellsAlone: Int = 500,
         discreteLevels: Int = 10

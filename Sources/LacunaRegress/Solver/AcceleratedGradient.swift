@@ -38,11 +38,14 @@ extension MCP: FoldedConcavePenalty {
 public struct AcceleratedGradient: Sendable {
     /// Bound of ``Certificate/relative``.
     public var tolerance: Double
+    /// Steps of one solution at most.
     public var maximumIterations: Int
     /// False for plain proximal gradient steps of the same length.
     public var accelerates: Bool
+    /// Told how far the work is; its error, as when a user cancels, ends it.
     public var progress: (any ProgressReporter)?
 
+    /// - Parameter tolerance: Above 0, as is the number of iterations.
     public init(
         tolerance: Double = 1e-7, maximumIterations: Int = 20_000, accelerates: Bool = true,
         progress: (any ProgressReporter)? = nil

@@ -16,8 +16,10 @@ public struct CoordinateDescent: SeparableSolver {
     public var maximumSweeps: Int
     /// Iterates that an extrapolation combines; 0 for none.
     public var acceleration: Int
+    /// Told how far the work is; its error, as when a user cancels, ends it.
     public var progress: (any ProgressReporter)?
 
+    /// - Parameter tolerance: Above 0, as are the numbers of passes and sweeps.
     public init(
         tolerance: Double = 1e-7, maximumPasses: Int = 100, maximumSweeps: Int = 5000, acceleration: Int = 5,
         progress: (any ProgressReporter)? = nil

@@ -9,9 +9,12 @@ import LacunaTensor
 public struct FISTA: SeparableSolver, GroupSolver {
     /// Bound of ``Certificate/relative``.
     public var tolerance: Double
+    /// Steps of one solution at most.
     public var maximumIterations: Int
+    /// Told how far the work is; its error, as when a user cancels, ends it.
     public var progress: (any ProgressReporter)?
 
+    /// - Parameter tolerance: Above 0, as is the number of iterations.
     public init(
         tolerance: Double = 1e-7, maximumIterations: Int = 20_000, progress: (any ProgressReporter)? = nil
     ) {
@@ -30,7 +33,7 @@ public struct FISTA: SeparableSolver, GroupSolver {
     ) throws -> Solution { try minimize(problem, from: start) }
 
     /// The intercepts are the last `outputs` numbers of a point.
-    private func minimize<F: Datafit, P: Penalty>(_ problem: Problem<F, P>, from start: Solution?) throws -> Solution {
+    func minimize<F: Datafit, P: Penalty>(_ problem: Problem<F, P>, from start: Solution?) throws -> Solution {
         let state = SolverState(problem, from: start)
         let (n, p, outputs) = (state.n, state.p, state.outputs)
         let size = p * outputs

@@ -5,8 +5,11 @@ import LacunaTensor
 /// Beside an intercept, solvers see the columns and targets without their means, which changes the intercept alone and keeps
 /// every sum as exact as its terms; what they return is for the columns as they were given.
 public struct Problem<F: Datafit, P: Penalty>: Sendable {
+    /// The columns as they were given.
     public let design: any Design
+    /// The loss as it was given.
     public let datafit: F
+    /// What coefficients cost.
     public var penalty: P
     /// Whether an unpenalised constant is fitted, one for each output.
     public let hasIntercept: Bool
@@ -80,14 +83,19 @@ public enum Certificate: Sendable, Equatable {
 
 /// Coefficients and how good they are.
 public struct Solution: Sendable, Equatable {
+    /// Columns of the design.
     public let columns: Int
+    /// Outputs of the datafit.
     public let outputs: Int
     /// Places of the coefficients that are not 0, ascending: column `i % columns` of output `i / columns`.
     public internal(set) var support: [Int]
     /// Their values, on the scale of the design as it was given to the solver.
     public internal(set) var values: [Double]
+    /// A constant for each output; 0 without one.
     public internal(set) var intercepts: [Double]
+    /// Loss and penalty together.
     public internal(set) var objective: Double
+    /// How far this may be from the best.
     public internal(set) var certificate: Certificate
     /// Times that the whole design was read for gradients.
     public internal(set) var passes: Int
@@ -110,6 +118,7 @@ public struct Solution: Sendable, Equatable {
         self.converged = converged
     }
 
+    /// The constant of the first output.
     public var intercept: Double { intercepts.first ?? 0 }
 
     /// All coefficients [columns, outputs], column-major.
@@ -164,6 +173,9 @@ public protocol SeparableSolver: Sendable {
 }
 
 extension SeparableSolver {
+    /// Solves from 0.
+    ///
+    /// - Throws: As ``solve(_:from:)``.
     public func solve<F: Datafit, P: SeparablePenalty>(_ problem: Problem<F, P>) throws -> Solution {
         try solve(problem, from: nil)
     }
@@ -183,10 +195,15 @@ extension SeparableSolver {
 
 /// A solver for penalties that are sums over groups of columns.
 public protocol GroupSolver: Sendable {
+    /// - Parameter start: Where to begin; 0 for nil.
+    /// - Throws: ``LacunaError/cancelled``, or ``LacunaError/unsupported(file:what:)`` for a datafit that the solver cannot
+    ///   handle.
     func solve<F: Datafit, P: GroupPenalty>(_ problem: Problem<F, P>, from start: Solution?) throws -> Solution
 }
 
 extension GroupSolver {
+    /// Solutions for each strength in turn, every one starting from the one before. Calls `each` with every solution;
+    /// false ends the path there.
     public func path<F: Datafit, P: GroupPenalty & ScalablePenalty>(
         _ problem: Problem<F, P>, strengths: [Double], each: (Int, Solution) throws -> Bool = { _, _ in true }
     ) throws -> [Solution] {

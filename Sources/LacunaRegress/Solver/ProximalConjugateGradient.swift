@@ -13,9 +13,12 @@ import LacunaTensor
 public struct ProximalConjugateGradient: SeparableSolver {
     /// Bound of ``Certificate/relative``.
     public var tolerance: Double
+    /// Steps of one solution at most.
     public var maximumIterations: Int
+    /// Told how far the work is; its error, as when a user cancels, ends it.
     public var progress: (any ProgressReporter)?
 
+    /// - Parameter tolerance: Above 0, as is the number of iterations.
     public init(
         tolerance: Double = 1e-7, maximumIterations: Int = 20_000, progress: (any ProgressReporter)? = nil
     ) {

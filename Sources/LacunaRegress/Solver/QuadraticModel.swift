@@ -14,6 +14,7 @@ public final class QuadraticModel {
     private var gram = Buffer<Double>(uninitialized: 0)
     private var factor = Buffer<Double>(uninitialized: 0)
 
+    /// A model of no coordinates.
     public init() {}
 
     /// A model given outright: `G` [n, n] symmetric.
@@ -49,6 +50,7 @@ public final class QuadraticModel {
         curvatures = (0..<n).map { curvature($0) }
     }
 
+    /// How many coordinates there are.
     public var count: Int { columns.count }
     /// The diagonal of `G`, but 0 where there is no curvature beyond rounding, as of a constant column beside an
     /// intercept. Such coordinates stay what they are.

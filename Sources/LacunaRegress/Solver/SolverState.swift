@@ -44,12 +44,17 @@ final class SolverState<F: Datafit> {
         nullLoss = datafit.value(eta.pointer) + datafit.conjugate(gradient: slope.pointer, scale: 0)
         refreshGradient()
         for i in 0..<p * outputs { nullGradient = max(nullGradient, abs(gradient.pointer[i])) }
-        if let start {
-            for (i, value) in zip(start.support, start.values) { beta.pointer[i] = value }
-            intercepts = restored(start.intercepts, beta.pointer, true)
-            updateEta()
-            refreshSlope()
-        }
+        take(start)
+    }
+
+    /// Goes to a solution of the problem as it was given.
+    func take(_ solution: Solution?) {
+        guard let solution else { return }
+        beta.pointer.update(repeating: 0, count: p * outputs)
+        for (i, value) in zip(solution.support, solution.values) { beta.pointer[i] = value }
+        intercepts = restored(solution.intercepts, beta.pointer, true)
+        updateEta()
+        refreshSlope()
     }
 
     func refineIntercepts(_ steps: Int) {
@@ -131,7 +136,7 @@ final class SolverState<F: Datafit> {
         }
         func dual(_ gradient: UnsafePointer<Double>) -> Double {
             let scale = penalty.dualScale(gradient, columns: p, outputs: outputs)
-            return -datafit.conjugate(gradient: slope.pointer, scale: scale)
+            return -datafit.conjugate(gradient: slope.pointer, scale: scale, at: eta.pointer)
                 - penalty.conjugate(gradient, scale: scale, columns: p, outputs: outputs)
         }
         let value = dual(gradient.pointer)

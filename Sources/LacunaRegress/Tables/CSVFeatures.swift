@@ -8,7 +8,7 @@ struct CSVFeatures {
     let csv: CSVTable
     let layout: TableLayout
     private let targets: [CSVTable.Column]
-    private let weights, offset, group, fold: CSVTable.Column?
+    private let weights, offset, event, group, fold: CSVTable.Column?
     /// What is left for features.
     let columns: [CSVTable.Column]
     private let categories: Set<String>
@@ -38,11 +38,12 @@ struct CSVFeatures {
         weights = try layout.weights.map { try column("--weights", $0) }
         // An offset is part of the model: a file without it cannot be predicted.
         offset = try layout.offset.map { try column("--offset", $0) }
+        event = try layout.event.map { try column("--event", $0) }
         group = try isPrediction ? groupColumn.flatMap { csv[$0] } : layout.group.map { try column("--group", $0) }
         fold = try layout.fold.map { try column("--fold-column", $0) }
         let away = try Set(layout.drop.map { try column("--drop", $0).name })
         categories = try Set(layout.categories.map { try column("--category", $0).name })
-        let own = Set((targets + [weights, offset, group, fold].compactMap { $0 }).map(\.name))
+        let own = Set((targets + [weights, offset, event, group, fold].compactMap { $0 }).map(\.name))
         columns = csv.columns.filter { !away.contains($0.name) && !own.contains($0.name) }
         if let name = categories.first(where: { away.contains($0) || own.contains($0) }) {
             throw LacunaError.invalidArgument("--category", reason: "'\(name)' is no feature")
@@ -58,13 +59,16 @@ struct CSVFeatures {
         var dropped: Set<Int> = []
         if layout.missing == .drop && coding == nil {
             let used = columns.filter { !isLeftOut($0) }
-            for column in used + targets + [weights, offset, group, fold].compactMap({ $0 }) {
+            for column in used + targets + [weights, offset, event, group, fold].compactMap({ $0 }) {
                 dropped.formUnion(column.missing)
             }
         }
         let needed =
             targets.map { ($0, "target") }
-            + [(weights, "weight"), (offset, "offset"), (coding == nil ? group : nil, "group"), (fold, "fold")]
+            + [
+                (weights, "weight"), (offset, "offset"), (event, "event"), (coding == nil ? group : nil, "group"),
+                (fold, "fold"),
+            ]
             .compactMap { column, what in column.map { ($0, what) } }
         for (column, what) in needed {
             guard let row = column.missing.first(where: { !dropped.contains($0) }) else { continue }
@@ -149,6 +153,10 @@ struct CSVFeatures {
         table.weights = try numbers(weights)
         table.offset = try numbers(offset)
         table.offsetColumn = offset?.name
+        if let event {
+            table.eventColumn = event.name
+            table.events = try events(event, kept)
+        }
         if let fold {
             // Folds are labels; their order is that of their first rows.
             let own = fold.words
@@ -158,6 +166,26 @@ struct CSVFeatures {
         }
         table.remarks = csv.remarks
         return table
+    }
+
+    /// Whether each row had its event.
+    private func events(_ column: CSVTable.Column, _ kept: [Int]) throws -> [Bool] {
+        let words = column.words
+        var isFromOne = false
+        if case .numbers(let numbers) = column.values { isFromOne = kept.contains { numbers[$0] == 2 } }
+        return try kept.map { row in
+            let word = words[row].lowercased()
+            if let number = Double(word) {
+                if number == (isFromOne ? 1 : 0) { return false }
+                if number == (isFromOne ? 2 : 1) { return true }
+            }
+            if ["true", "yes"].contains(word) { return true }
+            if ["false", "no"].contains(word) { return false }
+            throw malformed(
+                column,
+                "'\(words[row].prefix(40))' in row \(row + 1) does not say whether there was an event; 1 or 0, true or false, yes "
+                    + "or no do, and 2 or 1 where there is a 2")
+        }
     }
 
     private func filled(

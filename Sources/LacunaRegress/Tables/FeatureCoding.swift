@@ -4,6 +4,7 @@ import LacunaIO
 public struct FeatureCoding: Sendable, Equatable, Hashable, Codable {
     /// What the column holds for this feature.
     public enum Kind: String, Sendable, Codable {
+        /// The number that is written.
         case number
         /// 1 where the field is ``FeatureCoding/level``, letter by letter, and 0 elsewhere.
         case level
@@ -15,12 +16,14 @@ public struct FeatureCoding: Sendable, Equatable, Hashable, Codable {
 
     /// The column's name in the file, or its number as the file counts where it has no names.
     public var column: String
+    /// What of the column it is.
     public var kind: Kind
     /// The word that this feature indicates, as it is written in the file.
     public var level: String?
     /// What stands in for missing values.
     public var filler: Double?
 
+    /// - Parameter level: Makes the kind ``Kind/level``.
     public init(column: String, kind: Kind = .number, level: String? = nil, filler: Double? = nil) {
         self.column = column
         self.kind = level == nil ? kind : .level
@@ -28,6 +31,7 @@ public struct FeatureCoding: Sendable, Equatable, Hashable, Codable {
         self.filler = filler
     }
 
+    /// What reports call it: the column, with the word or the part of a date.
     public var name: String {
         switch kind {
         case .level: "\(column)=\(level ?? "")"
@@ -60,7 +64,9 @@ public struct FeatureCoding: Sendable, Equatable, Hashable, Codable {
 
 /// What of a table is what, and what becomes of fields that are no numbers.
 public struct TableLayout: Sendable, Equatable {
+    /// What becomes of fields without a value.
     public enum Missing: String, Sendable, CaseIterable {
+        /// They are an error that names the row.
         case error
         /// The mean of the column stands in.
         case mean
@@ -68,7 +74,9 @@ public struct TableLayout: Sendable, Equatable {
         case drop
     }
 
+    /// What becomes of columns of words.
     public enum Text: String, Sendable, CaseIterable {
+        /// They are an error that names the word.
         case error
         /// A feature for each word.
         case oneHot = "one-hot"
@@ -76,6 +84,7 @@ public struct TableLayout: Sendable, Equatable {
         case drop
     }
 
+    /// What becomes of columns of dates.
     public enum Dates: String, Sendable, CaseIterable {
         /// As any other text.
         case text
@@ -88,16 +97,22 @@ public struct TableLayout: Sendable, Equatable {
     /// The target: a column's name or number; for .npz an array; for .npy, .npz and .mtx also a file of one number a line,
     /// .npy, or .mtx. Several for several responses.
     public var targets: [String] = []
+    /// A column of sample weights.
     public var weights: String?
     /// What is added to the linear predictor, known beforehand.
     public var offset: String?
+    /// Which rows had the event that their target is the time of: 1 or 0, `true` or `false`, `yes` or `no`; or 2 and 1, as R's
+    /// tables have it, where there is a 2.
+    public var event: String?
     /// Labels of rows that belong together; for other files than CSV a file of one label a line.
     public var group: String?
     /// Which fold of a cross-validation each row is in.
     public var fold: String?
+    /// Columns that are left out, by name or number.
     public var drop: [String] = []
     /// Columns whose numbers are labels.
     public var categories: [String] = []
+    /// What becomes of missing values, of text, and of dates; and how the file is written.
     public var missing = Missing.error
     public var text = Text.error
     public var dates = Dates.text

@@ -10,15 +10,24 @@ import LacunaTensor
 ///     try fit.model.save(to: "houses.json")
 ///     let prices = try LinearModel(contentsOf: "houses.json").predict(Table(contentsOf: "new.csv", for: fit.model))
 public struct Table: Sendable {
+    /// Where it was read.
     public let file: String
+    /// The columns.
     public internal(set) var design: any Design
     /// One for each column of the design.
     public internal(set) var features: [FeatureCoding]
     /// The targets, one for each response that was asked for; empty for none.
     public internal(set) var responses: [Response] = []
+    /// How much each row counts; nil for alike.
     public internal(set) var weights: [Double]?
+    /// What is added to the predictor of each row.
     public internal(set) var offset: [Double]?
+    /// The column that says so.
     public internal(set) var offsetColumn: String?
+    /// Which rows had the event that their target is the time of; the others were lost from sight then.
+    public internal(set) var events: [Bool]?
+    /// The column that says so.
+    public internal(set) var eventColumn: String?
     /// What rows belong to, as it is written; empty for unknown.
     public internal(set) var groups: [String]?
     /// The column that says so, if it is one.
@@ -34,12 +43,14 @@ public struct Table: Sendable {
 
     /// A target as it is written and, where it is of numbers, as those.
     public struct Response: Sendable, Equatable {
+        /// The column's name.
         public let name: String
         /// One for each row; nil where they are known as numbers only.
         let spellings: [String]?
         /// Nil for text.
         public let numbers: [Double]?
 
+        /// A target of numbers.
         public init(name: String, numbers: [Double]) {
             self.name = name
             spellings = nil
@@ -57,6 +68,7 @@ public struct Table: Sendable {
             spellings
                 ?? (numbers ?? []).map { number in Int(exactly: number).map { String($0) } ?? "\(number)" }
         }
+        /// How many rows it has.
         public var count: Int { numbers?.count ?? spellings?.count ?? 0 }
     }
 
@@ -65,13 +77,15 @@ public struct Table: Sendable {
     /// - Parameters:
     ///   - names: One for each column; their numbers from 1 for nil.
     ///   - target: One number for each row.
+    ///   - events: Whether the target is the time of an event, for the family ``Family/cox(ties:)``.
     /// - Throws: ``LacunaError/invalidArgument(_:reason:)`` if the lengths differ.
     public init(
-        _ design: any Design, names: [String]? = nil, target: [Double]? = nil, weights: [Double]? = nil
+        _ design: any Design, names: [String]? = nil, target: [Double]? = nil, events: [Bool]? = nil,
+        weights: [Double]? = nil
     ) throws {
         for (what, count, expected) in [
             ("names", names?.count, design.columns), ("target", target?.count, design.rows),
-            ("weights", weights?.count, design.rows),
+            ("events", events?.count, design.rows), ("weights", weights?.count, design.rows),
         ] {
             if let count, count != expected {
                 throw LacunaError.invalidArgument(what, reason: "are \(count), not \(expected)")
@@ -81,6 +95,7 @@ public struct Table: Sendable {
         self.design = design
         features = (names ?? (0..<design.columns).map { String($0 + 1) }).map { FeatureCoding(column: $0) }
         responses = target.map { [Response(name: "target", numbers: $0)] } ?? []
+        self.events = events
         self.weights = weights
     }
 
@@ -90,6 +105,7 @@ public struct Table: Sendable {
         self.features = features ?? (0..<design.columns).map { FeatureCoding(column: String($0 + 1)) }
     }
 
+    /// How many rows there are.
     public var rows: Int { design.rows }
 
     /// The number of a row in the file, from 1.
@@ -112,6 +128,8 @@ public struct Table: Sendable {
     ) throws {
         var layout = layout
         if layout.offset == nil { layout.offset = model.offsetColumn }
+        // Times are scored by who had an event.
+        if layout.event == nil, !layout.targets.isEmpty { layout.event = model.eventColumn }
         try self.init(
             contentsOf: path, layout, features: model.features, groupColumn: model.groups?.column,
             isZeroBased: model.isZeroBased)
@@ -130,6 +148,7 @@ public struct Table: Sendable {
         let own: [(String, Bool)] = [
             ("--weights", layout.weights != nil), ("--offset", layout.offset != nil), ("--drop", !layout.drop.isEmpty),
             ("--category", !layout.categories.isEmpty), ("--fold-column", layout.fold != nil),
+            ("--event", layout.event != nil),
         ]
         if let (option, _) = own.first(where: { $0.1 }) {
             throw LacunaError.invalidArgument(option, reason: "is for CSV files")

@@ -2,6 +2,7 @@ import LacunaTensor
 
 /// What kind of table a file is, by the ending of its name.
 public enum TableFormat: Sendable {
+    /// Text: by commas, semicolons or tabs; SVMlight; NumPy's array and archive of arrays; MatrixMarket.
     case csv, svmlight, npy, npz, matrixMarket
 
     /// Without the dot.

@@ -3,10 +3,13 @@ import LacunaTensor
 
 /// A first look at a table: what each column was taken for.
 public struct TableSummary: Sendable {
+    /// What one column was taken for.
     public struct Column: Sendable {
+        /// As the header has it, or the number.
         public let name: String
         /// `numbers`, `whole numbers`, `text`, `dates`, `constant` or `empty`.
         public let kind: String
+        /// How many rows lack a value.
         public let missing: Int
         /// How many different values there are; nil where they were not counted.
         public let distinct: Int?
@@ -16,9 +19,13 @@ public struct TableSummary: Sendable {
         public let remark: String?
     }
 
+    /// Where it was read.
     public let file: String
+    /// How many rows there are.
     public let rows: Int
+    /// One for each column, in the order of the file.
     public let columns: [Column]
+    /// What is unusual about the file.
     public let remarks: [String]
 
     /// - Throws: As ``CSVTable`` and the readers of other formats.

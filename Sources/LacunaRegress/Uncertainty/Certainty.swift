@@ -24,7 +24,9 @@ public struct Certainty: Sendable, Equatable {
     public internal(set) var stability: [Double]?
     /// Columns selected from a half-sample on average.
     public internal(set) var meanSelected: Double?
+    /// For 95 in 100, of the features that have one; nil where none were asked for.
     public internal(set) var intervals: [Interval]?
+    /// How the intervals were made.
     public internal(set) var method: Method?
 
     /// With what another one says beside.
@@ -51,7 +53,11 @@ extension Estimator {
     /// The same fit again, at the strength that was found.
     private func fixed(at fit: Fit) -> Estimator {
         var result = self
-        result.strength = fit.strength
+        if case .subset = regularizer {
+            result.regularizer = .subset(size: Int(fit.strength))
+        } else {
+            result.strength = fit.strength
+        }
         if case .elasticNet = regularizer, let mixing = fit.mixing {
             result.regularizer = .elasticNet(mixing: mixing)
         }
@@ -61,6 +67,7 @@ extension Estimator {
 
     /// The classes of the target, by which samples are drawn.
     private func strata(_ table: Table) -> [Int]? {
+        if family.hasEvents { return table.events.map { $0.map { $0 ? 1 : 0 } } }
         guard family.hasClasses, let response = table.responses.first else { return nil }
         let classes = ClassNames(response)
         return response.words.enumerated().map { classes.place($1, response.numbers?[$0]) ?? 0 }

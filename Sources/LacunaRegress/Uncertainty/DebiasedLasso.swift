@@ -13,8 +13,10 @@ import LacunaTensor
 /// arXiv 1110.2563; Sara van de Geer, Peter Bühlmann, Ya'acov Ritov, Ruben Dezeure, "On Asymptotically Optimal Confidence
 /// Regions and Tests for High-Dimensional Models", arXiv 1303.0518.
 public struct DebiasedLasso: Sendable {
+    /// Told how far the work is; its error, as when a user cancels, ends it.
     public var progress: (any ProgressReporter)?
 
+    /// - Parameter progress: Told about columns; its error, as when a user cancels, ends the work.
     public init(progress: (any ProgressReporter)? = nil) { self.progress = progress }
 
     /// The 97.5th percentile of the normal distribution.

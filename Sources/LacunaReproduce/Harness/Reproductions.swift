@@ -66,6 +66,7 @@ public enum Reproductions {
         ARMORReproduction(),
         WINAReproduction(),
         BDWPReproduction(),
+        LatentLabelShiftReproduction(),
     ]
 
     /// Finds a reproduction by short name (in any case) or by paper number.

@@ -9,13 +9,17 @@ import LacunaTensor
 /// Julie Nutini, Issam Laradji, Mark Schmidt, arXiv 1712.08859; two-metric projection: Dimitri Bertsekas, "Projected Newton
 /// Methods for Optimization Problems with Simple Constraints", SIAM J. Control and Optimization 1982.
 public struct BoundedBlockDescent: Sendable {
+    /// Which coordinates move next.
     public enum Rule: String, Sendable, CaseIterable {
+        /// A block drawn at random.
         case random
+        /// One block after another.
         case cyclic
         /// The coordinates that would lower the objective most, each by itself.
         case gaussSouthwellQuadratic = "GSQ"
     }
 
+    /// How a block moves.
     public enum Update: String, Sendable, CaseIterable {
         /// `P(x_B - g_B / λ_max(H_BB))`.
         case projectedGradient = "PG"
@@ -26,11 +30,16 @@ public struct BoundedBlockDescent: Sendable {
         case exact = "QP"
     }
 
+    /// Which coordinates move next.
     public var rule: Rule
+    /// How a block moves.
     public var update: Update
+    /// Coordinates of a block, at least 1.
     public var blockSize: Int
+    /// Of the random rule.
     public var seed: UInt64
 
+    /// Settings as their properties say.
     public init(rule: Rule, update: Update, blockSize: Int, seed: UInt64 = 0) {
         require(blockSize > 0)
         self.rule = rule
@@ -39,7 +48,9 @@ public struct BoundedBlockDescent: Sendable {
         self.seed = seed
     }
 
+    /// Where the steps have led.
     public struct Result: Sendable {
+        /// The coordinates, within their bounds.
         public let point: [Double]
         /// The objective after each iteration.
         public let values: [Double]

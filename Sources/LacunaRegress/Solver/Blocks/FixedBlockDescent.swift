@@ -42,7 +42,9 @@ public enum BlockPartition: String, Sendable, CaseIterable {
 public struct FixedBlockDescent: Sendable {
     /// Which block is next; `g` is the gradient, `L_B` the largest eigenvalue of a block's matrix.
     public enum Rule: String, Sendable, CaseIterable {
+        /// A block drawn at random.
         case random
+        /// One block after another.
         case cyclic
         /// The largest `Σ|g_i|`.
         case gaussSouthwell = "GS"
@@ -54,12 +56,18 @@ public struct FixedBlockDescent: Sendable {
         case gaussSouthwellQuadratic = "GSQ"
     }
 
+    /// How coordinates are divided beforehand.
     public var partition: BlockPartition
+    /// Which block moves next.
     public var rule: Rule
+    /// How a block moves.
     public var update: GreedyBlockDescent.Update
+    /// Coordinates of a block, at least 1.
     public var blockSize: Int
+    /// Of the random rule.
     public var seed: UInt64
 
+    /// Settings as their properties say.
     public init(
         partition: BlockPartition, rule: Rule, update: GreedyBlockDescent.Update, blockSize: Int, seed: UInt64 = 0
     ) {

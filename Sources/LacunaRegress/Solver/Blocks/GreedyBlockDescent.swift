@@ -12,7 +12,9 @@ import LacunaTensor
 public struct GreedyBlockDescent: Sendable {
     /// How a block is chosen. `g` is the gradient, `L_i` the curvature of a coordinate.
     public enum Rule: String, Sendable, CaseIterable {
+        /// Coordinates drawn at random.
         case random
+        /// One coordinate after another.
         case cyclic
         /// At random, in proportion to `L_i`.
         case lipschitz
@@ -30,6 +32,7 @@ public struct GreedyBlockDescent: Sendable {
         case forest
     }
 
+    /// How a block moves.
     public enum Update: String, Sendable, CaseIterable {
         /// `-g_B / λ_max(H_BB)`.
         case gradient = "Lb"
@@ -37,11 +40,16 @@ public struct GreedyBlockDescent: Sendable {
         case matrix = "Hb"
     }
 
+    /// Which coordinates move next.
     public var rule: Rule
+    /// How a block moves.
     public var update: Update
+    /// Coordinates of a block, at least 1.
     public var blockSize: Int
+    /// Of the random rule.
     public var seed: UInt64
 
+    /// Settings as their properties say.
     public init(rule: Rule, update: Update, blockSize: Int, seed: UInt64 = 0) {
         require(blockSize > 0)
         self.rule = rule

@@ -44,7 +44,7 @@ extension NewtonSession {
         if penalty.screeningLevel(0) == nil {
             forEachAlive(alive) { conjugate += penalty.conjugate(-scale * g[$0], $0) }
         }
-        return (-datafit.conjugate(gradient: slope.pointer, scale: scale) - conjugate, scale)
+        return (-datafit.conjugate(gradient: slope.pointer, scale: scale, at: eta.pointer) - conjugate, scale)
     }
 
     /// The columns that may be active at the optimum; nil if the penalty allows no such statement. What is discarded is 0

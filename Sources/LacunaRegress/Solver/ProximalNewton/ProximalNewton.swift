@@ -22,8 +22,10 @@ public struct ProximalNewton: SeparableSolver {
     public var maximumPasses: Int
     /// Newton steps between two passes, for datafits that are not quadratic.
     public var maximumSteps: Int
+    /// Told how far the work is; its error, as when a user cancels, ends it.
     public var progress: (any ProgressReporter)?
 
+    /// - Parameter tolerance: Above 0, as are the numbers of passes and steps.
     public init(
         tolerance: Double = 1e-7, maximumPasses: Int = 200, maximumSteps: Int = 12,
         progress: (any ProgressReporter)? = nil

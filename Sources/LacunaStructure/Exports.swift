@@ -1,0 +1,2 @@
+// Types of these rooms are in the interface of this one: importing it is enough to use it.
+@_exported import LacunaRegress

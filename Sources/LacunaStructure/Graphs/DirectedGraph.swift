@@ -1,0 +1,125 @@
+import LacunaTensor
+
+/// Weighted directed edges between `count` variables: entry `(i, j)` is the effect of `i` on `j`, 0 for no edge.
+public struct DirectedGraph: Sendable, Equatable {
+    /// How many variables there are.
+    public let count: Int
+    /// Row-major [count, count].
+    public var weights: [Double]
+
+    /// - Parameter weights: [count, count], of `i` on `j` in row `i`; no edge for nil.
+    public init(count: Int, weights: [Double]? = nil) {
+        require((weights?.count ?? count * count) == count * count)
+        self.count = count
+        self.weights = weights ?? [Double](repeating: 0, count: count * count)
+    }
+
+    /// The weight of the edge from `i` to `j`; 0 for none.
+    public subscript(i: Int, j: Int) -> Double {
+        get { weights[i * count + j] }
+        set { weights[i * count + j] = newValue }
+    }
+
+    /// Edges that are not 0, by source and target.
+    public var edges: [(source: Int, target: Int, weight: Double)] {
+        (0..<count * count).filter { weights[$0] != 0 }.map { ($0 / count, $0 % count, weights[$0]) }
+    }
+
+    /// Every variable after all that it depends on; nil if there is a cycle.
+    public var topologicalOrder: [Int]? {
+        var incoming = [Int](repeating: 0, count: count)
+        for edge in edges { incoming[edge.target] += 1 }
+        var ready = (0..<count).filter { incoming[$0] == 0 }
+        var order: [Int] = []
+        while let next = ready.popLast() {
+            order.append(next)
+            for j in 0..<count where self[next, j] != 0 {
+                incoming[j] -= 1
+                if incoming[j] == 0 { ready.append(j) }
+            }
+        }
+        return order.count == count ? order : nil
+    }
+
+    /// Without the edges of magnitude `threshold` or less, and without the smallest ones that are left until no cycle is.
+    public func pruned(threshold: Double) -> DirectedGraph { thresholded(threshold).withoutCycles() }
+
+    /// Without the edges of magnitude `threshold` or less, and without effects of a variable on itself.
+    public func thresholded(_ threshold: Double) -> DirectedGraph {
+        var result = self
+        for i in result.weights.indices where abs(result.weights[i]) <= threshold { result.weights[i] = 0 }
+        for i in 0..<count { result[i, i] = 0 }
+        return result
+    }
+
+    /// Without the smallest edges, until no cycle is left.
+    public func withoutCycles() -> DirectedGraph {
+        var result = self
+        let ranked = result.weights.indices.filter { result.weights[$0] != 0 }
+            .sorted { (abs(result.weights[$0]), $0) < (abs(result.weights[$1]), $1) }
+        for i in ranked {
+            if result.topologicalOrder != nil { break }
+            result.weights[i] = 0
+        }
+        return result
+    }
+
+    /// Structural Hamming distance: edges to add, remove or turn round to get from one graph to the other.
+    public func distance(to other: DirectedGraph) -> Int {
+        require(count == other.count)
+        var distance = 0
+        for i in 0..<count {
+            for j in 0..<i {
+                let mine = (self[i, j] != 0, self[j, i] != 0)
+                let theirs = (other[i, j] != 0, other[j, i] != 0)
+                if mine != theirs { distance += 1 }
+            }
+        }
+        return distance
+    }
+}
+
+/// Linear structural equations `x = Wᵀ x + z` on a random acyclic graph.
+public struct LinearStructuralModel: Sendable {
+    /// Who acts on whom, and how much.
+    public let graph: DirectedGraph
+    /// Standard deviation of each variable's own noise.
+    public let noise: [Double]
+
+    /// An Erdős-Rényi graph under a random order, with weights of magnitude 0.5 to 2 and either sign.
+    ///
+    /// - Parameters:
+    ///   - edges: Expected number of edges; at most `count · (count - 1) / 2`.
+    ///   - noise: One standard deviation for all, or one for each.
+    public init(count: Int, edges: Double, noise: [Double], using generator: inout SeededGenerator) {
+        require(count >= 2 && (noise.count == 1 || noise.count == count))
+        let order = (0..<count).shuffled(using: &generator)
+        let probability = min(1, 2 * edges / Double(count * (count - 1)))
+        var graph = DirectedGraph(count: count)
+        for a in 0..<count {
+            for b in a + 1..<max(count, a + 1) where generator.uniform() < probability {
+                let magnitude = 0.5 + 1.5 * generator.uniform()
+                graph[order[a], order[b]] = generator.next() % 2 == 0 ? magnitude : -magnitude
+            }
+        }
+        self.graph = graph
+        self.noise = noise.count == count ? noise : [Double](repeating: noise[0], count: count)
+    }
+
+    /// Independent observations [rows, count] with normal noise.
+    public func sample(rows: Int, using generator: inout SeededGenerator) -> Tensor<Double> {
+        let d = graph.count
+        let order = graph.topologicalOrder ?? Array(0..<d)
+        var data = Tensor<Double>(zeros: [rows, d])
+        data.withMutablePointer { x in
+            for row in 0..<rows {
+                for j in order {
+                    var value = noise[j] * generator.normal()
+                    for i in 0..<d where graph[i, j] != 0 { value += graph[i, j] * x[row * d + i] }
+                    x[row * d + j] = value
+                }
+            }
+        }
+        return data
+    }
+}

@@ -1,0 +1,4 @@
+import CLacuna
+
+/// The kernels for this processor.
+let kernels: lk_table = lk_best().pointee

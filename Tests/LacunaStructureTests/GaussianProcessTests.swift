@@ -1,0 +1,268 @@
+import LacunaTensor
+import Testing
+
+@testable import LacunaStructure
+
+@Suite struct GaussianProcessTests {
+    private static func series(_ count: Int, seed: UInt64) -> (x: Tensor<Double>, y: [Double]) {
+        var random = SeededGenerator(seed: seed)
+        let pi = 3.141592653589793
+        return (
+            Tensor((0..<count).map { Double($0 + 1) }, shape: [count, 1]),
+            (0..<count).map { i in
+                let t = Double(i + 1)
+                return sine(2 * pi * 0.05 * t) + 0.5 * sine(2 * pi * 0.12 * t) + 0.1 * random.normal()
+            }
+        )
+    }
+
+    /// `C` entry by entry, and everything from its inverse.
+    private static func direct(
+        _ grid: SpectralGrid, _ x: Tensor<Double>, _ y: [Double], _ weights: [Double], noise: Double
+    ) throws -> (value: Double, q: [Double], g: [Double]) {
+        let n = y.count
+        var parts: [Tensor<Double>] = []
+        var c = Tensor<Double>(zeros: [n, n])
+        for i in weights.indices {
+            var unit = [Double](repeating: 0, count: weights.count)
+            unit[i] = 1
+            let part = grid.matrix(x, x, weights: unit)
+            parts.append(part)
+            for a in 0..<n { for b in 0..<n { c[a, b] += weights[i] * part[a, b] } }
+        }
+        for a in 0..<n { c[a, a] += noise }
+        let l = try c.cholesky()
+        let inverse = try l.inverseFromCholesky()
+        let alpha = inverse.multiplied(by: Tensor(y, shape: [n, 1])).scalars
+        var value = 0.0
+        for a in 0..<n { value += alpha[a] * y[a] + 2 * logarithm(l[a, a]) }
+        var (q, g): ([Double], [Double]) = ([], [])
+        for part in parts {
+            var (fit, trace) = (0.0, 0.0)
+            for a in 0..<n {
+                for b in 0..<n {
+                    fit += alpha[a] * part[a, b] * alpha[b]
+                    trace += inverse[a, b] * part[b, a]
+                }
+            }
+            q.append(fit)
+            g.append(trace)
+        }
+        return (value, q, g)
+    }
+
+    @Test func componentsFollowTheirFormula() throws {
+        let grid = try SpectralGrid(frequencies: Tensor([0.1, 0.3, 0.25, 0.05], shape: [2, 2]), bandwidth: 0.02)
+        let (a, b) = (Tensor<Double>([1, 2], shape: [1, 2]), Tensor<Double>([3.5, -1], shape: [1, 2]))
+        let pi = 3.141592653589793
+        func component(_ mu: [Double]) -> Double {
+            exponential(-2 * pi * pi * 0.0004 * (6.25 + 9)) * cosine(2 * pi * mu[0] * -2.5)
+                * cosine(2 * pi * mu[1] * 3)
+        }
+        let expected = 0.7 * component([0.1, 0.3]) + 2 * component([0.25, 0.05])
+        #expect(abs(grid.matrix(a, b, weights: [0.7, 2])[0, 0] - expected) < 1e-14)
+        let line = try SpectralGrid(count: 5)
+        #expect(largestDifference(line.frequencies.scalars, [0, 0.125, 0.25, 0.375, 0.5]) < 1e-15)
+    }
+
+    @Test func factorsReproduceTheirKernel() throws {
+        let grid = try SpectralGrid(count: 12, bandwidth: 1e-3)
+        let (x, _) = Self.series(60, seed: 1)
+        for i in 0..<12 {
+            var unit = [Double](repeating: 0, count: 12)
+            unit[i] = 1
+            let kernel = grid.matrix(x, x, weights: unit)
+            let columns = grid.factor(i, x)
+            #expect(columns.count <= 14, "of 60: low rank")
+            for a in 0..<60 {
+                for b in 0..<60 {
+                    let product = columns.reduce(0) { $0 + $1[a] * $1[b] }
+                    #expect(abs(product - kernel[a, b]) < 1e-9)
+                }
+            }
+        }
+    }
+
+    @Test func likelihoodTermsAgreeWithTheInverse() throws {
+        let grid = try SpectralGrid(count: 6, bandwidth: 0.01)
+        let (x, y) = Self.series(25, seed: 2)
+        let weights = [0.3, 0, 0.5, 0.1, 0.2, 0.05]
+        let expected = try Self.direct(grid, x, y, weights, noise: 0.1)
+        let likelihood = try KernelLikelihood(grid, x, y, noise: 0.1)
+        let found = try likelihood.terms(weights)
+        #expect(abs(found.value - expected.value) < 1e-8)
+        for i in [0, 2, 3, 4, 5] {
+            #expect(abs(found.q[i] - expected.q[i]) < 1e-7 && abs(found.g[i] - expected.g[i]) < 1e-7)
+            // The gradient g - q, by differences.
+            var (above, below) = (weights, weights)
+            above[i] += 1e-5
+            below[i] -= 1e-5
+            let slope = try (likelihood.terms(above).value - likelihood.terms(below).value) / 2e-5
+            #expect(abs(slope - (found.g[i] - found.q[i])) < 1e-4 * max(1, abs(slope)))
+        }
+        #expect(found.q[1] == 0 && found.g[1] == 0)
+    }
+
+    @Test func learningIsMonotoneSparseAndStationary() throws {
+        let grid = try SpectralGrid(count: 60)
+        let (x, y) = Self.series(80, seed: 3)
+        let found = try SparseKernelLearner(iterations: 300, tolerance: 0).fit(grid, x, y, noise: 0.01)
+        for (next, last) in zip(found.objectives.dropFirst(), found.objectives) {
+            #expect(next <= last + 1e-7 * abs(last))
+        }
+        #expect(found.weights.allSatisfy { $0 >= 0 })
+        #expect(found.active().count <= 10 && !found.active().isEmpty)
+        // Where a weight is large, fit and complexity balance; where it vanished, complexity outweighs.
+        let terms = try KernelLikelihood(grid, x, y, noise: 0.01).terms(found.weights)
+        for i in found.active(above: 1e-2) { #expect(abs(terms.q[i] / terms.g[i] - 1) < 0.02) }
+    }
+
+    @Test func scalarProblems() {
+        var random = SeededGenerator(seed: 4)
+        for _ in 0..<300 {
+            let (a, b) = (exponential(4 * random.normal()), 10 * random.normal())
+            let rho = exponential(6 * random.normal())
+            let z = ConsensusKernelLearner.minimizer(a: a, b: b, rho: rho)
+            let scale = rho * z * z * z + abs(b) * z * z + a
+            #expect(z > 0 && abs(rho * z * z * z + b * z * z - a) < 1e-10 * scale)
+        }
+        #expect(ConsensusKernelLearner.minimizer(a: 0, b: 1, rho: 2) == 0)
+        #expect(ConsensusKernelLearner.minimizer(a: 0, b: -1, rho: 2) == 0.5)
+    }
+
+    @Test func oneAgentFindsTheCentralOptimum() throws {
+        let grid = try SpectralGrid(count: 30)
+        let (x, y) = Self.series(60, seed: 5)
+        let central = try SparseKernelLearner(iterations: 2000, tolerance: 1e-12).fit(grid, x, y, noise: 0.01)
+        let best = central.objectives[central.objectives.count - 1]
+        for penalty in [1e-10, 10] {
+            let found = try ConsensusKernelLearner(
+                rounds: 200, updates: 20, penalty: penalty, balances: penalty < 1, tolerance: 1e-6
+            ).fit(grid, [.init(x: x, y: y)], noise: 0.01)
+            #expect(abs(found.objective - best) < 2e-3 * abs(best), "\(penalty): \(found.objective), \(best)")
+        }
+    }
+
+    @Test func agentsAgree() throws {
+        let grid = try SpectralGrid(count: 60)
+        let (x, y) = Self.series(120, seed: 6)
+        let agents = (0..<3).map { j in
+            ConsensusKernelLearner.Agent(x: x.rows(40 * j..<40 * j + 40), y: Array(y[40 * j..<40 * j + 40]))
+        }
+        let found = try ConsensusKernelLearner(rounds: 100, updates: 10).fit(grid, agents, noise: 0.01)
+        #expect(found.residuals[found.rounds - 1].primal < 0.1)
+        #expect(found.active().count <= 20 && found.messages <= found.rounds * 3 * 60)
+        let weight = found.weights.reduce(0, +)
+        // Grid places of 0.05 and 0.12 (spacing 0.5 / 59), and two to either side.
+        let near = (4...8).reduce(0) { $0 + found.weights[$1] } + (12...16).reduce(0) { $0 + found.weights[$1] }
+        #expect(near > 0.7 * weight)
+        let rounded = try ConsensusKernelLearner(rounds: 60, updates: 10, resolution: 1e-3, seed: 1).fit(
+            grid, agents, noise: 0.01)
+        #expect(rounded.objective < found.objective + 0.1 * abs(found.objective))
+        #expect(rounded.messages < rounded.rounds * 3 * 60)
+    }
+
+    /// Several agents end at a minimum of the sum of their likelihoods: updates of its own majoriser, which has the sums of `q`
+    /// and `g`, find little to lower. The multipliers, which vanish for one agent, decide that.
+    @Test func consensusIsAMinimumOfTheSum() throws {
+        let grid = try SpectralGrid(count: 20)
+        let agents = (0..<3).map { j -> ConsensusKernelLearner.Agent in
+            let (x, y) = Self.series(40, seed: UInt64(20 + j))
+            return .init(x: x, y: y.map { $0 * [0.5, 1, 2][j] })
+        }
+        let likelihoods = try agents.map { try KernelLikelihood(grid, $0.x, $0.y, noise: 0.05) }
+        func lowered(_ start: [Double], _ updates: Int) throws -> Double {
+            var (weights, value) = (start, Double.infinity)
+            for _ in 0...updates {
+                let terms = try likelihoods.map { try $0.terms(weights) }
+                value = terms.reduce(0) { $0 + $1.value }
+                for i in weights.indices where weights[i] > 0 {
+                    weights[i] *= (terms.reduce(0) { $0 + $1.q[i] } / terms.reduce(0) { $0 + $1.g[i] }).squareRoot()
+                }
+            }
+            return value
+        }
+        for balances in [true, false] {
+            let found = try ConsensusKernelLearner(
+                rounds: 400, updates: 20, penalty: balances ? 1e-3 : 20, balances: balances, tolerance: 1e-5
+            ).fit(grid, agents, noise: 0.05)
+            #expect(abs(try lowered(found.weights, 0) - found.objective) < 1e-9 * abs(found.objective))
+            // One ρ for weights of all sizes converges slowly: 1.4 % are left after 400 rounds.
+            #expect(try lowered(found.weights, 200) > found.objective - 0.02 * abs(found.objective))
+            #expect(found.residuals[found.rounds - 1].primal < 0.05 * found.weights.reduce(0, +))
+            #expect(balances ? found.penalty > 0.01 : found.penalty == 20)
+        }
+    }
+
+    @Test func roundingIsUnbiased() {
+        var random = SeededGenerator(seed: 7)
+        let quantizer = MessageQuantizer(resolution: 0.25)
+        for x in [0.3, -1.1, 0.5, 0] {
+            var mean = 0.0
+            for _ in 0..<40_000 {
+                let rounded = quantizer.rounded(x, using: &random)
+                #expect((rounded / 0.25).rounded() == rounded / 0.25 && abs(rounded - x) < 0.25)
+                mean += rounded / 40_000
+            }
+            #expect(abs(mean - x) < 4 * 0.125 / 200)
+        }
+        #expect(MessageQuantizer(resolution: 0).rounded(0.3, using: &random) == 0.3)
+    }
+
+    @Test func predictions() throws {
+        let grid = try SpectralGrid(count: 8, bandwidth: 0.01)
+        let (x, y) = Self.series(30, seed: 8)
+        let weights = [0.1, 0.4, 0.2, 0, 0.1, 0, 0.3, 0]
+        let model = try SparseKernelModel(grid, weights: weights, x: x.rows(0..<25), y: Array(y[..<25]), noise: 0.05)
+        let found = try model.predict(x.rows(25..<30))
+        // The textbook formulas with an explicit inverse.
+        var c = grid.matrix(x.rows(0..<25), x.rows(0..<25), weights: weights)
+        for a in 0..<25 { c[a, a] += 0.05 }
+        let inverse = try c.cholesky().inverseFromCholesky()
+        let cross = grid.matrix(x.rows(25..<30), x.rows(0..<25), weights: weights)
+        let map = cross.multiplied(by: inverse)
+        for i in 0..<5 {
+            var (mean, variance) = (0.0, weights.reduce(0, +) + 0.05)
+            for a in 0..<25 {
+                mean += map[i, a] * y[a]
+                variance -= map[i, a] * cross[i, a]
+            }
+            #expect(abs(found.means[i] - mean) < 1e-10 && abs(found.variances[i] - variance) < 1e-10)
+        }
+        let other = SparseKernelModel.Prediction(means: [1, 1, 1, 1, 1], variances: [1, 1, 1, 1, 1])
+        let fused = SparseKernelModel.Prediction.fused([found, other])
+        let v = found.variances[2]
+        #expect(abs(fused.variances[2] - v / (1 + v)) < 1e-12)
+        #expect(abs(fused.means[2] - (found.means[2] + v) / (1 + v)) < 1e-12)
+    }
+
+    @Test func noiseOfASmoothSeries() throws {
+        var random = SeededGenerator(seed: 9)
+        for deviation in [0.05, 0.3] {
+            let y = (0..<300).map { sine(0.05 * Double($0)) + deviation * random.normal() }
+            let found = try SmootherNoise.variance(of: y).squareRoot()
+            #expect(abs(found / deviation - 1) < 0.15)
+        }
+    }
+
+    @Test func unusableInput() throws {
+        #expect(throws: LacunaError.self) { try SpectralGrid(count: 1) }
+        #expect(throws: LacunaError.self) { try SpectralGrid(frequencies: Tensor([.nan], shape: [1, 1])) }
+        #expect(throws: LacunaError.self) { try SpectralGrid(count: 3, bandwidth: -1) }
+        let grid = try SpectralGrid(count: 4)
+        let x = Tensor<Double>([1, 2, 3], shape: [3, 1])
+        let learner = SparseKernelLearner()
+        #expect(throws: LacunaError.self) { try learner.fit(grid, x, [1, 2], noise: 1) }
+        #expect(throws: LacunaError.self) { try learner.fit(grid, x, [1, 2, .nan], noise: 1) }
+        #expect(throws: LacunaError.self) { try learner.fit(grid, x, [1, 2, 3], noise: 0) }
+        #expect(throws: LacunaError.self) { try ConsensusKernelLearner().fit(grid, [], noise: 1) }
+        #expect(throws: LacunaError.self) {
+            try SparseKernelModel(grid, weights: [1, -1, 0, 0], x: x, y: [1, 2, 3], noise: 1)
+        }
+        let model = try SparseKernelModel(grid, weights: [1, 0, 0, 0], x: x, y: [1, 2, 3], noise: 1)
+        #expect(throws: LacunaError.self) { try model.predict(Tensor([1, 2], shape: [1, 2])) }
+        #expect(throws: LacunaError.self) { try model.predict(Tensor([.infinity], shape: [1, 1])) }
+        #expect(throws: LacunaError.self) { try SmootherNoise.variance(of: [1, 2, 3]) }
+        #expect(throws: LacunaError.self) { try SmootherNoise.variance(of: [1e200, -1e200, 1e200, 3e200, 2]) }
+    }
+}

@@ -1,0 +1,172 @@
+import LacunaTensor
+import Testing
+
+@testable import LacunaStructure
+
+@Suite struct MultitaskTests {
+    private static func heads(_ m: Int, _ k: Int, seed: UInt64) -> [[Double]] {
+        var random = SeededGenerator(seed: seed)
+        return (0..<m).map { _ in
+            let v = (0..<k).map { _ in random.normal() }
+            let length = v.reduce(0) { $0 + $1 * $1 }.squareRoot()
+            return v.map { $0 / length }
+        }
+    }
+
+    private static func combined(_ heads: [[Double]], _ weights: [Double]) -> [Double] {
+        heads[0].indices.map { i in zip(heads, weights).reduce(0) { $0 + $1.0[i] * $1.1 } }
+    }
+
+    /// The smallest L1 norm is attained at a vertex: all choices of three tasks, one by one.
+    @Test(arguments: [1, 2, 3]) func smallestNormsAreThose(seed: UInt64) throws {
+        let heads = Self.heads(9, 3, seed: seed)
+        let target = Self.combined(heads, [0.7, -0.5, 0.4, 0, 0, 0, 0, 0, 0.2])
+        let found = try TaskRelevance.l1.weights(heads: heads, target: target)
+        #expect(largestDifference(Self.combined(heads, found), target) < 1e-10)
+        var best = Double.infinity
+        for a in 0..<9 {
+            for b in 0..<a {
+                for c in 0..<b {
+                    let columns = [heads[a], heads[b], heads[c]]
+                    func determinant(_ m: [[Double]]) -> Double {
+                        m[0][0] * (m[1][1] * m[2][2] - m[1][2] * m[2][1])
+                            - m[0][1] * (m[1][0] * m[2][2] - m[1][2] * m[2][0])
+                            + m[0][2] * (m[1][0] * m[2][1] - m[1][1] * m[2][0])
+                    }
+                    let whole = determinant(columns)
+                    let weights = (0..<3).map { k in
+                        var changed = columns
+                        changed[k] = target
+                        return determinant(changed) / whole
+                    }
+                    best = min(best, weights.reduce(0) { $0 + abs($1) })
+                }
+            }
+        }
+        #expect(abs(found.reduce(0) { $0 + abs($1) } - best) < 1e-9)
+        #expect(found.count { $0 != 0 } <= 3)
+        // The shortest by length: orthogonal to all that W maps to 0, and never shorter in the other norm.
+        let short = try TaskRelevance.l2.weights(heads: heads, target: target)
+        #expect(largestDifference(Self.combined(heads, short), target) < 1e-10)
+        func square(_ v: [Double]) -> Double { v.reduce(0) { $0 + $1 * $1 } }
+        #expect(square(short) <= square(found) + 1e-12)
+        #expect(short.reduce(0) { $0 + abs($1) } >= best - 1e-12)
+    }
+
+    @Test func uniqueWeightsAndASingleTask() throws {
+        // As many tasks as dimensions: one solution, whatever the norm.
+        let heads = Self.heads(4, 4, seed: 7)
+        let truth = [0.5, -1, 0.25, 2]
+        let target = Self.combined(heads, truth)
+        for rule in [TaskRelevance.l1, .l2] {
+            #expect(largestDifference(try rule.weights(heads: heads, target: target), truth) < 1e-9)
+        }
+        let nearly = try TaskRelevance.l1.weights(heads: heads, target: target, strength: 1e-7)
+        #expect(largestDifference(nearly, truth) < 1e-4)
+        // A source that is the target.
+        let many = Self.heads(12, 4, seed: 8)
+        let same = try TaskRelevance.l1.weights(heads: many, target: many[5])
+        #expect(largestDifference(same, (0..<12).map { $0 == 5 ? 1 : 0 }) < 1e-10)
+        #expect(try TaskRelevance.l1.weights(heads: many, target: [0, 0, 0, 0]).allSatisfy { $0 == 0 })
+        #expect(throws: LacunaError.self) { try TaskRelevance.l1.weights(heads: [[1, 2]], target: [1]) }
+        #expect(throws: LacunaError.self) { try TaskRelevance.l2.weights(heads: [[.nan]], target: [1]) }
+        // Heads that cannot express the target.
+        #expect(throws: LacunaError.self) { try TaskRelevance.l1.weights(heads: [[1, 0], [2, 0]], target: [1, 1]) }
+    }
+
+    /// The two formulas for the target's error, to rounding.
+    @Test func samplesByRelevanceGiveTheStatedVariance() throws {
+        let heads = Self.heads(30, 4, seed: 3)
+        let target = Self.combined(heads, [0.6, 0.6, -0.5] + [Double](repeating: 0, count: 27))
+        let first = try TaskRelevance.l1.weights(heads: heads, target: target)
+        let second = try TaskRelevance.l2.weights(heads: heads, target: target)
+        let n = 1000.0
+        let norm1 = first.reduce(0) { $0 + abs($1) }
+        let norm2 = second.reduce(0) { $0 + $1 * $1 }
+        let one = TaskRelevance.targetVariance(first, samples: TaskRelevance.l1.shares(first).map { n * $0 })
+        let two = TaskRelevance.targetVariance(second, samples: TaskRelevance.l2.shares(second).map { n * $0 })
+        #expect(abs(one - norm1 * norm1 / n) < 1e-10)
+        #expect(abs(two - Double(second.count { $0 != 0 }) * norm2 / n) < 1e-10)
+        #expect(one < two)
+        // Costs: no other shares of the same cost do better.
+        let costs = (0..<30).map { 1 + Double($0 % 4) }
+        let shares = TaskRelevance.l1.shares(first, costs: costs)
+        func variance(_ shares: [Double]) -> Double {
+            TaskRelevance.targetVariance(first, samples: shares) * zip(shares, costs).reduce(0) { $0 + $1.0 * $1.1 }
+        }
+        var random = SeededGenerator(seed: 1)
+        for _ in 0..<50 {
+            let other = shares.map { $0 * (0.8 + 0.4 * random.uniform()) }
+            #expect(variance(shares) <= variance(other) * (1 + 1e-12))
+        }
+    }
+
+    private static func task(
+        _ basis: Tensor<Double>, _ head: [Double], _ count: Int, noise: Double, _ random: inout SeededGenerator
+    ) throws -> SharedRepresentation.Task {
+        let x = Tensor<Double>(normal: [count, basis.rows], using: &random)
+        let y = x.multiplied(by: basis.multiplied(by: Tensor(head, shape: [head.count, 1]))).scalars
+        return try SharedRepresentation.Task(inputs: x, targets: y.map { $0 + noise * random.normal() })
+    }
+
+    @Test func findsASharedRepresentation() throws {
+        var random = SeededGenerator(seed: 11)
+        let basis = try Tensor<Double>(normal: [12, 3], using: &random).qr().q
+        let heads = Self.heads(8, 3, seed: 5)
+        let exact = try heads.map { try Self.task(basis, $0, 20, noise: 0, &random) }
+        let found = try SharedRepresentation(exact, dimensions: 3, tolerance: 1e-14, maximumIterations: 2000)
+        #expect(found.converged && found.residuals.allSatisfy { $0 < 1e-8 })
+        for head in heads {
+            let direction = basis.multiplied(by: Tensor(head, shape: [3, 1])).scalars
+            #expect(found.missing(of: direction) < 1e-6)
+        }
+        let gram = found.basis.multiplied(by: found.basis, transposed: true)
+        for i in 0..<3 { for j in 0..<3 { #expect(abs(gram[i, j] - (i == j ? 1 : 0)) < 1e-12) } }
+        // All inputs as dimensions: each task's own least squares.
+        let whole = try SharedRepresentation(exact, dimensions: 12)
+        #expect(whole.residuals.allSatisfy { $0 < 1e-10 })
+        // A task without samples does no harm.
+        let none = try SharedRepresentation.Task(inputs: Tensor(zeros: [0, 12]), targets: [])
+        #expect(try SharedRepresentation(exact + [none], dimensions: 3).heads[8] == [0, 0, 0])
+        #expect(throws: LacunaError.self) { try SharedRepresentation([], dimensions: 1) }
+        #expect(throws: LacunaError.self) { try SharedRepresentation(exact, dimensions: 13) }
+        #expect(throws: LacunaError.self) {
+            try SharedRepresentation.Task(inputs: Tensor(zeros: [2, 3]), targets: [1, .infinity])
+        }
+    }
+
+    @Test func budgetsAreSpentToTheLastSample() {
+        for (shares, total, floor) in [
+            ([0.5, 0.5], 11, 1), ([1, 0, 0, 0], 100, 5), ([0.4, 0.3, 0.2, 0.1], 37, 0),
+            ([0.25, 0.25, 0.25, 0.25], 8, 2),
+            ([0.97, 0.01, 0.02], 30, 4),
+        ] {
+            let counts = ActiveMultitask.counts(shares, total: total, floor: floor)
+            #expect(counts.reduce(0, +) == total && counts.allSatisfy { $0 >= floor }, "\(counts)")
+        }
+        #expect(ActiveMultitask.counts([0.5, 0.3, 0.2], total: 10, floor: 0) == [5, 3, 2])
+    }
+
+    @Test func drawsFromTheTasksThatMatter() throws {
+        var random = SeededGenerator(seed: 21)
+        let basis = try Tensor<Double>(normal: [10, 3], using: &random).qr().q
+        let heads = Self.heads(10, 3, seed: 4)
+        let head = Self.combined(heads, [0.8, -0.6] + [Double](repeating: 0, count: 8))
+        let target = try Self.task(basis, head, 60, noise: 0.1, &random)
+        let result = try ActiveMultitask(dimensions: 3, epochs: 3, floor: 3, strength: 0.05).run(
+            sources: 10, budget: 2000, target: target
+        ) { source, count in try Self.task(basis, heads[source], count, noise: 0.1, &random) }
+        #expect(result.epochs.count == 3)
+        #expect(result.epochs.reduce(0) { $0 + $1.drawn.reduce(0, +) } == 2000)
+        #expect(Set(result.epochs[0].drawn).count <= 2, "uniform at first")
+        let last = result.epochs[2].drawn
+        let relevant = try TaskRelevance.l1.weights(heads: heads, target: head)
+        let drawn = relevant.indices.reduce(0) { $0 + (relevant[$1] != 0 ? last[$1] : 0) }
+        #expect(drawn > 1000 && last.allSatisfy { $0 >= 3 }, "\(last) for \(relevant)")
+        let truth = basis.multiplied(by: Tensor(head, shape: [3, 1])).scalars
+        #expect(largestDifference(result.coefficients, truth) < 0.1)
+        #expect(throws: LacunaError.self) {
+            try ActiveMultitask(dimensions: 3, floor: 3).run(sources: 10, budget: 50, target: target) { _, _ in target }
+        }
+    }
+}
