@@ -60,7 +60,7 @@ public final class TransposedMatrix: GatedMatrix {
         // What is not values is spread evenly: bits are, and where rows begin.
         let (kept, stored) = (transposed.keptEntries, max(transposed.storedCount, 1))
         let isByEntry = transposed is CSRMatrix
-        let entry = isByEntry ? transposed.byteCount / stored : transposed.format.values.valueSize
+        let entry = isByEntry ? transposed.byteCount / stored : transposed.format.values.bits / 8
         let rest = max(transposed.byteCount - entry * transposed.storedCount, 0) / max(transposed.rows, 1)
         inputBytes = (0..<transposed.rows).map { rest + entry * kept.keptCount(row: $0) }
     }
