@@ -69,6 +69,7 @@ extension Transformer {
         configuration.tiedEmbeddings = false
         return try Transformer(
             configuration: configuration, embedding: dense(embedding.densified().multiplied(by: q)), blocks: turned,
-            finalNorm: ones, untiedHead: dense(folded(head.densified(), finalNorm).multiplied(by: q)))
+            finalNorm: Normalization(weight: ones, bias: nil, epsilon: finalNorm.epsilon),
+            untiedHead: dense(folded(head.densified(), finalNorm.weight).multiplied(by: q)))
     }
 }

@@ -346,7 +346,8 @@ struct ActivationPlanTests {
         }
         let decoder = try Transformer(
             configuration: base.configuration, embedding: base.embedding, blocks: blocks,
-            finalNorm: Tensor((0..<32).map { 1 + Float($0) / 16 }), untiedHead: nil)
+            finalNorm: Normalization(weight: Tensor((0..<32).map { 1 + Float($0) / 16 }), bias: nil, epsilon: 1e-5),
+            untiedHead: nil)
         let turned = try decoder.rotatedToColumns()
         let tokens = Skip.tokens(30, seed: 1)
         #expect(Skip.error(try turned.logits(tokens), try decoder.logits(tokens)) < 1e-4)
