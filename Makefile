@@ -24,7 +24,7 @@ test: requirements-test
 # Every public symbol is documented: read out of what `make test`, or any other debug build, has left in .build. In these
 # modules, or, with `MODULES=`, in all libraries.
 MODULES = LacunaTensor LacunaSparse LacunaSuiteSparse LacunaIO LacunaLearn LacunaModels LacunaInfer LacunaPrune LacunaRetrieve \
-    LacunaDictionary
+    LacunaDictionary LacunaRegress LacunaStructure
 documentation-check: requirements-python
 	Scripts/check-documentation.py $(MODULES)
 

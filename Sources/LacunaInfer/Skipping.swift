@@ -19,6 +19,7 @@ public struct Skipping: Sendable {
     /// Where keys and values are kept.
     public var store: @Sendable (KeyValueShape) -> any KeyValueStore
 
+    /// Nothing is skipped unless said otherwise.
     public init(
         gate: (any InputGate)? = nil, meter: SkippingMeter? = nil, selector: any KeySelector = AllKeys(),
         store: @escaping @Sendable (KeyValueShape) -> any KeyValueStore = { KeyValueCache($0) }

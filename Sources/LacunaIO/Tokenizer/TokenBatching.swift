@@ -14,6 +14,7 @@ public struct TokenTruncation: Sendable, Hashable {
 
     /// Tokens at most, those put around the texts included.
     public var maximumLength: Int
+    /// What is cut first where a text has two parts.
     public var strategy: Strategy
     /// Whether a text loses its beginning rather than its end.
     public var cutsBeginning: Bool
@@ -61,6 +62,7 @@ public struct TokenPadding: Sendable, Hashable {
     public var fillsBeginning: Bool
     /// The token that fills up, and its kind among ``TokenEncoding/typeIDs``.
     public var token: Int
+    /// The type of the tokens that fill up.
     public var typeID: Int
 
     /// - Parameters:

@@ -9,7 +9,9 @@ import LacunaTensor
 /// (``ScoreHistogram``), the block's share is spread over its matrices (``RatioAllocation``), and thresholds are read from the
 /// quantiles.
 public struct ActivationCalibrator: Sendable {
+    /// The method and how much it is to leave out.
     public let request: ActivationRequest
+    /// How a block's share is spread over its matrices.
     public let allocation: RatioAllocation
     /// Tokens that go through a block at a time.
     static let batchTokens = 2048

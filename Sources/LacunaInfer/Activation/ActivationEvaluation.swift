@@ -34,6 +34,7 @@ extension LanguageModel {
 public struct ActivationEvaluation: Sendable {
     /// Such as `wina:0.4`; `dense` for the model that leaves out nothing.
     public let name: String
+    /// Of the text, with the gate in place.
     public let perplexity: Perplexity
     /// Of the weights of linear layers, the share whose input or neuron was left out while the text was scored.
     public let sparsity: Double

@@ -9,6 +9,7 @@ import LacunaTensor
 public struct ActivationGate: InputGate {
     /// How one matrix's inputs, or one layer's neurons, are chosen.
     public struct Rule: Sendable, Hashable {
+        /// Which scores are chosen.
         public enum Choice: Sendable, Hashable {
             /// Scores above this.
             case above(Float)
@@ -20,10 +21,12 @@ public struct ActivationGate: InputGate {
             case fixed([UInt32])
         }
 
+        /// How scores choose.
         public var choice: Choice
         /// What magnitudes are multiplied by, one number an input; nil for ones.
         public var weights: [Float]?
 
+        /// Chooses by `|x_i|`, or by `|x_i| · weights[i]`.
         public init(_ choice: Choice, weights: [Float]? = nil) { (self.choice, self.weights) = (choice, weights) }
 
         /// The inputs that are chosen, ascending; nil if one is not a number where the largest are sought.

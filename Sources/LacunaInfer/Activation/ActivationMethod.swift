@@ -34,8 +34,11 @@ public struct ActivationMethod: Sendable, Hashable {
 
     /// What a user types.
     public var name: String
+    /// What is left out.
     public var target: Target
+    /// What is compared.
     public var score: Score
+    /// How scores choose.
     public var choice: Choice
     /// Whether a low-rank copy of the matrix stands for the inputs that are left out: ``LowRankBypass``.
     public var hasBypass = false
@@ -72,6 +75,7 @@ public struct ActivationMethod: Sendable, Hashable {
 
 /// A method and how much it is to leave out, as people write it: `wina:0.4`.
 public struct ActivationRequest: Sendable, Hashable, CustomStringConvertible {
+    /// How inputs or neurons are chosen.
     public var method: ActivationMethod
     /// The share of the weights of all linear layers that a token is not to read, for every method alike: two methods at one
     /// ratio read equally much.

@@ -14,6 +14,7 @@ import LacunaTensor
 public struct ActivationPlan: Sendable {
     /// How one matrix reads its inputs, or a layer computes its neurons.
     public struct Rule: Sendable, Hashable {
+        /// The block, from 0.
         public var layer: Int
         /// Of methods that choose neurons it is `up`.
         public var role: LinearRole
@@ -27,13 +28,17 @@ public struct ActivationPlan: Sendable {
 
     /// `left` [outputs, rank] and `right` [rank, inputs] of a bypass.
     public struct Factors: Sendable {
+        /// The two factors, multiplied from the right: `left (right x)`.
         public var left, right: Tensor<Float>
     }
 
+    /// The method and the ratio that were asked for.
     public let request: ActivationRequest
+    /// One for each matrix, or for each layer of neurons.
     public let rules: [Rule]
     /// By layer and role, such as `3.down`.
     public let factors: [String: Factors]
+    /// What the plan was made for.
     public let model: ModelFingerprint
     /// Tokens that calibration read; 0 for methods that need none.
     public let calibrationTokens: Int

@@ -22,6 +22,7 @@ public struct LowRankBypass: GatedMatrix {
         (self.base, self.left, self.right) = (base, left, right)
     }
 
+    /// Of the factors.
     public var rank: Int { left.columns }
     public var rows: Int { base.rows }
     public var columns: Int { base.columns }

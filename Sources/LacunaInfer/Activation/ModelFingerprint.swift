@@ -7,11 +7,13 @@ import LacunaTensor
 public struct ModelFingerprint: Sendable, Hashable {
     /// Width of the stream, and of each layer's feed-forward part.
     public let hiddenSize: Int
+    /// Neurons of every block's feed-forward part.
     public let intermediateSizes: [Int]
     /// The first weights of every layer's query and down projections.
     public let sample: [Float]
     private static let sampled = 8
 
+    /// What tells a model from others, without its weights.
     public init(_ decoder: Transformer) {
         hiddenSize = decoder.configuration.hiddenSize
         intermediateSizes = decoder.configuration.intermediateSizes

@@ -17,6 +17,7 @@ public enum RatioAllocation: Sendable, Hashable {
         }
     }
 
+    /// As ``init(_:)`` reads it.
     public var name: String { self == .uniform ? "uniform" : "greedy" }
 
     /// No matrix gives more than this.

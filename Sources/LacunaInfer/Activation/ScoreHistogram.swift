@@ -12,6 +12,7 @@ public struct ScoreHistogram: Sendable {
     /// Scores that were infinite or not a number; they are not counted.
     public private(set) var undefined = 0
 
+    /// A histogram of no scores.
     public init() {}
 
     /// Counts `|x[i]| · weights[i]`, or `|x[i]|` without weights.

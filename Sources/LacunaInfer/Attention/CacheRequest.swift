@@ -6,6 +6,7 @@ import LacunaTensor
 public struct CacheRequest: Sendable, CustomStringConvertible {
     /// Which keys are read.
     public enum Attention: Sendable, Hashable {
+        /// Every key that the model lets a query see.
         case all
         /// ``Quest``, of this share of the keys.
         case quest(Double)
@@ -17,6 +18,7 @@ public struct CacheRequest: Sendable, CustomStringConvertible {
 
     /// How keys and values are kept.
     public enum Keeping: Sendable, Hashable {
+        /// Floats of 32 bits.
         case floats
         /// ``QuantizedKeyValueCache``.
         case int8
@@ -24,9 +26,12 @@ public struct CacheRequest: Sendable, CustomStringConvertible {
         case mustafar(Mustafar)
     }
 
+    /// Which keys are read.
     public var attention: Attention
+    /// What keys and values are kept as.
     public var keeping: Keeping
 
+    /// Dense attention over floats, unless said otherwise.
     public init(attention: Attention = .all, keeping: Keeping = .floats) {
         (self.attention, self.keeping) = (attention, keeping)
     }
@@ -156,6 +161,7 @@ public struct CacheRequest: Sendable, CustomStringConvertible {
 public struct CacheEvaluation: Sendable {
     /// Such as `quest:0.25`; `all keys` for the dense form.
     public let name: String
+    /// Of the text, written token by token with the cache in place.
     public let perplexity: Perplexity
     /// Share of the visible keys that single queries read.
     public let keyShare: Double

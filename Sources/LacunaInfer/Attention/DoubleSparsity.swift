@@ -131,7 +131,9 @@ private final class ChannelObserver: KeySelector {
 public final class LabelCache: KeyValueStore, @unchecked Sendable {
     /// Where keys and values are.
     public let base: any KeyValueStore
+    /// Of the keys and values that are kept whole.
     public let shape: KeyValueShape
+    /// The channels that labels are made of.
     public let channels: HeavyChannels
     /// Of each layer: [head][position][channels].
     private let values: [Buffer<Float>]

@@ -34,7 +34,9 @@ public struct Mustafar: Sendable, Hashable {
 ///
 /// Pruning is for good: after ``truncate(to:)`` by more than the window the last positions are pruned ones.
 public final class MustafarCache: DirectKeyValueStore, @unchecked Sendable {
+    /// Of the keys and values.
     public let shape: KeyValueShape
+    /// How much is pruned, and behind which window.
     public let settings: Mustafar
     private var window: Int { settings.window }
     private var group: Int { settings.group }
@@ -49,6 +51,7 @@ public final class MustafarCache: DirectKeyValueStore, @unchecked Sendable {
     /// Places of a tail.
     private var room: Int
 
+    /// An empty cache.
     public init(_ shape: KeyValueShape, _ settings: Mustafar) {
         (self.shape, self.settings) = (shape, settings)
         let kept = max(1, Int(((1 - settings.sparsity) * Double(shape.headSize)).rounded()))

@@ -6,6 +6,7 @@ import LacunaTensor
 public final class PageBoundsCache: KeyValueStore, @unchecked Sendable {
     /// Where keys and values are.
     public let base: any KeyValueStore
+    /// Of the keys and values.
     public let shape: KeyValueShape
     /// Positions of a page.
     public let pageSize: Int

@@ -14,6 +14,7 @@ import LacunaTensor
 /// Yang Zhou, Zhuoming Chen, Zhaozhuo Xu, Victoria Lin, Beidi Chen, "Sirius: Contextual Sparsity with Correction for Efficient
 /// LLMs", arXiv 2409.03856.
 public struct Sirius: Sendable {
+    /// How far is drafted, and when the dense model disagrees.
     public struct Options: Sendable, Hashable {
         /// Tokens of a draft, the dense model's own included; at least 1.
         public var draft: Int
@@ -22,6 +23,7 @@ public struct Sirius: Sendable {
         /// By which the dense model's logits are divided.
         public var temperature: Double
 
+        /// The authors' numbers, unless said otherwise.
         public init(draft: Int = 16, threshold: Double = 0.1, temperature: Double = 0.6) {
             (self.draft, self.threshold, self.temperature) = (draft, threshold, temperature)
         }
@@ -39,6 +41,7 @@ public struct Sirius: Sendable {
         public var drafted = 0
         /// Tokens taken back.
         public var rejected = 0
+        /// For the whole text.
         public var seconds = 0.0
 
         /// Tokens a pass of the dense model, the one that ended the text included.
@@ -58,6 +61,7 @@ public struct Sirius: Sendable {
     public let decoder: Transformer
     /// What the draft leaves out.
     public let skipping: Skipping
+    /// How far is drafted, and when the dense model disagrees.
     public let options: Options
 
     /// - Parameters:

@@ -5,7 +5,9 @@ import LacunaTensor
 public final class SkippingMeter: Sendable {
     /// A linear layer of a block.
     public struct Place: Sendable, Hashable {
+        /// The block, from 0.
         public let layer: Int
+        /// Which of the block's products.
         public let role: LinearRole
     }
 
@@ -49,6 +51,7 @@ public final class SkippingMeter: Sendable {
     private let places = Locked<[Place: Count]>([:])
     private let attention = Locked(Keys())
 
+    /// A meter that has counted nothing.
     public init() {}
 
     /// Forgets everything.

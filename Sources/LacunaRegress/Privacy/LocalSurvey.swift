@@ -27,9 +27,13 @@ public struct LocalSurvey: Sendable, Equatable {
 
     /// Which survey a message answers.
     public let identifier: String
+    /// Names of the columns that answers are made of.
     public let features: [String]
+    /// Name of the column to be explained.
     public let target: String
+    /// What a message spends.
     public let epsilon: Double
+    /// Whether one round is asked, or several.
     public let method: Method
     /// Magnitudes to which features and targets are clipped.
     public let featureBound, targetBound: Double
@@ -107,8 +111,11 @@ public struct LocalSurvey: Sendable, Equatable {
 
     /// What one user sends, or the sum of what several sent.
     public struct Message: Sendable, Equatable {
+        /// The survey that it answers, by its fingerprint.
         public let survey: String
+        /// The round, from 0.
         public let round: Int
+        /// Users whose answers are added up in it; 1 for a message as it is sent.
         public internal(set) var users: Int
         /// Sums over the users.
         public internal(set) var values: [Double]

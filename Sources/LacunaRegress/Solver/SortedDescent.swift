@@ -7,6 +7,7 @@ public struct SortedDescent: Sendable {
     public var tolerance: Double
     /// Steps on one working set at most.
     public var maximumIterations: Int
+    /// Told about every pass, and asked whether to stop.
     public var progress: (any ProgressReporter)?
 
     /// - Parameters:

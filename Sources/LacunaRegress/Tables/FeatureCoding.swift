@@ -114,9 +114,13 @@ public struct TableLayout: Sendable, Equatable {
     public var categories: [String] = []
     /// What becomes of missing values, of text, and of dates; and how the file is written.
     public var missing = Missing.error
+    /// What becomes of columns of text.
     public var text = Text.error
+    /// What becomes of dates.
     public var dates = Dates.text
+    /// How the file spells its cells.
     public var csv = CSVTable.Options(header: .auto)
 
+    /// A table whose target is this column; nil for none.
     public init(target: String? = nil) { targets = target.map { [$0] } ?? [] }
 }

@@ -5,7 +5,9 @@ import LacunaTensor
 ///
 /// A sketch is its seed: applying it again, to the target after the matrix, gives the same map.
 public protocol Sketch: Sendable {
+    /// Rows of a sketch.
     var rows: Int { get }
+    /// Rows of what is sketched.
     var inputRows: Int { get }
     /// `S x` [rows, columns] for `x` [inputRows, columns].
     func apply(_ x: Tensor<Double>) -> Tensor<Double>

@@ -15,6 +15,7 @@ public struct BestSubset: Sendable {
     public var tolerance: Double
     /// Sets whose bounds are looked at for a proof; 0 for none.
     public var maximumBounds: Int
+    /// Told about every size, and asked whether to stop.
     public var progress: (any ProgressReporter)?
 
     /// - Parameters:
@@ -41,6 +42,7 @@ public struct BestSubset: Sendable {
     public struct Result: Sendable, Equatable {
         /// Of all columns, 0 outside the set; its certificate is the distance to stationarity on the set.
         public let solution: Solution
+        /// How sure it is that no other set of the size fits better.
         public let standing: Standing
     }
 
