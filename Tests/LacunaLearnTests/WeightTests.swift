@@ -99,11 +99,9 @@ import Testing
             #expect(after < 0.7 * before, "\(weight.storage): \(before) to \(after)")
             // What is computed is what it would be with the sum as one matrix.
             let merged = Linear(weight: DenseWeight(weight.densified()))
-            let tolerance: Float = 2e-3
-            #expect(
-                zip(layer(tape.constant(x)).value.scalars, merged(tape.constant(x)).value.scalars).allSatisfy {
-                    abs($0 - $1) < tolerance * max(1, abs($1))
-                })
+            // The frozen integers meet inputs rounded to bytes, which is half a per cent.
+            let (found, expected) = (layer(tape.constant(x)).value, merged(tape.constant(x)).value)
+            #expect((found - expected).norm() < 0.015 * expected.norm())
             tape.reset()
             for parameter in weight.parameters { parameter.value = Tensor(zeros: parameter.shape) }
         }

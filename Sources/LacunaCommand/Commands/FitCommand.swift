@@ -195,19 +195,9 @@ struct FitSLOPE: ParsableCommand {
 }
 
 /// How many features: a number, or as many as cross-validation chooses.
-struct SubsetSize: ExpressibleByArgument, CustomStringConvertible {
+struct SubsetSize: CustomStringConvertible {
     /// Nil for cross-validation.
     let count: Int?
-
-    init?(argument: String) {
-        if argument == "cv" {
-            count = nil
-        } else if let count = Int(argument), (1...1000).contains(count) {
-            self.count = count
-        } else {
-            return nil
-        }
-    }
 
     var description: String { count.map { String($0) } ?? "cv" }
 }
@@ -229,8 +219,8 @@ struct FitL0: ParsableCommand {
               lacuna fit l0 survey.csv --target score --private 2 --size 2 --feature-bound 3 --target-bound 5
             """)
     @Option(
-        help: ArgumentHelp(
-            "How many features, from 1 to 1000, or cv; with --private 2 if not given.", valueName: "n|cv"))
+        in: 1...1000, or: "cv",
+        help: ArgumentHelp("How many features, or cv; with --private 2 if not given.", valueName: "n|cv"))
     var size: SubsetSize?
     @Option(
         within: .above(0), help: ArgumentHelp("With --private: the longest vector of coefficients.", valueName: "x"))

@@ -158,8 +158,7 @@ struct FitPrivateSum: ParsableCommand {
         if next != nil && survey.round + 1 >= survey.rounds {
             throw LacunaError.invalidArgument("--next", reason: "there is no round after this one")
         }
-        let whole = try survey.sum(
-            messages.flatMap { try LocalSurvey.Message.messages(in: $0.path) })
+        let whole = try survey.sum(contentsOf: messages.map(\.path))
         let outcome = try survey.close(whole, threshold: threshold.map { .fixed($0) } ?? .universal)
         let coefficients = outcome.model.coefficients[0]
         let selected = coefficients.indices.filter { coefficients[$0] != 0 }

@@ -70,6 +70,19 @@ extension Option {
         self.init(name: name, parsing: .unconditional, help: help, transform: integer(in: range))
     }
 
+    /// A whole number or a word that stands for one, which may be absent.
+    init(name: NameSpecification = .long, in range: ClosedRange<Int>, or word: String, help: ArgumentHelp)
+    where Value == SubsetSize? {
+        self.init(name: name, parsing: .unconditional, help: help) { text in
+            if text == word { return SubsetSize(count: nil) }
+            guard let count = Int(text), range.contains(count) else {
+                throw ValidationError(
+                    "must be a whole number from \(range.lowerBound) to \(range.upperBound), or \(word)")
+            }
+            return SubsetSize(count: count)
+        }
+    }
+
     /// A seed: any number that fits.
     init(wrappedValue: UInt64, name: NameSpecification = .long, seed help: ArgumentHelp) where Value == UInt64 {
         self.init(

@@ -169,6 +169,25 @@ public struct LocalSurvey: Sendable, Equatable {
         return sum
     }
 
+    /// Adds up the messages of files, each of one message or of one a line.
+    ///
+    /// - Throws: ``LacunaError/malformed(file:location:reason:)`` naming the file that holds something else or messages of another
+    ///   survey, round or length; ``LacunaError/invalidArgument(_:reason:)`` for none.
+    public func sum(contentsOf paths: [String]) throws -> Message {
+        try sum(
+            paths.flatMap { path in
+                let messages = try Message.messages(in: path)
+                for message in messages {
+                    do {
+                        try check(message)
+                    } catch LacunaError.invalidArgument(let what, let reason) {
+                        throw LacunaError.malformed(file: path, location: what, reason: reason)
+                    }
+                }
+                return messages
+            })
+    }
+
     private func check(_ message: Message) throws {
         guard message.survey == identifier else {
             throw LacunaError.invalidArgument("message", reason: "answers another survey")

@@ -2,7 +2,7 @@ import Lacuna
 
 /// Checks that lifting literal terms by what they lack keeps names that training never saw.
 struct ProductSearchReproduction: Reproduction {
-    let shortName = "PROSPER"
+    let shortName = "ProductSearch"
     let paper = 30
     let title = "LLMs as Sparse Retrievers: A Framework for First-Stage Product Search"
     let arXiv: String? = "2510.18527"

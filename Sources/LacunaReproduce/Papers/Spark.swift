@@ -14,7 +14,8 @@ struct SparkReproduction: Reproduction {
         let seeds = (0..<(context.quick ? 5 : 20)).map { context.seed &* 1000 &+ UInt64($0) }
         var measurements: [Measurement] = []
         var checks: [Check] = []
-        for (d, k) in [(512, 41), (13824, 1106)] {
+        for (place, (d, k)) in [(512, 41), (13824, 1106)].enumerated() {
+            try context.progress.report("distributions", place, of: 2)
             let found = try Sample(seeds: seeds) { try Self.ratio(seed: $0, d, k) { $0.normal() } }
             measurements.append(Measurement("entries kept over k = \(k) of \(d), normal", found))
             checks.append(Check("normal, k = \(k): within 5 % on average", abs(found.mean - 1), .less, 0.05))
