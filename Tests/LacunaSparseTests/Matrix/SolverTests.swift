@@ -51,6 +51,16 @@ import Testing
         #expect(distance(dense.solution, exact) < 1e-9)
         let function = FunctionOperator<Double>(rows: 144, columns: 144, apply: { a * $0 })
         #expect(try distance(function.conjugateGradients(b, options: options).solution, exact) < 1e-9)
+        // What needs the transpose says so, and does not end the program.
+        for attempt in [
+            { _ = try function.leastSquares(b) }, { _ = try function.leastSquaresMinimalResiduals(b) },
+            { _ = try function.truncatedSVD(rank: 1) },
+            { _ = try function.truncatedSVD(rank: 1, method: .randomized()) },
+        ] as [() throws -> Void] {
+            #expect { try attempt() } throws: { "\($0)".contains("the transpose") }
+        }
+        let both = FunctionOperator<Double>(rows: 144, columns: 144, apply: { a * $0 }, transpose: { a * $0 })
+        #expect(try distance(both.leastSquares(b, options: options).solution, exact) < 1e-8)
     }
 
     @Test func scaledSystemsNeedTheirPreconditioner() throws {

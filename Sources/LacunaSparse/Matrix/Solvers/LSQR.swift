@@ -89,6 +89,7 @@ struct Bidiagonalization<Operator: LinearOperator> {
     let start: Scalar
 
     init(_ a: Operator, _ b: [Scalar], damping: Scalar, options: SolverOptions) throws {
+        try a.checkTranspose()
         guard b.count == a.rows else {
             throw LacunaError.invalidArgument("b", reason: "\(b.count) numbers for \(a.rows) rows")
         }

@@ -10,6 +10,8 @@ public protocol LinearOperator<Scalar>: Sendable {
     var rows: Int { get }
     /// Length of the vectors that go in.
     var columns: Int { get }
+    /// Whether ``applyTransposed(_:into:)`` can be called: least squares and singular values ask first, and throw. By default true.
+    var hasTranspose: Bool { get }
     /// `y = A x`: `x` [columns], `y` [rows].
     func apply(_ x: UnsafeBufferPointer<Scalar>, into y: UnsafeMutableBufferPointer<Scalar>)
     /// `y = Aᵀ x`: `x` [rows], `y` [columns].
@@ -17,6 +19,16 @@ public protocol LinearOperator<Scalar>: Sendable {
 }
 
 extension LinearOperator {
+    public var hasTranspose: Bool { true }
+
+    /// - Throws: `LacunaError.invalidArgument` if the operator has no transpose, which a method is about to use.
+    func checkTranspose() throws {
+        guard hasTranspose else {
+            throw LacunaError.invalidArgument(
+                "operator", reason: "this method needs products with the transpose, and the operator was made without them")
+        }
+    }
+
     /// `A x` of `x` [columns].
     public func applied(to x: [Scalar]) -> [Scalar] {
         require(x.count == columns, "a vector of \(x.count) for an operator of \(columns) columns")
@@ -89,13 +101,15 @@ public struct FunctionOperator<Scalar: SparseScalar>: LinearOperator {
         (self.rows, self.columns, function, self.transpose) = (rows, columns, apply, transpose)
     }
 
+    public var hasTranspose: Bool { transpose != nil }
+
     public func apply(_ x: UnsafeBufferPointer<Scalar>, into y: UnsafeMutableBufferPointer<Scalar>) {
         store(function(Array(x)), into: y)
     }
 
     public func applyTransposed(_ x: UnsafeBufferPointer<Scalar>, into y: UnsafeMutableBufferPointer<Scalar>) {
-        guard let transpose else { fatalError("this operator was made without its transpose, which the method needs") }
-        store(transpose(Array(x)), into: y)
+        require(transpose != nil, "the operator was made without its transpose: ask hasTranspose first")
+        if let transpose { store(transpose(Array(x)), into: y) }
     }
 
     private func store(_ result: [Scalar], into y: UnsafeMutableBufferPointer<Scalar>) {

@@ -53,11 +53,12 @@ extension LinearOperator {
     /// The `rank` largest singular values and their vectors.
     ///
     /// - Parameter rank: At least 1, at most the smaller side.
-    /// - Throws: `LacunaError.invalidArgument` for a rank out of range or bad options, `LacunaError.numerical` if products are
+    /// - Throws: `LacunaError.invalidArgument` for a rank out of range, bad options or an operator without its transpose, `LacunaError.numerical` if products are
     ///   not finite, `LacunaError.cancelled`.
     public func truncatedSVD(
         rank: Int, method: SVDMethod = .lanczos, seed: UInt64 = 0, options: SolverOptions = SolverOptions()
     ) throws -> TruncatedSVD<Scalar> {
+        try checkTranspose()
         let side = Swift.min(rows, columns)
         guard rank >= 1, rank <= side else {
             throw LacunaError.invalidArgument("rank", reason: "\(rank) of a matrix [\(rows), \(columns)]")
