@@ -47,14 +47,14 @@ dependency: requirements
 bench: requirements
 	swift run -c release --package-path Benchmarks lacuna-bench --markdown docs/Performance.md $(if $(PEERS),--peers $(PEERS))
 
-# Hostile files, many more than `make test` tries: the whole program within limits of memory and time (FUZZ executions, by
-# FUZZ_SEED), then every parser under libFuzzer for FUZZ_SECONDS, where the toolchain has it. What hurts is kept in /tmp.
+# Hostile files and kills, many more than `make test` tries: the whole program within limits of memory and time (FUZZ executions,
+# by FUZZ_SEED), then every parser under libFuzzer for FUZZ_SECONDS, where the toolchain has it. What hurts is kept in /tmp.
 FUZZ ?= 20000
 FUZZ_SEED ?= 1
 FUZZ_SECONDS ?= 60
 fuzz: requirements
 	swift build --build-tests
-	LACUNA_FUZZ=$(FUZZ) LACUNA_FUZZ_SEED=$(FUZZ_SEED) swift test --skip-build --filter HostileInput
+	LACUNA_FUZZ=$(FUZZ) LACUNA_FUZZ_SEED=$(FUZZ_SEED) swift test --skip-build --filter 'HostileInput|KillTests'
 	Scripts/fuzz.sh $(FUZZ_SECONDS)
 
 # Memory errors, then data races, in the rooms that hold pointers and threads. Each sanitizer builds these anew, which takes some

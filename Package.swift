@@ -122,7 +122,9 @@ let package = Package(
         .testTarget(
             name: "LacunaDictionaryTests", dependencies: ["LacunaDictionary"], resources: [.copy("Fixtures")]),
         .testTarget(name: "LacunaReproduceTests", dependencies: ["LacunaReproduce"]),
-        .testTarget(name: "LacunaCommandTests", dependencies: ["LacunaCommand"]),
+        .testTarget(
+            name: "LacunaCommandTests",
+            dependencies: ["LacunaCommand", .product(name: "ArgumentParser", package: "swift-argument-parser")]),
     ]
 )
 

@@ -9,8 +9,8 @@ import Testing
 /// run leaves nothing of the interrupted one behind.
 @Suite(.serialized) struct KillTests {
     static let signals = [SIGKILL, SIGTERM, SIGHUP, SIGINT]
-    /// Moments a signal.
-    static let moments = 4
+    /// Moments a signal: more of them with `make fuzz`.
+    static let moments = ProcessInfo.processInfo.environment["LACUNA_FUZZ"] == nil ? 2 : 8
 
     /// Runs a command and sends a signal after a while, unless it has ended by then.
     ///

@@ -1,3 +1,4 @@
+import ArgumentParser
 import LacunaIO
 import LacunaTensor
 import Testing
@@ -21,39 +22,52 @@ import Testing
         return result
     }
 
-    private static func message(_ line: [String]) -> String {
+    /// The command that words lead to.
+    private static func command(_ path: [String]) throws -> any ParsableCommand.Type {
+        try path.reduce(LacunaCommand.self as any ParsableCommand.Type) { command, name in
+            try #require(command.configuration.subcommands.first { $0._commandName == name })
+        }
+    }
+
+    /// What a command, asked itself, says of its arguments; nothing if it takes them. The whole program's tree of commands would
+    /// be checked anew for every line.
+    private static func message(_ command: any ParsableCommand.Type, _ arguments: [String]) -> String {
         do {
-            _ = try LacunaCommand.parseAsRoot(line)
+            _ = try command.parse(arguments)
             return ""
         } catch {
-            // Without the usage, whose layout takes most of the time.
-            return LacunaCommand.message(for: error)
+            return command.message(for: error)
         }
     }
 
     /// An option that takes a number says where that has to lie, and takes nothing else, with a space or a sign before it.
     @Test func everyNumberHasARange() throws {
         var numbers = 0
+        // An option that several commands share is asked once.
+        var asked: Set<[String]> = []
         for (path, arguments) in try Self.commands() {
+            let command = try Self.command(path)
             for argument in arguments where argument["kind"]?.stringValue == "option" {
                 for name in argument["names"]?.arrayValue ?? [] where name["kind"]?.stringValue == "long" {
                     let option = "--" + (try #require(name["name"]?.stringValue))
+                    guard asked.insert([option, argument["abstract"]?.stringValue ?? ""]).inserted else { continue }
                     func refusal(_ value: String) -> Bool {
-                        Self.message(path + ["\(option)=\(value)"]).contains("'\(option)")
+                        Self.message(command, ["\(option)=\(value)"]).contains("'\(option)")
                     }
                     // Lists, names and words take either both of these or neither.
                     guard refusal("x"), ["1", "0.5", "5", "100"].contains(where: { !refusal($0) }) else { continue }
                     numbers += 1
-                    for value in ["x", "nan", "-inf", "", "99999999999999999999999999999999999999", "-1e308"] {
-                        var lines = [path + ["\(option)=\(value)"]]
-                        if value.hasPrefix("-") { lines.append(path + [option, value]) }
-                        for line in lines where !value.isEmpty {
-                            let message = Self.message(line)
+                    for value in ["x", "nan", "-inf", "99999999999999999999999999999999999999", "-1e308"] {
+                        var lines = [["\(option)=\(value)"]]
+                        if value.hasPrefix("-") { lines.append([option, value]) }
+                        for line in lines {
+                            let message = Self.message(command, line)
                             if value.hasPrefix("9") && message.isEmpty == false && !message.contains("'\(option)") {
                                 continue  // a number without an upper end
                             }
                             #expect(
-                                message.contains("'\(option)") && message.contains("must be a "), "\(line): \(message)")
+                                message.contains("'\(option)") && message.contains("must be a "),
+                                "\(path) \(line): \(message)")
                         }
                     }
                 }
