@@ -14,6 +14,7 @@ import Testing
     }
 
     /// Writes a file, calls `body` with its path and removes it.
+    @discardableResult
     private func with<Result>(_ text: String, _ name: String = "t.csv", _ body: (String) throws -> Result) throws
         -> Result
     {

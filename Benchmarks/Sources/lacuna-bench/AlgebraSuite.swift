@@ -49,7 +49,7 @@ struct AlgebraSuite {
         ]
     }
 
-    private func row(_ task: Task, _ measurement: Measurement, threads: Int) -> Row {
+    private func row(_ task: Task, _ measurement: BenchmarkHarness.Measurement, threads: Int) -> Row {
         var row = Row(measurement, threads: threads)
         if let seconds = peer?.seconds(task.rawValue, threads: 1) { row[.peerRatio] = seconds / measurement.median }
         if threads == 1 { row.bars = task.bars }

@@ -173,7 +173,7 @@ struct SparseSuite {
         ] {
             let operations = matrix.pattern.operations(with: matrix.pattern)
             let work = Work(operations: 2 * operations)
-            var single: Measurement?
+            var single: BenchmarkHarness.Measurement?
             rows += threaded { threads in
                 var candidates = [
                     Candidate("Lacuna, sorted", work: work) { _ in _ = try? matrix.multiplied(by: matrix) }

@@ -47,6 +47,7 @@ final class StoredShapes {
             switch storage.values {
             case .f32: 1e-4
             case .bf16: 0.004
+            case .f16: 0.001
             case .int8, .int4: 0.03
             }
         for (matrix, output) in [groups.first, groups.last].compactMap({ $0 }).joined() {

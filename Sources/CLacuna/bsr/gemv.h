@@ -2,8 +2,12 @@
 //
 // A block is read as one long vector, in pieces of LANES values: piece k covers values k LANES, ... of the block, and
 // the matching entries of x are either consecutive (blocks at least as wide as a vector) or the few entries of the
-// block repeated (narrower ones). Up to four pieces at a time keep their sums in registers along the block row. Blocks
-// of other shapes are walked row by row.
+// block repeated (narrower ones). As many pieces at a time as registers hold keep their sums there along the block row:
+// blocks that are read in several rounds are read at strides, which memory serves badly. Blocks of other shapes are
+// walked row by row.
+
+// Pieces whose sums fit into registers beside what is loaded.
+enum { K(block_pieces) = LEVEL >= LK_AVX512 ? 16 : 8 };
 
 typedef int8_t K(block_bytes) __attribute__((vector_size(LANES), aligned(1), may_alias));
 typedef float K(block_four) __attribute__((vector_size(16), aligned(4), may_alias));
@@ -79,7 +83,7 @@ GEMV_BSR_ROWS(i8, int8_t)
   INLINE void K(bsr_pieces_##format)(                                                                             \
       const lk_bsr *w, const float *x, long i, long first, const int count, const int narrow, float *sums) {      \
     const long width = w->block_columns, size = w->block_rows * width;                                            \
-    VF sum[4] = {{0}, {0}, {0}, {0}};                                                                             \
+    VF sum[K(block_pieces)] = {0};                                                                                \
     for (long b = w->row_start[i]; b < (long)w->row_start[i + 1]; b++) {                                          \
       const T *v = (const T *)w->values + b * size + first * LANES;                                               \
       const float *entry = x + (long)w->block_column[b] * width;                                                  \
@@ -99,6 +103,9 @@ GEMV_BSR_ROWS(i8, int8_t)
   INLINE void K(bsr_row_##format)(const lk_bsr *w, const float *x, long i, const int narrow, float *sums) {       \
     const long pieces = w->block_rows * w->block_columns / LANES;                                                 \
     long k = 0;                                                                                                   \
+    for (; k + K(block_pieces) <= pieces; k += K(block_pieces))                                                   \
+      K(bsr_pieces_##format)(w, x, i, k, K(block_pieces), narrow, sums);                                          \
+    for (; k + 8 <= pieces; k += 8) K(bsr_pieces_##format)(w, x, i, k, 8, narrow, sums);                          \
     for (; k + 4 <= pieces; k += 4) K(bsr_pieces_##format)(w, x, i, k, 4, narrow, sums);                          \
     for (; k + 2 <= pieces; k += 2) K(bsr_pieces_##format)(w, x, i, k, 2, narrow, sums);                          \
     for (; k < pieces; k++) K(bsr_pieces_##format)(w, x, i, k, 1, narrow, sums);                                  \

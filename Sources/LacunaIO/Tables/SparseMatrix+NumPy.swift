@@ -115,7 +115,7 @@ struct NumPyArchiveWriter {
         guard offset + size + 4096 <= Int(UInt32.max) else {
             throw LacunaError.unsupported(file: file.path, what: "a .npz file of more than 4 GiB")
         }
-        let checksum = try values.withUnsafeBytes { bytes in
+        let checksum = values.withUnsafeBytes { bytes in
             let start = header.withUnsafeBufferPointer { crc32_z(0, $0.baseAddress, $0.count) }
             return UInt32(
                 truncatingIfNeeded: crc32_z(start, bytes.baseAddress?.assumingMemoryBound(to: UInt8.self), bytes.count))

@@ -15,7 +15,7 @@ public struct PlannedMatrix: Sendable {
         _ weight: Tensor<Float>, mask: SparsePattern? = nil, vectors: Int = 1, values: ValueType = .f32,
         costs: StorageCosts = .current
     ) throws {
-        let kept = try weight.rank == 2 ? mask ?? SparsePattern(nonzerosOf: weight) : nil
+        let kept = weight.rank == 2 ? mask ?? SparsePattern(nonzerosOf: weight) : nil
         let rows = try DenseRows(weight, mask: kept)
         plan = try StoragePlan(mask: kept!, vectors: vectors, values: values, costs: costs)
         matrix = try WeightStore.make(rows, layout: plan.best.layout, values: values)

@@ -290,7 +290,7 @@ import Testing
         let found = try a.truncatedSVD(rank: 2, options: SolverOptions(tolerance: 1e-5))
         #expect(abs(found.s[0] - s[0]) < 1e-4 && abs(found.s[1] - s[1]) < 1e-4)
         let b = (0..<200).map { _ in Float(generator.normal()) }
-        let gram = try a.transposed() * a + 5 * SparseMatrix<Float>.identity(120)
+        let gram = a.transposed() * a + 5 * SparseMatrix<Float>.identity(120)
         let right = a.multiplied(by: b, transposed: true)
         let result = try gram.conjugateGradients(right, options: SolverOptions(tolerance: 1e-5))
         #expect(result.isConverged)

@@ -28,7 +28,7 @@ extension LinearOperator {
         let m = Swift.min(restart, Swift.max(n, 1))
         let right = Vector(b)
         let x = start.map { Vector($0) } ?? Vector(zeros: n)
-        var basis = (0...m).map { _ in Vector<Scalar>(zeros: n) }
+        let basis = (0...m).map { _ in Vector<Scalar>(zeros: n) }
         let (r, z) = (Vector<Scalar>(zeros: n), Vector<Scalar>(zeros: n))
         var reason = StopReason.iterationLimit
         var iteration = 0
