@@ -236,6 +236,21 @@ import Testing
         #expect(throws: LacunaError.self) { try job("random-search", extra: "keep = 0") }
     }
 
+    /// The file has the network without the neurons that were removed, and says the same as the one in memory.
+    @Test func removedNeuronsAreCutOut() throws {
+        try inFolder("cut") { folder in
+            let job = try job("wgsef", extra: "keep = 0.5\nlambda = 1.0")
+            #expect(job.model.linears.map(\.layer.outputDimensions) == [16, 16, 2])
+            let report = try job.run(directory: folder)
+            #expect(report.metrics.last?["neurons"] == 0.5)
+            #expect(job.model.linears.map(\.layer.outputDimensions) == [8, 8, 2])
+            #expect(job.ledger.denseMultiplyAdds == 4 * 8 + 8 * 8 + 8 * 2)
+            let network = try TrainedNetwork.load(folder)
+            #expect(network.architecture == .mlp(widths: [4, 8, 8, 2], activation: .relu))
+            #expect(network.model.parameters.map(\.value) == job.model.parameters.map(\.value))
+        }
+    }
+
     @Test func featuresAreWritten() throws {
         try inFolder("features") { folder in
             let job = try job("quick-selection")

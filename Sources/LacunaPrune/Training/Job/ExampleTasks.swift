@@ -7,7 +7,7 @@ private let evaluationBatch = 250
 
 /// A network that names the class of an input.
 final class ClassificationTask: JobTask {
-    private let network: any UnaryLayer
+    private var network: any UnaryLayer
     private let train, test: LabelledExamples
     private let batch: Int
     private let description: (inputs: NetworkInputs, outputs: NetworkOutputs)?
@@ -50,6 +50,12 @@ final class ClassificationTask: JobTask {
         return Ledger(network, examples: 1, on: tape) { _ = network(tape.constant(one)) }
     }
 
+    func shrink() -> Bool {
+        guard let smaller = NeuronRemoval.shrunk(network) else { return false }
+        network = smaller
+        return true
+    }
+
     func save(to directory: String) throws {
         guard let description, NetworkArchitecture(of: network) != nil else { return }
         try TrainedNetwork(network, inputs: description.inputs, outputs: description.outputs)
@@ -59,7 +65,7 @@ final class ClassificationTask: JobTask {
 
 /// A network that gives one number for an input.
 final class RegressionTask: JobTask {
-    private let network: any UnaryLayer
+    private var network: any UnaryLayer
     private let train, test: TargetExamples
     private let batch: Int
     private let inputs: NetworkInputs
@@ -112,6 +118,12 @@ final class RegressionTask: JobTask {
     func ledger() -> Ledger {
         let (one, tape) = (test.selecting(0..<1).inputs, Tape<Float>())
         return Ledger(network, examples: 1, on: tape) { _ = network(tape.constant(one)) }
+    }
+
+    func shrink() -> Bool {
+        guard let smaller = NeuronRemoval.shrunk(network) else { return false }
+        network = smaller
+        return true
     }
 
     func save(to directory: String) throws {

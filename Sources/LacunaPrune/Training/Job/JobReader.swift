@@ -205,7 +205,14 @@ struct JobReader {
 
     // MARK: Optimiser and schedule
 
-    func optimizer() throws -> any Optimizer {
+    /// - Parameter method: May want its own step.
+    func optimizer(for method: (any TrainingMethod)?) throws -> any Optimizer {
+        let plain = try optimizer()
+        guard let method else { return plain }
+        return try located(key("optimizer.name")) { try method.optimizer(plain) }
+    }
+
+    private func optimizer() throws -> any Optimizer {
         let name = try file.choice(key("optimizer.name"), of: ["sgd", "adam", "adamw", "adagrad"], default: "adam")
         let decay = try file.optionalNumber(key("optimizer.weight_decay"), in: 0...10)
         switch name {

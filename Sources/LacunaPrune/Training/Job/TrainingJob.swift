@@ -106,7 +106,7 @@ public final class TrainingJob {
                 "'\(methods[index]?.card.name ?? "")' looks at what the layers of a language model read; there is none here"
             )
         }
-        let optimizers = try readers.map { try $0.optimizer() }
+        let optimizers = try zip(readers, methods).map { try $0.optimizer(for: $1) }
         let task = try Self.task(configuration, readers[0], methods[0], environment, seed: seed)
         let plans = try readers.enumerated().map { index, reader in
             var plan = try reader.plan(seed: seed &+ UInt64(index), batchesPerEpoch: task.batchesPerEpoch)
@@ -255,9 +255,10 @@ public final class TrainingJob {
             if report.multiplyAddsPerStep > 0 { result.multiplyAddsPerStep = report.multiplyAddsPerStep }
             offset += phase.plan.steps
         }
+        let isSmaller = task.shrink()
         if let directory {
             try task.save(to: directory)
-            if phases.count > 1 && task.savesModel {
+            if (phases.count > 1 || isSmaller) && task.savesModel {
                 try ModelFile.save(task.model, to: FileSystem.join(directory, Self.resultName))
             }
         }

@@ -196,6 +196,7 @@ public enum TrainingMethods {
             { options in
                 try EnvelopeRegularization(
                     keep: options.number("keep") ?? 0.5, lambda: options.number("lambda") ?? 0.1,
+                    fineTune: options.number("fine_tune") ?? 0.25,
                     layers: layers(options, default: .allButOutput))
             }
         ),
