@@ -118,10 +118,10 @@ struct JobReader {
     // MARK: Model
 
     /// - Parameters:
-    ///   - outputs: Classes, or 1 for a number.
+    ///   - outputs: Classes, or 1 for a number; nil for a network that ends with its last hidden layer.
     ///   - method: May decide what fully connected network is trained.
     func network(
-        inputs inputShape: [Int], outputs: Int, examples: LabelledExamples?, method: (any TrainingMethod)?,
+        inputs inputShape: [Int], outputs: Int?, examples: LabelledExamples?, method: (any TrainingMethod)?,
         using generator: inout SeededGenerator
     ) throws -> any UnaryLayer {
         if file.contains("model.from") {
@@ -132,7 +132,10 @@ struct JobReader {
         case "mlp":
             let hidden = try file.integers("model.hidden", in: 1...65_536)
             let dropout = try file.optionalNumber("model.dropout", in: 0...0.99) ?? 0
-            let widths = [inputShape.reduce(1, *)] + hidden + [outputs]
+            if outputs == nil, hidden.count < 2 {
+                throw file.failure("model.hidden", "the last layer is an embedding: give one before it")
+            }
+            let widths = [inputShape.reduce(1, *)] + hidden + (outputs.map { [$0] } ?? [])
             try requireMemory(zip(widths, widths.dropFirst()).reduce(0) { $0 + $1.0 * $1.1 })
             func make(_ widths: [Int]) -> MLP { MLP(widths: widths, dropout: dropout, using: &generator) }
             guard let shaping else { return make(widths) }
@@ -142,6 +145,7 @@ struct JobReader {
             return try located("model.hidden") { try shaping.shaped(widths, examples: examples, make: make) }
         default:
             if let shaping { throw needsMLP(shaping) }
+            guard let outputs else { throw file.failure("model.kind", "the method trains fully connected networks") }
             guard inputShape.count == 3 else {
                 throw file.failure("model.kind", "a cnn needs images, not inputs of shape \(inputShape)")
             }
@@ -202,6 +206,9 @@ struct JobReader {
             try TrainingMethods.make(name, options: ConfigurationOptions(file, section: method, seed: seed))
         }
     }
+
+    /// How many tasks a continual method learns.
+    func tasks() throws -> Int { try file.optionalInteger("\(method).tasks", in: 2...10_000) ?? 5 }
 
     // MARK: Optimiser and schedule
 

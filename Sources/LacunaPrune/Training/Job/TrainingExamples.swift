@@ -253,6 +253,67 @@ extension TrainingJob {
             """
         ),
         (
+            "continual-digits",
+            """
+            # Handwritten digits in five tasks, two digits each, learned one after the other in sparse sub-networks that share weights:
+            # nothing that was learned changes (CL-DST). continual.json in the output has the accuracies, task-1 … the networks.
+            seed = 0
+
+            [data]
+            kind = "digits"               # 1797 images of 8x8, in the checkout's Data/digits; or give path = "FILE.csv"
+            batch = 32
+
+            [model]
+            kind = "mlp"
+            hidden = [96, 96]
+
+            [method]
+            name = "cl-dst"               # or sequential: dense, and forgetful
+            tasks = 5
+            sparsity = 0.8                # of each task's network
+            budget = "erk"                # or uniform
+            growth = "random"             # or gradient
+            interval = 20
+
+            [optimizer]
+            name = "adam"
+            learning_rate = 3e-3
+
+            [training]
+            epochs = 30                   # of each task
+            """
+        ),
+        (
+            "sharp-digits",
+            """
+            # The same tasks without being told which one an image belongs to: units grow old, and recent activations are replayed (SHARP).
+            seed = 0
+
+            [data]
+            kind = "digits"               # 1797 images of 8x8, in the checkout's Data/digits; or give path = "FILE.csv"
+            batch = 64
+
+            [model]
+            kind = "mlp"
+            hidden = [256, 256, 256]      # the last is the embedding
+
+            [method]
+            name = "sharp"
+            tasks = 5
+            density = 0.4
+            early = 1                     # layers whose activations are replayed into the rest
+            replay = 50                   # activations of each class of the last task
+            exemplars = 30                # embeddings of each class, for the nearest neighbours
+
+            [optimizer]
+            name = "adam"
+            learning_rate = 1e-3
+
+            [training]
+            epochs = 30                   # of each task
+            """
+        ),
+        (
             "phases-digits",
             """
             # Three phases in one run: pruned to 80 % and trained, dense again, pruned to 2:4 and trained.

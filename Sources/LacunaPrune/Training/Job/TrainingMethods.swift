@@ -107,6 +107,35 @@ public enum TrainingMethods {
             length: options.integer("length", in: 1...1_000_000))
     }
 
+    /// Masks that move, for one task after the other.
+    private static func subnetworks(_ options: any MethodOptions) throws -> IsolatedSubnetworks {
+        let name = try options.text("growth") ?? "random"
+        guard let growth = DropAndGrow.Growth(rawValue: name) else {
+            let names = DropAndGrow.Growth.allCases.map(\.rawValue).joined(separator: ", ")
+            throw LacunaError.invalidArgument("growth", reason: "'\(name)' is none of \(names)")
+        }
+        var settings = IsolatedSubnetworks.settings(budget: try budget(options), growth: growth)
+        settings.layers = try layers(options, default: .all)
+        if let value = try options.integer("interval", in: 1...1_000_000_000) { settings.interval = value }
+        if let value = try options.number("fraction") { settings.fraction = value }
+        if let value = try options.number("end") { settings.end = value }
+        return try IsolatedSubnetworks(settings)
+    }
+
+    private static func sharp(_ options: any MethodOptions) throws -> SHARP {
+        var settings = SHARP.Settings()
+        if let value = try options.number("density") { settings.density = value }
+        if let value = try options.integer("early", in: 1...1000) { settings.earlyLayers = value }
+        if let value = try options.integer("phases", in: 1...100_000) { settings.phases = value }
+        if let value = try options.number("share") { settings.leastShare = value }
+        if let value = try options.number("temperature") { settings.temperature = value }
+        if let value = try options.integer("replay", in: 0...1_000_000) { settings.replay = value }
+        if let value = try options.integer("memory", in: 1...1000) { settings.memory = value }
+        if let value = try options.integer("exemplars", in: 1...1_000_000) { settings.exemplars = value }
+        if let value = try options.integer("neighbours", in: 1...1_000_000) { settings.neighbours = value }
+        return try SHARP(settings)
+    }
+
     private static let makers: [(name: String, make: Maker)] = [
         (
             "static",
@@ -252,6 +281,16 @@ public enum TrainingMethods {
                 return try FeatureSelection(settings)
             }
         ),
+        (
+            "sequential",
+            { options in
+                let name = try options.text("scenario") ?? "task"
+                guard let scenario = SequentialTraining.Scenario(rawValue: name) else {
+                    throw LacunaError.invalidArgument("scenario", reason: "'\(name)' is none of task, class")
+                }
+                return SequentialTraining(scenario)
+            }
+        ), ("cl-dst", subnetworks), ("sharp", sharp),
     ]
 
     /// N and M of a pattern along the inputs.
