@@ -34,6 +34,7 @@ public enum Reproductions {
         SparseyReproduction(),
         QuickSelectionReproduction(),
         SparseKernelsReproduction(),
+        SparseUnlearningReproduction(),
         ProbabilisticBarsReproduction(),
         BeyondL1Reproduction(),
         AverageParametersReproduction(),

@@ -11,28 +11,33 @@ final class ClassificationTask: JobTask {
     private let train, test: LabelledExamples
     private let batch: Int
     private let description: (inputs: NetworkInputs, outputs: NetworkOutputs)?
+    /// What phases of unlearning are to forget.
+    private let split: ForgetSplit?
 
     init(
         _ network: any UnaryLayer, train: LabelledExamples, test: LabelledExamples, batch: Int,
-        description: (inputs: NetworkInputs, outputs: NetworkOutputs)?
+        description: (inputs: NetworkInputs, outputs: NetworkOutputs)?, split: ForgetSplit? = nil
     ) {
         (self.network, self.train, self.test, self.batch) = (network, train, test, batch)
-        self.description = description
+        (self.description, self.split) = (description, split)
     }
 
     var model: any Module { network }
     var batchesPerEpoch: Int { (train.count + batch - 1) / batch }
     var summary: String {
         "\(train.count) examples of \(train.inputShape), \(train.classes) classes; \(test.count) to test"
+            + (split.map { "; \($0.forget.count) to forget" } ?? "")
     }
 
     func trainer(
         _ plan: TrainingPlan, _ optimizer: any Optimizer, _ method: (any TrainingMethod)?
     ) throws -> any PhaseTrainer {
-        let (network, test) = (network, test)
+        let (network, test, split) = (network, test, split)
+        let examples = method is SparseUnlearning ? split?.retain ?? train : train
         return try Trainer(
             model: network, optimizer: optimizer,
-            source: ShuffledBatches(train, batchSize: batch, seed: plan.seed), plan: plan, hooks: hooks(method),
+            source: ShuffledBatches(examples, batchSize: min(batch, examples.count), seed: plan.seed), plan: plan,
+            hooks: hooks(method),
             evaluate: { tape in
                 var (loss, right) = (0.0, 0.0)
                 for start in stride(from: 0, to: test.count, by: evaluationBatch) {
@@ -41,7 +46,13 @@ final class ClassificationTask: JobTask {
                     loss += Double(Loss.crossEntropy(logits, labels: part.labels).item) * Double(part.labels.count)
                     right += Classification.accuracy(logits, part.labels) * Double(part.labels.count)
                 }
-                return [("test_loss", loss / Double(test.count)), ("test_accuracy", right / Double(test.count))]
+                let found = [("test_loss", loss / Double(test.count)), ("test_accuracy", right / Double(test.count))]
+                guard let split else { return found }
+                let report = try UnlearningReport(of: network, forget: split.forget, retain: split.retain, test: test)
+                return found + [
+                    ("forget_accuracy", report.forgetAccuracy), ("retain_accuracy", report.retainAccuracy),
+                    ("membership_efficacy", report.membershipEfficacy),
+                ]
             }, loss: { batch, tape in Loss.crossEntropy(network(tape.constant(batch.inputs)), labels: batch.labels) })
     }
 

@@ -115,6 +115,34 @@ struct JobReader {
         try file.optionalInteger("data.batch", in: 1...count) ?? min(value, count)
     }
 
+    /// What phases of unlearning are to forget: a share of the training examples, or a class; nil if nothing is said.
+    ///
+    /// - Parameter isWanted: Whether there is such a phase.
+    func forgotten(_ train: LabelledExamples, classes: [String]?, isWanted: Bool, seed: UInt64) throws -> ForgetSplit? {
+        let (shareKey, classKey) = ("data.forget", "data.forget_class")
+        let (share, name) = (try file.optionalNumber(shareKey, in: 0...1), try file.optionalString(classKey))
+        if share != nil && name != nil { throw file.failure(classKey, "stands beside forget: give one") }
+        guard share != nil || name != nil else {
+            if isWanted {
+                throw file.failure(
+                    shareKey, "is missing: the share of the examples to forget, or forget_class, a class")
+            }
+            return nil
+        }
+        let key = share == nil ? classKey : shareKey
+        guard isWanted else { throw file.failure(key, "is for a phase with the method unlearn, and there is none") }
+        do {
+            if let share { return try ForgetSplit(train, share: share, seed: seed) }
+            let names = classes ?? (0..<train.classes).map(String.init)
+            guard let name, let label = names.firstIndex(of: name) else {
+                throw file.failure(key, "'\(name ?? "")' is none of \(names.joined(separator: ", "))")
+            }
+            return try ForgetSplit(train, forgetting: train.labels.indices.filter { Int(train.labels[$0]) == label })
+        } catch let LacunaError.invalidArgument(_, reason) {
+            throw file.failure(key, reason)
+        }
+    }
+
     // MARK: Model
 
     /// - Parameters:

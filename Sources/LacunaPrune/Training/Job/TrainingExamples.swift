@@ -314,6 +314,37 @@ extension TrainingJob {
             """
         ),
         (
+            "unlearn-digits",
+            """
+            # Trains on all digits, then forgets a tenth of the images: fine-tuning on the others under an L1 penalty that fades
+            # (SparseUnlearn). A run whose only phase is `unlearn` with gamma = 0 is training anew, which is the measure.
+            seed = 0
+
+            [data]
+            kind = "digits"               # 1797 images of 8x8, in the checkout's Data/digits; or give path = "FILE.csv"
+            forget = 0.1                  # share of the training images; or forget_class = "3"
+
+            [model]
+            kind = "mlp"
+            hidden = [256, 256]
+
+            [optimizer]
+            name = "sgd"
+            learning_rate = 0.05
+            weight_decay = 5e-4
+
+            [[phase]]
+            method.name = "dense"         # or prune: in a sparse network less is left to forget
+            training.epochs = 30
+
+            [[phase]]
+            method.name = "unlearn"
+            method.gamma = 1e-3           # of the sum of all magnitudes
+            training.epochs = 10
+            schedule.name = "constant"
+            """
+        ),
+        (
             "phases-digits",
             """
             # Three phases in one run: pruned to 80 % and trained, dense again, pruned to 2:4 and trained.

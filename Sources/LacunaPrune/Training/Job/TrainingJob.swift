@@ -116,7 +116,11 @@ public final class TrainingJob {
             try methods[0] is any ContinualMethod
             ? Array(repeating: (readers[0], methods[0]), count: readers[0].tasks()) : Array(zip(readers, methods))
         let optimizers = try steps.map { try $0.0.optimizer(for: $0.1) }
-        let task = try Self.task(configuration, readers[0], methods[0], environment, seed: seed)
+        let forgets = methods.contains { $0 is SparseUnlearning }
+        let task = try Self.task(configuration, readers[0], methods[0], environment, forgets: forgets, seed: seed)
+        if forgets, !(task is ClassificationTask) {
+            throw configuration.failure("data.kind", "unlearn forgets examples of classes, and there are none")
+        }
         let plans = try steps.enumerated().map { index, step in
             let reader = step.0
             var plan = try reader.plan(seed: seed &+ UInt64(index), batchesPerEpoch: task.batchesPerEpoch)
@@ -134,7 +138,7 @@ public final class TrainingJob {
 
     private static func task(
         _ file: ConfigurationFile, _ reader: JobReader, _ method: (any TrainingMethod)?, _ environment: Environment,
-        seed: UInt64
+        forgets: Bool, seed: UInt64
     ) throws -> any JobTask {
         let kind = try file.choice("data.kind", of: JobReader.exampleKinds + JobReader.textKinds)
         var generator = SeededGenerator(seed: seed, stream: 0x10B)
@@ -176,7 +180,8 @@ public final class TrainingJob {
             }
             return ClassificationTask(
                 network, train: train, test: test, batch: try reader.batch(of: train.count, default: 64),
-                description: examples.classes.map { (examples.inputs, .classes($0)) })
+                description: examples.classes.map { (examples.inputs, .classes($0)) },
+                split: try reader.forgotten(train, classes: examples.classes, isWanted: forgets, seed: seed))
         case .numbers(let train, let test, let target):
             if method is any ContinualMethod {
                 throw file.failure("data.task", "tasks are made of classes, and numbers have none")

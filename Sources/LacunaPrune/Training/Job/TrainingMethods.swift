@@ -291,6 +291,14 @@ public enum TrainingMethods {
                 return SequentialTraining(scenario)
             }
         ), ("cl-dst", subnetworks), ("sharp", sharp),
+        (
+            "unlearn",
+            { options in
+                try SparseUnlearning(
+                    gamma: options.number("gamma") ?? 1e-3, end: options.number("end") ?? 1,
+                    isProximal: options.truth("proximal") ?? false)
+            }
+        ),
     ]
 
     /// N and M of a pattern along the inputs.
