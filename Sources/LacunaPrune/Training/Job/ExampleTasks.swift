@@ -33,7 +33,21 @@ final class ClassificationTask: JobTask {
         _ plan: TrainingPlan, _ optimizer: any Optimizer, _ method: (any TrainingMethod)?
     ) throws -> any PhaseTrainer {
         let (network, test, split) = (network, test, split)
-        let examples = method is SparseUnlearning ? split?.retain ?? train : train
+        var examples = method is SparseUnlearning ? split?.retain ?? train : train
+        if let judged = method as? any JudgedMethod {
+            var held: LabelledExamples?
+            if judged.needsJudge {
+                // What is chosen by is not trained on, nor is it what the result is tested on.
+                let part = try ForgetSplit(examples, share: 0.1, seed: plan.seed)
+                (examples, held) = (part.retain, part.forget)
+            }
+            judged.judge = Self.judge(network, calibration: examples, held: held, batch: batch)
+        }
+        if let fixed = method as? StaticRandomSparsity {
+            let first = examples.selecting(0..<min(examples.count, 256))
+            fixed.exampleLoss = { tape in Loss.crossEntropy(network(tape.constant(first.inputs)), labels: first.labels)
+            }
+        }
         return try Trainer(
             model: network, optimizer: optimizer,
             source: ShuffledBatches(examples, batchSize: min(batch, examples.count), seed: plan.seed), plan: plan,
@@ -54,6 +68,30 @@ final class ClassificationTask: JobTask {
                     ("membership_efficacy", report.membershipEfficacy),
                 ]
             }, loss: { batch, tape in Loss.crossEntropy(network(tape.constant(batch.inputs)), labels: batch.labels) })
+    }
+
+    /// The accuracy on examples held out, and a fifth of the others as batches for statistics.
+    private static func judge(
+        _ network: any UnaryLayer, calibration: LabelledExamples, held: LabelledExamples?, batch: Int
+    ) -> TrainingJudge {
+        let count = max(1, calibration.count / 5)
+        let batches = stride(from: 0, to: count, by: batch).map {
+            calibration.selecting($0..<min($0 + batch, count)).inputs
+        }
+        return TrainingJudge(batches: batches) {
+            guard let held else { return .nan }
+            let tape = Tape<Float>()
+            var right = 0.0
+            for start in stride(from: 0, to: held.count, by: evaluationBatch) {
+                let part = held.selecting(start..<min(start + evaluationBatch, held.count))
+                tape.evaluating {
+                    right +=
+                        Classification.accuracy(network(tape.constant(part.inputs)), part.labels)
+                        * Double(part.labels.count)
+                }
+            }
+            return right / Double(held.count)
+        }
     }
 
     func ledger() -> Ledger {

@@ -52,8 +52,9 @@ public enum TrainingMethods {
         case "uniform": return UniformBudget(sparsity)
         case "erk": return ErdosRenyiBudget(sparsity)
         case "erk+": return ErdosRenyiBudget(sparsity, lastDensity: 1)
+        case "uniform+": return UniformPlusBudget(sparsity)
         case let name:
-            throw LacunaError.invalidArgument("budget", reason: "'\(name)' is none of uniform, erk, erk+")
+            throw LacunaError.invalidArgument("budget", reason: "'\(name)' is none of uniform, uniform+, erk, erk+")
         }
     }
 
@@ -140,8 +141,11 @@ public enum TrainingMethods {
         (
             "static",
             { options in
-                try StaticRandomSparsity(
-                    budget: budget(options), layers: layers(options, default: .all), storage: storage(options))
+                let ratios = try options.text("budget").flatMap { SaliencyRatios(rawValue: $0) }
+                return try StaticRandomSparsity(
+                    budget: ratios == nil ? budget(options) : UniformBudget(sparsity(options)),
+                    layers: layers(options, default: .all), storage: storage(options),
+                    rescalesWeights: options.truth("rescale") ?? true, ratios: ratios)
             }
         ),
         (
@@ -166,6 +170,7 @@ public enum TrainingMethods {
             { options in
                 try SRSTE(
                     pattern: pattern(options), decay: options.number("decay") ?? 2e-4,
+                    isDecoupled: options.truth("decoupled") ?? false,
                     layers: layers(options, default: .allButOutput))
             }
         ),
@@ -232,11 +237,16 @@ public enum TrainingMethods {
         (
             "pq-index",
             { options in
-                try AdaptivePruning(
+                let name = try options.text("scope") ?? "global"
+                guard let scope = AdaptivePruning.Scope(rawValue: name) else {
+                    throw LacunaError.invalidArgument("scope", reason: "'\(name)' is none of global, layer")
+                }
+                return try AdaptivePruning(
                     index: PQIndex(p: options.number("p") ?? 1, q: options.number("q") ?? 2),
                     rounds: options.integer("rounds", in: 1...1000) ?? 5, eta: options.number("eta") ?? 0,
                     gamma: options.number("gamma") ?? 1, limit: options.number("limit") ?? 0.9,
-                    rewinds: options.truth("rewind") ?? true, layers: layers(options, default: .all))
+                    rewinds: options.truth("rewind") ?? true, scope: scope,
+                    looks: options.integer("looks", in: 0...1_000_000) ?? 0, layers: layers(options, default: .all))
             }
         ),
         (
@@ -244,7 +254,9 @@ public enum TrainingMethods {
             { options in
                 try SoupPruning(
                     sparsity: sparsity(options), rounds: options.integer("rounds", in: 1...1000) ?? 3,
-                    copies: options.integer("copies", in: 1...1000) ?? 3, layers: layers(options, default: .all))
+                    copies: options.integer("copies", in: 1...1000) ?? 3,
+                    isGreedy: options.truth("greedy") ?? false, recalibrates: options.truth("recalibrate") ?? true,
+                    layers: layers(options, default: .all))
             }
         ),
         (
