@@ -10,8 +10,18 @@ import LacunaTensor
 /// removed. The others return to where they began (`rewinds`) or stay, with empty optimiser state, and train on.
 ///
 /// Enmao Diao, Ganghua Wang, Jiawei Zhan, Yuhong Yang, Jie Ding, Vahid Tarokh, "Pruning Deep Neural Networks from a Sparsity
-/// Perspective", arXiv 2302.05601. Give the run a schedule that restarts with every round.
-public final class AdaptivePruning: TrainingMethod {
+/// Perspective", arXiv 2302.05601. Give the run a schedule that restarts with every round. By layer, each layer's own index
+/// says what it loses. The authors prune the best network of a round, which has to be judged by examples held out
+/// (`looks` times a round); by default it is the last one.
+public final class AdaptivePruning: JudgedMethod {
+    /// What has one index.
+    public enum Scope: String, Sendable, Hashable, CaseIterable {
+        /// All layers together, pruned under one threshold.
+        case global
+        /// Each layer by itself.
+        case layer
+    }
+
     /// What measures how unequal the weights in use are.
     public let index: PQIndex
     /// Trainings of equal length; there is one pruning fewer.
@@ -26,14 +36,23 @@ public final class AdaptivePruning: TrainingMethod {
     public let rewinds: Bool
     /// The layers that are pruned, under one threshold. Their weights are dense.
     public let layers: LayerChoice
+    /// What has one index.
+    public let scope: Scope
+    /// How often in a round the network is judged, so that the best is pruned; 0 for the last.
+    public let looks: Int
+    public var judge: TrainingJudge?
     private var chosen: [Linear] = []
+    /// The quality of the best network of the round so far.
+    private var best = -Double.infinity
     private static let start = "pq-index.start"
+    private static let bestSlot = "pq-index.best"
 
     /// - Throws: `LacunaError.invalidArgument` for settings out of range.
     public init(
         index: PQIndex, rounds: Int = 5, eta: Double = 0, gamma: Double = 1, limit: Double = 0.9, rewinds: Bool = true,
-        layers: LayerChoice = .all
+        scope: Scope = .global, looks: Int = 0, layers: LayerChoice = .all
     ) throws {
+        guard looks >= 0 else { throw LacunaError.invalidArgument("looks", reason: "\(looks) is negative") }
         guard rounds >= 1 else { throw LacunaError.invalidArgument("rounds", reason: "\(rounds) is not at least 1") }
         guard eta > -1, eta.isFinite else {
             throw LacunaError.invalidArgument("eta", reason: "\(eta) is not above -1")
@@ -50,8 +69,12 @@ public final class AdaptivePruning: TrainingMethod {
         self.gamma = gamma
         self.limit = limit
         self.rewinds = rewinds
+        self.scope = scope
+        self.looks = looks
         self.layers = layers
     }
+
+    public var needsJudge: Bool { looks > 0 }
 
     public var card: MethodCard {
         MethodCard(
@@ -64,6 +87,7 @@ public final class AdaptivePruning: TrainingMethod {
 
     public func begin(_ run: TrainingRun) throws {
         _ = try layers.layers(of: run.model)
+        best = -.infinity
         guard rewinds else { return }
         for parameter in run.model.parameters where parameter.isTrainable {
             parameter.slot(Self.start).update(from: parameter.buffer.pointer, count: parameter.count)
@@ -73,17 +97,25 @@ public final class AdaptivePruning: TrainingMethod {
     /// - Throws: `LacunaError.invalidArgument` if the run has fewer steps than rounds.
     public func attach(_ run: TrainingRun) throws {
         try PhasedRun(run, phases: rounds).requireSteps()
+        if needsJudge { _ = try requireJudge() }
         chosen = try layers.layers(of: run.model).map(\.layer)
     }
 
     public func afterStep(_ run: TrainingRun) throws {
-        guard PhasedRun(run, phases: rounds).endsPhaseButLast else { return }
+        let phased = PhasedRun(run, phases: rounds)
+        try look(run, phased)
+        guard phased.endsPhaseButLast else { return }
+        takeBest(run)
         let value = index.value(IterativePruning.activeValues(chosen))
-        guard value.isFinite else {
-            throw LacunaError.numerical(operation: "pq-index", reason: "weights are not finite at step \(run.step)")
+        for part in scope == .global ? [chosen] : chosen.map({ [$0] }) {
+            let value = scope == .global ? value : index.value(IterativePruning.activeValues(part))
+            guard value.isFinite else {
+                throw LacunaError.numerical(
+                    operation: "pq-index", reason: "weights are not finite at step \(run.step)")
+            }
+            try IterativePruning.prune(
+                part, share: index.pruneShare(index: value, eta: eta, gamma: gamma, limit: limit))
         }
-        let share = index.pruneShare(index: value, eta: eta, gamma: gamma, limit: limit)
-        try IterativePruning.prune(chosen, share: share)
         run.optimizer.restart(run.model.parameters)
         for parameter in run.model.parameters where rewinds && parameter.isTrainable {
             parameter.buffer.pointer.update(from: parameter.slot(Self.start), count: parameter.count)
@@ -92,7 +124,42 @@ public final class AdaptivePruning: TrainingMethod {
         run.metrics += [("pq_index", value), ("density", IterativePruning.density(chosen))]
     }
 
+    /// Judges the network at equal distances, the last step of the round included, and keeps it if it is the best so far.
+    private func look(_ run: TrainingRun, _ phased: PhasedRun) throws {
+        guard looks > 0 else { return }
+        let round = min((phased.done - 1) / phased.length, rounds - 1)
+        let length = round == rounds - 1 ? phased.steps - round * phased.length : phased.length
+        let done = phased.done - round * phased.length
+        guard done == length || done % max(1, length / looks) == 0 else { return }
+        let found = try requireJudge().quality()
+        guard found > best || best == -.infinity else { return }
+        best = found.isNaN ? -.greatestFiniteMagnitude : found
+        for parameter in run.model.parameters {
+            parameter.slot(Self.bestSlot).update(from: parameter.buffer.pointer, count: parameter.count)
+        }
+    }
+
+    private func takeBest(_ run: TrainingRun) {
+        guard looks > 0, best > -.infinity else { return }
+        for parameter in run.model.parameters {
+            parameter.buffer.pointer.update(from: parameter.slot(Self.bestSlot), count: parameter.count)
+            parameter.removeSlot(Self.bestSlot)
+            parameter.noteChange()
+        }
+        run.metrics.append(("best_quality", best))
+        best = -.infinity
+    }
+
+    public var state: JSONValue { .string("\(best)") }
+    public func restore(_ state: JSONValue) throws {
+        guard let value = state.stringValue.flatMap({ Double($0) }) else {
+            throw LacunaError.malformed(file: "checkpoint", location: "pq-index", reason: "has no best quality")
+        }
+        best = value
+    }
+
     public func end(_ run: TrainingRun) throws {
+        takeBest(run)
         for parameter in run.model.parameters { parameter.removeSlot(Self.start) }
         run.metrics.append(("density", IterativePruning.density(chosen)))
     }

@@ -5,9 +5,9 @@ import LacunaTensor
 
 /// Continuous N:M training: the forward pass stays dense, and a growing decay drives what will be pruned to nothing.
 ///
-/// Per weight, at step t of T with α = t/T (AdamS): `μ <- β₁ μ + (1-β₁) g`; `μ~ = μ` if kept, else `(1-α) μ + α λ sign(w)`;
-/// `v <- β₂ v + (1-β₂) μ~²`; `w <- w - rate μ~ / (1-β₁^{t+1}) / (√(v / (1-β₂^{t+1})) + ε)`. The mask is chosen anew every
-/// `interval` steps from |w|; pruning with it at the end then costs nothing.
+/// The decay is part of the optimiser, ``AdamS``, which this method tells the share α = t/T of the run that is done and the mask,
+/// chosen anew every `interval` steps from |w|; pruning with it at the end then costs nothing. Clipping, accumulation, β, rates
+/// of groups and weight decay are those of the run.
 ///
 /// Weiyu Huang, Yuezhou Hu, Jun Zhu, Jianfei Chen, "CAST: Continuous and Differentiable Semi-Structured Sparsity-Aware
 /// Training for Large Language Models", arXiv 2509.25996. The column scales and the distillation of the authors are not
@@ -17,7 +17,7 @@ public final class CAST: TrainingMethod {
     /// What is kept at the end; one that fixes its sparsity, such as 2:4.
     public let pattern: Pattern
     /// λ, 0 or more, of the size of the gradients.
-    public let lambda: Float
+    public let lambda: Double
     /// Steps between choices of the mask.
     public let interval: Int
     /// The layers that are pruned. Their weights are dense and without masks.
@@ -42,7 +42,7 @@ public final class CAST: TrainingMethod {
             throw LacunaError.invalidArgument("interval", reason: "\(interval) is not positive")
         }
         self.pattern = pattern
-        self.lambda = Float(lambda)
+        self.lambda = lambda
         self.interval = interval
         self.layers = layers
     }
@@ -58,7 +58,26 @@ public final class CAST: TrainingMethod {
             composition: ["|w|", "N:M", "dense forward, adaptive decay of what is masked"])
     }
 
+    /// ``AdamS`` in the place of Adam.
+    ///
+    /// - Throws: `LacunaError.invalidArgument` for an optimiser that has no moving mean to mix the decay into.
+    public func optimizer(_ base: any Optimizer) throws -> any Optimizer {
+        if base is AdamS { return base }
+        guard let adam = base as? Adam else {
+            throw LacunaError.invalidArgument(
+                "optimizer", reason: "cast decays within Adam's step: '\(base.name)' must be adam or adamw")
+        }
+        return AdamS(adam)
+    }
+
+    /// - Throws: `LacunaError.invalidArgument` for a run whose optimiser is not ``AdamS``, `.unsupported` for weights that are
+    ///   not dense.
     public func attach(_ run: TrainingRun) throws {
+        guard let adams = run.optimizer as? AdamS else {
+            throw LacunaError.invalidArgument(
+                "optimizer", reason: "cast trains with AdamS, not with '\(run.optimizer.name)': see optimizer(_:)")
+        }
+        adams.lambda = lambda
         chosen = try layers.layers(of: run.model).map { name, layer in
             guard let weight = layer.dense, weight.parameter.mask == nil else {
                 throw LacunaError.unsupported(file: nil, what: "CAST on \(layer.weight.storage) weights ('\(name)')")
@@ -70,43 +89,17 @@ public final class CAST: TrainingMethod {
             for (index, mask) in restored.enumerated() { chosen[index].kept = mask }
         }
         restored = nil
+        for (weight, mask) in chosen { adams.keep(mask, of: weight.parameter) }
     }
 
     public func beforeStep(_ run: TrainingRun) throws {
+        guard let adams = run.optimizer as? AdamS else { return }
+        adams.alpha = run.progress
         guard run.step % interval == 0 else { return }
         for index in chosen.indices {
-            chosen[index].kept = try StraightThroughView.mask(chosen[index].weight.parameter.value, pattern)
-        }
-    }
-
-    /// Updates the chosen weights itself, at the rate of the run's optimiser, and leaves that one nothing to do.
-    public func gradientsReady(_ run: TrainingRun) throws {
-        let t = run.step
-        let alpha = Float(t) / Float(max(run.totalSteps, 1))
-        let (b1, b2, epsilon): (Float, Float, Float) = (0.9, 0.999, 1e-8)
-        let c1 = 1 - Float(power(Double(b1), Double(t + 1)))
-        let c2 = 1 - Float(power(Double(b2), Double(t + 1)))
-        for (weight, kept) in chosen {
-            let parameter = weight.parameter
-            guard parameter.hasGradient else { continue }
-            let rate = Float(run.optimizer.learningRate * parameter.rateFactor)
-            let (w, g) = (parameter.buffer.pointer, parameter.gradientPointer)
-            let (m, v) = (parameter.slot("cast.first"), parameter.slot("cast.second"))
-            let columns = kept.columns
-            Parallel.forRanges(kept.rows, grain: max(1, 8192 / max(columns, 1))) { range in
-                for r in range {
-                    for c in 0..<columns {
-                        let i = r * columns + c
-                        m[i] = b1 * m[i] + (1 - b1) * g[i]
-                        let isKept = kept[r, c]
-                        let sign: Float = w[i] > 0 ? 1 : w[i] < 0 ? -1 : 0
-                        let moved = isKept ? m[i] : (1 - alpha) * m[i] + alpha * lambda * sign
-                        v[i] = b2 * v[i] + (1 - b2) * moved * moved
-                        w[i] -= rate * (moved / c1) / ((v[i] / c2).squareRoot() + epsilon)
-                    }
-                }
-            }
-            parameter.clearGradient()
+            let parameter = chosen[index].weight.parameter
+            chosen[index].kept = try StraightThroughView.mask(parameter.value, pattern)
+            adams.keep(chosen[index].kept, of: parameter)
         }
     }
 

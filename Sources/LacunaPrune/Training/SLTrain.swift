@@ -7,7 +7,9 @@ import LacunaTensor
 ///
 /// The support of `S` is random and fixed. `A` and the entries of `S` start uniform in ±1/√inputs, `B` at zero. Parameters
 /// and optimiser states of a layer are `r (out + in) + δ out in` instead of `out in`; the matrix is whole only inside
-/// a product. With δ = 0 the method is plain low rank, with r = 0 static sparse training.
+/// a product. With r = 0 the method is static sparse training. With δ = 0 it is plain low rank, of which both factors start at
+/// random, with entries of the product as large as those of a layer of its own: where `B` is zero and there is no `S`,
+/// layer on layer gives nothing and learns nothing.
 ///
 /// Andi Han and others, "SLTrain: a sparse plus low-rank approach for parameter and memory efficient pretraining",
 /// arXiv 2406.02214. δ is their default. They give α 32 to rank 128, 16 to rank 256 and 8 to rank 512: what the product is
@@ -53,9 +55,16 @@ public final class SLTrain: TrainingMethod {
 
     public func begin(_ run: TrainingRun) throws {
         for (_, layer) in try layers.layers(of: run.model) {
-            layer.weight = LowRankSparseWeight(
+            let weight = LowRankSparseWeight(
                 outputs: layer.outputDimensions, inputs: layer.inputDimensions, rank: rank, alpha: alpha,
                 density: density, using: &run.generator)
+            if weight.support.isEmpty && rank > 0 && alpha != 0 {
+                // Variances: α²/r² · r · 1/(3 inputs) · var B = 1/(3 inputs).
+                let deviation = Float(rank).squareRoot() / abs(alpha)
+                weight.b.value = Tensor(
+                    normal: weight.b.shape, standardDeviation: deviation, using: &run.generator)
+            }
+            layer.weight = weight
         }
     }
 }

@@ -10,12 +10,16 @@ import LacunaTensor
 /// keeps them from flipping in and out.
 ///
 /// Aojun Zhou and others, "Learning N:M Fine-grained Structured Sparse Neural Networks From Scratch", arXiv 2102.04010.
-/// λ is theirs for SGD, where the term enters the momentum. λ 0 is the plain straight-through estimator.
+/// λ is theirs for SGD, where the term enters the momentum. Adam would divide it by the size of the gradients: decoupled, it
+/// bypasses the moments, `W <- W - rate λ (1 - E) W`, and is of the size of a weight decay. λ 0 is the plain straight-through
+/// estimator.
 public final class SRSTE: TrainingMethod {
     /// What every forward pass keeps; one that fixes its sparsity, such as 2:4.
     public let pattern: Pattern
     /// λ, 0 or more.
     public let decay: Float
+    /// Whether the pull bypasses the optimiser instead of being part of the gradient.
+    public let isDecoupled: Bool
     /// The layers with sparse products. Their weights are dense and without masks.
     public let layers: LayerChoice
     private let views = StraightThroughLayers()
@@ -28,7 +32,8 @@ public final class SRSTE: TrainingMethod {
 
     /// - Throws: `LacunaError.invalidArgument` unless the pattern is N:M and λ finite and not negative.
     public init(
-        pattern: Pattern, decay: Double = 2e-4, layers: LayerChoice = .allButOutput, divergenceInterval: Int = 50
+        pattern: Pattern, decay: Double = 2e-4, isDecoupled: Bool = false, layers: LayerChoice = .allButOutput,
+        divergenceInterval: Int = 50
     ) throws {
         try pattern.validate()
         guard pattern.impliedSparsity != nil else {
@@ -42,6 +47,7 @@ public final class SRSTE: TrainingMethod {
         }
         self.pattern = pattern
         self.decay = Float(decay)
+        self.isDecoupled = isDecoupled
         self.layers = layers
         self.divergenceInterval = divergenceInterval
     }
@@ -66,7 +72,7 @@ public final class SRSTE: TrainingMethod {
 
     public func gradientsReady(_ run: TrainingRun) throws {
         for (_, weight, view) in views.layers {
-            guard decay > 0, let mask = view.mask else { continue }
+            guard decay > 0, !isDecoupled, let mask = view.mask else { continue }
             mask.addRemoved(
                 of: UnsafePointer(weight.parameter.buffer.pointer), times: Double(decay),
                 to: weight.parameter.gradientPointer)
@@ -74,6 +80,14 @@ public final class SRSTE: TrainingMethod {
     }
 
     public func afterStep(_ run: TrainingRun) throws {
+        for (_, weight, view) in views.layers where isDecoupled && decay > 0 {
+            guard let mask = view.mask else { continue }
+            let parameter = weight.parameter
+            let pull = -run.optimizer.learningRate * parameter.rateFactor * Double(decay)
+            mask.addRemoved(
+                of: UnsafePointer(parameter.buffer.pointer), times: pull, to: parameter.buffer.pointer)
+            parameter.noteChange()
+        }
         guard run.step % divergenceInterval == 0 else { return }
         let masks = try views.layers.map { try StraightThroughView.mask($0.weight.parameter.value, pattern) }
         if last.count == masks.count {

@@ -54,24 +54,42 @@ public enum SparseModelSoup {
         _ models: [Model], into target: Model, score: (Model) throws -> Double
     ) throws -> [Int] {
         guard !models.isEmpty else { throw LacunaError.invalidArgument("models", reason: "are none") }
-        func quality(_ model: Model) throws -> Double {
-            let found = try score(model)
+        // What cannot be averaged is found out before anything is judged.
+        try average(models, into: target)
+        return try greedy(models.count) { chosen in
+            if chosen.count == 1 { return try score(models[chosen[0]]) }
+            try average(chosen.map { models[$0] }, into: target)
+            return try score(target)
+        } finally: {
+            try average($0.map { models[$0] }, into: target)
+        }
+    }
+
+    /// The greedy soup of candidates by number.
+    ///
+    /// - Parameters:
+    ///   - quality: Of the mean of some candidates, or of a single one; what is not a number is the worst.
+    ///   - finally: Makes the mean of those that were chosen.
+    /// - Returns: The candidates in the soup.
+    static func greedy(
+        _ count: Int, quality: ([Int]) throws -> Double, finally: ([Int]) throws -> Void
+    ) throws -> [Int] {
+        func judged(_ chosen: [Int]) throws -> Double {
+            let found = try quality(chosen)
             return found.isNaN ? -.infinity : found
         }
-        let scores = try models.map(quality)
-        let order = models.indices.sorted { scores[$0] != scores[$1] ? scores[$0] > scores[$1] : $0 < $1 }
+        let scores = try (0..<count).map { try judged([$0]) }
+        let order = (0..<count).sorted { scores[$0] != scores[$1] ? scores[$0] > scores[$1] : $0 < $1 }
         var soup = [order[0]]
-        try average([models[order[0]]], into: target)
-        var best = try quality(target)
+        var best = scores[order[0]]
         for candidate in order.dropFirst() {
-            try average((soup + [candidate]).map { models[$0] }, into: target)
-            let found = try quality(target)
+            let found = try judged(soup + [candidate])
             if found >= best {
                 soup.append(candidate)
                 best = found
             }
         }
-        try average(soup.map { models[$0] }, into: target)
+        try finally(soup)
         return soup
     }
 

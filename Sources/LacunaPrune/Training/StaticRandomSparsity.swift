@@ -11,7 +11,7 @@ import LacunaTensor
 ///
 /// Shiwei Liu and others, "The Unreasonable Effectiveness of Random Pruning: Return of the Most Naive Baseline for Sparse
 /// Training", arXiv 2202.02643. The default budget is theirs (Erdős-Rényi-Kernel); counts are exact where theirs are
-/// expectations.
+/// expectations. Ratios by saliency (``SaliencyRatios``) take their counts from one batch; places are random all the same.
 public final class StaticRandomSparsity: TrainingMethod {
     /// What shares a sparsity out among the layers.
     public let budget: any SparsityBudget
@@ -21,12 +21,20 @@ public final class StaticRandomSparsity: TrainingMethod {
     public let storage: StorageLayout
     /// Whether kept weights are multiplied by `1/√density` at the start.
     public let rescalesWeights: Bool
+    /// What shares the budget's sparsity out instead of the budget; nil for the budget itself.
+    public let ratios: SaliencyRatios?
+    /// The loss of one batch, which ratios by saliency need when the run begins. `lacuna train` gives that of the first batch.
+    public var exampleLoss: ((Tape<Float>) throws -> Variable<Float>)?
 
-    /// - Throws: `LacunaError.invalidArgument` for storage that cannot hold single entries.
+    /// - Parameter ratios: With these, the budget must have a sparsity.
+    /// - Throws: `LacunaError.invalidArgument` for storage that cannot hold single entries, and ratios of no sparsity.
     public init(
         budget: any SparsityBudget, layers: LayerChoice = .all, storage: StorageLayout = .masked,
-        rescalesWeights: Bool = true
+        rescalesWeights: Bool = true, ratios: SaliencyRatios? = nil
     ) throws {
+        if ratios != nil, budget.sparsity == nil {
+            throw LacunaError.invalidArgument("budget", reason: "has no sparsity to share out by saliency")
+        }
         if storage.base is BSRLayout {
             throw LacunaError.invalidArgument("storage", reason: "random masks keep single entries, not blocks")
         }
@@ -34,6 +42,7 @@ public final class StaticRandomSparsity: TrainingMethod {
         self.layers = layers
         self.storage = storage
         self.rescalesWeights = rescalesWeights
+        self.ratios = ratios
     }
 
     public var card: MethodCard {
@@ -47,7 +56,16 @@ public final class StaticRandomSparsity: TrainingMethod {
             composition: ["random", "exact counts by layer under a budget (ERK)", "fixed mask"])
     }
 
+    /// - Throws: `LacunaError.invalidArgument` for ratios by saliency without ``exampleLoss``.
     public func begin(_ run: TrainingRun) throws {
+        var budget = budget
+        if let ratios {
+            guard let exampleLoss else {
+                throw LacunaError.invalidArgument("budget", reason: "\(ratios) needs the loss of a batch")
+            }
+            budget = try ratios.budget(
+                budget.sparsity ?? 0, layers: layers.layers(of: run.model), loss: exampleLoss)
+        }
         try Self.install(
             budget, on: run.model, layers, storage, rescalesWeights: rescalesWeights, using: &run.generator)
     }

@@ -6,6 +6,15 @@ import LacunaTensor
 public protocol TrainingMethod: TrainingHook {
     /// What the method is.
     var card: MethodCard { get }
+    /// What changes the parameters in a run of this method: the optimiser that was asked for, unless the method lies in the
+    /// optimiser's step.
+    ///
+    /// - Throws: `LacunaError.invalidArgument` for an optimiser that the method cannot work in.
+    func optimizer(_ base: any Optimizer) throws -> any Optimizer
+}
+
+extension TrainingMethod {
+    public func optimizer(_ base: any Optimizer) throws -> any Optimizer { base }
 }
 
 /// Which linear layers of a model a method makes sparse.

@@ -31,10 +31,11 @@ struct ClassifierTraining {
         var plan = TrainingPlan(steps: total, learningRate: warm > 0 ? .warmUp(steps: warm, then: rate) : rate)
         plan.seed = seed
         plan.logEvery = max(1, total)
-        let optimizer: any Optimizer =
+        var optimizer: any Optimizer =
             usesAdam
             ? Adam(learningRate: learningRate)
             : SGD(learningRate: learningRate, momentum: momentum, weightDecay: weightDecay)
+        for case let method as any TrainingMethod in hooks { optimizer = try method.optimizer(optimizer) }
         let trainer = try Trainer(
             model: model, optimizer: optimizer, source: source, plan: plan, hooks: hooks,
             loss: { batch, tape in Loss.crossEntropy(model(tape.constant(batch.inputs)), labels: batch.labels) })

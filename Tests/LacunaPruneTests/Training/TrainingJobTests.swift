@@ -24,6 +24,8 @@ import Testing
         "sltrain": "rank = 2", "prune": "sparsity = 0.8", "gradual": "sparsity = 0.8", "pq-index": "rounds = 3",
         "soup": "sparsity = 0.8\nrounds = 2\ncopies = 2", "random-search": "trials = 5",
         "sparse-ift": "sparsity = 0.75\ninterval = 4", "quick-selection": "hidden = 20\ndensity = 1.5",
+        "sequential": "tasks = 2", "cl-dst": "tasks = 2\nsparsity = 0.8\ninterval = 4",
+        "sharp": "tasks = 2\nphases = 4\nreplay = 8",
     ]
 
     private func job(
@@ -37,6 +39,7 @@ import Testing
                     kind = "csv"
                     path = "\(Self.table)"
                     batch = 16
+                    \(name == "unlearn" ? "forget = 0.2" : "")
                     \(model)
                     [method]
                     name = "\(name)"
@@ -236,6 +239,81 @@ import Testing
         #expect(throws: LacunaError.self) { try job("random-search", extra: "keep = 0") }
     }
 
+    /// The file has the network without the neurons that were removed, and says the same as the one in memory.
+    @Test func removedNeuronsAreCutOut() throws {
+        try inFolder("cut") { folder in
+            let job = try job("wgsef", extra: "keep = 0.5\nlambda = 1.0")
+            #expect(job.model.linears.map(\.layer.outputDimensions) == [16, 16, 2])
+            let report = try job.run(directory: folder)
+            #expect(report.metrics.last?["neurons"] == 0.5)
+            #expect(job.model.linears.map(\.layer.outputDimensions) == [8, 8, 2])
+            #expect(job.ledger.denseMultiplyAdds == 4 * 8 + 8 * 8 + 8 * 2)
+            let network = try TrainedNetwork.load(folder)
+            #expect(network.architecture == .mlp(widths: [4, 8, 8, 2], activation: .relu))
+            #expect(network.model.parameters.map(\.value) == job.model.parameters.map(\.value))
+        }
+    }
+
+    /// Each task gets a network of its own, which answers with the task's classes, and the accuracies are kept.
+    @Test func tasksAreWritten() throws {
+        try inFolder("tasks") { folder in
+            var generator = SeededGenerator(seed: 5)
+            var text = "a,b,kind\n"
+            for i in 0..<160 {
+                let (x, y) = [(2.0, 2.0), (-2, 2), (2, -2), (-2, -2)][i % 4]
+                text += "\(x + 0.4 * generator.normal()),\(y + 0.4 * generator.normal()),k\(i % 4)\n"
+            }
+            let table = folder + ".csv"
+            try AtomicFile.write(text, to: table)
+            defer { try? FileSystem.remove(table) }
+            func job(_ method: String, _ more: String = "") throws -> TrainingJob {
+                try TrainingJob(
+                    ConfigurationFile(
+                        text: """
+                            data.kind = "csv"
+                            data.path = "\(table)"
+                            data.batch = 16
+                            \(more.contains("model.kind") ? "" : "model.kind = \"mlp\"")
+                            model.hidden = [16, 16]
+                            optimizer.learning_rate = 0.02
+                            training.steps = 60
+                            \(more.contains("method.tasks") ? "" : "method.tasks = 2")
+                            method.name = "\(method)"
+                            \(more)
+                            """, file: "t.toml"), fetch: { _ in "" })
+            }
+            let report = try job("cl-dst", "method.sparsity = 0.5\nmethod.budget = \"uniform\"").run(
+                directory: folder)
+            #expect(report.steps == 120 && report.evaluation?["backward_transfer"] == 0)
+            let found = try JSONValue(parsing: FileSystem.readText(folder + "/continual.json"))
+            #expect(found["tasks"] == [["k0", "k1"], ["k2", "k3"]])
+            #expect(found["accuracy"]?.arrayValue?.map { $0.arrayValue?.count } == [1, 2])
+            #expect(try #require(found["final_average"]?.doubleValue) > 0.9)
+            for (task, names) in [["k0", "k1"], ["k2", "k3"]].enumerated() {
+                let network = try TrainedNetwork.load("\(folder)/task-\(task + 1)")
+                #expect(network.outputs == .classes(names))
+                #expect(network.model.linears.allSatisfy { $0.layer.weight is CSRWeight })
+                let rows = try network.predictions(contentsOf: table).map(\.prediction.text).enumerated()
+                let right = rows.count { $0.offset % 4 / 2 == task && $0.element == "k\($0.offset % 4)" }
+                #expect(right > 70)
+            }
+            let again = try job("sharp", "method.phases = 5")
+            #expect(again.methods.count == 1 && again.totalSteps == 120)
+            let sharp = try again.run(directory: nil)
+            #expect(try #require(sharp.evaluation?["mean_accuracy"]) > 0.6)
+            // What does not go together is said where it stands.
+            for (method, more) in [
+                ("cl-dst", "method.sparsity = 0.5\nmethod.tasks = 9"), ("sharp", "model.kind = \"cnn\""),
+                ("sharp", "method.early = 2"), ("sequential", "method.scenario = \"none\""),
+            ] {
+                do {
+                    _ = try job(method, more)
+                    Issue.record("\(method) with \(more) is accepted")
+                } catch LacunaError.malformed(_, let place, _) { #expect(place.contains("line")) }
+            }
+        }
+    }
+
     @Test func featuresAreWritten() throws {
         try inFolder("features") { folder in
             let job = try job("quick-selection")
@@ -264,6 +342,7 @@ import Testing
                 if line.hasPrefix("path = ") { return "path = \"\(text)\"" }
                 if line.hasPrefix("valid = ") { return "valid = \"\(text)\"" }
                 if line.hasPrefix("trials = ") { return "trials = 2" }
+                if line.hasPrefix("tasks = ") { return "tasks = 2" }
                 return String(line)
             }
             return (name, lines.joined(separator: "\n"))

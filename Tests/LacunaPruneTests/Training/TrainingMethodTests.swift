@@ -1,5 +1,6 @@
 import LacunaIO
 import LacunaLearn
+import LacunaModels
 import LacunaSparse
 import LacunaTensor
 import Testing
@@ -199,6 +200,22 @@ func network(_ widths: [Int] = [20, 24, 16, 2], seed: UInt64 = 1) -> MLP {
         }
     }
 
+    /// A head that is the embedding table again is no linear layer: nothing of such a model is left out as its output.
+    @Test func tiedHeadsLeaveNoLayerOut() throws {
+        var generator = SeededGenerator(seed: 3)
+        func model(tied: Bool) throws -> TrainableTransformer {
+            try TrainableTransformer(
+                TransformerConfiguration(
+                    vocabularySize: 12, hiddenSize: 8, intermediateSizes: [16], headCount: 2, keyValueHeadCount: 2,
+                    headSize: 4, maximumPositions: 8, tiedEmbeddings: tied), using: &generator)
+        }
+        let (tied, apart) = (try model(tied: true), try model(tied: false))
+        #expect(try LayerChoice.allButOutput.layers(of: tied).map(\.name) == tied.linears.map(\.name))
+        let names = Set(apart.linears.map(\.name)).subtracting(
+            try LayerChoice.allButOutput.layers(of: apart).map(\.name))
+        #expect(names == ["lm_head"])
+    }
+
     @Test func everyMethodIsListedUnderItsName() {
         #expect(TrainingMethods.cards.map(\.name) == TrainingMethods.names)
         #expect(Set(TrainingMethods.names).count == TrainingMethods.names.count)
@@ -294,5 +311,13 @@ func network(_ widths: [Int] = [20, 24, 16, 2], seed: UInt64 = 1) -> MLP {
         try train(low, hooks: [SLTrain(rank: 1, density: 0)], steps: 30)
         let s = try low.layers[0].weight.densified().svd().s
         #expect(s[1] < 1e-4 * max(s[0], 1e-3))
+        // Layer on layer of it learns: a network of zeros would stay one, with a loss of ln 2.
+        #expect(low.layers.allSatisfy { layer in layer.weight.densified().scalars.contains { $0 != 0 } })
+        var generator = SeededGenerator(seed: 2)
+        let wide = MLP(widths: [400, 300, 2], using: &generator)
+        try train(wide, hooks: [SLTrain(rank: 16, density: 0)], steps: 1, optimizer: SGD(learningRate: 0), rate: 0)
+        let product = wide.layers[0].weight.densified().scalars
+        let variance = product.reduce(0.0) { $0 + Double($1 * $1) } / Double(product.count)
+        #expect(abs(variance * 3 * 400 - 1) < 0.25)
     }
 }

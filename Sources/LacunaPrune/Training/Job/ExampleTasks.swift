@@ -7,32 +7,51 @@ private let evaluationBatch = 250
 
 /// A network that names the class of an input.
 final class ClassificationTask: JobTask {
-    private let network: any UnaryLayer
+    private var network: any UnaryLayer
     private let train, test: LabelledExamples
     private let batch: Int
     private let description: (inputs: NetworkInputs, outputs: NetworkOutputs)?
+    /// What phases of unlearning are to forget.
+    private let split: ForgetSplit?
 
     init(
         _ network: any UnaryLayer, train: LabelledExamples, test: LabelledExamples, batch: Int,
-        description: (inputs: NetworkInputs, outputs: NetworkOutputs)?
+        description: (inputs: NetworkInputs, outputs: NetworkOutputs)?, split: ForgetSplit? = nil
     ) {
         (self.network, self.train, self.test, self.batch) = (network, train, test, batch)
-        self.description = description
+        (self.description, self.split) = (description, split)
     }
 
     var model: any Module { network }
     var batchesPerEpoch: Int { (train.count + batch - 1) / batch }
     var summary: String {
         "\(train.count) examples of \(train.inputShape), \(train.classes) classes; \(test.count) to test"
+            + (split.map { "; \($0.forget.count) to forget" } ?? "")
     }
 
     func trainer(
         _ plan: TrainingPlan, _ optimizer: any Optimizer, _ method: (any TrainingMethod)?
     ) throws -> any PhaseTrainer {
-        let (network, test) = (network, test)
+        let (network, test, split) = (network, test, split)
+        var examples = method is SparseUnlearning ? split?.retain ?? train : train
+        if let judged = method as? any JudgedMethod {
+            var held: LabelledExamples?
+            if judged.needsJudge {
+                // What is chosen by is not trained on, nor is it what the result is tested on.
+                let part = try ForgetSplit(examples, share: 0.1, seed: plan.seed)
+                (examples, held) = (part.retain, part.forget)
+            }
+            judged.judge = Self.judge(network, calibration: examples, held: held, batch: batch)
+        }
+        if let fixed = method as? StaticRandomSparsity {
+            let first = examples.selecting(0..<min(examples.count, 256))
+            fixed.exampleLoss = { tape in Loss.crossEntropy(network(tape.constant(first.inputs)), labels: first.labels)
+            }
+        }
         return try Trainer(
             model: network, optimizer: optimizer,
-            source: ShuffledBatches(train, batchSize: batch, seed: plan.seed), plan: plan, hooks: hooks(method),
+            source: ShuffledBatches(examples, batchSize: min(batch, examples.count), seed: plan.seed), plan: plan,
+            hooks: hooks(method),
             evaluate: { tape in
                 var (loss, right) = (0.0, 0.0)
                 for start in stride(from: 0, to: test.count, by: evaluationBatch) {
@@ -41,13 +60,49 @@ final class ClassificationTask: JobTask {
                     loss += Double(Loss.crossEntropy(logits, labels: part.labels).item) * Double(part.labels.count)
                     right += Classification.accuracy(logits, part.labels) * Double(part.labels.count)
                 }
-                return [("test_loss", loss / Double(test.count)), ("test_accuracy", right / Double(test.count))]
+                let found = [("test_loss", loss / Double(test.count)), ("test_accuracy", right / Double(test.count))]
+                guard let split else { return found }
+                let report = try UnlearningReport(of: network, forget: split.forget, retain: split.retain, test: test)
+                return found + [
+                    ("forget_accuracy", report.forgetAccuracy), ("retain_accuracy", report.retainAccuracy),
+                    ("membership_efficacy", report.membershipEfficacy),
+                ]
             }, loss: { batch, tape in Loss.crossEntropy(network(tape.constant(batch.inputs)), labels: batch.labels) })
+    }
+
+    /// The accuracy on examples held out, and a fifth of the others as batches for statistics.
+    private static func judge(
+        _ network: any UnaryLayer, calibration: LabelledExamples, held: LabelledExamples?, batch: Int
+    ) -> TrainingJudge {
+        let count = max(1, calibration.count / 5)
+        let batches = stride(from: 0, to: count, by: batch).map {
+            calibration.selecting($0..<min($0 + batch, count)).inputs
+        }
+        return TrainingJudge(batches: batches) {
+            guard let held else { return .nan }
+            let tape = Tape<Float>()
+            var right = 0.0
+            for start in stride(from: 0, to: held.count, by: evaluationBatch) {
+                let part = held.selecting(start..<min(start + evaluationBatch, held.count))
+                tape.evaluating {
+                    right +=
+                        Classification.accuracy(network(tape.constant(part.inputs)), part.labels)
+                        * Double(part.labels.count)
+                }
+            }
+            return right / Double(held.count)
+        }
     }
 
     func ledger() -> Ledger {
         let (one, tape) = (test.selecting(0..<1).inputs, Tape<Float>())
         return Ledger(network, examples: 1, on: tape) { _ = network(tape.constant(one)) }
+    }
+
+    func shrink() -> Bool {
+        guard let smaller = NeuronRemoval.shrunk(network) else { return false }
+        network = smaller
+        return true
     }
 
     func save(to directory: String) throws {
@@ -59,7 +114,7 @@ final class ClassificationTask: JobTask {
 
 /// A network that gives one number for an input.
 final class RegressionTask: JobTask {
-    private let network: any UnaryLayer
+    private var network: any UnaryLayer
     private let train, test: TargetExamples
     private let batch: Int
     private let inputs: NetworkInputs
@@ -112,6 +167,12 @@ final class RegressionTask: JobTask {
     func ledger() -> Ledger {
         let (one, tape) = (test.selecting(0..<1).inputs, Tape<Float>())
         return Ledger(network, examples: 1, on: tape) { _ = network(tape.constant(one)) }
+    }
+
+    func shrink() -> Bool {
+        guard let smaller = NeuronRemoval.shrunk(network) else { return false }
+        network = smaller
+        return true
     }
 
     func save(to directory: String) throws {

@@ -115,13 +115,41 @@ struct JobReader {
         try file.optionalInteger("data.batch", in: 1...count) ?? min(value, count)
     }
 
+    /// What phases of unlearning are to forget: a share of the training examples, or a class; nil if nothing is said.
+    ///
+    /// - Parameter isWanted: Whether there is such a phase.
+    func forgotten(_ train: LabelledExamples, classes: [String]?, isWanted: Bool, seed: UInt64) throws -> ForgetSplit? {
+        let (shareKey, classKey) = ("data.forget", "data.forget_class")
+        let (share, name) = (try file.optionalNumber(shareKey, in: 0...1), try file.optionalString(classKey))
+        if share != nil && name != nil { throw file.failure(classKey, "stands beside forget: give one") }
+        guard share != nil || name != nil else {
+            if isWanted {
+                throw file.failure(
+                    shareKey, "is missing: the share of the examples to forget, or forget_class, a class")
+            }
+            return nil
+        }
+        let key = share == nil ? classKey : shareKey
+        guard isWanted else { throw file.failure(key, "is for a phase with the method unlearn, and there is none") }
+        do {
+            if let share { return try ForgetSplit(train, share: share, seed: seed) }
+            let names = classes ?? (0..<train.classes).map(String.init)
+            guard let name, let label = names.firstIndex(of: name) else {
+                throw file.failure(key, "'\(name ?? "")' is none of \(names.joined(separator: ", "))")
+            }
+            return try ForgetSplit(train, forgetting: train.labels.indices.filter { Int(train.labels[$0]) == label })
+        } catch let LacunaError.invalidArgument(_, reason) {
+            throw file.failure(key, reason)
+        }
+    }
+
     // MARK: Model
 
     /// - Parameters:
-    ///   - outputs: Classes, or 1 for a number.
+    ///   - outputs: Classes, or 1 for a number; nil for a network that ends with its last hidden layer.
     ///   - method: May decide what fully connected network is trained.
     func network(
-        inputs inputShape: [Int], outputs: Int, examples: LabelledExamples?, method: (any TrainingMethod)?,
+        inputs inputShape: [Int], outputs: Int?, examples: LabelledExamples?, method: (any TrainingMethod)?,
         using generator: inout SeededGenerator
     ) throws -> any UnaryLayer {
         if file.contains("model.from") {
@@ -132,7 +160,10 @@ struct JobReader {
         case "mlp":
             let hidden = try file.integers("model.hidden", in: 1...65_536)
             let dropout = try file.optionalNumber("model.dropout", in: 0...0.99) ?? 0
-            let widths = [inputShape.reduce(1, *)] + hidden + [outputs]
+            if outputs == nil, hidden.count < 2 {
+                throw file.failure("model.hidden", "the last layer is an embedding: give one before it")
+            }
+            let widths = [inputShape.reduce(1, *)] + hidden + (outputs.map { [$0] } ?? [])
             try requireMemory(zip(widths, widths.dropFirst()).reduce(0) { $0 + $1.0 * $1.1 })
             func make(_ widths: [Int]) -> MLP { MLP(widths: widths, dropout: dropout, using: &generator) }
             guard let shaping else { return make(widths) }
@@ -142,6 +173,7 @@ struct JobReader {
             return try located("model.hidden") { try shaping.shaped(widths, examples: examples, make: make) }
         default:
             if let shaping { throw needsMLP(shaping) }
+            guard let outputs else { throw file.failure("model.kind", "the method trains fully connected networks") }
             guard inputShape.count == 3 else {
                 throw file.failure("model.kind", "a cnn needs images, not inputs of shape \(inputShape)")
             }
@@ -203,9 +235,19 @@ struct JobReader {
         }
     }
 
+    /// How many tasks a continual method learns.
+    func tasks() throws -> Int { try file.optionalInteger("\(method).tasks", in: 2...10_000) ?? 5 }
+
     // MARK: Optimiser and schedule
 
-    func optimizer() throws -> any Optimizer {
+    /// - Parameter method: May want its own step.
+    func optimizer(for method: (any TrainingMethod)?) throws -> any Optimizer {
+        let plain = try optimizer()
+        guard let method else { return plain }
+        return try located(key("optimizer.name")) { try method.optimizer(plain) }
+    }
+
+    private func optimizer() throws -> any Optimizer {
         let name = try file.choice(key("optimizer.name"), of: ["sgd", "adam", "adamw", "adagrad"], default: "adam")
         let decay = try file.optionalNumber(key("optimizer.weight_decay"), in: 0...10)
         switch name {

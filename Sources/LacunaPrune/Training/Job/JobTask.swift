@@ -17,12 +17,15 @@ protocol JobTask: AnyObject {
     func ledger() -> Ledger
     /// Whether a run's directory gets `model.safetensors`: not where ``save(to:)`` writes the weights.
     var savesModel: Bool { get }
+    /// Cuts out what a finished run has silenced. Whether there was anything.
+    func shrink() -> Bool
     /// Writes what other verbs read of the result.
     func save(to directory: String) throws
 }
 
 extension JobTask {
     var savesModel: Bool { true }
+    func shrink() -> Bool { false }
 
     func hooks(_ method: (any TrainingMethod)?) -> [any TrainingHook] { method.map { [$0] } ?? [] }
 }

@@ -253,6 +253,98 @@ extension TrainingJob {
             """
         ),
         (
+            "continual-digits",
+            """
+            # Handwritten digits in five tasks, two digits each, learned one after the other in sparse sub-networks that share weights:
+            # nothing that was learned changes (CL-DST). continual.json in the output has the accuracies, task-1 … the networks.
+            seed = 0
+
+            [data]
+            kind = "digits"               # 1797 images of 8x8, in the checkout's Data/digits; or give path = "FILE.csv"
+            batch = 32
+
+            [model]
+            kind = "mlp"
+            hidden = [96, 96]
+
+            [method]
+            name = "cl-dst"               # or sequential: dense, and forgetful
+            tasks = 5
+            sparsity = 0.8                # of each task's network
+            budget = "erk"                # or uniform
+            growth = "random"             # or gradient
+            interval = 20
+
+            [optimizer]
+            name = "adam"
+            learning_rate = 3e-3
+
+            [training]
+            epochs = 30                   # of each task
+            """
+        ),
+        (
+            "sharp-digits",
+            """
+            # The same tasks without being told which one an image belongs to: units grow old, and recent activations are replayed (SHARP).
+            seed = 0
+
+            [data]
+            kind = "digits"               # 1797 images of 8x8, in the checkout's Data/digits; or give path = "FILE.csv"
+            batch = 64
+
+            [model]
+            kind = "mlp"
+            hidden = [256, 256, 256]      # the last is the embedding
+
+            [method]
+            name = "sharp"
+            tasks = 5
+            density = 0.4
+            early = 1                     # layers whose activations are replayed into the rest
+            replay = 50                   # activations of each class of the last task
+            exemplars = 30                # embeddings of each class, for the nearest neighbours
+
+            [optimizer]
+            name = "adam"
+            learning_rate = 1e-3
+
+            [training]
+            epochs = 30                   # of each task
+            """
+        ),
+        (
+            "unlearn-digits",
+            """
+            # Trains on all digits, then forgets a tenth of the images: fine-tuning on the others under an L1 penalty that fades
+            # (SparseUnlearn). A run whose only phase is `unlearn` with gamma = 0 is training anew, which is the measure.
+            seed = 0
+
+            [data]
+            kind = "digits"               # 1797 images of 8x8, in the checkout's Data/digits; or give path = "FILE.csv"
+            forget = 0.1                  # share of the training images; or forget_class = "3"
+
+            [model]
+            kind = "mlp"
+            hidden = [256, 256]
+
+            [optimizer]
+            name = "sgd"
+            learning_rate = 0.05
+            weight_decay = 5e-4
+
+            [[phase]]
+            method.name = "dense"         # or prune: in a sparse network less is left to forget
+            training.epochs = 30
+
+            [[phase]]
+            method.name = "unlearn"
+            method.gamma = 1e-3           # of the sum of all magnitudes
+            training.epochs = 10
+            schedule.name = "constant"
+            """
+        ),
+        (
             "phases-digits",
             """
             # Three phases in one run: pruned to 80 % and trained, dense again, pruned to 2:4 and trained.

@@ -38,7 +38,7 @@ public final class TrainingJob {
     /// The file that describes the run.
     public let configuration: ConfigurationFile
     /// The method of each phase; nil for dense training, or training of the weights as they are.
-    public var methods: [(any TrainingMethod)?] { phases.map(\.method) }
+    public var methods: [(any TrainingMethod)?] { task is ContinualTask ? [method] : phases.map(\.method) }
     /// The last phase's.
     public var method: (any TrainingMethod)? { phases.last?.method }
     /// What is trained, as it is at the moment.
@@ -106,9 +106,23 @@ public final class TrainingJob {
                 "'\(methods[index]?.card.name ?? "")' looks at what the layers of a language model read; there is none here"
             )
         }
-        let optimizers = try readers.map { try $0.optimizer() }
-        let task = try Self.task(configuration, readers[0], methods[0], environment, seed: seed)
-        let plans = try readers.enumerated().map { index, reader in
+        if count > 0, let method = methods.first(where: { $0 is any ContinualMethod }) {
+            throw configuration.failure(
+                "phase.0.method.name",
+                "\(method?.card.name ?? "") makes a phase of each of its tasks: no other ones go with it")
+        }
+        // A continual method has one phase a task, all with what the sections say.
+        let steps =
+            try methods[0] is any ContinualMethod
+            ? Array(repeating: (readers[0], methods[0]), count: readers[0].tasks()) : Array(zip(readers, methods))
+        let optimizers = try steps.map { try $0.0.optimizer(for: $0.1) }
+        let forgets = methods.contains { $0 is SparseUnlearning }
+        let task = try Self.task(configuration, readers[0], methods[0], environment, forgets: forgets, seed: seed)
+        if forgets, !(task is ClassificationTask) {
+            throw configuration.failure("data.kind", "unlearn forgets examples of classes, and there are none")
+        }
+        let plans = try steps.enumerated().map { index, step in
+            let reader = step.0
             var plan = try reader.plan(seed: seed &+ UInt64(index), batchesPerEpoch: task.batchesPerEpoch)
             // What a loaded model is worth before anything is done to it.
             plan.evaluatesFirst = index == 0 && configuration.contains("model.from")
@@ -116,7 +130,7 @@ public final class TrainingJob {
         }
         try configuration.requireAllUsed()
         self.task = task
-        phases = readers.indices.map { Phase(method: methods[$0], optimizer: optimizers[$0], plan: plans[$0]) }
+        phases = steps.indices.map { Phase(method: steps[$0].1, optimizer: optimizers[$0], plan: plans[$0]) }
         for parameter in task.model.parameters where !parameter.isTrainable {
             frozen.insert(ObjectIdentifier(parameter))
         }
@@ -124,13 +138,16 @@ public final class TrainingJob {
 
     private static func task(
         _ file: ConfigurationFile, _ reader: JobReader, _ method: (any TrainingMethod)?, _ environment: Environment,
-        seed: UInt64
+        forgets: Bool, seed: UInt64
     ) throws -> any JobTask {
         let kind = try file.choice("data.kind", of: JobReader.exampleKinds + JobReader.textKinds)
         var generator = SeededGenerator(seed: seed, stream: 0x10B)
         if JobReader.textKinds.contains(kind) {
             if method is FeatureSelection {
                 throw file.failure("data.kind", "quick-selection ranks columns of a table, and text has none")
+            }
+            if method is any ContinualMethod {
+                throw file.failure("data.kind", "tasks are made of classes, and text has none")
             }
             return try languageTask(file, reader, method, environment, seed: seed, using: &generator)
         }
@@ -145,12 +162,30 @@ public final class TrainingJob {
                     selection, train: train.rows, test: test.rows, batch: reader.batch(of: train.count, default: 100),
                     seed: seed, using: &generator)
             }
+            let continual = method as? any ContinualMethod
             let network = try reader.network(
-                inputs: train.inputShape, outputs: train.classes, examples: train, method: method, using: &generator)
+                inputs: train.inputShape, outputs: continual?.hasHead == false ? nil : train.classes, examples: train,
+                method: method, using: &generator)
+            if let continual {
+                do {
+                    return try ContinualTask(
+                        continual, network, stream: TaskStream(train: train, test: test, tasks: reader.tasks()),
+                        batch: try reader.batch(of: train.count, default: 64), inputs: examples.inputs,
+                        classes: examples.classes ?? (0..<train.classes).map(String.init))
+                } catch let LacunaError.invalidArgument(argument, reason) {
+                    throw file.failure("method.\(argument)", reason)
+                } catch let LacunaError.unsupported(_, what) {
+                    throw file.failure("model.kind", "\(what) is not supported")
+                }
+            }
             return ClassificationTask(
                 network, train: train, test: test, batch: try reader.batch(of: train.count, default: 64),
-                description: examples.classes.map { (examples.inputs, .classes($0)) })
+                description: examples.classes.map { (examples.inputs, .classes($0)) },
+                split: try reader.forgotten(train, classes: examples.classes, isWanted: forgets, seed: seed))
         case .numbers(let train, let test, let target):
+            if method is any ContinualMethod {
+                throw file.failure("data.task", "tasks are made of classes, and numbers have none")
+            }
             if method is FeatureSelection {
                 throw file.failure("data.task", "quick-selection looks at no target: leave it out")
             }
@@ -228,6 +263,7 @@ public final class TrainingJob {
             let phase = phases[index]
             var plan = phase.plan
             let isLast = index == phases.count - 1
+            (phase.method as? any ContinualMethod)?.task = index
             let place = directory.map { folder(index, in: $0) }
             if index > 0 { try prepareNext(from: index == first ? folder(index - 1, in: directory ?? "") : nil) }
             plan.savesModel = isLast && phases.count == 1 && task.savesModel
@@ -255,9 +291,10 @@ public final class TrainingJob {
             if report.multiplyAddsPerStep > 0 { result.multiplyAddsPerStep = report.multiplyAddsPerStep }
             offset += phase.plan.steps
         }
+        let isSmaller = task.shrink()
         if let directory {
             try task.save(to: directory)
-            if phases.count > 1 && task.savesModel {
+            if (phases.count > 1 || isSmaller) && task.savesModel {
                 try ModelFile.save(task.model, to: FileSystem.join(directory, Self.resultName))
             }
         }

@@ -52,8 +52,9 @@ public enum TrainingMethods {
         case "uniform": return UniformBudget(sparsity)
         case "erk": return ErdosRenyiBudget(sparsity)
         case "erk+": return ErdosRenyiBudget(sparsity, lastDensity: 1)
+        case "uniform+": return UniformPlusBudget(sparsity)
         case let name:
-            throw LacunaError.invalidArgument("budget", reason: "'\(name)' is none of uniform, erk, erk+")
+            throw LacunaError.invalidArgument("budget", reason: "'\(name)' is none of uniform, uniform+, erk, erk+")
         }
     }
 
@@ -107,12 +108,44 @@ public enum TrainingMethods {
             length: options.integer("length", in: 1...1_000_000))
     }
 
+    /// Masks that move, for one task after the other.
+    private static func subnetworks(_ options: any MethodOptions) throws -> IsolatedSubnetworks {
+        let name = try options.text("growth") ?? "random"
+        guard let growth = DropAndGrow.Growth(rawValue: name) else {
+            let names = DropAndGrow.Growth.allCases.map(\.rawValue).joined(separator: ", ")
+            throw LacunaError.invalidArgument("growth", reason: "'\(name)' is none of \(names)")
+        }
+        var settings = IsolatedSubnetworks.settings(budget: try budget(options), growth: growth)
+        settings.layers = try layers(options, default: .all)
+        if let value = try options.integer("interval", in: 1...1_000_000_000) { settings.interval = value }
+        if let value = try options.number("fraction") { settings.fraction = value }
+        if let value = try options.number("end") { settings.end = value }
+        return try IsolatedSubnetworks(settings)
+    }
+
+    private static func sharp(_ options: any MethodOptions) throws -> SHARP {
+        var settings = SHARP.Settings()
+        if let value = try options.number("density") { settings.density = value }
+        if let value = try options.integer("early", in: 1...1000) { settings.earlyLayers = value }
+        if let value = try options.integer("phases", in: 1...100_000) { settings.phases = value }
+        if let value = try options.number("share") { settings.leastShare = value }
+        if let value = try options.number("temperature") { settings.temperature = value }
+        if let value = try options.integer("replay", in: 0...1_000_000) { settings.replay = value }
+        if let value = try options.integer("memory", in: 1...1000) { settings.memory = value }
+        if let value = try options.integer("exemplars", in: 1...1_000_000) { settings.exemplars = value }
+        if let value = try options.integer("neighbours", in: 1...1_000_000) { settings.neighbours = value }
+        return try SHARP(settings)
+    }
+
     private static let makers: [(name: String, make: Maker)] = [
         (
             "static",
             { options in
-                try StaticRandomSparsity(
-                    budget: budget(options), layers: layers(options, default: .all), storage: storage(options))
+                let ratios = try options.text("budget").flatMap { SaliencyRatios(rawValue: $0) }
+                return try StaticRandomSparsity(
+                    budget: ratios == nil ? budget(options) : UniformBudget(sparsity(options)),
+                    layers: layers(options, default: .all), storage: storage(options),
+                    rescalesWeights: options.truth("rescale") ?? true, ratios: ratios)
             }
         ),
         (
@@ -137,6 +170,7 @@ public enum TrainingMethods {
             { options in
                 try SRSTE(
                     pattern: pattern(options), decay: options.number("decay") ?? 2e-4,
+                    isDecoupled: options.truth("decoupled") ?? false,
                     layers: layers(options, default: .allButOutput))
             }
         ),
@@ -196,17 +230,23 @@ public enum TrainingMethods {
             { options in
                 try EnvelopeRegularization(
                     keep: options.number("keep") ?? 0.5, lambda: options.number("lambda") ?? 0.1,
+                    fineTune: options.number("fine_tune") ?? 0.25,
                     layers: layers(options, default: .allButOutput))
             }
         ),
         (
             "pq-index",
             { options in
-                try AdaptivePruning(
+                let name = try options.text("scope") ?? "global"
+                guard let scope = AdaptivePruning.Scope(rawValue: name) else {
+                    throw LacunaError.invalidArgument("scope", reason: "'\(name)' is none of global, layer")
+                }
+                return try AdaptivePruning(
                     index: PQIndex(p: options.number("p") ?? 1, q: options.number("q") ?? 2),
                     rounds: options.integer("rounds", in: 1...1000) ?? 5, eta: options.number("eta") ?? 0,
                     gamma: options.number("gamma") ?? 1, limit: options.number("limit") ?? 0.9,
-                    rewinds: options.truth("rewind") ?? true, layers: layers(options, default: .all))
+                    rewinds: options.truth("rewind") ?? true, scope: scope,
+                    looks: options.integer("looks", in: 0...1_000_000) ?? 0, layers: layers(options, default: .all))
             }
         ),
         (
@@ -214,7 +254,9 @@ public enum TrainingMethods {
             { options in
                 try SoupPruning(
                     sparsity: sparsity(options), rounds: options.integer("rounds", in: 1...1000) ?? 3,
-                    copies: options.integer("copies", in: 1...1000) ?? 3, layers: layers(options, default: .all))
+                    copies: options.integer("copies", in: 1...1000) ?? 3,
+                    isGreedy: options.truth("greedy") ?? false, recalibrates: options.truth("recalibrate") ?? true,
+                    layers: layers(options, default: .all))
             }
         ),
         (
@@ -249,6 +291,24 @@ public enum TrainingMethods {
                 if let value = try options.number("dropout") { settings.dropout = value }
                 if let value = try options.number("deviation") { settings.deviation = value }
                 return try FeatureSelection(settings)
+            }
+        ),
+        (
+            "sequential",
+            { options in
+                let name = try options.text("scenario") ?? "task"
+                guard let scenario = SequentialTraining.Scenario(rawValue: name) else {
+                    throw LacunaError.invalidArgument("scenario", reason: "'\(name)' is none of task, class")
+                }
+                return SequentialTraining(scenario)
+            }
+        ), ("cl-dst", subnetworks), ("sharp", sharp),
+        (
+            "unlearn",
+            { options in
+                try SparseUnlearning(
+                    gamma: options.number("gamma") ?? 1e-3, end: options.number("end") ?? 1,
+                    isProximal: options.truth("proximal") ?? false)
             }
         ),
     ]

@@ -1,0 +1,95 @@
+import LacunaLearn
+import LacunaPrune
+import LacunaSparse
+import LacunaTensor
+import Testing
+
+/// Neurons that are silenced stay silent, and the network without them computes the same.
+@Suite struct NeuronRemovalTests {
+    private func output(_ model: any UnaryLayer, _ x: Tensor<Float>) -> Tensor<Float> {
+        let tape = Tape<Float>()
+        return tape.evaluating { model(tape.constant(x)).value }
+    }
+
+    private func agree(_ a: Tensor<Float>, _ b: Tensor<Float>) -> Bool {
+        a.shape == b.shape && zip(a.scalars, b.scalars).allSatisfy { abs($0 - $1) < 1e-5 * max(1, abs($0)) }
+    }
+
+    /// The sigmoid of a silent neuron is a half, which the next layer's biases take over.
+    @Test(arguments: [Activation.relu, .sigmoid, .softplus, .tanh]) func smallerNetworksComputeTheSame(
+        activation: Activation
+    ) throws {
+        var generator = SeededGenerator(seed: 3)
+        let model = MLP(widths: [5, 9, 7, 3], activation: activation, using: &generator)
+        for layer in model.layers { layer.bias!.value = Tensor(normal: [layer.outputDimensions], using: &generator) }
+        #expect(NeuronRemoval.shrunk(model) == nil)
+        try NeuronRemoval.silence(allBut: [0, 2, 3, 8], of: model.layers[0], in: model)
+        try NeuronRemoval.silence(allBut: [1, 4, 5, 6], of: model.layers[1], in: model)
+        let x = Tensor<Float>(normal: [6, 5], using: &generator)
+        let small = try #require(NeuronRemoval.shrunk(model) as? MLP)
+        #expect(small.layers.map(\.outputDimensions) == [4, 4, 3] && small.layers.map(\.inputDimensions) == [5, 4, 4])
+        #expect(agree(output(model, x), output(small, x)))
+    }
+
+    @Test func channelsGoWithTheirNorms() throws {
+        var generator = SeededGenerator(seed: 4)
+        let model = ConvNet(inputChannels: 2, channels: [6, 5], classes: 3, using: &generator)
+        for norm in model.norms {
+            for parameter in [norm.weight, norm.bias, norm.runningMean] {
+                parameter.value = Tensor(normal: parameter.shape, using: &generator)
+            }
+        }
+        try NeuronRemoval.silence(allBut: [1, 2, 5], of: model.convolutions[0].product, in: model)
+        try NeuronRemoval.silence(allBut: [0, 4], of: model.convolutions[1].product, in: model)
+        // A step of training does not wake them.
+        var plan = TrainingPlan(steps: 3, learningRate: .constant(0.1))
+        plan.seed = 1
+        let examples = try LabelledExamples(
+            inputs: Tensor(normal: [8, 2, 6, 6], using: &generator), labels: (0..<8).map { $0 % 3 }, classes: 3)
+        try Trainer(
+            model: model, optimizer: Adam(weightDecay: 0.1, isDecoupled: true),
+            source: ShuffledBatches(examples, batchSize: 4, seed: 1), plan: plan,
+            loss: { batch, tape in Loss.crossEntropy(model(tape.constant(batch.inputs)), labels: batch.labels) }
+        ).train()
+        let small = try #require(NeuronRemoval.shrunk(model) as? ConvNet)
+        #expect(small.convolutions.map(\.product.outputDimensions) == [3, 2] && small.classifier.inputDimensions == 2)
+        #expect(agree(output(model, examples.inputs), output(small, examples.inputs)))
+    }
+
+    /// Behind the cut weights are not shrunk: without gradients they stay as they are.
+    @Test func survivorsAreNotShrunkAnyLonger() throws {
+        final class Slow: TrainingHook {
+            var cut: Tensor<Float>?
+            func gradientsReady(_ run: TrainingRun) {
+                guard run.step >= 30, let layer = run.model.linears.first?.layer else { return }
+                if run.step == 30 { cut = layer.weight.densified() }
+                for parameter in run.model.parameters { parameter.scaleGradient(by: 0) }
+            }
+        }
+        let (model, slow) = (network(), Slow())
+        try train(
+            model, hooks: [EnvelopeRegularization(keep: 0.5, lambda: 5), slow], steps: 40,
+            optimizer: SGD(learningRate: 0))
+        #expect(model.layers[0].weight.densified() == slow.cut)
+    }
+
+    /// The strongest rows are all there is for the last part of the run.
+    @Test(arguments: [0.25, 0]) func envelopesRemove(fineTune: Double) throws {
+        let model = network()
+        let method = try EnvelopeRegularization(keep: 0.5, lambda: 5, fineTune: fineTune)
+        var alive: [Int: [Int]] = [:]
+        try train(model, hooks: [method], steps: 40) { step in
+            alive[step] = model.layers.dropLast().map { layer in
+                let pattern = SparsePattern(nonzerosOf: layer.weight.densified())
+                return (0..<pattern.rows).count { pattern.keptCount(row: $0) > 0 }
+            }
+        }
+        let last = fineTune > 0 ? 30 : 40
+        for step in last..<40 { #expect(alive[step] == [12, 8]) }
+        #expect(alive[last - 1] != [12, 8])
+        #expect(try method.strongestRows().map(\.count) == [12, 8])
+        let small = try #require(NeuronRemoval.shrunk(model) as? MLP)
+        #expect(small.layers.map(\.outputDimensions) == [12, 8, 2])
+        #expect(throws: LacunaError.self) { try EnvelopeRegularization(keep: 0.5, lambda: 1, fineTune: 1.5) }
+    }
+}
