@@ -18,15 +18,7 @@ struct FitDAG: ParsableCommand {
         completion: .file(extensions: TableFormat.endings))
     var data: InputFile
 
-    @Option(
-        help: ArgumentHelp(
-            "Columns to leave out, separated by commas; a name with a comma in quotation marks.", valueName: "columns"))
-    var drop: NameList?
-
-    @Option(help: "Missing values: error, mean (fill in), or drop (leave rows out).")
-    var missing = TableLayout.Missing.error
-
-    @OptionGroup var spelling: SpellingOptions
+    @OptionGroup var columns: ColumnOptions
 
     @Flag(help: "A noise level for each variable instead of one for all.")
     var unequalNoise = false
@@ -60,10 +52,7 @@ struct FitDAG: ParsableCommand {
         try OutputFile.check([dot, svg], overwriting: force)
         let progress = options.begin()
         defer { progress.clear() }
-        var layout = TableLayout()
-        (layout.drop, layout.missing, layout.csv) = (drop?.names ?? [], missing, spelling.csv)
-        let table = try LacunaRegress.Table(contentsOf: data.path, layout)
-        if !options.quiet { TableOptions.tell(table.remarks, data.path) }
+        let table = try columns.read(data, quiet: options.quiet)
         let (n, d) = (table.rows, table.design.columns)
         // The graph and what its optimisation keeps are squares of the number of variables.
         try MachineMemory.require(shape: [8, d, d], of: Double.self, for: "a graph of \(d) variables")
