@@ -81,9 +81,11 @@ struct FitDAG: ParsableCommand {
             ? "from \(Quantities.significant(result.noise.min() ?? 0, 4)) to "
                 + Quantities.significant(result.noise.max() ?? 0, 4)
             : Quantities.significant(result.noise.first ?? 0, 4)
+        let cycles = result.dense.acyclicThreshold
         return
             "\(data): \(Quantities.grouped(rows)) rows, \(picture.names.count) variables; \(picture.edges.count) edges; "
-            + "noise level \(levels)\(result.converged ? "" : "; not converged: the last steps still moved, or cycles had to be cut")\n\n"
+            + "noise level \(levels); before small effects were cut, cycles of effects up to \(Quantities.significant(cycles, 2))"
+            + "\(result.converged ? "" : "; not converged: the last steps still moved, or cycles had to be cut")\n\n"
             + table.text(console: .output)
     }
 
@@ -98,7 +100,7 @@ struct FitDAG: ParsableCommand {
                     ]
                 }),
             "noise": .array(result.noise.map { .number($0) }), "iterations": JSONValue(result.iterations),
-            "converged": .bool(result.converged),
+            "converged": .bool(result.converged), "cyclesUpTo": .number(result.dense.acyclicThreshold),
         ]
     }
 }
