@@ -54,14 +54,14 @@ import Testing
     }
 
     /// Exactly, over neighbouring tables between crowded and far apart, with rows taken anywhere.
-    @Test(arguments: [(0.5, 21, 6.0), (0.25, 21, 10)])
+    @Test(arguments: [(0.5, 21, 6.0), (0.5, 40, 3), (0.25, 21, 10)])
     func neighboursAreClose(fraction: Double, rows: Int, epsilon: Double) throws {
         let delta = 0.05
         let free = try Self.free(epsilon, delta, fraction: fraction)
         var random = SeededGenerator(seed: 5)
         var (largest, third, calm, wild) = (0.0, 0.0, 0, 0)
         for _ in 0..<2000 {
-            let spread = exponential(4 * random.uniform() - 3)
+            let spread = exponential(5 * random.uniform() - 3)
             let table = (0..<rows).map { _ in spread * random.normal() }
             let value = random.uniform() < 0.5 ? spread * random.normal() : 1e4 * random.normal()
             let (a, b) = (free.distribution(of: table), free.distribution(of: [value] + table.dropFirst()))
