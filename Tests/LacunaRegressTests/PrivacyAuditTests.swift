@@ -44,6 +44,24 @@ import Testing
                 == subset.fit(rows([t, -t, t]), target, using: &b))
     }
 
+    /// The same in rounds, where gradients are long enough to be told apart.
+    @Test func rowsOfRoundsAreClipped() throws {
+        let (t, y) = (Self.featureBound, Self.targetBound)
+        let model = try LocalHardThresholding(
+            epsilon: 1, sparsity: 1, featureBound: t, targetBound: y, gradientBound: 100)
+        let randomizer = try model.randomizer(columns: 3)
+        let theta = [0.4, 0, -0.3]
+        func answers(_ features: [Double], _ target: Double) -> [[Double]] {
+            var generator = SeededGenerator(seed: 6)
+            return (0..<200).map { _ in model.answer(features, target, at: theta, by: randomizer, using: &generator) }
+        }
+        #expect(answers([1e9, -1e12, 0.3], -1) == answers([t, -t, 0.3], -1))
+        #expect(answers([0.5, -0.2, 0.3], -1e9) == answers([0.5, -0.2, 0.3], -y))
+        // And no more than clipped.
+        #expect(answers([0.5, -0.2, 0.3], 1) != answers([0.5, -0.2, 0.3], y))
+        #expect(answers([0.5, -0.2, 0.3], 1) != answers([t, -0.2, 0.3], 1))
+    }
+
     /// Tables that differ in one row differ by no more than the noise is made for; the worst pair by exactly that much.
     @Test func sensitivitiesAreReached() throws {
         let model = try local(Tensor([1, 0, 0, 0, 1, 0, 0, 0, 1], shape: [3, 3]))

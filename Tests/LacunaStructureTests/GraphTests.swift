@@ -1,6 +1,7 @@
-import LacunaStructure
 import LacunaTensor
 import Testing
+
+@testable import LacunaStructure
 
 @Suite struct GraphTests {
     private func expectInside(_ isInside: Bool, sourceLocation: SourceLocation = #_sourceLocation) {
@@ -156,5 +157,127 @@ import Testing
         let cyclic = DirectedGraph(count: 2, weights: [0, 0.6, 0.5, 0])
         #expect(cyclic.thresholded(0.3).topologicalOrder == nil && cyclic.thresholded(0.5).topologicalOrder == [0, 1])
         #expect(cyclic.withoutCycles().weights == [0, 0.6, 0, 0])
+    }
+
+    @Test func thresholdsThatLeaveNoCycle() {
+        #expect(DirectedGraph(count: 3, weights: [0, 2, -3, 0, 0, 5, 0, 0, 0]).acyclicThreshold == 0)
+        #expect(
+            DirectedGraph(count: 2, weights: [7, 0.6, -0.5, 7]).acyclicThreshold == 0.5, "no variable acts on itself")
+        var random = SeededGenerator(seed: 6)
+        for _ in 0..<20 {
+            let graph = DirectedGraph(count: 5, weights: (0..<25).map { _ in random.normal() })
+            // Each magnitude tried from below.
+            let expected = graph.thresholded(0).weights.map { abs($0) }.sorted().first {
+                graph.thresholded($0).topologicalOrder != nil
+            }
+            #expect(graph.acyclicThreshold == expected)
+        }
+    }
+
+    // MARK: NOTEARS
+
+    @Test func traceOfTheExponential() {
+        // A cycle of two: the exponential of [0 a; b 0] has cosh √(ab) on its diagonal.
+        for (x, y) in [(0.3, -0.5), (1.5, 2), (-4, 3)] {
+            let found = NOTEARS.Lagrangian.acyclicity([0, x, y, 0], 2)
+            let root = abs(x * y)
+            let expected = exponential(root) + exponential(-root) - 2
+            #expect(abs(found.value - expected) < 1e-12 * max(1, expected))
+        }
+        // Acyclic, however large: exactly I + N + N²/2, so that the trace is 0.
+        let acyclic = NOTEARS.Lagrangian.acyclicity([0, 2, -3, 0, 0, 5, 0, 0, 0], 3)
+        #expect(acyclic.value == 0 && acyclic.gradient.allSatisfy { $0 == 0 })
+        let series = NOTEARS.Lagrangian.exponential(of: [0, 4, 9, 0, 0, 25, 0, 0, 0], 3)
+        #expect(largestDifference(series, [1, 4, 59, 0, 1, 25, 0, 0, 1]) < 1e-10)
+        #expect(NOTEARS.Lagrangian.acyclicity([0, 1e200, 1e200, 0], 2).value.isFinite == false)
+    }
+
+    @Test func lagrangianGradient() {
+        var random = SeededGenerator(seed: 8)
+        let d = 4
+        let x = Tensor<Double>(normal: [9, d], using: &random)
+        let covariance = x.multiplied(by: x, transposed: true).scalars.map { $0 / 9 }
+        var lagrangian = NOTEARS.Lagrangian(covariance: covariance, count: d, 0.07)
+        (lagrangian.weight, lagrangian.multiplier) = (3, 0.4)
+        var z = (0..<2 * d * d).map { _ in 0.6 * random.uniform() }
+        let gradient = lagrangian.evaluate(z).gradient
+        for k in z.indices {
+            func value(_ shift: Double) -> Double {
+                z[k] += shift
+                defer { z[k] -= shift }
+                return lagrangian.evaluate(z).value
+            }
+            #expect(abs((value(1e-5) - value(-1e-5)) / 2e-5 - gradient[k]) < 1e-7)
+        }
+        // By the definition: half the mean square of what is left, the L1 norm of both parts, and the two terms of h.
+        let w = lagrangian.weights(z)
+        let left = x - x.multiplied(by: Tensor(w, shape: [d, d]))
+        let h = lagrangian.acyclicity(z)
+        let expected = left.scalars.reduce(0) { $0 + $1 * $1 } / 18 + 0.07 * z.reduce(0, +) + 0.4 * h + 1.5 * h * h
+        #expect(abs(lagrangian.evaluate(z).value - expected) < 1e-10)
+    }
+
+    /// Two variables: the better direction, with the lasso's coefficient in closed form.
+    @Test func twoVariablesByNOTEARS() throws {
+        var random = SeededGenerator(seed: 12)
+        var data = Tensor<Double>(zeros: [400, 2])
+        for i in 0..<400 {
+            data[i, 1] = random.normal()
+            data[i, 0] = -1.4 * data[i, 1] + random.normal()
+        }
+        let means = [0, 1].map { j in (0..<400).reduce(0) { $0 + data[$1, j] / 400 } }
+        func covariance(_ a: Int, _ b: Int) -> Double {
+            (0..<400).reduce(0) { $0 + (data[$1, a] - means[a]) * (data[$1, b] - means[b]) / 400 }
+        }
+        let found = try NOTEARS(sparsity: 0.1).fit(data)
+        #expect(found.converged && found.acyclicity <= 1e-8)
+        #expect(found.graph.edges.map { [$0.source, $0.target] } == [[1, 0]])
+        let expected = (covariance(0, 1) + 0.1) / covariance(1, 1)
+        #expect(abs(found.graph[1, 0] - expected) < 1e-3, "\(found.graph[1, 0]) \(expected)")
+        #expect(abs(found.dense[0, 1]) < 1e-3)
+    }
+
+    @Test func graphsByNOTEARS() throws {
+        var random = SeededGenerator(seed: 5)
+        let model = LinearStructuralModel(count: 6, edges: 7, noise: [1], using: &random)
+        let data = model.sample(rows: 2000, using: &random)
+        let found = try NOTEARS().fit(data)
+        #expect(found.graph.topologicalOrder != nil && found.graph.distance(to: model.graph) <= 1)
+        #expect(found.dense.acyclicThreshold < 0.05, "acyclic before anything is cut")
+        #expect(throws: LacunaError.self) { try NOTEARS().fit(Tensor(zeros: [1, 3])) }
+        #expect(throws: LacunaError.self) { try NOTEARS().fit(Tensor(repeating: 1, shape: [9, 3])) }
+    }
+
+    // MARK: Models
+
+    @Test func noiseAndGraphsOfModels() {
+        var random = SeededGenerator(seed: 14)
+        let alone = DirectedGraph(count: 2)
+        for distribution in LinearStructuralModel.Distribution.allCases {
+            let model = LinearStructuralModel(alone, noise: [0.5, 2], distribution: distribution)
+            let data = model.sample(rows: 40_000, using: &random)
+            // Skewness and kurtosis as the books have them: 0 and 3, 2 and 9, 0 and 6.
+            let expected = [0.0, 2, 0]
+            let tails = [3.0, 9, 6]
+            let which = LinearStructuralModel.Distribution.allCases.firstIndex(of: distribution)!
+            for (j, deviation) in [0.5, 2].enumerated() {
+                let x = (0..<data.rows).map { data[$0, j] / deviation }
+                func moment(_ k: Int) -> Double {
+                    x.reduce(0) { sum, x in sum + (0..<k).reduce(1) { product, _ in product * x } } / Double(x.count)
+                }
+                #expect(abs(moment(1)) < 0.03 && abs(moment(2) - 1) < 0.05)
+                #expect(abs(moment(3) - expected[which]) < 0.3 && abs(moment(4) - tails[which]) < 1.8)
+            }
+        }
+        // Scale-free: as many edges as promised, and few variables with many of them.
+        let model = LinearStructuralModel(scaleFree: 100, edgesPerVariable: 2, noise: [1], using: &random)
+        #expect(model.graph.edges.count == 1 + 98 * 2 && model.graph.topologicalOrder != nil)
+        #expect(model.graph.edges.allSatisfy { (0.5...2).contains(abs($0.weight)) })
+        var degree = [Int](repeating: 0, count: 100)
+        for edge in model.graph.edges {
+            degree[edge.source] += 1
+            degree[edge.target] += 1
+        }
+        #expect(degree.max()! >= 12 && degree.min()! >= 1, "\(degree.max()!)")
     }
 }

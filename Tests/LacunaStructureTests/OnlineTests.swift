@@ -1,3 +1,5 @@
+import Foundation
+import LacunaIO
 import LacunaTensor
 import Testing
 
@@ -214,5 +216,108 @@ import Testing
         #expect(throws: LacunaError.self) { try model.predict(state: [0, 0], action: []) }
         #expect(throws: LacunaError.self) { try model.learn(state: [0], action: [0], next: [], reward: 0) }
         #expect(throws: LacunaError.self) { try model.learn(state: [0], action: [.infinity], next: [0], reward: 0) }
+    }
+
+    // MARK: Files
+
+    private func temporary(_ body: (String) throws -> Void) throws {
+        let path = FileSystem.join(
+            ProcessInfo.processInfo.environment["TMPDIR"] ?? "/tmp", "lacuna-world-\(UInt64.random(in: 0 ... .max))")
+        defer { try? FileSystem.remove(path) }
+        try body(path)
+    }
+
+    private func trained() throws -> OnlineWorldModel {
+        var random = SeededGenerator(seed: 3)
+        var model = OnlineWorldModel(
+            states: [-1...1, 0...5], actions: [-2...1], groups: 4, bins: 3, ridge: 1.0 / 3e5, using: &random)
+        try teach(&model, 25, seed: 4)
+        return model
+    }
+
+    private func teach(_ model: inout OnlineWorldModel, _ steps: Int, seed: UInt64) throws {
+        var random = SeededGenerator(seed: seed)
+        for _ in 0..<steps {
+            let (s, a) = ([2 * random.uniform() - 1, 5 * random.uniform()], [3 * random.uniform() - 2])
+            try model.learn(state: s, action: a, next: [s[0] + 0.1 * a[0], s[1] * 0.9], reward: s[0] * a[0])
+        }
+    }
+
+    /// Read back, a model is the same, and stays so while both learn on.
+    @Test func modelsOutliveTheirProgram() throws {
+        try temporary { path in
+            var model = try trained()
+            try model.save(to: path)
+            var other = try OnlineWorldModel(contentsOf: path)
+            #expect(other.learner.count == 25 && other.learner.ridge == model.learner.ridge)
+            #expect(other.encoding.projection.scalars == model.encoding.projection.scalars)
+            for round in 0..<2 as Range<UInt64> {
+                #expect(other.learner.coefficients == model.learner.coefficients)
+                #expect(other.learner.storedEntries == model.learner.storedEntries)
+                let (one, two) = (
+                    try model.predict(state: [0.3, 2], action: [-0.4]),
+                    try other.predict(state: [0.3, 2], action: [-0.4])
+                )
+                #expect(one.state == two.state && one.reward == two.reward)
+                try teach(&model, 15, seed: 9 + round)
+                try teach(&other, 15, seed: 9 + round)
+            }
+            #expect(other.learner.coefficients == model.learner.coefficients && other.learner.count == 55)
+            // A model that has seen nothing.
+            var random = SeededGenerator(seed: 3)
+            let fresh = OnlineWorldModel(states: [-1...1], actions: [], groups: 2, using: &random)
+            try fresh.save(to: path)
+            #expect(try OnlineWorldModel(contentsOf: path).predict(state: [0.5], action: []).state == [0.5])
+        }
+    }
+
+    /// A file that lies about itself is refused, wherever it lies.
+    @Test func filesOfModelsAreChecked() throws {
+        try temporary { path in
+            let model = try trained()
+            let good: [String: String] = [
+                "format": OnlineWorldModel.format, "version": "1", "states": "2", "groups": "4", "perGroup": "2",
+                "bins": "3", "ridge": "1e-5", "count": "25",
+            ]
+            let features = 4 * 25
+            /// Writes a file with one thing changed, and reads it.
+            func read(
+                _ metadata: [String: String] = [:], ranges: [Double] = [0, 1, 2.5, 2.5, -0.5, 1.5],
+                coefficients: [Double]? = nil, lengths: [Int32]? = nil, columns: [Int32] = [1, 3, 2]
+            ) throws -> OnlineWorldModel {
+                let writer = try SafetensorsWriter(path, metadata: good.merging(metadata) { $1 })
+                try writer.write("ranges", type: .f64, shape: [ranges.count / 2, 2], values: ranges)
+                try writer.write(
+                    "projection", type: .f64, shape: [3, 8], values: model.encoding.projection.scalars)
+                let w = coefficients ?? [Double](repeating: 0.5, count: features * 3)
+                try writer.write("coefficients", type: .f64, shape: [w.count / 3, 3], values: w)
+                try writer.write("targets", type: .f64, shape: [w.count / 3, 3], values: w)
+                let lengths = lengths ?? [2, 1] + [Int32](repeating: 0, count: features - 2)
+                try writer.write("gram.lengths", type: .i32, shape: [lengths.count], values: lengths)
+                try writer.write("gram.columns", type: .i32, shape: [columns.count], values: columns)
+                try writer.write("gram.values", type: .f64, shape: [columns.count], values: columns.map { Double($0) })
+                try writer.finish()
+                return try OnlineWorldModel(contentsOf: path)
+            }
+            #expect(try read().learner.storedEntries == 3)
+            let zeros = [Int32](repeating: 0, count: features - 2)
+            for attempt in [
+                { try read(["format": "other"]) }, { try read(["version": "2"]) }, { try read(["states": "0"]) },
+                { try read(["states": "4"]) }, { try read(["states": "1"]) }, { try read(["groups": "-4"]) },
+                { try read(["groups": "2147483647", "bins": "2147483647"]) }, { try read(["perGroup": "9"]) },
+                { try read(["bins": "4"]) }, { try read(["ridge": "0"]) }, { try read(["ridge": "nan"]) },
+                { try read(["count": "-1"]) }, { try read(ranges: [0, 1, 2.5, 0, -0.5, 1.5]) },
+                { try read(ranges: [0, 1, 2.5, 2.5]) }, { try read(ranges: [0, 1, .nan, 2.5, -0.5, 1.5]) },
+                { try read(coefficients: [Double](repeating: 0.5, count: features * 3 - 3)) },
+                { try read(coefficients: [.infinity] + [Double](repeating: 0.5, count: features * 3 - 1)) },
+                { try read(lengths: [3, 1] + zeros) }, { try read(lengths: [4, -1] + zeros) },
+                { try read(lengths: [2, 1]) }, { try read(columns: [3, 1, 2]) }, { try read(columns: [1, 1, 2]) },
+                { try read(columns: [1, 100, 2]) }, { try read(columns: [-1, 3, 2]) },
+            ] as [() throws -> OnlineWorldModel] {
+                #expect(throws: LacunaError.self) { try attempt() }
+            }
+            try AtomicFile.write("none", to: path)
+            #expect(throws: LacunaError.self) { try OnlineWorldModel(contentsOf: path) }
+        }
     }
 }

@@ -288,4 +288,89 @@ import Testing
             try SparseControlVariates.Strata(proposals: [[0.5, 0.5]], mixture: solver.mixture)
         }
     }
+
+    // MARK: Counts of critical variables
+
+    @Test func strataOfCounts() throws {
+        let mixture = try MixtureProposal(weights: [0.25, 0.75])
+        // Under the first: half 0, half 3; under the second: 0, 1, 2 and 3 alike.
+        let counts = [[0, 3], [0, 1, 2, 3]]
+        let all = try CriticalCounts(counts: counts, mixture: mixture, most: 10)
+        #expect(all.bounds == [0, 1, 2, 3])
+        #expect(all.strata.probabilities.map { ($0 * 16).rounded() } == [5, 3, 3, 5])
+        // h_j has the mean P_j(l) / P(l) there.
+        #expect(abs(all.strata.means[0][0] - 0.5 / 0.3125) < 1e-12 && all.strata.means[1][0] == 0)
+        #expect(abs(all.strata.means[2][1] - 0.25 / 0.1875) < 1e-12)
+        let two = try CriticalCounts(counts: counts, mixture: mixture, most: 2)
+        #expect(two.bounds == [0, 2] && two.strata.probabilities == [0.5, 0.5])
+        #expect([0, 1, 2, 3, 99].map(two.stratum) == [0, 0, 1, 1, 1])
+        let one = try CriticalCounts(counts: counts, mixture: mixture, most: 1)
+        #expect(one.bounds == [0] && one.strata.probabilities == [1] && one.strata.means == [[1, 1]])
+        // Nothing to divide, and a first stratum that has more than its share.
+        #expect(try CriticalCounts(counts: [[2, 2], [2]], mixture: mixture, most: 3).bounds == [0])
+        let heavy = try CriticalCounts(
+            counts: [[0, 0, 0, 0, 0, 0, 0, 0, 1, 2], [0, 0, 0, 0, 0, 0, 0, 0, 1, 2]], mixture: mixture, most: 3)
+        #expect(heavy.bounds == [0, 1, 2])
+        // Whatever the counts: probabilities sum to 1, and means under the mixture to 1 for every proposal.
+        var random = SeededGenerator(seed: 6)
+        for most in 1...5 {
+            let drawn = (0..<2).map { _ in (0..<50).map { _ in Int(random.next() % 12) } }
+            let found = try CriticalCounts(counts: drawn, mixture: mixture, most: most)
+            #expect(found.bounds.count <= most && abs(found.strata.probabilities.reduce(0, +) - 1) < 1e-12)
+            for j in 0..<2 {
+                let mean = zip(found.strata.probabilities, found.strata.means).reduce(0) { $0 + $1.0 * $1.1[j] }
+                #expect(abs(mean - 1) < 1e-12)
+            }
+        }
+        #expect(throws: LacunaError.self) { try CriticalCounts(counts: [[1]], mixture: mixture, most: 2) }
+        #expect(throws: LacunaError.self) { try CriticalCounts(counts: [[1], []], mixture: mixture, most: 2) }
+        #expect(throws: LacunaError.self) { try CriticalCounts(counts: [[1], [-1]], mixture: mixture, most: 2) }
+        #expect(throws: LacunaError.self) { try CriticalCounts(counts: [[1], [1]], mixture: mixture, most: 0) }
+    }
+
+    /// Three coins of which the second and the third matter only if the one before has fallen: the number of critical variables
+    /// is what was drawn. All 8 scenarios in their exact proportions give the exact rate, whatever the coefficients.
+    @Test func countedStrataAreUnbiased() throws {
+        let natural = 0.1
+        let biased = [0.1, 0.4, 0.6]
+        let mixture = try MixtureProposal(weights: [0.2, 0.3, 0.5])
+        struct Scenario {
+            var outcome: Double
+            var ratios: [[Double]] = []
+            var probabilities = [1.0, 1, 1]
+        }
+        let scenarios = (0..<8).map { code -> Scenario in
+            var scenario = Scenario(outcome: code == 7 ? 1 : code == 3 ? 0.5 : 0)
+            for step in 0..<3 {
+                let fell = code >> step & 1 == 1
+                let isCritical = step == 0 || code >> (step - 1) & 1 == 1
+                let p = fell ? natural : 1 - natural
+                let q = biased.map { isCritical ? (fell ? $0 : 1 - $0) : p }
+                if isCritical { scenario.ratios.append(q.map { logarithm($0 / p) }) }
+                for j in 0..<3 { scenario.probabilities[j] *= q[j] }
+            }
+            return scenario
+        }
+        // As many of each as makes all probabilities whole numbers of a million.
+        let counts = (0..<3).map { j in
+            scenarios.flatMap { s in
+                [Int](repeating: s.ratios.count, count: Int((s.probabilities[j] * 1e3).rounded()))
+            }
+        }
+        let found = try CriticalCounts(counts: counts, mixture: mixture, most: 3)
+        #expect(found.bounds == [1, 2, 3].map { $0 == 1 ? 0 : $0 })
+        var truth = 0.0
+        var tests: [ScenarioTest] = []
+        for s in scenarios {
+            let q = zip(mixture.weights, s.probabilities).reduce(0) { $0 + $1.0 * $1.1 }
+            truth += s.probabilities[0] * s.outcome
+            let test = ScenarioTest(outcome: s.outcome, logRatios: s.ratios, stratum: found.stratum(of: s.ratios.count))
+            tests += [ScenarioTest](repeating: test, count: Int((q * 1e4).rounded()))
+        }
+        let estimate = try SparseControlVariates(mixture, adjustment: .stratified(found.strata)).estimate(tests)
+        #expect(abs(estimate.rate / truth - 1) < 1e-9, "\(estimate.rate) \(truth)")
+        let wrong = SparseControlVariates.Strata(probabilities: found.strata.probabilities, proposals: 3)
+        let naive = try SparseControlVariates(mixture, adjustment: .stratified(wrong)).estimate(tests)
+        #expect(abs(naive.rate / truth - 1) > 0.05, "control variates have not mean 1 in a stratum")
+    }
 }

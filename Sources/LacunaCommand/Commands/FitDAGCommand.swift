@@ -18,15 +18,7 @@ struct FitDAG: ParsableCommand {
         completion: .file(extensions: TableFormat.endings))
     var data: InputFile
 
-    @Option(
-        help: ArgumentHelp(
-            "Columns to leave out, separated by commas; a name with a comma in quotation marks.", valueName: "columns"))
-    var drop: NameList?
-
-    @Option(help: "Missing values: error, mean (fill in), or drop (leave rows out).")
-    var missing = TableLayout.Missing.error
-
-    @OptionGroup var spelling: SpellingOptions
+    @OptionGroup var columns: ColumnOptions
 
     @Flag(help: "A noise level for each variable instead of one for all.")
     var unequalNoise = false
@@ -60,10 +52,7 @@ struct FitDAG: ParsableCommand {
         try OutputFile.check([dot, svg], overwriting: force)
         let progress = options.begin()
         defer { progress.clear() }
-        var layout = TableLayout()
-        (layout.drop, layout.missing, layout.csv) = (drop?.names ?? [], missing, spelling.csv)
-        let table = try LacunaRegress.Table(contentsOf: data.path, layout)
-        if !options.quiet { TableOptions.tell(table.remarks, data.path) }
+        let table = try columns.read(data, quiet: options.quiet)
         let (n, d) = (table.rows, table.design.columns)
         // The graph and what its optimisation keeps are squares of the number of variables.
         try MachineMemory.require(shape: [8, d, d], of: Double.self, for: "a graph of \(d) variables")
@@ -92,9 +81,11 @@ struct FitDAG: ParsableCommand {
             ? "from \(Quantities.significant(result.noise.min() ?? 0, 4)) to "
                 + Quantities.significant(result.noise.max() ?? 0, 4)
             : Quantities.significant(result.noise.first ?? 0, 4)
+        let cycles = result.dense.acyclicThreshold
         return
             "\(data): \(Quantities.grouped(rows)) rows, \(picture.names.count) variables; \(picture.edges.count) edges; "
-            + "noise level \(levels)\(result.converged ? "" : "; not converged: the last steps still moved, or cycles had to be cut")\n\n"
+            + "noise level \(levels); before small effects were cut, cycles of effects up to \(Quantities.significant(cycles, 2))"
+            + "\(result.converged ? "" : "; not converged: the last steps still moved, or cycles had to be cut")\n\n"
             + table.text(console: .output)
     }
 
@@ -109,7 +100,7 @@ struct FitDAG: ParsableCommand {
                     ]
                 }),
             "noise": .array(result.noise.map { .number($0) }), "iterations": JSONValue(result.iterations),
-            "converged": .bool(result.converged),
+            "converged": .bool(result.converged), "cyclesUpTo": .number(result.dense.acyclicThreshold),
         ]
     }
 }

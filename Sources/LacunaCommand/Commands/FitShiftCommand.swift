@@ -33,15 +33,8 @@ struct FitShift: ParsableCommand {
     var recovery = LatentLabelShift.Recovery.corners
     @Option(help: ArgumentHelp("A column with the true classes, for comparison only.", valueName: "column"))
     var truth: String?
-    @Option(
-        help: ArgumentHelp(
-            "Columns to leave out, separated by commas; a name with a comma in quotation marks.", valueName: "columns"))
-    var drop: NameList?
-    @Option(help: "Missing values: error, mean (fill in), or drop (leave rows out).")
-    var missing = TableLayout.Missing.error
-    @Option(help: "Columns of text: error, one-hot (a feature for each value), or drop.")
-    var text = TableLayout.Text.error
-    @OptionGroup var spelling: SpellingOptions
+    @OptionGroup var words: TextOptions
+    @OptionGroup var columns: ColumnOptions
     @Option(in: 1...10_000, help: ArgumentHelp("Passes of the network over the rows.", valueName: "n"))
     var epochs = 40
     @Option(seed: ArgumentHelp("Changes the network's start and the clusters'.", valueName: "n"))
@@ -62,12 +55,9 @@ struct FitShift: ParsableCommand {
         try OutputFile.check([output], overwriting: force)
         let progress = options.begin()
         defer { progress.clear() }
-        var layout = TableLayout()
-        (layout.group, layout.drop) = (domain, drop?.names ?? [])
-        (layout.missing, layout.text, layout.csv) = (missing, text, spelling.csv)
-        layout.targets = truth.map { [$0] } ?? []
-        let table = try LacunaRegress.Table(contentsOf: data.path, layout)
-        if !options.quiet { TableOptions.tell(table.remarks, data.path) }
+        let table = try columns.read(data, quiet: options.quiet) { layout in
+            (layout.group, layout.targets, layout.text) = (domain, truth.map { [$0] } ?? [], words.text)
+        }
         let found = try ShiftedClasses(
             table, shift: LatentLabelShift(classes: classes, clusters: clusters, recovery: recovery, seed: seed),
             discriminator: DomainDiscriminator(epochs: epochs, seed: seed, progress: progress))

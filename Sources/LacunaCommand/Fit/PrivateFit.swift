@@ -58,9 +58,9 @@ struct PrivateFit {
             ("--coefficients", "would show what --private hides", options.coefficients != nil),
             (
                 "--missing", "mean and drop depend on which of the rows that --private hides have gaps",
-                source.missing != .error
+                source.columns.missing != .error
             ),
-            ("--text", "shows or depends on values of the rows that --private hides", source.text != .error),
+            ("--text", "shows or depends on values of the rows that --private hides", source.words.text != .error),
             ("--category", "shows values of the rows that --private hides", source.category != nil),
             ("--dates", "depends on the rows that --private hides", source.dates != .text),
             ("--weights", "cannot be used with --private", options.weights != nil),

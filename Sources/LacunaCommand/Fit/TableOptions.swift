@@ -72,6 +72,47 @@ struct SpellingOptions: ParsableArguments {
     }
 }
 
+/// Which columns of a table are used, and what becomes of gaps in them.
+struct ColumnOptions: ParsableArguments {
+    @Option(
+        help: ArgumentHelp(
+            "Columns to leave out, separated by commas; a name with a comma in quotation marks.", valueName: "columns"))
+    var drop: NameList?
+
+    @Option(help: "Missing values: error, mean (fill in), or drop (leave rows out).")
+    var missing = TableLayout.Missing.error
+
+    @OptionGroup var spelling: SpellingOptions
+
+    var layout: TableLayout {
+        var layout = TableLayout()
+        (layout.drop, layout.missing, layout.csv) = (drop?.names ?? [], missing, spelling.csv)
+        return layout
+    }
+
+    /// Reads a table, and tells what is unusual about its file.
+    func read(
+        _ file: InputFile, quiet: Bool, _ adjust: (inout TableLayout) -> Void = { _ in }
+    ) throws -> LacunaRegress.Table {
+        var layout = layout
+        adjust(&layout)
+        let table = try LacunaRegress.Table(contentsOf: file.path, layout)
+        if !quiet {
+            for remark in table.remarks.prefix(5) { Console.error.print("\(file.path): \(remark)") }
+            if table.remarks.count > 5 {
+                Console.error.print("\(file.path): and \(table.remarks.count - 5) more; see 'lacuna fit inspect'")
+            }
+        }
+        return table
+    }
+}
+
+/// What becomes of columns of text.
+struct TextOptions: ParsableArguments {
+    @Option(help: "Columns of text: error, one-hot (a feature for each value), or drop.")
+    var text = TableLayout.Text.error
+}
+
 /// A table, its target, and how its columns become features.
 struct TableOptions: ParsableArguments {
     @Argument(
@@ -87,32 +128,25 @@ struct TableOptions: ParsableArguments {
             """, valueName: "column"))
     var target: NameList?
 
-    @Option(
-        help: ArgumentHelp(
-            "Columns to leave out, separated by commas; a name with a comma in quotation marks.", valueName: "columns"))
-    var drop: NameList?
-
     @Option(help: ArgumentHelp("Columns whose numbers are labels: a feature for each.", valueName: "columns"))
     var category: NameList?
 
-    @Option(help: "Missing values: error, mean (fill in), or drop (leave rows out).")
-    var missing = TableLayout.Missing.error
-
-    @Option(help: "Columns of text: error, one-hot (a feature for each value), or drop.")
-    var text = TableLayout.Text.error
+    @OptionGroup var words: TextOptions
 
     @Option(help: "Columns of dates: text, days (since 1970), or parts (days, year, month and weekday).")
     var dates = TableLayout.Dates.text
 
-    @OptionGroup var spelling: SpellingOptions
+    @OptionGroup var columns: ColumnOptions
 
     var layout: TableLayout {
-        var layout = TableLayout()
-        layout.targets = target?.names ?? []
-        layout.drop = drop?.names ?? []
-        layout.categories = category?.names ?? []
-        (layout.missing, layout.text, layout.dates, layout.csv) = (missing, text, dates, spelling.csv)
+        var layout = columns.layout
+        apply(to: &layout)
         return layout
+    }
+
+    private func apply(to layout: inout TableLayout) {
+        (layout.targets, layout.categories) = (target?.names ?? [], category?.names ?? [])
+        (layout.text, layout.dates) = (words.text, dates)
     }
 
     /// Reads the table, and tells what is unusual about its file.
@@ -121,17 +155,12 @@ struct TableOptions: ParsableArguments {
     func read(
         quiet: Bool, _ adjust: (inout TableLayout) -> Void = { _ in }
     ) throws -> LacunaRegress.Table {
-        var layout = layout
-        adjust(&layout)
-        let table = try LacunaRegress.Table(contentsOf: data.path, layout)
-        if !quiet { Self.tell(table.remarks, data.path) }
+        let table = try columns.read(data, quiet: quiet) { layout in
+            apply(to: &layout)
+            adjust(&layout)
+        }
         guard !table.responses.isEmpty else { throw missingTarget }
         return table
-    }
-
-    static func tell(_ remarks: [String], _ path: String) {
-        for remark in remarks.prefix(5) { Console.error.print("\(path): \(remark)") }
-        if remarks.count > 5 { Console.error.print("\(path): and \(remarks.count - 5) more; see 'lacuna fit inspect'") }
     }
 
     /// Says no to a file that cannot have a target of its own before it is read.

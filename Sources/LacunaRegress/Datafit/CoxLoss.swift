@@ -35,12 +35,12 @@ public struct CoxLoss: Datafit {
     /// What becomes of events at equal times.
     public let ties: Ties
     /// Rows of weight above 0, ascending by their times.
-    private let order: [Int32]
+    let order: [Int32]
     /// Ascending by their times.
-    private let steps: [Step]
+    let steps: [Step]
 
     /// A time at which there is an event.
-    private struct Step: Sendable {
+    struct Step: Sendable {
         /// Where the rows that are still at risk begin in the order.
         let first: Int
         /// Rows whose event is then.
@@ -90,7 +90,7 @@ public struct CoxLoss: Datafit {
 
     /// What predictors make of a step: the logarithm of `S`, the mean predictor at risk, and the shares of `S` and of that mean
     /// that belong to the rows of the step.
-    private struct Risk {
+    struct Risk {
         var logarithm = 0.0
         var mean = 0.0
         var share = 0.0
@@ -98,7 +98,7 @@ public struct CoxLoss: Datafit {
     }
 
     /// From the last step to the first, so that sums only grow; they are kept beside the largest predictor so far.
-    private func risks(_ eta: UnsafePointer<Double>) -> [Risk] {
+    func risks(_ eta: UnsafePointer<Double>) -> [Risk] {
         var result = [Risk](repeating: Risk(), count: steps.count)
         var (largest, sum, moment) = (-Double.infinity, 0.0, 0.0)
         var end = order.count
@@ -132,7 +132,7 @@ public struct CoxLoss: Datafit {
     /// Calls `body` for every logarithm of a step, with its weight and with the share `l/m` by which the step's own rows are
     /// thinned.
     @inline(__always)
-    private func forEachLogarithm(of step: Step, _ body: (_ weight: Double, _ thinning: Double) -> Void) {
+    func forEachLogarithm(of step: Step, _ body: (_ weight: Double, _ thinning: Double) -> Void) {
         guard ties == .efron, step.rows.count > 1 else { return body(step.weight, 0) }
         let m = Double(step.rows.count)
         for l in 0..<step.rows.count { body(step.weight / m, Double(l) / m) }
@@ -210,35 +210,6 @@ public struct CoxLoss: Datafit {
         for step in steps {
             forEachLogarithm(of: step) { weight, thinning in
                 sum -= weight * (logarithm(step.weight) + logarithm(1 - thinning))
-            }
-        }
-        return sum
-    }
-
-    /// An upper bound of the conjugate, exact for a scale of 1.
-    ///
-    /// The conjugate of a sum is the least sum of conjugates over all ways of dividing its argument among the terms. Here the
-    /// argument is divided as the gradient is at `η`, and what the scale leaves over goes to the rows of the events.
-    public func conjugate(
-        gradient g: UnsafePointer<Double>, scale s: Double, at eta: UnsafePointer<Double>
-    ) -> Double {
-        guard s > 0 else { return conjugate(gradient: g, scale: 0) }
-        let logScale = logarithm(s)
-        var sum = 0.0
-        for (step, risk) in zip(steps, risks(eta)) {
-            forEachLogarithm(of: step) { weight, thinning in
-                let rest = 1 - thinning * min(risk.share, 1)
-                let own = risk.logarithm + logarithm(rest)
-                sum += s * weight * (logScale + (risk.mean - thinning * risk.part) / rest - own)
-                guard s < 1 else { return }
-                for i in step.rows {
-                    let (w, x) = (weights[Int(i)], eta[Int(i)])
-                    let share = exponential(x - own)
-                    let kept = s * weight * (1 - thinning) * w * share
-                    let whole = kept + (1 - s) * w * weight / step.weight
-                    sum += whole * logarithm(s * share + (1 - s) / ((1 - thinning) * step.weight))
-                    if kept > 0 { sum -= kept * (logScale + x - own) }
-                }
             }
         }
         return sum

@@ -71,7 +71,7 @@ public struct PrivateQuantile: Sendable, Equatable {
         }
         let grid = self.grid
         func snapped(_ x: Double) -> Double { (x / grid).rounded() * grid }
-        let pieces = pieces(rows.map { snapped(min(max($0, range.lowerBound), range.upperBound)) }.sorted())
+        let pieces = pieces(prepared(rows))
         let mechanism = try ExponentialMechanism(epsilon: epsilon)
         let chosen = mechanism.choose(
             pieces.map { Double($0.length) },
@@ -85,9 +85,28 @@ public struct PrivateQuantile: Sendable, Equatable {
             : answer < range.lowerBound ? (range.lowerBound / grid).rounded(.up) * grid : answer
     }
 
+    /// Rows inside the interval, on the grid, ascending.
+    private func prepared(_ rows: [Double]) -> [Double] {
+        rows.map { (min(max($0, range.lowerBound), range.upperBound) / grid).rounded() * grid }.sorted()
+    }
+
+    /// How answers are distributed for these rows, before they are rounded to the ``grid``: what audits compare.
+    ///
+    /// - Precondition: There are rows, all of them numbers.
+    public func distribution(of rows: [Double]) -> AnswerDistribution {
+        let pieces = pieces(prepared(rows))
+        return AnswerDistribution(pieces: pieces.map { ($0.interval, -epsilon * Double($0.length) / 2) })
+    }
+
     /// Intervals of positive length that cover the range, with the smoothed path length on each.
     func pieces(_ sorted: [Double]) -> [(interval: ClosedRange<Double>, length: Int)] {
-        let (n, rank) = (sorted.count, rank(of: sorted.count))
+        Self.pieces(sorted, rank: rank(of: sorted.count), resolution: resolution, range: range)
+    }
+
+    static func pieces(
+        _ sorted: [Double], rank: Int, resolution: Double, range: ClosedRange<Double>
+    ) -> [(interval: ClosedRange<Double>, length: Int)] {
+        let n = sorted.count
         var pieces: [(ClosedRange<Double>, Int)] = []
         func add(_ low: Double, _ high: Double, _ length: Int) {
             let (low, high) = (max(low, range.lowerBound), min(high, range.upperBound))

@@ -118,54 +118,85 @@ struct FollowingScenario {
     }
 
     /// Independent tests of a driver. The stratum of a test is its number of critical steps.
-    func tests(_ count: Int, of driver: Driver, using random: inout SeededGenerator) -> [ScenarioTest] {
-        (0..<count).map { _ in
-            var chosen = 0
+    ///
+    /// - Parameter isPlanned: Whether scenarios are drawn whole before they are tested: a step is then critical by where the surrogates
+    ///   would be, not the vehicle, so that the number of critical steps follows from what is drawn alone.
+    func tests(
+        _ count: Int, of driver: Driver, isPlanned: Bool = false, using random: inout SeededGenerator
+    ) -> [ScenarioTest] {
+        (0..<count).map { _ in draw(proposal: nil, driver, isPlanned: isPlanned, &random) }
+    }
+
+    /// Numbers of critical steps of planned scenarios from each proposal, without a test.
+    func criticalCounts(_ scenarios: Int, using random: inout SeededGenerator) -> [[Int]] {
+        (0..<mixture.count).map { j in
+            (0..<scenarios).map { _ in draw(proposal: j, nil, isPlanned: true, &random).stratum }
+        }
+    }
+
+    /// One scenario, from a proposal or from the mixture for nil, and what happens to a driver in it.
+    private func draw(
+        proposal: Int?, _ driver: Driver?, isPlanned: Bool, _ random: inout SeededGenerator
+    ) -> ScenarioTest {
+        var chosen = proposal ?? 0
+        if proposal == nil {
             var draw = random.uniform()
             while chosen < mixture.count - 1 && draw >= mixture.weights[chosen] {
                 draw -= mixture.weights[chosen]
                 chosen += 1
             }
-            var state = Self.start
-            var test = ScenarioTest(outcome: 0, logRatios: [])
-            for step in 0..<Self.steps {
-                // ratios[j][a]: q_j over p for each action.
-                var ratios = [[Double]](
-                    repeating: [Double](repeating: 1, count: Self.actions.count), count: mixture.count)
-                var isCritical = false
-                for j in surrogates.indices {
-                    var total = 0.0
-                    for (a, action) in Self.actions.enumerated() {
-                        let danger = values[j].danger(
-                            step + 1, Self.next(state, surrogates[j], lead: action.acceleration))
-                        ratios[j + 1][a] = danger
-                        total += action.probability * danger
-                    }
-                    if total > threshold {
-                        isCritical = true
-                        for a in Self.actions.indices {
-                            ratios[j + 1][a] = natural + (1 - natural) * ratios[j + 1][a] / total
-                        }
-                    } else {
-                        for a in Self.actions.indices { ratios[j + 1][a] = 1 }
-                    }
+        }
+        var state = Self.start
+        var imagined = surrogates.map { _ in Self.start }
+        var test = ScenarioTest(outcome: 0, logRatios: [])
+        for step in 0..<Self.steps {
+            // ratios[j][a]: q_j over p for each action.
+            var ratios = [[Double]](
+                repeating: [Double](repeating: 1, count: Self.actions.count), count: mixture.count)
+            var isCritical = false
+            for j in surrogates.indices {
+                let seen = isPlanned ? imagined[j] : state
+                // Nothing is left to fear for a surrogate that has collided.
+                if seen.gap <= 0 { continue }
+                var total = 0.0
+                for (a, action) in Self.actions.enumerated() {
+                    let danger = values[j].danger(
+                        step + 1, Self.next(seen, surrogates[j], lead: action.acceleration))
+                    ratios[j + 1][a] = danger
+                    total += action.probability * danger
                 }
-                var (rest, drawn) = (random.uniform(), 0)
-                while drawn < Self.actions.count - 1 {
-                    let probability = Self.actions[drawn].probability * ratios[chosen][drawn]
-                    if rest < probability { break }
-                    rest -= probability
-                    drawn += 1
-                }
-                if isCritical { test.logRatios.append(ratios.map { logarithm($0[drawn]) }) }
-                state = Self.next(state, driver, lead: Self.actions[drawn].acceleration)
-                if state.gap <= 0 {
-                    test.outcome = 1
-                    break
+                if total > threshold {
+                    isCritical = true
+                    for a in Self.actions.indices {
+                        ratios[j + 1][a] = natural + (1 - natural) * ratios[j + 1][a] / total
+                    }
+                } else {
+                    for a in Self.actions.indices { ratios[j + 1][a] = 1 }
                 }
             }
-            test.stratum = test.logRatios.count
-            return test
+            var (rest, drawn) = (random.uniform(), 0)
+            while drawn < Self.actions.count - 1 {
+                let probability = Self.actions[drawn].probability * ratios[chosen][drawn]
+                if rest < probability { break }
+                rest -= probability
+                drawn += 1
+            }
+            if isCritical { test.logRatios.append(ratios.map { logarithm($0[drawn]) }) }
+            let lead = Self.actions[drawn].acceleration
+            if isPlanned {
+                for j in surrogates.indices where imagined[j].gap > 0 {
+                    imagined[j] = Self.next(imagined[j], surrogates[j], lead: lead)
+                }
+            }
+            if let driver, state.gap > 0 {
+                state = Self.next(state, driver, lead: lead)
+                if state.gap <= 0 {
+                    test.outcome = 1
+                    if !isPlanned { break }
+                }
+            }
         }
+        test.stratum = test.logRatios.count
+        return test
     }
 }

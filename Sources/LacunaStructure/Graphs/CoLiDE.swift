@@ -77,11 +77,8 @@ public struct CoLiDE: Sendable {
     /// - Throws: ``LacunaError/invalidArgument(_:reason:)`` for fewer than 2 rows or variables, numbers that are not
     ///   finite, and variables that never vary; ``LacunaError/cancelled``.
     public func fit(_ data: Tensor<Double>) throws -> Result {
-        let (n, d) = (data.rows, data.columns)
-        guard n >= 2, d >= 2 else {
-            throw LacunaError.invalidArgument("data", reason: "\(n) rows of \(d) variables; 2 of each are needed")
-        }
-        var covariance = try Self.covariance(data)
+        var covariance = try Observations.covariance(data)
+        let d = data.columns
         // One unit for all variables, in which the least of them varies by 1: λ and the domains belong to it, so that the
         // result is the same in metres and in millimetres.
         let unit = (0..<d).reduce(Double.infinity) { min($0, covariance[$1 * d + $1]) }.squareRoot()
@@ -119,40 +116,6 @@ public struct CoLiDE: Sendable {
         return Result(
             dense: dense, graph: large.withoutCycles(), noise: sigma.map { $0 * unit }, iterations: total,
             converged: converged && large.topologicalOrder != nil)
-    }
-
-    private static func covariance(_ data: Tensor<Double>) throws -> [Double] {
-        let (n, d) = (data.rows, data.columns)
-        var centred = data
-        try centred.withMutablePointer { x in
-            for j in 0..<d {
-                let first = x[j]
-                var (mean, varies) = (0.0, false)
-                // Deviations from a value are 0 where all are equal, and their mean is as exact as they are.
-                for i in 0..<n {
-                    mean += (x[i * d + j] - first) / Double(n)
-                    varies = varies || x[i * d + j] != first
-                }
-                var (square, rest) = (0.0, 0.0)
-                for i in 0..<n {
-                    x[i * d + j] = x[i * d + j] - first - mean
-                    rest += x[i * d + j] / Double(n)
-                }
-                for i in 0..<n {
-                    x[i * d + j] -= rest
-                    square += x[i * d + j] * x[i * d + j]
-                }
-                guard square.isFinite else {
-                    throw LacunaError.invalidArgument(
-                        "data", reason: "variable \(j + 1) holds numbers that are not finite")
-                }
-                guard varies, square > 0 else {
-                    throw LacunaError.invalidArgument("data", reason: "variable \(j + 1) never varies")
-                }
-            }
-        }
-        let product = centred.multiplied(by: centred, transposed: true)
-        return product.scalars.map { $0 / Double(n) }
     }
 
     private func minimize(

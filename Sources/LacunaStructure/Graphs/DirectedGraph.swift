@@ -64,6 +64,20 @@ public struct DirectedGraph: Sendable, Equatable {
         return result
     }
 
+    /// The least threshold that leaves no cycle; 0 for a graph that is acyclic as it is. Where a method has found an acyclic graph,
+    /// it is far below the effects that matter.
+    ///
+    /// - Complexity: O(count²) for each halving of the magnitudes there are.
+    public var acyclicThreshold: Double {
+        let magnitudes = [0] + Set(thresholded(0).weights.map { abs($0) }).filter { $0 > 0 }.sorted()
+        var (low, high) = (0, magnitudes.count - 1)
+        while low < high {
+            let middle = (low + high) / 2
+            if thresholded(magnitudes[middle]).topologicalOrder != nil { high = middle } else { low = middle + 1 }
+        }
+        return magnitudes[low]
+    }
+
     /// Structural Hamming distance: edges to add, remove or turn round to get from one graph to the other.
     public func distance(to other: DirectedGraph) -> Int {
         require(count == other.count)
@@ -76,50 +90,5 @@ public struct DirectedGraph: Sendable, Equatable {
             }
         }
         return distance
-    }
-}
-
-/// Linear structural equations `x = Wᵀ x + z` on a random acyclic graph.
-public struct LinearStructuralModel: Sendable {
-    /// Who acts on whom, and how much.
-    public let graph: DirectedGraph
-    /// Standard deviation of each variable's own noise.
-    public let noise: [Double]
-
-    /// An Erdős-Rényi graph under a random order, with weights of magnitude 0.5 to 2 and either sign.
-    ///
-    /// - Parameters:
-    ///   - edges: Expected number of edges; at most `count · (count - 1) / 2`.
-    ///   - noise: One standard deviation for all, or one for each.
-    public init(count: Int, edges: Double, noise: [Double], using generator: inout SeededGenerator) {
-        require(count >= 2 && (noise.count == 1 || noise.count == count))
-        let order = (0..<count).shuffled(using: &generator)
-        let probability = min(1, 2 * edges / Double(count * (count - 1)))
-        var graph = DirectedGraph(count: count)
-        for a in 0..<count {
-            for b in a + 1..<max(count, a + 1) where generator.uniform() < probability {
-                let magnitude = 0.5 + 1.5 * generator.uniform()
-                graph[order[a], order[b]] = generator.next() % 2 == 0 ? magnitude : -magnitude
-            }
-        }
-        self.graph = graph
-        self.noise = noise.count == count ? noise : [Double](repeating: noise[0], count: count)
-    }
-
-    /// Independent observations [rows, count] with normal noise.
-    public func sample(rows: Int, using generator: inout SeededGenerator) -> Tensor<Double> {
-        let d = graph.count
-        let order = graph.topologicalOrder ?? Array(0..<d)
-        var data = Tensor<Double>(zeros: [rows, d])
-        data.withMutablePointer { x in
-            for row in 0..<rows {
-                for j in order {
-                    var value = noise[j] * generator.normal()
-                    for i in 0..<d where graph[i, j] != 0 { value += graph[i, j] * x[row * d + i] }
-                    x[row * d + j] = value
-                }
-            }
-        }
-        return data
     }
 }

@@ -64,6 +64,12 @@ public struct LocalitySensitiveEncoding: Sendable {
             }, shape: [inputs, axes])
     }
 
+    /// With a projection [inputs, groups · perGroup] that was drawn before.
+    init(groups: Int, perGroup: Int, bins: Int, projection: Tensor<Double>) {
+        (inputs, self.groups, self.perGroup, self.bins) = (projection.rows, groups, perGroup, bins)
+        self.projection = projection
+    }
+
     /// Number of features, D.
     public var features: Int { groups * cells }
     /// Of which so many are active.

@@ -10,8 +10,9 @@ public struct OnlineWorldModel: Sendable {
     /// What has learnt from all steps so far.
     public private(set) var learner: SparseFollowTheLeader
     /// Middle and half width of every number of state and action.
-    private let ranges: [(middle: Double, half: Double)]
-    private let states: Int
+    let ranges: [(middle: Double, half: Double)]
+    /// Numbers of a state.
+    let states: Int
 
     /// - Parameters:
     ///   - states: Range of every number of a state.
@@ -30,6 +31,13 @@ public struct OnlineWorldModel: Sendable {
         encoding = LocalitySensitiveEncoding(
             inputs: ranges.count, groups: groups, bins: bins, scale: spread, using: &generator)
         learner = SparseFollowTheLeader(features: encoding.features, outputs: states.count + 1, ridge: ridge)
+    }
+
+    init(
+        ranges: [(middle: Double, half: Double)], states: Int, encoding: LocalitySensitiveEncoding,
+        learner: SparseFollowTheLeader
+    ) {
+        (self.ranges, self.states, self.encoding, self.learner) = (ranges, states, encoding, learner)
     }
 
     private func code(_ state: [Double], _ action: [Double]) throws -> LocalitySensitiveEncoding.Code {

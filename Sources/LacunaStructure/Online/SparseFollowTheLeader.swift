@@ -21,9 +21,9 @@ public struct SparseFollowTheLeader: Sendable {
     /// `W` [features, outputs].
     public private(set) var coefficients: [Double]
     /// `B` [features, outputs].
-    private var targets: [Double]
+    private(set) var targets: [Double]
     /// `A`.
-    private var gram: GrowingRows
+    private(set) var gram: GrowingRows
     /// Place of each feature in the active set, or -1. All -1 between calls.
     private var position: [Int32]
 
@@ -37,6 +37,15 @@ public struct SparseFollowTheLeader: Sendable {
         targets = coefficients
         gram = GrowingRows(count: features)
         position = [Int32](repeating: -1, count: features)
+    }
+
+    /// Goes on where another stopped. Arrays are [features, outputs], rows are as many as features.
+    init(
+        count: Int, ridge: Double, outputs: Int, coefficients: [Double], targets: [Double], gram: GrowingRows
+    ) {
+        self.init(features: coefficients.count / outputs, outputs: outputs, ridge: ridge)
+        require(targets.count == coefficients.count && gram.columns.count == features)
+        (self.count, self.coefficients, self.targets, self.gram) = (count, coefficients, targets, gram)
     }
 
     /// Entries of `A` that are stored.
@@ -142,12 +151,18 @@ public struct SparseFollowTheLeader: Sendable {
 
 /// Rows of a sparse symmetric matrix that grow as entries appear: columns ascending, with their values.
 struct GrowingRows: Sendable {
-    private var columns: [[UInt32]]
-    private var values: [[Double]]
+    private(set) var columns: [[UInt32]]
+    private(set) var values: [[Double]]
 
     init(count: Int) {
         columns = [[UInt32]](repeating: [], count: count)
         values = [[Double]](repeating: [], count: count)
+    }
+
+    /// Adds a row, whose columns ascend.
+    mutating func append(_ columns: [UInt32], _ values: [Double]) {
+        self.columns.append(columns)
+        self.values.append(values)
     }
 
     var entries: Int { columns.reduce(0) { $0 + $1.count } }

@@ -134,6 +134,8 @@ final class NewtonSession<P: SeparablePenalty> {
         var bestDual = -Double.infinity
         // The best dual value, less what rounding can have added to it.
         var certainDual = -Double.infinity
+        // How exact the steps are, of what the certificate seems to need, and what was asked of the last ones.
+        var (exactness, asked) = (0.3, 0.0)
         // Once the dual point of a pass no longer serves for the next strength, as in the dense part of a path, looking at
         // all columns at the end of each strength is what the next one begins with.
         if !screens && !isFresh && staleness < 2 {
@@ -198,12 +200,16 @@ final class NewtonSession<P: SeparablePenalty> {
             // With the strong rule's candidates the working set is complete as a rule, and worth an exact solution.
             let isComplete = candidates != nil
             candidates = nil
+            // It needs more where penalties are small: the dual point is the gradient of the rows scaled until that of the
+            // columns is feasible, and a violation that is much beside the penalty makes it another point altogether.
+            if violation <= asked { exactness *= 0.1 }
             // What the certificate needs, and no more than this pass can tell.
             let final =
                 penalty.hasDual
-                ? 0.3 * settings.tolerance * max(nullLoss, .leastNormalMagnitude)
+                ? exactness * settings.tolerance * max(nullLoss, .leastNormalMagnitude)
                     / max(norm.sum, 1e-3 * nullLoss / max(nullGradient, .leastNormalMagnitude), .leastNormalMagnitude)
-                : 0.3 * settings.tolerance * nullGradient
+                : exactness * settings.tolerance * nullGradient
+            asked = final
             // On short columns a sweep costs next to nothing beside a pass; so does a model of few columns beside a pass that
             // is read from memory, and is worth an exact solution if it lacks none.
             let isSmall = norm.count * norm.count < 4 * p && design.byteCount > 1 << 23
