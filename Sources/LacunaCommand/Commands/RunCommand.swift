@@ -87,7 +87,7 @@ struct RunCommand: ParsableCommand {
         let plan = try skipping.activation.first.map { try skipping.plan($0, loaded, progress: progress) }
         if let plan { try loaded.skipActivations(plan, meter: meter, progress: progress) }
         try cache.apply(to: &loaded.skipping)
-        if skipping.attention != nil { loaded.skipping.meter = meter }
+        if skipping.concernsKeys { loaded.skipping.meter = meter }
         progress.clear()
         let generator = loaded.generator
         guard let prompt else { return try ConversationLoop(generator, self).hold() }
@@ -100,7 +100,7 @@ struct RunCommand: ParsableCommand {
         text.finish()
         try Interruption.check()
         let skipped =
-            plan != nil || skipping.attention != nil || skipping.kv != nil
+            plan != nil || skipping.concernsKeys
             ? SkippingSummary(request: plan?.request, cache: cache, meter: meter) : nil
         if form.json {
             Console.output.print(json(prompt, text.text, tokens: tokens, result, skipped).serialized(.pretty))
