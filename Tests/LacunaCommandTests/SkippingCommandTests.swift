@@ -61,6 +61,30 @@ import Testing
             "eval", "MODEL", "--text", "TEXT", "--tokens", "128", "--window", "128", "--attention", "double:0.25",
             "--calibration", "TEXT")
         #expect(double.arrayValue?.last?["keys"]?.stringValue == "double:0.25")
+        let prompts = try #require(
+            try tiny.json(
+                "eval", "MODEL", "--text", "TEXT", "--tokens", "256", "--window", "256", "--prefill",
+                "block-sparse:0.3",
+                "--evict", "snapkv:0.25", "--kv", "int8"
+            ).arrayValue)
+        #expect(
+            prompts.map { $0["keys"]?.stringValue } == ["all keys", "all keys, block-sparse:0.3, snapkv:0.25, int8"])
+        #expect(prompts[0]["promptShare"]?.doubleValue == 1 && prompts[0]["promptCost"]?.doubleValue == 0)
+        #expect((prompts[1]["promptShare"]?.doubleValue ?? 1) < 0.8 && (prompts[1]["promptCost"]?.doubleValue ?? 0) > 0)
+        #expect((prompts[1]["keyShare"]?.doubleValue ?? 1) < 0.8)
+        #expect((prompts[1]["cacheBytes"]?.intValue ?? .max) < (prompts[0]["cacheBytes"]?.intValue ?? 0) / 4)
+        let plain = try tiny.json("run", "MODEL", "--prompt", "the gap left out on purpose", "--max-tokens", "12")
+        let corrected = try tiny.json(
+            "run", "MODEL", "--prompt", "the gap left out on purpose", "--max-tokens", "12", "--attention",
+            "window:500",
+            "--correct", "4")
+        // A draft that leaves nothing out is the model's own text.
+        #expect(corrected["tokens"] == plain["tokens"] && corrected["skipping"]?["keyShare"]?.doubleValue == 1)
+        #expect((corrected["rounds"]?.intValue ?? 0) >= 3 && (corrected["rounds"]?.intValue ?? 99) <= 12)
+        let sparse = try tiny.lacuna(
+            "run", "MODEL", "--prompt", "the gap left out on purpose", "--max-tokens", "12", "--attention", "window:3",
+            "--correct", "4")
+        #expect(sparse.status == 0 && sparse.errorOutput.contains("passes of the whole model"))
         let kept = try tiny.lacuna("run", "MODEL", "--prompt", "the gap", "--max-tokens", "4", "--kv", "int8")
         #expect(kept.status == 0 && kept.errorOutput.contains("int8"))
     }
@@ -76,6 +100,14 @@ import Testing
             ["run", "--prompt", "a", "--attention", "quest"], ["run", "--prompt", "a", "--attention", "quest:0"],
             ["run", "--prompt", "a", "--attention", "double:0.5"],
             ["run", "--prompt", "a", "--kv", "int8:3"], ["run", "--prompt", "a", "--kv", "mustafar:1"],
+            ["run", "--prompt", "a", "--correct", "4"],
+            ["run", "--prompt", "a", "--attention", "window:4", "--correct", "4", "--kv", "int8"],
+            ["run", "--prompt", "a", "--attention", "window:4", "--correct", "4", "--temperature", "0.5"],
+            ["run", "--chat", "--attention", "window:4", "--correct", "4"],
+            ["run", "--prompt", "a", "--prefill", "quest:0.5"], ["run", "--prompt", "a", "--prefill", "flexprefill:2"],
+            ["run", "--prompt", "a", "--evict", "snapkv"], ["run", "--prompt", "a", "--evict", "int8"],
+            ["eval", "--text", "TEXT", "--evict", "snapkv:0.5", "--stride", "5"],
+            ["eval", "--text", "TEXT", "--prefill", "block-sparse:0.5", "--compare", "MODEL"],
             ["run", "--prompt", "a", "--kv", "mustafa:0.5"], ["run", "--prompt", "a", "--attention", "window:0.5"],
             ["eval", "--text", "TEXT", "--activation", "teal+top:0.4", "--compare", "MODEL"],
             ["eval", "--text", "TEXT", "--kv", "int8", "--at-most", "5"],

@@ -17,8 +17,8 @@ struct EvalCommand: ParsableCommand {
 
             Each --activation is a row of its own beside the dense model: what it leaves out of this text, what a token reads             then, and the perplexity. At one ratio all methods leave out equally many weights. Calibrate on another text than             the one that is scored.
 
-            With --attention and --kv a text is written rather than read: half of every window is a prompt, the rest goes token \
-            by token, beside the model that reads and keeps all keys as floats.
+            With --attention, --kv, --prefill and --evict a text is written rather than read: half of every window is a prompt, \
+            the rest goes token by token, beside the model that reads and keeps all keys as floats.
 
             The text is read in windows; a stride below the window gives every token at least (window - stride) tokens \
             of context and takes longer. The first token of a text is never scored. What looks like a special token in \
@@ -66,17 +66,19 @@ struct EvalCommand: ParsableCommand {
         if !skipping.activation.isEmpty && compare != nil {
             throw ValidationError("--activation compares with the dense model; leave --compare out")
         }
-        let readsKeys = skipping.attention != nil || skipping.kv != nil
+        let readsKeys = skipping.concernsKeys
         if readsKeys && (compare != nil || stride != nil) {
             throw ValidationError(
-                "--attention and --kv compare with the dense model, window by window; leave --compare and --stride out")
+                "--attention, --kv, --prefill and --evict compare with the dense model, window by window; leave --compare and "
+                    + "--stride out")
         }
         if (readsKeys || !skipping.activation.isEmpty) && atMost != nil {
             throw ValidationError(
-                "--at-most is for one model; with --activation, --attention or --kv there are several results")
+                "--at-most is for one model; with --activation, --attention, --kv, --prefill or --evict there are several "
+                    + "results")
         }
         if readsKeys && skipping.activation.count > 1 {
-            throw ValidationError("give one --activation with --attention or --kv")
+            throw ValidationError("give one --activation with --attention, --kv, --prefill or --evict")
         }
     }
 
@@ -84,7 +86,7 @@ struct EvalCommand: ParsableCommand {
         let progress = options.begin()
         defer { progress.clear() }
         let content = try FileSystem.readText(text.path)
-        if skipping.attention != nil || skipping.kv != nil { return try compareCaches(content, progress) }
+        if skipping.concernsKeys { return try compareCaches(content, progress) }
         if !skipping.activation.isEmpty { return try compareActivations(content, progress) }
         var results: [Evaluation] = []
         for model in [model] + (compare.map { [$0] } ?? []) {

@@ -15,7 +15,8 @@ struct MethodsCommand: ParsableCommand {
             NAME+dsnot refines the masks of another method, for example magnitude+dsnot. \
             Methods of the family 'sparse training' are for 'lacuna train'; those of 'activation sparsity' for --activation of \
             'lacuna run', 'eval' and 'calibrate', where NAME+top takes the largest scores instead of those above a threshold; \
-            'sparse attention' is for --attention, 'key/value sparsity' for --kv.
+            'sparse attention' is for --attention, or for --prefill if it is about prompts, 'key/value sparsity' for --kv, or for \
+            --evict if it forgets positions.
             """)
 
     @OptionGroup var output: JSONOption

@@ -15,6 +15,7 @@ struct RunCommand: ParsableCommand {
               lacuna run sparse-model --chat --prompt "Why is the sky blue?"
               lacuna run sparse-model --prompt - --temperature 0.8 --top-p 0.95 --seed 7 < draft.txt
               lacuna run smollm2 --prompt "Once" --activation wina:0.4 --calibration train.txt --weights bf16
+              lacuna run smollm2 --prompt "Once" --activation wina:0.5 --calibration train.txt --weights bf16 --correct 16
 
             Greedy unless --temperature is above 0. The text goes to the output stream, the speed to the error stream.
 
@@ -62,6 +63,16 @@ struct RunCommand: ParsableCommand {
         help: ArgumentHelp("With --chat: tokens of the conversation to remember.", valueName: "n"))
     var context: Int?
 
+    @Option(
+        in: 1...1024,
+        help: ArgumentHelp(
+            """
+            With --activation or --attention: what is left out is left out of drafts of so many tokens, which the whole model \
+            reads in one pass and corrects (Sirius).
+            """,
+            valueName: "n"))
+    var correct: Int?
+
     @OptionGroup var skipping: SkippingOptions
     @OptionGroup var precision: PrecisionOptions
     @OptionGroup var form: JSONOption
@@ -71,6 +82,7 @@ struct RunCommand: ParsableCommand {
         if skipping.activation.count > 1 {
             throw ValidationError("give one --activation; 'lacuna eval' compares several")
         }
+        try validateCorrection()
         if prompt == nil && !chat { throw ValidationError("give a --prompt, or --chat") }
         if system != nil && !chat { throw ValidationError("--system needs --chat") }
         if form.json && prompt == nil { throw ValidationError("--json needs a --prompt") }
@@ -87,8 +99,12 @@ struct RunCommand: ParsableCommand {
         let plan = try skipping.activation.first.map { try skipping.plan($0, loaded, progress: progress) }
         if let plan { try loaded.skipActivations(plan, meter: meter, progress: progress) }
         try cache.apply(to: &loaded.skipping)
-        if skipping.attention != nil { loaded.skipping.meter = meter }
+        if skipping.concernsKeys { loaded.skipping.meter = meter }
         progress.clear()
+        if let correct, let prompt {
+            let summary = SkippingSummary(request: plan?.request, cache: cache, meter: meter)
+            return try writeCorrected(loaded, prompt, draft: correct, summary)
+        }
         let generator = loaded.generator
         guard let prompt else { return try ConversationLoop(generator, self).hold() }
         let (tokens, generation) =
@@ -100,7 +116,7 @@ struct RunCommand: ParsableCommand {
         text.finish()
         try Interruption.check()
         let skipped =
-            plan != nil || skipping.attention != nil || skipping.kv != nil
+            plan != nil || skipping.concernsKeys
             ? SkippingSummary(request: plan?.request, cache: cache, meter: meter) : nil
         if form.json {
             Console.output.print(json(prompt, text.text, tokens: tokens, result, skipped).serialized(.pretty))

@@ -31,6 +31,7 @@ struct SkippingOptions: ParsableArguments {
         help: ArgumentHelp(
             """
             Keys that attention reads of what was said: quest:SHARE chooses pages for every token, double:SHARE keys, \
+            alisa:SHARE the keys that were paid most of late, \
             window:POSITIONS the last ones.
             """,
             valueName: "name:number"))
@@ -42,9 +43,30 @@ struct SkippingOptions: ParsableArguments {
             valueName: "name"))
     var kv: String?
 
+    @Option(
+        help: ArgumentHelp(
+            """
+            Keys that prompts read of what they may: block-sparse:SHARE chooses blocks, vertical-slash:SHARE keys and distances, \
+            flexprefill:MASS as many of both as get this share of the attention.
+            """,
+            valueName: "name:number"))
+    var prefill: String?
+
+    @Option(
+        help: ArgumentHelp(
+            """
+            What is kept of a prompt once it has been read, the rest being forgotten: snapkv:SHARE of every head's positions, \
+            ada-snapkv:SHARE of all heads' together.
+            """,
+            valueName: "name:share"))
+    var evict: String?
+
+    /// Whether keys or values are left out, or kept in another form.
+    var concernsKeys: Bool { attention != nil || kv != nil || prefill != nil || evict != nil }
+
     /// How keys and values are read and kept.
     func cacheRequest(_ model: LanguageModel, progress: (any ProgressReporter)?) throws -> CacheRequest {
-        try CacheRequest(attention: attention, keeping: kv) {
+        try CacheRequest(attention: attention, keeping: kv, prompts: prefill, eviction: evict) {
             guard let set = try calibrationSet(model) else {
                 throw LacunaError.invalidArgument(
                     "attention", reason: "double needs a text to find its channels on: --calibration")
@@ -107,10 +129,13 @@ struct SkippingSummary {
                 "\(request): \(Quantities.percent(count.sparsity)) of the linear layers' weights left out; token by token "
                     + "\(Quantities.percent(count.byteShare)) of their bytes read")
         }
-        if cache.attention != .all {
-            parts.append("\(cache): \(Quantities.percent(keys.share)) of the keys read, prompts aside")
-        } else if cache.keeping != .floats {
-            parts.append("\(cache)")
+        if cache.attention != .all || cache.keeping != .floats || cache.prompts != .unplanned || cache.eviction != nil {
+            var part = "\(cache): \(Quantities.percent(keys.share)) of the keys read, prompts aside"
+            if meter.prompts.visible > 0 {
+                part += "; \(Quantities.percent(meter.prompts.share)) of those of prompts, choosing took "
+                part += "\(Quantities.percent(meter.prompts.cost)) of their products"
+            }
+            parts.append(part)
         }
         return "[\(parts.joined(separator: "; "))]"
     }
@@ -121,7 +146,8 @@ struct SkippingSummary {
             "activation": request.map { .string("\($0)") } ?? .null, "cache": .string("\(cache)"),
             "sparsity": .number(count.sparsity), "byteShare": .number(count.byteShare),
             "vectors": JSONValue(count.vectors), "skippingVectors": JSONValue(count.skipping),
-            "keyShare": .number(keys.share),
+            "keyShare": .number(keys.share), "promptShare": .number(meter.prompts.share),
+            "promptCost": .number(meter.prompts.cost),
         ]
     }
 }

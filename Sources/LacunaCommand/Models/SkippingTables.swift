@@ -49,14 +49,16 @@ struct CacheTable {
 
     var text: String {
         var table = Table([
-            .left("keys"), .right("keys read"), .right("cache"), .right("÷ floats"), .right("perplexity"),
+            .left("keys"), .right("keys read"), .right("in prompts"), .right("to choose"), .right("cache"),
+            .right("÷ floats"), .right("perplexity"),
             .right("÷ dense"),
             .right("tokens scored"), .right("tokens/s"),
         ])
         let dense = results[0]
         for result in results {
             table.append([
-                result.name, Quantities.percent(result.keyShare), Quantities.bytes(result.cacheBytes),
+                result.name, Quantities.percent(result.keyShare), Quantities.percent(result.prompts.share),
+                Quantities.percent(result.prompts.cost), Quantities.bytes(result.cacheBytes),
                 Quantities.fixed(Double(result.cacheBytes) / Double(max(dense.cacheBytes, 1)), 3),
                 Quantities.fixed(result.perplexity.value, 3),
                 Quantities.fixed(result.perplexity.value / dense.perplexity.value, 4),
@@ -65,6 +67,8 @@ struct CacheTable {
             ])
         }
         return table.text(console: .output)
+            + "\n\nkeys read: of those that single tokens could see; in prompts: of pairs of a query and a key; to choose: products "
+            + "made to choose for prompts, over all that there are."
     }
 
     func json(file: String, tokens: Int) -> JSONValue {
@@ -72,7 +76,8 @@ struct CacheTable {
             results.map { result in
                 [
                     "keys": .string(result.name), "text": .string(file), "tokens": JSONValue(tokens),
-                    "keyShare": .number(result.keyShare), "cacheBytes": JSONValue(result.cacheBytes),
+                    "keyShare": .number(result.keyShare), "promptShare": .number(result.prompts.share),
+                    "promptCost": .number(result.prompts.cost), "cacheBytes": JSONValue(result.cacheBytes),
                     "perplexity": .number(result.perplexity.value), "loss": .number(result.perplexity.loss),
                     "tokensScored": JSONValue(result.perplexity.tokens), "seconds": .number(result.perplexity.seconds),
                 ]

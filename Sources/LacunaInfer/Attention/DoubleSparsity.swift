@@ -152,6 +152,11 @@ public final class LabelCache: KeyValueStore, @unchecked Sendable {
     public var capacity: Int { base.capacity }
     public var count: Int { base.count }
     public var evicted: PositionSet { base.evicted }
+    public func evicted(layer: Int, head: Int) -> PositionSet { base.evicted(layer: layer, head: head) }
+    public func observe(layer: Int, queries: UnsafePointer<Float>, heads: Int, scale: Float, count: Int) {
+        base.observe(layer: layer, queries: queries, heads: heads, scale: scale, count: count)
+    }
+    public func finishStep(rows: Int) { base.finishStep(rows: rows) }
     public func advance(by count: Int) { base.advance(by: count) }
     public func truncate(to count: Int) { base.truncate(to: count) }
     public func evict(_ positions: Range<Int>) { base.evict(positions) }

@@ -27,6 +27,11 @@ public final class PageBoundsCache: KeyValueStore, @unchecked Sendable {
     public var capacity: Int { base.capacity }
     public var count: Int { base.count }
     public var evicted: PositionSet { base.evicted }
+    public func evicted(layer: Int, head: Int) -> PositionSet { base.evicted(layer: layer, head: head) }
+    public func observe(layer: Int, queries: UnsafePointer<Float>, heads: Int, scale: Float, count: Int) {
+        base.observe(layer: layer, queries: queries, heads: heads, scale: scale, count: count)
+    }
+    public func finishStep(rows: Int) { base.finishStep(rows: rows) }
     public func advance(by count: Int) { base.advance(by: count) }
     public func evict(_ positions: Range<Int>) { base.evict(positions) }
 
@@ -72,12 +77,17 @@ public final class PageBoundsCache: KeyValueStore, @unchecked Sendable {
         if start == count { return }
         for layer in 0..<shape.layers {
             for head in 0..<shape.heads {
-                let view = base.view(layer: layer, head: head, positions: start..<count)
-                for position in start..<count {
-                    include(
-                        view.keys + (position - start) * shape.headSize, layer: layer, head: head, position: position)
+                let size = shape.headSize
+                let low = bounds[layer].pointer + (head * pages + start / pageSize) * 2 * size
+                low.update(repeating: .infinity, count: size)
+                (low + size).update(repeating: -.infinity, count: size)
+                for run in base.evicted(layer: layer, head: head).removed(from: [start..<count]) {
+                    let view = base.view(layer: layer, head: head, positions: run)
+                    for (i, position) in run.enumerated() {
+                        include(view.keys + i * size, layer: layer, head: head, position: position)
+                    }
+                    withExtendedLifetime(view) {}
                 }
-                withExtendedLifetime(view) {}
             }
         }
     }

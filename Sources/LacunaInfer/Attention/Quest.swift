@@ -56,36 +56,3 @@ public struct Quest: KeySelector {
         }
     }
 }
-
-/// The best of pages as ranges of positions, the page after them included.
-enum TopPages {
-    /// - Parameters:
-    ///   - scores: [count] of pages `first..<first + count`.
-    ///   - kept: Of these, how many.
-    static func ranges(
-        _ scores: UnsafePointer<Float>, count: Int, kept: Int, first: Int, pageSize: Int, visible: Range<Int>
-    ) -> [Range<Int>] {
-        var ranges: [Range<Int>] = []
-        func add(_ page: Int) {
-            let range = (page * pageSize..<(page + 1) * pageSize).clamped(to: visible)
-            if let end = ranges.last?.upperBound, end == range.lowerBound {
-                ranges[ranges.count - 1] = ranges[ranges.count - 1].lowerBound..<range.upperBound
-            } else {
-                ranges.append(range)
-            }
-        }
-        // Of equal pages the later ones; where a score is not a number everything is read, and the number is seen.
-        guard let line = RankThreshold(smallest: count - kept, of: scores, count: count) else { return [visible] }
-        var ties = line.ties
-        for page in 0..<count {
-            if scores[page] < line.value { continue }
-            if scores[page] == line.value && ties > 0 {
-                ties -= 1
-                continue
-            }
-            add(first + page)
-        }
-        add(first + count)
-        return ranges
-    }
-}

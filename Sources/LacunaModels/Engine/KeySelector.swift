@@ -9,12 +9,23 @@ public protocol KeySelector: Sendable {
     /// Whether selection is for tokens that are written, one at a time or as drafts of up to 16, while prompts read all that is
     /// visible, in blocks. False unless said.
     var readsPromptsWhole: Bool { get }
+    /// Which keys the queries of a prompt read, more than a draft's 16 of them; nil to leave that to the other members. Asked for
+    /// each head, of several at once.
+    func plan(_ request: PromptRequest) -> PromptPlan?
+    /// Rows of a prompt that go through a layer together, and are planned together; longer prompts go in pieces. 512 unless said.
+    var promptRows: Int { get }
+    /// Tells what a query that went by itself found: the weights of the positions in `ranges`, one after the other, which add up
+    /// to 1. Called for each head, of several at once; nothing unless said.
+    func observe(_ request: KeyRequest, ranges: [Range<Int>], weights: UnsafePointer<Float>)
 }
 
 extension KeySelector {
     /// False: ``select(_:)`` is asked for each query.
     public var readsAll: Bool { false }
     public var readsPromptsWhole: Bool { false }
+    public func plan(_ request: PromptRequest) -> PromptPlan? { nil }
+    public var promptRows: Int { 512 }
+    public func observe(_ request: KeyRequest, ranges: [Range<Int>], weights: UnsafePointer<Float>) {}
 }
 
 /// One query of one head.

@@ -25,8 +25,19 @@ public protocol KeyValueStore: AnyObject, Sendable {
     ///
     /// - Precondition: The range ends at `count` at the latest, and leaves the last position.
     func evict(_ positions: Range<Int>)
-    /// What was evicted.
+    /// What was evicted, of all heads.
     var evicted: PositionSet { get }
+    /// What is not there for a head, of stores that forget head by head; ``evicted`` unless said.
+    func evicted(layer: Int, head: Int) -> PositionSet
+    /// Shows the queries [count, heads · head size] of the positions just appended, after rotation, to stores whose memory depends
+    /// on what is looked for. Nothing unless said.
+    ///
+    /// - Parameters:
+    ///   - heads: Of the queries.
+    ///   - scale: What the model multiplies scores by.
+    func observe(layer: Int, queries: UnsafePointer<Float>, heads: Int, scale: Float, count: Int)
+    /// A step is over, in which the sequence had so many rows, however they went through the layers. Nothing unless said.
+    func finishStep(rows: Int)
     /// A store of its own that holds the same positions: the start of another continuation.
     func fork() -> any KeyValueStore
     /// Keys and values of a head as floats, appended but not yet counted positions included.
@@ -37,6 +48,9 @@ public protocol KeyValueStore: AnyObject, Sendable {
 }
 
 extension KeyValueStore {
+    public func evicted(layer: Int, head: Int) -> PositionSet { evicted }
+    public func observe(layer: Int, queries: UnsafePointer<Float>, heads: Int, scale: Float, count: Int) {}
+    public func finishStep(rows: Int) {}
     public var direct: (any DirectKeyValueStore)? { self as? any DirectKeyValueStore }
 }
 
@@ -148,6 +162,14 @@ public struct KeyValueShape: Sendable, Hashable {
         heads = configuration.keyValueHeadCount
         headSize = configuration.headSize
         self.capacity = capacity
+    }
+
+    /// - Precondition: All are at least 1.
+    public init(layers: Int, heads: Int, headSize: Int, capacity: Int) {
+        require(
+            layers >= 1 && heads >= 1 && headSize >= 1 && capacity >= 1,
+            "\(layers) layers, \(heads) heads of \(headSize), \(capacity) positions")
+        (self.layers, self.heads, self.headSize, self.capacity) = (layers, heads, headSize, capacity)
     }
 
     var width: Int { heads * headSize }

@@ -48,8 +48,22 @@ public final class SkippingMeter: Sendable {
         public var share: Double { visible == 0 ? 1 : Double(read) / Double(visible) }
     }
 
+    /// Queries of prompts that went by a plan, and their keys.
+    public struct Prompts: Sendable, Hashable {
+        /// Pairs of a query and a key that it could see, and those that were read.
+        public var visible = 0, read = 0
+        /// Products of vectors of the size of a head that were made to choose, beside the `read` ones.
+        public var products = 0
+
+        /// Share of the pairs that were read.
+        public var share: Double { visible == 0 ? 1 : Double(read) / Double(visible) }
+        /// What the choice took, over the products that there are in all.
+        public var cost: Double { visible == 0 ? 0 : Double(products) / Double(visible) }
+    }
+
     private let places = Locked<[Place: Count]>([:])
     private let attention = Locked(Keys())
+    private let planned = Locked(Prompts())
 
     /// A meter that has counted nothing.
     public init() {}
@@ -58,10 +72,21 @@ public final class SkippingMeter: Sendable {
     public func reset() {
         places.withLock { $0 = [:] }
         attention.withLock { $0 = Keys() }
+        planned.withLock { $0 = Prompts() }
     }
 
     /// What attention read for single queries; those of prompts that go in blocks are not counted.
     public var keys: Keys { attention.withLock { $0 } }
+
+    /// What prompts read for which a selector made plans.
+    public var prompts: Prompts { planned.withLock { $0 } }
+
+    func note(prompt visible: Int, read: Int, products: Int) {
+        planned.withLock {
+            $0 = Prompts(
+                visible: $0.visible + visible, read: $0.read + read, products: $0.products + products)
+        }
+    }
 
     func note(keys visible: Int, read: Int) {
         attention.withLock { $0 = Keys(visible: $0.visible + visible, read: $0.read + read) }

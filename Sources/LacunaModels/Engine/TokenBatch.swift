@@ -21,6 +21,10 @@ public struct TokenBatch: Sendable {
         }
     }
 
+    /// More rows of a sequence in one step than this are a prompt to selectors and stores that treat prompts apart; fewer are a
+    /// token, or a draft to be verified.
+    public static let draftRows = 16
+
     /// Rows of one sequence stand one after the other, by ascending position.
     public var rows: [Row] = []
 
@@ -71,8 +75,6 @@ public final class TokenEngine {
     private var sequences: [Int: any KeyValueStore] = [:]
     private var next = 0
     private let workspace = StepWorkspace()
-    /// Rows of a step that go through the blocks at once: enough for the matrix kernels, few enough for small buffers.
-    private static let chunk = 512
 
     /// - Parameter store: Makes the store of each sequence.
     public init(
@@ -135,7 +137,7 @@ public final class TokenEngine {
         let spans = try checked(batch)
         let (rows, width) = (batch.rows, decoder.configuration.hiddenSize)
         var done = 0
-        for part in Self.parts(spans, of: Self.chunk) {
+        for part in Self.parts(spans, of: max(1, selector.promptRows)) {
             let count = part.reduce(0) { $0 + $1.rows.count }
             let first = part[0].rows.lowerBound
             let hidden = workspace.pointer(.hidden, count * width)
@@ -166,6 +168,7 @@ public final class TokenEngine {
             }
             done += kept
         }
+        for span in spans { span.store?.finishStep(rows: span.rows.count) }
     }
 
     /// The rows of each sequence, after checking everything that can be wrong with a batch.

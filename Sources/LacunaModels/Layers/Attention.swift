@@ -62,6 +62,10 @@ public struct Attention: Sendable {
             span.store?.append(
                 layer: layer, keys: keys + span.rows.lowerBound * g.keyWidth,
                 values: values + span.rows.lowerBound * g.keyWidth, count: span.rows.count)
+            span.store?.observe(
+                layer: layer, queries: queries + span.rows.lowerBound * g.queryWidth, heads: g.headCount,
+                scale: g.scale,
+                count: span.rows.count)
         }
         let mixed = context.pointer(.mixed, count * g.queryWidth)
         SpanAttention(geometry: g, context: context, layer: layer, queries: queries, keys: keys, values: values)

@@ -102,6 +102,14 @@ public struct RotaryEmbedding: Sendable {
         }
     }
 
+    /// Rotates one head's query or key [headSize] in place; by a negative position it turns back.
+    public func rotate(_ x: UnsafeMutablePointer<Float>, position: Int) {
+        withUnsafeTemporaryAllocation(of: Float.self, capacity: headSize) { table in
+            angles(position: position, into: table.baseAddress!)
+            rotate(x, heads: 1, angles: table.baseAddress!)
+        }
+    }
+
     /// The angles of some positions, [positions.count, headSize].
     func angles(positions: [Int]) -> Buffer<Float> {
         let table = Buffer<Float>(uninitialized: max(positions.count, 1) * headSize)

@@ -70,10 +70,13 @@ struct SpanAttention {
         let g = geometry
         // A row by itself goes through the vector kernels; so do all rows if their keys are selected one by one.
         var (singles, blocks): ([Piece], [Piece]) = ([], [])
+        var planned: [(span: Int, plans: [PromptPlan])] = []
         var longest = 0
         for (index, span) in context.spans.enumerated() {
             longest = max(longest, g.visible(span.firstPosition + span.rows.count - 1, in: span).count)
-            if (span.rows.count == 1 && span.store != nil) || !readsAll(span) {
+            if let plans = plans(span) {
+                planned.append((index, plans))
+            } else if (span.rows.count == 1 && span.store != nil) || !readsAll(span) {
                 for row in span.rows { singles.append(Piece(span: index, rows: row..<row + 1)) }
             } else {
                 // Long sequences are cut so that there is work for many threads even when there is one of them.
@@ -88,6 +91,7 @@ struct SpanAttention {
                 attend(blocks[$0 / g.headCount], head: $0 % g.headCount, into: mixed)
             }
         }
+        for (span, plans) in planned { attend(context.spans[span], plans, into: mixed) }
         if singles.isEmpty { return }
         // The heads of a group read the same keys and values, so they stay on one thread, where those stay in cache.
         let items = singles.count * g.keyValueHeadCount
@@ -151,10 +155,18 @@ struct SpanAttention {
                     KeyRequest(
                         layer: layer, head: head, keyHead: keyHead, position: position, visible: visible, query: query,
                         store: span.store))
-            if let evicted = span.store?.evicted { ranges = evicted.removed(from: ranges) }
+            if let store = span.store { ranges = store.evicted(layer: layer, head: keyHead).removed(from: ranges) }
             context.meter?.note(keys: visible.count, read: ranges.reduce(0) { $0 + $1.count })
+            func note() {
+                if context.selector.readsAll { return }
+                context.selector.observe(
+                    KeyRequest(
+                        layer: layer, head: head, keyHead: keyHead, position: position, visible: visible, query: query,
+                        store: span.store), ranges: ranges, weights: scores)
+            }
             if let direct = span.store?.direct {
                 attend(query, ranges, visible.count, keyHead: keyHead, direct, scores, into: output)
+                note()
                 continue
             }
             let views = ranges.map { view(span, keyHead, $0) }
@@ -169,6 +181,7 @@ struct SpanAttention {
             }
             require(count > 0 && count <= visible.count, "a selector chose \(count) of \(visible.count) keys")
             VectorMath.softmax(scores, count: count)
+            note()
             count = 0
             for (index, (range, view)) in zip(ranges, views).enumerated() {
                 view.withPointers { _, values in
@@ -212,13 +225,85 @@ struct SpanAttention {
         }
     }
 
-    /// More rows of a sequence than this are a prompt to selectors that read prompts whole; fewer are a draft.
-    private static let draftRows = 16
-
     private func readsAll(_ span: Span) -> Bool {
         let selector = context.selector
-        let isWhole = selector.readsAll || (selector.readsPromptsWhole && span.rows.count > Self.draftRows)
-        return isWhole && span.store?.evicted.isEmpty != false
+        let isWhole = selector.readsAll || (selector.readsPromptsWhole && span.rows.count > TokenBatch.draftRows)
+        return isWhole && !hasHoles(span)
+    }
+
+    /// Whether positions are missing for a head.
+    private func hasHoles(_ span: Span) -> Bool {
+        guard let store = span.store else { return false }
+        return (0..<geometry.keyValueHeadCount).contains { !store.evicted(layer: layer, head: $0).isEmpty }
+    }
+
+    // MARK: Prompts of which keys are left out
+
+    /// The plans of all heads for a prompt, if keys are to be left out of it, positions that are not there excepted.
+    private func plans(_ span: Span) -> [PromptPlan]? {
+        let (g, selector) = (geometry, context.selector)
+        guard let store = span.store, g.isCausal, span.rows.count > TokenBatch.draftRows else { return nil }
+        let chosen = Locked([PromptPlan?](repeating: nil, count: g.headCount))
+        let start = queries + span.rows.lowerBound * g.queryWidth
+        func request(_ head: Int) -> PromptRequest {
+            PromptRequest(
+                layer: layer, head: head, keyHead: head / (g.headCount / g.keyValueHeadCount),
+                firstPosition: span.firstPosition, count: span.rows.count, window: g.window, scale: g.scale,
+                queries: start + head * g.headSize, stride: g.queryWidth, size: g.headSize, store: store)
+        }
+        Parallel.forEach(g.headCount) { head in
+            guard let plan = selector.plan(request(head)) else { return }
+            chosen.withLock { $0[head] = plan }
+        }
+        let plans = chosen.withLock { $0 }
+        let isWhole = selector.readsAll || selector.readsPromptsWhole
+        if plans.allSatisfy({ $0 == nil }) && !(isWhole && hasHoles(span)) { return nil }
+        return plans.enumerated().map { head, plan in
+            let request = request(head)
+            let plan = plan ?? PromptPlan(whole: request)
+            require(
+                plan.keys.count == (span.rows.count + plan.tile - 1) / plan.tile,
+                "a plan of \(plan.keys.count) tiles of \(plan.tile) for \(span.rows.count) queries")
+            let missing = store.evicted(layer: layer, head: request.keyHead)
+            return missing.isEmpty
+                ? plan
+                : PromptPlan(
+                    tile: plan.tile, keys: plan.keys.map { missing.removed(from: $0) }, products: plan.products)
+        }
+    }
+
+    /// Attention of a span by plans of its heads.
+    private func attend(_ span: Span, _ plans: [PromptPlan], into mixed: UnsafeMutablePointer<Float>) {
+        let g = geometry
+        // A few tiles are one piece of work: later ones read more.
+        var items: [(head: Int, tiles: Range<Int>)] = []
+        for (head, plan) in plans.enumerated() {
+            let group = max(1, 256 / plan.tile)
+            for first in stride(from: 0, to: plan.keys.count, by: group) {
+                items.append((head, first..<min(first + group, plan.keys.count)))
+            }
+        }
+        Parallel.forEach(items.count) { item in
+            let (head, tiles) = items[item]
+            let (plan, keyHead) = (plans[head], head / (g.headCount / g.keyValueHeadCount))
+            var read = 0
+            for tile in tiles {
+                let start = span.rows.lowerBound + tile * plan.tile
+                let offset = start * g.queryWidth + head * g.headSize
+                read += TileAttention(
+                    queries: .init(pointer: queries + offset, stride: g.queryWidth),
+                    rows: min(plan.tile, span.rows.upperBound - start),
+                    firstPosition: span.firstPosition + tile * plan.tile, headSize: g.headSize, scale: g.scale,
+                    window: g.window, output: mixed + offset, outputStride: g.queryWidth
+                ).attend(plan.keys[tile], keyStride: keyStride(span)) { view(span, keyHead, $0) }
+            }
+            context.meter?.note(prompt: 0, read: read, products: 0)
+        }
+        if let meter = context.meter {
+            let visible = (0..<span.rows.count).reduce(0) { $0 + g.visible(span.firstPosition + $1, in: span).count }
+            meter.note(
+                prompt: visible * g.headCount, read: 0, products: plans.reduce(0) { $0 + $1.products })
+        }
     }
 
     private func keyStride(_ span: Span) -> Int { span.store == nil ? geometry.keyWidth : geometry.headSize }

@@ -1,0 +1,165 @@
+import Lacuna
+
+/// Checks that sums over the last queries find heavy keys, and find new ones soon after the old have lost their weight.
+struct ALISAReproduction: Reproduction {
+    let shortName = "ALISA"
+    let paper = 63
+    let title = "ALISA: Accelerating Large Language Model Inference via Sparsity-Aware KV Caching"
+    let arXiv: String? = "2403.17312"
+    let claim =
+        "A fifth of the keys, half of them the last ones and half those that were paid most attention of late, holds nearly all that the "
+        + "best fifth holds, where windows and strides do not; a language model loses little."
+
+    private static let (count, size, share) = (512, 32, 0.2)
+
+    func run(_ context: ReproductionContext) throws -> Outcome {
+        let seeds = (0..<(context.quick ? 5 : 10)).map { context.seed &* 1000 &+ UInt64($0) }
+        var kept: [String: [Double]] = [:]
+        var after: [String: [Double]] = [:]
+        for seed in seeds {
+            for (name, mass) in try Self.stream(seed: seed, switches: false) { kept[name, default: []].append(mass) }
+            for (name, mass) in try Self.stream(seed: seed, switches: true) { after[name, default: []].append(mass) }
+        }
+        func sample(_ masses: [String: [Double]], _ name: String) -> Sample { Sample(masses[name] ?? []) }
+        let found = sample(kept, "alisa")
+        var measurements = [
+            Measurement(
+                "share of the attention in a fifth of the keys", found, baseline: sample(kept, "best"),
+                baselineName: "the best fifth")
+        ]
+        for (name, words) in [
+            ("all", "sums over all queries"), ("strided", "half last ones, half every so many"),
+            ("local", "last ones only"),
+        ] {
+            measurements.append(Measurement("the same, \(words)", sample(kept, name)))
+        }
+        measurements.append(
+            Measurement(
+                "after other keys have become heavy, from as many queries later as are summed over",
+                sample(after, "alisa"),
+                baseline: sample(after, "all"), baselineName: "sums over all queries"))
+        var checks = [
+            Check("nine tenths of what the best fifth holds", found / sample(kept, "best"), exceeds: 0.9),
+            Check("twice what strides hold", found / sample(kept, "strided"), exceeds: 2),
+            Check(
+                "after a change more than sums over all queries find", sample(after, "alisa") - sample(after, "all"),
+                exceeds: 0),
+            Check(
+                "after a change nine tenths of the best again", sample(after, "alisa") / sample(after, "best"),
+                exceeds: 0.9),
+        ]
+        var losses: [String: [Double]] = [:]
+        var description = ""
+        var notes: [String] = []
+        for (place, seed) in seeds.prefix(5).enumerated() {
+            try context.progress.report("language models", place, of: 5)
+            guard
+                let task = try SkippingTask.small(
+                    seed: seed, steps: context.quick ? 300 : 1000, progress: context.progress)
+            else { continue }
+            description = task.description
+            let text = Array(task.tokens.prefix(task.window * (context.quick ? 8 : 24)))
+            func loss(_ words: String?) throws -> Double {
+                var skipping = Skipping()
+                if let words {
+                    try CacheRequest(attention: words, keeping: nil) {
+                        throw LacunaError.invalidArgument("attention", reason: "no channels are calibrated here")
+                    }.apply(to: &skipping)
+                }
+                return try Perplexity.measureWriting(
+                    skipping.engine(task.decoder), tokens: text, window: task.window, prompt: task.window / 2
+                ).loss
+            }
+            losses["dense", default: []].append(try loss(nil))
+            losses["alisa", default: []].append(try loss("alisa:0.4"))
+            // As many positions of a window of 64 at its middle: 0.4 of 48.
+            losses["window", default: []].append(try loss("window:15"))
+        }
+        if let dense = losses["dense"], let alisa = losses["alisa"], let window = losses["window"] {
+            measurements.append(
+                Measurement(
+                    "loss a character of text that is written, 40 % of the keys read", Sample(alisa),
+                    baseline: Sample(dense), baselineName: "all keys"))
+            measurements.append(
+                Measurement("the same, as many last ones and the first four", Sample(window)))
+            checks.append(
+                Check(
+                    "language model: the loss grows by less than 5 %", Sample(alisa) / Sample(dense), staysBelow: 1.05))
+        } else {
+            notes.append(SkippingTask.isMissing)
+        }
+        notes.append(
+            "The schedule that moves, deletes and recomputes keys and values between an accelerator and its host is not part of this: "
+                + "there is one memory here.")
+        return Outcome(
+            setting:
+                "\(seeds.count) streams of \(Self.count) keys of \(Self.size), 8 heavy ones (4 in a direction) in the first half, "
+                + "queries 5 in that direction, 2 nats more for the last 8 positions, a fifth of the keys; "
+                + description,
+            measurements: measurements, checks: checks, notes: notes)
+    }
+
+    /// The mean share of attention that each choice of keys holds, over the queries of the second half, or of those long enough after
+    /// another direction has become that of the queries.
+    private static func stream(seed: UInt64, switches: Bool) throws -> [String: Double] {
+        var generator = SeededGenerator(seed: seed, stream: 63)
+        func direction() -> [Float] {
+            let x = (0..<size).map { _ in Float(generator.normal()) }
+            let length = x.reduce(0) { $0 + $1 * $1 }.squareRoot()
+            return x.map { $0 / length }
+        }
+        let directions = [direction(), direction()]
+        let places = (0..<count / 2).shuffled(using: &generator)
+        let heavy = [Set(places[..<8]), Set(places[8..<16])]
+        let change = switches ? count * 5 / 8 : count
+        let keys = (0..<count).map { position in
+            (0..<size).map { e in
+                var x = Float(generator.normal())
+                for which in 0..<2 where heavy[which].contains(position) { x += 4 * directions[which][e] }
+                return x
+            }
+        }
+        let queries = (0..<count).map { position in
+            (0..<size).map { Float(generator.normal()) + 5 * directions[position < change ? 0 : 1][$0] }
+        }
+        let shape = KeyValueShape(layers: 1, heads: 1, headSize: size, capacity: count)
+        let methods = try [("alisa", ALISA(share: share)), ("all", ALISA(share: share, remembersAll: true))]
+        let stores = methods.map { AttentionMassCache(KeyValueCache(shape), shape: shape, method: $0.1) }
+        var sums: [String: Double] = [:]
+        var judged = 0
+        for position in 0..<count {
+            let half = methods[0].1.half(position + 1)
+            let isJudged = position >= (switches ? change + half : count / 2)
+            if isJudged { judged += 1 }
+            var weights = (0...position).map { t -> Double in
+                let product = zip(queries[position], keys[t]).reduce(Float(0)) { $0 + $1.0 * $1.1 }
+                return Double(product) / Double(size).squareRoot() + (t > position - 8 ? 2 : 0)
+            }
+            let top = weights.max() ?? 0
+            weights = weights.map { exponential($0 - top) }
+            let total = weights.reduce(0, +)
+            func hold(_ name: String, _ chosen: some Sequence<Int>) {
+                if isJudged { sums[name, default: 0] += chosen.reduce(0.0) { $0 + weights[$1] / total } }
+            }
+            for ((name, method), store) in zip(methods, stores) {
+                store.append(layer: 0, keys: keys[position], values: keys[position], count: 1)
+                queries[position].withUnsafeBufferPointer { query in
+                    let request = KeyRequest(
+                        layer: 0, head: 0, keyHead: 0, position: position, visible: 0..<position + 1,
+                        query: query.baseAddress!, store: store)
+                    let ranges = method.select(request)
+                    hold(name, ranges.joined())
+                    let read = ranges.joined().reduce(0.0) { $0 + weights[$1] }
+                    method.observe(request, ranges: ranges, weights: ranges.joined().map { Float(weights[$0] / read) })
+                }
+                store.advance(by: 1)
+            }
+            let older = position + 1 - half
+            let spaced = (0..<min(half, max(older, 0))).map { $0 * older / half }
+            hold("strided", Set(spaced).union(max(0, older)...position))
+            hold("local", max(0, position + 1 - 2 * half)...position)
+            hold("best", (0...position).sorted { weights[$0] > weights[$1] }.prefix(2 * half))
+        }
+        return sums.mapValues { $0 / Double(judged) }
+    }
+}
