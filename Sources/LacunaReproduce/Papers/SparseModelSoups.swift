@@ -28,7 +28,8 @@ struct SparseModelSoupsReproduction: Reproduction {
     }
 
     func run(_ context: ReproductionContext) throws -> Outcome {
-        let count = context.quick ? 6 : 12
+        let count = context.quick ? 5 : 12
+        let epochs = context.quick ? 5 : 10
         let rounds = 3
         var accuracy: [String: [Double]] = [:]
         var (candidates, density, looseDensity) = ([Double](), [Double](), [Double]())
@@ -71,9 +72,9 @@ struct SparseModelSoupsReproduction: Reproduction {
             func measure(_ name: String, _ model: MLP) {
                 accuracy[name, default: []].append(ClassifierTraining.accuracy(model, test))
             }
-            measure("plain", try run(copies: 1, epochs: 10))
-            measure("long", try run(copies: 1, epochs: 30))
-            let soup = try run(copies: 3, epochs: 10, watch: true)
+            measure("plain", try run(copies: 1, epochs: epochs))
+            measure("long", try run(copies: 1, epochs: 3 * epochs))
+            let soup = try run(copies: 3, epochs: epochs, watch: true)
             measure("soup", soup)
             candidates.append(last.reduce(0, +) / Double(last.count))
             let all = Double(64 * 256 + 256 * 256 + 2560)
@@ -100,7 +101,7 @@ struct SparseModelSoupsReproduction: Reproduction {
         return Outcome(
             setting:
                 "mean of \(count) networks 64-256-256-10 on noisy blobs with 20 % wrong labels; a dense beginning and 3 rounds of "
-                + "pruning to 90 %, 10 epochs and 3 copies each",
+                + "pruning to 90 %, \(epochs) epochs and 3 copies each",
             measurements: [
                 Measurement("accuracy at 90 %, soup", soup, baseline: plain, baselineName: "iterative pruning"),
                 Measurement("iterative pruning, three times the epochs everywhere", long),
