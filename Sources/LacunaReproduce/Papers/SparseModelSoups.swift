@@ -81,10 +81,16 @@ struct SparseModelSoupsReproduction: Reproduction {
             density.append(
                 Double(soup.layers.reduce(0) { $0 + SparsePattern(nonzerosOf: $1.weight.densified()).count }) / all)
             // The control: networks pruned apart have other masks, and their mean is not sparse.
+            let start = bed.fresh()
+            try ClassifierTraining().train(start, train, seed: bed.seed)
             let apart = try (0..<2).map { number -> MLP in
                 let one = bed.fresh()
+                for (to, from) in zip(one.layers, start.layers) {
+                    to.weight = DenseWeight(from.dense!.parameter.value)
+                    to.bias!.value = from.bias!.value
+                }
                 var recipe = ClassifierTraining()
-                recipe.epochs = 5
+                (recipe.epochs, recipe.batch, recipe.learningRate, recipe.warmUp) = (5, 32, 0.1, 0.1)
                 try recipe.train(one, train, seed: bed.seed &+ 1000 &+ UInt64(number))
                 try IterativePruning.prune(one.layers, share: 0.9)
                 return one
