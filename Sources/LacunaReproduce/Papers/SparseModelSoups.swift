@@ -28,7 +28,8 @@ struct SparseModelSoupsReproduction: Reproduction {
     }
 
     func run(_ context: ReproductionContext) throws -> Outcome {
-        let count = context.quick ? 6 : 12
+        let count = context.quick ? 5 : 12
+        let epochs = context.quick ? 5 : 10
         let rounds = 3
         var accuracy: [String: [Double]] = [:]
         var (candidates, density, looseDensity) = ([Double](), [Double](), [Double]())
@@ -71,19 +72,25 @@ struct SparseModelSoupsReproduction: Reproduction {
             func measure(_ name: String, _ model: MLP) {
                 accuracy[name, default: []].append(ClassifierTraining.accuracy(model, test))
             }
-            measure("plain", try run(copies: 1, epochs: 10))
-            measure("long", try run(copies: 1, epochs: 30))
-            let soup = try run(copies: 3, epochs: 10, watch: true)
+            measure("plain", try run(copies: 1, epochs: epochs))
+            measure("long", try run(copies: 1, epochs: 3 * epochs))
+            let soup = try run(copies: 3, epochs: epochs, watch: true)
             measure("soup", soup)
             candidates.append(last.reduce(0, +) / Double(last.count))
             let all = Double(64 * 256 + 256 * 256 + 2560)
             density.append(
                 Double(soup.layers.reduce(0) { $0 + SparsePattern(nonzerosOf: $1.weight.densified()).count }) / all)
             // The control: networks pruned apart have other masks, and their mean is not sparse.
+            let start = bed.fresh()
+            try ClassifierTraining().train(start, train, seed: bed.seed)
             let apart = try (0..<2).map { number -> MLP in
                 let one = bed.fresh()
+                for (to, from) in zip(one.layers, start.layers) {
+                    to.weight = DenseWeight(from.dense!.parameter.value)
+                    to.bias!.value = from.bias!.value
+                }
                 var recipe = ClassifierTraining()
-                recipe.epochs = 5
+                (recipe.epochs, recipe.batch, recipe.learningRate, recipe.warmUp) = (5, 32, 0.1, 0.1)
                 try recipe.train(one, train, seed: bed.seed &+ 1000 &+ UInt64(number))
                 try IterativePruning.prune(one.layers, share: 0.9)
                 return one
@@ -100,7 +107,7 @@ struct SparseModelSoupsReproduction: Reproduction {
         return Outcome(
             setting:
                 "mean of \(count) networks 64-256-256-10 on noisy blobs with 20 % wrong labels; a dense beginning and 3 rounds of "
-                + "pruning to 90 %, 10 epochs and 3 copies each",
+                + "pruning to 90 %, \(epochs) epochs and 3 copies each",
             measurements: [
                 Measurement("accuracy at 90 %, soup", soup, baseline: plain, baselineName: "iterative pruning"),
                 Measurement("iterative pruning, three times the epochs everywhere", long),
