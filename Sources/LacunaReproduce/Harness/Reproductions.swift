@@ -52,6 +52,7 @@ public enum Reproductions {
         FastSparseConvNetsReproduction(),
         AttentionDictionariesReproduction(),
         ActiveMultitaskReproduction(),
+        SeerAttentionReproduction(),
         SparsePretrainingReproduction(),
         SMASHReproduction(),
         SAEDarkMatterReproduction(),
