@@ -38,6 +38,7 @@ public enum Reproductions {
         BeyondL1Reproduction(),
         AverageParametersReproduction(),
         SLTrainReproduction(),
+        SparseTransportReproduction(),
         SiriusReproduction(),
         SparkReproduction(),
         MustafarReproduction(),
