@@ -70,7 +70,8 @@ let package = Package(
             dependencies: ["LacunaTensor", "LacunaSparse", "LacunaIO", "LacunaLearn", "LacunaModels"],
             swiftSettings: hotSettings),
         .target(
-            name: "LacunaInfer", dependencies: ["LacunaTensor", "LacunaSparse", "LacunaIO", "LacunaModels"],
+            name: "LacunaInfer",
+            dependencies: ["LacunaTensor", "LacunaSparse", "LacunaIO", "LacunaLearn", "LacunaModels"],
             swiftSettings: hotSettings),
         .target(
             name: "LacunaRetrieve",

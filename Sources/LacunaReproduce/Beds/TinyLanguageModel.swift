@@ -19,20 +19,22 @@ struct TinyLanguageModel {
     }
 
     /// A transformer of the Llama kind, its feed-forward parts 8/3 as wide as the stream.
-    func model(dimensions: Int = 96, layers: Int = 2, heads: Int = 4, seed: UInt64) throws -> TrainableTransformer {
+    func model(
+        dimensions: Int = 96, layers: Int = 2, heads: Int = 4, context: Int = Self.context, seed: UInt64
+    ) throws -> TrainableTransformer {
         var generator = SeededGenerator(seed: seed, stream: 5)
         return try TrainableTransformer(
             TransformerConfiguration(
                 vocabularySize: vocabulary.count, hiddenSize: dimensions,
                 intermediateSizes: Array(repeating: (8 * dimensions / 3 + 7) / 8 * 8, count: layers), headCount: heads,
-                keyValueHeadCount: heads, headSize: dimensions / heads, maximumPositions: Self.context,
+                keyValueHeadCount: heads, headSize: dimensions / heads, maximumPositions: context,
                 tiedEmbeddings: true), using: &generator)
     }
 
     /// Trains with AdamW, warm-up and a cosine to a tenth of the rate.
     func train(
-        _ model: TrainableTransformer, steps: Int, learningRate: Double = 2e-3, hooks: [any TrainingHook] = [],
-        seed: UInt64,
+        _ model: TrainableTransformer, steps: Int, learningRate: Double = 2e-3, length: Int = Self.context,
+        batch: Int = 16, hooks: [any TrainingHook] = [], seed: UInt64,
         progress: (any ProgressReporter)? = nil
     ) throws {
         let warm = steps / 10
@@ -45,8 +47,8 @@ struct TinyLanguageModel {
         plan.logEvery = steps
         let trainer = try Trainer(
             model: model, optimizer: Adam(learningRate: learningRate, beta2: 0.99),
-            source: TokenWindows(train, length: Self.context, batchSize: 16, seed: seed), plan: plan, hooks: hooks,
-            loss: { batch, tape in model.loss(batch.ids, next: batch.next, batch: 16, on: tape) })
+            source: TokenWindows(train, length: length, batchSize: batch, seed: seed), plan: plan, hooks: hooks,
+            loss: { step, tape in model.loss(step.ids, next: step.next, batch: batch, on: tape) })
         try trainer.train(progress: progress)
     }
 
