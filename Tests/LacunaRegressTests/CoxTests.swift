@@ -243,7 +243,9 @@ import Testing
                     Issue.record("no gap")
                     return
                 }
-                #expect(solution.converged && relative <= tolerance, "\(ties) \(strength) \(tolerance) \(relative) \(solution.passes)")
+                #expect(
+                    solution.converged && relative <= tolerance,
+                    "\(ties) \(strength) \(tolerance) \(relative) \(solution.passes)")
                 let excess = problem.objective(solution) - least
                 #expect(excess <= gap + 1e-14 && excess > -1e-14, "\(ties) \(strength): \(excess), gap \(gap)")
                 if tolerance == 1e-10 { #expect(largestDifference(solution.coefficients, expected) < 1e-4) }

@@ -37,7 +37,7 @@ enum RotatingField {
         seed: UInt64, _ predict: (_ states: [[Double]], _ actions: [[Double]]) throws -> [[Double]]
     ) rethrows -> Double {
         var random = SeededGenerator(seed: seed, stream: 45)
-        let (rollouts, horizon, steps, starts) = (32, 6, 25, 2)
+        let (rollouts, horizon, steps, starts) = (32, 6, 25, 4)
         var sum = 0.0
         func distance(_ a: [Double], _ b: [Double]) -> Double {
             zip(a, b).reduce(0) { $0 + ($1.0 - $1.1) * ($1.0 - $1.1) }.squareRoot()

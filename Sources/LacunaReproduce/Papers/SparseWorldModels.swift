@@ -82,7 +82,7 @@ struct SparseWorldModelsReproduction: Reproduction {
             var random = SeededGenerator(seed: seed, stream: 44)
             let steps = RotatingField.experience(perPlace: 250, using: &random)
             var model = OnlineWorldModel(
-                states: [-1.4...1.4, -1.4...1.4], actions: [-1...1, -1...1], groups: 30, using: &random)
+                states: [-1.4...1.4, -1.4...1.4], actions: [-1...1, -1...1], using: &random)
             var stream = Stream(inputs: [], targets: [], testInputs: [], testTargets: [])
             for step in steps {
                 try model.learn(state: step.state, action: step.action, next: step.next, reward: 0)
