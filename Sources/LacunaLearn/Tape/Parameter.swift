@@ -30,7 +30,11 @@ public final class Parameter<Scalar: LearningScalar> {
     /// called.
     public private(set) var version = 0
     /// 1 for entries that may be other than 0, 0 for those that stay 0; nil for a parameter without a mask.
-    public private(set) var mask: Buffer<Scalar>?
+    public private(set) var mask: Buffer<Scalar>? {
+        didSet { kept = mask.map { $0.elements.count { $0 != 0 } } ?? 0 }
+    }
+    /// The ones of the mask, counted when it is set: layers ask for them at every step.
+    private var kept = 0
     /// The rows that the gradient touches, when it is an embedding's and everything else is 0; nil if all may.
     public private(set) var touchedRows: [Int32]?
 
@@ -41,6 +45,9 @@ public final class Parameter<Scalar: LearningScalar> {
         self.isTrainable = isTrainable
         self.decays = decays ?? (value.rank > 1)
     }
+
+    /// Number of values that may be other than 0.
+    public var activeCount: Int { mask == nil ? count : kept }
 
     /// How many values there are.
     public var count: Int { buffer.count }
@@ -172,9 +179,6 @@ public final class Parameter<Scalar: LearningScalar> {
         self.mask = mask.withPointer { Buffer(copying: $0, count: count) }
         applyMask()
     }
-
-    /// Number of values that may be other than 0.
-    public var activeCount: Int { mask.map { $0.elements.count { $0 != 0 } } ?? count }
 
     /// Makes masked values and their optimiser state 0. Optimisers call this after every step.
     public func applyMask() {
