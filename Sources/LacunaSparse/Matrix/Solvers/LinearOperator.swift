@@ -25,7 +25,7 @@ extension LinearOperator {
     func checkTranspose() throws {
         guard hasTranspose else {
             throw LacunaError.invalidArgument(
-                "operator", reason: "this method needs products with the transpose, and the operator was made without them")
+                "operator", reason: "this method needs products with the transpose, which the operator does not have")
         }
     }
 
