@@ -32,6 +32,10 @@ var plan: TrainingPlan {
     set {}
 }
 
+// Tasks that come one after the other.
+var network: MLP { given() }
+var stream: TaskStream { given() }
+
 // A language model, and a text for it.
 var path: String { given() }
 var tokenizer: Tokenizer { given() }
@@ -39,6 +43,8 @@ var decoder: Transformer { given() }
 var text: String { given() }
 var tokens: [Int] { given() }
 var calibration: CalibrationSet { given() }
+var student: TrainableTransformer { given() }
+var examples: TokenExamples { given() }
 
 // What a dictionary learns from, [tokens, dimensions].
 var activations: Tensor<Float> { given() }

@@ -6,7 +6,7 @@ import LacunaTensor
 ///
 /// ```swift
 /// var model = try LanguageModel.load("smollm2", weights: .bf16)
-/// try model.skipActivations(plan)
+/// try model.skipActivations(ActivationPlan(contentsOf: "smollm2.wina.json"))
 /// print(try model.generate("The capital of France is"))
 /// ```
 public struct Skipping: Sendable {

@@ -7,9 +7,9 @@ import LacunaTensor
 /// leaves out, and the rank of its bypass. It is kept in a file beside the model, and refuses other models.
 ///
 /// ```swift
-/// let plan = try ActivationCalibrator(ActivationRequest("wina:0.4")).plan(model.decoder, calibration: text)
-/// let (decoder, gate) = try plan.applied(to: model.decoder)
-/// let engine = TokenEngine(decoder, gate: gate)
+/// let plan = try ActivationCalibrator(ActivationRequest("wina:0.4")).plan(decoder, calibration: calibration)
+/// let (gated, gate) = try plan.applied(to: decoder)
+/// let engine = TokenEngine(gated, gate: gate)
 /// ```
 public struct ActivationPlan: Sendable {
     /// How one matrix reads its inputs, or a layer computes its neurons.

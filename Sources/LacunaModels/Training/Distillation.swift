@@ -12,8 +12,11 @@ import LacunaTensor
 /// It is a loss, so every training method, which is a hook, can be combined with it:
 ///
 /// ```swift
+/// import LacunaLearn
+/// import LacunaModels
+///
 /// let teacher = try Distillation(from: Transformer.load("dense"), weight: 0.5, features: 1)
-/// let trainer = try Trainer(model: student, optimizer: optimizer, source: source, plan: plan, hooks: [method]) { batch, tape in
+/// let trainer = try Trainer(model: student, optimizer: optimizer, source: examples, plan: plan) { batch, tape in
 ///     try teacher.loss(student, batch.ids, next: batch.next, batch: batch.count, on: tape)
 /// }
 /// ```

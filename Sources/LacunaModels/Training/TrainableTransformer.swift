@@ -9,6 +9,9 @@ import LacunaTensor
 /// frozen as they are stored and something small beside them; what is trained goes back by ``stored(_:)``.
 ///
 /// ```swift
+/// import LacunaLearn
+/// import LacunaModels
+///
 /// let model = try TrainableTransformer(Transformer.load("smollm2"), weight: TrainableTransformer.frozen)
 /// try model.replaceWeights(matching: "*.self_attn.?_proj") { _, base in
 ///     UpdatedWeight.lowRank(of: base, rank: 8, alpha: 16, using: &generator)

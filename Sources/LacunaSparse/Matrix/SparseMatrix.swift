@@ -7,7 +7,9 @@ import LacunaTensor
 /// a dense tensor, another sparse matrix.
 ///
 /// ```swift
-/// let a = try SparseMatrix<Double>(rows: 2, columns: 3, entries: [(0, 1, 2), (1, 0, -1), (1, 2, 4)])
+/// let a = try SparseMatrix<Double>(rows: 2, columns: 3, entries: [
+///     (row: 0, column: 1, value: 2), (row: 1, column: 0, value: -1), (row: 1, column: 2, value: 4),
+/// ])
 /// let y = a.multiplied(by: [1, 1, 1])         // [2, 3]
 /// let gram = a.transposed() * a               // sparse, [3, 3]
 /// ```
