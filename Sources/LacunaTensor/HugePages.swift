@@ -43,8 +43,7 @@ enum HugePages {
             if let block = current, let part = block.take(bytes) { return (part, block) }
             guard let block = Block() else { return nil }
             current = block
-            guard let part = block.take(bytes) else { fatalError("a fresh block is too small") }
-            return (part, block)
+            return block.take(bytes).map { ($0, block) }
         }
     }
 

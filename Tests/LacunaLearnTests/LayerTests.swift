@@ -128,7 +128,7 @@ import Testing
         let mask = SparsePattern(rows: 30, columns: 20) { ($0 + $1) % 4 == 0 }
         let tape = Tape<Float>()
         let x = Tensor<Float>(normal: [8, 20], using: &generator)
-        func ledger() -> Ledger { Ledger(mlp, examples: 8, on: tape) { _ = mlp(tape.constant(x)) } }
+        func ledger() -> Ledger { Ledger(mlp, on: tape) { _ = mlp(tape.constant(x)) } }
         let dense = ledger()
         #expect(dense.denseMultiplyAdds == 8 * (600 + 300) && dense.activeMultiplyAdds == dense.denseMultiplyAdds)
         #expect(dense.parameters == 600 + 30 + 300 + 10 && dense.weightBytes == 4 * dense.parameters)
@@ -147,7 +147,7 @@ import Testing
         let net = ConvNet(inputChannels: 1, channels: [4, 6], classes: 3, using: &generator)
         let images = Tensor<Float>(normal: [2, 1, 6, 6], using: &generator)
         tape.multiplyAdds = 0
-        let convolution = Ledger(net, examples: 2, on: tape) { _ = net(tape.constant(images)) }
+        let convolution = Ledger(net, on: tape) { _ = net(tape.constant(images)) }
         #expect(convolution.activeMultiplyAdds == tape.multiplyAdds)
         #expect(tape.multiplyAdds == 2 * (36 * 4 * 9 + 9 * 6 * 4 * 9 + 18))
     }

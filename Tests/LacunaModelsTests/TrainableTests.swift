@@ -172,7 +172,7 @@ struct TrainableTests {
         let model = try TrainableTransformer(configuration, using: &generator)
         let ids = [Int32](repeating: 1, count: 12)
         let tape = Tape<Float>()
-        let cost = Ledger(model, examples: 2, on: tape) { _ = model(ids, batch: 2, on: tape) }
+        let cost = Ledger(model, on: tape) { _ = model(ids, batch: 2, on: tape) }
         // A block: queries and output 8 x 8, keys and values 4 x 8, three of 12 x 8; attention 2 T² d a head.
         let linear = 2 * 64 + 2 * 32 + 3 * 96
         #expect(cost.activeMultiplyAdds == 12 * (2 * linear + 11 * 8) + 2 * 2 * (2 * 2 * 6 * 6 * 4))

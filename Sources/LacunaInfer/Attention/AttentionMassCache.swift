@@ -3,7 +3,7 @@ import LacunaTensor
 
 /// A ``KeyValueStore`` that remembers how much attention every position of another one was paid of late, by all heads of a layer
 /// together: what ``ALISA`` chooses by.
-public final class AttentionMassCache: KeyValueStore, @unchecked Sendable {
+public final class AttentionMassCache: WrappingKeyValueStore, @unchecked Sendable {
     /// What a query, or some consecutive ones together, paid to positions.
     private struct Step {
         /// Of the last of the queries.
@@ -125,22 +125,5 @@ public final class AttentionMassCache: KeyValueStore, @unchecked Sendable {
         let entries = steps.joined().reduce(0) { $0 + $1.heads.reduce(0) { $0 + $1.weights.count } }
         return base.byteCount + entries * MemoryLayout<Float>.size
             + shape.layers * count * MemoryLayout<Double>.size
-    }
-
-    public var direct: (any DirectKeyValueStore)? { base.direct }
-    public var capacity: Int { base.capacity }
-    public var count: Int { base.count }
-    public var evicted: PositionSet { base.evicted }
-    public func evicted(layer: Int, head: Int) -> PositionSet { base.evicted(layer: layer, head: head) }
-    public func observe(layer: Int, queries: UnsafePointer<Float>, heads: Int, scale: Float, count: Int) {
-        base.observe(layer: layer, queries: queries, heads: heads, scale: scale, count: count)
-    }
-    public func finishStep(rows: Int) { base.finishStep(rows: rows) }
-    public func evict(_ positions: Range<Int>) { base.evict(positions) }
-    public func append(layer: Int, keys: UnsafePointer<Float>, values: UnsafePointer<Float>, count: Int) {
-        base.append(layer: layer, keys: keys, values: values, count: count)
-    }
-    public func view(layer: Int, head: Int, positions: Range<Int>) -> KeyValueView {
-        base.view(layer: layer, head: head, positions: positions)
     }
 }

@@ -128,7 +128,7 @@ private final class ChannelObserver: KeySelector {
 
 /// A ``KeyValueStore`` that keeps the heavy channels of another one's keys by themselves, rounded to 4 bits: a short label for every
 /// key, read in its place until it is chosen.
-public final class LabelCache: KeyValueStore, @unchecked Sendable {
+public final class LabelCache: WrappingKeyValueStore, @unchecked Sendable {
     /// Where keys and values are.
     public let base: any KeyValueStore
     /// Of the keys and values that are kept whole.
@@ -147,19 +147,6 @@ public final class LabelCache: KeyValueStore, @unchecked Sendable {
         let size = shape.heads * shape.capacity * channels.count
         values = (0..<shape.layers).map { _ in Buffer(uninitialized: size) }
     }
-
-    public var direct: (any DirectKeyValueStore)? { base.direct }
-    public var capacity: Int { base.capacity }
-    public var count: Int { base.count }
-    public var evicted: PositionSet { base.evicted }
-    public func evicted(layer: Int, head: Int) -> PositionSet { base.evicted(layer: layer, head: head) }
-    public func observe(layer: Int, queries: UnsafePointer<Float>, heads: Int, scale: Float, count: Int) {
-        base.observe(layer: layer, queries: queries, heads: heads, scale: scale, count: count)
-    }
-    public func finishStep(rows: Int) { base.finishStep(rows: rows) }
-    public func advance(by count: Int) { base.advance(by: count) }
-    public func truncate(to count: Int) { base.truncate(to: count) }
-    public func evict(_ positions: Range<Int>) { base.evict(positions) }
 
     /// Labels are held as floats.
     public var byteCount: Int {
@@ -196,9 +183,5 @@ public final class LabelCache: KeyValueStore, @unchecked Sendable {
             target.pointer.update(from: source.pointer, count: source.count)
         }
         return copy
-    }
-
-    public func view(layer: Int, head: Int, positions: Range<Int>) -> KeyValueView {
-        base.view(layer: layer, head: head, positions: positions)
     }
 }

@@ -3,7 +3,7 @@ import LacunaTensor
 
 /// A ``KeyValueStore`` that knows, of every page of another one's keys, the least and the largest entry in each dimension: what
 /// ``Quest`` estimates pages by.
-public final class PageBoundsCache: KeyValueStore, @unchecked Sendable {
+public final class PageBoundsCache: WrappingKeyValueStore, @unchecked Sendable {
     /// Where keys and values are.
     public let base: any KeyValueStore
     /// Of the keys and values.
@@ -22,18 +22,6 @@ public final class PageBoundsCache: KeyValueStore, @unchecked Sendable {
         let size = shape.heads * pages * 2 * shape.headSize
         bounds = (0..<shape.layers).map { _ in Buffer(uninitialized: size) }
     }
-
-    public var direct: (any DirectKeyValueStore)? { base.direct }
-    public var capacity: Int { base.capacity }
-    public var count: Int { base.count }
-    public var evicted: PositionSet { base.evicted }
-    public func evicted(layer: Int, head: Int) -> PositionSet { base.evicted(layer: layer, head: head) }
-    public func observe(layer: Int, queries: UnsafePointer<Float>, heads: Int, scale: Float, count: Int) {
-        base.observe(layer: layer, queries: queries, heads: heads, scale: scale, count: count)
-    }
-    public func finishStep(rows: Int) { base.finishStep(rows: rows) }
-    public func advance(by count: Int) { base.advance(by: count) }
-    public func evict(_ positions: Range<Int>) { base.evict(positions) }
 
     public var byteCount: Int {
         let used = (count + pageSize - 1) / pageSize
@@ -98,9 +86,5 @@ public final class PageBoundsCache: KeyValueStore, @unchecked Sendable {
             target.pointer.update(from: source.pointer, count: source.count)
         }
         return copy
-    }
-
-    public func view(layer: Int, head: Int, positions: Range<Int>) -> KeyValueView {
-        base.view(layer: layer, head: head, positions: positions)
     }
 }

@@ -15,15 +15,9 @@ public struct Ledger: Sendable, Hashable {
     public var weightBytes: Int
     /// Everything kept between steps: values, gradients, optimiser state, masks, positions.
     public var trainingBytes: Int
-    /// Examples in the forward pass.
-    public var examples: Int
 
-    /// - Parameters:
-    ///   - examples: How many `forward` computes.
-    ///   - forward: Runs the model once on `tape`.
-    public init(
-        _ model: any Module, examples: Int, on tape: Tape<Float>, forward: () throws -> Void
-    ) rethrows {
+    /// - Parameter forward: Runs the model once on `tape`.
+    public init(_ model: any Module, on tape: Tape<Float>, forward: () throws -> Void) rethrows {
         let costs = try tape.recordingCosts { try tape.evaluating(forward) }
         denseMultiplyAdds = costs.reduce(0) { $0 + $1.dense }
         activeMultiplyAdds = costs.reduce(0) { $0 + $1.active }
@@ -35,14 +29,10 @@ public struct Ledger: Sendable, Hashable {
         }
         weightBytes = positions + model.parameters.reduce(0) { $0 + $1.buffer.byteCount }
         trainingBytes = positions + model.parameters.reduce(0) { $0 + $1.byteCount }
-        self.examples = examples
     }
 
     /// Share of the dense model's multiply-adds that is left.
     public var computeRatio: Double { Double(activeMultiplyAdds) / Double(max(denseMultiplyAdds, 1)) }
-
-    /// Floating-point operations of training on one example: forward and backward, two for every multiply-add.
-    public var trainingFLOPsPerExample: Double { 6 * Double(activeMultiplyAdds) / Double(max(examples, 1)) }
 }
 
 /// How well classes are told apart.

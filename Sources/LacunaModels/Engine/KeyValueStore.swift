@@ -54,6 +54,33 @@ extension KeyValueStore {
     public var direct: (any DirectKeyValueStore)? { self as? any DirectKeyValueStore }
 }
 
+/// A store that knows more of the positions of another one: whatever it does not say itself, the other one does.
+public protocol WrappingKeyValueStore: KeyValueStore {
+    /// Where keys and values are.
+    var base: any KeyValueStore { get }
+}
+
+extension WrappingKeyValueStore {
+    public var direct: (any DirectKeyValueStore)? { base.direct }
+    public var capacity: Int { base.capacity }
+    public var count: Int { base.count }
+    public var evicted: PositionSet { base.evicted }
+    public func evicted(layer: Int, head: Int) -> PositionSet { base.evicted(layer: layer, head: head) }
+    public func observe(layer: Int, queries: UnsafePointer<Float>, heads: Int, scale: Float, count: Int) {
+        base.observe(layer: layer, queries: queries, heads: heads, scale: scale, count: count)
+    }
+    public func finishStep(rows: Int) { base.finishStep(rows: rows) }
+    public func append(layer: Int, keys: UnsafePointer<Float>, values: UnsafePointer<Float>, count: Int) {
+        base.append(layer: layer, keys: keys, values: values, count: count)
+    }
+    public func advance(by count: Int) { base.advance(by: count) }
+    public func truncate(to count: Int) { base.truncate(to: count) }
+    public func evict(_ positions: Range<Int>) { base.evict(positions) }
+    public func view(layer: Int, head: Int, positions: Range<Int>) -> KeyValueView {
+        base.view(layer: layer, head: head, positions: positions)
+    }
+}
+
 /// Positions of a sequence, as ranges.
 public struct PositionSet: Sendable, Hashable {
     /// Ascending, apart from each other, none empty.

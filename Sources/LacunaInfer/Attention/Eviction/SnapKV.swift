@@ -32,12 +32,15 @@ public struct SnapKV: Sendable, Hashable {
     public init(share: Double, isAdaptive: Bool = false, window: Int = 256, local: Int = 128, smoothing: Int = 21)
         throws
     {
-        guard share > 0 && share <= 1, window >= 1, local >= 1, smoothing >= 1, smoothing % 2 == 1 else {
+        let name = isAdaptive ? "ada-snapkv" : "snapkv"
+        guard share > 0 && share <= 1 else {
+            throw LacunaError.invalidArgument(name, reason: "the share \(share) is not above 0 and at most 1")
+        }
+        guard window >= 1, local >= 1, smoothing >= 1, smoothing % 2 == 1 else {
             throw LacunaError.invalidArgument(
-                isAdaptive ? "ada-snapkv" : "snapkv",
-                reason:
-                    "a share of \(share) by \(window) queries over \(smoothing) neighbours: the share is above 0 and at "
-                    + "most 1, neighbours are odd")
+                name,
+                reason: "\(window) queries, \(local) last positions and \(smoothing) neighbours must be positive, the "
+                    + "last odd")
         }
         (self.share, self.isAdaptive) = (share, isAdaptive)
         (self.window, self.local, self.smoothing) = (window, local, smoothing)

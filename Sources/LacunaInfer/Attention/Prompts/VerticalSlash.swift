@@ -31,9 +31,14 @@ public struct VerticalSlash: KeySelector {
     /// - Parameter promptRows: Rows that are planned together, at least 1; longer prompts go in pieces.
     /// - Throws: ``LacunaError/invalidArgument(_:reason:)`` for a share that is not above 0 and at most 1, or no queries.
     public init(share: Double, queries: Int = 256, block: Int = 32, promptRows: Int = 4096) throws {
-        guard share > 0 && share <= 1, queries >= 1, block >= 1, promptRows >= 1 else {
+        guard share > 0 && share <= 1 else {
             throw LacunaError.invalidArgument(
-                "vertical-slash", reason: "a share of \(share), by \(queries) queries, is not above 0 and at most 1")
+                "vertical-slash", reason: "the share \(share) is not above 0 and at most 1")
+        }
+        guard queries >= 1, block >= 1, promptRows >= 1 else {
+            throw LacunaError.invalidArgument(
+                "vertical-slash",
+                reason: "\(queries) queries, blocks of \(block) and \(promptRows) rows must be positive")
         }
         (self.share, self.queries, self.block, self.promptRows) = (share, queries, block, promptRows)
     }

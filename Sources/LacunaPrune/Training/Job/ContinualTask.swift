@@ -84,7 +84,7 @@ final class ContinualTask: JobTask {
 
     func ledger() -> Ledger {
         let (one, tape) = (stream.test[0].selecting(0..<1).inputs, Tape<Float>())
-        return Ledger(progress, examples: 1, on: tape) { _ = method.outputs(tape.constant(one), task: 0) }
+        return Ledger(progress, on: tape) { _ = method.outputs(tape.constant(one), task: 0) }
     }
 
     /// Writes `continual.json`, and for each task that has one a network of its own in the folder `task-1`, `task-2` …

@@ -96,7 +96,7 @@ final class ClassificationTask: JobTask {
 
     func ledger() -> Ledger {
         let (one, tape) = (test.selecting(0..<1).inputs, Tape<Float>())
-        return Ledger(network, examples: 1, on: tape) { _ = network(tape.constant(one)) }
+        return Ledger(network, on: tape) { _ = network(tape.constant(one)) }
     }
 
     func shrink() -> Bool {
@@ -166,7 +166,7 @@ final class RegressionTask: JobTask {
 
     func ledger() -> Ledger {
         let (one, tape) = (test.selecting(0..<1).inputs, Tape<Float>())
-        return Ledger(network, examples: 1, on: tape) { _ = network(tape.constant(one)) }
+        return Ledger(network, on: tape) { _ = network(tape.constant(one)) }
     }
 
     func shrink() -> Bool {
@@ -222,7 +222,7 @@ final class FeatureTask: JobTask {
 
     func ledger() -> Ledger {
         let tape = Tape<Float>()
-        return Ledger(autoencoder, examples: 1, on: tape) { _ = autoencoder(tape.constant(held.rows(0..<1))) }
+        return Ledger(autoencoder, on: tape) { _ = autoencoder(tape.constant(held.rows(0..<1))) }
     }
 
     /// What was found, for `features.json`: inputs, the strongest first, with their strengths.

@@ -87,7 +87,7 @@ final class LanguageTask: JobTask {
     func ledger() -> Ledger {
         let tape = Tape<Float>()
         let ids = [Int32](repeating: 0, count: form.window)
-        return Ledger(network, examples: form.window, on: tape) { _ = network(ids, batch: 1, on: tape) }
+        return Ledger(network, on: tape) { _ = network(ids, batch: 1, on: tape) }
     }
 
     /// A directory that the other verbs read: configuration, weights, tokenizer.

@@ -268,12 +268,12 @@ extension TrainingJob {
             hidden = [96, 96]
 
             [method]
-            name = "cl-dst"               # or sequential: dense, and forgetful
+            name = "cl-dst"               # or sequential: dense, and free to forget
             tasks = 5
             sparsity = 0.8                # of each task's network
             budget = "erk"                # or uniform
             growth = "random"             # or gradient
-            interval = 20
+            interval = 133                # steps; grown connections need about 0.4 / learning_rate of them to count
 
             [optimizer]
             name = "adam"
