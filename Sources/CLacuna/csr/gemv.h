@@ -46,9 +46,12 @@ INLINE K(eight) K(inputs_u16)(const float *x, const uint16_t *column) {
       (__m256)K(four_inputs)(x, a & 65535, a >> 16 & 65535, a >> 32 & 65535, a >> 48),
       (__m256)K(four_inputs)(x, b & 65535, b >> 16 & 65535, b >> 32 & 65535, b >> 48), 0xF0);
 }
-INLINE K(eight) K(inputs_u32)(const float *x, const uint32_t *c) {
+INLINE K(eight) K(inputs_u32)(const float *x, const uint32_t *column) {
+  uint64_t two[4];  // columns by twos: loads are what is short
+  memcpy(two, column, 32);
   return (K(eight))_mm256_blend_ps(
-      (__m256)K(four_inputs)(x, c[0], c[1], c[2], c[3]), (__m256)K(four_inputs)(x, c[4], c[5], c[6], c[7]), 0xF0);
+      (__m256)K(four_inputs)(x, (uint32_t)two[0], two[0] >> 32, (uint32_t)two[1], two[1] >> 32),
+      (__m256)K(four_inputs)(x, (uint32_t)two[2], two[2] >> 32, (uint32_t)two[3], two[3] >> 32), 0xF0);
 }
 INLINE K(four) K(four_doubles)(const double *x, uint64_t a, uint64_t b, uint64_t c, uint64_t d) {
   const __m256d low = _mm256_blend_pd(_mm256_broadcast_sd(x + a), _mm256_broadcast_sd(x + b), 0xA);
