@@ -94,6 +94,22 @@ public struct SparseDesign: Design {
         }
     }
 
+    /// `v += a w x_j`, entry by entry.
+    ///
+    /// - Parameter weights: One for each row.
+    /// - Complexity: O(stored entries of the column).
+    public func add(
+        _ a: Double, column j: Int, weights: UnsafePointer<Double>, to v: UnsafeMutablePointer<Double>
+    ) {
+        let factor = a * (inverseScales?[j] ?? 1)
+        withColumns { starts, index, values in
+            for k in starts[j]..<starts[j + 1] {
+                let row = Int(index[k])
+                v[row] += factor * values[k] * weights[row]
+            }
+        }
+    }
+
     public func squaredNorms(weights: UnsafePointer<Double>, into out: UnsafeMutablePointer<Double>) {
         withColumns { starts, index, values in
             Parallel.forRanges(columns, grain: columnGrain(4 + count / max(columns, 1))) { columns in

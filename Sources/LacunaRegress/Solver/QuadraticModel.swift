@@ -41,7 +41,7 @@ public final class QuadraticModel {
                 }
             }
         }
-        reserve(n)
+        try reserve(n)
         columns = (0..<n).map { UInt32($0) }
         means = [Double](repeating: 0, count: n)
         matrix.withPointer { p in
@@ -61,9 +61,11 @@ public final class QuadraticModel {
         return d <= 1e-13 * (d + means[j] * means[j]) || d < 1e-290 ? 0 : d
     }
 
-    private func reserve(_ count: Int) {
+    private func reserve(_ count: Int) throws {
         if count <= capacity { return }
         let wider = max(count, min(capacity * 2, capacity + 1024))
+        _ = try MachineMemory.require(
+            shape: [wider, wider], of: Double.self, for: "the Gram matrix of \(count) columns in use")
         let fresh = Buffer<Double>(uninitialized: wider * wider)
         for i in 0..<columns.count {
             (fresh.pointer + i * wider).update(from: gram.pointer + i * capacity, count: columns.count)
@@ -81,11 +83,13 @@ public final class QuadraticModel {
     /// Adds columns of a design under given curvatures of the rows.
     ///
     /// - Parameter centered: Eliminates an intercept.
-    func append(_ new: [UInt32], of design: any Design, curvature: UnsafePointer<Double>, total: Double, centered: Bool)
-    {
+    /// - Throws: ``LacunaError/resource(_:needed:available:)`` if the machine has no room for the Gram matrix.
+    func append(
+        _ new: [UInt32], of design: any Design, curvature: UnsafePointer<Double>, total: Double, centered: Bool
+    ) throws {
         if new.isEmpty { return }
         let old = columns.count
-        reserve(old + new.count)
+        try reserve(old + new.count)
         var fresh = [Double](repeating: 0, count: new.count)
         if centered {
             design.correlations(new, with: curvature, into: &fresh)

@@ -2,11 +2,11 @@ import LacunaTensor
 
 /// Steps on the working set, by the kind of datafit.
 extension NewtonSession {
-    func descend(_ penalty: P, tolerance: Double) {
+    func descend(_ penalty: P, tolerance: Double) throws {
         if !datafit.isQuadratic {
-            descendGeneral(penalty, tolerance: tolerance)
-        } else if usesResiduals {
-            descendResiduals(penalty, tolerance: tolerance)
+            try descendGeneral(penalty, tolerance: tolerance)
+        } else if let short {
+            descendResiduals(penalty, short, tolerance: tolerance)
         } else {
             descendQuadratic(penalty, tolerance: tolerance)
         }
@@ -40,7 +40,7 @@ extension NewtonSession {
     @_specialize(where P == ElasticNet)
     @_specialize(where P == MCP)
     @_specialize(where P == SCAD)
-    func descendGeneral(_ penalty: P, tolerance: Double) {
+    func descendGeneral(_ penalty: P, tolerance: Double) throws {
         if columns.isEmpty { return }
         var gradients = [Double](repeating: 0, count: columns.count)
         let direction = Buffer<Double>(uninitialized: n)
@@ -74,7 +74,7 @@ extension NewtonSession {
             }
             if distance <= tolerance { break }
             model.removeAll()
-            model.append(moving, of: design, curvature: curvature.pointer, total: total, centered: hasIntercept)
+            try model.append(moving, of: design, curvature: curvature.pointer, total: total, centered: hasIntercept)
             let start = moving.map { b[Int($0)] }
             let slopes = g
             var z = start

@@ -9,9 +9,9 @@ extension NewtonSession {
     @_specialize(where P == ElasticNet)
     @_specialize(where P == MCP)
     @_specialize(where P == SCAD)
-    func descendResiduals(_ penalty: P, tolerance: Double) {
+    func descendResiduals(_ penalty: P, _ design: SparseDesign, tolerance: Double) {
         let (b, r, norms) = (beta.pointer, slope.pointer, rawNorms.pointer)
-        let weight = datafit.weights[0]
+        let weights = datafit.weights
         var anderson = AndersonAcceleration()
         datafit.gradient(eta.pointer, into: r)
         for _ in 0..<2000 {
@@ -27,12 +27,16 @@ extension NewtonSession {
                 let new = penalty.proximal(old - g / curvature, step: 1 / curvature, j)
                 if new == old { continue }
                 b[j] = new
-                design.add((new - old) * weight, column: j, to: r)
+                if let evenWeight {
+                    design.add((new - old) * evenWeight, column: j, to: r)
+                } else {
+                    design.add(new - old, column: j, weights: weights, to: r)
+                }
             }
             if hasIntercept {
                 var total = 0.0
                 for i in 0..<n { total += r[i] }
-                for i in 0..<n { r[i] -= total * weight }
+                for i in 0..<n { r[i] -= total * weights[i] }
                 worst = max(worst, abs(total))
             }
             if worst <= tolerance { break }

@@ -56,9 +56,9 @@ final class NewtonSession<P: SeparablePenalty> {
         place = [Int32](repeating: -1, count: p)
         let weights = problem.datafit.weights
         let perColumn = (core.design as? SparseDesign).map { $0.count / max($0.columns, 1) } ?? .max
-        usesResiduals =
-            problem.penalty.isConvex && problem.datafit.isQuadratic && perColumn < 128
-            && weights.allSatisfy { $0 == weights[0] }
+        let isShort = problem.penalty.isConvex && problem.datafit.isQuadratic && perColumn < 128
+        short = isShort ? core.design as? SparseDesign : nil
+        evenWeight = weights.allSatisfy { $0 == weights[0] } ? weights.first : nil
         intercepts = [0]
         if hasIntercept {
             datafit.refineIntercepts(&intercepts, eta: eta.pointer, work: work.pointer, maximumSteps: 100)
@@ -117,8 +117,10 @@ final class NewtonSession<P: SeparablePenalty> {
     /// The working set of datafits whose model changes at each step.
     var columns: [UInt32] = []
 
-    /// Whether a column's rows are so few that a Gram matrix is a detour.
-    let usesResiduals: Bool
+    /// The design, if a column's rows are so few that a Gram matrix is a detour.
+    let short: SparseDesign?
+    /// The weight of every row, where it is the same; folds of a cross-validation weigh rows by 0.
+    let evenWeight: Double?
 
     // MARK: Solving
 
@@ -196,7 +198,7 @@ final class NewtonSession<P: SeparablePenalty> {
                 let left = screened(penalty, alive, radius: radius, scale: dual.scale)
                 if let left, left.count < (alive?.count ?? p) * 3 / 4 { alive = left }
             }
-            let hasAll = extendWorkingSet(penalty, candidates ?? penalty, alive)
+            let hasAll = try extendWorkingSet(penalty, candidates ?? penalty, alive)
             // With the strong rule's candidates the working set is complete as a rule, and worth an exact solution.
             let isComplete = candidates != nil
             candidates = nil
@@ -213,9 +215,9 @@ final class NewtonSession<P: SeparablePenalty> {
             // On short columns a sweep costs next to nothing beside a pass; so does a model of few columns beside a pass that
             // is read from memory, and is worth an exact solution if it lacks none.
             let isSmall = norm.count * norm.count < 4 * p && design.byteCount > 1 << 23
-            let isCheap = usesResiduals || (!datafit.isQuadratic && isSmall && hasAll)
+            let isCheap = short != nil || (!datafit.isQuadratic && isSmall && hasAll)
             let share = isCheap ? 1e-3 : 0.1
-            descend(
+            try descend(
                 penalty, tolerance: isComplete ? final : max(final, min(share * violation, 1e-2 * nullGradient)))
             isFresh = false
         }

@@ -8,7 +8,7 @@ extension NewtonSession {
     @_specialize(where P == ElasticNet)
     @_specialize(where P == MCP)
     @_specialize(where P == SCAD)
-    func extendWorkingSet(_ penalty: P, _ candidates: P, _ alive: [UInt32]?) -> Bool {
+    func extendWorkingSet(_ penalty: P, _ candidates: P, _ alive: [UInt32]?) throws -> Bool {
         let (b, g) = (beta.pointer, gradient.pointer)
         let lipschitz = lipschitz.pointer
         var support = 0
@@ -31,7 +31,7 @@ extension NewtonSession {
             let threshold = kernels.kth_largest(scores, scores.count, room, &greater, &equal)
             violators = zip(violators, scores).compactMap { $1 >= threshold ? $0 : nil }
         }
-        let isList = usesResiduals || !datafit.isQuadratic
+        let isList = short != nil || !datafit.isQuadratic
         if !isList && model.count > 2 * (support + violators.count) + 256 {
             let keep = model.columns.map { b[Int($0)] != 0 }
             for (j, kept) in zip(model.columns, keep) where !kept { place[Int(j)] = -1 }
@@ -46,7 +46,7 @@ extension NewtonSession {
             columns += violators
             for (k, j) in columns.enumerated() { place[Int(j)] = Int32(k) }
         } else {
-            model.append(
+            try model.append(
                 violators, of: design, curvature: datafit.weights, total: 1, centered: hasIntercept)
             for (k, j) in model.columns.enumerated() { place[Int(j)] = Int32(k) }
         }
