@@ -1,3 +1,4 @@
+import LacunaReproduce
 import Testing
 
 @testable import LacunaCommand
@@ -102,5 +103,30 @@ import Testing
         report.chart(chart())
         let html = report.html().replacing("http://www.w3.org/2000/svg", with: "")
         for word in ["http:", "https:", "src=", "@import", "url("] { #expect(!html.contains(word)) }
+    }
+
+    /// What could not be run for lack of data is not passed over.
+    @Test func aReproductionWithoutItsDataIsNotReproduced() throws {
+        struct Half: Reproduction {
+            var (shortName, paper, title, claim) = ("Half", 1000, "Half a Paper", "It holds.")
+            var arXiv: String? { nil }
+            var checks: [Check]
+            var missing: [String]
+            func run(_ context: ReproductionContext) throws -> Outcome {
+                Outcome(setting: "here", measurements: [], checks: checks, missing: missing)
+            }
+        }
+        func report(_ checks: [Check], _ missing: [String]) throws -> ReproductionReport {
+            try ReproductionReport(Half(checks: checks, missing: missing), ReproductionContext())
+        }
+        let good = Check("a", 1, .less, 2)
+        #expect(try report([good], []).isReproduced)
+        let half = try report([good], ["Data/a was not found."])
+        #expect(!half.isReproduced && half.verdict == "reproduced as far as there was data")
+        #expect(half.line(.output).contains("Data/a was not found.") && half.details.contains("Data/a was not found."))
+        #expect(half.json["missing"]?.arrayValue?.count == 1 && half.json["reproduced"]?.boolValue == false)
+        #expect(try report([], ["Data/a was not found."]).verdict == "not run, for lack of data")
+        let page = ReproductionPage(reports: [half], quick: false, seed: 0).markdown
+        #expect(page.contains("0 of 1 hold") && page.contains("Data/a was not found."))
     }
 }

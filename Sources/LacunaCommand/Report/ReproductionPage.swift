@@ -60,7 +60,7 @@ struct ReproductionPage {
                 "- \($0.holds ? "✓" : "✗") \($0.statement): \(Quantities.significant($0.left)) \(Self.sign($0.relation)) "
                     + Quantities.significant($0.right)
             }.joined(separator: "\n"))
-        parts += outcome.notes
+        parts += outcome.notes + outcome.missing
         return parts.joined(separator: "\n\n")
     }
 

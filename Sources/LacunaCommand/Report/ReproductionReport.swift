@@ -24,12 +24,20 @@ struct ReproductionReport {
     }
 
     var isReproduced: Bool {
-        if case .success(let outcome) = result { outcome.verdict == .reproduced } else { false }
+        guard case .success(let outcome) = result else { return false }
+        return outcome.verdict == .reproduced && outcome.missing.isEmpty
     }
 
     var verdict: String {
         switch result {
-        case .success(let outcome): outcome.verdict.description
+        case .success(let outcome):
+            if outcome.missing.isEmpty {
+                outcome.verdict.description
+            } else if outcome.checks.isEmpty {
+                "not run, for lack of data"
+            } else {
+                "\(outcome.verdict) as far as there was data"
+            }
         case .failure(let error): "failed: \(error)"
         }
     }
@@ -44,10 +52,11 @@ struct ReproductionReport {
         var measured = measurements.prefix(Self.shownMeasurements).map(Self.describe)
         let rest = measurements.count - measured.count
         if rest > 0 { measured.append("\(rest) more with --details") }
+        let missing = ((try? result.get())?.missing ?? []).map { "\n    " + $0 }.joined()
         return "[\(reproduction.paper)] \(reproduction.shortName): "
             + console.styled(verdict, isReproduced ? .green : .red)
             + " in \(Quantities.duration(seconds)). Claim: \(reproduction.claim) "
-            + "Measured: \(measured.joined(separator: "; "))."
+            + "Measured: \(measured.isEmpty ? "nothing" : measured.joined(separator: "; "))." + missing
     }
 
     private static func describe(_ measurement: Measurement) -> String {
@@ -75,7 +84,7 @@ struct ReproductionReport {
                 "\(check.holds ? "✓" : "✗") \(check.statement): \(Quantities.significant(check.left)) "
                     + "\(check.relation.rawValue) \(Quantities.significant(check.right))")
         }
-        lines += outcome.notes.map { "note: \($0)" }
+        lines += (outcome.notes + outcome.missing).map { "note: \($0)" }
         return lines.map { "    " + $0 }.joined(separator: "\n")
     }
 
@@ -107,7 +116,8 @@ struct ReproductionReport {
                         "holds": .bool($0.holds),
                     ]
                 }),
-            "notes": .array((outcome?.notes ?? []).map { .string($0) }), "verdict": .string(verdict),
+            "notes": .array((outcome?.notes ?? []).map { .string($0) }),
+            "missing": .array((outcome?.missing ?? []).map { .string($0) }), "verdict": .string(verdict),
             "reproduced": .bool(isReproduced), "seconds": .number(seconds),
         ]
     }

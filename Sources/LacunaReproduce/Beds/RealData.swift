@@ -72,12 +72,34 @@ enum RealData {
         return try ModelLocation.path(of: name)
     }
 
-    /// A file of the checkout's `Data` directory, looked for from the working directory.
+    /// A file of the checkout's `Data` directory, looked for from the working directory, and from the program upwards.
     static func file(_ name: String) -> String? {
-        let path = "Data/" + name
-        return FileSystem.exists(path) ? path : nil
+        for folder in [""] + programFolders {
+            let path = folder + "Data/" + name
+            if FileSystem.exists(path) { return path }
+        }
+        return nil
     }
 
-    static let austenIsMissing =
-        "Data/austen was not found from the working directory, so the language models were not trained."
+    /// The folders that the program is in, the innermost one first, each with a slash behind it: a program of a checkout's
+    /// `.build` finds the checkout.
+    private static let programFolders: [String] = {
+        guard let program = CommandLine.arguments.first, program.contains("/"), let path = realpath(program, nil) else {
+            return []
+        }
+        defer { free(path) }
+        var parts = String(cString: path).split(separator: "/").dropLast()
+        var folders: [String] = []
+        while !parts.isEmpty {
+            folders.append("/" + parts.joined(separator: "/") + "/")
+            parts.removeLast()
+        }
+        return folders
+    }()
+
+    static let austenIsMissing = isMissing("austen", "the language models were not trained")
+
+    static func isMissing(_ name: String, _ consequence: String) -> String {
+        "Data/\(name), of a checkout of Lacuna, was not found from the working directory, so \(consequence)."
+    }
 }

@@ -28,5 +28,5 @@ enum TaskSequences {
         return try TaskStream(train: permuted(train), test: permuted(test), tasks: 5)
     }
 
-    static let missing = "Data/digits was not found from the working directory, so no network was trained."
+    static let missing = RealData.isMissing("digits", "no network was trained")
 }

@@ -78,15 +78,25 @@ public struct Outcome: Sendable, Equatable {
     public var checks: [Check]
     /// What a reader should know besides: differences from the authors' setting, surprises.
     public var notes: [String]
+    /// Parts that were not run because their data is not on this machine, a sentence each.
+    public var missing: [String]
 
-    public init(setting: String, measurements: [Measurement], checks: [Check], notes: [String] = []) {
+    public init(
+        setting: String, measurements: [Measurement], checks: [Check], notes: [String] = [], missing: [String] = []
+    ) {
         self.setting = setting
         self.measurements = measurements
         self.checks = checks
         self.notes = notes
+        self.missing = missing
     }
 
-    /// Follows from ``checks`` alone. A reproduction without checks reproduces nothing.
+    /// Nothing could be run.
+    static func notRun(missing: String) -> Outcome {
+        Outcome(setting: "not run", measurements: [], checks: [], missing: [missing])
+    }
+
+    /// Follows from ``checks`` alone: those of the parts that were run. A reproduction without checks reproduces nothing.
     public var verdict: Verdict {
         let holding = checks.count { $0.holds }
         if holding == 0 { return .notReproduced }

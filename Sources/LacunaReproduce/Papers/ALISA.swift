@@ -59,6 +59,7 @@ struct ALISAReproduction: Reproduction {
         ]
         var losses: [String: [Double]] = [:]
         var description = ""
+        var missing: [String] = []
         var notes: [String] = []
         for (place, seed) in seeds.prefix(5).enumerated() {
             try context.progress.report("language models", place, of: 5)
@@ -95,7 +96,7 @@ struct ALISAReproduction: Reproduction {
                 Check(
                     "language model: the loss grows by less than 5 %", Sample(alisa) / Sample(dense), staysBelow: 1.05))
         } else {
-            notes.append(SkippingTask.isMissing)
+            missing.append(SkippingTask.isMissing)
         }
         notes.append(
             "Keys that nothing has looked at while they were near stay unread when they begin to matter: the sums know of no others."
@@ -108,7 +109,7 @@ struct ALISAReproduction: Reproduction {
                 "\(seeds.count) streams of \(Self.count) keys of \(Self.size), deviation 0.5, 8 heavy ones (4 in a direction) in the first half, "
                 + "queries 5 in that direction, 2 nats more for the last 8 positions, a fifth of the keys; "
                 + description,
-            measurements: measurements, checks: checks, notes: notes)
+            measurements: measurements, checks: checks, notes: notes, missing: missing)
     }
 
     /// Where the keys are that queries look for from five eighths of a stream on.

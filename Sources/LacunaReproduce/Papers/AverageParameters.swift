@@ -13,7 +13,7 @@ struct AverageParametersReproduction: Reproduction {
 
     func run(_ context: ReproductionContext) throws -> Outcome {
         guard let language = try TinyLanguageModel() else {
-            return Outcome(setting: "not run", measurements: [], checks: [], notes: [RealData.austenIsMissing])
+            return Outcome.notRun(missing: RealData.austenIsMissing)
         }
         let steps = context.quick ? 600 : 1000
         let blocks = LayerChoice.matching(["model.layers.*"])

@@ -136,9 +136,9 @@ struct CoLiDEReproduction: Reproduction {
             checks.append(
                 Check("\(setting.name): it errs less", Sample(scores.plain) - Sample(scores.equal), exceeds: 0))
         }
-        var notes: [String] = []
+        var (notes, missing): ([String], [String]) = ([], [])
         if !context.quick { try large(context, &rows, &checks) }
-        try proteins(context, &rows, &notes)
+        try proteins(context, &rows, &notes, &missing)
         return Outcome(
             setting:
                 "\(graphs) graphs of 15 variables a setting, Erdős-Rényi with 30 expected edges or scale-free with 2 a variable, "
@@ -151,7 +151,7 @@ struct CoLiDEReproduction: Reproduction {
                 "Where levels differ between 0.1 and 1, an advantage of a level for each variable does not show at this size.",
                 "Independence of the scale is partial: scaling the data by c has the effect of the weight λ/c, not none; for "
                     + "the method that takes the level as known it is λ/c².",
-            ] + notes)
+            ] + notes, missing: missing)
     }
 
     /// The authors' hardest homoscedastic setting: 200 variables, 4 edges each, with their schedule.
@@ -180,10 +180,11 @@ struct CoLiDEReproduction: Reproduction {
 
     /// Sachs and others' measurements of 11 proteins, if `lacuna data causal-pairs` has fetched them.
     private func proteins(
-        _ context: ReproductionContext, _ rows: inout [Measurement], _ notes: inout [String]
+        _ context: ReproductionContext, _ rows: inout [Measurement], _ notes: inout [String],
+        _ missing: inout [String]
     ) throws {
         guard let sachs = try RealData.sachs() else {
-            notes.append(
+            missing.append(
                 "The protein measurements are not in the cache, so that part was not run: "
                     + "`lacuna data causal-pairs` fetches them.")
             return

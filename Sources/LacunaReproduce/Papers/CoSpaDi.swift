@@ -15,6 +15,7 @@ struct CoSpaDiReproduction: Reproduction {
         let method = CoSpaDi(iterations: context.quick ? 10 : 30)
         var measurements: [Measurement] = []
         var checks: [Check] = []
+        var missing: [String] = []
         var notes: [String] = []
         for sparsity in [0.2, 0.4] {
             let percent = "\(Int(sparsity * 100 + 0.5)) %"
@@ -76,13 +77,13 @@ struct CoSpaDiReproduction: Reproduction {
                 Check("no more bytes than asked for", Sample(ratios).mean, .atMost, 1 - sparsity + 0.02),
             ]
         } else {
-            notes.append(RealData.austenIsMissing)
+            missing.append(RealData.austenIsMissing)
         }
         return Outcome(
             setting:
                 "\(seeds.count) synthetic layers (256 inputs of few factors, 128 outputs, Student-t weights) and as many "
                 + "transformers of two blocks trained on Jane Austen; \(method.iterations) rounds of K-SVD, ρ = 2; the bits "
                 + "that say where coefficients are count as bytes",
-            measurements: measurements, checks: checks, notes: notes)
+            measurements: measurements, checks: checks, notes: notes, missing: missing)
     }
 }

@@ -27,6 +27,7 @@ struct GroupEnvelopeReproduction: Reproduction {
             Check("the proximal map is exact", goldenError, .less, 1e-5),
             Check("so is the value", valueError, .less, 1e-9),
         ]
+        var missing: [String] = []
         var notes: [String] = []
         var widest = 0
         let count = context.quick ? 5 : 10
@@ -74,13 +75,13 @@ struct GroupEnvelopeReproduction: Reproduction {
                 Check("the envelope leaves less to remove", controls - shares, exceeds: 0),
             ]
         } else {
-            notes.append("Data/digits was not found from the working directory, so no network was trained.")
+            missing.append(RealData.isMissing("digits", "no network was trained"))
         }
         return Outcome(
             setting:
                 "the closed forms; then \(count) networks 64-64-64-10 on 1797 digits, 20 epochs each: three quarters of them "
                 + "regularised (λ 0.5), then cut to 32 neurons a layer and trained on",
-            measurements: measurements, checks: checks, notes: notes)
+            measurements: measurements, checks: checks, notes: notes, missing: missing)
     }
 
     /// The norms of the rows that are about to be removed, over those that stay.

@@ -46,7 +46,7 @@ struct IsolatedSubnetworksReproduction: Reproduction {
             for index in 0...count {
                 let seed = context.seed &* 1000 &+ UInt64(index)
                 guard let stream = try bed.make(seed) else {
-                    return Outcome(setting: "none", measurements: [], checks: [], notes: [TaskSequences.missing])
+                    return Outcome.notRun(missing: TaskSequences.missing)
                 }
                 for (number, arm) in arms.enumerated() {
                     try context.progress.report(

@@ -75,6 +75,7 @@ struct QuickSelectionReproduction: Reproduction {
             Check("over half of the true features are found (chance: 0.1)", moving, .atLeast, 0.55),
             Check("rewiring finds 0.15 more than a fixed pattern", moving - fixed, .atLeast, 0.15),
         ]
+        var missing: [String] = []
         var notes = [
             "Long training reverses the ranking, as features that are pure noise need the largest direct weights.",
             "What rewiring adds differs from one draw of the data to the next: from \(Self.rounded(gains.min()!)) to "
@@ -125,11 +126,11 @@ struct QuickSelectionReproduction: Reproduction {
                 "On Fashion-MNIST: 10,000 images, hidden layer of 1000, a classifier 50-128-10 trained on the chosen pixels."
             )
         } else {
-            notes.append(RealData.fashionIsMissing)
+            missing.append(RealData.fashionIsMissing)
         }
         return Outcome(
             setting:
                 "mean of \(seeds) data sets of 1000 x 200 with 20 features that share 5 factors; hidden layer of 100, ε 5, "
-                + "60 epochs", measurements: measurements, checks: checks, notes: notes)
+                + "60 epochs", measurements: measurements, checks: checks, notes: notes, missing: missing)
     }
 }

@@ -15,6 +15,7 @@ struct RSparseReproduction: Reproduction {
         let seeds = (0..<(context.quick ? 3 : 5)).map { context.seed &* 1000 &+ UInt64($0) }
         var measurements: [Measurement] = []
         var checks: [Check] = []
+        var missing: [String] = []
         var notes: [String] = []
         for decay in [0.0, 0.5, 1] {
             func sample(_ share: Double) throws -> Sample {
@@ -53,7 +54,7 @@ struct RSparseReproduction: Reproduction {
                     baseline: rival - Sample(dense), baselineName: "magnitudes alone (TEAL)"))
             checks.append(Check("language model: a smaller loss at equal weights read", found - rival, staysBelow: 0))
         } else {
-            notes.append(SkippingTask.isMissing)
+            missing.append(SkippingTask.isMissing)
         }
         notes.append(
             "Shares are searched matrix by matrix on a grid, where the authors evolve all of them by perplexity; every token is "
@@ -61,7 +62,8 @@ struct RSparseReproduction: Reproduction {
         return Outcome(
             setting:
                 "\(seeds.count) seeds: matrices of 256 × 256 with random singular vectors, inputs of Student's t with 3 "
-                + "degrees of freedom; " + description, measurements: measurements, checks: checks, notes: notes)
+                + "degrees of freedom; " + description, measurements: measurements, checks: checks, notes: notes,
+            missing: missing)
     }
 
     /// The error of one split of half of the weights.

@@ -17,7 +17,7 @@ struct SHARPReproduction: Reproduction {
         for index in 0..<count {
             let seed = context.seed &* 1000 &+ UInt64(index)
             guard let stream = try TaskSequences.splitDigits(seed: seed) else {
-                return Outcome(setting: "none", measurements: [], checks: [], notes: [TaskSequences.missing])
+                return Outcome.notRun(missing: TaskSequences.missing)
             }
             func plan(_ task: Int) -> TrainingPlan {
                 let steps = 30 * ((stream.train[task].count + 63) / 64)

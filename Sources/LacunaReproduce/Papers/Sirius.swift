@@ -57,7 +57,7 @@ struct SiriusReproduction: Reproduction {
             densities.append(density)
         }
         guard let dense = losses["dense"], let sparse = losses["sparse"], let corrected = losses["corrected"] else {
-            return Outcome(setting: "nothing", measurements: [], checks: [], notes: [SkippingTask.isMissing])
+            return Outcome.notRun(missing: SkippingTask.isMissing)
         }
         let gap = Sample(sparse) - Sample(dense)
         let recovered = (Sample(sparse) - Sample(corrected)) / gap

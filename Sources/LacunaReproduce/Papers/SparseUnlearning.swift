@@ -40,6 +40,7 @@ struct SparseUnlearningReproduction: Reproduction {
                 })
         }
         var (measurements, checks, notes): ([Measurement], [Check], [String]) = ([], [], [])
+        var missing: [String] = []
         for (place, bed) in beds.enumerated() {
             var reports = [Arm: [UnlearningReport]]()
             var gamma = 1e-3
@@ -49,8 +50,8 @@ struct SparseUnlearningReproduction: Reproduction {
                 try context.progress.report(bed.name, place * (count + 1) + index, of: beds.count * (count + 1))
                 let seed = context.seed &* 1000 &+ UInt64(index)
                 guard let (train, test) = try bed.make(seed) else {
-                    notes.append(
-                        "Data/digits was not found from the working directory, so its networks were not trained.")
+                    missing.append(
+                        RealData.isMissing("digits", "its networks were not trained"))
                     break
                 }
                 let split = try ForgetSplit(train, share: 0.1, seed: seed)
@@ -163,7 +164,7 @@ struct SparseUnlearningReproduction: Reproduction {
             setting:
                 "mean of \(count) networks 64-256-256-10, 30 epochs of SGD on 400 digits\(context.quick ? "" : ", or on 2000 noisy blobs"); a tenth of the "
                 + "examples, drawn at random, is forgotten in 10 epochs on the others; ten times γ in proximal steps, which momentum does not multiply",
-            measurements: measurements, checks: checks, notes: notes)
+            measurements: measurements, checks: checks, notes: notes, missing: missing)
     }
 
     /// Five epochs up the loss of what is to be forgotten, at 0.0001 as the authors do.

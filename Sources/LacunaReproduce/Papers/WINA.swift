@@ -14,6 +14,7 @@ struct WINAReproduction: Reproduction {
         let seeds = (0..<(context.quick ? 3 : 5)).map { context.seed &* 1000 &+ UInt64($0) }
         var measurements: [Measurement] = []
         var checks: [Check] = []
+        var missing: [String] = []
         var notes: [String] = []
         try matrices(seeds, &measurements, &checks)
         var losses: [String: [Double]] = [:]
@@ -49,7 +50,7 @@ struct WINAReproduction: Reproduction {
                 }
             }
         } else {
-            notes.append(SkippingTask.isMissing)
+            missing.append(SkippingTask.isMissing)
         }
         notes.append(
             "Norms count in all seven matrices, where the authors' code has them in two; ratios are uniform, where the authors "
@@ -57,7 +58,7 @@ struct WINAReproduction: Reproduction {
         return Outcome(
             setting:
                 "\(seeds.count) seeds: matrices of 256 × 256 with columns scaled by exp(σ · normal) and Laplace inputs; "
-                + description, measurements: measurements, checks: checks, notes: notes)
+                + description, measurements: measurements, checks: checks, notes: notes, missing: missing)
     }
 
     private func matrices(_ seeds: [UInt64], _ measurements: inout [Measurement], _ checks: inout [Check]) throws {

@@ -14,6 +14,7 @@ struct WeLoreReproduction: Reproduction {
         let seeds = (0..<(context.quick ? 3 : 5)).map { context.seed &* 1000 &+ UInt64($0) }
         var measurements: [Measurement] = []
         var checks: [Check] = []
+        var missing: [String] = []
         var notes: [String] = []
         for sparsity in [0.3, 0.5] {
             let percent = "\(Int(sparsity * 100 + 0.5)) %"
@@ -66,7 +67,7 @@ struct WeLoreReproduction: Reproduction {
             checks.append(
                 Check("trained weights: the threshold loses less than one rank", found / rival, staysBelow: 1))
         } else {
-            notes.append(RealData.austenIsMissing)
+            missing.append(RealData.austenIsMissing)
         }
         notes.append(
             "Half of all ranks removed leaves about 0.7 of the numbers: full-rank matrices stay as they are. Recovery by training "
@@ -75,7 +76,7 @@ struct WeLoreReproduction: Reproduction {
             setting:
                 "\(seeds.count) draws of six matrices of 96 × 96 (rank 8, rank 16 and 32 with noise, two Gaussian, one that "
                 + "decays) and as many transformers of two blocks trained on Jane Austen; no data for the ranks",
-            measurements: measurements, checks: checks, notes: notes)
+            measurements: measurements, checks: checks, notes: notes, missing: missing)
     }
 
     private static let isLowRank = [("w0", true), ("w1", true), ("w3", false), ("w4", false)]
