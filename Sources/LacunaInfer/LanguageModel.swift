@@ -57,6 +57,8 @@ public struct LanguageModel: Sendable {
         let called = name == path ? FileSystem.name(of: path) : name
         // The tokenizer first: it is the smaller part to find out that this is no model.
         let tokenizer = try (source as? GGUFFile).map { try Tokenizer(gguf: $0) } ?? Tokenizer(directory: path)
+        // Vocabularies are read by way of many short strings.
+        MachineMemory.returnUnused()
         try MachineMemory.require(source.loadedBytes(as: weights.valueType), for: "the model \(called)")
         if checksNumbers { try source.requireFinite(progress: progress) }
         let decoder = try Transformer.load(source, at: path, weights: weights, embedding: head, progress: progress)

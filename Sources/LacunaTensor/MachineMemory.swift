@@ -25,6 +25,14 @@ public enum MachineMemory {
         #endif
     }
 
+    /// Hands back what was allocated and freed in small pieces, which the allocator otherwise keeps: worth calling once work
+    /// of another kind is over, such as reading a vocabulary.
+    public static func returnUnused() {
+        #if canImport(Glibc)
+            malloc_trim(0)
+        #endif
+    }
+
     /// Less than this is not worth asking the system for.
     private static let noticeable = 16 << 20
 

@@ -57,6 +57,23 @@ struct GeneratorTests {
         }
     }
 
+    @Test func speedIsMeasuredPastEveryEnd() throws {
+        let free = try makeGenerator()
+        let end = try free.generate([5, 9, 1], .init(maximumTokens: 1)).tokens[0]
+        let speed = try makeGenerator(endTokens: [end]).measureSpeed(prompt: [5, 9, 1], written: 4, runs: 3)
+        #expect(speed.promptTokens == 3 && speed.writtenTokens == 4)
+        #expect(speed.reading.count == 3 && speed.writing.count == 3)
+        #expect((speed.reading + speed.writing).allSatisfy { $0 > 0 && $0.isFinite })
+        #expect(speed.bytesPerToken == (try free.generate([5, 9, 1], .init(maximumTokens: 4)).bytesPerToken))
+        #expect(GenerationSpeed.median([4, 1, 3]) == 3 && GenerationSpeed.median([4, 1, 3, 2]) == 2.5)
+        #expect(GenerationSpeed.median([]) == 0)
+        let same = GenerationSpeed(promptTokens: 1, writtenTokens: 2, reading: [1], writing: [2, 4], bytesPerToken: 10)
+        #expect(same.bandwidth == 30)
+        for (prompt, written, runs) in [([], 4, 1), ([1], 1, 1), ([1], 4, 0), ([1], 64, 1)] as [([Int], Int, Int)] {
+            #expect(throws: LacunaError.self) { try free.measureSpeed(prompt: prompt, written: written, runs: runs) }
+        }
+    }
+
     @Test func theContextEndsTheText() throws {
         let result = try makeGenerator(positions: 8).generate([1, 2, 3], .init(maximumTokens: 100))
         #expect(result.reason == .contextFull)

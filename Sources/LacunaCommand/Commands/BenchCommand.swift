@@ -6,9 +6,10 @@ import LacunaTensor
 struct BenchCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "bench",
-        abstract: "Measures sparse products on this machine, or explains which store a matrix would get.",
+        abstract: "Measures models and sparse products on this machine, or explains which store a matrix would get.",
         discussion: """
             Examples:
+              lacuna bench model smollm2 --weights bf16
               lacuna bench kernels --vectors 128 --plot kernels.svg
               lacuna bench kernels --vectors 1 --values bf16 --sparsities 0.5,0.75
               lacuna bench explain --sparsity 0.9 --vectors 16
@@ -16,7 +17,7 @@ struct BenchCommand: ParsableCommand {
 
             The tables in docs/Performance.md come from the benchmark package: 'make bench'.
             """,
-        subcommands: [Kernels.self, Explain.self, Tune.self])
+        subcommands: [Model.self, Kernels.self, Explain.self, Tune.self])
 
     struct Kernels: ParsableCommand {
         static let configuration = CommandConfiguration(
