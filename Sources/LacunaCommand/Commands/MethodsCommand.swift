@@ -13,18 +13,22 @@ struct MethodsCommand: ParsableCommand {
               lacuna methods --json
 
             NAME+dsnot refines the masks of another method, for example magnitude+dsnot. \
-            Methods of the family 'sparse training' are for 'lacuna train'; those of 'activation sparsity' for --activation of \
+            Methods of the family 'sparse training' are for 'lacuna train', but \(swiftOnly), which are used from Swift; \
+            those of 'activation sparsity' for --activation of \
             'lacuna run', 'eval' and 'calibrate', where NAME+top takes the largest scores instead of those above a threshold; \
             'sparse attention' is for --attention, or for --prefill if it is about prompts, 'key/value sparsity' for --kv, or for \
             --evict if it forgets positions.
             """)
 
+    /// Names of the methods that no configuration of `lacuna train` reaches.
+    private static let swiftOnly = TrainingMethods.libraryCards.map(\.name).joined(separator: ", ")
+
     @OptionGroup var output: JSONOption
 
     func run() {
         let cards =
-            PruningMethods.all.map(\.card) + TrainingMethods.cards + ActivationMethod.all.map(\.card)
-            + CacheRequest.cards
+            PruningMethods.all.map(\.card) + TrainingMethods.cards + TrainingMethods.libraryCards
+            + ActivationMethod.all.map(\.card) + CacheRequest.cards
         printResult(
             json: output.json, .array(cards.map(Self.json)), text: cards.map(Self.paragraph).joined(separator: "\n\n"))
     }

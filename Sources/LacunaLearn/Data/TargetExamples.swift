@@ -71,7 +71,7 @@ public struct ShuffledTargets: BatchSource {
 
 extension EpochOrder {
     /// The places of the examples in the batch of a step.
-    func batch(_ step: Int, of size: Int) -> ArraySlice<Int> {
+    public func batch(_ step: Int, of size: Int) -> ArraySlice<Int> {
         let (epoch, place) = step.quotientAndRemainder(dividingBy: (count + size - 1) / size)
         return indices(epoch: epoch)[place * size..<min((place + 1) * size, count)]
     }

@@ -25,6 +25,19 @@ public final class DropAndGrow: TrainingMethod {
         case random
         /// The largest gradients of the present batch among absent weights.
         case gradient
+        /// The largest `|mean| / √(mean of squares)` of the gradients so far, as Adam averages them. They are kept for every entry,
+        /// so weights have to be masked.
+        case momentum
+        /// At random among positions never in use before; when there are no more, among the others.
+        case unvisited
+    }
+
+    /// Which connections there are at the start.
+    public enum Start: String, Sendable, Hashable, CaseIterable {
+        /// Those of a random pattern.
+        case random
+        /// The largest of the first weights, of all layers together: the budget says how many.
+        case largest
     }
 
     /// How many connections there are, and how they move.
@@ -39,10 +52,14 @@ public final class DropAndGrow: TrainingMethod {
         public var drop = Drop.magnitude
         /// Where connections come.
         public var growth = Growth.gradient
+        /// Which connections there are at the start.
+        public var start = Start.random
         /// Steps between updates.
         public var interval = 100
-        /// Fraction of the weights exchanged at an update, falling by half a cosine to 0 if `isAnnealed`.
+        /// Fraction of the weights exchanged at an update, falling by half a cosine to ``leastFraction`` if `isAnnealed`.
         public var fraction = 0.3
+        /// What the fraction falls to.
+        public var leastFraction = 0.0
         /// Whether ``fraction`` falls; otherwise it stays until ``end``.
         public var isAnnealed = true
         /// Share of the run after which the pattern is final.
@@ -64,6 +81,8 @@ public final class DropAndGrow: TrainingMethod {
     private var layers: [SparseLayerState] = []
     /// Every position that was ever in use, by layer.
     private var visited: [SparsePattern] = []
+    /// Of the gradient of every entry, by layer, for growth by momentum.
+    private var averages: [(mean: [Float], square: [Float])] = []
 
     /// - Throws: `LacunaError.invalidArgument` for settings out of range.
     public init(_ settings: Settings) throws {
@@ -72,6 +91,15 @@ public final class DropAndGrow: TrainingMethod {
         }
         try require(settings.interval >= 1, "interval", "\(settings.interval) is not at least 1")
         try require((0...1).contains(settings.fraction), "fraction", "\(settings.fraction) is not in 0...1")
+        try require(
+            (0...settings.fraction).contains(settings.leastFraction), "least_fraction",
+            "\(settings.leastFraction) is not in 0...\(settings.fraction)")
+        try require(
+            settings.growth != .momentum || settings.storage == .masked, "growth",
+            "momentum is kept for every entry, which csr weights have not")
+        try require(
+            settings.start == .random || settings.budget.sparsity != nil, "start",
+            "the largest of all layers need one sparsity")
         try require((0...1).contains(settings.end), "end", "\(settings.end) is not in 0...1")
         try require(settings.growthDeviation >= 0, "growth_deviation", "is negative")
         try require(
@@ -81,7 +109,7 @@ public final class DropAndGrow: TrainingMethod {
     }
 
     public var card: MethodCard {
-        let isRandom = settings.growth == .random
+        let isRandom = settings.growth == .random || settings.growth == .unvisited
         return MethodCard(
             name: isRandom ? "set" : "rigl", family: .sparseTraining,
             paper: isRandom
@@ -94,13 +122,18 @@ public final class DropAndGrow: TrainingMethod {
                     authors: "Utku Evci, Trevor Gale, Jacob Menick, Pablo Samuel Castro, Erich Elsen",
                     title: "Rigging the Lottery: Making All Tickets Winners", arXiv: "1911.11134"),
             composition: [
-                "|w| drops, \(isRandom ? "chance" : "|gradient|") grows", "exact exchange by layer",
+                "|w| drops, \(isRandom ? "chance" : "|\(settings.growth)|") grows", "exact exchange by layer",
                 "every \(settings.interval) steps",
             ])
     }
 
     public func begin(_ run: TrainingRun) throws {
         visited = []
+        if settings.start == .largest {
+            let chosen = try OneShotPruning(
+                budget: GlobalBudget(settings.budget.sparsity ?? 0), layers: settings.layers, storage: settings.storage)
+            return try chosen.prune(run.model)
+        }
         try StaticRandomSparsity.install(
             settings.budget, on: run.model, settings.layers, settings.storage,
             rescalesWeights: settings.rescalesWeights, using: &run.generator)
@@ -109,6 +142,12 @@ public final class DropAndGrow: TrainingMethod {
     public func attach(_ run: TrainingRun) throws {
         layers = try settings.layers.layers(of: run.model).map { try SparseLayerState($0.name, $0.layer) }
         if visited.isEmpty { visited = layers.map(\.mask) }
+        if settings.growth == .momentum && averages.isEmpty {
+            averages = layers.map { state in
+                let zeros = [Float](repeating: 0, count: state.layer.inputDimensions * state.layer.outputDimensions)
+                return (zeros, zeros)
+            }
+        }
         try MaskCoding.requireFit(visited, layers.map { [$0.layer.outputDimensions, $0.layer.inputDimensions] })
     }
 
@@ -120,7 +159,8 @@ public final class DropAndGrow: TrainingMethod {
     private func fraction(_ run: TrainingRun) -> Double {
         let last = settings.end * Double(run.totalSteps)
         if !settings.isAnnealed || last <= 0 { return settings.fraction }
-        return settings.fraction / 2 * (1 + cosine(Double.pi * Double(run.step) / last))
+        let (high, low) = (settings.fraction, settings.leastFraction)
+        return low + (high - low) / 2 * (1 + cosine(Double.pi * Double(run.step) / last))
     }
 
     public func beforeStep(_ run: TrainingRun) throws {
@@ -129,10 +169,11 @@ public final class DropAndGrow: TrainingMethod {
     }
 
     public func gradientsReady(_ run: TrainingRun) throws {
+        if settings.growth == .momentum && run.progress < settings.end { averageGradients() }
         guard isUpdate(run) else { return }
         let fraction = fraction(run)
         for index in layers.indices {
-            try exchange(layers[index], fraction, &run.generator)
+            try exchange(index, fraction, &run.generator)
             visited[index] = visited[index].union(layers[index].mask)
             (layers[index].layer.weight as? CSRWeight)?.clearDenseGradient()
         }
@@ -148,23 +189,46 @@ public final class DropAndGrow: TrainingMethod {
         return total == 0 ? 0 : Double(visited.reduce(0) { $0 + $1.count }) / Double(total)
     }
 
+    /// Moves the averages of every entry's gradient, as Adam does; the share that is missing at the start is the same for all.
+    private func averageGradients() {
+        for (index, state) in layers.enumerated() {
+            guard let gradient = state.denseGradient else { continue }
+            gradient.withPointer { g in
+                for i in averages[index].mean.indices {
+                    averages[index].mean[i] += 0.1 * (g[i] - averages[index].mean[i])
+                    averages[index].square[i] += 0.001 * (g[i] * g[i] - averages[index].square[i])
+                }
+            }
+        }
+    }
+
     /// One update of one layer.
-    private func exchange(_ state: SparseLayerState, _ fraction: Double, _ generator: inout SeededGenerator) throws {
+    private func exchange(_ index: Int, _ fraction: Double, _ generator: inout SeededGenerator) throws {
+        let state = layers[index]
         let old = state.mask
         let absent = old.inverted()
         let remaining = try remaining(of: old, state.layer.weight.densified(), fraction, atMost: absent.count)
         let count = old.count - remaining.count
-        let score: any ImportanceScore
-        switch settings.growth {
-        case .random: score = RandomScore(seed: generator.next())
-        case .gradient:
-            if state.denseGradient == nil { return }
-            score = GradientScore()
-        }
         let weight = Tensor<Float>(zeros: [old.rows, old.columns])
+        var scores: Tensor<Float>
+        switch settings.growth {
+        case .random, .unvisited:
+            scores = try RandomScore(seed: generator.next()).scores(weight: weight)
+            if settings.growth == .unvisited {
+                // Above everything that chance gives to the others.
+                let top = (scores.scalars.max() ?? 0) + 1
+                let seen = visited[index]
+                scores = seen.inverted().applied(to: Tensor(repeating: top, shape: scores.shape)) + scores
+            }
+        case .gradient:
+            guard let gradient = state.denseGradient else { return }
+            scores = try GradientScore().scores(ScoreInputs(weight: weight, gradient: gradient))
+        case .momentum:
+            let (mean, square) = averages[index]
+            scores = Tensor(zip(mean, square).map { abs($0) / ($1.squareRoot() + 1e-8) }, shape: weight.shape)
+        }
         let grown = try Selection.mask(
-            scores: score.scores(ScoreInputs(weight: weight, gradient: state.denseGradient)),
-            pattern: .unstructured(.layer), amount: .count(count), within: absent)
+            scores: scores, pattern: .unstructured(.layer), amount: .count(count), within: absent)
         let deviation = settings.growthDeviation
         state.move(to: remaining.union(grown), from: old) { _, _ in
             deviation == 0 ? 0 : Float(deviation * generator.normal())
@@ -194,9 +258,31 @@ public final class DropAndGrow: TrainingMethod {
         }
     }
 
-    public var state: JSONValue { .array(visited.map { MaskCoding.json($0) }) }
+    public var state: JSONValue {
+        let masks: JSONValue = .array(visited.map { MaskCoding.json($0) })
+        if settings.growth != .momentum { return masks }
+        func numbers(_ values: [Float]) -> JSONValue { .array(values.map { .number(Double($0)) }) }
+        return [
+            "visited": masks, "means": .array(averages.map { numbers($0.mean) }),
+            "squares": .array(averages.map { numbers($0.square) }),
+        ]
+    }
 
     public func restore(_ state: JSONValue) throws {
-        visited = try MaskCoding.masks(state)
+        guard settings.growth == .momentum else {
+            visited = try MaskCoding.masks(state)
+            return
+        }
+        func numbers(_ name: String) throws -> [[Float]] {
+            guard let lists = state[name]?.arrayValue else {
+                throw LacunaError.malformed(file: "checkpoint", location: name, reason: "is missing")
+            }
+            return lists.map { $0.arrayValue?.compactMap { $0.doubleValue.map { Float($0) } } ?? [] }
+        }
+        let (means, squares) = (try numbers("means"), try numbers("squares"))
+        visited = try MaskCoding.masks(state["visited"] ?? .null)
+        guard means.map(\.count) == squares.map(\.count), means.map(\.count) == visited.map({ $0.rows * $0.columns })
+        else { throw LacunaError.malformed(file: "checkpoint", location: "means", reason: "are of another network") }
+        averages = Array(zip(means, squares))
     }
 }

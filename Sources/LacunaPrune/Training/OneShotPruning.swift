@@ -7,7 +7,8 @@ import LacunaTensor
 /// Before the first step every chosen layer keeps its largest weights, as many as the budget or the pattern gives it, of
 /// those that it has: a layer that is sparse already keeps a part of that. Song Han, Jeff Pool, John Tran, William J. Dally,
 /// "Learning both Weights and Connections for Efficient Neural Networks", arXiv 1506.02626. With a loaded model this is
-/// masked fine-tuning; a model that was pruned by another method keeps its own masks without any method.
+/// masked fine-tuning; a model that was pruned by another method keeps its own masks without any method. With a
+/// ``GlobalBudget`` the weights of all chosen layers compete.
 public final class OneShotPruning: TrainingMethod {
     /// Which entries may be kept together; each layer by itself.
     public let pattern: Pattern
@@ -44,8 +45,19 @@ public final class OneShotPruning: TrainingMethod {
             composition: ["|w|", "any pattern under a budget (uniform)", "fixed mask"])
     }
 
-    public func begin(_ run: TrainingRun) throws {
-        let (chosen, shapes) = (try layers.layers(of: run.model), run.model.weightShapes)
+    public func begin(_ run: TrainingRun) throws { try prune(run.model) }
+
+    /// Prunes a network as it stands, without training it.
+    ///
+    /// - Throws: `LacunaError.invalidArgument` if no layer is chosen, or for a budget or storage that its weights cannot have.
+    public func prune(_ model: any Module) throws {
+        let (chosen, shapes) = (try layers.layers(of: model), model.weightShapes)
+        if let budget, budget.needsScores {
+            let scores = try chosen.map { ($0.name, try MagnitudeScore().scores(weight: $0.layer.weight.densified())) }
+            let masks = try budget.masks(scores: Dictionary(uniqueKeysWithValues: scores), pattern: pattern)
+            for (name, layer) in chosen { try sparsify(layer, masks[name]!) }
+            return
+        }
         let described = chosen.map { (name: $0.name, shape: shapes[ObjectIdentifier($0.layer)]!) }
         let sparsities = try budget?.sparsities(for: pattern, layers: described)
         for (name, layer) in chosen {
@@ -54,8 +66,13 @@ public final class OneShotPruning: TrainingMethod {
             let mask = try Selection.mask(
                 scores: MagnitudeScore().scores(weight: weight), pattern: pattern,
                 sparsity: pattern.impliedSparsity == nil ? sparsities?[name] : nil)
-            let within = layer.dense?.mask ?? (layer.weight as? CSRWeight)?.pattern
-            try layer.sparsify(storage, mask: within.map { mask.intersection($0) } ?? mask)
+            try sparsify(layer, mask)
         }
+    }
+
+    /// A layer that is sparse already keeps a part of what it has.
+    private func sparsify(_ layer: Linear, _ mask: SparsePattern) throws {
+        let within = layer.dense?.mask ?? (layer.weight as? CSRWeight)?.pattern
+        try layer.sparsify(storage, mask: within.map { mask.intersection($0) } ?? mask)
     }
 }

@@ -21,7 +21,8 @@ import Testing
     /// Options that every method needs or that make it act within 40 steps.
     private static let options: [String: String] = [
         "static": "sparsity = 0.8", "set": "sparsity = 0.8\ninterval = 4", "rigl": "sparsity = 0.8\ninterval = 4",
-        "sltrain": "rank = 2", "prune": "sparsity = 0.8", "gradual": "sparsity = 0.8", "pq-index": "rounds = 3",
+        "sltrain": "rank = 2", "prune": "sparsity = 0.8", "gradual": "sparsity = 0.8",
+        "granet": "sparsity = 0.8\ninterval = 4", "pq-index": "rounds = 3",
         "soup": "sparsity = 0.8\nrounds = 2\ncopies = 2", "random-search": "trials = 5",
         "sparse-ift": "sparsity = 0.75\ninterval = 4", "quick-selection": "hidden = 20\ndensity = 1.5",
         "sequential": "tasks = 2", "cl-dst": "tasks = 2\nsparsity = 0.8\ninterval = 4",
@@ -128,7 +129,9 @@ import Testing
     ]
 
     /// Lines of metrics, model and checkpoint do not tell where a run was interrupted, or that it was.
-    @Test(arguments: ["dense", "rigl", "gradual"], endings) func interruptionsLeaveNoTrace(name: String, ending: String)
+    @Test(arguments: ["dense", "rigl", "gradual", "granet"], endings) func interruptionsLeaveNoTrace(
+        name: String, ending: String
+    )
         throws
     {
         func job() throws -> TrainingJob {

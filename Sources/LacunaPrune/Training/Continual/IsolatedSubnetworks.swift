@@ -52,7 +52,8 @@ public final class IsolatedSubnetworks: ContinualMethod {
                     "Continual Learning with Dynamic Sparse Training: Exploring Algorithms for Effective Model Updates",
                 arXiv: "2308.14831"),
             composition: [
-                "|w| drops, \(settings.growth == .random ? "chance" : "|gradient|") grows", "exact exchange by layer",
+                "|w| drops, \(settings.growth == .random || settings.growth == .unvisited ? "chance" : "|\(settings.growth)|") grows",
+                "exact exchange by layer",
                 "a mask a task over shared, frozen weights",
             ])
     }

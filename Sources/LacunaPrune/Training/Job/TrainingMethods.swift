@@ -157,7 +157,10 @@ public enum TrainingMethods {
                 if pattern.impliedSparsity == nil {
                     let sparsity = try sparsity(options)
                     let name = try options.text("budget") ?? "uniform"
-                    budget = name == "uniform" ? UniformBudget(sparsity) : try Self.budget(options)
+                    budget =
+                        name == "uniform"
+                        ? UniformBudget(sparsity)
+                        : name == "global" ? GlobalBudget(sparsity) : try Self.budget(options)
                 }
                 return try OneShotPruning(
                     pattern: pattern, budget: budget, layers: layers(options, default: .allButOutput),
@@ -223,6 +226,18 @@ public enum TrainingMethods {
                 guard from <= to else { throw LacunaError.invalidArgument("end", reason: "\(to) lies before \(from)") }
                 return try GradualPruning(
                     sparsity: sparsity(options), window: from...to, layers: layers(options, default: .allButOutput))
+            }
+        ),
+        (
+            "granet",
+            { options in
+                let (from, to) = (try options.number("start") ?? 0.1, try options.number("end") ?? 0.8)
+                guard from <= to else { throw LacunaError.invalidArgument("end", reason: "\(to) lies before \(from)") }
+                return try NeuroRegeneration(
+                    sparsity: sparsity(options), window: from...to,
+                    regeneration: options.number("regeneration") ?? 0.5,
+                    interval: options.integer("interval", in: 1...1_000_000_000) ?? 20,
+                    layers: layers(options, default: .allButOutput))
             }
         ),
         (
@@ -336,6 +351,23 @@ public enum TrainingMethods {
         }
         return makers.compactMap { try? $0.make(Defaults()).card }
     }
+
+    /// What the methods are whose networks no configuration makes: recurrent ones, graph and vision transformers, recommenders. They
+    /// are used from Swift.
+    public static var libraryCards: [MethodCard] {
+        let settings = GraphTransformerSparsification.Settings()
+        let methods: [(any TrainingMethod)?] = [
+            try? DynamicSparseEmbeddings(), try? GraphTransformerSparsification(settings), try? AttentionPenalty(),
+        ]
+        return [recurrentCard] + methods.compactMap(\.self).map(\.card) + [GPUSQViT.card]
+    }
+
+    private static let recurrentCard = MethodCard(
+        name: "sparse-rnn", family: .sparseTraining,
+        paper: .init(
+            authors: "Harshil Jagadishbhai Darji", title: "Investigating Sparsity in Recurrent Neural Networks",
+            arXiv: "2407.20601"),
+        composition: ["|w| of recurrent matrices, or a random graph", "one competition", "fixed mask"])
 
     /// The method of a name.
     ///
