@@ -71,6 +71,16 @@ public final class Buffer<Element: BitwiseCopyable>: @unchecked Sendable {
         }
     }
 
+    /// Elements that are somebody else's, in place.
+    ///
+    /// - Parameters:
+    ///   - owner: Keeps them where they are; held as long as the buffer.
+    /// - Precondition: The ``slack`` behind the last element can be read. What the bytes are does not matter.
+    package init(borrowing pointer: UnsafeMutablePointer<Element>, count: Int, owner: AnyObject) {
+        require(count >= 0)
+        (self.pointer, self.count, self.owner) = (pointer, count, owner)
+    }
+
     /// `count` elements, all of the same value; `lasting` as in ``init(uninitialized:lasting:)``.
     public convenience init(repeating value: Element, count: Int, lasting: Bool = false) {
         self.init(uninitialized: count, lasting: lasting)

@@ -144,26 +144,38 @@ extension SparseMatrix where Scalar: SparseScalar {
         require(
             b.rank == 2 && b.rows == inner,
             "shape \(b.shape) for a matrix \(pattern.shapeText)\(transposed ? " transposed" : "")")
-        let n = b.columns
-        let panels = Panels<Scalar>(zeros: n, features: inner)
-        b.withPointer { panels.load(columns: $0, leading: n) }
-        var result = Tensor<Scalar>(uninitialized: [outer, n])
-        let cut = panels.cut
-        result.withMutablePointer { target in
-            func take(_ panel: Int, _ range: Range<Int>, _ tile: UnsafePointer<Scalar>) {
-                let (first, used, width) = cut[panel]
-                for (i, r) in range.enumerated() {
-                    (target + r * n + first).update(from: tile + i * width, count: used)
-                }
-            }
-            if transposed {
-                backwardTiles(panels.pointer, batch: n, take)
-            } else {
-                forwardTiles(panels.pointer, batch: n, take)
+        var result = Tensor<Scalar>(uninitialized: [outer, b.columns])
+        b.withPointer { source in
+            result.withMutablePointer {
+                multiply(
+                    dense: source, leading: b.columns, columns: b.columns, transposed: transposed, into: $0,
+                    leading: b.columns)
             }
         }
-        withExtendedLifetime(panels) {}
         return result
+    }
+
+    /// `C = A B`: `B` [columns, n] and `C` [rows, n] with rows `leading` apart; with `transposed`, `C = Aᵀ B` of `B` [rows, n]
+    /// and `C` [columns, n].
+    package func multiply(
+        dense b: UnsafePointer<Scalar>, leading: Int, columns n: Int, transposed: Bool = false,
+        into c: UnsafeMutablePointer<Scalar>, leading leadingC: Int
+    ) {
+        let panels = Panels<Scalar>(zeros: n, features: transposed ? rows : columns)
+        panels.load(columns: b, leading: leading)
+        let cut = panels.cut
+        func take(_ panel: Int, _ range: Range<Int>, _ tile: UnsafePointer<Scalar>) {
+            let (first, used, width) = cut[panel]
+            for (i, r) in range.enumerated() {
+                (c + r * leadingC + first).update(from: tile + i * width, count: used)
+            }
+        }
+        if transposed {
+            backwardTiles(panels.pointer, batch: n, take)
+        } else {
+            forwardTiles(panels.pointer, batch: n, take)
+        }
+        withExtendedLifetime(panels) {}
     }
 
     /// `A B` of a dense matrix [columns, n].
