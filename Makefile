@@ -1,4 +1,4 @@
-# make demo | test | documentation-check | examples | dependency | bench | fuzz | sanitize | lint | format | docs | clean
+# make demo | test | documentation-check | examples | c-interface | wheel | test-wheel | dependency | bench | fuzz | sanitize | lint | format | docs | clean
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 
@@ -10,16 +10,17 @@ LACUNA := .build/release/lacuna
 SOURCES := Package.swift $(wildcard Sources Tests Examples Benchmarks/Package.swift Benchmarks/Sources Benchmarks/Tests \
     Fuzz/Package.swift Fuzz/Sources)
 
-.PHONY: demo test documentation-check examples dependency bench fuzz sanitize lint format docs build clean requirements requirements-test requirements-demo requirements-python
+.PHONY: demo test documentation-check examples c-interface wheel test-wheel dependency bench fuzz sanitize lint format docs build clean requirements requirements-test requirements-demo requirements-pip requirements-python
 
 # Prunes SmolLM2-135M to 50 %, compares it with the dense model, and writes report.html.
 demo: requirements-demo build
 	$(LACUNA) demo --report report.html
 
 # With the trait, so that the direct solvers are tested too; without it nothing needs SuiteSparse.
+TRAITS := --traits SuiteSparse
 test: requirements-test
-	swift build --build-tests --traits SuiteSparse
-	swift test --skip-build --traits SuiteSparse
+	swift build --build-tests $(TRAITS)
+	swift test --skip-build $(TRAITS)
 
 # Every public symbol is documented: read out of what `make test`, or any other debug build, has left in .build. In these
 # modules, or, with `MODULES=`, in all libraries.
@@ -38,6 +39,30 @@ examples: requirements-test requirements-python
 	mkdir -p .build/examples
 	cd .build/examples; for program in sparse-algebra sparse-product "own-training ../../Data/digits/digits.csv" \
 	    "fit-a-table ../../Data/digits/digits.csv class"; do echo "examples: $$program"; ../debug/$$program; done
+
+# The C interface: the header, the functions and the signatures for Python say the same, and the example compiles without a
+# warning, runs and leaves no object behind. With the debug library, which `make test` has built.
+C_FLAGS := -std=c11 -Wall -Wextra -Wpedantic -Werror -O1
+c-interface: requirements requirements-python
+	swift build --product LacunaC $(TRAITS)
+	Scripts/check-abi.py .build/debug/libLacunaC.so
+	mkdir -p .build/examples
+	clang $(C_FLAGS) -I Sources/LacunaC/include Examples/C/lasso.c -o .build/examples/lasso -L .build/debug -lLacunaC -lm \
+	    -Wl,-rpath,$(CURDIR)/.build/debug
+	.build/examples/lasso
+
+# The Python package as one wheel for every Python 3 on x86-64 Linux, in Python/dist; then the same in a virtual environment that
+# has nothing but what the wheel asks for, with its tests. LACUNA_MODEL= names a language model to test with.
+wheel: requirements requirements-pip
+	Scripts/wheel.sh
+
+test-wheel: requirements-pip
+	rm -rf .build/wheel-test
+	python3 -m venv .build/wheel-test
+	.build/wheel-test/bin/pip install -q Python/dist/lacuna-*.whl
+	cd .build/wheel-test && bin/python -c 'import lacuna; print(lacuna.__version__, lacuna.threads(), "threads")'
+	.build/wheel-test/bin/pip install -q "$$(ls Python/dist/lacuna-*.whl)[test]"
+	cd .build/wheel-test && env -u OPENBLAS_CORETYPE bin/python -m pytest -q -p no:cacheprovider ../../Python/tests
 
 # A package that depends on this one by its address, built in CONFIGURATION and run.
 CONFIGURATION ?= release
@@ -95,6 +120,9 @@ requirements-python:
 
 requirements-demo: requirements
 	@if ! python3 -m pip --version >/dev/null 2>&1; then $(call install,python3-pip); fi
+
+requirements-pip: requirements
+	@if ! python3 -c 'import ensurepip, venv' 2>/dev/null; then $(call install,python3-venv); fi
 
 define install
 if ! command -v apt-get >/dev/null; then \

@@ -26,6 +26,7 @@ let package = Package(
         .library(name: "LacunaStructure", targets: ["LacunaStructure"]),
         .library(name: "LacunaDictionary", targets: ["LacunaDictionary"]),
         .library(name: "LacunaSuiteSparse", targets: ["LacunaSuiteSparse"]),
+        .library(name: "LacunaC", type: .dynamic, targets: ["LacunaC"]),
         .executable(name: "lacuna", targets: ["LacunaCommand"]),
     ],
     traits: [
@@ -98,6 +99,11 @@ let package = Package(
                 "LacunaTensor", "LacunaSparse", "LacunaIO", "LacunaLearn", "LacunaModels", "LacunaPrune", "LacunaInfer",
                 "LacunaRegress", "LacunaStructure", "LacunaDictionary", "LacunaRetrieve",
             ]),
+        .target(
+            name: "LacunaC",
+            dependencies: [
+                "LacunaTensor", "LacunaSparse", "LacunaIO", "LacunaModels", "LacunaInfer", "LacunaRegress",
+            ], exclude: ["include"], swiftSettings: hotSettings),
         .target(name: "LacunaReproduce", dependencies: ["Lacuna"], swiftSettings: hotSettings),
         .executableTarget(
             name: "LacunaCommand",
@@ -129,11 +135,11 @@ let package = Package(
     ]
 )
 
-// Who depends on the libraries fetches and builds nothing that only the command needs.
+// Who depends on the libraries fetches and builds nothing that only the command and the C interface need.
 if isDependency {
     package.dependencies.removeAll()
-    package.products.removeAll { $0.name == "lacuna" }
-    package.targets.removeAll { $0.name.hasPrefix("LacunaCommand") }
+    package.products.removeAll { $0.name == "lacuna" || $0.name == "LacunaC" }
+    package.targets.removeAll { $0.name.hasPrefix("LacunaCommand") || $0.name == "LacunaC" }
 }
 
 // `make examples` compiles Examples/, and the code in the documentation, with the libraries that are already built. To users they

@@ -14,6 +14,46 @@ import Testing
         for fold in 0..<5 { #expect((0..<40).count { stratified[$0] == fold && strata[$0] == 1 } == 2) }
     }
 
+    /// Tells what it is told, and wants to stop when it is asked for the fifth time.
+    private final class Impatient: ProgressReporter {
+        let told = Locked<[String]>([])
+        private let asked = Locked(0)
+
+        func update(task: String, completed: Int, total: Int, detail: String) {
+            told.withLock { $0.append("\(task) \(completed)") }
+        }
+        var isCancelled: Bool {
+            asked.withLock {
+                $0 += 1
+                return $0 >= 5
+            }
+        }
+    }
+
+    /// Whoever cancels does not wait for a fold's whole path, whose steps are not told.
+    @Test func workStopsInsideAFold() throws {
+        let design = correlatedDesign(rows: 60, columns: 20)
+        var estimator = Estimator(.lasso)
+        let impatient = Impatient()
+        estimator.progress = impatient
+        let table = try Table(design, target: target(design, nonzeros: 3, noise: 0.5))
+        #expect(throws: LacunaError.cancelled) { _ = try estimator.fit(table) }
+        #expect(impatient.told.withLock { $0 } == ["cross-validation 0"])
+    }
+
+    @Test func tablesMayBringTheirFolds() throws {
+        let design = correlatedDesign(rows: 40, columns: 6)
+        let y = target(design, nonzeros: 2, noise: 0.5)
+        let folds = CrossValidation.folds(rows: 40, count: 5, seed: 0)
+        let own = try Estimator(.lasso).fit(Table(design, target: y, folds: folds)).validation
+        #expect(try own?.losses == Estimator(.lasso).fit(Table(design, target: y)).validation?.losses)
+        let other = try Estimator(.lasso).fit(Table(design, target: y, folds: (0..<40).map { $0 % 4 })).validation
+        #expect(other?.losses != own?.losses)
+        for bad in [[Int](repeating: 0, count: 40), (0..<40).map { $0 % 2 * 2 }, (0..<40).map { $0 % 2 - 1 }, [0, 1]] {
+            #expect(throws: LacunaError.self) { _ = try Table(design, target: y, folds: bad) }
+        }
+    }
+
     /// Against fits of copied rows.
     @Test func lossesAreThoseOfRowsLeftOut() throws {
         let design = correlatedDesign(rows: 30, columns: 12)

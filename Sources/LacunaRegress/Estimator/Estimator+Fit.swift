@@ -300,7 +300,7 @@ extension Estimator {
             validation = try CrossValidation(
                 problem, strengths, folds(table, labels, weights), progress,
                 measure: measure(table, labels, weights, unit)
-            ) { try path($0, strengths, nil).solutions }
+            ) { try path($0, strengths, progress.map { QuietProgress($0) }).solutions }
         }
         let found = try final?(problem, strengths, progress) ?? path(problem, strengths, progress)
         let chosen =

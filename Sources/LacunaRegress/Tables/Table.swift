@@ -78,14 +78,16 @@ public struct Table: Sendable {
     ///   - names: One for each column; their numbers from 1 for nil.
     ///   - target: One number for each row.
     ///   - events: Whether the target is the time of an event, for the family ``Family/cox(ties:)``.
-    /// - Throws: ``LacunaError/invalidArgument(_:reason:)`` if the lengths differ.
+    ///   - folds: Which fold of cross-validation each row is in, from 0; at least two folds, and a row in each.
+    /// - Throws: ``LacunaError/invalidArgument(_:reason:)`` if the lengths differ, and for other folds.
     public init(
         _ design: any Design, names: [String]? = nil, target: [Double]? = nil, events: [Bool]? = nil,
-        weights: [Double]? = nil
+        weights: [Double]? = nil, folds: [Int]? = nil
     ) throws {
         for (what, count, expected) in [
             ("names", names?.count, design.columns), ("target", target?.count, design.rows),
             ("events", events?.count, design.rows), ("weights", weights?.count, design.rows),
+            ("folds", folds?.count, design.rows),
         ] {
             if let count, count != expected {
                 throw LacunaError.invalidArgument(what, reason: "are \(count), not \(expected)")
@@ -97,6 +99,13 @@ public struct Table: Sendable {
         responses = target.map { [Response(name: "target", numbers: $0)] } ?? []
         self.events = events
         self.weights = weights
+        if let folds {
+            let found = Set(folds)
+            guard found.count >= 2, found.min() == 0, found.max() == found.count - 1 else {
+                throw LacunaError.invalidArgument("folds", reason: "are not two or more, counted from 0 without a gap")
+            }
+        }
+        self.folds = folds
     }
 
     init(file: String, design: any Design, features: [FeatureCoding]? = nil) {

@@ -1,0 +1,171 @@
+"""Language models on the CPU: dense, pruned, quantised."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from typing import Any, Callable, List, Optional, Sequence, Union
+
+import numpy as np
+
+from ._library import Handle, ProgressFunction, Watch, address, array, check, library, text
+
+__all__ = ["LanguageModel"]
+
+
+class LanguageModel:
+    """A model that writes and scores text. Made by ``LanguageModel.load``; not to be used by two threads at once."""
+
+    def __init__(self, handle: Handle, path: str):
+        self._handle = handle
+        #: What it was loaded from.
+        self.path = path
+
+    @classmethod
+    def load(
+        cls, path: Union[str, "os.PathLike[str]"], weights: str = "stored", progress: Optional[ProgressFunction] = None
+    ) -> "LanguageModel":
+        """Loads a model.
+
+        Parameters
+        ----------
+        path : a GGUF file, a directory of Hugging Face or of Lacuna, or a name that ``lacuna data`` knows
+        weights : stored, f32, bf16, f16, int8 or int4
+            The form of the linear layers; as in the file by default.
+        progress : called with a task, the units done and their total
+        """
+        place = os.fspath(path)
+        watch = Watch(progress)
+        return watch.run(
+            lambda: cls(
+                Handle(
+                    library.lacuna_language_model_load, text(place, "path"), text(weights, "weights"), watch.callback,
+                    None),
+                place))
+
+    def __repr__(self) -> str:
+        return f"LanguageModel({self.path!r}, {self.parameters:,} parameters)"
+
+    def _number(self, name: str) -> int:
+        value = ctypes.c_double()
+        check(library.lacuna_language_model_number(self._handle, name.encode(), ctypes.byref(value)))
+        return int(value.value)
+
+    @property
+    def vocabulary_size(self) -> int:
+        """Tokens that the model knows."""
+        return self._number("vocabulary")
+
+    @property
+    def maximum_positions(self) -> int:
+        """Tokens that a text may have."""
+        return self._number("positions")
+
+    @property
+    def parameters(self) -> int:
+        """Numbers that the model stores."""
+        return self._number("parameters")
+
+    @property
+    def bytes_per_token(self) -> int:
+        """Bytes of weights that one token reads."""
+        return self._number("bytes_per_token")
+
+    @property
+    def disk_bytes(self) -> int:
+        """Bytes of all files of the model."""
+        return self._number("disk_bytes")
+
+    def encode(self, prompt: str, specials: bool = True) -> np.ndarray:
+        """The tokens of a text. What looks like a special token is one, unless ``specials`` is false."""
+        return array(library.lacuna_language_model_encode, self._handle, text(prompt, "text"), int(specials))
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """The text of tokens."""
+        ids = np.ascontiguousarray(tokens, dtype=np.int64)
+        place = ctypes.c_void_p()
+        check(library.lacuna_language_model_decode(self._handle, address(ids), ids.size, ctypes.byref(place)))
+        return _taken(place)
+
+    def generate(
+        self, prompt: str, max_tokens: int = 256, *, temperature: float = 0.0, top_k: Optional[int] = None,
+        top_p: float = 1.0, seed: int = 0, on_text: Optional[Callable[[str], Any]] = None,
+    ) -> str:
+        """The text after a prompt.
+
+        Parameters
+        ----------
+        temperature : 0 for the most probable token each time
+        top_k, top_p : of how many tokens, and of what share of the probability, one is drawn
+        seed : decides every draw
+        on_text : called with each piece as it is written; ends the text by returning False
+        """
+        return self._write(prompt, 0, max_tokens, temperature, top_k, top_p, seed, on_text)
+
+    def chat(
+        self, question: str, max_tokens: int = 256, *, temperature: float = 0.0, top_k: Optional[int] = None,
+        top_p: float = 1.0, seed: int = 0, on_text: Optional[Callable[[str], Any]] = None,
+    ) -> str:
+        """The answer to a question, in the form that the model was trained on; see ``generate``."""
+        return self._write(question, 1, max_tokens, temperature, top_k, top_p, seed, on_text)
+
+    def _write(
+        self, prompt: str, chat: int, max_tokens: int, temperature: float, top_k: Optional[int], top_p: float, seed: int,
+        on_text: Optional[Callable[[str], Any]],
+    ) -> str:
+        if top_k is not None and top_k < 1:
+            raise ValueError(f"top_k: is {top_k}, not at least 1")
+        if not 0 <= int(seed) < 1 << 64:
+            raise ValueError(f"seed: is {seed}, not in 64 bits")
+        watch, place = Watch(), ctypes.c_void_p()
+        receive = watch.receiver(on_text)
+        prompt_bytes = text(prompt, "prompt")
+
+        def work() -> str:
+            check(library.lacuna_language_model_generate(
+                self._handle, prompt_bytes, chat, int(max_tokens), float(temperature), top_k or 0, float(top_p),
+                int(seed), receive, None, ctypes.byref(place)))
+            return _taken(place)
+
+        return watch.run(work)
+
+    def logits(self, tokens: Union[str, Sequence[int]], last: bool = False) -> np.ndarray:
+        """Logits after each token of a text or list [tokens, vocabulary], or after the last [vocabulary]."""
+        ids = self.encode(tokens) if isinstance(tokens, str) else np.ascontiguousarray(tokens, dtype=np.int64)
+        found = array(library.lacuna_language_model_logits, self._handle, address(ids), ids.size, int(last))
+        return found if last else found.reshape(ids.size, -1)
+
+    def perplexity(
+        self, of: str, window: Optional[int] = None, stride: Optional[int] = None,
+        progress: Optional[ProgressFunction] = None,
+    ) -> float:
+        """How well the model predicts a text, in windows of ``window`` tokens that begin every ``stride``."""
+        for name, value in (("window", window), ("stride", stride)):
+            if value is not None and value < 1:
+                raise ValueError(f"{name}: is {value}, not at least 1")
+        watch, value = Watch(progress), ctypes.c_double()
+        content = text(of, "text")
+
+        def work() -> float:
+            check(library.lacuna_language_model_perplexity(
+                self._handle, content, window or 0, stride or 0, watch.callback, None, ctypes.byref(value), None))
+            return value.value
+
+        return watch.run(work)
+
+    def save(
+        self, path: Union[str, "os.PathLike[str]"], overwrite: bool = False, progress: Optional[ProgressFunction] = None
+    ) -> None:
+        """Writes the model into a directory that ``load`` reads; it appears whole or not at all."""
+        watch, place = Watch(progress), text(os.fspath(path), "path")
+        watch.run(
+            lambda: check(
+                library.lacuna_language_model_save(self._handle, place, int(overwrite), watch.callback, None)))
+
+
+def _taken(place: ctypes.c_void_p) -> str:
+    """A text of the library's, given back."""
+    try:
+        return ctypes.string_at(place.value).decode("utf-8", "replace")
+    finally:
+        library.lacuna_text_free(place)

@@ -1,0 +1,85 @@
+"""Language models: against each other, and against what is wrong. LACUNA_MODEL names a model; without one these are skipped."""
+
+import os
+
+import numpy as np
+import pytest
+
+import lacuna
+
+PATH = os.environ.get("LACUNA_MODEL")
+needs_model = pytest.mark.skipif(not PATH, reason="LACUNA_MODEL is not set")
+
+
+@pytest.fixture(scope="module")
+def model():
+    return lacuna.LanguageModel.load(PATH)
+
+
+@needs_model
+def test_logits_and_text_agree(model):
+    prompt = "The capital of France is"
+    tokens = model.encode(prompt)
+    assert tokens.dtype == np.int64 and model.decode(tokens).endswith(prompt)
+    logits = model.logits(prompt)
+    assert logits.shape == (tokens.size, model.vocabulary_size) and logits.dtype == np.float32
+    np.testing.assert_allclose(model.logits(prompt, last=True), logits[-1], rtol=1e-4, atol=1e-3)
+    # Greedy: the most probable token, again and again.
+    written, steps = list(tokens), 6
+    for _ in range(steps):
+        written.append(int(np.argmax(model.logits(written, last=True))))
+    assert model.generate(prompt, steps) == model.decode(written[tokens.size:])
+
+
+@needs_model
+def test_pieces_and_stopping(model):
+    pieces = []
+    whole = model.generate("One, two, three,", 12, on_text=pieces.append)
+    assert "".join(pieces) == whole and len(pieces) > 1
+    short = model.generate("One, two, three,", 12, on_text=lambda piece: False)
+    assert whole.startswith(short) and len(short) < len(whole)
+    with pytest.raises(RuntimeError, match="stop"):
+        model.generate("One,", 12, on_text=lambda piece: (_ for _ in ()).throw(RuntimeError("stop")))
+    drawn = [model.generate("Once", 10, temperature=1.5, top_k=50, seed=seed) for seed in (1, 1, 2)]
+    assert drawn[0] == drawn[1] != drawn[2]
+    assert model.chat("Say yes.", 4)
+
+
+@needs_model
+def test_perplexity_is_that_of_the_logits(model):
+    text = "It is a truth universally acknowledged, that a single man in possession of a good fortune must be in want of a wife."
+    tokens = model.encode(text, specials=False)
+    logits = model.logits(tokens).astype(np.float64)
+    logits -= logits.max(axis=1, keepdims=True)
+    losses = np.log(np.exp(logits).sum(axis=1))[:-1] - logits[np.arange(tokens.size - 1), tokens[1:]]
+    assert model.perplexity(text) == pytest.approx(np.exp(losses.mean()), rel=1e-3)
+    assert model.perplexity(text, window=8, stride=4) != pytest.approx(model.perplexity(text), rel=1e-3)
+
+
+@needs_model
+def test_refusals_with_a_model(model):
+    with pytest.raises(ValueError, match="vocabulary"):
+        model.logits([10**9])
+    with pytest.raises(ValueError, match="are none"):
+        model.logits([])
+    with pytest.raises(ValueError, match="temperature"):
+        model.generate("a", 4, temperature=-1)
+    with pytest.raises(ValueError, match="top_k"):
+        model.generate("a", 4, top_k=0)
+    with pytest.raises(ValueError, match="window"):
+        model.perplexity("some text", window=10**9)
+    with pytest.raises(ValueError, match="NUL"):
+        model.generate("a\0b")
+    with pytest.raises(TypeError):
+        model.encode(5)
+
+
+def test_what_is_no_model(tmp_path):
+    with pytest.raises(lacuna.LacunaError, match="nowhere"):
+        lacuna.LanguageModel.load(tmp_path / "nowhere.gguf")
+    broken = tmp_path / "broken.gguf"
+    broken.write_bytes(b"GGUF" + bytes(100))
+    with pytest.raises(lacuna.LacunaError, match="broken.gguf"):
+        lacuna.LanguageModel.load(broken)
+    with pytest.raises(ValueError, match="'f99' is none of"):
+        lacuna.LanguageModel.load(broken, weights="f99")

@@ -1,0 +1,167 @@
+"""The library inside a Python process: Ctrl-C, forks, threads, callbacks, memory."""
+
+import gc
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+import lacuna
+from lacuna import _library
+
+
+def hard(rows=400, columns=8000, seed=0):
+    """A fit that takes many seconds: nearly equal columns and next to no penalty."""
+    generator = np.random.default_rng(seed)
+    common = generator.normal(size=(rows, 1))
+    x = np.asfortranarray(common + 0.01 * generator.normal(size=(rows, columns)))
+    return x, generator.normal(size=rows)
+
+
+def test_control_c_ends_a_fit():
+    x, y = hard()
+    thread = threading.Timer(0.5, lambda: os.kill(os.getpid(), signal.SIGINT))
+    began = time.monotonic()
+    thread.start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            lacuna.LassoCV(tol=1e-14, eps=1e-8, cv=20).fit(x, y)
+            pytest.fail(f"the fit ended by itself after {time.monotonic() - began} s")
+    finally:
+        thread.join()
+    assert time.monotonic() - began < 20
+    # And everything works as before.
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert lacuna.Lasso(0.1).fit(x[:, :20], y).converged_
+
+
+def test_callbacks_end_work_with_what_they_raise():
+    x, y = hard(200, 500)
+    seen = []
+
+    def progress(task, done, total):
+        seen.append((task, done, total))
+        if len(seen) == 3:
+            raise RuntimeError("enough")
+
+    with pytest.raises(RuntimeError, match="enough"):
+        lacuna.regularization_path(x, y, eps=1e-6, tol=1e-12, progress=progress)
+    assert len(seen) == 3 and all(isinstance(task, str) for task, _, _ in seen)
+    with pytest.raises(lacuna.CancelledError):
+        lacuna.regularization_path(x, y, eps=1e-6, tol=1e-12, progress=lambda *_: False)
+
+
+def work(seed):
+    generator = np.random.default_rng(seed)
+    a = sp.random(3000, 3000, density=0.01, format="csr", random_state=generator)
+    b = generator.normal(size=(3000, 64))
+    x, y = generator.normal(size=(200, 100)), generator.normal(size=200)
+    return float(lacuna.matmul(a, b).sum()), float(lacuna.Lasso(0.05).fit(x, y).coef_.sum())
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_multiprocessing_with_an_idle_pool(method):
+    expected = [work(seed) for seed in range(3)]  # starts the threads
+    with multiprocessing.get_context(method).Pool(3) as pool:
+        assert pool.map_async(work, range(3)).get(timeout=120) == expected
+    assert work(0) == expected[0]
+
+
+def test_python_threads():
+    expected, found = work(5), [None] * 6
+
+    def run(place):
+        found[place] = work(5)
+
+    threads = [threading.Thread(target=run, args=(place,)) for place in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=120)
+    assert found == [expected] * 6
+
+
+def test_beside_numpy():
+    generator = np.random.default_rng(7)
+    dense = generator.normal(size=(600, 600))
+    a = sp.random(2000, 2000, density=0.02, format="csr", random_state=generator)
+    b = generator.normal(size=(2000, 64))
+    product, square, stop, wrong = lacuna.matmul(a, b), dense @ dense, threading.Event(), []
+
+    def numpy_works():
+        while not stop.is_set():
+            if not np.array_equal(dense @ dense, square):
+                wrong.append("numpy")
+
+    thread = threading.Thread(target=numpy_works)
+    thread.start()
+    try:
+        for _ in range(40):
+            np.testing.assert_array_equal(lacuna.matmul(a, b), product)
+    finally:
+        stop.set()
+        thread.join()
+    # Summation order of numpy's BLAS may depend on its threads; large errors may not.
+    np.testing.assert_allclose(dense @ dense, square, atol=1e-9)
+    assert len(wrong) == 0 or np.allclose(dense @ dense, square)
+
+
+def test_objects_are_given_back():
+    gc.collect()
+    before = _library.library.lacuna_object_count()
+    a = sp.random(100, 100, density=0.1, format="csr", random_state=np.random.default_rng(0))
+    for _ in range(20):
+        lacuna.spgemm(a, a)
+        lacuna.Lasso(0.1).fit(a, np.arange(100.0))
+        with pytest.raises(ValueError):
+            lacuna.Lasso(-1).fit(a, np.arange(100.0))
+    gc.collect()
+    assert _library.library.lacuna_object_count() == before
+
+
+def test_stale_and_wrong_handles_are_refused():
+    table = _library.Handle(
+        _library.library.lacuna_table_dense, _library.address(np.ones((2, 2))), 2, 2, 1, 2, 0)
+    check, library = _library.check, _library.library
+    with pytest.raises(ValueError, match="another kind"):
+        check(library.lacuna_matrix_times_matrix(table, table, None))
+    with pytest.raises(ValueError, match="is NULL"):
+        check(library.lacuna_matrix_times_matrix(None, None, None))
+    with pytest.raises(ValueError, match="no object"):
+        check(library.lacuna_release(12345))
+    with pytest.raises(ValueError, match="not at least 1"):
+        check(library.lacuna_table_dense(None, -5, 2, 1, 2, 0, None))
+    with pytest.raises(ValueError, match="values: is NULL"):
+        check(library.lacuna_table_dense(None, 5, 2, 1, 5, 0, None))
+    with pytest.raises(lacuna.LacunaError):
+        check(library.lacuna_table_dense(None, 1 << 31, 1 << 31, 1, 1 << 31, 0, None))
+
+
+def test_nothing_needs_scipy_or_scikit_learn():
+    program = textwrap.dedent(
+        """
+        import sys
+        sys.modules["scipy"] = sys.modules["sklearn"] = None
+        import lacuna
+        print(lacuna.threads() > 0, lacuna.LanguageModel.__name__)
+        """)
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert found.stdout.split() == ["True", "LanguageModel"], found.stderr
+
+
+def test_every_public_name_is_documented():
+    for name in lacuna.__all__:
+        thing = getattr(lacuna, name)
+        assert name == "__version__" or thing.__doc__, name
+        if isinstance(thing, type):
+            for key, member in vars(thing).items():
+                if not key.startswith("_") and callable(member) and not isinstance(member, type):
+                    assert member.__doc__ or key in ("set_fit_request", "set_score_request"), f"{name}.{key}"

@@ -1,0 +1,235 @@
+// Lacuna from C, and from every language that can call C: sparse products, sparse regression, language models.
+//
+// Objects are opaque. A function that makes one writes it through its last argument; lacuna_release gives it back, and then
+// refuses it wherever it is still used. Objects may be used from several threads at once, except that a table, an estimator
+// or a language model must not be changed or used to write text by two threads at a time.
+//
+// Functions that can fail return LACUNA_OK or the kind of error; lacuna_error_message then says what was wrong, in a sentence
+// for people, until the next call that fails on the same thread. What an argument points at is checked as far as a pointer
+// can be: lengths, shapes, the order of indices, numbers out of range. Arrays must be as long as these arguments say.
+//
+// Numbers "that are borrowed" stay where they are: they must live, and must not change, until the object is released.
+// Where they lie so near the end of a page that vector instructions would read beyond it, they are copied nevertheless.
+#ifndef LACUNA_H
+#define LACUNA_H
+
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+// Raised by 1 where a program that was compiled with an older header could no longer run. Functions are only ever added.
+#define LACUNA_ABI_VERSION 1
+int32_t lacuna_abi_version(void);
+
+// What functions return.
+enum {
+  LACUNA_OK = 0,
+  LACUNA_ERROR_FILE = 1,              // could not be opened, read or written
+  LACUNA_ERROR_MALFORMED = 2,         // a file, or data, that does not follow its form
+  LACUNA_ERROR_MISSING_TENSOR = 3,    // a tensor that is needed is absent
+  LACUNA_ERROR_TENSOR_MISMATCH = 4,   // a tensor has another shape or type than its use requires
+  LACUNA_ERROR_UNSUPPORTED = 5,       // valid, but of a kind that is not supported
+  LACUNA_ERROR_INVALID_ARGUMENT = 6,  // outside its range, released, or of another kind
+  LACUNA_ERROR_NUMERICAL = 7,         // the computation failed on these numbers
+  LACUNA_ERROR_RESOURCE = 8,          // too little memory or room on a disk
+  LACUNA_ERROR_CANCELLED = 9,         // a callback asked for it
+  LACUNA_ERROR_OTHER = 10
+};
+
+// The last error of this thread; "" if there was none. Valid until the next failure on this thread.
+const char *lacuna_error_message(void);
+
+// Gives an object back; NULL is fine. Arrays that were viewed in it end here.
+int32_t lacuna_release(void *object);
+
+// Objects that have not been released: 0 in a program without leaks.
+int64_t lacuna_object_count(void);
+
+// Threads of the library's one pool, the caller included. At first as many as the process may use processors.
+int32_t lacuna_threads(void);
+int32_t lacuna_set_threads(int32_t threads);
+
+// Types of numbers.
+enum { LACUNA_FLOAT32 = 0, LACUNA_FLOAT64 = 1, LACUNA_INT64 = 2 };
+
+// Called now and then during long work, on the thread that asked for it. Anything but 0 ends the work with
+// LACUNA_ERROR_CANCELLED. `task` is valid during the call.
+typedef int32_t (*lacuna_progress)(void *context, const char *task, int64_t completed, int64_t total);
+
+// Called with each piece of a text as soon as its characters are complete, and with "" for a token that completes none.
+// Anything but 0 ends the text there.
+typedef int32_t (*lacuna_receive)(void *context, const char *piece);
+
+// ---- Arrays: results whose size the library knows ----
+
+typedef struct lacuna_array lacuna_array;
+// The type, the number of numbers, and where they are until the array is released.
+int32_t lacuna_array_view(const lacuna_array *array, int32_t *type, int64_t *count, const void **data);
+
+// Texts that functions write through `char **` are given back here; NULL is fine.
+void lacuna_text_free(char *text);
+
+// ---- Sparse matrices ----
+
+typedef struct lacuna_matrix lacuna_matrix;
+
+// A matrix [rows, columns] in compressed sparse rows: `starts` [rows + 1] and `indices` [count] of 32 or 64 bits, columns
+// ascending strictly within a row, `values` [count] of `type` (LACUNA_FLOAT32 or LACUNA_FLOAT64). With `borrow` not 0, 64-bit
+// starts, 32-bit indices and values are borrowed; what has another width is copied.
+int32_t lacuna_matrix_csr(int32_t type, int64_t rows, int64_t columns, int64_t count, int32_t start_bits,
+                          const void *starts, int32_t index_bits, const void *indices, const void *values,
+                          int32_t borrow, lacuna_matrix **matrix);
+
+// What a matrix consists of, until it is released. Any of the arguments behind the first may be NULL.
+int32_t lacuna_matrix_view(const lacuna_matrix *matrix, int32_t *type, int64_t *rows, int64_t *columns, int64_t *count,
+                           const int64_t **starts, const uint32_t **indices, const void **values);
+
+// result = A B of a dense B [columns, n] whose rows are `leading` numbers apart; result [rows, n] likewise, by
+// `result_leading`. With `transposed` not 0, result = A^T B of B [rows, n]; result [columns, n]. All numbers are of the
+// matrix's type. With n 1 and both distances 1, the product with a vector.
+int32_t lacuna_matrix_times_dense(const lacuna_matrix *matrix, int32_t transposed, int64_t n, const void *b,
+                                  int64_t leading, void *result, int64_t result_leading);
+
+// The sparse product A B, columns ascending. Entries whose terms cancel are kept as zeros.
+int32_t lacuna_matrix_times_matrix(const lacuna_matrix *a, const lacuna_matrix *b, lacuna_matrix **product);
+
+// The entries of A B at the places that `mask` stores and no others; with `complemented` not 0, those at all other places.
+int32_t lacuna_matrix_times_matrix_at(const lacuna_matrix *a, const lacuna_matrix *b, const lacuna_matrix *mask,
+                                      int32_t complemented, lacuna_matrix **product);
+
+// The sampled product: sum over k of left[i, k] right[j, k] at the places (i, j) that `mask` stores; left [rows, depth] and
+// right [columns, depth] in row-major order, of the mask's type.
+int32_t lacuna_matrix_sampled(const lacuna_matrix *mask, const void *left, const void *right, int64_t depth,
+                              lacuna_matrix **product);
+
+// ---- Tables: what regressions are fitted to ----
+
+typedef struct lacuna_table lacuna_table;
+
+// A dense table: the number of row i and column j is values[i * row_stride + j * column_stride]. With `borrow` not 0 and whole
+// columns one behind another (row_stride 1, column_stride rows) it is borrowed.
+int32_t lacuna_table_dense(const double *values, int64_t rows, int64_t columns, int64_t row_stride,
+                           int64_t column_stride, int32_t borrow, lacuna_table **table);
+
+// A sparse table in compressed columns, or with `by_rows` not 0 in compressed rows, which are transposed; see lacuna_matrix_csr.
+// With `borrow` not 0 the arrays are borrowed.
+int32_t lacuna_table_sparse(int32_t by_rows, int64_t rows, int64_t columns, int64_t count, int32_t start_bits,
+                            const void *starts, int32_t index_bits, const void *indices, const double *values,
+                            int32_t borrow, lacuna_table **table);
+
+// Numbers beside the columns, one for each row, which are copied: "target" (for classes 0, 1 ...), "weights" (at least 0),
+// "events" (for the family cox: not 0 where the target is the time of an event), "folds" (of cross-validation, from 0, instead of
+// those that the seed makes). NULL takes them away.
+int32_t lacuna_table_set(lacuna_table *table, const char *name, const double *values, int64_t count);
+
+// ---- Estimators: a family, a penalty, and how its strength is chosen ----
+
+typedef struct lacuna_estimator lacuna_estimator;
+
+// A lasso for numbers whose strength five-fold cross-validation chooses; the names below change that. Settings that do not go
+// together are refused by lacuna_estimator_fit.
+int32_t lacuna_estimator_create(lacuna_estimator **estimator);
+
+// "family": gaussian, binomial, multinomial, poisson, huber, quantile, cox.
+// "penalty": lasso, elastic-net, ridge, group-lasso, scad, mcp, l0, slope, best-subset.
+// "rule" of the choice: 1se, min. "measure" of it: loss, mae, errors, auc, concordance.
+int32_t lacuna_estimator_set_text(lacuna_estimator *estimator, const char *name, const char *text);
+
+// "strength" (NaN: chosen), "mixing" (share of the L1 penalty in the elastic net, 0.5, and in the group lasso, 0), "shape" (of
+// SCAD, 3.7, and MCP, 3), "size" (of a best subset; NaN: chosen), "rate" (of slope's false discoveries, 0.1), "delta" (of huber;
+// NaN: by the target), "level" (of quantile, 0.5), "tolerance" (1e-7), "folds" (5), "seed" (0), "count" (strengths on a path, 100), "ratio" (the smallest over the largest,
+// 0.01), "adaptive" (power; NaN: none), "lower", "upper" (limits of coefficients); not 0 for true: "intercept" (1),
+// "standardize" (1), "relaxed" (0).
+int32_t lacuna_estimator_set_number(lacuna_estimator *estimator, const char *name, double number);
+
+// "groups" (a number for each column, equal ones in one group; for the group lasso), "factors" (how much more each column is
+// penalised; for lasso and elastic net). NULL takes them away.
+int32_t lacuna_estimator_set_numbers(lacuna_estimator *estimator, const char *name, const double *numbers,
+                                     int64_t count);
+
+// ---- Fits ----
+
+typedef struct lacuna_fit lacuna_fit;
+
+// Fits the path, chooses a strength unless one is given, and makes the model. `progress` may be NULL.
+int32_t lacuna_estimator_fit(const lacuna_estimator *estimator, const lacuna_table *table, lacuna_progress progress,
+                             void *context, lacuna_fit **fit);
+
+// Solutions at the strengths given, which descend, each starting from the one before; with NULL at "count" of them from the
+// largest that matters to "ratio" times it. Columns are taken as they are unless "standardize" says otherwise. For the families
+// gaussian and binomial with lasso, elastic-net, ridge, group-lasso, scad, mcp and l0. The chosen one is the last.
+int32_t lacuna_estimator_path(const lacuna_estimator *estimator, const lacuna_table *table, const double *strengths,
+                              int64_t count, lacuna_progress progress, void *context, lacuna_fit **fit);
+
+// "columns", "outputs", "chosen" (place on the path), "strength", "maximum_strength" (the smallest that selects nothing; NaN
+// for a path), "mixing" (the share of the L1 penalty of an elastic net, for the target as it is; else NaN), "objective",
+// "gap" (how much the objective may exceed the minimum: a duality gap; NaN where the penalty has none), "distance" (of the
+// negative gradient to the penalty's subdifferential; NaN where there is a gap), "certificate" (either of the two as the
+// tolerance bounds it: relative), "passes" over the data, "converged" (0 or 1).
+int32_t lacuna_fit_number(const lacuna_fit *fit, const char *name, double *number);
+
+// Of the chosen strength: "coefficients" [outputs, columns], "intercepts" [outputs]. Of all on the path: "strengths" [s],
+// "path_coefficients" [s, outputs, columns], "path_intercepts" [s, outputs], "path_gaps", "path_certificates",
+// "path_objectives", "path_explained", "path_passes", "path_converged" [s]. Of the cross-validation, empty where there was none:
+// "validation_losses", "validation_errors" [s].
+int32_t lacuna_fit_array(const lacuna_fit *fit, const char *name, lacuna_array **array);
+
+// Predictions for the rows of a table: "predictors" [outputs, rows], "values" [rows], "probabilities" [rows, classes].
+int32_t lacuna_fit_predict(const lacuna_fit *fit, const lacuna_table *table, const char *what, lacuna_array **array);
+
+// Writes the model of a fit as a JSON document, which `lacuna predict` and lacuna_fit_load read.
+int32_t lacuna_fit_save(const lacuna_fit *fit, const char *path);
+// A model alone, without path and certificate: those numbers are NaN, those arrays empty.
+int32_t lacuna_fit_load(const char *path, lacuna_fit **fit);
+
+// 95 % confidence intervals of the debiased lasso for some columns, [count, 3] as estimate, lower end, upper end; NaN for constant
+// columns. `coefficients`, one for each column, and `intercept` are those of a lasso or an elastic net of the table's target.
+int32_t lacuna_table_intervals(const lacuna_table *table, const double *coefficients, double intercept,
+                               const int64_t *columns, int64_t count, lacuna_progress progress, void *context,
+                               lacuna_array **array);
+
+// ---- Language models ----
+
+typedef struct lacuna_language_model lacuna_language_model;
+
+// A GGUF file, a directory of Hugging Face or of Lacuna, or a name that `lacuna data` knows. `weights`: stored, f32, bf16, f16,
+// int8, int4; NULL for stored.
+int32_t lacuna_language_model_load(const char *path, const char *weights, lacuna_progress progress, void *context,
+                                   lacuna_language_model **model);
+
+// "vocabulary", "positions", "parameters", "disk_bytes", "bytes_per_token" (that the first token reads).
+int32_t lacuna_language_model_number(const lacuna_language_model *model, const char *name, double *number);
+
+// The tokens (LACUNA_INT64) of a text, and the text of tokens. With `specials` not 0, what looks like a special token is one.
+int32_t lacuna_language_model_encode(const lacuna_language_model *model, const char *text, int32_t specials,
+                                     lacuna_array **tokens);
+int32_t lacuna_language_model_decode(const lacuna_language_model *model, const int64_t *tokens, int64_t count,
+                                     char **text);
+
+// The text after a prompt; with `chat` not 0, the answer to the prompt as a question in the model's chat template. Greedy for
+// temperature 0; top_k 0 and top_p 1 leave all tokens. `receive` may be NULL.
+int32_t lacuna_language_model_generate(const lacuna_language_model *model, const char *prompt, int32_t chat,
+                                       int64_t maximum_tokens, double temperature, int64_t top_k, double top_p,
+                                       uint64_t seed, lacuna_receive receive, void *context, char **text);
+
+// Logits (LACUNA_FLOAT32) after each token [count, vocabulary], or with `last` not 0 after the last [vocabulary].
+int32_t lacuna_language_model_logits(const lacuna_language_model *model, const int64_t *tokens, int64_t count,
+                                     int32_t last, lacuna_array **logits);
+
+// Perplexity of a text in windows of `window` tokens that begin every `stride`; 0 for the model's own choice of either. Also
+// the number of tokens that were scored, unless NULL.
+int32_t lacuna_language_model_perplexity(const lacuna_language_model *model, const char *text, int64_t window,
+                                         int64_t stride, lacuna_progress progress, void *context, double *perplexity,
+                                         int64_t *tokens);
+
+// Writes the model into a directory that lacuna_language_model_load reads; one that exists is replaced if `overwrite` is not 0.
+int32_t lacuna_language_model_save(const lacuna_language_model *model, const char *path, int32_t overwrite,
+                                   lacuna_progress progress, void *context);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
