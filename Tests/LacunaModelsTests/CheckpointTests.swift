@@ -157,7 +157,7 @@ struct CheckpointTests {
         }
         _ = try loadAfter { _ in }
         let changes: [(key: String, value: JSONValue)] = [
-            ("model_type", "gpt2"), ("hidden_act", "relu"), ("hidden_size", 25), ("num_hidden_layers", 4),
+            ("model_type", "gpt2"), ("hidden_act", "relu6"), ("hidden_size", 25), ("num_hidden_layers", 4),
             ("num_hidden_layers", 0), ("num_hidden_layers", JSONValue(Int.max)), ("num_attention_heads", 5),
             ("num_key_value_heads", 0), ("num_key_value_heads", 4), ("head_dim", 9), ("vocab_size", 51),
             ("vocab_size", JSONValue(Int.max)), ("intermediate_sizes", [20, 33]), ("intermediate_sizes", [20, 33, 21]),

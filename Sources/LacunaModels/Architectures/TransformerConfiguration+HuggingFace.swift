@@ -87,6 +87,7 @@ extension TransformerConfiguration {
 
     private static let activations: [String: Activation] = [
         "silu": .silu, "swish": .silu, "gelu_pytorch_tanh": .gelu, "gelu_new": .gelu, "gelu": .geluExact,
+        "relu": .relu,
     ]
 
     private static func intermediateSizes(_ fields: JSONFields, layerCount: Int) throws -> [Int] {

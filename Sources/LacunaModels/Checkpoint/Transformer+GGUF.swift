@@ -90,6 +90,13 @@ extension Transformer {
     }
 
     private func architectureInGGUF(_ path: String) throws -> String {
+        // Files of these architectures have no field for another function or for experts of these kinds.
+        guard configuration.activation == .silu, !hasExperts else {
+            throw LacunaError.unsupported(
+                file: path,
+                what: "writing a model with " + (hasExperts ? "experts" : configuration.activation.rawValue)
+                    + " as GGUF")
+        }
         if configuration.slidingWindow == nil {
             switch configuration.architecture {
             case .llama, .mistral: return "llama"

@@ -4,7 +4,7 @@ import LacunaTensor
 
 /// Decides which experts of a layer read a vector, and what their outputs are weighted by.
 public protocol Router: Sendable {
-    /// The experts of each of `count` vectors, at least one, no expert twice.
+    /// The experts of each of `count` vectors, no expert twice. The output of a vector without experts is 0.
     ///
     /// - Parameter x: [count, inputs].
     func route(_ x: UnsafePointer<Float>, count: Int, layer: Int) -> [[RoutedExpert]]
@@ -208,6 +208,9 @@ public final class TrainableExperts: UnaryLayer {
     public let scores: Linear?
     /// The experts, in the order of their numbers.
     public let experts: [TrainableFeedForward]
+    /// Sees the router's logits and their softmax, [n, experts], and the experts that each row chose, where a ``TopRouter`` is
+    /// learned; nil for no one. Methods that balance experts set it for a training run.
+    public var watch: ((_ logits: Variable<Float>, _ shares: Variable<Float>, _ chosen: [[Int]]) -> Void)?
     private let form: ExpertFeedForward
 
     /// - Parameter weight: Makes the trained form of a stored matrix, given its role: that of the router's scores is
@@ -240,12 +243,15 @@ public final class TrainableExperts: UnaryLayer {
         // A weight for each pair of a row and an expert that it chose, in the order of rows.
         let routes: [[RoutedExpert]]
         var weights: Variable<Float>?
-        if let shares = shares(x), let router = form.router as? TopRouter {
+        if let scores, let router = form.router as? TopRouter {
+            let logits = scores(x)
+            let shares = logits.softmax()
             routes = shares.withPointer { shares in
                 (0..<n).map { row in
                     router.chosen(shares + row * router.experts).map { RoutedExpert($0, weight: 1) }
                 }
             }
+            watch?(logits, shares, routes.map { $0.map(\.expert) })
             let chosen = shares.taking(routes.flatMap { $0.map { Int32($0.expert) } }, router.count)
             let scaled = router.normalizes ? chosen / chosen.rowSums().reshaped([n, 1]) : chosen
             weights = scaled.reshaped([n * router.count])

@@ -113,6 +113,11 @@ public final class TrainableFeedForward: UnaryLayer {
     public let up, down: Linear
     /// Of the gate; without one, of what ``up`` gives.
     public let activation: Activation
+    /// What becomes of `f(gate x)`, without a gate of `f(up x)`, before it goes on; nil for nothing. Methods that make activations
+    /// sparser set it for a training run; it is no part of the form that is run.
+    public var sparsifier: ((Variable<Float>) -> Variable<Float>)?
+    /// Sees what ``down`` is about to read, [n, intermediateSize]; nil for no one.
+    public var watch: ((Variable<Float>) -> Void)?
 
     /// - Parameter weight: Makes the trained form of a stored matrix, given its role.
     public init(
@@ -125,9 +130,21 @@ public final class TrainableFeedForward: UnaryLayer {
     }
 
     public func callAsFunction(_ x: Variable<Float>) -> Variable<Float> {
-        guard let gate else { return down(up(x).map(activation)) }
-        return activation == .silu ? down(gate(x).swiglu(up(x))) : down(gate(x).map(activation) * up(x))
+        let hidden: Variable<Float>
+        if let gate {
+            if activation == .silu && sparsifier == nil {
+                hidden = gate(x).swiglu(up(x))
+            } else {
+                hidden = sparsified(gate(x).map(activation)) * up(x)
+            }
+        } else {
+            hidden = sparsified(up(x).map(activation))
+        }
+        watch?(hidden)
+        return down(hidden)
     }
+
+    private func sparsified(_ x: Variable<Float>) -> Variable<Float> { sparsifier.map { $0(x) } ?? x }
 
     /// The form to be run, with matrices as they are stored now.
     public func stored(_ values: ValueType) throws -> FeedForward {

@@ -80,7 +80,7 @@ public struct TransformerBlock: Sendable {
     public var roles: [LinearRole] {
         switch mixer {
         case .dense(let part): LinearRole.allCases.filter { $0 != .gate || part.gate != nil }
-        case .experts: [.query, .key, .value, .output]
+        case .experts, .custom: [.query, .key, .value, .output]
         }
     }
 
@@ -157,6 +157,8 @@ public enum ChannelMixer: Sendable {
     case dense(FeedForward)
     /// Several, of which each row goes through those that a router chooses.
     case experts(ExpertFeedForward)
+    /// A part of another kind.
+    case custom(any RowMixer)
 
     /// The outputs for a step's rows `x`. Inputs of experts are not observed.
     func step(
@@ -166,8 +168,34 @@ public enum ChannelMixer: Sendable {
         switch self {
         case .dense(let part): try part.step(x, context: context, layer: layer, into: output, observe: observe)
         case .experts(let part): _ = try part.step(x, context: context, layer: layer, into: output)
+        case .custom(let part): try part.apply(x, count: context.count, layer: layer, into: output)
         }
     }
+}
+
+/// A part of a block that works on each row by itself and is none of the kinds that a ``ChannelMixer`` has, to be run. The form to
+/// be learned is a ``TrainableRowMixer``.
+public protocol RowMixer: Sendable {
+    /// Entries of a row.
+    var inputs: Int { get }
+    /// Entries of what becomes of it.
+    var outputs: Int { get }
+    /// Bytes of all its weights.
+    var byteCount: Int { get }
+    /// Bytes of them that one row reads, at most.
+    var bytesTouchedPerVector: Int { get }
+    /// How many weights there are.
+    var weightCount: Int { get }
+    /// Writes what becomes of `count` rows, [count, inputs], to `y`, [count, outputs].
+    func apply(_ x: UnsafePointer<Float>, count: Int, layer: Int, into y: UnsafeMutablePointer<Float>) throws
+}
+
+/// A ``RowMixer`` to be learned, or any other part that takes rows of a stream to rows and can be made into what runs.
+public protocol TrainableRowMixer: UnaryLayer {
+    /// The form to be run, with matrices as they are now.
+    ///
+    /// - Throws: As ``TrainableWeight/stored(_:)``.
+    func stored(_ values: ValueType) throws -> ChannelMixer
 }
 
 /// What a linear layer does in its block.
@@ -289,8 +317,8 @@ public final class TrainableBlock: Module {
     public let attention: TrainableAttention
     /// The norm of the feed-forward part.
     public let feedForwardNorm: any UnaryLayer
-    /// The feed-forward part, or the experts in its place.
-    public let mixer: TrainableMixer
+    /// The feed-forward part, or what is in its place. Another one has the same inputs and outputs.
+    public var mixer: TrainableMixer
     /// Norms of what the two parts give, before it is added; nil for none.
     public let outputNorms: (attention: any UnaryLayer, feedForward: any UnaryLayer)?
     private let placement: TransformerBlock.NormPlacement
@@ -314,6 +342,8 @@ public final class TrainableBlock: Module {
             switch block.mixer {
             case .dense(let part): .dense(try TrainableFeedForward(part, weight: weight))
             case .experts(let part): .experts(try TrainableExperts(part, weight: weight))
+            case .custom(let part):
+                throw LacunaError.unsupported(file: nil, what: "training a \(type(of: part)) that was made to be run")
             }
         placement = block.normPlacement
         self.names = names
@@ -336,6 +366,7 @@ public final class TrainableBlock: Module {
         switch mixer {
         case .dense(let part): parts += linear(.gate, part.gate) + linear(.up, part.up) + linear(.down, part.down)
         case .experts(let part): parts.append(("mlp", part))
+        case .custom(let part): parts.append(("mlp", part))
         }
         if let outputNorms {
             parts.append((names.outputs?.feedForward ?? "feed_forward_output_norm", outputNorms.feedForward))
@@ -380,12 +411,15 @@ public enum TrainableMixer {
     case dense(TrainableFeedForward)
     /// Experts that a router chooses.
     case experts(TrainableExperts)
+    /// A part of another kind.
+    case custom(any TrainableRowMixer)
 
     /// [n, width] for rows [n, width].
     public func callAsFunction(_ x: Variable<Float>) -> Variable<Float> {
         switch self {
         case .dense(let part): part(x)
         case .experts(let part): part(x)
+        case .custom(let part): part(x)
         }
     }
 
@@ -396,6 +430,7 @@ public enum TrainableMixer {
         switch self {
         case .dense(let part): .dense(try part.stored(values))
         case .experts(let part): .experts(try part.stored(values))
+        case .custom(let part): try part.stored(values)
         }
     }
 }

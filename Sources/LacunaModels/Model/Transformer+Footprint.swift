@@ -87,15 +87,24 @@ extension TransformerBlock {
     private var ownBytes: Int { roles.reduce(0) { $0 + self[$1].weight.byteCount } }
 
     fileprivate var linearBytes: Int {
-        if case .experts(let part) = mixer { ownBytes + part.byteCount } else { ownBytes }
+        switch mixer {
+        case .dense: ownBytes
+        case .experts(let part): ownBytes + part.byteCount
+        case .custom(let part): ownBytes + part.byteCount
+        }
     }
 
     /// What one row reads.
     fileprivate var linearBytesTouched: Int {
-        if case .experts(let part) = mixer { ownBytes + part.bytesTouchedPerVector } else { ownBytes }
+        switch mixer {
+        case .dense: ownBytes
+        case .experts(let part): ownBytes + part.bytesTouchedPerVector
+        case .custom(let part): ownBytes + part.bytesTouchedPerVector
+        }
     }
 
     fileprivate var expertEntries: Int {
+        if case .custom(let part) = mixer { return part.weightCount }
         guard case .experts(let part) = mixer else { return 0 }
         return part.experts.reduce(0) { sum, expert in
             sum

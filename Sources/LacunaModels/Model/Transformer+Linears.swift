@@ -132,8 +132,8 @@ extension Transformer {
         blocks[layer].mixer = .experts(experts)
     }
 
-    /// Whether some layer has experts.
+    /// Whether some layer has experts, or another part in the place of its feed-forward part.
     public var hasExperts: Bool {
-        blocks.contains { block in if case .experts = block.mixer { true } else { false } }
+        blocks.contains { block in if case .dense = block.mixer { false } else { true } }
     }
 }

@@ -109,6 +109,7 @@ public struct Transformer: Sendable {
                 }
             case .experts(let part):
                 try require("\(place).mlp", [part.router.inputs, part.outputs], [width, width])
+            case .custom(let part): try require("\(place).mlp", [part.inputs, part.outputs], [width, width])
             }
         }
     }

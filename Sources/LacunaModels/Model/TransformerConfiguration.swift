@@ -51,7 +51,7 @@ public struct TransformerConfiguration: Sendable, Equatable {
     public var windowedRotary: RotaryEmbedding.Parameters?
     /// Which layers rotate queries and keys; nil for all of them (SmolLM3 leaves every fourth out).
     public var rotatedLayers: [Bool]?
-    /// The function in the feed-forward parts: of a gate `silu`, `gelu` or `geluExact`; without gates `relu` too.
+    /// The function in the feed-forward parts: `silu`, `gelu`, `geluExact` or `relu`.
     public var activation: Activation = .silu
     /// Whether the feed-forward parts have gates: `down(f(gate x) · up x)`, otherwise `down(f(up x))` (GPT-2).
     public var hasGates = true
@@ -165,7 +165,7 @@ public struct TransformerConfiguration: Sendable, Equatable {
             rotatedLayers == nil || rotatedLayers!.count == layerCount, "rotated layers",
             "\(rotatedLayers?.count ?? 0) choices for \(layerCount) layers")
         try require(
-            [.silu, .gelu, .geluExact].contains(activation) || (!hasGates && activation == .relu), "activation",
+            [.silu, .gelu, .geluExact, .relu].contains(activation), "activation",
             "'\(activation.rawValue)' is no function of a feed-forward part")
         try require(attentionScale ?? 1 > 0 && (attentionScale ?? 1).isFinite, "attention scale", "is not positive")
         try require(embeddingScale > 0 && embeddingScale.isFinite, "embedding scale", "is not positive")
