@@ -1,4 +1,5 @@
-# make demo | test | documentation-check | examples | c-interface | wheel | test-wheel | dependency | bench | fuzz | sanitize | lint | format | docs | clean
+# make demo | test | server | test-server | documentation-check | examples | c-interface | wheel | test-wheel | dependency | bench | fuzz |
+#      sanitize | lint | format | docs | clean
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 
@@ -8,9 +9,9 @@ unexport OPENBLAS_L2_SIZE
 
 LACUNA := .build/release/lacuna
 SOURCES := Package.swift $(wildcard Sources Tests Examples Benchmarks/Package.swift Benchmarks/Sources Benchmarks/Tests \
-    Fuzz/Package.swift Fuzz/Sources)
+    Fuzz/Package.swift Fuzz/Sources Server/Package.swift Server/Sources Server/Tests)
 
-.PHONY: demo test documentation-check examples c-interface wheel test-wheel dependency bench fuzz sanitize lint format docs build clean requirements requirements-test requirements-demo requirements-pip requirements-python
+.PHONY: demo test server test-server documentation-check examples c-interface wheel test-wheel dependency bench fuzz sanitize lint format docs build clean requirements requirements-test requirements-demo requirements-pip requirements-python
 
 # Prunes SmolLM2-135M to 50 %, compares it with the dense model, and writes report.html.
 demo: requirements-demo build
@@ -68,6 +69,16 @@ test-wheel: requirements-pip
 CONFIGURATION ?= release
 dependency: requirements
 	Scripts/dependency.sh $(CONFIGURATION)
+
+# `lacuna serve` runs the program that this builds and puts beside `lacuna`. It is a package of its own, which fetches and builds an
+# HTTP server, and the libraries once more.
+server: build
+	swift build -c release --package-path Server --product lacuna-server
+	cp Server/.build/release/lacuna-server .build/release/
+
+test-server: requirements
+	swift build --package-path Server --build-tests
+	swift test --package-path Server --skip-build
 
 bench: requirements
 	swift run -c release --package-path Benchmarks lacuna-bench --markdown docs/Performance.md $(if $(PEERS),--peers $(PEERS))

@@ -1,0 +1,61 @@
+import LacunaIO
+
+/// A request, free of what HTTP adds.
+public struct ServiceRequest: Sendable {
+    /// `GET` or `POST`, say.
+    public var method: String
+    /// The path, without what follows a question mark.
+    public var path: String
+    /// The value of the `Authorization` header.
+    public var authorization: String?
+    /// The body.
+    public var body: [UInt8]
+
+    /// - Parameter path: May have a query, which nothing reads.
+    public init(_ method: String, _ path: String, authorization: String? = nil, body: [UInt8] = []) {
+        self.method = method
+        self.path = String(path.prefix { $0 != "?" })
+        (self.authorization, self.body) = (authorization, body)
+    }
+}
+
+/// A whole response.
+public struct ServiceResponse: Sendable {
+    /// Of HTTP.
+    public var status: Int
+    /// What the body is.
+    public var contentType: String
+    /// The text of it.
+    public var body: String
+    /// Further headers.
+    public var headers: [String: String]
+
+    /// A response of any kind.
+    public init(status: Int, contentType: String, body: String, headers: [String: String] = [:]) {
+        (self.status, self.contentType, self.body, self.headers) = (status, contentType, body, headers)
+    }
+
+    static func json(_ value: JSONValue, status: Int = 200) -> ServiceResponse {
+        ServiceResponse(status: status, contentType: "application/json", body: value.serialized())
+    }
+
+    /// What a client is told of an error.
+    public init(_ error: APIError) {
+        self = .json(error.json, status: error.status)
+        switch error.status {
+        case 401: headers["WWW-Authenticate"] = "Bearer"
+        case 429, 503: headers["Retry-After"] = "1"
+        default: break
+        }
+    }
+}
+
+/// How a request is answered.
+public enum ServiceReply: Sendable {
+    /// At once.
+    case response(ServiceResponse)
+    /// When it has been computed. Ending the task ends the work.
+    case deferred(@Sendable () async -> ServiceResponse)
+    /// Piece by piece, as server-sent events. Ending the task, or throwing from `write`, ends the work.
+    case stream(@Sendable (_ write: (String) async throws -> Void) async throws -> Void)
+}
