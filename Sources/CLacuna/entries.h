@@ -36,7 +36,9 @@
   .gemv_bsr_f32 = N(gemv_bsr_f32), .gemv_bsr_bf16 = N(gemv_bsr_bf16), .gemv_bsr_f16 = N(gemv_bsr_f16),            \
   .gemv_bsr_i8 = N(gemv_bsr_i8), .gemv_bsr_i4 = N(gemv_bsr_i4), .decode_bsr_f32 = N(decode_bsr_f32),              \
   .decode_bsr_bf16 = N(decode_bsr_bf16), .decode_bsr_f16 = N(decode_bsr_f16),                                     \
-  .decode_bsr_i8 = N(decode_bsr_i8), .decode_bsr_i4 = N(decode_bsr_i4), .pack_panel = N(pack_panel),              \
+  .decode_bsr_i8 = N(decode_bsr_i8), .decode_bsr_i4 = N(decode_bsr_i4),                                           \
+  .gemv_code_groups = N(gemv_code_groups), .decode_code_groups = N(decode_code_groups),                           \
+  .pack_panel = N(pack_panel),                                                                                    \
   .unpack_panel = N(unpack_panel), .panel_bitmask_f32 = N(panel_bitmask_f32),                                     \
   .panel_bitmask_bf16 = N(panel_bitmask_bf16), .panel_bitmask_f16 = N(panel_bitmask_f16),                         \
   .panel_bitmask_i8 = N(panel_bitmask_i8), .panel_bsr_f32 = N(panel_bsr_f32),                                     \

@@ -17,6 +17,7 @@
 #include "quantized/gemv.h"
 #include "quantized/unpack.h"
 #include "quantized/blocks.h"
+#include "quantized/code_groups.h"
 #include "bits/gemv.h"
 #include "bits/decode.h"
 #include "csr/gemv.h"

@@ -86,6 +86,8 @@ lk_gemv_bsr reference_gemv_bsr_f32, reference_gemv_bsr_bf16, reference_gemv_bsr_
     reference_gemv_bsr_i4;
 lk_decode_bsr reference_decode_bsr_f32, reference_decode_bsr_bf16, reference_decode_bsr_f16, reference_decode_bsr_i8,
     reference_decode_bsr_i4;
+lk_gemv_code_groups reference_gemv_code_groups;
+lk_decode_code_groups reference_decode_code_groups;
 lk_panel_bitmask reference_panel_bitmask_f32, reference_panel_bitmask_bf16, reference_panel_bitmask_f16,
     reference_panel_bitmask_i8;
 lk_panel_bsr reference_panel_bsr_f32, reference_panel_bsr_bf16, reference_panel_bsr_f16, reference_panel_bsr_i8;

@@ -78,7 +78,7 @@ import Testing
             PruningMethods.all.map(\.card.name)
                 == [
                     "random", "magnitude", "wanda", "sparsegpt", "dsnot", "cfsp", "lowrank", "welore", "cospadi",
-                    "armor",
+                    "armor", "gqsa",
                 ])
         for method in PruningMethods.all {
             #expect(try PruningMethods.named(method.card.name.uppercased()).card == method.card)

@@ -84,6 +84,15 @@ typedef struct lk_bsr {
 
 enum { LK_BLOCK_ROWS = 256 };
 
+// A matrix of which every row stores `kept` groups of `group` consecutive columns (a multiple of 16 that divides
+// `columns`) as codes of 4 bits: value = scale * (code - zero). A row takes `row_bytes` bytes: the codes, the scales
+// (f16), the groups (uint16_t, ascending), the zeros (4 bits each), one for each kept group, and nothing is aligned. Of 16
+// codes, byte i has code i in its low and code i + 8 in its high half.
+typedef struct lk_code_groups {
+  const uint8_t *rows;
+  long columns, group, kept, row_bytes;
+} lk_code_groups;
+
 // out[i] = Σ_c W[r0 + i, c] x[c] for rows r0..<r1.
 typedef void lk_gemv_dense(const lk_dense *w, const lk_input *x, long r0, long r1, float *out);
 // out[t * stride + i] = Σ_c W[r0 + i, c] x[t][c] for rows r0..<r1 and n inputs.
@@ -92,12 +101,14 @@ typedef void lk_rows_dense(
 typedef void lk_gemv_bitmask(const lk_bitmask *w, const lk_input *x, long r0, long r1, float *out);
 typedef void lk_gemv_csr(const lk_csr *w, const lk_input *x, long r0, long r1, float *out);
 typedef void lk_gemv_bsr(const lk_bsr *w, const lk_input *x, long r0, long r1, float *out);
+typedef void lk_gemv_code_groups(const lk_code_groups *w, const lk_input *x, long r0, long r1, float *out);
 
 // Rows r0..<r1 as floats, `columns` apart.
 typedef void lk_decode_dense(const lk_dense *w, long r0, long r1, float *out);
 typedef void lk_decode_bitmask(const lk_bitmask *w, long r0, long r1, float *out);
 typedef void lk_decode_csr(const lk_csr *w, long r0, long r1, float *out);
 typedef void lk_decode_bsr(const lk_bsr *w, long r0, long r1, float *out);
+typedef void lk_decode_code_groups(const lk_code_groups *w, long r0, long r1, float *out);
 
 // Many vectors at once. A panel holds `width` of them (16, 32 or 64), entry by entry: panel[c * width + t] is entry c
 // of vector t. tile[(r - r0) * width + t] = Σ_c W[r, c] panel[c * width + t] for rows r0..<r1. Panels and tiles are
@@ -233,6 +244,10 @@ typedef struct lk_table {
       const uint16_t *w, long columns, const uint32_t *kept, long count, const float *h, long c0, long c1, float *y);
   void (*skip_rows_f16)(
       const uint16_t *w, long columns, const uint32_t *kept, long count, const float *h, long c0, long c1, float *y);
+
+  // Products with 4-bit groups. They read, of the input: x. What meets a group that is not stored does not contribute.
+  lk_gemv_code_groups *gemv_code_groups;
+  lk_decode_code_groups *decode_code_groups;
 
   // CSR, BSR, and products with many vectors. They read, of the input: x.
   lk_gemv_csr *gemv_csr_f32, *gemv_csr_bf16, *gemv_csr_f16, *gemv_csr_i8, *gemv_csr_i4;

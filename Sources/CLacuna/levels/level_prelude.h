@@ -10,6 +10,7 @@
 
 #include "../bits/spread.h"
 #include "../entries.h"
+#include "../quantized/code_group_rows.h"
 #include "../quantized/gguf_blocks.h"
 #include "../reference.h"
 #include "levels.h"

@@ -1,4 +1,5 @@
 #include "../reference.h"
+#include "code_group_rows.h"
 #include "gguf_blocks.h"
 
 #include <math.h>
@@ -168,3 +169,33 @@ BLOCKS(q3_k)
 BLOCKS(q4_k)
 BLOCKS(q5_k)
 BLOCKS(q6_k)
+
+// The value of row r at the j-th column of its k-th group.
+static float code_group_value(const lk_code_groups *w, long r, long k, long j) {
+  const code_group_row row = code_group_row_of(w, r);
+  const long place = k * w->group + j;
+  const uint8_t byte = row.codes[place / 16 * 8 + place % 8];
+  const int code = place % 16 < 8 ? byte & 15 : byte >> 4;
+  return reference_f16_value(code_group_word(row.scales, k)) * (float)(code - code_group_zero(row.zeros, k));
+}
+
+void reference_gemv_code_groups(const lk_code_groups *w, const lk_input *input, long r0, long r1, float *out) {
+  for (long r = r0; r < r1; r++) {
+    double sum = 0;
+    for (long k = 0; k < w->kept; k++) {
+      const float *x = input->x + (long)code_group_word(code_group_row_of(w, r).groups, k) * w->group;
+      for (long j = 0; j < w->group; j++) sum += (double)code_group_value(w, r, k, j) * x[j];
+    }
+    out[r - r0] = (float)sum;
+  }
+}
+
+void reference_decode_code_groups(const lk_code_groups *w, long r0, long r1, float *out) {
+  for (long r = r0; r < r1; r++, out += w->columns) {
+    memset(out, 0, (size_t)w->columns * sizeof(float));
+    for (long k = 0; k < w->kept; k++) {
+      const long first = (long)code_group_word(code_group_row_of(w, r).groups, k) * w->group;
+      for (long j = 0; j < w->group; j++) out[first + j] = code_group_value(w, r, k, j);
+    }
+  }
+}

@@ -26,9 +26,11 @@ struct PruneCommand: ParsableCommand {
                 --layer-sparsity '*.mlp.down_proj.weight=0.3' \\
                 --calibration text.txt --output uneven
               lacuna prune smollm2 --method armor --calibration text.txt --output wrapped
+              lacuna prune smollm2 --method gqsa --calibration text.txt --output sparse-4bit
 
             Methods that factor a matrix (lowrank, welore, cospadi, armor) have a form of their own: armor an n:m core \
-            between block-diagonal wrappers, the others no pattern.
+            between block-diagonal wrappers, the others no pattern. gqsa keeps whole groups of 16 inputs in 4 bits and \
+            trains what it keeps on the calibration text, which takes longer than the others.
 
             Patterns: unstructured[:row|:layer|:global], n:m such as 2:4, block:RxC, rows, columns. 'lacuna methods' \
             lists the methods. Embedding, norms and head are never pruned; --head can round embedding and head.
@@ -120,7 +122,11 @@ struct PruneCommand: ParsableCommand {
         plan.layerSparsities = layerSparsity.map { ($0.pattern, $0.sparsity) }
         plan.ignored = ignore.map { NamePattern($0) }
         // What can be wrong with the command line is found out before minutes of work.
-        let requirement = try plan.pruner().method.requirement
+        let kind = try plan.pruner().method
+        let (requirement, fixed) = (kind.requirement, (kind as? any MatrixCompression)?.fixedValues)
+        if let weights, let fixed, weights != fixed {
+            throw LacunaError.invalidArgument("--weights", reason: "\(method) stores \(fixed), not \(weights)")
+        }
         if requirement != .none && calibration.calibration == nil {
             throw LacunaError.invalidArgument(
                 "--calibration", reason: "the method \(method) looks at activations and needs a text")
@@ -135,7 +141,9 @@ struct PruneCommand: ParsableCommand {
         let progress = options.begin()
         defer { progress.clear() }
         let source = try SourcePrecision(LanguageModel.tensors(model.path(progress: progress)))
-        let (values, head) = try (weights ?? source.values(sparsity: plan.removed()), self.head ?? source.head)
+        let (values, head) = try (
+            weights ?? fixed ?? source.values(sparsity: plan.removed()), self.head ?? source.head
+        )
         plan.values = values
         let loaded = try LanguageModel(model, head: head, progress: progress)
         let (pruner, set) = (try plan.pruner(), try calibration.set(loaded.tokenizer))
@@ -153,7 +161,7 @@ struct PruneCommand: ParsableCommand {
         progress.clear()
         let result = PruningResult(
             report: report, values: values, source: loaded, size: ModelSize(decoder), output: output.path,
-            diskBytes: try FileSystem.size(output.path), chosen: chosen(source, values, head))
+            diskBytes: try FileSystem.size(output.path), chosen: chosen(source, values, head, isFixed: fixed != nil))
         printResult(json: form.json, result.json, text: result.text(details: details))
     }
 
@@ -168,9 +176,11 @@ struct PruneCommand: ParsableCommand {
     }
 
     /// What the defaults chose, in words; nil if they chose nothing.
-    private func chosen(_ source: SourcePrecision, _ values: ValueType, _ head: WeightPrecision) -> String? {
+    private func chosen(
+        _ source: SourcePrecision, _ values: ValueType, _ head: WeightPrecision, isFixed: Bool
+    ) -> String? {
         var parts: [String] = []
-        if weights == nil {
+        if weights == nil, !isFixed {
             parts.append("values \(values)\(source.weightType.map { " after the source's \($0)" } ?? "")")
         }
         if self.head == nil {

@@ -15,6 +15,7 @@ import LacunaTensor
 /// | 2:4, if asked for | `P.compressed` [rows, columns / 2], `P.bitmask`, `P.shape`: its `sparse-24-bitmask` |
 /// | sparse int4 | `P.compressed_int4`, `P.bitmask`, `P.row_offsets`, `P.shape`, `P.weight_scale`: Lacuna's own |
 /// | GGUF blocks | `P.gguf_blocks` [rows, bytes]: Lacuna's own |
+/// | 4-bit groups | `P.code_groups` [rows, bytes], as ``CodeGroupMatrix`` has them: Lacuna's own |
 /// | a product | its factors as the weights `P.factors.0.weight`, `P.factors.1.weight` …: Lacuna's own |
 ///
 /// CSR, BSR and other N:M matrices are bitmasks in the file as well: up to a sparsity of 94 % that takes fewer bytes than

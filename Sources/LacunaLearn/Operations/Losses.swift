@@ -61,6 +61,28 @@ public enum Loss {
         return divergence.affine(temperature * temperature / Scalar(max(student.rows, 1)))
     }
 
+    /// How far a layer's features are from a teacher's, by the teacher's own size: `‖S - T‖² / (‖T‖² + ε n)` over the n
+    /// numbers of all rows together. 0 for equal features, 1 where the student's are 0; layers count alike whatever the
+    /// size of their features.
+    ///
+    /// The term of one layer in SquareHead: Eldar Kurtic, Denis Kuznedelev, Elias Frantar, Michael Goin, Dan Alistarh,
+    /// "Sparse Fine-tuning for Inference Acceleration of Large Language Models", arXiv 2310.06927.
+    ///
+    /// - Parameters:
+    ///   - student: [n, width].
+    ///   - teacher: [n, width], taken as constants.
+    ///   - rows: Those that count, such as all that are not padding; nil for all.
+    public static func featureDistance<Scalar: LearningScalar>(
+        student: Variable<Scalar>, teacher: Variable<Scalar>, rows: [Int32]? = nil
+    ) -> Variable<Scalar> {
+        require(student.shape == teacher.shape, "shapes \(student.shape) and \(teacher.shape) differ")
+        let (s, t) =
+            rows.map { (student.gathered($0), teacher.detached().gathered($0)) } ?? (student, teacher.detached())
+        let energy = t.withPointer { p in (0..<t.count).reduce(0.0) { $0 + Double(p[$1]) * Double(p[$1]) } }
+        let whole = energy + Double(Scalar.ulpOfOne) * Double(max(t.count, 1))
+        return (s - t).map(.square).sum().affine(Scalar(1 / whole))
+    }
+
     /// The mean of the binary cross-entropies `softplus(x) - x t` of logits and targets in 0...1.
     public static func binaryCrossEntropy<Scalar: LearningScalar>(
         _ logits: Variable<Scalar>, _ targets: Variable<Scalar>

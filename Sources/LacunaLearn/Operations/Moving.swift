@@ -163,6 +163,27 @@ extension Variable {
         return y
     }
 
+    /// Columns `indices` of rows [..., width]: [..., indices.count].
+    @_specialize(where Scalar == Float)
+    public func gathered(columns indices: [Int32]) -> Variable {
+        let (n, width, count) = (rows, columns, indices.count)
+        require(indices.allSatisfy { $0 >= 0 && Int($0) < width }, "a column outside 0..<\(width)")
+        let y = tape.output(shape.dropLast() + [count], self)
+        for r in 0..<n {
+            let (source, target) = (pointer + r * width, y.pointer + r * count)
+            for j in 0..<count { target[j] = source[Int(indices[j])] }
+        }
+        tape.record(y) { [self] dy in
+            accumulateAdding { dx in
+                for r in 0..<n {
+                    let (source, target) = (dy + r * count, dx + r * width)
+                    for j in 0..<count { target[Int(indices[j])] += source[j] }
+                }
+            }
+        }
+        return y
+    }
+
     /// A matrix of `count` rows, row `i` being the sum of the rows of this one whose index is `i`.
     public func scattered(_ indices: [Int32], into count: Int) -> Variable {
         require(shape.count == 2 && indices.count == shape[0], "one index a row")

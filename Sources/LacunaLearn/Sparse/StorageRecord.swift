@@ -16,6 +16,12 @@ enum StorageRecord {
             ["kind": .string(weight.storage), "rank": JSONValue(weight.rank), "scale": .number(Double(weight.scale))]
         case let weight as FactoredWeight:
             ["kind": .string(weight.storage), "rank": JSONValue(weight.rank), "scale": .number(Double(weight.scale))]
+        case let weight as ChannelLowRankWeight:
+            [
+                "kind": .string(weight.storage), "rank": JSONValue(weight.rank),
+                "channels": JSONValue(weight.channels.count), "mix": .number(Double(weight.mix)),
+                "activation": weight.activation.map { .string($0.rawValue) } ?? .null,
+            ]
         default: nil
         }
     }
@@ -63,6 +69,23 @@ enum StorageRecord {
             let (a, b, scale) = try factors()
             guard a.rows > 0 else { throw fields.failure("rank", "is 0") }
             return FactoredWeight(a: a, b: b, scale: scale)
+        case "low-rank + channels":
+            let (rank, count) = (try fields.integer("rank"), try fields.integer("channels"))
+            let mix = Float(try fields.number("mix"))
+            guard rank >= 0, rank <= max(outputs, inputs), count >= 0, count <= inputs, mix.isFinite else {
+                throw fields.failure("rank", "\(rank) and \(count) channels are none of [\(outputs), \(inputs)]")
+            }
+            var activation: Activation?
+            if let name = try fields.optionalString("activation") {
+                guard let found = Activation(rawValue: name) else {
+                    throw fields.failure("activation", "'\(name)' is unknown")
+                }
+                activation = found
+            }
+            return ChannelLowRankWeight(
+                a: Tensor(zeros: [rank, inputs]), b: Tensor(zeros: [outputs, rank]),
+                values: Tensor(zeros: [outputs, count]), channels: (0..<count).map { Int32($0) }, mix: mix,
+                activation: activation)
         case let kind: throw fields.failure("kind", "'\(kind)' is no storage of a layer")
         }
     }

@@ -19,6 +19,12 @@ public protocol TrainableWeight: Module {
     var byteCount: Int { get }
     /// What the storage is called, such as `dense` or `csr`.
     var storage: String { get }
+    /// Whether the layer is that of a matrix. Where it is not, there is nothing for ``densified()`` to give. True by default.
+    var isLinear: Bool { get }
+}
+
+extension TrainableWeight {
+    public var isLinear: Bool { true }
 }
 
 /// A weight of which every entry is stored. Entries may be masked (``Parameter/setMask(_:)``).

@@ -47,6 +47,7 @@ public final class UpdatedWeight: TrainableWeight {
     public var multiplyAdds: Int { updates.reduce(base.multiplyAdds) { $0 + $1.multiplyAdds } }
     public var byteCount: Int { updates.reduce(base.byteCount) { $0 + $1.byteCount } }
     public var storage: String { ([base] + updates).map(\.storage).joined(separator: " + ") }
+    public var isLinear: Bool { base.isLinear && updates.allSatisfy(\.isLinear) }
 
     public func densified() -> Tensor<Float> {
         var result = base.densified()

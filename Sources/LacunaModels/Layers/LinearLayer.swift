@@ -154,21 +154,44 @@ extension LinearLayer {
 
 extension TrainableWeight {
     /// The matrix to be run: a frozen one as it is, stored-sparse and masked ones with their zeros left out, the sum of a
-    /// base and its updates as a dense one.
+    /// base and its updates as a dense one. A weight that keeps exactly n of every m is stored as n:m.
     ///
     /// - Parameter values: The type of stored values, where they are not frozen.
-    /// - Throws: What ``WeightStore`` throws for values that are not finite.
+    /// - Throws: What ``WeightStore`` throws for values that are not finite; `LacunaError.unsupported` for a layer that is
+    ///   not that of a matrix (``TrainableWeight/isLinear``).
     public func stored(_ values: ValueType = .f32) throws -> any StoredMatrix {
         func sparse(_ layout: StorageLayout, _ mask: SparsePattern) throws -> any StoredMatrix {
             try WeightStore.make(densified(), mask: mask, layout: layout, values: values)
         }
+        guard isLinear else {
+            throw LacunaError.unsupported(file: nil, what: "storing a layer with a nonlinearity inside as a matrix")
+        }
         switch self {
+        case let weight as any SelfStoringWeight: return try weight.storedMatrix(values)
         case let frozen as FrozenWeight: return frozen.matrix
         case let weight as CSRWeight: return try sparse(.csr, weight.pattern)
-        case let weight as BitmaskWeight: return try sparse(.bitmask, weight.mask)
+        case let weight as BitmaskWeight: return try sparse(Self.layout(of: weight.mask), weight.mask)
         case let weight as DenseWeight where weight.view == nil && weight.mask != nil:
-            return try sparse(.bitmask, weight.mask!)
+            return try sparse(Self.layout(of: weight.mask!), weight.mask!)
         default: return try WeightStore.make(densified(), layout: .dense, values: values)
         }
     }
+
+    /// The layout of n:m for a mask that keeps exactly n of every m; a bit for each entry for others.
+    private static func layout(of mask: SparsePattern) -> StorageLayout {
+        for (n, m) in [(1, 4), (2, 4), (4, 8)]
+        where mask.columns % m == 0 && mask.count * m == mask.rows * mask.columns * n {
+            if mask.satisfies(.nm(n: n, m: m)) { return .nm(n: n, m: m) }
+        }
+        return .bitmask
+    }
+}
+
+/// A weight with a store of its own, in which it is trained.
+public protocol SelfStoringWeight: TrainableWeight {
+    /// The matrix to be run.
+    ///
+    /// - Parameter values: The type of stored values, as far as the store leaves a choice.
+    /// - Throws: `LacunaError.numerical` for values that it cannot hold.
+    func storedMatrix(_ values: ValueType) throws -> any StoredMatrix
 }

@@ -3,11 +3,12 @@ import LacunaTensor
 
 /// Learning from a teacher beside the text: its predictions, the hidden states of its blocks, or both.
 ///
-/// `loss = (1 - w) · cross-entropy + w · T² KL(teacher ‖ student) + f · Σ ‖h - h'‖² / ‖h'‖² / blocks`, with logits divided by
-/// the temperature `T`. The first two terms are Geoffrey Hinton, Oriol Vinyals, Jeff Dean, "Distilling the Knowledge in a
+/// `loss = (1 - w) · cross-entropy + w · T² KL(teacher ‖ student) + f · Σ ‖h - h'‖² / ‖h'‖²`, with logits divided by the
+/// temperature `T` and the sum over the blocks. The first two terms are Geoffrey Hinton, Oriol Vinyals, Jeff Dean, "Distilling the Knowledge in a
 /// Neural Network", arXiv:1503.02531; the last, over what each block gives, is SquareHead of Eldar Kurtic, Denis Kuznedelev,
 /// Elias Frantar, Michael Goin, Dan Alistarh, "Sparse Fine-tuning for Inference Acceleration of Large Language Models",
-/// arXiv:2310.06927, in which the size of a block's states does not decide its weight.
+/// arXiv:2310.06927, in which the size of a block's states does not decide its weight (``Loss/featureDistance(student:teacher:rows:)``).
+/// They fine-tune a pruned model beside the dense one with w = 0 and f = 1.
 ///
 /// It is a loss, so every training method, which is a hook, can be combined with it:
 ///
@@ -65,7 +66,8 @@ public struct Distillation {
     }
 
     /// The loss of a batch; as ``TrainableTransformer/loss(_:next:batch:on:)`` with weight and features 0. Rows whose next
-    /// token does not count are left out of all terms but the last.
+    /// token does not count are left out of all terms but the last, which leaves out those behind the last that counts in each
+    /// sequence: padding.
     ///
     /// - Throws: As ``requireFit(_:)``.
     public func loss(
@@ -77,13 +79,24 @@ public struct Distillation {
         var total = Loss.crossEntropy(of: states.last!, labels: next) { student.logits($0) }.affine(Float(1 - weight))
         if weight > 0 { total = total + divergence(student, states.last!, taught.last!, next).affine(Float(weight)) }
         if features > 0 {
+            let read = Self.rowsRead(next, batch: batch)
             for (own, other) in zip(states.dropFirst(), taught.dropFirst()) {
-                let norm = other.withPointer { p in (0..<other.count).reduce(0.0) { $0 + Double(p[$1] * p[$1]) } }
-                let factor = features / (max(norm, 1e-30) * Double(max(states.count - 1, 1)))
-                total = total + (own - other.detached()).map(.square).sum().affine(Float(factor))
+                let distance = Loss.featureDistance(
+                    student: own, teacher: other, rows: read.count == next.count ? nil : read)
+                total = total + distance.affine(Float(features))
             }
         }
         return total
+    }
+
+    /// The rows up to the last that counts of each sequence.
+    private static func rowsRead(_ next: [Int32], batch: Int) -> [Int32] {
+        let length = next.count / max(batch, 1)
+        return (0..<batch).flatMap { sequence in
+            let start = sequence * length
+            let end = (start..<start + length).last { next[$0] >= 0 }.map { $0 + 1 } ?? start
+            return (start..<end).map { Int32($0) }
+        }
     }
 
     /// The mean over counted rows of the divergence of predictions, a few rows of logits at a time.

@@ -7,6 +7,9 @@ public protocol MatrixCompression: PruningMethod {
     /// Whether the method shares one sparsity out among the layers by itself, so that no budget can. False by default.
     var sharesOutSparsity: Bool { get }
 
+    /// The type of what the method stores, if it leaves no choice. Nil by default.
+    var fixedValues: ValueType? { get }
+
     /// The pattern that the method keeps to, by what a user says; nil if there is none in its form.
     ///
     /// - Parameter words: Nil for what suits the method.
@@ -36,6 +39,28 @@ public protocol MatrixCompression: PruningMethod {
     ) throws -> any StoredMatrix
 }
 
+/// A method that trains what it has made: each block of a model when its matrices are compressed, and the whole at the end.
+public protocol RecoveringCompression: MatrixCompression {
+    /// Trains the compressed matrices of a block to give what the dense block gave.
+    ///
+    /// - Parameters:
+    ///   - names: The compressed weights of the block.
+    ///   - step: To be called after every step.
+    /// - Throws: ``LacunaError/numerical(operation:reason:)`` for errors that are not finite; what `step` throws.
+    func recover(
+        _ decoder: inout Transformer, layer: Int, names: [String], states: BlockStates,
+        step: (_ step: Int) throws -> Void
+    ) throws
+
+    /// Trains the compressed model on the calibration text.
+    ///
+    /// - Parameter names: The compressed weights.
+    /// - Throws: As ``recover(_:layer:names:states:step:)``.
+    func finish(
+        _ decoder: inout Transformer, names: [String], calibration: CalibrationSet, step: (_ step: Int) throws -> Void
+    ) throws
+}
+
 /// How one matrix is to be compressed.
 public struct CompressionRequest: Sendable, Hashable {
     /// What the layer is called.
@@ -63,6 +88,7 @@ public struct CompressionRequest: Sendable, Hashable {
 
 extension MatrixCompression {
     public var sharesOutSparsity: Bool { false }
+    public var fixedValues: ValueType? { nil }
 
     public func pattern(_ words: String?) throws -> Pattern? {
         guard let words else { return nil }

@@ -5,8 +5,7 @@ public enum PruningMethods {
     /// One of each, with default settings, in the order of listings.
     public static let all: [any PruningMethod] = [
         RandomPruning(), Magnitude(), Wanda(), SparseGPT(), RefinedPruning.dsnot, CFSP(), LowRank(), WeLore(),
-        CoSpaDi(),
-        ARMOR(),
+        CoSpaDi(), ARMOR(), GQSA(),
     ]
 
     /// The method of a name, in any case. `dsnot` refines Wanda's masks; `magnitude+dsnot` and `random+dsnot` refine
@@ -33,6 +32,7 @@ public enum PruningMethods {
         case RandomPruning().card.name: return RandomPruning(seed: seed)
         case CoSpaDi().card.name: return CoSpaDi(seed: seed)
         case ARMOR().card.name: return ARMOR(seed: seed)
+        case GQSA().card.name: return GQSA(seed: seed)
         default: break
         }
         return all.first { $0.card.name == name }

@@ -28,6 +28,16 @@ struct CalibrationStream {
 
     var batchCount: Int { batches.count }
 
+    /// What stands in front of a block, and what a block of another model makes of it.
+    func states(_ dense: Transformer, layer: Int) throws -> BlockStates {
+        let targets = try batches.map { batch in
+            var states = batch
+            try dense.runBlock(layer, hidden: &states, sequenceLength: sequenceLength)
+            return states
+        }
+        return BlockStates(inputs: batches, targets: targets, sequenceLength: sequenceLength)
+    }
+
     /// Runs a block on every batch without moving on. `step` is called after each.
     func observe(
         _ decoder: Transformer, layer: Int, step: () throws -> Void, observer: Transformer.InputObserver

@@ -11,6 +11,10 @@ extension Pruner {
         if let layout = storage.layout {
             throw LacunaError.invalidArgument("layout", reason: "\(method.card.name) has its own, so not \(layout)")
         }
+        if let values = method.fixedValues, storage.values != values {
+            throw LacunaError.invalidArgument(
+                "weights", reason: "\(method.card.name) stores \(values), not \(storage.values)")
+        }
         if budget == nil, pattern?.impliedSparsity == nil {
             throw LacunaError.invalidArgument("sparsity", reason: "\(method.card.name) needs one")
         }
@@ -26,7 +30,16 @@ extension Pruner {
             return network[linear: name].densified()
         }
         let indices = Dictionary(uniqueKeysWithValues: layers.enumerated().map { ($0.element.name, $0.offset) })
-        return try inTurn(&decoder, calibration, progress) { decoder, names, statistics in
+        let recovering = method as? any RecoveringCompression
+        var recovery: Recovery?
+        if let recovering {
+            recovery = { decoder, layer, names, states in
+                try recovering.recover(&decoder, layer: layer, names: names, states: states()) { step in
+                    try progress.report("recovering block \(layer + 1)", step, of: step + 1)
+                }
+            }
+        }
+        var result = try inTurn(&decoder, calibration, progress, recover: recovery) { decoder, names, statistics in
             try names.map { name in
                 let begin = monotonicSeconds()
                 let before = decoder[linear: name]
@@ -51,5 +64,16 @@ extension Pruner {
                 return layer
             }
         }
+        guard let recovering, let calibration else { return result }
+        try recovering.finish(&decoder, names: layers.map(\.name), calibration: calibration) { step in
+            try progress.report("recovering the model", step, of: step + 1)
+        }
+        // What was trained since has another error than that of its layer by itself.
+        for index in result.indices {
+            let matrix = decoder[linear: result[index].name]
+            (result[index].format, result[index].bytesAfter) = (matrix.format, matrix.byteCount)
+            result[index].outputError = nil
+        }
+        return result
     }
 }

@@ -8,12 +8,18 @@ extension Pruner {
         _ decoder: inout Transformer, _ names: [String], _ statistics: InputStatistics?
     ) throws -> [PruningReport.Layer]
 
+    /// Trains a block whose layers have been replaced, given their names.
+    typealias Recovery = (
+        _ decoder: inout Transformer, _ layer: Int, _ names: [String], _ states: () throws -> BlockStates
+    ) throws -> Void
+
     /// Calls `replace` for layer after layer, with calibration in groups that read one input, each seeing what the layers
-    /// before it have become.
+    /// before it have become; after the layers of a block, `recover`.
     func inTurn(
         _ decoder: inout Transformer, _ calibration: CalibrationSet?, _ progress: (any ProgressReporter)?,
-        _ replace: Replacement
+        recover: Recovery? = nil, _ replace: Replacement
     ) throws -> [PruningReport.Layer] {
+        let dense = decoder
         guard let calibration else {
             var layers: [PruningReport.Layer] = []
             let names = names(decoder)
@@ -40,6 +46,12 @@ extension Pruner {
                 let names = roles.map { decoder.configuration.weightName($0, layer: layer) }.filter(chosen.contains)
                 if !names.isEmpty { layers += try replace(&decoder, names, statistics[index]) }
                 statistics[index] = InputStatistics(columns: 0)
+            }
+            if let recover {
+                let names = decoder.blocks[layer].roleGroups.joined().map {
+                    decoder.configuration.weightName($0, layer: layer)
+                }.filter(chosen.contains)
+                if !names.isEmpty { try recover(&decoder, layer, names) { try stream.states(dense, layer: layer) } }
             }
             try step(layer)
             if layer + 1 < blocks { try stream.advance(decoder, layer: layer) { _, _ in try step(layer) } }

@@ -15,7 +15,7 @@ import LacunaTensor
 /// Mingjie Sun, Zhuang Liu, Anna Bair, J. Zico Kolter, "A Simple and Effective Pruning Approach for Large Language Models",
 /// arXiv 2306.11695; Elias Frantar, Dan Alistarh, "SparseGPT: Massive Language Models Can Be Accurately Pruned in One-Shot",
 /// arXiv 2301.00774. Training under the masks afterwards is the fine-tuning of both papers.
-public final class CalibratedPruning: TrainingMethod {
+public final class CalibratedPruning: CalibratedMethod {
     /// How layers are pruned.
     public let pruner: Pruner
     /// The layers that are pruned; others stay as they are.
@@ -26,8 +26,8 @@ public final class CalibratedPruning: TrainingMethod {
     public let sequences: Int
     /// Tokens of a sequence; nil for those of the run's windows.
     public let length: Int?
-    /// The text. A run of `lacuna train` draws it from its training text.
     public var calibration: CalibrationSet?
+    public var textOption: String? { "by" }
 
     /// - Parameter pruner: Its method must prune single weights.
     /// - Throws: `LacunaError.invalidArgument` for another kind of method, and numbers that are not positive.
@@ -59,25 +59,61 @@ public final class CalibratedPruning: TrainingMethod {
     /// - Throws: `LacunaError.unsupported` for a network that is no ``TrainableTransformer``, and for weights that are neither
     ///   dense nor kept as entries; as ``Pruner/prune(_:calibration:progress:)``.
     public func begin(_ run: TrainingRun) throws {
-        guard let network = run.model as? TrainableTransformer else {
-            throw LacunaError.unsupported(
-                file: nil, what: "pruning by \(pruner.method.card.name) of a network that is no language model")
-        }
-        let chosen = try layers.layers(of: network)
+        let (network, chosen) = try Self.network(run.model, layers, method: pruner.method)
         for (name, layer) in chosen
         where !(layer.weight is CSRWeight) && (layer.dense == nil || layer.dense?.view != nil) {
             throw LacunaError.unsupported(file: nil, what: "pruning \(layer.weight.storage) weights ('\(name)')")
         }
-        let decoder = try network.stored()
-        let names = Set(chosen.map { $0.name + ".weight" })
-        var pruner = pruner
-        pruner.storage = PrunedStorage(values: .f32)
-        pruner.ignored += decoder.linearNames.filter { !names.contains($0) }.map { NamePattern($0) }
-        let pruned = try pruner.prune(decoder, calibration: calibration).decoder
-        for (name, layer) in chosen where pruned.location(ofLinear: name + ".weight") != nil {
-            let weight = pruned[linear: name + ".weight"].densified()
+        let pruned = try Self.prune(network, chosen.map(\.name), pruner, calibration)
+        for (name, layer) in chosen {
+            guard let weight = pruned[name] else { continue }
             layer.weight = DenseWeight(weight)
             try layer.sparsify(storage, mask: SparsePattern(nonzerosOf: weight))
         }
     }
+
+    /// A language model with the layers chosen.
+    ///
+    /// - Throws: `LacunaError.unsupported` for a network of another kind.
+    static func network(
+        _ model: any Module, _ layers: LayerChoice, method: any PruningMethod
+    ) throws -> (network: TrainableTransformer, chosen: [(name: String, layer: Linear)]) {
+        guard let network = model as? TrainableTransformer else {
+            throw LacunaError.unsupported(
+                file: nil, what: "pruning by \(method.card.name) of a network that is no language model")
+        }
+        return (network, try layers.layers(of: network))
+    }
+
+    /// What a method makes of the weights of some layers, by path. The network stays as it is; a head is not pruned.
+    ///
+    /// - Throws: As ``Pruner/prune(_:calibration:progress:)``.
+    static func prune(
+        _ network: TrainableTransformer, _ layers: [String], _ pruner: Pruner, _ calibration: CalibrationSet?
+    ) throws -> [String: Tensor<Float>] {
+        let decoder = try network.stored()
+        let names = Set(layers.map { $0 + ".weight" })
+        var pruner = pruner
+        pruner.storage = PrunedStorage(values: .f32)
+        pruner.ignored += decoder.linearNames.filter { !names.contains($0) }.map { NamePattern($0) }
+        let pruned = try pruner.prune(decoder, calibration: calibration).decoder
+        var result: [String: Tensor<Float>] = [:]
+        for layer in layers where pruned.location(ofLinear: layer + ".weight") != nil {
+            result[layer] = pruned[linear: layer + ".weight"].densified()
+        }
+        return result
+    }
+}
+
+/// A method that looks at what the layers of a language model read, on text that a run of `lacuna train` draws from its
+/// training text.
+public protocol CalibratedMethod: TrainingMethod {
+    /// The option of the method that makes it need a text; nil if it needs none as it is set.
+    var textOption: String? { get }
+    /// Sequences of the text to calibrate with, at most.
+    var sequences: Int { get }
+    /// Tokens of a sequence; nil for those of the run's windows.
+    var length: Int? { get }
+    /// The text.
+    var calibration: CalibrationSet? { get set }
 }

@@ -19,12 +19,13 @@ struct CompressionTask {
             text: language.train.map { Int($0) }, sequences: 256, length: TinyLanguageModel.context, seed: seed)
     }
 
-    /// The model as a method leaves it, in f32.
+    /// The model as a method leaves it, in f32 unless said otherwise.
     func compressed(
-        _ method: any PruningMethod, pattern: Pattern?, sparsity: Double?
+        _ method: any PruningMethod, pattern: Pattern?, sparsity: Double?, values: ValueType = .f32
     ) throws -> (decoder: Transformer, report: PruningReport) {
-        try Pruner(method, pattern: pattern, budget: sparsity.map { UniformBudget($0) }).prune(
-            decoder, calibration: calibration)
+        try Pruner(
+            method, pattern: pattern, budget: sparsity.map { UniformBudget($0) }, storage: PrunedStorage(values: values)
+        ).prune(decoder, calibration: calibration)
     }
 
     /// Perplexity a character.

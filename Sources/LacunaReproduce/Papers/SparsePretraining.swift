@@ -10,19 +10,6 @@ struct SparsePretrainingReproduction: Reproduction {
         "Pre-training with up to 75 % of the weights removed at random, then fine-tuning all weights, costs little quality "
         + "downstream and saves most of the pre-training."
 
-    private struct Rows: BatchSource {
-        let x: Tensor<Float>
-        let y: Tensor<Float>
-        let seed: UInt64
-        var batchesPerEpoch: Int? { nil }
-        func batch(step: Int) -> (x: Tensor<Float>, y: Tensor<Float>) {
-            var generator = SeededGenerator(seed: seed, stream: UInt64(step) &+ 9)
-            let rows = (0..<64).map { _ in Int32.random(in: 0..<Int32(x.rows), using: &generator) }
-            let tape = Tape<Float>()
-            return (tape.constant(x).gathered(rows).value, tape.constant(y).gathered(rows).value)
-        }
-    }
-
     func run(_ context: ReproductionContext) throws -> Outcome {
         let seeds = context.quick ? 2 : 4
         var sums = [String: Double]()
@@ -30,46 +17,9 @@ struct SparsePretrainingReproduction: Reproduction {
         for index in 0..<seeds {
             try context.progress.report("pre-training", index, of: seeds)
             let seed = context.seed &* 100 &+ UInt64(index)
-            var generator = SeededGenerator(seed: seed, stream: 98)
-            let features = Tensor<Float>(
-                normal: [20, 20], standardDeviation: 1 / Float(20).squareRoot(), using: &generator)
-            let a = Tensor<Float>(normal: [4, 20], standardDeviation: 1 / Float(20).squareRoot(), using: &generator)
-            var b = a
-            for i in 0..<4 { for j in 0..<20 { b[i, j] += 0.7 / Float(20).squareRoot() * Float(generator.normal()) } }
-            func data(_ count: Int, _ head: Tensor<Float>) -> (x: Tensor<Float>, y: Tensor<Float>) {
-                let x = Tensor<Float>(normal: [count, 20], using: &generator)
-                let tape = Tape<Float>()
-                let y = tape.constant(x).multiplied(by: tape.constant(features)).affine(2).tanh().linear(
-                    tape.constant(head))
-                return (x, y.value)
-            }
-            let (trainA, testA, trainB, testB) = (data(8000, a), data(2000, a), data(300, b), data(2000, b))
-            func network() -> MLP {
-                var generator = SeededGenerator(seed: seed, stream: 3)
-                return MLP(widths: [20, 192, 192, 4], using: &generator)
-            }
-            func train(
-                _ model: MLP, _ data: (x: Tensor<Float>, y: Tensor<Float>), steps: Int, rate: Double,
-                _ hooks: [any TrainingHook] = []
-            ) throws {
-                var plan = TrainingPlan(steps: steps, learningRate: .constant(rate))
-                plan.logEvery = steps
-                plan.seed = seed
-                try Trainer(
-                    model: model, optimizer: Adam(), source: Rows(x: data.x, y: data.y, seed: seed), plan: plan,
-                    hooks: hooks,
-                    loss: { batch, tape in Loss.meanSquaredError(model(tape.constant(batch.x)), tape.constant(batch.y))
-                    }
-                ).train()
-            }
-            func error(_ model: MLP, _ data: (x: Tensor<Float>, y: Tensor<Float>)) -> Double {
-                let tape = Tape<Float>()
-                let loss = tape.evaluating {
-                    Loss.meanSquaredError(model(tape.constant(data.x)), tape.constant(data.y)).item
-                }
-                let energy = data.y.scalars.reduce(0.0) { $0 + Double($1 * $1) } / Double(data.y.count)
-                return Double(loss) / energy
-            }
+            let tasks = RelatedTasks(seed: seed)
+            let (trainA, testA, trainB, testB) = (tasks.trainA, tasks.testA, tasks.trainB, tasks.testB)
+            let (network, train, error) = (tasks.network, tasks.train, RelatedTasks.error)
             func add(_ name: String, _ value: Double) { sums[name, default: 0] += value / Double(seeds) }
             for arm in ["dense", "sparse, then dense", "sparse, then sparse", "scratch"] {
                 let model = network()
@@ -81,7 +31,7 @@ struct SparsePretrainingReproduction: Reproduction {
                             try StaticRandomSparsity(
                                 budget: UniformBudget(0.75), layers: .allButOutput, rescalesWeights: false)
                         ]
-                    try train(model, trainA, steps: 3000, rate: 1e-3, hooks)
+                    try train(model, trainA, 3000, 1e-3, hooks)
                     if arm != "sparse, then sparse" { add("A " + arm, error(model, testA)) }
                     if arm == "sparse, then dense" {
                         for layer in model.layers.dropLast() {
@@ -99,7 +49,7 @@ struct SparsePretrainingReproduction: Reproduction {
                         jump = max(jump, abs(error(model, testA) - before))
                     }
                 }
-                try train(model, trainB, steps: 800, rate: 5e-4)
+                try train(model, trainB, 800, 5e-4, [])
                 add("B " + arm, error(model, testB))
             }
         }

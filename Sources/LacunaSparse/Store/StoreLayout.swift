@@ -102,7 +102,7 @@ extension StoreLayout {
 public enum StoreLayouts {
     private static let known = Locked<[any StoreLayout.Type]>([
         DenseLayout.self, MaskedLayout.self, BitmaskLayout.self, NMLayout.self, CSRLayout.self, BSRLayout.self,
-        GGUFLayout.self, ProductLayout.self,
+        GGUFLayout.self, ProductLayout.self, CodeGroupLayout.self,
     ])
 
     /// All of them: the library's own and those registered, in this order.

@@ -26,7 +26,8 @@ import Testing
         "soup": "sparsity = 0.8\nrounds = 2\ncopies = 2", "random-search": "trials = 5",
         "sparse-ift": "sparsity = 0.75\ninterval = 4", "quick-selection": "hidden = 20\ndensity = 1.5",
         "sequential": "tasks = 2", "cl-dst": "tasks = 2\nsparsity = 0.8\ninterval = 4",
-        "sharp": "tasks = 2\nphases = 4\nreplay = 8",
+        "sharp": "tasks = 2\nphases = 4\nreplay = 8", "lost": "rank = 3\ndensity = 0.3\nactivation = \"silu\"",
+        "s2ft": "down = 0.3\nup = 0.2", "dsee": "rank = 2\ndecomposition_rank = 1\nentries = 3",
     ]
 
     private func job(

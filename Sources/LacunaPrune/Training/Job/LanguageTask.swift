@@ -54,7 +54,7 @@ final class LanguageTask: JobTask {
         _ plan: TrainingPlan, _ optimizer: any Optimizer, _ method: (any TrainingMethod)?
     ) throws -> any PhaseTrainer {
         let (network, teacher) = (network, teacher)
-        if let method = method as? CalibratedPruning {
+        if let method = method as? any CalibratedMethod, method.textOption != nil {
             let length = min(method.length ?? form.window, network.configuration.maximumPositions)
             let text = train.tokens
             method.calibration = try CalibrationSet(

@@ -98,13 +98,21 @@ public final class TrainingJob {
         if count > 1, methods[0] is FeatureSelection {
             throw configuration.failure("phase.0.method.name", "quick-selection has one phase")
         }
-        if let index = methods.firstIndex(where: { $0 is CalibratedPruning }),
+        if let index = methods.firstIndex(where: { ($0 as? any CalibratedMethod)?.textOption != nil }),
             try !JobReader.textKinds.contains(configuration.string("data.kind"))
         {
+            let option = (methods[index] as? any CalibratedMethod)?.textOption ?? "name"
             throw configuration.failure(
-                count == 0 ? "method.by" : "phase.\(index).method.by",
+                count == 0 ? "method.\(option)" : "phase.\(index).method.\(option)",
                 "'\(methods[index]?.card.name ?? "")' looks at what the layers of a language model read; there is none here"
             )
+        }
+        if let index = methods.firstIndex(where: { ($0 as? LOST)?.activation != nil }),
+            try JobReader.textKinds.contains(configuration.string("data.kind"))
+        {
+            throw configuration.failure(
+                count == 0 ? "method.activation" : "phase.\(index).method.activation",
+                "a layer with a nonlinearity inside is no matrix, and a language model is saved as matrices: give none")
         }
         if count > 0, let method = methods.first(where: { $0 is any ContinualMethod }) {
             throw configuration.failure(

@@ -66,6 +66,18 @@ public enum TrainingMethods {
         try Pattern(options.text("pattern") ?? "2:4")
     }
 
+    /// One of the cases of an enumeration, by name.
+    private static func choice<Choice: RawRepresentable<String> & CaseIterable>(
+        _ name: String, _ options: any MethodOptions, default value: Choice
+    ) throws -> Choice {
+        guard let text = try options.text(name) else { return value }
+        guard let found = Choice(rawValue: text) else {
+            let names = Choice.allCases.map(\.rawValue).joined(separator: ", ")
+            throw LacunaError.invalidArgument(name, reason: "'\(text)' is none of \(names)")
+        }
+        return found
+    }
+
     private static func moves(
         _ growth: DropAndGrow.Growth, _ budget: any SparsityBudget, _ options: any MethodOptions
     ) throws -> DropAndGrow.Settings {
@@ -183,6 +195,96 @@ public enum TrainingMethods {
                 try SLTrain(
                     rank: options.integer("rank", in: 0...65_536) ?? 16, alpha: options.number("alpha"),
                     density: options.number("density") ?? 0.03, layers: layers(options, default: .allButOutput))
+            }
+        ),
+        (
+            "lost",
+            { options in
+                var activation: Activation?
+                if let name = try options.text("activation"), name != "none" {
+                    guard let found = Activation(rawValue: name) else {
+                        let names = (["none"] + Activation.allCases.map(\.rawValue)).joined(separator: ", ")
+                        throw LacunaError.invalidArgument("activation", reason: "'\(name)' is none of \(names)")
+                    }
+                    activation = found
+                }
+                return try LOST(
+                    rank: options.integer("rank", in: 1...65_536) ?? 16, density: options.number("density") ?? 0.01,
+                    mix: options.number("mix") ?? 0.7, activation: activation,
+                    start: choice("start", options, default: .weight), rescales: options.truth("rescale") ?? false,
+                    layers: layers(options, default: .allButOutput))
+            }
+        ),
+        (
+            "maskllm",
+            { options in
+                var settings = MaskLLM.Settings()
+                if let value = try options.number("strength") { settings.strength = value }
+                if let value = try options.number("reward") { settings.reward = value }
+                if let value = try options.number("temperature") { settings.temperature.from = value }
+                if let value = try options.number("final_temperature") { settings.temperature.to = value }
+                if let value = try options.number("scale") { settings.scale.from = value }
+                if let value = try options.number("final_scale") { settings.scale.to = value }
+                return try MaskLLM(
+                    pattern: pattern(options), prior: .init(options.text("prior") ?? "magnitude"), settings: settings,
+                    layers: layers(options, default: .allButOutput),
+                    storage: options.text("storage").map { try StorageLayout.trainable($0) },
+                    sequences: options.integer("sequences", in: 1...1_000_000) ?? CalibrationSet.defaultSequences,
+                    length: options.integer("length", in: 1...1_000_000))
+            }
+        ),
+        (
+            "pst",
+            { options in
+                var settings = PST.Settings()
+                if let value = try options.integer("rank", in: 1...65_536) { settings.rank = value }
+                if let value = try options.integer("score_rank", in: 1...65_536) { settings.scoreRank = value }
+                if let value = try options.number("alpha") { settings.lowRank = value }
+                if let value = try options.number("structure") { settings.structure = value }
+                let (from, to) = (try options.number("start") ?? 0.1, try options.number("end") ?? 0.7)
+                guard from <= to else { throw LacunaError.invalidArgument("end", reason: "\(to) lies before \(from)") }
+                settings.window = from...to
+                let pattern = try options.text("pattern").map { try Pattern($0) } ?? .unstructured(.layer)
+                return try PST(
+                    sparsity: options.number("sparsity") ?? (pattern.impliedSparsity == nil ? 0.9 : nil),
+                    pattern: pattern, settings: settings, layers: layers(options, default: .allButOutput),
+                    storage: .trainable(options.text("storage") ?? "masked"))
+            }
+        ),
+        (
+            "dsee",
+            { options in
+                var settings = DSEE.Settings()
+                if let value = try options.integer("rank", in: 1...65_536) { settings.rank = value }
+                if let value = try options.number("alpha") { settings.alpha = value }
+                if let value = try options.integer("entries", in: 0...1_000_000_000) { settings.entries = value }
+                if let value = try options.integer("decomposition_rank", in: 0...65_536) {
+                    settings.decompositionRank = value
+                }
+                if let value = try options.number("prune_at") { settings.pruneAt = value }
+                let (heads, neurons) = (try options.integer("heads", in: 0...65_536), try options.number("neurons"))
+                let fraction = try options.number("sparsity")
+                if fraction != nil, heads != nil || neurons != nil {
+                    throw LacunaError.invalidArgument("sparsity", reason: "stands beside heads or neurons: give one")
+                }
+                let isStructured = heads != nil || neurons != nil
+                return try DSEE(
+                    settings: settings,
+                    removal: isStructured
+                        ? .units(heads: heads ?? 0, neurons: neurons ?? 0) : .weights(fraction ?? 0.2),
+                    score: choice("score", options, default: .update),
+                    layers: options.text("layers").map { LayerChoice($0) }, seed: options.seed)
+            }
+        ),
+        (
+            "s2ft",
+            { options in
+                var shares = S2FT.Shares()
+                if let value = try options.number("down") { shares.down = value }
+                if let value = try options.number("up") { shares.up = value }
+                if let value = try options.number("output") { shares.output = value }
+                if let value = try options.number("value") { shares.value = value }
+                return try S2FT(shares: shares, choice: choice("choice", options, default: .random))
             }
         ),
         (
