@@ -3,6 +3,15 @@
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
+
+void lk_return_unused(void) {
+#ifdef __GLIBC__
+  malloc_trim(0);
+#endif
+}
 
 // Reads a small file into `text`, which has room for `size` bytes. Returns whether there was one.
 static int read_file(const char *path, char *text, size_t size) {

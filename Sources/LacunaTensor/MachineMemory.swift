@@ -1,3 +1,5 @@
+import CLacuna
+
 #if canImport(Darwin)
     import Darwin
 #elseif canImport(Musl)
@@ -27,11 +29,7 @@ public enum MachineMemory {
 
     /// Hands back what was allocated and freed in small pieces, which the allocator otherwise keeps: worth calling once work
     /// of another kind is over, such as reading a vocabulary.
-    public static func returnUnused() {
-        #if canImport(Glibc)
-            malloc_trim(0)
-        #endif
-    }
+    public static func returnUnused() { lk_return_unused() }
 
     /// Less than this is not worth asking the system for.
     private static let noticeable = 16 << 20

@@ -18,4 +18,7 @@ void lk_pool_set_threads(int threads);
 // /proc/self/cgroup, mounted like /sys/fs/cgroup. 0 where there is no quota.
 int lk_quota(const char *groups, const char *mount);
 
+// Gives memory that was allocated and freed in small pieces back to the system, where the allocator can.
+void lk_return_unused(void);
+
 #endif

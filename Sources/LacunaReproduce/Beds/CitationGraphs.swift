@@ -2,8 +2,7 @@ import Lacuna
 
 /// Papers in the midst of those that they cite and are cited by: which field is the one in the middle of?
 enum CitationGraphs {
-    static let missing =
-        "Data/cora and Data/citeseer were not found from the working directory, so their part was not run."
+    static let missing = RealData.isMissing("cora or Data/citeseer", "their part was not run")
 
     /// The papers of one of the public graphs, each as the first node of a graph of it and of up to `limit - 1` others around it,
     /// the nearest first and of equally near ones some drawn at random. nil if the data is not there.

@@ -2,7 +2,7 @@ import Lacuna
 
 /// Users and items, real and drawn.
 enum InteractionBeds {
-    static let missing = "Data/debian-dependencies was not found from the working directory, so its part was not run."
+    static let missing = RealData.isMissing("debian-dependencies", "its part was not run")
 
     /// Debian's packages and what they depend on; nil if the data is not there.
     static func debian(seed: UInt64) throws -> (train: Interactions, test: Interactions)? {

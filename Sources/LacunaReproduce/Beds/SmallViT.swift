@@ -2,7 +2,7 @@ import Lacuna
 
 /// A small vision transformer on real pictures.
 enum SmallViT {
-    static let missing = "Data/digits was not found from the working directory, so no network was trained."
+    static let missing = RealData.isMissing("digits", "no network was trained")
 
     /// Handwritten digits of 8 x 8 pixels as pictures; nil if they are not there.
     static func digits(seed: UInt64) throws -> (train: LabelledExamples, test: LabelledExamples)? {

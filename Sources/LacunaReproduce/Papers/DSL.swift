@@ -40,7 +40,7 @@ struct DSLReproduction: Reproduction {
             ("drawn", InteractionBeds.drawn), ("packages", InteractionBeds.debian),
         ]
         if context.quick { beds.removeFirst() }
-        var (measurements, checks, notes) = ([Measurement](), [Check](), [String]())
+        var (measurements, checks, missing) = ([Measurement](), [Check](), [String]())
         for bed in beds {
             for model in bed.name == "drawn" ? [.factors] : context.quick ? [.factors] : Model.allCases {
                 var arms = [Arm(kind: .dense)]
@@ -52,7 +52,7 @@ struct DSLReproduction: Reproduction {
                 for index in 0..<count {
                     let seed = context.seed &* 1000 &+ UInt64(index)
                     guard let (train, test) = try bed.make(seed) else {
-                        notes.append(InteractionBeds.missing)
+                        missing.append(InteractionBeds.missing)
                         break
                     }
                     for (number, arm) in arms.enumerated() {
@@ -102,10 +102,10 @@ struct DSLReproduction: Reproduction {
                 "mean of \(count) splits and starts; packages are 1343 of Debian's and what they depend on, 580 others, of which each "
                 + "one's last 30 % are to be found; vectors of 32 numbers, Adam, the rate falling by a cosine",
             measurements: measurements, checks: checks,
-            notes: notes + [
+            notes: [
                 "Dense vectors of fewer numbers are the simple rival at the same size; they are measured and not part of the claim.",
                 "The authors' data (MovieLens, Yelp, Gowalla …) is larger and may not be passed on.",
-            ])
+            ], missing: missing)
     }
 
     private func measure(

@@ -17,7 +17,7 @@ struct GPUSQViTReproduction: Reproduction {
             "dense", "2:4 at once", "2:4, distilled", "8 bits", "4 bits", "4 bits, no features",
             "4 bits, rounded at the end alone",
         ]
-        var (measurements, checks, notes) = ([Measurement](), [Check](), [String]())
+        var (measurements, checks, missing) = ([Measurement](), [Check](), [String]())
         for bed in context.quick ? ["digits"] : ["digits", "Fashion-MNIST"] {
             var accuracy = names.map { _ in [Double]() }
             var smaller = [8: [Double](), 4: [Double]()]
@@ -27,7 +27,7 @@ struct GPUSQViTReproduction: Reproduction {
                     bed == "digits"
                     ? try SmallViT.digits(seed: seed) : try SmallViT.fashion(trainCount: 6000, testCount: 2000)
                 guard let (train, test) = data else {
-                    notes.append(bed == "digits" ? SmallViT.missing : RealData.fashionIsMissing)
+                    missing.append(bed == "digits" ? SmallViT.missing : RealData.fashionIsMissing)
                     break
                 }
                 try context.progress.report(bed, index, of: count)
@@ -100,9 +100,9 @@ struct GPUSQViTReproduction: Reproduction {
                 "mean of \(count) vision transformers of 2 blocks, width 32 and 4 heads; \(epochs.dense) epochs dense, \(epochs.sparse) "
                 + "sparse, \(epochs.rounded) rounded",
             measurements: measurements, checks: checks,
-            notes: notes + [
+            notes: [
                 "Sizes are of the blocks' matrices as this toolkit stores them, with scales; at width 32 scales weigh more than in DeiT.",
                 "The authors' speeds are of tensor cores, which are not measured here.",
-            ])
+            ], missing: missing)
     }
 }

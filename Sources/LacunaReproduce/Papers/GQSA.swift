@@ -93,7 +93,7 @@ struct GQSAReproduction: Reproduction {
 
         var perplexities: [String: [Double]] = [:]
         var bytes: [String: Int] = [:]
-        var notes: [String] = []
+        var (notes, missing): ([String], [String]) = ([], [])
         let runs = Array(seeds.prefix(context.quick ? 2 : 5))
         for (place, seed) in runs.enumerated() {
             try context.progress.report("language models", place, of: runs.count)
@@ -140,12 +140,12 @@ struct GQSAReproduction: Reproduction {
             ]
             notes.append("Bytes of the matrices: GQSA \(bytes["GQSA"]!), 2:4 in int4 \(bytes["SparseGPT 2:4"]!).")
         } else {
-            notes.append(RealData.austenIsMissing)
+            missing.append(RealData.austenIsMissing)
         }
         return Outcome(
             setting:
                 "\(seeds.count) layers (256 inputs of 24 factors, 128 outputs, Student-t weights), errors on unseen inputs; \(runs.count) "
                 + "transformers of two blocks on Jane Austen; groups of 16, 2:4 pruned in one shot. The 2-bit rival is not part of this",
-            measurements: measurements, checks: checks, notes: notes)
+            measurements: measurements, checks: checks, notes: notes, missing: missing)
     }
 }

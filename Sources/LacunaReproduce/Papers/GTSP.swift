@@ -53,7 +53,7 @@ struct GTSPReproduction: Reproduction {
                 $0.sparsity = 0.5
             },
         ]
-        var (measurements, checks, notes) = ([Measurement](), [Check](), [String]())
+        var (measurements, checks, missing) = ([Measurement](), [Check](), [String]())
         let graphs = context.quick ? ["cora"] : ["cora", "citeseer"]
         for (place, name) in graphs.enumerated() {
             var accuracy = arms.map { _ in [Double]() }
@@ -64,7 +64,7 @@ struct GTSPReproduction: Reproduction {
                         name, limit: context.quick ? 10 : 20, trainCount: context.quick ? 320 : 640,
                         testCount: context.quick ? 400 : 1000, seed: seed)
                 else {
-                    notes.append(CitationGraphs.missing)
+                    missing.append(CitationGraphs.missing)
                     break
                 }
                 for (number, arm) in arms.enumerated() {
@@ -106,10 +106,10 @@ struct GTSPReproduction: Reproduction {
                 + "\(context.quick ? 9 : 19) others around it; and rings of 20 to 40 nodes, 3 of them marked, of which the first node has "
                 + "to tell the commonest colour",
             measurements: measurements + search.measurements, checks: checks + search.checks,
-            notes: notes + [
+            notes: [
                 "The authors classify molecules; these are papers by their surroundings, and layer norms take the place of batch norms.",
                 "The rings say whether the choice of nodes is learned: nodes taken at random miss the marks.",
-            ])
+            ], missing: missing)
     }
 
     /// Whether scores learn which nodes matter.

@@ -64,7 +64,7 @@ struct LOSTReproduction: Reproduction {
             Check("the right columns fit", Sample(right), staysBelow: 1e-3),
             Check("other columns do not", Sample(wrong), exceeds: 1e-2),
         ]
-        var notes: [String] = []
+        var (notes, missing): ([String], [String]) = ([], [])
         if let language = try TinyLanguageModel() {
             let runs = Array(seeds.prefix(context.quick ? 1 : 3))
             let budget = context.quick ? 200 : 1000
@@ -121,12 +121,12 @@ struct LOSTReproduction: Reproduction {
                 notes.append("One language model proves nothing: the checks about them need the full run.")
             }
         } else {
-            notes.append(RealData.austenIsMissing)
+            missing.append(RealData.austenIsMissing)
         }
         return Outcome(
             setting:
                 "\(seeds.count) targets of 64 × 64 (rank 8 and three columns), \(steps) steps of Adam; character-level transformers of two blocks "
                 + "and width 96 on Jane Austen, rank 24 and a tenth of the columns, γ 0.7",
-            measurements: measurements, checks: checks, notes: notes)
+            measurements: measurements, checks: checks, notes: notes, missing: missing)
     }
 }

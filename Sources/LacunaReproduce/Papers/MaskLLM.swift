@@ -123,7 +123,7 @@ struct MaskLLMReproduction: Reproduction {
             Check("learning has decided", Sample(certainty), exceeds: 0.99),
             Check("without the scale κ it stays behind", ratio("κ = 1") - ratio("learned"), exceeds: 0),
         ]
-        var notes: [String] = []
+        var (notes, missing): ([String], [String]) = ([], [])
         var perplexities: [String: [Double]] = [:]
         let runs = Array(seeds.prefix(context.quick ? 2 : 3))
         for (place, seed) in runs.enumerated() {
@@ -159,12 +159,12 @@ struct MaskLLMReproduction: Reproduction {
             }
             notes.append("SparseGPT also changes the weights it keeps, which learned masks do not.")
         } else {
-            notes.append(RealData.austenIsMissing)
+            missing.append(RealData.austenIsMissing)
         }
         return Outcome(
             setting:
                 "\(seeds.count) layers of 16 correlated inputs and 64 outputs, of which the best masks are known, \(steps) steps of Adam at "
                 + "5e-3 without a prior; \(runs.count) transformers of two blocks on Jane Austen, from Wanda's masks",
-            measurements: measurements, checks: checks, notes: notes)
+            measurements: measurements, checks: checks, notes: notes, missing: missing)
     }
 }

@@ -20,7 +20,7 @@ struct SparseThenPruneReproduction: Reproduction {
         for index in 0..<count {
             let seed = context.seed &* 1000 &+ UInt64(index)
             guard let (train, test) = try SmallViT.digits(seed: seed) else {
-                return Outcome(setting: "none", measurements: [], checks: [], notes: [SmallViT.missing])
+                return Outcome.notRun(missing: SmallViT.missing)
             }
             func trained(_ penalty: AttentionPenalty) throws -> TrainableViT {
                 let model = try SmallViT.fresh(train, seed: seed)

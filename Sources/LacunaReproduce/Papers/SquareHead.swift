@@ -61,7 +61,7 @@ struct SquareHeadReproduction: Reproduction {
         // A language model: the same text again and again, which labels alone learn by heart.
         var perplexities: [Arm: [Double]] = [:]
         var dense: [Double] = []
-        var notes: [String] = []
+        var missing: [String] = []
         if let language = try TinyLanguageModel() {
             let runs = Array(seeds.prefix(context.quick ? 2 : 5))
             for (place, seed) in runs.enumerated() {
@@ -94,13 +94,13 @@ struct SquareHeadReproduction: Reproduction {
             checks.append(
                 Check("language model: features lose less than the text alone", features / labels, staysBelow: 1))
         } else {
-            notes.append(RealData.austenIsMissing)
+            missing.append(RealData.austenIsMissing)
         }
         return Outcome(
             setting:
                 "\(seeds.count) networks 64-128-128-128-128-10, pruned by magnitude in every layer and tuned for 100 epochs on 200 "
                 + "examples under their masks; transformers of two blocks on 4096 characters of Jane Austen; one rate for all arms",
-            measurements: measurements, checks: checks, notes: notes)
+            measurements: measurements, checks: checks, missing: missing)
     }
 
     private func pruned(_ teacher: MLP, _ sparsity: Double) throws -> MLP {
