@@ -45,7 +45,7 @@ import Testing
     @Test func benchModel() throws {
         let tiny = try TinyModel()
         let arguments = ["bench", "model", "MODEL", "--prompt-tokens", "20", "--new-tokens", "5", "--runs", "2"]
-        let plain = try tiny.json(arguments)
+        let plain = try tiny.json(arguments: arguments)
         for (key, tokens) in [("reading", 20), ("writing", 5)] {
             let part = try #require(plain[key])
             let runs = part["runs"]?.arrayValue?.compactMap(\.doubleValue) ?? []
@@ -54,15 +54,15 @@ import Testing
         }
         #expect((plain["bytesPerToken"]?.intValue ?? 0) > 0 && plain["skipping"]?.isNull == true)
         let cats = ["--activation", "teal:0.5", "--calibration", "TEXT", "--text", "TEXT"]
-        let skipping = try tiny.json(arguments + cats)
+        let skipping = try tiny.json(arguments: arguments + cats)
         #expect((skipping["bytesPerToken"]?.intValue ?? .max) < (plain["bytesPerToken"]?.intValue ?? 0))
         #expect(skipping["skipping"]?["activation"]?.stringValue == "teal:0.5")
-        let table = try tiny.lacuna(arguments + ["--quiet"])
+        let table = try tiny.lacuna(arguments: arguments + ["--quiet"])
         #expect(table.status == 0 && table.output.contains("writing") && table.output.contains("GB/s"))
         for wrong in [
             ["--activation", "teal:0.5", "--calibration", "TEXT"], ["--prompt-tokens", "300"], ["--new-tokens", "1"],
             ["--text", "TEXT", "--prompt-tokens", "100000"],
-        ] { #expect(try tiny.lacuna(arguments + wrong + ["--quiet"]).status == 2) }
+        ] { #expect(try tiny.lacuna(arguments: arguments + wrong + ["--quiet"]).status == 2) }
     }
 
     @Test func keysAndValues() throws {

@@ -133,9 +133,9 @@ final class TinyModel {
     }
 
     /// Runs the built program on arguments in which `MODEL` and `TEXT` stand for the paths, and `OUT` for the root.
-    func lacuna(_ arguments: String...) throws -> ChildProcess.Outcome { try lacuna(arguments) }
+    func lacuna(_ arguments: String...) throws -> ChildProcess.Outcome { try lacuna(arguments: arguments) }
 
-    func lacuna(_ arguments: [String]) throws -> ChildProcess.Outcome {
+    func lacuna(arguments: [String]) throws -> ChildProcess.Outcome {
         let executable = try #require(CommandLineTests.executable, "the program is not beside the tests")
         let arguments = arguments.map {
             $0.replacing("MODEL", with: path).replacing("TEXT", with: text).replacing("OUT", with: root)
@@ -144,9 +144,9 @@ final class TinyModel {
     }
 
     /// The same, with the result read as JSON.
-    func json(_ arguments: String...) throws -> JSONValue { try json(arguments) }
+    func json(_ arguments: String...) throws -> JSONValue { try json(arguments: arguments) }
 
-    func json(_ arguments: [String]) throws -> JSONValue {
+    func json(arguments: [String]) throws -> JSONValue {
         let executable = try #require(CommandLineTests.executable, "the program is not beside the tests")
         let all = (arguments + ["--json", "--quiet"]).map {
             $0.replacing("MODEL", with: path).replacing("TEXT", with: text).replacing("OUT", with: root)

@@ -108,6 +108,36 @@ import Testing
         #expect(again.status == 2 && again.errorOutput.contains("--force"))
     }
 
+    /// Combinations of what is left out while a model runs: each with each, none included.
+    @Test func sweepLeavesOutWhileRunning() throws {
+        let tiny = try TinyModel()
+        let words = [
+            "sweep", "MODEL", "--activation", "teal:0.5,cats:0.2", "--attention", "window:8", "--kv", "int8", "--text",
+            "TEXT",
+            "--tokens", "128", "--window", "64", "--calibration", "TEXT", "--sequences", "4", "--sequence-length", "64",
+        ]
+        let found = try tiny.json(arguments: words)
+        let points = try #require(found["points"]?.arrayValue)
+        #expect(points.count == 12 && points[0]["activation"]?.isNull == true && points[0]["cache"]?.isNull == true)
+        func bytes(_ place: Int) -> Int { points[place]["bytesPerToken"]?.intValue ?? 0 }
+        // The dense model reads most; half of the weights, then a window, then bytes, read less.
+        #expect((1..<12).allSatisfy { bytes($0) < bytes(0) })
+        #expect(points[4]["activation"]?.stringValue == "teal:0.5")
+        #expect(abs((points[4]["sparsity"]?.doubleValue ?? 0) - 0.5) < 0.06)
+        #expect(points[1]["cache"]?.stringValue == "int8" && points[3]["cache"]?.stringValue == "window:8, int8")
+        #expect((points[2]["keyShare"]?.doubleValue ?? 1) < 0.5 && points[1]["keyShare"]?.doubleValue == 1)
+        #expect(points.contains { $0["onFront"]?.boolValue == true })
+        let page = try tiny.lacuna(
+            arguments: words + ["--report", "OUT/skipping.html", "--svg", "OUT/skipping.svg", "--quiet"])
+        #expect(page.status == 0 && page.output.contains("window:8, int8"), "\(page.errorOutput)")
+        try expectWellFormed(try FileSystem.readText(tiny.root + "/skipping.svg"))
+        #expect(try FileSystem.readText(tiny.root + "/skipping.html").contains("teal:0.5"))
+        for (more, name) in [(["--methods", "wanda"], "--methods"), (["--attention", "all:1"], "attention")] {
+            let refused = try tiny.lacuna(arguments: ["sweep", "MODEL", "--text", "TEXT", "--kv", "int8"] + more)
+            #expect(refused.status != 0 && refused.errorOutput.contains(name))
+        }
+    }
+
     @Test func chatReadsLinesUntilTheInputEnds() throws {
         let tiny = try TinyModel()
         let executable = try #require(CommandLineTests.executable)

@@ -9,31 +9,47 @@ import LacunaTensor
 struct SweepCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "sweep",
-        abstract: "Prunes a model to growing sparsity by several methods: perplexities, a plot, the knee.",
+        abstract:
+            "Prunes a model to growing sparsity, or leaves out more and more while it runs: perplexities, a plot.",
         discussion: """
             Examples:
               lacuna sweep smollm2 --text test.txt --tokens 2048
               lacuna sweep smollm2 --methods magnitude,wanda,sparsegpt \\
                 --sparsities 0.2,0.4,0.5,0.6,0.7 --text test.txt --tokens 4096 \\
                 --calibration valid.txt --report sweep.html --svg sweep.svg
+              lacuna sweep smollm2 --text test.txt --tokens 1024 --activation teal:0.2,teal:0.4,wina:0.4 \\
+                --attention quest:0.25 --kv int8 --calibration valid.txt --report skipping.html
 
             Every model is pruned anew from the original. The essential sparsity is the largest one up to which the \
             perplexity has not risen by more than the tolerance; the knee is where its logarithm bends most. \
             (Jaiswal and others, The Emergence of Essential Sparsity, arXiv:2306.03805.)
+
+            With --activation, --attention or --kv nothing is pruned: every choice of one list is combined with every \
+            choice of the others, none included, and the text is written token by token. The table has what a token reads, \
+            how fast it goes, and which combinations no other beats in both perplexity and bytes.
             """)
 
     @Argument(help: "A model file or directory, or a catalogue name.")
     var model: ModelArgument
 
-    @Option(help: ArgumentHelp("Methods, separated by commas.", valueName: "names"), completion: NameCompletion.methods)
-    var methods = "magnitude"
-
-    @Option(help: ArgumentHelp("Fractions removed, separated by commas; 0 is always measured.", valueName: "list"))
-    var sparsities = "0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8"
+    @Option(
+        help: ArgumentHelp("Methods, separated by commas; magnitude by default.", valueName: "names"),
+        completion: NameCompletion.methods)
+    var methods: String?
 
     @Option(
-        help: "Which weights compete: row, layer or global (one threshold for all layers, where the method can).")
-    var scope = Pattern.Scope.layer
+        help: ArgumentHelp(
+            "Fractions removed, separated by commas; 0 is always measured. By default tenths up to 0.8.",
+            valueName: "list"))
+    var sparsities: String?
+
+    @Option(
+        help:
+            "Which weights compete: row, layer (the default) or global (one threshold for all layers, where the method can)."
+    )
+    var scope: Pattern.Scope?
+
+    @OptionGroup var skipping: SkippingSweepOptions
 
     @Option(help: ArgumentHelp("The text to be predicted, UTF-8; - is the input.", valueName: "file"))
     var text: InputFile
@@ -52,8 +68,8 @@ struct SweepCommand: ParsableCommand {
 
     @Option(
         within: .atLeast(0),
-        help: ArgumentHelp("Rise of the perplexity that still counts as none.", valueName: "fraction"))
-    var tolerance = 0.05
+        help: ArgumentHelp("Rise of the perplexity that still counts as none; 0.05 by default.", valueName: "fraction"))
+    var tolerance: Double?
 
     @Option(help: ArgumentHelp("Write a page with table and plot; - is the output.", valueName: "file.html"))
     var report: OutputFile?
@@ -67,9 +83,20 @@ struct SweepCommand: ParsableCommand {
     @OptionGroup var form: JSONOption
     @OptionGroup var options: RunOptions
 
+    func validate() throws {
+        guard skipping.activation != nil || skipping.attention != nil || skipping.kv != nil else { return }
+        if methods != nil || sparsities != nil || scope != nil || tolerance != nil {
+            throw ValidationError(
+                "--methods, --sparsities, --scope and --tolerance are about pruning; leave them out with --activation, "
+                    + "--attention or --kv")
+        }
+    }
+
     func run() throws {
-        let sparsities = try SparsityList.parse("0," + sparsities)
-        let methods = try methods.split(separator: ",").map {
+        if let sweep = try skipping.sweep { return try run(sweep) }
+        let sparsities = try SparsityList.parse("0," + (sparsities ?? "0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8"))
+        let scope = scope ?? .layer
+        let methods = try (methods ?? "magnitude").split(separator: ",").map {
             try PruningMethods.named(String($0), seed: calibration.seed)
         }
         if methods.isEmpty { throw LacunaError.invalidArgument("--methods", reason: "names none") }
@@ -93,7 +120,29 @@ struct SweepCommand: ParsableCommand {
         }
         progress.clear()
         let result = SweepResult(
-            model: loaded.name, text: slice.description, scope: scope, tolerance: tolerance, curves: curves)
+            model: loaded.name, text: slice.description, scope: scope, tolerance: tolerance ?? 0.05, curves: curves)
+        printResult(
+            json: form.json, result.json, text: result.summary(console: .output), files: [report, svg])
+        try svg?.write(result.chart.svg() + "\n")
+        try report?.write(result.report.html())
+    }
+
+    /// Leaves out while the model runs, instead of pruning.
+    private func run(_ sweep: SkippingSweep) throws {
+        try OutputFile.check([report, svg], overwriting: force)
+        let progress = options.begin()
+        defer { progress.clear() }
+        // Integers have scales by output, and cannot be read input by input.
+        let loaded = try LanguageModel(
+            model, weights: sweep.activations.count > 1 ? .f32 : .stored, progress: progress)
+        let slice = try TextSlice(text.path, limit: tokens, tokenizer: loaded.tokenizer)
+        let length = min(window ?? loaded.defaultWindow, slice.tokens.count)
+        let results = try sweep.run(
+            loaded, calibration: calibration.set(loaded.tokenizer), tokens: slice.tokens, window: length,
+            progress: progress)
+        progress.clear()
+        let result = SkippingSweepResult(
+            model: loaded.name, text: slice.description, window: length, results: results)
         printResult(
             json: form.json, result.json, text: result.summary(console: .output), files: [report, svg])
         try svg?.write(result.chart.svg() + "\n")

@@ -166,7 +166,9 @@ struct MonetTests {
         _ = tape.withoutRecording { layer(tape.constant(x)) }
         let domains = try MonetDomains(layer, x, labels: (0..<8).map { $0 % 2 })
         for (side, chosen) in domains.parts(of: 0, skew: 2).enumerated() {
-            #expect(chosen == (0..<8).filter { domains.mass[side][$0][0] > 2 * domains.mass[side][$0][1] })
+            let mass = domains.mass[side]
+            let expected = (0..<8).filter { (part: Int) -> Bool in mass[part][0] > 2 * mass[part][1] }
+            #expect(chosen == expected)
         }
         // All rows of a domain are alike, so that some parts serve one of them alone.
         let parts = domains.parts(of: 0, skew: 1e6)
