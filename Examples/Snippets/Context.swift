@@ -36,6 +36,16 @@ var plan: TrainingPlan {
 var network: MLP { given() }
 var stream: TaskStream { given() }
 
+// Networks that the command has no model for, and what they learn from.
+var words: [[Int32]] { given() }
+var sequences: SequenceExamples { given() }
+var reader: SequenceClassifier { given() }
+var interactions: Interactions { given() }
+var vit: TrainableViT { given() }
+var denseViT: TrainableViT { given() }
+var sparseViT: TrainableViT { given() }
+var pictures: LabelledExamples { given() }
+
 // A language model, and a text for it.
 var path: String { given() }
 var tokenizer: Tokenizer { given() }

@@ -145,7 +145,10 @@ extension SparsityCard: CustomStringConvertible {
 ///
 /// ```swift
 /// let audit = SparsityAudit(layers: .allButOutput)
-/// try Trainer(model: model, optimizer: optimizer, source: source, plan: plan, hooks: [method, audit]) { … }.train()
+/// let trainer = try Trainer(
+///     model: model, optimizer: optimizer, source: batches, plan: plan, hooks: [audit],
+///     loss: { batch, tape in Loss.crossEntropy(model(tape.constant(batch.inputs)), labels: batch.labels) })
+/// try trainer.train()
 /// print(audit.card)
 /// ```
 public final class SparsityAudit: TrainingHook {

@@ -113,7 +113,7 @@ struct DSLReproduction: Reproduction {
     ) throws -> (recall: Double, gain: Double, exploration: Double) {
         var generator = SeededGenerator(seed: seed, stream: 4)
         let width = arm.kind == .narrow ? max(1, Int((32 * arm.density).rounded())) : 32
-        let steps = quick ? 1200 : model == .network ? 4000 : 3000
+        let steps = quick ? 400 : model == .network ? 4000 : 3000
         func learn(_ network: some Recommender, batch: Int, rate: Double) throws
             -> (recall: Double, gain: Double, exploration: Double)
         {

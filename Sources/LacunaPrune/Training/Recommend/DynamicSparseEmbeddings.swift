@@ -11,10 +11,10 @@ import LacunaTensor
 /// does not grow again. A vector of which nothing is left gives the score 0.
 ///
 /// ```swift
-/// let model = try LightGCN(train, using: &generator)
-/// let method = try DynamicSparseEmbeddings(density: 0.2, interval: 200, tables: model.tables)
-/// try model.train(on: train, optimizer: Adam(), plan: plan, batch: 1024, hooks: [method])
-/// let stored = try method.stored(model)        // one compressed row a user and item
+/// let recommender = try LightGCN(interactions, using: &generator)
+/// let method = try DynamicSparseEmbeddings(density: 0.2, interval: 200, tables: recommender.tables)
+/// try recommender.train(on: interactions, optimizer: Adam(), plan: plan, batch: 1024, hooks: [method])
+/// for (name, matrix) in try method.stored(recommender) { print(name, matrix) }      // a row a user and item
 /// ```
 ///
 /// Shuyao Wang, Yongduo Sui, Jiancan Wu, Zhi Zheng, Hui Xiong, "Dynamic Sparse Learning: A Novel Paradigm for Efficient

@@ -28,7 +28,7 @@ extension OneShotPruning {
     ///
     /// ```swift
     /// let pruning = try OneShotPruning.recurrent(.both, sparsity: 0.9)
-    /// try model.train(on: examples, optimizer: Adam(), plan: plan, batch: 32, hooks: [pruning])
+    /// try reader.train(on: sequences, optimizer: Adam(), plan: plan, batch: 32, hooks: [pruning])
     /// ```
     ///
     /// - Throws: `LacunaError.invalidArgument` for a sparsity outside 0...1.

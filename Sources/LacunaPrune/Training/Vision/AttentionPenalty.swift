@@ -15,7 +15,10 @@ import LacunaTensor
 ///
 /// ```swift
 /// let penalty = try AttentionPenalty(coefficient: 0.01)
-/// try Trainer(model: vit, optimizer: SGD(learningRate: 1e-3), source: pictures, plan: plan, hooks: [penalty]) { … }.train()
+/// let trainer = try Trainer(
+///     model: vit, optimizer: SGD(learningRate: 1e-3, momentum: 0.9), source: batches, plan: plan, hooks: [penalty],
+///     loss: { batch, tape in Loss.crossEntropy(vit(tape.constant(batch.inputs)), labels: batch.labels) })
+/// try trainer.train()
 /// try OneShotPruning(budget: GlobalBudget(0.1), layers: .all).prune(vit)
 /// ```
 public final class AttentionPenalty: TrainingMethod {

@@ -17,9 +17,11 @@ import LacunaTensor
 ///
 /// ```swift
 /// let method = try GPUSQViT(bits: 4)
-/// let distances = try method.sparsify(student, teacher: dense, on: pictures, optimizer: Adam(), plan: plan, batch: 64)
-/// try method.quantize(student, teacher: sparse, distances: distances, on: pictures, optimizer: Adam(), plan: plan, batch: 64)
-/// let matrices = try method.stored(student)      // 2:4 with whole numbers
+/// let distances = try method.sparsify(vit, teacher: denseViT, on: pictures, optimizer: Adam(), plan: plan, batch: 64)
+/// // A copy of what vit is now teaches in the second stage.
+/// try method.quantize(
+///     vit, teacher: sparseViT, distances: distances, on: pictures, optimizer: Adam(), plan: plan, batch: 64)
+/// for (name, matrix) in try method.stored(vit) { print(name, matrix.byteCount) }      // 2:4 with whole numbers
 /// ```
 public struct GPUSQViT: Sendable {
     /// Of weights and inputs in the second stage: 8 or 4.
