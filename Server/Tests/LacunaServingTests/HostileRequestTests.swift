@@ -105,8 +105,8 @@ struct HostileRequestTests {
             for name in names {
                 for value in values {
                     var object = JSONObject()
-                    object["prompt"] = path == "/v1/completions" ? "a" : nil
-                    object["max_tokens"] = path.hasPrefix("/v1") ? 1 : nil
+                    if path == "/v1/completions" { object["prompt"] = "a" }
+                    if path.hasPrefix("/v1") { object["max_tokens"] = 1 }
                     if path == "/v1/chat/completions" { object["messages"] = [["role": "user", "content": "a"]] }
                     object[name] = value
                     let found = try await service.post(path, .object(object))

@@ -45,7 +45,11 @@ public struct RequestFields: Sendable {
     public func name(_ key: String) -> String { location.isEmpty ? key : "\(location).\(key)" }
 
     /// The member, nil if it is absent or null.
-    public subscript(key: String) -> JSONValue? { object[key].flatMap { $0.isNull ? nil : $0 } }
+    public subscript(key: String) -> JSONValue? {
+        // A bare nil could be JSON's null too.
+        guard let value = object[key], !value.isNull else { return Optional.none }
+        return value
+    }
 
     /// Whether there is such a member that is not null.
     public func contains(_ key: String) -> Bool { self[key] != nil }

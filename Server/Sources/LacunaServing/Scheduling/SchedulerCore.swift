@@ -131,7 +131,7 @@ final class SchedulerCore {
                 if ready > shared { (shared, active) = (ready, other) }
                 if other.isReadingPrompt { toCome = max(toCome, min(common, other.promptCount, most)) }
             }
-            if toCome >= shared + PrefixShelf.worthwhile { return }
+            if toCome > shared && toCome >= PrefixShelf.worthwhile { return }
             if shared < PrefixShelf.worthwhile {
                 stream.sequence = try engine.addSequence(context: limits.context)
                 return

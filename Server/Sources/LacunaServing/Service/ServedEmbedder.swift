@@ -83,7 +83,8 @@ extension Service {
                 let (vectors, tokens) = try await embedder.encode(texts)
                 let data = vectors.enumerated().map { index, vector -> JSONValue in
                     let written: JSONValue =
-                        format == "base64" ? .string(Base64.encode(vector)) : .array(vector.map { .number(Double($0)) })
+                        format == "base64"
+                        ? .string(Base64.encode(floats: vector)) : .array(vector.map { .number(Double($0)) })
                     return ["object": "embedding", "index": JSONValue(index), "embedding": written]
                 }
                 return .json([
@@ -102,7 +103,7 @@ enum Base64 {
     private static let alphabet = Array("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/".utf8)
 
     /// Floats as clients unpack them: four bytes each, the lowest first.
-    static func encode(_ vector: [Float]) -> String {
+    static func encode(floats vector: [Float]) -> String {
         encode(
             vector.flatMap { value in
                 (0..<4).map { UInt8(truncatingIfNeeded: value.bitPattern >> (8 * UInt32($0))) }
