@@ -117,7 +117,7 @@ import Testing
         let kept = model.layers[0].weight.densified()
         let mask = SparsePattern(nonzerosOf: kept)
         #expect(mask.applied(to: frozen.1) != kept)
-        #expect(model.parameters.allSatisfy(\.isTrainable))
+        #expect(model.parameters.allSatisfy { $0.isTrainable })
     }
 
     @Test func patternsThatSayHowMuchAreKeptFromTheStart() throws {

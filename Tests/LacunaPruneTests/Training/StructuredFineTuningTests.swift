@@ -142,7 +142,7 @@ private struct Bench {
                 a.layer.weight.densified().isApproximatelyEqual(to: b.layer.weight.densified(), tolerance: 1e-4),
                 "\(a.name)")
         }
-        #expect(bench.model.parameters.allSatisfy(\.isTrainable))
+        #expect(bench.model.parameters.allSatisfy { $0.isTrainable })
     }
 
     @Test func onlyChosenUnitsMove() throws {
