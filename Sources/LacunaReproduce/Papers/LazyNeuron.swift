@@ -63,6 +63,7 @@ struct LazyNeuronReproduction: Reproduction {
                 "at most 32 active: within 2 points of accuracy", sample("top accuracy") - sample("accuracy"),
                 exceeds: -0.02),
         ]
+        var missing: [String] = []
         var notes = [
             "Better calibration and robustness of top-k are the authors' too; at this size the sheet of the paper leaves them open, and no check is made of "
                 + "them: the calibration error is measured."
@@ -71,7 +72,7 @@ struct LazyNeuronReproduction: Reproduction {
         for (place, seed) in seeds.prefix(5).enumerated() {
             try context.progress.report("language models", place, of: 5)
             guard let found = try Self.language(seed: seed, steps: modelSteps, context) else {
-                notes.append(SkippingTask.isMissing)
+                missing.append(SkippingTask.isMissing)
                 break
             }
             for (name, value) in found { note("language \(name)", value) }
@@ -113,7 +114,7 @@ struct LazyNeuronReproduction: Reproduction {
                 shares.append(statistics.density)
             }
             if shares.isEmpty {
-                notes.append("SmolLM2 or WikiText-2 is not at hand, so their part was not run.")
+                missing.append("SmolLM2 or WikiText-2 is not at hand, so their part was not run.")
             } else {
                 measurements.append(
                     Measurement("SmolLM2, a gated SiLU: activations above 0.1 in magnitude", Sample(shares)))
@@ -123,7 +124,7 @@ struct LazyNeuronReproduction: Reproduction {
             setting:
                 "\(seeds.count) seeds: classifiers 32-256-10 of 30 clusters, Adam at 0.03, \(steps) steps; transformers of two blocks, width 64, plain parts of "
                 + "256 ReLUs, on Jane Austen, \(modelSteps) steps",
-            measurements: measurements, checks: checks, notes: notes)
+            measurements: measurements, checks: checks, notes: notes, missing: missing)
     }
 
     /// The mean over fresh networks of the gradient with respect to an active neuron, over the standard error of that mean.

@@ -59,6 +59,7 @@ struct MonetReproduction: Reproduction {
                     exceeds: 0),
             ]
         }
+        var missing: [String] = []
         var notes = [
             "Parts are looked at one by one, not in pairs. Errors of others are to grow by at most 1.3 by the sheet of the paper; what they grow by is measured."
         ]
@@ -69,7 +70,7 @@ struct MonetReproduction: Reproduction {
             for (place, seed) in seeds.prefix(5).enumerated() {
                 try context.progress.report("language models", place, of: 5)
                 guard let found = try Self.language(seed: seed, progress: context.progress) else {
-                    notes.append(SkippingTask.isMissing)
+                    missing.append(SkippingTask.isMissing)
                     break
                 }
                 for (name, value) in found.numbers { shares[name, default: []].append(value) }
@@ -99,7 +100,7 @@ struct MonetReproduction: Reproduction {
                 "\(seeds.count) seeds: \(Self.domains) domains in \(Self.width) dimensions with a linear map each; \(Self.side)² experts of 8 neurons, 2 heads that choose 2 of "
                 + "\(Self.side), Adam, \(steps) steps of 256 vectors; skew 2"
                 + (context.quick ? "" : "; language models of two blocks on Jane Austen, 32² experts"),
-            measurements: measurements, checks: checks, notes: notes)
+            measurements: measurements, checks: checks, notes: notes, missing: missing)
     }
 
     private static func active(seed: UInt64) throws -> Double {

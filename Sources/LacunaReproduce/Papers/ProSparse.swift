@@ -60,11 +60,11 @@ struct ProSparseReproduction: Reproduction {
                 "the accuracy is within 5 points of no penalty's",
                 sample("none", \.accuracy) - sample("sine", \.accuracy), staysBelow: 0.05),
         ]
-        var notes: [String] = []
+        var (notes, missing): ([String], [String]) = ([], [])
         if context.quick {
             notes.append("Language models, and running them, are part of the longer version.")
         } else {
-            try language(context, Array(seeds.prefix(5)), &measurements, &checks, &notes)
+            try language(context, Array(seeds.prefix(5)), &measurements, &checks, &missing)
         }
         notes.append(
             "Whether the authors' penalty is a sum or a mean they do not say; here it is a mean over neurons and tokens, and a weight of 0.3 "
@@ -75,7 +75,7 @@ struct ProSparseReproduction: Reproduction {
                 + "from 3/7 of them on, growing over as many"
                 + (context.quick
                     ? "" : "; transformers of two blocks on Jane Austen, 1000 steps as they are and 1500 with ReLU"),
-            measurements: measurements, checks: checks, notes: notes)
+            measurements: measurements, checks: checks, notes: notes, missing: missing)
     }
 
     private static func result(seed: UInt64, _ name: String, steps: Int) throws -> Result {
@@ -115,14 +115,14 @@ struct ProSparseReproduction: Reproduction {
     /// A model of characters: SiLU, then ReLU, then with the penalty; run with what is 0, and what is small, left out.
     private func language(
         _ context: ReproductionContext, _ seeds: [UInt64], _ measurements: inout [Measurement], _ checks: inout [Check],
-        _ notes: inout [String]
+        _ missing: inout [String]
     ) throws {
         var values: [String: [Double]] = [:]
         func note(_ name: String, _ value: Double) { values[name, default: []].append(value) }
         for (place, seed) in seeds.enumerated() {
             try context.progress.report("language models", place, of: seeds.count)
             guard let language = try TinyLanguageModel() else {
-                notes.append(SkippingTask.isMissing)
+                missing.append(SkippingTask.isMissing)
                 return
             }
             let length = TinyLanguageModel.context

@@ -45,6 +45,7 @@ struct SparsingLawReproduction: Reproduction {
                 0.05),
             Check("the limit of noisy points is found within 0.02", sample("limit"), staysBelow: 0.02),
         ]
+        var missing: [String] = []
         var notes: [String] = []
         var setting = "5 seeds: parts 64-512-32 of ReLUs; laws from 15 points with 1 % noise"
         let steps = context.quick ? 96 : 3200
@@ -108,7 +109,7 @@ struct SparsingLawReproduction: Reproduction {
                 }
             }
         } else {
-            notes.append(SkippingTask.isMissing)
+            missing.append(SkippingTask.isMissing)
         }
         if !context.quick {
             var ratios: [Double] = []
@@ -119,14 +120,14 @@ struct SparsingLawReproduction: Reproduction {
                 ratios.append(try search.find(.tailEnergy, tolerance: 1e-3).activationRatio)
             }
             if ratios.isEmpty {
-                notes.append("SmolLM2 or WikiText-2 is not at hand, so their part was not run.")
+                missing.append("SmolLM2 or WikiText-2 is not at hand, so their part was not run.")
             } else {
                 measurements.append(Measurement("SmolLM2-135M, SiLU: neurons needed", Sample(ratios)))
             }
         }
         notes.append(
             "Laws of width over depth, and models of 0.1 to 1.2 billion parameters, are not part of this check.")
-        return Outcome(setting: setting, measurements: measurements, checks: checks, notes: notes)
+        return Outcome(setting: setting, measurements: measurements, checks: checks, notes: notes, missing: missing)
     }
 
     private static func rounded(_ value: Double) -> Double { (value * 1e4).rounded() / 1e4 }
