@@ -42,7 +42,7 @@ def turns(competitors, least=5):
 
 def line(title, medians):
     ours = next(iter(medians.values()))
-    print(f"| {title} | " + " | ".join(
+    print(f"| {title} | " + ", ".join(
         f"{name} {value * 1000:.3g} ms" + ("" if value is ours else f" ({value / ours:.2f}×)")
         for name, value in medians.items()) + " |", flush=True)
 
