@@ -19,7 +19,7 @@ import scipy.sparse as sp
 import lacuna
 
 parser = argparse.ArgumentParser()
-parser.add_argument("--seconds", type=float, default=2, help="for every line, at least 5 turns")
+parser.add_argument("--seconds", type=float, default=2, help="for every line; at least 5 turns, of paths 3")
 parser.add_argument("--threads", type=int, default=None)
 options = parser.parse_args()
 if options.threads:
@@ -27,12 +27,12 @@ if options.threads:
 warnings.filterwarnings("ignore")
 
 
-def turns(competitors):
+def turns(competitors, least=5):
     """Median seconds of each, all of them in every turn."""
     for work in competitors.values():
         work()
     times, begin = {name: [] for name in competitors}, time.perf_counter()
-    while time.perf_counter() - begin < options.seconds or len(next(iter(times.values()))) < 5:
+    while time.perf_counter() - begin < options.seconds or len(next(iter(times.values()))) < least:
         for name, work in competitors.items():
             start = time.perf_counter()
             work()
@@ -42,7 +42,7 @@ def turns(competitors):
 
 def line(title, medians):
     ours = next(iter(medians.values()))
-    print(f"| {title} | " + " | ".join(
+    print(f"| {title} | " + ", ".join(
         f"{name} {value * 1000:.3g} ms" + ("" if value is ours else f" ({value / ours:.2f}×)")
         for name, value in medians.items()) + " |", flush=True)
 
@@ -91,7 +91,7 @@ def problem(rows, columns, density=None):
     return x, y - y.mean()
 
 
-for rows, columns, density in ((1000, 5000, None), (200, 20_000, None), (10_000, 20_000, 0.001)):
+for rows, columns, density in ((500, 5000, None), (5000, 500, None), (10_000, 20_000, 0.001)):
     x, y = problem(rows, columns, density)
     alphas = np.abs(x.T @ y).max() / rows * np.logspace(0, -2, 100)
     found = {}
@@ -119,7 +119,7 @@ for rows, columns, density in ((1000, 5000, None), (200, 20_000, None), (10_000,
         competitors["skglm"] = skglm_path
     except ImportError:
         pass
-    medians = turns(competitors)
+    medians = turns(competitors, least=3)
 
     def objectives(coefs):
         residuals = y[:, None] - x @ np.asarray(coefs)

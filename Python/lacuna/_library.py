@@ -110,8 +110,8 @@ class Handle:
         return ctypes.c_void_p(self.pointer)
 
 
-def _release(pointer: Optional[int], _release: Any = library.lacuna_release) -> None:
-    _release(pointer)
+def _release(pointer: Optional[int], give_back: Any = library.lacuna_release) -> None:
+    give_back(pointer)
 
 
 _TYPES = {0: (ctypes.c_float, np.float32), 1: (ctypes.c_double, np.float64), 2: (ctypes.c_int64, np.int64)}
