@@ -73,6 +73,9 @@ struct LacunaServer: AsyncParsableCommand {
         help: ArgumentHelp("MiB of keys and values kept for prompts that begin like earlier ones.", valueName: "n"))
     var keep = 256
 
+    @Flag(help: "Compute every text by itself: it says exactly what it says alone, and busy servers are slower.")
+    var exact = false
+
     @Option(help: ArgumentHelp("MiB of a request's body.", valueName: "n"))
     var body = 4
 
@@ -236,7 +239,7 @@ struct LacunaServer: AsyncParsableCommand {
             ServedModel(loaded, name: self.name),
             scheduling: .init(
                 slots: slots, queue: queue, context: context ?? min(4096, positions), promptRows: promptRows,
-                keptBytes: keep << 20),
+                keptBytes: keep << 20, isExact: exact),
             limits: limits, apiKey: key, embedder: embedder, sharesPrefixes: isPlain)
     }
 

@@ -1,5 +1,6 @@
 import LacunaInfer
 import LacunaModels
+import LacunaSparse
 import LacunaTensor
 import ServingFixtures
 import Testing
@@ -38,6 +39,27 @@ struct SchedulerTests {
             #expect(alone[0].tokens == found.tokens)
         }
         #expect(!scheduler.isBusy)
+    }
+
+    /// To the last bit, also of weights whose products with one row and with several are different ones.
+    @Test(arguments: [ValueType.int8, .bf16])
+    func exactTexts(values: ValueType) async throws {
+        let stored = try decoder.sparsified { _, matrix in
+            try WeightStore.make(matrix.densified(), layout: .dense, values: values)
+        }
+        let requests = (0..<8).map { i in
+            GenerationRequest(prompt: prompt(20, seed: 1) + [i], maximumTokens: 10, alternatives: 1)
+        }
+        func results(_ requests: [GenerationRequest]) async throws -> [Scheduler.Result] {
+            try await Scheduler(stored, limits: .init(slots: 8, context: 256, promptRows: 7, isExact: true))
+                .results(of: requests)
+        }
+        let together = try await results(requests)
+        for (request, found) in zip(requests, together) {
+            let alone = try await results([request])[0]
+            #expect(alone.tokens == found.tokens && alone.scores == found.scores)
+            #expect(found.usage?.cachedTokens == 0)
+        }
     }
 
     /// Those that come while others are written too.

@@ -14,9 +14,9 @@ import LacunaTensor
 /// One model, and everybody who asks it: texts join the engine's steps as they come and leave them as they end.
 ///
 /// A step reads one token of every text that is being written and some tokens of prompts, so that a long prompt does not keep
-/// others waiting. What a text says does not depend on who else is served, but for rounding: products of one row and of several
-/// add up in another order. Prompts that begin alike share what has been computed of them, while both are there and for a time
-/// afterwards.
+/// others waiting. What a text says depends on who else is served by rounding alone: products of one row and of several add up
+/// in another order, which matters most where inputs are rounded to bytes. ``Limits/isExact`` gives up speed for the same bits.
+/// Prompts that begin alike share what has been computed of them, while both are there and for a time afterwards.
 ///
 /// Continuous batching is due to Gyeong-In Yu, Joo Seong Jeong, Geon-Woo Kim, Soojeong Kim, Byung-Gon Chun, "Orca: A
 /// Distributed Serving System for Transformer-Based Generative Models", OSDI 2022; prompts in pieces between tokens to Amey
@@ -34,13 +34,16 @@ public final class Scheduler: Sendable {
         public var promptRows: Int
         /// Bytes of keys and values of ended texts that are kept for prompts that begin like them.
         public var keptBytes: Int
+        /// Whether every text is computed by itself: then it says bit for bit what it says alone, and the weights are read for each.
+        public var isExact: Bool
 
         /// - Parameter context: At most what the model has.
         public init(
-            slots: Int = 8, queue: Int = 256, context: Int, promptRows: Int = 128, keptBytes: Int = 256 << 20
+            slots: Int = 8, queue: Int = 256, context: Int, promptRows: Int = 128, keptBytes: Int = 256 << 20,
+            isExact: Bool = false
         ) {
             (self.slots, self.queue, self.context) = (slots, queue, context)
-            (self.promptRows, self.keptBytes) = (promptRows, keptBytes)
+            (self.promptRows, self.keptBytes, self.isExact) = (promptRows, keptBytes, isExact)
         }
     }
 
@@ -82,7 +85,8 @@ public final class Scheduler: Sendable {
         self.limits = limits
         core = Confined(
             SchedulerCore(
-                skipping.engine(decoder), limits: limits, sharesPrefixes: sharesPrefixes, meter: skipping.meter,
+                skipping.engine(decoder), limits: limits, sharesPrefixes: sharesPrefixes && !limits.isExact,
+                meter: skipping.meter,
                 readsPromptsWhole: !sharesPrefixes, metrics: metrics))
     }
 

@@ -160,21 +160,22 @@ final class SchedulerCore {
 
     private struct Part {
         let stream: Stream
+        let sequence: Int
         let rows: Int
+        let wanted: TokenBatch.Wanted
         /// Rows with logits.
         let logits: Int
     }
 
     private func step() {
-        var batch = TokenBatch()
         var parts: [Part] = []
         func append(_ stream: Stream, _ sequence: Int, rows: Int) {
             let end = stream.read + rows
             let wanted: TokenBatch.Wanted =
                 stream.isReadingPrompt
                 ? (stream.job.request.scoresPrompt ? .all : end == stream.promptCount ? .last : .none) : .last
-            batch.append(stream.tokens[stream.read..<end], sequence: sequence, at: stream.read, logits: wanted)
-            parts.append(Part(stream: stream, rows: rows, logits: wanted == .all ? rows : wanted == .last ? 1 : 0))
+            let logits = wanted == .all ? rows : wanted == .last ? 1 : 0
+            parts.append(Part(stream: stream, sequence: sequence, rows: rows, wanted: wanted, logits: logits))
         }
         for stream in streams where !stream.isReadingPrompt {
             if let sequence = stream.sequence { append(stream, sequence, rows: 1) }
@@ -184,11 +185,29 @@ final class SchedulerCore {
             guard let sequence = stream.sequence else { continue }
             let rest = stream.promptCount - stream.read
             // Logits of every row take memory: what is scored goes in pieces in any case.
-            let rows = readsPromptsWhole && !stream.job.request.scoresPrompt ? rest : min(rest, room)
+            let rows =
+                readsPromptsWhole && !stream.job.request.scoresPrompt
+                ? rest : min(rest, limits.isExact ? limits.promptRows : room)
             append(stream, sequence, rows: rows)
             room -= rows
         }
-        if parts.isEmpty { return }
+        if limits.isExact {
+            for part in parts where part.stream.sequence != nil { run([part]) }
+        } else if !parts.isEmpty {
+            run(parts)
+        }
+        for stream in streams where stream.job.progress.value.isOver { release(stream) }
+        streams.removeAll { $0.job.progress.value.isOver || $0.sequence == nil && !$0.isReadingPrompt }
+    }
+
+    /// One step of the engine.
+    private func run(_ parts: [Part]) {
+        var batch = TokenBatch()
+        for part in parts {
+            let start = part.stream.read
+            batch.append(
+                part.stream.tokens[start..<start + part.rows], sequence: part.sequence, at: start, logits: part.wanted)
+        }
         let before = meter?.total.bytesSkipped ?? 0
         let start = ServingClock.seconds
         do {
@@ -212,8 +231,6 @@ final class SchedulerCore {
         } catch {
             for part in parts { fail(part.stream.job, APIError(error)) }
         }
-        for stream in streams where stream.job.progress.value.isOver { release(stream) }
-        streams.removeAll { $0.job.progress.value.isOver || $0.sequence == nil && !$0.isReadingPrompt }
     }
 
     /// Gives each request its rows' share of what the step read, whole bytes that add up.
