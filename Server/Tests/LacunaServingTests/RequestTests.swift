@@ -18,7 +18,8 @@ struct RequestTests {
         #expect(try await service.post("/v1/completions", good).status == 200)
         let bad: [(String, JSONValue?, String?)] = [
             ("prompt", nil, nil), ("prompt", 7, nil), ("prompt", [], nil), ("prompt", [1, "a"], nil),
-            ("prompt", ["a", [1, 300]], "prompt[1]"), ("prompt", [[1], [-1]], "prompt[1]"), ("prompt", [1.5], nil),
+            ("prompt", ["a", [1, 300]], "prompt[1]"), ("prompt", [[1], [-1]], "prompt[1]"),
+            ("prompt", [1.5], "prompt[0]"),
             ("prompt", .array([[]]), "prompt"),
             ("max_tokens", -1, nil), ("max_tokens", "3", nil), ("max_tokens", 1.5, nil), ("max_tokens", 300, "prompt"),
             ("max_tokens", .integer(.max), "prompt"), ("max_tokens", true, nil),

@@ -1,3 +1,4 @@
+import Dispatch
 import LacunaInfer
 import LacunaModels
 import LacunaSparse
@@ -226,16 +227,26 @@ struct SchedulerTests {
         let metrics = ServerMetrics()
         let scheduler = try scheduler(slots: 1, metrics: metrics)
         let seen = Locked(0)
+        // The text waits after its second token until it has been cancelled.
+        let gate = DispatchSemaphore(value: 0)
         let endless = GenerationRequest(prompt: [1, 2, 3], maximumTokens: 250)
         let jobs = try scheduler.submit([endless]) { _, event in
-            if case .token = event { seen.withLock { $0 += 1 } }
+            if case .token = event {
+                if seen.withLock({
+                    $0 += 1
+                    return $0
+                }) == 2 {
+                    gate.wait()
+                }
+            }
             return true
         }
         while seen.withLock({ $0 }) < 2 { try await Task.sleep(for: .milliseconds(1)) }
         jobs[0].cancel()
+        gate.signal()
         let next = try await scheduler.results(of: [GenerationRequest(prompt: [5, 6], maximumTokens: 4)])
         #expect(next[0].tokens[0] == (try reference(decoder, [5, 6], count: 4)))
-        #expect(metrics.cancelled == 1 && seen.withLock { $0 } < 250)
+        #expect(metrics.cancelled == 1 && seen.withLock { $0 } == 2)
         // A deadline that has passed when the request is looked at, in the queue and in its place.
         let late = try await scheduler.results(of: [endless, endless], within: 0)
         #expect(late.allSatisfy { $0.error?.status == 504 })
