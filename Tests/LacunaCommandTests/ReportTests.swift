@@ -108,8 +108,8 @@ import Testing
     /// What could not be run for lack of data is not passed over.
     @Test func aReproductionWithoutItsDataIsNotReproduced() throws {
         struct Half: Reproduction {
-            var (shortName, paper, title, claim) = ("Half", 1000, "Half a Paper", "It holds.")
-            var arXiv: String? { nil }
+            let (shortName, paper, title, claim) = ("Half", 1000, "Half a Paper", "It holds.")
+            let arXiv: String? = nil
             var checks: [Check]
             var missing: [String]
             func run(_ context: ReproductionContext) throws -> Outcome {

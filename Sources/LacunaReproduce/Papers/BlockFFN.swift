@@ -66,7 +66,7 @@ struct BlockFFNReproduction: Reproduction {
             Check("fewer bytes are read", sample("both", \.bytes) - sample("router", \.bytes), staysBelow: 0),
         ]
         var missing: [String] = []
-        var notes = [
+        let notes = [
             "The authors' models have 0.1 to 1.2 billion parameters; speed on their device, with drafts, is not part of this check."
         ]
         if !context.quick {

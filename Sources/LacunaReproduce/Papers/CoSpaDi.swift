@@ -16,7 +16,6 @@ struct CoSpaDiReproduction: Reproduction {
         var measurements: [Measurement] = []
         var checks: [Check] = []
         var missing: [String] = []
-        var notes: [String] = []
         for sparsity in [0.2, 0.4] {
             let percent = "\(Int(sparsity * 100 + 0.5)) %"
             func error(_ method: any MatrixCompression) throws -> Sample {
@@ -84,6 +83,6 @@ struct CoSpaDiReproduction: Reproduction {
                 "\(seeds.count) synthetic layers (256 inputs of few factors, 128 outputs, Student-t weights) and as many "
                 + "transformers of two blocks trained on Jane Austen; \(method.iterations) rounds of K-SVD, ρ = 2; the bits "
                 + "that say where coefficients are count as bytes",
-            measurements: measurements, checks: checks, notes: notes, missing: missing)
+            measurements: measurements, checks: checks, missing: missing)
     }
 }

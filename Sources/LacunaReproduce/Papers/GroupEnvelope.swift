@@ -28,7 +28,6 @@ struct GroupEnvelopeReproduction: Reproduction {
             Check("so is the value", valueError, .less, 1e-9),
         ]
         var missing: [String] = []
-        var notes: [String] = []
         var widest = 0
         let count = context.quick ? 5 : 10
         if let path = RealData.file("digits/digits.csv") {
@@ -81,7 +80,7 @@ struct GroupEnvelopeReproduction: Reproduction {
             setting:
                 "the closed forms; then \(count) networks 64-64-64-10 on 1797 digits, 20 epochs each: three quarters of them "
                 + "regularised (λ 0.5), then cut to 32 neurons a layer and trained on",
-            measurements: measurements, checks: checks, notes: notes, missing: missing)
+            measurements: measurements, checks: checks, missing: missing)
     }
 
     /// The norms of the rows that are about to be removed, over those that stay.

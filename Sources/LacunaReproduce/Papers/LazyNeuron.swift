@@ -64,7 +64,7 @@ struct LazyNeuronReproduction: Reproduction {
                 exceeds: -0.02),
         ]
         var missing: [String] = []
-        var notes = [
+        let notes = [
             "Better calibration and robustness of top-k are the authors' too; at this size the sheet of the paper leaves them open, and no check is made of "
                 + "them: the calibration error is measured."
         ]

@@ -49,7 +49,7 @@ struct RandomPruningReproduction: Reproduction {
         }
         checks.append(Check("at width 512 the gap is below 0.05", gaps.last!, staysBelow: 0.05))
         var missing: [String] = []
-        var notes = ["Kept weights are enlarged by 1/√density at the start; counts are exact in every layer."]
+        let notes = ["Kept weights are enlarged by 1/√density at the start; counts are exact in every layer."]
         if let (train, test) = try RealData.fashionMNIST() {
             let accuracies = try [nil, 0.9].map { sparsity -> Double in
                 var generator = SeededGenerator(seed: context.seed, stream: 4)

@@ -94,7 +94,7 @@ struct SRSTEReproduction: Reproduction {
             ((values["λ 2e-4"]! - values["λ 0"]!) * 10_000).rounded() / 100
         }
         var missing: [String] = []
-        var notes = [
+        let notes = [
             "The authors' advantage over the plain straight-through estimator (λ 0) shows on ImageNet. Here it is "
                 + "\(gain(half)) points of accuracy at 2:4 and \(gain(sixteenth)) at 1:16, which the verdict does not "
                 + "ask for: it asks for the steadier mask."
