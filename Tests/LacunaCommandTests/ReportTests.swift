@@ -108,7 +108,10 @@ import Testing
     /// What could not be run for lack of data is not passed over.
     @Test func aReproductionWithoutItsDataIsNotReproduced() throws {
         struct Half: Reproduction {
-            let (shortName, paper, title, claim) = ("Half", 1000, "Half a Paper", "It holds.")
+            let shortName = "Half"
+            let paper = 1000
+            let title = "Half a Paper"
+            let claim = "It holds."
             let arXiv: String? = nil
             var checks: [Check]
             var missing: [String]
