@@ -76,9 +76,10 @@ server: build
 	swift build -c release --package-path Server --product lacuna-server
 	cp Server/.build/release/lacuna-server .build/release/
 
+# Its tests, beside what `make test` has built.
 test-server: requirements
-	swift build --package-path Server --build-tests
-	swift test --package-path Server --skip-build
+	LACUNA_SERVER=1 swift build --build-tests $(TRAITS)
+	LACUNA_SERVER=1 swift test --skip-build $(TRAITS) --filter '^(LacunaServingTests|LacunaHTTPTests)\.'
 
 bench: requirements
 	swift run -c release --package-path Benchmarks lacuna-bench --markdown docs/Performance.md $(if $(PEERS),--peers $(PEERS))

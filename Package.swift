@@ -154,6 +154,51 @@ if Context.environment["LACUNA_EXAMPLES"] != nil {
             swiftSettings: [.enableUpcomingFeature("MemberImportVisibility")]))
 }
 
+// `make test-server` builds Server/ with the libraries that are already built. To users it is a package of its own,
+// Server/Package.swift, which says what each part is for.
+if Context.environment["LACUNA_SERVER"] != nil {
+    package.dependencies += [
+        .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+        .package(url: "https://github.com/apple/swift-http-types", from: "1.8.0", traits: []),
+        .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
+        .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
+        .package(url: "https://github.com/hummingbird-project/hummingbird", exact: "2.28.1", traits: []),
+    ]
+    let rooms = ["LacunaTensor", "LacunaSparse", "LacunaIO", "LacunaModels", "LacunaInfer", "LacunaRetrieve"].map {
+        Target.Dependency.target(name: $0)
+    }
+    let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
+    let lifecycle = Target.Dependency.product(name: "ServiceLifecycle", package: "swift-service-lifecycle")
+    package.targets += [
+        .target(
+            name: "LacunaServing", dependencies: rooms, path: "Server/Sources/LacunaServing", swiftSettings: hotSettings
+        ),
+        .target(
+            name: "LacunaHTTP",
+            dependencies: [
+                "LacunaServing", .product(name: "Hummingbird", package: "hummingbird"),
+                .product(name: "HummingbirdCore", package: "hummingbird"), logging,
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "HTTPTypes", package: "swift-http-types"),
+            ], path: "Server/Sources/LacunaHTTP"),
+        .executableTarget(
+            name: "lacuna-server",
+            dependencies: rooms + [
+                "LacunaHTTP", "LacunaServing", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                logging, lifecycle,
+            ], path: "Server/Sources/lacuna-server"),
+        .target(
+            name: "ServingFixtures", dependencies: rooms + ["LacunaServing"], path: "Server/Tests/ServingFixtures"),
+        .testTarget(
+            name: "LacunaServingTests", dependencies: rooms + ["LacunaServing", "ServingFixtures"],
+            path: "Server/Tests/LacunaServingTests"),
+        .testTarget(
+            name: "LacunaHTTPTests",
+            dependencies: rooms + ["LacunaHTTP", "LacunaServing", "ServingFixtures", logging, lifecycle],
+            path: "Server/Tests/LacunaHTTPTests"),
+    ]
+}
+
 // Some rooms and their tests alone, such as LACUNA_ROOMS="Tensor Sparse IO": what is built anew for every sanitizer need not be all.
 if let rooms = Context.environment["LACUNA_ROOMS"], !isDependency {
     let kept = Set(

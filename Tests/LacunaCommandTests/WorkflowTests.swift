@@ -124,7 +124,8 @@ import Testing
         #expect((1..<12).allSatisfy { bytes($0) < bytes(0) })
         #expect(points[4]["activation"]?.stringValue == "teal:0.5")
         #expect(abs((points[4]["sparsity"]?.doubleValue ?? 0) - 0.5) < 0.06)
-        #expect(points[1]["cache"]?.stringValue == "int8" && points[3]["cache"]?.stringValue == "window:8, int8")
+        #expect(points[1]["cache"]?.stringValue == "all keys, int8")
+        #expect(points[3]["cache"]?.stringValue == "window:8, int8")
         #expect((points[2]["keyShare"]?.doubleValue ?? 1) < 0.5 && points[1]["keyShare"]?.doubleValue == 1)
         #expect(points.contains { $0["onFront"]?.boolValue == true })
         let page = try tiny.lacuna(

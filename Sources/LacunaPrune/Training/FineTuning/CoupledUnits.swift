@@ -11,7 +11,10 @@ import LacunaTensor
 public struct CoupledUnits {
     /// What the units are.
     public enum Kind: String, Sendable, Hashable {
-        case neurons, heads
+        /// Neurons of a feed-forward part, or of a hidden layer.
+        case neurons
+        /// Heads of attention.
+        case heads
     }
 
     /// Where they are, by the path of the block or the layer that makes them.
