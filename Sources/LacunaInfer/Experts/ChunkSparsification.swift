@@ -11,9 +11,14 @@ import LacunaTensor
 /// Sparsity", arXiv 2507.08771. There is no term that balances experts, and none that makes scores small.
 ///
 /// ```swift
+/// import LacunaInfer
+/// import LacunaLearn
+/// import LacunaModels
+///
 /// let hook = try ChunkSparsification(length: 512)
 /// let trainer = try Trainer(
-///     model: model, optimizer: Adam(learningRate: 1e-3), source: windows, plan: plan, hooks: [hook], loss: loss)
+///     model: student, optimizer: Adam(learningRate: 1e-3), source: examples, plan: plan, hooks: [hook],
+///     loss: { batch, tape in student.loss(batch.ids, next: batch.next, batch: batch.count, on: tape) })
 /// ```
 public final class ChunkSparsification: TrainingHook {
     /// Rows of a sequence, in the order in which batches have them.
