@@ -1,7 +1,7 @@
 import LacunaIO
 
 /// The answers of `POST /v1/chat/completions`, as one response or in chunks.
-struct ChatResponse: Sendable {
+struct ChatResponse: TextResponse {
     let id = ResponseName.random("chatcmpl-")
     let created = ServingClock.unixTime
     let model: String

@@ -1,7 +1,7 @@
 import LacunaIO
 
 /// The answers of `POST /v1/completions`, as one response or in chunks.
-struct CompletionResponse: Sendable {
+struct CompletionResponse: TextResponse {
     let id = ResponseName.random("cmpl-")
     let created = ServingClock.unixTime
     let model: String

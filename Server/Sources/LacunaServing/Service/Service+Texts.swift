@@ -27,16 +27,7 @@ extension Service {
         let response = CompletionResponse(
             model: model.name, tokenizer: tokenizer, prompts: prompts, choices: sampling.choices,
             hasScores: request.alternatives != nil)
-        if sampling.streams {
-            return .stream { write in
-                defer { run.cancel() }
-                try await response.chunks(run.events, includesUsage: sampling.includesUsage, write: write)
-            }
-        }
-        return .deferred {
-            defer { run.cancel() }
-            return await Self.whole { try await response.whole(run.events) }
-        }
+        return reply(response, run, sampling)
     }
 
     func chat(_ fields: RequestFields) throws -> ServiceReply {
@@ -66,6 +57,12 @@ extension Service {
         let response = ChatResponse(
             model: model.name, tokenizer: model.tokenizer, choices: sampling.choices,
             hasScores: request.alternatives != nil)
+        return reply(response, run, sampling)
+    }
+
+    /// What a run becomes, at once or piece by piece. However the reply ends, so does the run.
+    private func reply(_ response: some TextResponse, _ run: RunningRequest, _ sampling: SamplingFields) -> ServiceReply
+    {
         if sampling.streams {
             return .stream { write in
                 defer { run.cancel() }
