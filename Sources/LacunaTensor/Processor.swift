@@ -14,14 +14,14 @@ public enum Processor {
     /// "avx512bf16". It is the highest that this processor has, unless the environment variable `LACUNA_SIMD` names a lower one.
     public static var kernelLevel: String { String(cString: lk_level_name(lk_best_level())) }
 
-    /// The processor's name, as far as the system gives one, and the level of the kernels: what tells machines apart whose
-    /// measurements differ.
-    public static let description: String = {
-        let name = cpuName() ?? "unknown processor"
-        return "\(name), \(kernelLevel)"
-    }()
+    /// What the system calls the processor, with family and model where it gives them: names of virtual processors may be the
+    /// same where these are not.
+    public static let name: String = systemName() ?? "unknown processor"
 
-    private static func cpuName() -> String? {
+    /// ``name`` and ``kernelLevel``: what tells machines apart whose measurements differ.
+    public static let description = "\(name), \(kernelLevel)"
+
+    private static func systemName() -> String? {
         var text = [UInt8](repeating: 0, count: 512)
         func string(_ bytes: some Sequence<UInt8>) -> String { String(decoding: Array(bytes), as: UTF8.self) }
         #if canImport(Darwin)
@@ -31,9 +31,8 @@ public enum Processor {
         #else
             guard let file = fopen("/proc/cpuinfo", "r") else { return nil }
             defer { fclose(file) }
-            // The first processor's lines, which end with an empty one. Names of virtual processors may be the same where
-            // family and model are not.
-            var found: [String] = []
+            // The first processor's lines, which end with an empty one.
+            var found: [String: String] = [:]
             while true {
                 let isRead = text.withUnsafeMutableBytes {
                     fgets($0.baseAddress!.assumingMemoryBound(to: CChar.self), 512, file) != nil
@@ -41,11 +40,13 @@ public enum Processor {
                 let parts = text.prefix { $0 != 0 && $0 != UInt8(ascii: "\n") }.split(
                     separator: UInt8(ascii: ":"), maxSplits: 1)
                 if !isRead || parts.count < 2 { break }
-                let name = string(parts[0].prefix { $0 != UInt8(ascii: "\t") })
-                let value = string(parts[1].drop { $0 == UInt8(ascii: " ") })
-                if ["cpu family", "model", "model name"].contains(name) { found.append(value) }
+                found[string(parts[0].prefix { $0 != UInt8(ascii: "\t") })] = string(
+                    parts[1].drop { $0 == UInt8(ascii: " ") })
             }
-            return found.isEmpty ? nil : found.joined(separator: "/")
+            let numbers = [("family", found["cpu family"]), ("model", found["model"])]
+                .compactMap { word, value in value.map { "\(word) \($0)" } }.joined(separator: ", ")
+            guard let name = found["model name"] else { return numbers.isEmpty ? nil : numbers }
+            return numbers.isEmpty ? name : "\(name) (\(numbers))"
         #endif
     }
 }

@@ -1,3 +1,4 @@
+import Foundation
 import Lacuna
 import Testing
 
@@ -30,6 +31,42 @@ import Testing
         #expect(Set(Reproductions.all.map { $0.shortName.lowercased() }).count == Reproductions.all.count)
         #expect(Reproductions.all.map(\.paper) == Reproductions.all.map(\.paper).sorted())
         for name in ["", "DSno", "0"] { #expect(throws: LacunaError.self) { try Reproductions.find(name) } }
+    }
+
+    @Test func resultsAreKept() throws {
+        let directory = NSTemporaryDirectory() + "kept-\(UInt64.random(in: 0 ... .max))"
+        defer { try? FileManager.default.removeItem(atPath: directory) }
+        var row = Measurement("a", measured: 0.1 + 0.2, baseline: -.infinity, baselineName: "b")
+        row.standardError = .nan
+        let outcome = Outcome(
+            setting: "s", measurements: [row, Measurement("c", measured: 3)],
+            checks: [Check("d", 1, .atMost, 2), Check("e", .infinity, .greater, -1e-300)], notes: ["n"], missing: ["m"])
+        let (first, second) = (Reproductions.all[0], Reproductions.all[1])
+        let context = ReproductionContext(seed: 3, quick: true)
+        do {
+            let kept = try KeptResults(directory, version: "1")
+            #expect(try kept.result(of: first, context) == nil)
+            try kept.keep(.init(outcome: outcome, seconds: 2.5, processor: "p"), of: first, context)
+            let found = try #require(try kept.result(of: first, context))
+            #expect(found.seconds == 2.5 && found.processor == "p")
+            // All but the number that differs from itself.
+            var (left, right) = (found.outcome, outcome)
+            #expect(left.measurements[0].standardError?.isNaN == true)
+            left.measurements[0].standardError = nil
+            right.measurements[0].standardError = nil
+            #expect(left == right)
+            #expect(try kept.result(of: second, context) == nil)
+            #expect(try kept.result(of: first, ReproductionContext(seed: 4, quick: true)) == nil)
+            #expect(try kept.result(of: first, ReproductionContext(seed: 3, quick: false)) == nil)
+            #expect(throws: LacunaError.self) { try KeptResults(directory, version: "1") }
+        }
+        #expect(try KeptResults(directory, version: "2").result(of: first, context) == nil)
+        let kept = try KeptResults(directory, version: "1")
+        #expect(try kept.result(of: first, context) != nil)
+        let path = directory + "/\(first.paper)-seed3-quick.json"
+        try Data(#"{"version": "1", "seconds": 1, "processor": "p", "outcome": {"setting": "s"}}"#.utf8).write(
+            to: URL(fileURLWithPath: path))
+        #expect(throws: LacunaError.self) { try kept.result(of: first, context) }
     }
 
     @Test func cancellingStopsARun() {

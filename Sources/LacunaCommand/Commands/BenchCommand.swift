@@ -70,7 +70,7 @@ struct BenchCommand: ParsableCommand {
                     + (at.map { "faster than dense from \(Quantities.fixed($0, 2))" } ?? "never faster than dense")
             }
             let header = """
-                \(rows) x \(columns), \(vectors) vectors, \(Machine.description)
+                \(rows) x \(columns), \(vectors) vectors, \(Processor.description), \(Parallel.threads) threads
                 dense: \(LinearAlgebra.libraryDescription)
                 """
             return [header, table.text(console: .output), lines.joined(separator: "\n")].joined(separator: "\n\n")

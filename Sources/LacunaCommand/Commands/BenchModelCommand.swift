@@ -97,7 +97,8 @@ extension BenchCommand {
                     Quantities.fixed(rates.min() ?? 0, 1), Quantities.fixed(rates.max() ?? 0, 1),
                 ])
             }
-            let header = "\(Printable.name(model.name)), \(runs) runs, \(Machine.description)"
+            let header =
+                "\(Printable.name(model.name)), \(runs) runs, \(Processor.description), \(Parallel.threads) threads"
             let footer =
                 "\(Quantities.bytes(speed.bytesPerToken)) read for a token: \(Quantities.fixed(speed.bandwidth / 1e9, 1)) GB/s"
             return ([header, table.text(console: .output), footer] + (skipped.map { [$0.line] } ?? []))
@@ -112,7 +113,7 @@ extension BenchCommand {
                 ]
             }
             return [
-                "model": .string(model.name), "processor": .string(Machine.processor),
+                "model": .string(model.name), "processor": .string(Processor.name),
                 "threads": JSONValue(Parallel.threads), "reading": rates(speed.promptTokens, speed.reading),
                 "writing": rates(speed.writtenTokens, speed.writing), "bytesPerToken": JSONValue(speed.bytesPerToken),
                 "bytesPerSecond": .number(speed.bandwidth), "skipping": skipped?.json ?? .null,

@@ -84,7 +84,8 @@ struct DemoCommand: ParsableCommand {
         let story = DemoStory(
             comparison: comparison, prompts: Self.prompts, texts: texts, slice: slice.description,
             calibration: "\(Quantities.grouped(calibration.tokens.count)) tokens of \(calibrationFile)",
-            machine: Machine.description, seconds: monotonicSeconds() - begin - download)
+            machine: "\(Processor.description), \(Parallel.threads) threads",
+            seconds: monotonicSeconds() - begin - download)
         try report.write(story.page.html())
         printResult(
             json: form.json, story.json, text: story.text(console: .output) + "\n\nwritten: \(report), \(models)/",

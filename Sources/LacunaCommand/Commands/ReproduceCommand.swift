@@ -14,6 +14,7 @@ struct ReproduceCommand: ParsableCommand {
               lacuna reproduce 64 --details           by paper number, in detail
               lacuna reproduce --all --quick --json
               lacuna reproduce --all --markdown reproductions.md
+              lacuna reproduce --all --results kept     goes on where it stopped
 
             The exit code is 1 if a verdict is not 'reproduced'. Verdicts are meant to hold for any --seed.
             """)
@@ -40,6 +41,14 @@ struct ReproduceCommand: ParsableCommand {
 
     @Option(
         help: ArgumentHelp(
+            """
+            Keep every result in this directory as it comes, and take those that are there already instead of running \
+            again: of the same seed, form and version.
+            """, valueName: "directory"), completion: .directory)
+    var results: String?
+
+    @Option(
+        help: ArgumentHelp(
             "Write a page with every setting, measurement and check; - is the output.", valueName: "file.md"))
     var markdown: OutputFile?
 
@@ -59,6 +68,7 @@ struct ReproduceCommand: ParsableCommand {
     func run() throws {
         if list { return printList() }
         try OutputFile.check([markdown], overwriting: force)
+        let kept = try results.map { try KeptResults($0, version: LacunaCommand.configuration.version) }
         let chosen = try all ? Reproductions.all : names.map(Reproductions.find)
         let console = markdown?.isStandardOutput ?? false ? Console.error : Console.output
         let progress = options.begin()
@@ -66,7 +76,7 @@ struct ReproduceCommand: ParsableCommand {
         var reports: [ReproductionReport] = []
         for reproduction in chosen {
             let report = try ReproductionReport(
-                reproduction, ReproductionContext(seed: seed, quick: quick, progress: progress))
+                reproduction, ReproductionContext(seed: seed, quick: quick, progress: progress), kept: kept)
             progress.clear()
             reports.append(report)
             if !output.json { console.print(report.line(.output) + (details ? "\n" + report.details : "")) }

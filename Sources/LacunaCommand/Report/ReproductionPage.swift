@@ -19,7 +19,11 @@ struct ReproductionPage {
             "Papers' claims, checked at desk scale: \(reproduced) of \(reports.count) hold in full. A verdict follows from "
             + "the checks below it and from nothing else; a claim that does not hold here may hold at its authors' scale.\n\n"
             + "Written by `\(command) --markdown` in "
-            + "\(Quantities.duration(reports.reduce(0) { $0 + $1.seconds }))."
+            + "\(Quantities.duration(reports.reduce(0) { $0 + $1.seconds })) on \(processors)."
+    }
+
+    private var processors: String {
+        Set(reports.map(\.processor)).sorted().joined(separator: " and ")
     }
 
     private var overview: String {

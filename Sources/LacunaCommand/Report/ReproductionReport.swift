@@ -8,10 +8,18 @@ struct ReproductionReport {
     /// The outcome, or why there is none.
     let result: Result<Outcome, any Error>
     let seconds: Double
+    /// On which it ran.
+    let processor: String
 
-    /// Runs it. A reproduction that breaks down has failed, but does not stop others; a cancelled one does.
-    init(_ reproduction: any Reproduction, _ context: ReproductionContext) throws {
+    /// Runs it, unless its result is kept. A reproduction that breaks down has failed, but does not stop others; a cancelled one
+    /// does.
+    init(_ reproduction: any Reproduction, _ context: ReproductionContext, kept: KeptResults? = nil) throws {
         self.reproduction = reproduction
+        if let known = try kept?.result(of: reproduction, context) {
+            (result, seconds, processor) = (.success(known.outcome), known.seconds, known.processor)
+            return
+        }
+        processor = Processor.name
         let begin = monotonicSeconds()
         do {
             result = .success(try reproduction.run(context))
@@ -21,6 +29,10 @@ struct ReproductionReport {
             result = .failure(error)
         }
         seconds = monotonicSeconds() - begin
+        // What could not be run for lack of data may be run when it is there.
+        if let kept, let outcome = try? result.get(), outcome.missing.isEmpty {
+            try kept.keep(.init(outcome: outcome, seconds: seconds), of: reproduction, context)
+        }
     }
 
     var isReproduced: Bool {
@@ -118,7 +130,7 @@ struct ReproductionReport {
                 }),
             "notes": .array((outcome?.notes ?? []).map { .string($0) }),
             "missing": .array((outcome?.missing ?? []).map { .string($0) }), "verdict": .string(verdict),
-            "reproduced": .bool(isReproduced), "seconds": .number(seconds),
+            "reproduced": .bool(isReproduced), "seconds": .number(seconds), "processor": .string(processor),
         ]
     }
 }
