@@ -47,6 +47,49 @@ struct EngineTests {
         #expect(relativeError(row(found, 1), row(expected, 699)) < 1e-4)
     }
 
+    /// Ten sequences at different places in one step give the bits of ten steps, however the weights are stored; without being
+    /// kept apart, those of most stores do not.
+    @Test(arguments: [
+        (StorageLayout.dense, ValueType.f32), (.dense, .bf16), (.dense, .f16), (.dense, .int8), (.dense, .int4),
+        (.csr, .f32), (.bitmask, .bf16), (.nm(n: 2, m: 4), .int8),
+    ])
+    func rowsKeptApart(layout: StorageLayout, values: ValueType) throws {
+        let decoder = try makeDecoder(seed: 8).sparsified { _, matrix in
+            var dense = matrix.densified()
+            if layout != .dense {
+                for r in 0..<dense.rows { for c in 0..<dense.columns where (r + c) % 4 < 2 { dense[r, c] = 0 } }
+            }
+            return try WeightStore.make(dense, layout: layout, values: values)
+        }
+        func logits(_ sequences: [Int], _ engine: TokenEngine, apart: Bool = false) throws -> Tensor<Float> {
+            var batch = TokenBatch()
+            for sequence in sequences {
+                let position = try engine.store(of: sequence).count
+                batch.append(tokens[sequence..<sequence + 1], sequence: sequence, at: position)
+            }
+            return try engine.step(batch, apart: apart)
+        }
+        func engine() throws -> (TokenEngine, [Int]) {
+            let engine = TokenEngine(decoder)
+            let ids = try (0..<10).map { _ in try engine.addSequence(context: 40) }
+            for id in ids {
+                var prompt = TokenBatch()
+                prompt.append(tokens[..<(3 + id)], sequence: id, at: 0, logits: .none)
+                _ = try engine.step(prompt)
+            }
+            return (engine, ids)
+        }
+        let ((one, ids), (other, _), (third, _)) = (try engine(), try engine(), try engine())
+        let together = try logits(ids, one, apart: true)
+        let alone = try ids.map { try logits([$0], other) }
+        for (i, expected) in alone.enumerated() { #expect(row(together, i) == expected) }
+        let fastest = try logits(ids, third)
+        #expect(relativeError(fastest, together) < 0.1)
+        if layout == .dense { #expect(fastest != together) }
+        // What a sequence has read with others is what it goes on from.
+        #expect(try logits([ids[4]], one) == logits([ids[4]], other))
+    }
+
     @Test func whatCannotBeAStepIsRefused() throws {
         let engine = TokenEngine(try makeDecoder(seed: 3))
         let a = try engine.addSequence(context: 4)
@@ -62,6 +105,10 @@ struct EngineTests {
             #expect(throws: LacunaError.self, "\(rows)") { try step(rows) }
             #expect(try engine.store(of: a).count == 0 && engine.store(of: b).count == 0)
         }
+        var pair = TokenBatch()
+        pair.append([1, 2], sequence: a, at: 0)
+        #expect(throws: LacunaError.self) { try engine.step(pair, apart: true) }
+        #expect(try engine.store(of: a).count == 0 && !Product.keepsVectorsApart)
         try step([r(1, a, 0)])
         engine.remove(a)
         #expect(throws: LacunaError.self) { try step([r(1, a, 1)]) }

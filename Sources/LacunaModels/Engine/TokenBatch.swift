@@ -124,9 +124,20 @@ public final class TokenEngine {
 
     /// Reads the tokens of a batch and returns the logits [rows that want them, vocabularySize], in the order of the rows.
     ///
+    /// - Parameter apart: Whether each row, of which a sequence has one then, gets the bits that it gets in a step of its own,
+    ///   whoever else is in the batch; otherwise rows go through the fastest products for their number, which add in another
+    ///   order (``Product/apart(_:)``).
     /// - Throws: ``LacunaError/invalidArgument(_:reason:)`` for an empty batch, a token outside the vocabulary, an unknown
-    ///   sequence, rows that do not continue theirs, or too many for its context. All sequences are then as before.
-    public func step(_ batch: TokenBatch) throws -> Tensor<Float> {
+    ///   sequence, rows that do not continue theirs, or too many for its context, or several rows of a sequence where rows
+    ///   are to be kept apart. All sequences are then as before.
+    public func step(_ batch: TokenBatch, apart: Bool = false) throws -> Tensor<Float> {
+        if apart {
+            if let (row, _) = zip(batch.rows, batch.rows.dropFirst()).first(where: { $0.sequence == $1.sequence }) {
+                throw LacunaError.invalidArgument(
+                    "apart", reason: "sequence \(row.sequence) has more than one row, which are read together")
+            }
+            return try Product.apart { try step(batch) }
+        }
         let wanted = batch.rows.count(where: \.wantsLogits)
         var logits = Tensor<Float>(uninitialized: [wanted, decoder.configuration.vocabularySize])
         try logits.withMutablePointer { try step(batch, into: $0) }

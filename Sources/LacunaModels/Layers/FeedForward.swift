@@ -72,7 +72,7 @@ extension FeedForward {
         Parallel.forRanges(count * width, grain: 32_768) {
             activation.apply(inner + $0.lowerBound, into: activated + $0.lowerBound, count: $0.count)
         }
-        let isSkipping = count <= LinearLayer.skippingRows
+        let isSkipping = LinearLayer.goesRowByRow(count)
         if !isSkipping { Product.gemm(up.weight, x, count: count, into: upper) }
         for row in 0..<count {
             let (gates, values, ups) = (inner + row * width, activated + row * width, upper + row * width)

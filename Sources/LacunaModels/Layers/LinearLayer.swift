@@ -26,6 +26,9 @@ public struct LinearLayer: Sendable {
     /// nearly all inputs, so that weights are read whole, once for all of them.
     static let skippingRows = 4
 
+    /// Whether as many rows of a step go one by one where a gate leaves inputs out.
+    static func goesRowByRow(_ count: Int) -> Bool { count <= skippingRows || Product.keepsVectorsApart }
+
     /// `y[i] = W x[i] + b` for a step's rows `x`, which all the layers read, as far as the step's gate lets them.
     static func multiply(
         _ layers: [(LinearLayer, UnsafeMutablePointer<Float>)], _ x: UnsafePointer<Float>, context: StepContext,
@@ -66,7 +69,7 @@ public struct LinearLayer: Sendable {
                     active: active?.count ?? inputs, bytes: bytes, read: isSkipping ? read : nil)
             }
         }
-        if count <= skippingRows {
+        if goesRowByRow(count) {
             for row in 0..<count {
                 let input = x + row * inputs
                 let active = gate.active(input, count: inputs, layer: layer, roles: roles)

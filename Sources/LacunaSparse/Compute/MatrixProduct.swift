@@ -18,12 +18,20 @@ enum MatrixProduct {
     static func run(_ operands: [Operand], x: UnsafePointer<Float>, count n: Int) {
         guard let columns = operands.first?.matrix.columns, n > 0 else { return }
         require(operands.allSatisfy { $0.matrix.columns == columns }, "matrices differ in their columns")
+        let isApart = n > 1 && Scratch.current.keepsVectorsApart
         if operands.contains(where: { $0.matrix.isMultipliedWhole }) {
             for (matrix, y, leadingY) in operands where matrix.isMultipliedWhole {
+                if isApart {
+                    for t in 0..<n {
+                        matrix.multiply(matrix: x + t * columns, count: 1, into: y + t * leadingY, leadingY: leadingY)
+                    }
+                    continue
+                }
                 matrix.multiply(matrix: x, count: n, into: y, leadingY: leadingY)
             }
             return run(operands.filter { !$0.matrix.isMultipliedWhole }, x: x, count: n)
         }
+        if isApart { return oneByOne(operands, x: x, count: n, columns: columns) }
         var operands = operands
         if n > 1 {
             let batched = operands.filter { ($0.matrix as? any BatchMatrix)?.hasBatchKernel == true }

@@ -80,6 +80,24 @@ public enum Product {
     ) {
         MatrixProduct.run(matrices.map { ($0.0, $0.1, $0.0.rows) }, x: x, count: count)
     }
+
+    /// Runs `body`, during which products that this thread starts with several vectors give for each of them the bits that a
+    /// product with it alone gives.
+    ///
+    /// Otherwise the fastest way for their number is taken, and sums are added in another order: where inputs are rounded to
+    /// bytes, such a difference in the last bit moves an entry to the next byte now and then, and grows from layer to layer.
+    /// The matrix is read from memory once all the same, a piece after the other that stays in cache while each vector is
+    /// multiplied with it.
+    public static func apart<Result>(_ body: () throws -> Result) rethrows -> Result {
+        let scratch = Scratch.current
+        let before = scratch.keepsVectorsApart
+        scratch.keepsVectorsApart = true
+        defer { scratch.keepsVectorsApart = before }
+        return try body()
+    }
+
+    /// Whether products that this thread starts keep their vectors apart, within ``apart(_:)``.
+    public static var keepsVectorsApart: Bool { Scratch.current.keepsVectorsApart }
 }
 
 /// A matrix cut into ranges of rows that take about equally many bytes.

@@ -14,6 +14,8 @@ final class Scratch {
     let input = EncodedInput()
     /// The encoded inputs of a product with several vectors.
     let rows = EncodedRows()
+    /// Whether products that this thread starts treat each vector as if it were alone (``Product/apart(_:)``).
+    var keepsVectorsApart = false
     private var panels = Buffer<Float>(uninitialized: 0)
     private var tile = Buffer<Float>(uninitialized: 0)
     private var expanded = Buffer<Float>(uninitialized: 0)

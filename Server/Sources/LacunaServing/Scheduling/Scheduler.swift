@@ -34,7 +34,8 @@ public final class Scheduler: Sendable {
         public var promptRows: Int
         /// Bytes of keys and values of ended texts that are kept for prompts that begin like them.
         public var keptBytes: Int
-        /// Whether every text is computed by itself: then it says bit for bit what it says alone, and the weights are read for each.
+        /// Whether what a text says is bit for bit what it says alone: prompts are read one by one, and products keep the rows
+        /// of a step apart (``Product/apart(_:)``).
         public var isExact: Bool
 
         /// - Parameter context: At most what the model has.

@@ -192,7 +192,11 @@ final class SchedulerCore {
             room -= rows
         }
         if limits.isExact {
-            for part in parts where part.stream.sequence != nil { run([part]) }
+            // A prompt is cut, and read, as if nobody else were there; tokens go together, each as if it were alone.
+            let prompts = parts.filter(\.stream.isReadingPrompt)
+            let tokens = parts.filter { !$0.stream.isReadingPrompt }
+            if !tokens.isEmpty { run(tokens, apart: true) }
+            for part in prompts where part.stream.sequence != nil { run([part]) }
         } else if !parts.isEmpty {
             run(parts)
         }
@@ -201,7 +205,7 @@ final class SchedulerCore {
     }
 
     /// One step of the engine.
-    private func run(_ parts: [Part]) {
+    private func run(_ parts: [Part], apart: Bool = false) {
         var batch = TokenBatch()
         for part in parts {
             let start = part.stream.read
@@ -211,7 +215,7 @@ final class SchedulerCore {
         let before = meter?.total.bytesSkipped ?? 0
         let start = ServingClock.seconds
         do {
-            var logits = try engine.step(batch)
+            var logits = try engine.step(batch, apart: apart)
             account(parts, skipped: (meter?.total.bytesSkipped ?? 0) - before, since: start)
             let vocabulary = engine.decoder.configuration.vocabularySize
             logits.withMutablePointer { pointer in
