@@ -102,7 +102,8 @@ let package = Package(
         .target(
             name: "LacunaC",
             dependencies: [
-                "LacunaTensor", "LacunaSparse", "LacunaIO", "LacunaModels", "LacunaInfer", "LacunaRegress",
+                "LacunaTensor", "LacunaSparse", "LacunaIO", "LacunaModels", "LacunaInfer", "LacunaPrune",
+                "LacunaRegress",
             ], exclude: ["include"], swiftSettings: hotSettings),
         .target(name: "LacunaReproduce", dependencies: ["Lacuna"], swiftSettings: hotSettings),
         .executableTarget(
