@@ -40,7 +40,7 @@ examples: requirements-test requirements-python
 	LACUNA_EXAMPLES=1 swift build --traits SuiteSparse
 	mkdir -p .build/examples
 	cd .build/examples; for program in sparse-algebra sparse-product "own-training ../../Data/digits/digits.csv" \
-	    "fit-a-table ../../Data/digits/digits.csv class"; do echo "examples: $$program"; ../debug/$$program; done
+	    "fit-a-table ../../Data/digits/digits.csv class" "rank-documents ../../Data/cranfield"; do echo "examples: $$program"; ../debug/$$program; done
 
 # The C interface: the header, the functions and the signatures for Python say the same, and the example compiles without a
 # warning, runs and leaves no object behind. With the debug library, which `make test` has built.
