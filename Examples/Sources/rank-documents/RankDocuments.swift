@@ -1,7 +1,7 @@
 import Lacuna
 
-/// Ranks a judged collection by its words, by learned sparse vectors, by dense ones, and by all of them together, and says how good
-/// each is and whether the difference to BM25 could be chance.
+/// Ranks a judged collection by its words, by learned sparse vectors and by dense ones, with and without feedback, and by all of them
+/// together; says how good each is, and whether the difference to BM25 could be chance.
 ///
 ///     swift run -c release rank-documents ../Data/cranfield $(lacuna data splade-tiny --path) $(lacuna data minilm --path)
 @main struct RankDocuments {
@@ -10,8 +10,8 @@ import Lacuna
         guard let place = arguments.first, arguments.count == 1 || arguments.count == 3 else {
             return print("usage: rank-documents COLLECTION [SPARSE-ENCODER DENSE-ENCODER]")
         }
-        let collection = try Collection(BEIRDataset(place))
-        var runs = [try collection.words()]
+        let collection = try JudgedTexts(BEIRDataset(place))
+        var runs = try collection.words()
         if arguments.count == 3 {
             let (splade, minilm) = (Array(arguments)[1], Array(arguments)[2])
             let encoder = try SparseEncoder.load(splade)
@@ -19,14 +19,9 @@ import Lacuna
             let queries = try encoder.encodeQueries(collection.queries)
             let index = try InvertedIndex(documents)
             runs.append(try collection.run("SPLADE") { try index.search(queries.row($0), count: 1000).documents })
-
-            // Pseudo relevance feedback, RM3 on learned weights: half of the new query comes from the ten documents found first.
             runs.append(
-                try collection.run("SPLADE, feedback") { row in
-                    let found = try index.search(queries.row(row), count: 10).documents
-                    let query = try Feedback.rocchio(alpha: 0.5, beta: 0.5).query(
-                        queries.row(row), documents: found.map { documents.row($0.document) }, terms: 64)
-                    return try index.search(query, count: 1000).documents
+                try collection.run("SPLADE, feedback") {
+                    try index.search(collection.expanded(queries.row($0), index, documents), count: 1000).documents
                 })
 
             // Documents by the network, queries by a table: how rare each of their tokens is.
@@ -88,7 +83,7 @@ import Lacuna
 }
 
 /// Texts to be found, questions, and what is known to be right.
-struct Collection {
+struct JudgedTexts {
     let data: BEIRDataset
     var documents: [String] { data.documents.map(\.content) }
     var queries: [String] { data.queries.map(\.text) }
@@ -107,33 +102,39 @@ struct Collection {
         return run
     }
 
-    /// BM25 over stemmed words.
-    func words() throws -> RankedRun {
+    /// BM25 over stemmed words, and with feedback.
+    func words() throws -> [RankedRun] {
         let analyzer = WordAnalyzer()
-        var columns: [String: Int] = [:]
-        var rows: [[(column: Int, value: Float)]] = []
-        for text in documents {
-            rows.append(
-                analyzer.counts(text).map { word in
-                    let column = columns[word.term] ?? columns.count
-                    columns[word.term] = column
-                    return (column, word.weight)
+        let terms = try TermTable(Array(Set(documents.flatMap(analyzer.words))).sorted())
+        func counts(_ texts: [String]) throws -> SparseMatrix<Float> {
+            try SparseMatrix(
+                columns: terms.count,
+                rows: texts.map { text in
+                    analyzer.counts(text).compactMap { word in
+                        terms.index(of: word.term).map { (column: $0, value: word.weight) }
+                    }.sorted { $0.column < $1.column }
                 })
         }
-        let counts = try SparseMatrix<Float>(
-            columns: columns.count, rows: rows.map { $0.sorted { $0.column < $1.column } })
-        let index = try BM25().index(counts)
-        let frequencies = (0..<columns.count).map { index.lists.documentFrequency($0) }
-        return try run("BM25") { row in
-            let known = analyzer.counts(queries[row]).compactMap { word in
-                columns[word.term].map { (index: $0, value: word.weight) }
-            }
-            let query = try BM25.queryWeights(
-                SparseVector(count: columns.count, entries: known.sorted { $0.index < $1.index }),
-                frequencies: frequencies,
-                documents: counts.rows)
-            return try index.search(query, count: 1000).documents
+        let (words, asked) = (try counts(documents), try counts(queries))
+        let weights = try BM25().documentWeights(words, averageLength: BM25.averageLength(words))
+        let index = try InvertedIndex(weights)
+        let frequencies = (0..<terms.count).map { index.lists.documentFrequency($0) }
+        func query(_ row: Int) throws -> SparseVector<Float> {
+            try BM25.queryWeights(asked.row(row), frequencies: frequencies, documents: words.rows)
         }
+        return [
+            try run("BM25") { try index.search(query($0), count: 1000).documents },
+            try run("BM25, feedback") { try index.search(expanded(query($0), index, weights), count: 1000).documents },
+        ]
+    }
+
+    /// RM3 on a query's weights: three tenths of the new query come from the three documents found first.
+    func expanded(
+        _ query: SparseVector<Float>, _ index: InvertedIndex, _ documents: SparseMatrix<Float>
+    ) throws -> SparseVector<Float> {
+        let found = try index.search(query, count: 3).documents
+        return try Feedback.rocchio(alpha: 0.7, beta: 0.3).query(
+            query, documents: found.map { documents.row($0.document) }, terms: 40)
     }
 
     func fused(_ name: String, _ runs: [RankedRun]) throws -> RankedRun {
