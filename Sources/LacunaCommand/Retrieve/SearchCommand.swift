@@ -12,6 +12,7 @@ struct SearchCommand: ParsableCommand {
               lacuna search abstracts --query "heat transfer in boundary layers"
               lacuna search abstracts --query wing --filter 'year >= 1958 and section = theory' --json
               lacuna search abstracts --queries queries.jsonl --k 1000 --output splade.run
+              lacuna search abstracts --serve 8080      a page, and POST /search
 
             A result's terms are those that it shares with the query, with what each adds to the score. --queries \
             writes a \
@@ -29,6 +30,13 @@ struct SearchCommand: ParsableCommand {
 
     @Option(help: ArgumentHelp("Encoded queries, as lacuna encode --queries writes them.", valueName: "file"))
     var vectors: InputFile?
+
+    @Option(
+        in: 0...65535,
+        help: ArgumentHelp(
+            "Serve the index on this port of this machine, 0 for any that is free; 'lacuna serve --index' has more to set.",
+            valueName: "port"))
+    var serve: Int?
 
     @Option(in: 1...10_000_000, help: ArgumentHelp("Results of a query.", valueName: "n"))
     var k = 10
@@ -66,12 +74,22 @@ struct SearchCommand: ParsableCommand {
     @OptionGroup var options: RunOptions
 
     func validate() throws {
-        guard [!query.isEmpty, queries != nil, vectors != nil].count(where: { $0 }) == 1 else {
-            throw ValidationError("give one of --query, --queries and --vectors")
+        guard [!query.isEmpty, queries != nil, vectors != nil, serve != nil].count(where: { $0 }) == 1 else {
+            throw ValidationError("give one of --query, --queries, --vectors and --serve")
+        }
+        let others = filter != nil || queryCut != nil || heapFactor != nil || exact || trust || form.json
+        if serve != nil && others {
+            throw ValidationError("with --serve, filters and the like are part of a request")
         }
     }
 
     func run() throws {
+        if let serve {
+            var arguments = ["--index", index, "--port", "\(serve)"]
+            if let model { arguments += ["--encoder", model] }
+            if let threads = options.threads { arguments += ["--threads", "\(threads)"] }
+            try ServeCommand.become(arguments)
+        }
         let progress = options.begin()
         defer { progress.clear() }
         try OutputFile.check([output], overwriting: force)
