@@ -99,6 +99,6 @@ struct LacunaCommand: ParsableCommand {
             SweepCommand.self,
             TrainCommand.self, FitCommand.self, DataCommand.self, MethodsCommand.self, ReproduceCommand.self,
             BenchCommand.self, DemoCommand.self, ExplainCommand.self,
-            EncodeCommand.self, IndexCommand.self, SearchCommand.self, EvaluateCommand.self,
+            EncodeCommand.self, IndexCommand.self, SearchCommand.self, FuseCommand.self, EvaluateCommand.self,
         ])
 }

@@ -20,8 +20,10 @@ import Lacuna
             let index = try InvertedIndex(documents)
             runs.append(try collection.run("SPLADE") { try index.search(queries.row($0), count: 1000).documents })
             runs.append(
-                try collection.run("SPLADE, feedback") {
-                    try index.search(collection.expanded(queries.row($0), index, documents), count: 1000).documents
+                try collection.run("SPLADE, feedback") { row in
+                    let found = try index.search(queries.row(row), count: 3).documents
+                    let query = try collection.expanded(queries.row(row), found, documents)
+                    return try index.search(query, count: 1000).documents
                 })
 
             // Documents by the network, queries by a table: how rare each of their tokens is.
@@ -119,21 +121,24 @@ struct JudgedTexts {
         let weights = try BM25().documentWeights(words, averageLength: BM25.averageLength(words))
         let index = try InvertedIndex(weights)
         let frequencies = (0..<terms.count).map { index.lists.documentFrequency($0) }
-        func query(_ row: Int) throws -> SparseVector<Float> {
-            try BM25.queryWeights(asked.row(row), frequencies: frequencies, documents: words.rows)
+        func query(_ counts: SparseVector<Float>) throws -> SparseVector<Float> {
+            try BM25.queryWeights(counts, frequencies: frequencies, documents: words.rows)
         }
         return [
-            try run("BM25") { try index.search(query($0), count: 1000).documents },
-            try run("BM25, feedback") { try index.search(expanded(query($0), index, weights), count: 1000).documents },
+            try run("BM25") { try index.search(query(asked.row($0)), count: 1000).documents },
+            try run("BM25, feedback") { row in
+                // Counts are put together before they are weighted by how rare their terms are.
+                let found = try index.search(query(asked.row(row)), count: 3).documents
+                return try index.search(query(expanded(asked.row(row), found, weights)), count: 1000).documents
+            },
         ]
     }
 
-    /// RM3 on a query's weights: three tenths of the new query come from the three documents found first.
+    /// RM3 on a query's weights: three tenths of the new query come from documents that it found.
     func expanded(
-        _ query: SparseVector<Float>, _ index: InvertedIndex, _ documents: SparseMatrix<Float>
+        _ query: SparseVector<Float>, _ found: [ScoredDocument], _ documents: SparseMatrix<Float>
     ) throws -> SparseVector<Float> {
-        let found = try index.search(query, count: 3).documents
-        return try Feedback.rocchio(alpha: 0.7, beta: 0.3).query(
+        try Feedback.rocchio(alpha: 0.7, beta: 0.3).query(
             query, documents: found.map { documents.row($0.document) }, terms: 40)
     }
 
