@@ -74,15 +74,16 @@ if card.model_extra["lacuna"]["calls_tools"]:
         },
     }]
     messages = [{"role": "user", "content": "What is the weather in Paris?"}]
-    answer = client.chat.completions.create(model=model, messages=messages, tools=tools, temperature=0, max_tokens=80)
-    message = answer.choices[0].message
-    print(f"tools: {answer.choices[0].finish_reason}: {message.content!r}")
-    if message.tool_calls:
-        call = message.tool_calls[0]
-        print(f"  calls {call.function.name}({call.function.arguments})")
-        messages += [message, {"role": "tool", "tool_call_id": call.id, "content": "12 degrees and rain"}]
-        answer = client.chat.completions.create(model=model, messages=messages, tools=tools, temperature=0, max_tokens=60)
-        print(f"  then says {answer.choices[0].message.content!r}")
+    for choice in ["auto", "required"]:
+        answer = client.chat.completions.create(
+            model=model, messages=messages, tools=tools, tool_choice=choice, temperature=0, max_tokens=80)
+        message = answer.choices[0].message
+        calls = [f"{call.function.name}({call.function.arguments})" for call in message.tool_calls or []]
+        print(f"tools, {choice}: {answer.choices[0].finish_reason}, {calls or repr(message.content)}")
+    messages += [message, {"role": "tool", "tool_call_id": message.tool_calls[0].id, "content": "12 degrees and rain"}]
+    answer = client.chat.completions.create(
+        model=model, messages=messages, tools=tools, tool_choice="none", temperature=0, max_tokens=60)
+    print(f"  and then {answer.choices[0].message.content!r}")
 
 try:
     client.chat.completions.create(model=model, messages=[{"role": "user", "content": "x"}], service_tier="flex")
