@@ -172,7 +172,7 @@ extension IndexSnapshot {
             columns: terms.count, rows: sample.map { $0.map { (column: $0.index, value: $0.value) } })
         func results(_ queries: SparseMatrix<Float>, _ search: SeismicSearch?, exactly: Bool) throws -> [SearchResult] {
             try findAll(
-                (0..<queries.rows).map { queries.row($0) }, count: count, filter: nil, search: search,
+                (0..<queries.rows).map { queries.row($0) }, count: count, allowed: allowed(by: nil), search: search,
                 exactly: exactly, nil
             ).map { found, work in
                 SearchResult(
