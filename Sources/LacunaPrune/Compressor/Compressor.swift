@@ -66,7 +66,7 @@ public final class Compressor {
     /// - Returns: The compressed model in the form in which it is stored, and what was done.
     /// - Throws: ``LacunaError/invalidArgument(_:reason:)`` for a plan or texts that do not fit the model, and for going on with
     ///   another plan, text or model than a run began with; ``LacunaError/resource(_:needed:available:)`` for a machine with too
-    ///   little memory; what pruning, training, measuring and saving throw; ``LacunaError/cancelled``.
+    ///   little memory or disk; what pruning, training, measuring and saving throw; ``LacunaError/cancelled``.
     public func compress(
         _ dense: Transformer, resumes: Bool = false, progress: (any ProgressReporter)? = nil
     ) throws -> (decoder: Transformer, report: CompressionReport) {
@@ -76,6 +76,13 @@ public final class Compressor {
         }
         // Values, gradients and two moments of a student, and masks.
         try MachineMemory.require(shape: [dense.parameterCount, 5], of: Float.self, for: "compressing the model")
+        if let directory {
+            // A checkpoint is written beside the one that it replaces: values, two moments and a mask each.
+            let bytes = 2 * 13 * dense.parameterCount
+            if let available = FileSystem.availableSpace(directory), available < bytes {
+                throw LacunaError.resource("\(directory): room on the disk", needed: bytes, available: available)
+            }
+        }
         let evaluation = try PredictionReference(
             dense, tokens: Array(text.evaluation.prefix(plan.evaluationTokens)), progress: progress)
         var run = CompressionRun(plan: plan, text: text, directory: directory, dense: try based(dense))
