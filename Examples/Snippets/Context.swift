@@ -67,3 +67,7 @@ var y: [Double] { given() }
 var patients: [String] { given() }
 var design: DenseDesign { given() }
 var data: Tensor<Double> { given() }
+var user: ComplexKroneckerProduct.Factor { given() }
+var surface: ComplexKroneckerProduct.Factor { given() }
+var station: ComplexKroneckerProduct.Factor { given() }
+var received: ComplexVector { given() }

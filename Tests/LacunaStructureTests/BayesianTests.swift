@@ -55,20 +55,20 @@ import Testing
         let objective =
             (0..<18).reduce(0) { $0 + 2 * logarithm(factor[$1, $1]) } + inner.reduce(0) { $0 + $1 * $1 }
 
-        let structured = try KroneckerSparseBayesianLearning.Posterior(product, gamma, s2, y)
+        let structured = try product.posterior(gamma, s2, y)
         #expect(largestDifference(structured.mean, mean) < 1e-10)
         #expect(largestDifference(structured.variances, diagonal) < 1e-10)
         #expect(abs(structured.objective - objective) < 1e-9)
         let wide = try SparseBayesianLearning.Posterior(a, all, s2, y)  // m < n: covariance form
         #expect(largestDifference(wide.mean, mean) < 1e-10 && largestDifference(wide.variances, diagonal) < 1e-10)
         #expect(abs(wide.objective - objective) < 1e-9 && abs(wide.degrees - structured.degrees) < 1e-9)
-        #expect(abs(wide.residual - structured.residual(product, y)) < 1e-10)
+        #expect(abs(wide.residual - product.residual(structured.mean, y)) < 1e-10)
 
         // The precision form, where rows outnumber columns, against the covariance form of the same numbers.
         let tall = Tensor<Double>(normal: [9, 4], using: &random)
         let z = Array(y[..<9])
         let narrow = try SparseBayesianLearning.Posterior(tall, gamma[0], s2, z)
-        let same = try KroneckerSparseBayesianLearning.Posterior(try KroneckerProduct([tall]), [gamma[0]], s2, z)
+        let same = try KroneckerProduct([tall]).posterior([gamma[0]], s2, z)
         #expect(largestDifference(narrow.mean, same.mean) < 1e-10)
         #expect(largestDifference(narrow.variances, same.variances) < 1e-10)
         #expect(abs(narrow.objective - same.objective) < 1e-8 && abs(narrow.degrees - same.degrees) < 1e-9)
@@ -217,5 +217,203 @@ import Testing
         #expect(throws: LacunaError.self) { try SparseBayesianLearning(noise: .known(1)).fit(a.dense(), [1]) }
         #expect(throws: LacunaError.self) { try OrthogonalMatchingPursuit(count: 2).fit(a.dense(), [1]) }
         #expect(throws: LacunaError.self) { try KroneckerMatchingPursuit(counts: [1, 1]).fit(a, [1, 2, 3]) }
+    }
+
+    // MARK: Complex numbers
+
+    private static func complexFactors(_ shapes: [(Int, Int)], seed: UInt64) throws -> ComplexKroneckerProduct {
+        var random = SeededGenerator(seed: seed)
+        return try ComplexKroneckerProduct(
+            shapes.map {
+                try .init(
+                    real: Tensor<Double>(normal: [$0.0, $0.1], using: &random),
+                    imaginary: Tensor<Double>(normal: [$0.0, $0.1], using: &random))
+            })
+    }
+
+    /// `[[P, -Q], [Q, P]]` of the whole matrix, from the definition of the Kronecker product, entry by entry.
+    private static func embedded(_ a: ComplexKroneckerProduct) -> Tensor<Double> {
+        var (real, imaginary) = (Tensor<Double>([1], shape: [1, 1]), Tensor<Double>([0], shape: [1, 1]))
+        for factor in a.factors {
+            let (m, n, p, q) = (real.rows, real.columns, factor.rows, factor.columns)
+            var next = (Tensor<Double>(zeros: [m * p, n * q]), Tensor<Double>(zeros: [m * p, n * q]))
+            for i in 0..<m * p {
+                for j in 0..<n * q {
+                    let (a, b) = (real[i / p, j / q], imaginary[i / p, j / q])
+                    let (c, d) = (factor.real[i % p, j % q], factor.imaginary[i % p, j % q])
+                    (next.0[i, j], next.1[i, j]) = (a * c - b * d, a * d + b * c)
+                }
+            }
+            (real, imaginary) = next
+        }
+        let (m, n) = (real.rows, real.columns)
+        var whole = Tensor<Double>(zeros: [2 * m, 2 * n])
+        for i in 0..<m {
+            for j in 0..<n {
+                (whole[i, j], whole[m + i, n + j]) = (real[i, j], real[i, j])
+                (whole[i, n + j], whole[m + i, j]) = (-imaginary[i, j], imaginary[i, j])
+            }
+        }
+        return whole
+    }
+
+    @Test func complexProductsEqualTheWholeMatrix() throws {
+        let a = try Self.complexFactors([(2, 3), (3, 2), (2, 2)], seed: 1)
+        let whole = Self.embedded(a)
+        #expect(whole.shape == [24, 24] && a.rows == 12 && a.columns == 12)
+        var random = SeededGenerator(seed: 2)
+        for adjoint in [false, true] {
+            let x = (0..<24).map { _ in random.normal() }
+            let found = a.multiplied(
+                ComplexVector(real: Array(x[..<12]), imaginary: Array(x[12...])), adjoint: adjoint)
+            let expected = whole.multiplied(by: Tensor(x, shape: [24, 1]), transposed: adjoint).scalars
+            #expect(largestDifference(found.real + found.imaginary, expected) < 1e-12)
+        }
+        let one = ComplexVector(real: [1, 0], imaginary: [2, -1])
+        let two = ComplexVector(real: [3], imaginary: [1])
+        // (1 + 2i)(3 + i) = 1 + 7i, -i(3 + i) = 1 - 3i.
+        #expect(ComplexVector.product([one, two]) == ComplexVector(real: [1, 1], imaginary: [7, -3]))
+        #expect(one.squaredMagnitudes == [5, 1])
+    }
+
+    /// Values that differ, that are equal, and that are 0.
+    @Test func hermitianMatrices() throws {
+        var random = SeededGenerator(seed: 12)
+        for (m, rank) in [(1, 1), (4, 4), (5, 2), (6, 0), (30, 30)] {
+            // H = B Bᴴ with B [m, rank], and a matrix whose values are 1 and 2, many times each.
+            var (p, q) = (Tensor<Double>(zeros: [m, m]), Tensor<Double>(zeros: [m, m]))
+            if rank > 0 {
+                let (x, y) = (
+                    Tensor<Double>(normal: [m, rank], using: &random),
+                    Tensor<Double>(normal: [m, rank], using: &random)
+                )
+                for i in 0..<m {
+                    for j in 0..<m {
+                        for k in 0..<rank {
+                            p[i, j] += x[i, k] * x[j, k] + y[i, k] * y[j, k]
+                            q[i, j] += y[i, k] * x[j, k] - x[i, k] * y[j, k]
+                        }
+                    }
+                }
+            }
+            let (values, a, b) = try HermitianEigen.decompose(real: p, imaginary: q)
+            #expect(values == values.sorted() && values.count == m)
+            let scale = max(values.last ?? 0, 1)
+            for k in 0..<m {
+                for l in 0..<m {
+                    // Orthonormal: Σ conj(z_k) z_l.
+                    var (re, im) = (0.0, 0.0)
+                    for j in 0..<m {
+                        re += a[k, j] * a[l, j] + b[k, j] * b[l, j]
+                        im += a[k, j] * b[l, j] - b[k, j] * a[l, j]
+                    }
+                    #expect(abs(re - (k == l ? 1 : 0)) < 1e-10 && abs(im) < 1e-10)
+                }
+                for i in 0..<m {
+                    var (re, im) = (-values[k] * a[k, i], -values[k] * b[k, i])
+                    for j in 0..<m {
+                        re += p[i, j] * a[k, j] - q[i, j] * b[k, j]
+                        im += p[i, j] * b[k, j] + q[i, j] * a[k, j]
+                    }
+                    #expect(abs(re) < 1e-10 * scale && abs(im) < 1e-10 * scale)
+                }
+            }
+        }
+    }
+
+    /// The textbook form of the posterior by real numbers of twice the size: Σ = (AᴴA / s² + Γ⁻¹)⁻¹.
+    @Test func complexPosteriorsAgreeWithTheExplicitInverse() throws {
+        var random = SeededGenerator(seed: 13)
+        let product = try Self.complexFactors([(3, 4), (2, 3)], seed: 4)
+        let gamma = [4, 3].map { n in (0..<n).map { _ in 0.1 + random.uniform() } }
+        let (all, s2) = (KroneckerProduct.vector(gamma), 0.03)
+        let y = (0..<12).map { _ in random.normal() }
+        let a = Self.embedded(product)
+        var precision = a.multiplied(by: a, transposed: true)
+        for i in 0..<24 {
+            for j in 0..<24 { precision[i, j] /= s2 }
+            precision[i, i] += 1 / all[i % 12]
+        }
+        let sigma = try precision.cholesky().inverseFromCholesky()
+        let mean = sigma.multiplied(
+            by: a.multiplied(by: Tensor(y.map { $0 / s2 }, shape: [12, 1]), transposed: true)
+        ).scalars
+        var scaled = a
+        for i in 0..<12 { for j in 0..<24 { scaled[i, j] *= all[j % 12] } }
+        var covariance = scaled.multiplied(by: a, otherTransposed: true)
+        for i in 0..<12 { covariance[i, i] += s2 }
+        let factor = try covariance.cholesky()
+        let inner = factor.solveTriangular(Tensor(y, shape: [12, 1])).scalars
+        // The determinant of the real matrix is the square of the complex one's.
+        let objective = (0..<12).reduce(0) { $0 + logarithm(factor[$1, $1]) } + inner.reduce(0) { $0 + $1 * $1 }
+        let target = ComplexVector(real: Array(y[..<6]), imaginary: Array(y[6...]))
+        let found = try product.posterior(gamma, s2, target)
+        #expect(largestDifference(found.mean.real + found.mean.imaginary, mean) < 1e-10)
+        #expect(largestDifference(found.variances, (0..<12).map { sigma[$0, $0] }) < 1e-10)
+        #expect(abs(found.objective - objective) < 1e-9)
+        let degrees = (0..<12).reduce(0) { $0 + 1 - sigma[$1, $1] / all[$1] }
+        #expect(abs(found.degrees - degrees) < 1e-9)
+        let fitted = a.multiplied(by: Tensor(mean, shape: [24, 1])).scalars
+        let rest = zip(y, fitted).reduce(0) { $0 + ($1.0 - $1.1) * ($1.0 - $1.1) }
+        #expect(abs(product.residual(found.mean, target) - rest) < 1e-9)
+    }
+
+    @Test(arguments: KroneckerSparseBayesianLearning.Update.allCases)
+    func complexNumbersWithoutImaginaryPartsAreReal(update: KroneckerSparseBayesianLearning.Update) throws {
+        let bed = try Self.signal([5, 6], [4, 5], nonzeros: 2, ratio: 25, seed: 3)
+        let complex = try ComplexKroneckerProduct(
+            bed.a.factors.map { try .init(real: $0, imaginary: Tensor(zeros: $0.shape)) })
+        let learner = KroneckerSparseBayesianLearning(update: update, noise: .known(bed.noise), iterations: 30)
+        let (real, found) = (try learner.fit(bed.a, bed.y), try learner.fit(complex, ComplexVector(real: bed.y)))
+        #expect(largestDifference(found.mean.real, real.mean) < 1e-7)
+        #expect(found.mean.imaginary.allSatisfy { abs($0) < 1e-9 } && found.iterations == real.iterations)
+        let pursuit = KroneckerMatchingPursuit(counts: [2, 2])
+        let (one, two) = (try pursuit.fit(bed.a, bed.y), try pursuit.fit(complex, ComplexVector(real: bed.y)))
+        #expect(one.supports == two.supports && largestDifference(one.coefficients, two.coefficients.real) < 1e-9)
+    }
+
+    @Test func recoversComplexProducts() throws {
+        let a = try Self.complexFactors([(6, 8), (6, 8)], seed: 21)
+        var random = SeededGenerator(seed: 22)
+        let x = ComplexVector.product(
+            [[1, 5], [0, 6]].map { support in
+                var part = ComplexVector(real: [Double](repeating: 0, count: 8))
+                for j in support { (part.real[j], part.imaginary[j]) = (1 + random.uniform(), random.normal()) }
+                return part
+            })
+        let clean = a.multiplied(x)
+        let y = ComplexVector(
+            real: clean.real.map { $0 + 0.05 * random.normal() },
+            imaginary: clean.imaginary.map { $0 + 0.05 * random.normal() }
+        )
+        func error(_ found: ComplexVector) -> Double {
+            ComplexVector.difference(found, x).squaredMagnitudes.reduce(0, +) / x.squaredMagnitudes.reduce(0, +)
+        }
+        for update in KroneckerSparseBayesianLearning.Update.allCases {
+            let found = try KroneckerSparseBayesianLearning(update: update, noise: .estimated(from: 0.1)).fit(a, y)
+            #expect(error(found.mean) < 1e-3, "\(update)")
+            // Real and imaginary parts have half the variance each.
+            #expect(abs(logarithm(found.noise / 0.005)) < logarithm(2), "\(found.noise)")
+        }
+        let greedy = try KroneckerMatchingPursuit(counts: [2, 2]).fit(a, y)
+        #expect(greedy.supports == [[1, 5], [0, 6]] && error(greedy.coefficients) < 1e-3)
+        // What is left is orthogonal to everything taken.
+        let rest = ComplexVector.difference(y, a.multiplied(greedy.coefficients))
+        let left = a.multiplied(rest, adjoint: true).squaredMagnitudes
+        for place in greedy.coefficients.squaredMagnitudes.indices
+        where greedy.coefficients.squaredMagnitudes[place] > 0 { #expect(left[place] < 1e-18) }
+    }
+
+    @Test func unusableComplexInput() throws {
+        #expect(throws: LacunaError.self) { try ComplexKroneckerProduct([]) }
+        let (one, two) = (Tensor<Double>(zeros: [2, 2]), Tensor<Double>(zeros: [2, 3]))
+        #expect(throws: LacunaError.self) { try ComplexKroneckerProduct.Factor(real: one, imaginary: two) }
+        #expect(throws: LacunaError.self) {
+            try ComplexKroneckerProduct.Factor(real: one, imaginary: Tensor(repeating: .infinity, shape: [2, 2]))
+        }
+        let a = try Self.complexFactors([(3, 4)], seed: 1)
+        let learner = KroneckerSparseBayesianLearning(noise: .known(1))
+        #expect(throws: LacunaError.self) { try learner.fit(a, ComplexVector(real: [1, 2])) }
+        #expect(throws: LacunaError.self) { try learner.fit(a, ComplexVector(real: [1, 2, .nan])) }
     }
 }

@@ -265,4 +265,87 @@ import Testing
         #expect(throws: LacunaError.self) { try SmootherNoise.variance(of: [1, 2, 3]) }
         #expect(throws: LacunaError.self) { try SmootherNoise.variance(of: [1e200, -1e200, 1e200, 3e200, 2]) }
     }
+
+    /// With `log det C` linearised once, many updates solve a convex problem: where weights are left their fit is their complexity, and
+    /// elsewhere it is less.
+    @Test func linearizedProblemsAreSolved() throws {
+        let grid = try SpectralGrid(count: 15, bandwidth: 0.01)
+        let (x, y) = Self.series(40, seed: 3)
+        let found = try SparseKernelLearner(iterations: 1, pruning: 0, linearizedUpdates: 4000).fit(
+            grid, x, y, noise: 0.05)
+        // Where learning starts: the targets' variance, shared evenly.
+        let mean = y.reduce(0, +) / 40
+        let even = y.reduce(0) { $0 + ($1 - mean) * ($1 - mean) } / 40 / 15
+        #expect(found.objectives.count == 1)
+        let before = try Self.direct(grid, x, y, [Double](repeating: even, count: 15), noise: 0.05)
+        #expect(abs(before.value - found.objectives[0]) < 1e-8 * abs(before.value))
+        let after = try Self.direct(grid, x, y, found.weights, noise: 0.05)
+        let largest = found.weights.max() ?? 0
+        var kept = 0
+        for i in 0..<15 {
+            #expect(after.q[i] <= before.g[i] * 1.02)
+            if found.weights[i] > 1e-3 * largest {
+                kept += 1
+                #expect(abs(after.q[i] / before.g[i] - 1) < 1e-2, "\(i)")
+            }
+        }
+        #expect(kept >= 2 && kept < 12, "\(kept)")
+        // Either way of linearising ends as low.
+        let often = try SparseKernelLearner(iterations: 2000, tolerance: 1e-12).fit(grid, x, y, noise: 0.05)
+        let seldom = try SparseKernelLearner(iterations: 100, tolerance: 1e-12, linearizedUpdates: 100).fit(
+            grid, x, y, noise: 0.05)
+        #expect(abs(often.objectives.last! - seldom.objectives.last!) < 1e-3 * abs(often.objectives.last!))
+        for (next, last) in zip(seldom.objectives.dropFirst(), seldom.objectives) {
+            #expect(next <= last + 1e-9 * abs(last))
+        }
+    }
+
+    @Test func slopesOfSpectralMixtures() throws {
+        let (_, y) = Self.series(25, seed: 5)
+        let model = SpectralMixture(
+            weights: [0.7, 0.3], frequencies: [0.06, 0.2], bandwidths: [0.01, 0.03], noise: 0.1, objective: .nan)
+        let found = try model.evaluate(y)
+        let h = 1e-5
+        func value(_ change: (inout SpectralMixture, Double) -> Void) throws -> Double {
+            var (up, down) = (model, model)
+            change(&up, h)
+            change(&down, -h)
+            return try (up.evaluate(y).value - down.evaluate(y).value) / (2 * h)
+        }
+        for i in 0..<2 {
+            let (w, v) = (found.weights[i], found.bandwidths[i])
+            #expect(abs(try value { $0.weights[i] *= exponential($1) } - w) < 1e-5 * max(1, abs(w)))
+            #expect(abs(try value { $0.bandwidths[i] *= exponential($1) } - v) < 1e-5 * max(1, abs(v)))
+            let mu = found.frequencies[i]
+            #expect(abs(try value { $0.frequencies[i] += $1 } - mu) < 1e-4 * max(1, abs(mu)))
+        }
+        // The covariance is that of a grid of the same components.
+        let grid = try SpectralGrid(frequencies: Tensor([0.06], shape: [1, 1]), bandwidth: 0.01)
+        let one = SpectralMixture(
+            weights: [0.7], frequencies: [0.06], bandwidths: [0.01], noise: 0.1, objective: .nan)
+        let x = Tensor((0..<30).map { Double($0) }, shape: [30, 1])
+        let rows = grid.matrix(x, x, weights: [0.7])
+        for lag in 0..<25 { #expect(abs(rows[0, lag] - one.covariance(Double(lag))) < 1e-14) }
+        let expected = try SparseKernelModel(grid, weights: [0.7], x: x.rows(0..<25), y: y, noise: 0.1).predict(
+            x.rows(25..<30))
+        let predicted = try one.predict(after: y, steps: 5)
+        #expect(largestDifference(predicted.means, expected.means) < 1e-10)
+        #expect(largestDifference(predicted.variances, expected.variances) < 1e-10)
+    }
+
+    @Test func spectralMixturesFindFrequencies() throws {
+        let (_, y) = Self.series(110, seed: 6)
+        let learner = SpectralMixtureLearner(components: 3, restarts: 3, iterations: 100)
+        let model = try learner.fit(Array(y[..<100]), noise: 0.01)
+        #expect(model == (try learner.fit(Array(y[..<100]), noise: 0.01)), "seeded")
+        let strongest = model.weights.indices.max { model.weights[$0] < model.weights[$1] }!
+        #expect(abs(model.frequencies[strongest] - 0.05) < 0.01 || abs(model.frequencies[strongest] - 0.12) < 0.01)
+        let predicted = try model.predict(after: Array(y[..<100]), steps: 10)
+        let error = zip(predicted.means, y[100...]).reduce(0) { $0 + ($1.0 - $1.1) * ($1.0 - $1.1) } / 10
+        #expect(error.squareRoot() < 0.4, "\(error.squareRoot())")
+        #expect(throws: LacunaError.self) { try learner.fit([1, 2, .nan, 4], noise: 1) }
+        #expect(throws: LacunaError.self) { try learner.fit([0, 0, 0, 0], noise: 1) }
+        #expect(throws: LacunaError.self) { try learner.fit([1, 2, 3, 4], noise: 0) }
+        #expect(throws: LacunaError.self) { try model.predict(after: [], steps: 1) }
+    }
 }

@@ -169,4 +169,68 @@ import Testing
             try ActiveMultitask(dimensions: 3, floor: 3).run(sources: 10, budget: 50, target: target) { _, _ in target }
         }
     }
+
+    // MARK: Networks
+
+    /// Tasks that are linear in the same three kinks of the inputs.
+    private static func kinked(
+        _ head: [Double], _ count: Int, _ random: inout SeededGenerator
+    ) throws -> SharedRepresentation.Task {
+        let x = Tensor<Double>(normal: [count, 6], using: &random)
+        let y = (0..<count).map { i in
+            head[0] * max(0, x[i, 0] + x[i, 1]) + head[1] * max(0, x[i, 2] - 0.5) + head[2] * max(0, -x[i, 3])
+                + 0.05 * random.normal()
+        }
+        return try SharedRepresentation.Task(inputs: x, targets: y)
+    }
+
+    @Test func findsASharedNetwork() throws {
+        var random = SeededGenerator(seed: 31)
+        let heads = Self.heads(6, 3, seed: 6)
+        let none = try SharedRepresentation.Task(inputs: Tensor(zeros: [0, 6]), targets: [])
+        let tasks = try heads.map { try Self.kinked($0, 150, &random) } + [none]
+        let settings = SharedNetwork.Settings(hidden: [24, 8], epochs: 40, batch: 48, learningRate: 8e-3, seed: 3)
+        let found = try SharedNetwork(tasks, settings)
+        #expect(
+            found.heads.count == 7 && found.heads.allSatisfy { $0.count == 9 } && found.heads[6].allSatisfy { $0 == 0 })
+        // What no directions of the inputs can say.
+        let linear = try SharedRepresentation(tasks, dimensions: 6)
+        let (own, theirs) = (found.residuals.reduce(0, +), linear.residuals.reduce(0, +))
+        #expect(own < 0.5 * theirs, "\(own) \(theirs)")
+        for t in 0..<6 {
+            // Heads are those of least squares: residuals are orthogonal to features, the constant among them.
+            let seen = found.features(tasks[t].inputs)
+            let predicted = found.predictions(tasks[t].inputs, head: found.heads[t])
+            let rest = zip(tasks[t].targets, predicted).map { $0 - $1 }
+            #expect(seen.columns == 9 && (0..<150).allSatisfy { seen[$0, 8] == 1 && seen[$0, 0] >= 0 })
+            for j in 0..<9 {
+                let inner = (0..<150).reduce(0) { $0 + seen[$1, j] * rest[$1] }
+                #expect(abs(inner) < 1e-3, "\(t) \(j): \(inner)")
+            }
+            #expect(abs(rest.reduce(0) { $0 + $1 * $1 } / 150 - found.residuals[t]) < 1e-8)
+        }
+        #expect(try SharedNetwork(tasks, settings).heads == found.heads, "seeded")
+        // A new task of few samples is learnt better on these layers than by itself.
+        let (few, many) = (try Self.kinked([0.5, -1, 1], 40, &random), try Self.kinked([0.5, -1, 1], 400, &random))
+        func error(_ predicted: [Double]) -> Double {
+            zip(predicted, many.targets).reduce(0) { $0 + ($1.0 - $1.1) * ($1.0 - $1.1) } / 400
+        }
+        let alone = try SharedNetwork([few], settings)
+        let shared = error(found.predictions(many.inputs, head: try found.head(few)))
+        #expect(shared < 0.7 * error(alone.predictions(many.inputs, head: alone.heads[0])), "\(shared)")
+        #expect(throws: LacunaError.self) { try SharedNetwork([]) }
+        #expect(throws: LacunaError.self) { try SharedNetwork([none]) }
+    }
+
+    @Test func drawsByANetwork() throws {
+        var random = SeededGenerator(seed: 33)
+        let heads = Self.heads(5, 3, seed: 9)
+        let target = try Self.kinked(heads[2], 50, &random)
+        let settings = SharedNetwork.Settings(hidden: [8], epochs: 5, seed: 1)
+        let result = try ActiveMultitask(dimensions: 1, epochs: 2, growth: 2, floor: 4, strength: 0.1).run(
+            sources: 5, budget: 300, target: target, learn: { tasks, _ in try SharedNetwork(tasks, settings) },
+            draw: { source, count in try Self.kinked(heads[source], count, &random) })
+        #expect(result.epochs.reduce(0) { $0 + $1.drawn.reduce(0, +) } == 300 && result.targetHead.count == 9)
+        #expect(result.epochs[1].drawn.allSatisfy { $0 >= 4 } && result.representation.heads.count == 5)
+    }
 }

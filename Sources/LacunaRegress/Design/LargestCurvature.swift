@@ -35,4 +35,20 @@ extension Design {
         }
         return 1.01 * estimate
     }
+    /// The largest eigenvalue of `Xᵀ W X` for a few columns, by their Gram matrix.
+    ///
+    /// - Parameters:
+    ///   - members: The columns.
+    ///   - weights: One for each row.
+    func largestEigenvalue(of members: [Int], weights: [Double]) -> Double {
+        let columns = members.map { UInt32($0) }
+        var gram = Tensor<Double>(zeros: [columns.count, columns.count])
+        gram.withMutablePointer {
+            self.gram(columns, columns, weights: weights, totalWeight: 1, means: nil, into: $0, leading: columns.count)
+        }
+        if columns.count == 1 { return gram[0, 0] }
+        // The trace bounds the eigenvalue should LAPACK give up.
+        let trace = (0..<columns.count).reduce(0) { $0 + gram[$1, $1] }
+        return (try? gram.symmetricEigen().values.last) ?? trace
+    }
 }

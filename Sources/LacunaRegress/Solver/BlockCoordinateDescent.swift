@@ -49,7 +49,10 @@ public struct BlockCoordinateDescent: GroupSolver {
             try progress.report("fitting", pass, of: maximumPasses, "relative gap \(now.certificate.relative)")
             let (working, worst) = workingSet(state, problem.penalty)
             for g in working where curvatures[g] < 0 {
-                curvatures[g] = bound * largestEigenvalue(state, problem.penalty.groups.members[g])
+                curvatures[g] =
+                    bound
+                    * state.design.largestEigenvalue(
+                        of: problem.penalty.groups.members[g], weights: state.datafit.weights)
             }
             var sum = 0.0
             for i in 0..<state.p * state.outputs { sum += abs(state.beta.pointer[i]) }
@@ -60,20 +63,6 @@ public struct BlockCoordinateDescent: GroupSolver {
                 : 0.3 * tolerance * state.nullGradient
             descend(state, problem.penalty, working, curvatures, tolerance: max(final, 0.3 * worst))
         }
-    }
-
-    private func largestEigenvalue<F: Datafit>(_ state: SolverState<F>, _ members: [Int]) -> Double {
-        let columns = members.map { UInt32($0) }
-        var gram = Tensor<Double>(zeros: [columns.count, columns.count])
-        gram.withMutablePointer {
-            state.design.gram(
-                columns, columns, weights: state.datafit.weights, totalWeight: 1, means: nil, into: $0,
-                leading: columns.count)
-        }
-        if columns.count == 1 { return gram[0, 0] }
-        // The trace bounds the eigenvalue should LAPACK give up.
-        let trace = (0..<columns.count).reduce(0) { $0 + gram[$1, $1] }
-        return (try? gram.symmetricEigen().values.last) ?? trace
     }
 
     private func block(_ source: UnsafePointer<Double>, _ members: [Int], p: Int, outputs: Int) -> [Double] {

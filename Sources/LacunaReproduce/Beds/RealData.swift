@@ -66,6 +66,16 @@ enum RealData {
         return (data, graph)
     }
 
+    /// A column of a table of `Data/series`, in its order: `co2` (`ppm`, monthly), `sunspots` (`number`, yearly) and `unemployment`
+    /// (`percent`, quarterly).
+    static func series(_ name: String, _ column: String) throws -> [Double]? {
+        guard let path = file("series/\(name).csv") else { return nil }
+        guard case .numbers(let values)? = try CSVTable(contentsOf: path)[column]?.values else {
+            throw LacunaError.malformed(file: path, location: column, reason: "is not a column of numbers")
+        }
+        return values
+    }
+
     /// A model of the catalogue, if it is in the cache: nothing is fetched.
     static func cachedModel(_ name: String) throws -> String? {
         guard let folder = folder(name), FileSystem.exists(folder) else { return nil }

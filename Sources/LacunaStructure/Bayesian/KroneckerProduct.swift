@@ -39,26 +39,33 @@ public struct KroneckerProduct: Sendable {
         require(x.count == sizes.reduce(1, *), "\(x.count) numbers for a tensor of shape \(sizes)")
         var current = x
         for (axis, factor) in factors.enumerated() {
-            let (n, m) = (sizes[axis], transposed ? factor.columns : factor.rows)
-            let before = sizes[..<axis].reduce(1, *)
-            let after = sizes[(axis + 1)...].reduce(1, *)
-            var next = [Double](repeating: 0, count: before * m * after)
-            factor.withPointer { a in
-                current.withUnsafeBufferPointer { source in
-                    next.withUnsafeMutableBufferPointer { target in
-                        for block in 0..<before {
-                            LinearAlgebra.gemm(
-                                m: m, n: after, k: n, a, leadingA: factor.columns, transposedA: transposed,
-                                source.baseAddress! + block * n * after, leadingB: after,
-                                into: target.baseAddress! + block * m * after, leadingC: after)
-                        }
+            current = Self.multiplied(current, sizes, axis: axis, by: factor, transposed: transposed)
+            sizes[axis] = transposed ? factor.columns : factor.rows
+        }
+        return current
+    }
+
+    /// A tensor of shape `sizes`, multiplied by a matrix along one of its axes.
+    static func multiplied(
+        _ x: [Double], _ sizes: [Int], axis: Int, by factor: Tensor<Double>, transposed: Bool
+    ) -> [Double] {
+        let (n, m) = (sizes[axis], transposed ? factor.columns : factor.rows)
+        let before = sizes[..<axis].reduce(1, *)
+        let after = sizes[(axis + 1)...].reduce(1, *)
+        var next = [Double](repeating: 0, count: before * m * after)
+        factor.withPointer { a in
+            x.withUnsafeBufferPointer { source in
+                next.withUnsafeMutableBufferPointer { target in
+                    for block in 0..<before {
+                        LinearAlgebra.gemm(
+                            m: m, n: after, k: n, a, leadingA: factor.columns, transposedA: transposed,
+                            source.baseAddress! + block * n * after, leadingB: after,
+                            into: target.baseAddress! + block * m * after, leadingC: after)
                     }
                 }
             }
-            sizes[axis] = m
-            current = next
         }
-        return current
+        return next
     }
 
     /// The whole matrix [rows, columns].
@@ -96,18 +103,20 @@ public struct KroneckerProduct: Sendable {
 
     /// The same with the columns of each factor that are kept.
     func keeping(_ kept: [[Int]]) -> KroneckerProduct {
-        KroneckerProduct(
-            unchecked: zip(factors, kept).map { factor, kept in
-                let (m, n) = (factor.rows, factor.columns)
-                var part = Tensor<Double>(uninitialized: [m, kept.count])
-                factor.withPointer { source in
-                    part.withMutablePointer { target in
-                        for i in 0..<m {
-                            for (j, k) in kept.enumerated() { target[i * kept.count + j] = source[i * n + k] }
-                        }
-                    }
+        KroneckerProduct(unchecked: zip(factors, kept).map { Self.columns($0.1, of: $0.0) })
+    }
+
+    /// The columns of a matrix that are kept.
+    static func columns(_ kept: [Int], of factor: Tensor<Double>) -> Tensor<Double> {
+        let (m, n) = (factor.rows, factor.columns)
+        var part = Tensor<Double>(uninitialized: [m, kept.count])
+        factor.withPointer { source in
+            part.withMutablePointer { target in
+                for i in 0..<m {
+                    for (j, k) in kept.enumerated() { target[i * kept.count + j] = source[i * n + k] }
                 }
-                return part
-            })
+            }
+        }
+        return part
     }
 }

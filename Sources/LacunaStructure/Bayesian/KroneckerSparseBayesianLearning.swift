@@ -8,7 +8,8 @@ import LacunaTensor
 /// `Λ` being the posterior second moments, either exactly by alternating over the factors or by rank-1 approximations.
 ///
 /// Yanbin He, Geethu Joseph, "Bayesian Algorithms for Kronecker-structured Sparse Vector Recovery With Application to IRS-MIMO
-/// Channel Estimation", arXiv 2307.14719. Real numbers; defaults are the authors'.
+/// Channel Estimation", arXiv 2307.14719, for real numbers and for complex ones, with circular normal priors and noise; defaults are the
+/// authors'.
 public struct KroneckerSparseBayesianLearning: Sendable {
     /// How variances move in a step.
     public enum Update: String, Sendable, CaseIterable {
@@ -19,9 +20,9 @@ public struct KroneckerSparseBayesianLearning: Sendable {
     }
 
     /// Variances and the mean that follows from them.
-    public struct Result: Sendable {
+    public struct Result<Vector: Sendable>: Sendable {
         /// Posterior mean, the first factor slowest; 0 where pruned.
-        public var mean: [Double]
+        public var mean: Vector
         /// `γ_i`, one vector a factor; 0 where pruned. All but the last have norm 1.
         public var variances: [[Double]]
         /// The variance of the noise, given or learnt.
@@ -67,20 +68,28 @@ public struct KroneckerSparseBayesianLearning: Sendable {
     /// - Parameter y: One measurement a row of `a`.
     /// - Throws: ``LacunaError/invalidArgument(_:reason:)`` if sizes disagree or a number is not finite;
     ///   ``LacunaError/numerical(operation:reason:)`` if a decomposition fails.
-    public func fit(_ a: KroneckerProduct, _ y: [Double]) throws -> Result {
+    public func fit(_ a: KroneckerProduct, _ y: [Double]) throws -> Result<[Double]> { try learn(a, y) }
+
+    /// The same for complex numbers: entries have circular normal priors, whose variances are those of `|x_j|²`, and so has the noise.
+    ///
+    /// - Parameter y: One measurement a row of `a`.
+    /// - Throws: As for real numbers.
+    public func fit(_ a: ComplexKroneckerProduct, _ y: ComplexVector) throws -> Result<ComplexVector> {
+        try learn(a, y)
+    }
+
+    private func learn<A: KroneckerDictionary>(_ a: A, _ y: A.Vector) throws -> Result<A.Vector> {
         try noise.check()
-        guard y.count == a.rows, y.allSatisfy(\.isFinite) else {
-            throw LacunaError.invalidArgument(
-                "y", reason: "\(a.rows) finite measurements are needed, there are \(y.count)")
-        }
+        try a.requireMeasurements(y)
+        let sizes = a.sizes.map(\.columns)
         var part = a
-        var kept = a.factors.map { Array(0..<$0.columns) }
-        var gamma = Self.normalized(a.factors.map { [Double](repeating: 1, count: $0.columns) })
+        var kept = sizes.map { Array(0..<$0) }
+        var gamma = Self.normalized(sizes.map { [Double](repeating: 1, count: $0) })
         var variance = noise.variance
         var objectives: [Double] = []
         var converged = false
         while objectives.count < iterations && !converged {
-            let before = Self.spread(gamma, kept, a)
+            let before = Self.spread(gamma, kept, sizes)
             let stay = gamma.map { g in
                 let limit = pruning * (g.max() ?? 0)
                 return g.indices.filter { g[$0] >= limit && g[$0] > 0 }
@@ -91,18 +100,18 @@ public struct KroneckerSparseBayesianLearning: Sendable {
                 kept = zip(kept, stay).map { kept, stay in stay.map { kept[$0] } }
                 gamma = zip(gamma, stay).map { gamma, stay in stay.map { gamma[$0] } }
             }
-            let posterior = try Posterior(part, gamma, variance, y)
+            let posterior = try part.posterior(gamma, variance, y)
             objectives.append(posterior.objective)
-            let moments = zip(posterior.variances, posterior.mean).map { $0 + $1 * $1 }
+            let moments = zip(posterior.variances, posterior.mean.squaredMagnitudes).map { $0 + $1 }
             switch update {
             case .alternating: gamma = alternate(moments, from: gamma)
             case .singularVectors: gamma = try Self.rankOne(moments, gamma.map(\.count))
             }
             if case .estimated = noise {
                 variance = noise.updated(
-                    variance, residual: posterior.residual(part, y), degrees: posterior.degrees, rows: y.count)
+                    variance, residual: part.residual(posterior.mean, y), degrees: posterior.degrees, rows: y.count)
             }
-            let after = Self.spread(gamma, kept, a)
+            let after = Self.spread(gamma, kept, sizes)
             var (change, norm) = (0.0, 0.0)
             for (new, old) in zip(after, before) {
                 change += (new - old) * (new - old)
@@ -110,12 +119,11 @@ public struct KroneckerSparseBayesianLearning: Sendable {
             }
             converged = change <= tolerance * tolerance * norm
         }
-        var mean = [Double](repeating: 0, count: a.columns)
+        var mean = A.Vector(zeros: sizes.reduce(1, *))
         if !gamma.contains(where: { !$0.contains { $0 > 0 } }) {
-            let last = try Posterior(part, gamma, variance, y).mean
-            for (value, place) in zip(last, Self.places(kept, a)) { mean[place] = value }
+            mean = try part.posterior(gamma, variance, y).mean.spread(to: Self.places(kept, sizes), of: mean.count)
         }
-        var variances = a.factors.map { [Double](repeating: 0, count: $0.columns) }
+        var variances = sizes.map { [Double](repeating: 0, count: $0) }
         for i in gamma.indices { for (g, j) in zip(gamma[i], kept[i]) { variances[i][j] = g } }
         return Result(
             mean: mean, variances: variances, noise: variance, objectives: objectives, converged: converged)
@@ -136,16 +144,14 @@ public struct KroneckerSparseBayesianLearning: Sendable {
     }
 
     /// Places in the full vector of the entries of the product of what is kept.
-    private static func places(_ kept: [[Int]], _ a: KroneckerProduct) -> [Int] {
-        zip(kept, a.factors).reduce([0]) { places, next in
-            places.flatMap { place in next.0.map { place * next.1.columns + $0 } }
+    private static func places(_ kept: [[Int]], _ sizes: [Int]) -> [Int] {
+        zip(kept, sizes).reduce([0]) { places, next in
+            places.flatMap { place in next.0.map { place * next.1 + $0 } }
         }
     }
 
-    private static func spread(_ gamma: [[Double]], _ kept: [[Int]], _ a: KroneckerProduct) -> [Double] {
-        var full = [Double](repeating: 0, count: a.columns)
-        for (value, place) in zip(KroneckerProduct.vector(gamma), places(kept, a)) { full[place] = value }
-        return full
+    private static func spread(_ gamma: [[Double]], _ kept: [[Int]], _ sizes: [Int]) -> [Double] {
+        KroneckerProduct.vector(gamma).spread(to: places(kept, sizes), of: sizes.reduce(1, *))
     }
 
     /// `γ_i ← mean over the other axes of Λ / Π_{j≠i} γ_j`, in turn.
@@ -188,49 +194,5 @@ public struct KroneckerSparseBayesianLearning: Sendable {
             rest = (0..<v.columns).map { abs(s[0] * v[0, $0]) }
         }
         return gamma + [rest]
-    }
-
-    /// Mean and variances of `x` given `y`: with `A_i Γ_i A_iᵀ = U_i D_i U_iᵀ`, the covariance of the measurements is
-    /// `(⊗U)(s² I + ⊗D)(⊗U)ᵀ`.
-    struct Posterior {
-        var mean: [Double]
-        var variances: [Double]
-        var objective: Double
-        var degrees: Double
-
-        init(_ a: KroneckerProduct, _ gamma: [[Double]], _ s2: Double, _ y: [Double]) throws {
-            var vectors: [Tensor<Double>] = []  // U_iᵀ
-            var values: [[Double]] = []
-            var maps: [Tensor<Double>] = []  // Γ_i A_iᵀ U_i
-            for (factor, g) in zip(a.factors, gamma) {
-                let (m, n) = (factor.rows, factor.columns)
-                var scaled = factor
-                scaled.withMutablePointer { p in for i in 0..<m { for j in 0..<n { p[i * n + j] *= g[j] } } }
-                let (d, u) = try scaled.multiplied(by: factor, otherTransposed: true).symmetricEigen()
-                values.append(d.map { max($0, 0) })
-                vectors.append(u)
-                maps.append(scaled.multiplied(by: u, transposed: true, otherTransposed: true))
-            }
-            let eigenvalues = KroneckerProduct.vector(values)
-            let rotated = KroneckerProduct(unchecked: vectors).multiplied(y)
-            mean = KroneckerProduct(unchecked: maps).multiplied(
-                zip(rotated, eigenvalues).map { $0 / (s2 + $1) })
-            let squares = maps.map { map -> Tensor<Double> in
-                var map = map
-                let count = map.count
-                map.withMutablePointer { for k in 0..<count { $0[k] *= $0[k] } }
-                return map
-            }
-            let explained = KroneckerProduct(unchecked: squares).multiplied(eigenvalues.map { 1 / (s2 + $0) })
-            variances = zip(KroneckerProduct.vector(gamma), explained).map { max(0, $0 - $1) }
-            objective = zip(rotated, eigenvalues).reduce(0) {
-                $0 + logarithm(s2 + $1.1) + $1.0 * $1.0 / (s2 + $1.1)
-            }
-            degrees = eigenvalues.reduce(0) { $0 + $1 / (s2 + $1) }
-        }
-
-        func residual(_ a: KroneckerProduct, _ y: [Double]) -> Double {
-            zip(y, a.multiplied(mean)).reduce(0) { $0 + ($1.0 - $1.1) * ($1.0 - $1.1) }
-        }
     }
 }

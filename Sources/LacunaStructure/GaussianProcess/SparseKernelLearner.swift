@@ -7,24 +7,28 @@ import LacunaTensor
 /// not worth their complexity.
 ///
 /// The model is that of Richard Cornelius Suwandi, Zhidi Lin, Feng Yin, Zhiguo Wang, Sergios Theodoridis, "Sparsity-Aware
-/// Distributed Learning for Gaussian Processes with Linear Multiple Kernel", arXiv 2309.08201; the separable majoriser, in
-/// place of their cone programs, is ours.
+/// Distributed Learning for Gaussian Processes with Linear Multiple Kernel", arXiv 2309.08201; the separable majoriser is ours. They
+/// solve a cone program after each linearisation of `log det C`, `min yᵀC⁻¹y + Σ g_i z_i`, to which ``linearizedUpdates`` of the same
+/// form with `g` held lead.
 public struct SparseKernelLearner: Sendable {
-    /// Bound on the updates.
+    /// Bound on the linearisations, each of which has ``linearizedUpdates`` updates.
     public var iterations: Int
     /// Ends when an update lowers the objective by no more than this fraction of its magnitude.
     public var tolerance: Double
     /// Weights below this fraction of the largest become 0 for good.
     public var pruning: Double
+    /// Updates between linearisations of `log det C`: 1 linearises anew for each; with many, each linearised problem is solved.
+    public var linearizedUpdates: Int
     /// Told how far the work is; its error, as when a user cancels, ends it.
     public var progress: (any ProgressReporter)?
 
     /// Settings as their properties say.
     public init(
-        iterations: Int = 500, tolerance: Double = 1e-9, pruning: Double = 1e-8,
+        iterations: Int = 500, tolerance: Double = 1e-9, pruning: Double = 1e-8, linearizedUpdates: Int = 1,
         progress: (any ProgressReporter)? = nil
     ) {
-        require(iterations > 0 && tolerance >= 0 && (0..<1).contains(pruning))
+        require(iterations > 0 && tolerance >= 0 && (0..<1).contains(pruning) && linearizedUpdates > 0)
+        self.linearizedUpdates = linearizedUpdates
         self.iterations = iterations
         self.tolerance = tolerance
         self.pruning = pruning
@@ -35,7 +39,7 @@ public struct SparseKernelLearner: Sendable {
     public struct Result: Sendable {
         /// `θ`, one a component.
         public var weights: [Double]
-        /// `l` before every update.
+        /// `l` before every linearisation.
         public var objectives: [Double]
         /// Whether the objective settled rather than the bound was reached.
         public var converged: Bool
@@ -58,13 +62,17 @@ public struct SparseKernelLearner: Sendable {
         var result = Result(weights: likelihood.start(), objectives: [], converged: false)
         while result.objectives.count < iterations && !result.converged {
             try progress.report("learning a kernel", result.objectives.count, of: iterations)
-            let terms = try likelihood.terms(result.weights)
+            var terms = try likelihood.terms(result.weights)
             if let last = result.objectives.last {
                 result.converged = last - terms.value <= tolerance * max(abs(terms.value), 1)
             }
             result.objectives.append(terms.value)
-            for i in result.weights.indices where terms.g[i] > 0 {
-                result.weights[i] *= (terms.q[i] / terms.g[i]).squareRoot()
+            let complexity = terms.g
+            for update in 0..<linearizedUpdates {
+                if update > 0 { terms = try likelihood.terms(result.weights) }
+                for i in result.weights.indices where complexity[i] > 0 {
+                    result.weights[i] *= (terms.q[i] / complexity[i]).squareRoot()
+                }
             }
             Self.prune(&result.weights, below: pruning)
         }

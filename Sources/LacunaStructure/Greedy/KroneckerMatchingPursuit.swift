@@ -21,9 +21,9 @@ public struct KroneckerMatchingPursuit: Sendable {
     }
 
     /// What was taken, and the coefficients.
-    public struct Result: Sendable {
+    public struct Result<Vector: Sendable>: Sendable {
         /// One number a column of the dictionary.
-        public var coefficients: [Double]
+        public var coefficients: Vector
         /// Ascending indices, for each factor.
         public var supports: [[Int]]
         /// `‖y - A x‖`.
@@ -32,36 +32,39 @@ public struct KroneckerMatchingPursuit: Sendable {
 
     /// - Throws: ``LacunaError/invalidArgument(_:reason:)`` if sizes disagree or `y` is not finite;
     ///   ``LacunaError/numerical(operation:reason:)`` if chosen columns of a factor are linearly dependent.
-    public func fit(_ a: KroneckerProduct, _ y: [Double]) throws -> Result {
-        guard y.count == a.rows, y.allSatisfy(\.isFinite) else {
-            throw LacunaError.invalidArgument(
-                "y", reason: "\(a.rows) finite measurements are needed, there are \(y.count)")
+    public func fit(_ a: KroneckerProduct, _ y: [Double]) throws -> Result<[Double]> { try pursue(a, y) }
+
+    /// The same for complex numbers.
+    ///
+    /// - Throws: As for real ones.
+    public func fit(_ a: ComplexKroneckerProduct, _ y: ComplexVector) throws -> Result<ComplexVector> {
+        try pursue(a, y)
+    }
+
+    private func pursue<A: KroneckerDictionary>(_ a: A, _ y: A.Vector) throws -> Result<A.Vector> {
+        try a.requireMeasurements(y)
+        let sizes = a.sizes
+        guard counts.count == sizes.count else {
+            throw LacunaError.invalidArgument("counts", reason: "\(counts.count) for \(sizes.count) factors")
         }
-        guard counts.count == a.factors.count else {
-            throw LacunaError.invalidArgument("counts", reason: "\(counts.count) for \(a.factors.count) factors")
-        }
-        let limits = zip(counts, a.factors).map { min($0, $1.rows, $1.columns) }
-        let strides = a.factors.indices.map { i in a.factors[(i + 1)...].reduce(1) { $0 * $1.columns } }
-        let lengths = KroneckerProduct.vector(
-            a.factors.map { factor in
-                (0..<factor.columns).map { j in
-                    (0..<factor.rows).reduce(0.0) { $0 + factor[$1, j] * factor[$1, j] }.squareRoot()
-                }
-            })
-        var supports = [[Int]](repeating: [], count: a.factors.count)
+        let limits = zip(counts, sizes).map { min($0, $1.rows, $1.columns) }
+        let strides = sizes.indices.map { i in sizes[(i + 1)...].reduce(1) { $0 * $1.columns } }
+        let lengths = KroneckerProduct.vector(a.lengths)
+        let columns = sizes.reduce(1) { $0 * $1.columns }
+        var supports = [[Int]](repeating: [], count: sizes.count)
         var rest = y
-        var coefficients = [Double](repeating: 0, count: a.columns)
-        var norm = rest.reduce(0) { $0 + $1 * $1 }.squareRoot()
+        var coefficients = A.Vector(zeros: columns)
+        var norm = rest.squaredMagnitudes.reduce(0, +).squareRoot()
         while norm > residual {
-            let correlations = a.multiplied(rest, transposed: true)
+            let correlations = a.correlations(rest).squaredMagnitudes
             // The best place that the supports still have room for.
             var best: (place: Int, value: Double)?
             for place in correlations.indices where lengths[place] > 0 {
-                let value = abs(correlations[place]) / lengths[place]
+                let value = correlations[place].squareRoot() / lengths[place]
                 guard value > best?.value ?? 0 else { continue }
                 var grows = false
                 let fits = supports.indices.allSatisfy { i in
-                    let index = place / strides[i] % a.factors[i].columns
+                    let index = place / strides[i] % sizes[i].columns
                     if supports[i].contains(index) { return true }
                     grows = true
                     return supports[i].count < limits[i]
@@ -70,27 +73,17 @@ public struct KroneckerMatchingPursuit: Sendable {
             }
             guard let place = best?.place else { break }
             for i in supports.indices {
-                let index = place / strides[i] % a.factors[i].columns
+                let index = place / strides[i] % sizes[i].columns
                 if !supports[i].contains(index) { supports[i] = (supports[i] + [index]).sorted() }
             }
-            // The pseudo-inverse of a Kronecker product is that of its factors.
             let part = a.keeping(supports)
-            let inverses = try part.factors.map { factor -> Tensor<Double> in
-                let (q, r) = try factor.qr()
-                for j in 0..<r.rows where abs(r[j, j]) <= 1e-12 * abs(r[0, 0]) {
-                    throw LacunaError.numerical(
-                        operation: "matching pursuit", reason: "chosen columns of a factor are linearly dependent")
-                }
-                return r.solveTriangular(q.transposed(), lower: false)
-            }
-            let values = KroneckerProduct(unchecked: inverses).multiplied(y)
-            rest = zip(y, part.multiplied(values)).map { $0 - $1 }
-            coefficients = [Double](repeating: 0, count: a.columns)
+            let values = try part.leastSquares(y)
+            rest = A.Vector.difference(y, part.product(values))
             let places = zip(supports, strides).reduce([0]) { places, next in
                 places.flatMap { place in next.0.map { place + $0 * next.1 } }
             }
-            for (value, place) in zip(values, places) { coefficients[place] = value }
-            norm = rest.reduce(0) { $0 + $1 * $1 }.squareRoot()
+            coefficients = values.spread(to: places, of: columns)
+            norm = rest.squaredMagnitudes.reduce(0, +).squareRoot()
         }
         return Result(coefficients: coefficients, supports: supports, residual: norm)
     }

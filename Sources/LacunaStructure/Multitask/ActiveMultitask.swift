@@ -8,7 +8,8 @@ import LacunaTensor
 /// the target on it, and the relevance anew.
 ///
 /// Yiping Wang, Yifang Chen, Kevin Jamieson, Simon Du, "Improved Active Multi-Task Representation Learning via Lasso", arXiv
-/// 2306.02556. The paper's constants are not transcribed: the first epoch takes a share of the budget, the floor and the strength
+/// 2306.02556. Beyond linear tasks the last hidden layer of a network takes the place of the shared directions (``SharedNetwork``). The
+/// paper's constants are not transcribed: the first epoch takes a share of the budget, the floor and the strength
 /// of the Lasso are arguments.
 public struct ActiveMultitask: Sendable {
     /// How relevance is found.
@@ -39,27 +40,23 @@ public struct ActiveMultitask: Sendable {
     }
 
     /// What one round of drawing came to.
-    public struct Epoch: Sendable {
+    public struct Epoch<Representation: TaskRepresentation>: Sendable {
         /// Samples drawn from each source in this epoch.
         public let drawn: [Int]
         /// Relevance of each source as known after it.
         public let relevance: [Double]
         /// Learnt from all that was drawn so far.
-        public let representation: SharedRepresentation
+        public let representation: Representation
     }
 
     /// The epochs, and the target's task at the end.
-    public struct Result: Sendable {
+    public struct Result<Representation: TaskRepresentation>: Sendable {
         /// In their order.
-        public let epochs: [Epoch]
+        public let epochs: [Epoch<Representation>]
         /// The representation and the head of the target at the end.
-        public let representation: SharedRepresentation
+        public let representation: Representation
         /// Of the target's task on the last representation.
         public let targetHead: [Double]
-        /// `B w`: coefficients of the target for the inputs.
-        public var coefficients: [Double] {
-            representation.basis.multiplied(by: Tensor(targetHead, shape: [targetHead.count, 1])).scalars
-        }
     }
 
     /// - Parameters:
@@ -72,13 +69,29 @@ public struct ActiveMultitask: Sendable {
     public func run(
         sources: Int, budget: Int, target: SharedRepresentation.Task, known: [Double]? = nil,
         draw: (_ source: Int, _ count: Int) throws -> SharedRepresentation.Task
-    ) throws -> Result {
+    ) throws -> Result<SharedRepresentation> {
+        let dimensions = dimensions
+        return try run(
+            sources: sources, budget: budget, target: target, known: known,
+            learn: { try SharedRepresentation($0, dimensions: dimensions, from: $1?.basis) }, draw: draw)
+    }
+
+    /// The same with a representation that is learnt otherwise, such as by a ``SharedNetwork``.
+    ///
+    /// - Parameters:
+    ///   - learn: Given the samples of every source so far, and the representation of the epoch before; ``dimensions`` is not used.
+    /// - Throws: As for directions; as `learn`.
+    public func run<Representation: TaskRepresentation>(
+        sources: Int, budget: Int, target: SharedRepresentation.Task, known: [Double]? = nil,
+        learn: (_ tasks: [SharedRepresentation.Task], _ before: Representation?) throws -> Representation,
+        draw: (_ source: Int, _ count: Int) throws -> SharedRepresentation.Task
+    ) throws -> Result<Representation> {
         guard sources > 0, budget >= epochs * floor * sources, known.map({ $0.count == sources }) ?? true else {
             throw LacunaError.invalidArgument(
                 "budget", reason: "\(budget) samples for \(epochs) epochs of \(sources) sources")
         }
         var pools = [[SharedRepresentation.Task]](repeating: [], count: sources)
-        var history: [Epoch] = []
+        var history: [Epoch<Representation>] = []
         var weights = known ?? [Double](repeating: 1, count: sources)
         let total = (0..<epochs).reduce(0) { $0 + power(growth, Double($1)) }
         var spent = 0
@@ -91,8 +104,7 @@ public struct ActiveMultitask: Sendable {
             spent += drawn.reduce(0, +)
             for (t, count) in drawn.enumerated() where count > 0 { pools[t].append(try draw(t, count)) }
             let tasks = try pools.map { try Self.joined($0, columns: target.inputs.columns) }
-            let representation = try SharedRepresentation(
-                tasks, dimensions: dimensions, from: history.last?.representation.basis)
+            let representation = try learn(tasks, history.last?.representation)
             if known == nil {
                 let (heads, variances) = try representation.shrunkHeads()
                 weights = try relevance.weights(
@@ -135,5 +147,12 @@ public struct ActiveMultitask: Sendable {
         return try SharedRepresentation.Task(
             inputs: Tensor(parts.flatMap { $0.inputs.scalars }, shape: [rows, columns]),
             targets: parts.flatMap(\.targets))
+    }
+}
+
+extension ActiveMultitask.Result where Representation == SharedRepresentation {
+    /// `B w`: coefficients of the target for the inputs.
+    public var coefficients: [Double] {
+        representation.basis.multiplied(by: Tensor(targetHead, shape: [targetHead.count, 1])).scalars
     }
 }

@@ -1,8 +1,18 @@
 import LacunaTensor
 
+/// What tasks have in common, and what tells each from the others: a head on it.
+public protocol TaskRepresentation: Sendable {
+    /// One for each task [dimensions].
+    var heads: [[Double]] { get }
+    /// The head of further samples.
+    func head(_ task: SharedRepresentation.Task) throws -> [Double]
+    /// Heads as far as the samples bear them out, and the variance that is left of each.
+    func shrunkHeads() throws -> (heads: [[Double]], variances: [Double])
+}
+
 /// Linear tasks that share a few directions: `y = x · B w_t + noise` with `B` [inputs, dimensions] orthonormal, common to all
 /// tasks, and a head `w_t` for each.
-public struct SharedRepresentation: Sendable {
+public struct SharedRepresentation: TaskRepresentation {
     /// [inputs, dimensions], orthonormal columns.
     public let basis: Tensor<Double>
     /// One for each task [dimensions].
@@ -76,6 +86,25 @@ public struct SharedRepresentation: Sendable {
         self.iterations = iterations
         self.statistics = statistics
         converged = settled
+    }
+
+    /// The best heads on a basis that is given: nothing else is learnt.
+    ///
+    /// - Throws: ``LacunaError/invalidArgument(_:reason:)`` for no tasks and inputs that are not as many as the basis has rows.
+    public init(_ tasks: [Task], basis: Tensor<Double>) throws {
+        guard !tasks.isEmpty, tasks.allSatisfy({ $0.inputs.columns == basis.rows }) else {
+            throw LacunaError.invalidArgument(
+                "tasks",
+                reason:
+                    "\(tasks.count) of them, with \(tasks.map(\.inputs.columns)) inputs, for a basis of \(basis.shape)")
+        }
+        self.basis = basis
+        statistics = tasks.map { TaskStatistics($0) }
+        let heads = try statistics.map { try $0.head(basis) }
+        self.heads = heads
+        residuals = zip(statistics, heads).map { $0.count > 0 ? $0.loss(basis, $1) / Double($0.count) : 0 }
+        iterations = 0
+        converged = true
     }
 
     /// `‖(I - B Bᵀ) v‖²`: what the basis cannot express of a task's coefficients.
