@@ -27,8 +27,9 @@ private final class Library {
     deinit { try? FileSystem.remove(path) }
 
     func add(_ id: String, _ text: String, year: Int) throws {
-        try writer.add(
-            IndexedDocument(id: id, weights: analyzer.counts(text), text: text, metadata: ["year": JSONValue(year)]))
+        var metadata = JSONObject()
+        metadata["year"] = JSONValue(year)
+        try writer.add(IndexedDocument(id: id, weights: analyzer.counts(text), text: text, metadata: metadata))
         try writer.commit()
     }
 }
