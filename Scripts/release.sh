@@ -15,13 +15,13 @@ mkdir -p "$tree"/{bin,lib/lacuna,share/man/man1,share/doc/lacuna} "$tree"/share/
 for program in lacuna:LacunaCommand lacuna-server:lacuna_server; do
     xargs swiftc -static-stdlib -O -o "$tree/bin/${program%:*}" -lopenblas -lz -lm \
         -lFoundationEssentials -l_FoundationCollections -l_FoundationCShims -lswiftSynchronization \
-        -Xclang-linker -static-libstdc++ -Xclang-linker -static-libgcc -Xlinker --defsym=main="${program#*:}_main" \
-        -Xlinker --gc-sections -Xlinker -s -Xlinker --disable-new-dtags -Xlinker -rpath -Xlinker '$ORIGIN/../lib/lacuna' \
+        -Xlinker --defsym=main="${program#*:}_main" -Xlinker --gc-sections -Xlinker -s \
+        -Xlinker --disable-new-dtags -Xlinker -rpath -Xlinker '$ORIGIN/../lib/lacuna' \
         <"$products/${program%:*}.product/Objects.LinkFileList" 2> >(grep -v mktemp >&2)
 done
 
 # The shared libraries that a bare system lacks, with their licences.
-ldd "$tree/bin/lacuna" | awk '$1 ~ /^lib(openblas|gfortran|quadmath)\.so/ { print $1, $3 }' | while read -r name path; do
+ldd "$tree/bin/lacuna" | awk '$1 ~ /^lib(openblas|gfortran|quadmath|stdc\+\+|gcc_s)\.so/ { print $1, $3 }' | while read -r name path; do
     cp -L "$path" "$tree/lib/lacuna/$name"
     package=$(dpkg -S "$(readlink -f "$path")" | sed 's/:.*//')
     cp "/usr/share/doc/$package/copyright" "$tree/share/doc/lacuna/$package.copyright"
