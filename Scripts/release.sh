@@ -23,7 +23,8 @@ done
 # The shared libraries that a bare system lacks, with their licences.
 ldd "$tree/bin/lacuna" | awk '$1 ~ /^lib(openblas|gfortran|quadmath|stdc\+\+|gcc_s)\.so/ { print $1, $3 }' | while read -r name path; do
     cp -L "$path" "$tree/lib/lacuna/$name"
-    package=$(dpkg -S "$(readlink -f "$path")" | sed 's/:.*//')
+    # By its name: packages may know a file by the place where it was before /lib became /usr/lib.
+    package=$(dpkg -S "*/$(basename "$(readlink -f "$path")")" | head -1 | sed 's/:.*//')
     cp "/usr/share/doc/$package/copyright" "$tree/share/doc/lacuna/$package.copyright"
 done
 

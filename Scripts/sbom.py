@@ -38,7 +38,7 @@ def shared_libraries(tree):
     """The Debian package and checksum of every file."""
     for path in sorted((tree / "lib/lacuna").iterdir()):
         system = [line.split(" => ")[1].split(" ")[0] for line in output("ldconfig", "-p").splitlines() if path.name in line]
-        package = output("dpkg", "-S", str(pathlib.Path(system[0]).resolve())).split(":")[0]
+        package = output("dpkg", "-S", "*/" + pathlib.Path(system[0]).resolve().name).split(":")[0]
         version = output("dpkg-query", "-W", "-f", "${Version}", package)
         yield {
             "type": "library", "name": package, "version": version, "purl": f"pkg:deb/debian/{package}@{version}",
