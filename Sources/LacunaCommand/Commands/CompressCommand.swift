@@ -87,7 +87,11 @@ struct CompressCommand: ParsableCommand {
     @Option(in: 2...1_000_000, help: ArgumentHelp("Tokens of each of them.", valueName: "n"))
     var sequenceLength = 512
 
-    @Option(in: 0...1_000_000, help: ArgumentHelp("Steps in which each block is trained by itself.", valueName: "n"))
+    @Option(
+        in: 0...1_000_000,
+        help: ArgumentHelp(
+            "Steps in which each block is trained by itself; 16, or what three tenths of the time allow, by default.",
+            valueName: "n"))
     var blockSteps: Int?
 
     @Option(in: 1...4096, help: ArgumentHelp("Windows of a step end to end.", valueName: "n"))

@@ -72,6 +72,9 @@ struct CompressionStory {
                 "\(evaluation): \(Quantities.grouped(last?.fidelity.tokens ?? 0)) tokens, never trained on"
             ),
         ]
+        if let steps = report.blockSteps {
+            facts.append(("steps of each block", Quantities.grouped(steps)))
+        }
         if let steps = report.healingSteps {
             facts.append(
                 (

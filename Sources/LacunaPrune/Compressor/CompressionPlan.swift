@@ -127,7 +127,8 @@ public struct CompressionPlan: Sendable, Hashable {
     public var sequenceLength = 512
     /// Tokens of held-out text by which compositions are compared.
     public var heldOutTokens = 4096
-    /// Training of a block on what the dense model gives; 0 steps leave it out. The rate is relative to the size of weights.
+    /// Training of a block on what the dense model gives; 0 steps leave it out, and of a time given there are no more than what takes
+    /// three tenths. The rate is relative to the size of weights.
     public var reconstruction = Reconstruction(steps: 16, learningRate: 5e-3, batch: 4)
     /// Training end to end.
     public var healing = Healing()

@@ -79,6 +79,8 @@ public struct CompressionReport: Sendable, Equatable {
     public var candidates: [Candidate] = []
     /// The sparsity of every block, for a budget that was searched.
     public var searchedSparsities: [String: Double] = [:]
+    /// Steps of training each block by itself, once they are decided.
+    public var blockSteps: Int?
     /// Steps of training end to end, once they are decided.
     public var healingSteps: Int?
     /// In order; the dense model first.
@@ -112,7 +114,8 @@ public struct CompressionReport: Sendable, Equatable {
         for block in searchedSparsities.keys.sorted() { sparsities[block] = .number(searchedSparsities[block]!) }
         return [
             "plan": plan.json, "text": .string(text), "candidates": .array(candidates.map(Self.json)),
-            "searched_sparsities": .object(sparsities), "healing_steps": healingSteps.map { JSONValue($0) } ?? .null,
+            "searched_sparsities": .object(sparsities), "block_steps": blockSteps.map { JSONValue($0) } ?? .null,
+            "healing_steps": healingSteps.map { JSONValue($0) } ?? .null,
             "steps": .array(steps.map(Self.json)), "control": control.map { .object(Self.members($0)) } ?? .null,
             "perplexity_ratio": perplexityRatio.map { .number($0) } ?? .null, "peak_bytes": JSONValue(peakBytes),
             "finished": .bool(isFinished),
@@ -174,6 +177,7 @@ public struct CompressionReport: Sendable, Equatable {
         }
         let sparsities = try fields.fields("searched_sparsities")
         for key in sparsities.object.keys { searchedSparsities[key] = try sparsities.number(key) }
+        blockSteps = try fields.optionalInteger("block_steps")
         healingSteps = try fields.optionalInteger("healing_steps")
         steps = try members("steps").map { member in
             guard let stage = CompressionStage(rawValue: try member.string("stage")) else {

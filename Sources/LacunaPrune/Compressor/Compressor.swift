@@ -108,17 +108,19 @@ public final class Compressor {
 
         try choose(dense, &run, progress)
         let calibration = try calibration(plan.sequences)
-        let blockTokens = plan.reconstruction.steps * plan.reconstruction.batch * calibration.sequenceLength
         try take(.pruned) { decoder in
             guard let chosen = run.report.chosen else { return decoder }
             return try pruner(chosen.method, chosen.budget, run.report.searchedSparsities, of: dense).prune(
                 decoder, calibration: calibration, progress: progress
             ).decoder
         }
-        if plan.reconstruction.steps > 0 {
+        var blocks = plan.reconstruction
+        blocks.steps = try blockSteps(&run, dense, progress)
+        let blockTokens = blocks.steps * blocks.batch * calibration.sequenceLength
+        if blocks.steps > 0 {
             try take(.reconstructed, tokens: blockTokens) { decoder in
                 var result = decoder
-                try plan.reconstruction.run(
+                try blocks.run(
                     &result, toward: dense, calibration: calibration, seed: plan.seed, progress: progress)
                 return result
             }
@@ -140,10 +142,10 @@ public final class Compressor {
         }
         if rounds {
             try take(.rounded) { $0 }
-            if plan.reconstruction.steps > 0 {
+            if blocks.steps > 0 {
                 try take(.refitted, tokens: blockTokens) { decoder in
                     var result = decoder
-                    try plan.reconstruction.run(
+                    try blocks.run(
                         &result, toward: dense, calibration: calibration, values: plan.values,
                         seed: plan.seed &+ 1, progress: progress)
                     return result
@@ -211,6 +213,24 @@ public final class Compressor {
                 : SparsePattern(nonzerosOf: weight)
             return try WeightStore.make(weight, mask: mask, layout: storage.layout(for: pattern, mask), values: values)
         }
+    }
+
+    /// How many steps there will be of every block: of a time given, no more than what takes three tenths.
+    private func blockSteps(
+        _ run: inout CompressionRun, _ dense: Transformer, _ progress: (any ProgressReporter)?
+    ) throws -> Int {
+        if let decided = run.report.blockSteps { return decided }
+        var steps = plan.reconstruction.steps
+        if case .seconds(let seconds) = plan.effort, steps > 0 {
+            try progress.report("timing a step", 0, of: 1)
+            let step = try plan.reconstruction.secondsPerStep(
+                run.current(), toward: dense, calibration: calibration(min(plan.reconstruction.batch, plan.sequences)))
+            let times = Double(dense.blocks.count * (plan.values.isInteger ? 2 : 1))
+            steps = min(steps, Int(0.3 * seconds / max(times * step, 1e-6)))
+        }
+        run.report.blockSteps = steps
+        try run.save()
+        return steps
     }
 
     /// How many steps there will be end to end.

@@ -55,4 +55,26 @@ extension Reconstruction {
             try own.advance(passing, layer: layer) { _, _ in try report(steps) }
         }
     }
+
+    /// Seconds of a step on this machine, by the first block: the mean of two after one that is not counted. Nothing is changed by
+    /// them.
+    ///
+    /// - Throws: As ``run(_:toward:calibration:values:seed:batchTokens:progress:)``.
+    func secondsPerStep(
+        _ decoder: Transformer, toward dense: Transformer, calibration: CalibrationSet
+    ) throws -> Double {
+        var timed = self
+        timed.steps = 3
+        try timed.validate()
+        let own = try CalibrationStream(decoder, calibration, batchTokens: calibration.tokens.count)
+        var aim = try CalibrationStream(dense, calibration, batchTokens: calibration.tokens.count)
+        try aim.advance(dense, layer: 0) { _, _ in }
+        let names = decoder.blocks[0].roles.map { decoder.configuration.weightName($0, layer: 0) }
+        let trained = try MaskedNetwork(decoder, layers: Set(names), values: nil)
+        var begin = monotonicSeconds()
+        try timed.run(block: trained.network.blocks[0], own.states(toward: aim), seed: 0) { step in
+            if step == 0 { begin = monotonicSeconds() }
+        }
+        return (monotonicSeconds() - begin) / 2
+    }
 }

@@ -175,7 +175,7 @@ import Testing
             }
             let (small, report) = try compressor.compress(dense)
             #expect(report.steps.map(\.stage) == CompressionStage.allCases)
-            #expect(report.healingSteps == 40 && measured == 1)
+            #expect(report.healingSteps == 40 && report.blockSteps == 8 && measured == 1)
             // Ten of the steps are taken through the rounding.
             #expect(report[.healed]?.trainedTokens == 30 * 128 && report[.quantised]?.trainedTokens == 10 * 128)
             #expect(report[.reconstructed]?.trainedTokens == 8 * 4 * 32)
@@ -287,7 +287,13 @@ import Testing
         plan.reconstruction.steps = 0
         let (_, report) = try Compressor(plan, text: texts()).compress(dense())
         let steps = try #require(report.healingSteps)
-        #expect(steps > 0 && report[.healed]?.trainedTokens == steps * 128)
+        #expect(steps > 0 && report[.healed]?.trainedTokens == steps * 128 && report.blockSteps == 0)
+        // Blocks do not take all of it.
+        plan.reconstruction.steps = 100_000
+        let (_, shared) = try Compressor(plan, text: texts()).compress(dense())
+        let blocks = try #require(shared.blockSteps)
+        #expect(blocks < 100_000 && (shared[.reconstructed]?.trainedTokens ?? 0) == blocks * 4 * 32)
+        plan.reconstruction.steps = 0
         plan.effort = .seconds(0)
         let (_, none) = try Compressor(plan, text: texts()).compress(dense())
         #expect(none.healingSteps == 0 && none.steps.map(\.stage) == [.dense, .pruned])
