@@ -93,7 +93,8 @@ struct OnceForBothReproduction: Reproduction {
                 + "transformers of 2 blocks, width 32 and 17 tokens on 1797 digits, at a half of theirs; each searched, then trained on",
             measurements: measurements, checks: checks,
             notes: [
-                "At the authors' factors the terms of one width outweigh the cost's by far as soon as shares differ at all: the first logits decide.",
+                "At the authors' factors the terms of one width outweigh the cost's as soon as shares differ, and which width wins follows from the first "
+                    + "logits; with the cost a hundredfold, widths that are eight apart still step over the target.",
                 "Widths of the perceptron are searched from an eighth on, not a quarter: its teacher's first layer is an eighth.",
                 "Networks of equal widths are trained as long, cut to the neurons of largest norm (a vision transformer's heads and stream as well, by "
                     + "the norms of their rows), and trained on as long.",

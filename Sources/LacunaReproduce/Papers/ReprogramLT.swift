@@ -148,8 +148,8 @@ struct ReprogramLTReproduction: Reproduction {
             notes: [
                 "Calibration errors are those of softmax probabilities over the whole test set; the authors' script averages logits over batches, so that "
                     + "its numbers compare with nothing.",
-                "Where a third of the inputs is as loud as the others and says nothing, pruning takes it out: tickets are then better and more honest "
-                    + "than the dense network, against the claim. The free inputs are nearly silent in the checks, as a picture's frame is.",
+                "The free inputs are nearly silent in the checks, as a picture's frame is. Where they are loud and say nothing, pruning also takes out what "
+                    + "misleads, which hides or turns what it costs: compare the last rows.",
                 "Networks here are small and far from the authors' ResNets; what is compared is the same network before and after pruning.",
             ])
     }
