@@ -20,7 +20,8 @@ import Testing
     @Test(arguments: [UInt64(0), 5]) func activeMultitaskWithKnownRelevance(seed: UInt64) throws {
         let outcome = try Reproductions.find("L1-A-MTRL").run(ReproductionContext(seed: seed, quick: true))
         let known = outcome.checks.filter {
-            !$0.statement.contains("estimated") && !$0.statement.contains("Lasso keeps") && !$0.statement.contains("digits")
+            !$0.statement.contains("estimated") && !$0.statement.contains("Lasso keeps")
+                && !$0.statement.contains("digits")
         }
         #expect(known.count == 6 && known.allSatisfy(\.holds), "\(known.filter { !$0.holds })")
         #expect(outcome.notes.contains { $0.contains("does not show") })
