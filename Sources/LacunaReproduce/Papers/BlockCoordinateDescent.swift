@@ -355,8 +355,7 @@ struct BlockCoordinateDescentReproduction: Reproduction {
             measurements: rows, checks: checks,
             notes: [
                 "Unequal column norms are what separates GS from GSL; with equal ones they choose alike.",
-                "Searched bounds of blocks are remembered by their coordinates and never fall: a coordinate "
-                    + "that was once in a block with a wide column moves slowly from then on.",
+                "Searched bounds are remembered by a block's coordinates, over the largest curvature in the block, and never fall.",
                 "f is computed as a difference and is known to about 1e-13 of f₀: smaller values count as that.",
             ])
     }

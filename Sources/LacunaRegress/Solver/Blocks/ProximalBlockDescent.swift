@@ -32,7 +32,8 @@ public struct ProximalBlockDescent: SeparableSolver {
     public enum Update: String, Sendable, CaseIterable {
         /// A proximal step of length `1 / L_B`, where `L_B` bounds the largest eigenvalue of the block's Hessian everywhere.
         case gradient = "Lb"
-        /// The same with an `L_B` that is doubled until it bounds the loss where the step leads; each coordinate remembers what it took.
+        /// The same with an `L_B` that is doubled until it bounds the loss where the step leads. Each coordinate remembers how that compared
+        /// with the largest `L_i` of its block, and the next search begins there.
         case lineSearched = "LA"
         /// A proximal Newton step by the block's Hessian, halved until the objective falls.
         case newton = "Hb"
@@ -125,8 +126,8 @@ private final class BlockRun<F: Datafit, P: SeparablePenalty> {
     private let curvatures: Buffer<Double>
     /// Coordinates that the loss depends on.
     private let movable: [Int]
-    /// `L_B` of the blocks that a coordinate was in.
-    private var estimates: [Double]
+    /// The largest ratio of `L_B` to the largest `L_i` of the blocks that a coordinate was in.
+    private var ratios: [Double]
     private var generator: SeededGenerator
     private let trial, change, bend: Buffer<Double>
     private(set) var steps = 0
@@ -147,11 +148,7 @@ private final class BlockRun<F: Datafit, P: SeparablePenalty> {
         let curvatures = state.lipschitz(bound: bound)
         self.curvatures = curvatures
         movable = (0..<state.p * state.outputs).filter { curvatures.pointer[$0 % state.p] > 0 }
-        // A first guess from the model of intercepts alone, which a bound exceeds.
-        let guess = state.nullCurvature / max(bound ?? state.nullCurvature, .leastNormalMagnitude)
-        estimates = (0..<state.p * state.outputs).map {
-            max(curvatures.pointer[$0 % state.p] * min(1, guess), .leastNormalMagnitude)
-        }
+        ratios = [Double](repeating: 1, count: state.p * state.outputs)
         generator = SeededGenerator(seed: settings.seed, stream: 120)
         let size = state.n * state.outputs
         trial = Buffer(uninitialized: size)
@@ -263,7 +260,8 @@ private final class BlockRun<F: Datafit, P: SeparablePenalty> {
 
     private func searched(_ block: [Int], _ old: [Double], _ slope: [Double]) -> [Double] {
         let loss = state.datafit.value(state.eta.pointer)
-        var l = block.reduce(0) { max($0, estimates[$1]) }
+        let largest = block.reduce(.leastNormalMagnitude) { max($0, curvatures.pointer[$1 % state.p]) }
+        var l = largest * block.reduce(0) { max($0, ratios[$1]) }
         var next = old
         for _ in 0..<200 {
             next = proximal(block, old, slope, curvature: l)
@@ -275,7 +273,7 @@ private final class BlockRun<F: Datafit, P: SeparablePenalty> {
             l *= 2
             next = old
         }
-        for i in block { estimates[i] = l }
+        for i in block { ratios[i] = l / largest }
         return next
     }
 
