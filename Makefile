@@ -1,5 +1,5 @@
-# make demo | test | server | test-server | documentation-check | examples | c-interface | wheel | test-wheel | dependency | bench | fuzz |
-#      sanitize | lint | format | docs | clean
+# make demo | compress | test | server | test-server | documentation-check | examples | c-interface | wheel | test-wheel | dependency | bench | fuzz |
+#      sanitize | lint | format | docs | manual | install PREFIX= | uninstall PREFIX= | release | clean
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 
@@ -11,11 +11,20 @@ LACUNA := .build/release/lacuna
 SOURCES := Package.swift $(wildcard Sources Tests Examples Benchmarks/Package.swift Benchmarks/Sources Benchmarks/Tests \
     Fuzz/Package.swift Fuzz/Sources Server/Package.swift Server/Sources Server/Tests)
 
-.PHONY: demo test server test-server documentation-check examples c-interface wheel test-wheel dependency bench fuzz sanitize lint format docs build clean requirements requirements-test requirements-demo requirements-pip requirements-python
+.PHONY: demo compress test server test-server documentation-check examples c-interface wheel test-wheel dependency bench fuzz sanitize lint format docs build \
+    manual install uninstall release clean requirements requirements-test requirements-demo requirements-pip requirements-python
 
 # Prunes SmolLM2-135M to 50 %, compares it with the dense model, and writes report.html.
 demo: requirements-demo build
 	$(LACUNA) demo --report report.html
+
+# Prunes SmolLM2-135M to 50 %, heals it for HEAL and keeps it in four bits: small/report.html. It learns from Wikipedia articles, of
+# which none is measured.
+HEAL ?= 20min
+compress: requirements-demo requirements-pip build
+	test -e small-text.txt || Scripts/wikipedia_text.py small-text.txt
+	$(LACUNA) data smollm2 >/dev/null
+	$(LACUNA) compress smollm2 --target 50% --weights int4 --heal $(HEAL) --text small-text.txt --output small
 
 # With the trait, so that the direct solvers are tested too; without it nothing needs SuiteSparse.
 TRAITS := --traits SuiteSparse
@@ -39,7 +48,7 @@ examples: requirements-test requirements-python
 	LACUNA_EXAMPLES=1 swift build --traits SuiteSparse
 	mkdir -p .build/examples
 	cd .build/examples; for program in sparse-algebra sparse-product "own-training ../../Data/digits/digits.csv" \
-	    "fit-a-table ../../Data/digits/digits.csv class"; do echo "examples: $$program"; ../debug/$$program; done
+	    "fit-a-table ../../Data/digits/digits.csv class" "rank-documents ../../Data/cranfield"; do echo "examples: $$program"; ../debug/$$program; done
 
 # The C interface: the header, the functions and the signatures for Python say the same, and the example compiles without a
 # warning, runs and leaves no object behind. With the debug library, which `make test` has built.
@@ -70,11 +79,10 @@ CONFIGURATION ?= release
 dependency: requirements
 	Scripts/dependency.sh $(CONFIGURATION)
 
-# `lacuna serve` runs the program that this builds and puts beside `lacuna`. It is a package of its own, which fetches and builds an
-# HTTP server, and the libraries once more.
+# `lacuna serve` runs the program that this builds beside `lacuna`. It is a package of its own, which fetches and builds an HTTP
+# server; built from here, it finds the libraries compiled.
 server: build
-	swift build -c release --package-path Server --product lacuna-server
-	cp Server/.build/release/lacuna-server .build/release/
+	LACUNA_SERVER=1 swift build -c release --product lacuna-server
 
 # Its tests, beside what `make test` has built.
 test-server: requirements
@@ -112,6 +120,29 @@ format:
 
 build: requirements
 	swift build -c release --product lacuna
+
+# Manual pages, one a command, in .build/plugins/GenerateManual/outputs/LacunaCommand.
+manual: build
+	swift package generate-manual --configuration release --multi-page
+
+# Programs with the Swift runtime inside, libraries, manual pages, completions, licences and a list of what is inside (CycloneDX).
+PREFIX ?= /usr/local
+TREE := .build/dist/tree
+TARGET = $(DESTDIR)$(PREFIX)
+install: build server manual requirements-python
+	Scripts/release.sh $(TREE)
+	cd $(TREE) && find . -type f -printf '%m %P\n' | while read -r mode file; do install -D -m $$mode $$file "$(abspath $(TARGET))/$$file"; done
+
+uninstall:
+	cd $(TREE) && find . -type f -printf '%P\n' | while read -r file; do rm -f "$(abspath $(TARGET))/$$file"; done
+	rmdir --ignore-fail-on-non-empty "$(abspath $(TARGET))"/{lib/lacuna,share/doc/lacuna}
+
+# The same as an archive for this processor, with its checksum, in .build/dist. The same tree gives the same archive.
+release: build server manual requirements-python
+	name=lacuna-$$($(LACUNA) --version)-linux-$$(uname -m); \
+	Scripts/release.sh .build/dist/$$name; cd .build/dist; \
+	tar --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner -cf - $$name | gzip -9n >$$name.tar.gz; \
+	sha256sum $$name.tar.gz >$$name.tar.gz.sha256; ls -l $$name.tar.gz; cat $$name.tar.gz.sha256
 
 clean:
 	swift package clean

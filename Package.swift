@@ -102,7 +102,8 @@ let package = Package(
         .target(
             name: "LacunaC",
             dependencies: [
-                "LacunaTensor", "LacunaSparse", "LacunaIO", "LacunaModels", "LacunaInfer", "LacunaRegress",
+                "LacunaTensor", "LacunaSparse", "LacunaIO", "LacunaModels", "LacunaInfer", "LacunaPrune",
+                "LacunaRegress",
             ], exclude: ["include"], swiftSettings: hotSettings),
         .target(name: "LacunaReproduce", dependencies: ["Lacuna"], swiftSettings: hotSettings),
         .executableTarget(
@@ -146,7 +147,8 @@ if isDependency {
 // are a package of its own, Examples/Package.swift.
 if Context.environment["LACUNA_EXAMPLES"] != nil {
     package.targets += [
-        "fit-a-table", "own-method", "own-training", "prune-and-generate", "sparse-algebra", "sparse-product",
+        "fit-a-table", "own-method", "own-training", "prune-and-generate", "rank-documents", "sparse-algebra",
+        "sparse-product",
     ].map { .executableTarget(name: $0, dependencies: ["Lacuna"], path: "Examples/Sources/\($0)") }
     package.targets.append(
         .target(

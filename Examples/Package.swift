@@ -6,8 +6,10 @@ let package = Package(
     name: "lacuna-examples",
     platforms: [.macOS(.v14)],
     dependencies: [.package(name: "lacuna", path: "..")],
-    targets: ["sparse-algebra", "sparse-product", "own-method", "own-training", "prune-and-generate", "fit-a-table"].map
-    { name in
+    targets: [
+        "sparse-algebra", "sparse-product", "own-method", "own-training", "prune-and-generate", "fit-a-table",
+        "rank-documents",
+    ].map { name in
         .executableTarget(name: name, dependencies: [.product(name: "Lacuna", package: "lacuna")])
     } + [
         // The code in the documentation, which `make examples` puts here to see that it compiles, each block with the imports

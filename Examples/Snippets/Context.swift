@@ -45,6 +45,7 @@ var vit: TrainableViT { given() }
 var denseViT: TrainableViT { given() }
 var sparseViT: TrainableViT { given() }
 var pictures: LabelledExamples { given() }
+var held: LabelledExamples { given() }
 
 // A language model, and a text for it.
 var path: String { given() }

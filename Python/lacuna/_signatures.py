@@ -44,5 +44,6 @@ FUNCTIONS = {
     "lacuna_language_model_generate": (c_int32, [c_void_p, c_char_p, c_int32, c_int64, c_double, c_int64, c_double, c_uint64, Receive, c_void_p, POINTER(c_void_p)]),
     "lacuna_language_model_logits": (c_int32, [c_void_p, c_void_p, c_int64, c_int32, POINTER(c_void_p)]),
     "lacuna_language_model_perplexity": (c_int32, [c_void_p, c_char_p, c_int64, c_int64, Progress, c_void_p, POINTER(c_double), POINTER(c_int64)]),
+    "lacuna_language_model_prune": (c_int32, [c_void_p, c_char_p, c_char_p, c_double, c_char_p, c_char_p, c_int64, c_int64, c_uint64, Progress, c_void_p, POINTER(c_void_p)]),
     "lacuna_language_model_save": (c_int32, [c_void_p, c_char_p, c_int32, Progress, c_void_p]),
 }

@@ -153,6 +153,50 @@ class LanguageModel:
 
         return watch.run(work)
 
+    @property
+    def sparsity(self) -> float:
+        """Share of the weights of the linear layers that are left out."""
+        value = ctypes.c_double()
+        check(library.lacuna_language_model_number(self._handle, b"sparsity", ctypes.byref(value)))
+        return value.value
+
+    def prune(
+        self, method: str = "wanda", *, sparsity: Optional[float] = None, pattern: Optional[str] = None,
+        calibration: Optional[str] = None, sequences: int = 64, sequence_length: int = 512,
+        values: Optional[str] = None, seed: int = 0,
+        progress: Optional[ProgressFunction] = None,
+    ) -> "LanguageModel":
+        """Another model with part of the weights of the linear layers left out, stored as what is left.
+
+        Parameters
+        ----------
+        method : a name that ``lacuna methods`` lists: magnitude, wanda, sparsegpt, dsnot, cfsp, armor ...
+        sparsity : share that is left out, 0 to below 1; what the pattern fixes, otherwise a half
+        pattern : such as "2:4" or "unstructured:row"; the method's own by default
+        calibration : a text, for methods that look at activations
+        sequences, sequence_length : how much of it, in tokens
+        values : f32, bf16, f16, int8 or int4; what the method stores, otherwise bf16
+        seed : decides what is drawn of the text, and by methods that draw
+        progress : called with a task, the units done and their total
+        """
+        if not 0 <= int(seed) < 1 << 64:
+            raise ValueError(f"seed: is {seed}, not in 64 bits")
+        for name, count in (("sequences", sequences), ("sequence_length", sequence_length)):
+            if count < 1:
+                raise ValueError(f"{name}: is {count}, not at least 1")
+
+        def optional(value: Optional[str], name: str) -> Optional[bytes]:
+            return None if value is None else text(value, name)
+
+        watch = Watch(progress)
+        arguments = (
+            text(method, "method"), optional(pattern, "pattern"), float("nan") if sparsity is None else float(sparsity),
+            optional(values, "values"), optional(calibration, "calibration"), int(sequences),
+            int(sequence_length), int(seed))
+        return watch.run(
+            lambda: LanguageModel(
+                Handle(library.lacuna_language_model_prune, self._handle, *arguments, watch.callback, None), self.path))
+
     def save(
         self, path: Union[str, "os.PathLike[str]"], overwrite: bool = False, progress: Optional[ProgressFunction] = None
     ) -> None:

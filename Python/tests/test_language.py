@@ -57,6 +57,33 @@ def test_perplexity_is_that_of_the_logits(model):
 
 
 @needs_model
+def test_pruned_models(model, tmp_path):
+    dense = model.bytes_per_token
+    half = model.prune("magnitude", sparsity=0.5)
+    assert model.sparsity == 0 and half.sparsity == pytest.approx(0.5, abs=1e-3)
+    assert half.generate("The capital of France is", 4)
+    steps = []
+    calibration = "It was the best of times, it was the worst of times, it was the age of wisdom. " * 30
+    pairs = model.prune(
+        pattern="2:4", calibration=calibration, sequences=4, sequence_length=128, values="int8",
+        progress=lambda task, done, total: steps.append(done))
+    assert steps and pairs.sparsity == pytest.approx(0.5, abs=1e-6)
+    text = "It was the season of light, it was the season of darkness, it was the spring of hope."
+    assert model.perplexity(text) < pairs.perplexity(text) < half.perplexity(text) * 10
+    pairs.save(tmp_path / "pairs")
+    again = lacuna.LanguageModel.load(tmp_path / "pairs")
+    assert again.sparsity == pairs.sparsity and again.perplexity(text) == pytest.approx(pairs.perplexity(text), rel=1e-3)
+    assert model.bytes_per_token == dense
+    for wrong, arguments in {
+        "needs a text": {}, "is not at least 0 and below 1": {"method": "magnitude", "sparsity": 1.5},
+        "contradicts": {"method": "magnitude", "pattern": "2:4", "sparsity": 0.7},
+        "is none of": {"method": "magnitude", "values": "f99"}, "wandb": {"method": "wandb"},
+    }.items():
+        with pytest.raises(ValueError, match=wrong):
+            model.prune(**arguments)
+
+
+@needs_model
 def test_refusals_with_a_model(model):
     with pytest.raises(ValueError, match="vocabulary"):
         model.logits([10**9])

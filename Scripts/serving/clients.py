@@ -7,6 +7,7 @@ Needs the `openai` package. The texts of several clients at once have to be thos
 """
 import argparse
 import asyncio
+import json
 import statistics
 import time
 
@@ -20,7 +21,8 @@ parser.add_argument("--key", default="none")
 options = parser.parse_args()
 
 client = openai.OpenAI(base_url=options.url + "/v1", api_key=options.key)
-model = client.models.list().data[0].id
+card = client.models.list().data[0]
+model = card.id
 print(f"model: {model}")
 
 completion = client.completions.create(model=model, prompt="The capital of France is", max_tokens=8, temperature=0)
@@ -45,8 +47,46 @@ chat = client.chat.completions.create(
 entry = chat.choices[0].logprobs.content[0]
 print("logprobs:", [(t.token, round(t.logprob, 3)) for t in entry.top_logprobs])
 
+schema = {
+    "type": "object",
+    "properties": {
+        "city": {"type": "string", "maxLength": 20}, "country": {"type": "string", "maxLength": 20},
+        "continent": {"enum": ["Africa", "America", "Asia", "Europe", "Oceania"]},
+    },
+    "required": ["city", "country", "continent"], "additionalProperties": False,
+}
+chat = client.chat.completions.create(
+    model=model, messages=[{"role": "user", "content": "Where is the Eiffel Tower?"}], temperature=0,
+    max_completion_tokens=80,
+    response_format={"type": "json_schema", "json_schema": {"name": "place", "strict": True, "schema": schema}},
+)
+print("json_schema:", json.loads(chat.choices[0].message.content))
+
+if card.model_extra["lacuna"]["calls_tools"]:
+    tools = [{
+        "type": "function",
+        "function": {
+            "name": "get_weather", "description": "The weather in a city.", "strict": True,
+            "parameters": {
+                "type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"],
+                "additionalProperties": False,
+            },
+        },
+    }]
+    messages = [{"role": "user", "content": "What is the weather in Paris?"}]
+    for choice in ["auto", "required"]:
+        answer = client.chat.completions.create(
+            model=model, messages=messages, tools=tools, tool_choice=choice, temperature=0, max_tokens=80)
+        message = answer.choices[0].message
+        calls = [f"{call.function.name}({call.function.arguments})" for call in message.tool_calls or []]
+        print(f"tools, {choice}: {answer.choices[0].finish_reason}, {calls or repr(message.content)}")
+    messages += [message, {"role": "tool", "tool_call_id": message.tool_calls[0].id, "content": "12 degrees and rain"}]
+    answer = client.chat.completions.create(
+        model=model, messages=messages, tools=tools, tool_choice="none", temperature=0, max_tokens=60)
+    print(f"  and then {answer.choices[0].message.content!r}")
+
 try:
-    client.chat.completions.create(model=model, messages=[{"role": "user", "content": "x"}], tools=[])
+    client.chat.completions.create(model=model, messages=[{"role": "user", "content": "x"}], service_tier="flex")
 except openai.BadRequestError as error:
     print(f"refused: {error.status_code} {error.param}: {error.body['message']}")
 

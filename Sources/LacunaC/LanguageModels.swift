@@ -1,6 +1,8 @@
 import LacunaIO
 import LacunaInfer
 import LacunaModels
+import LacunaPrune
+import LacunaSparse
 import LacunaTensor
 
 /// A language model that a caller holds.
@@ -54,6 +56,7 @@ public func lacunaLanguageModelNumber(
         case "parameters": number.pointee = Double(model.decoder.parameterCount)
         case "disk_bytes": number.pointee = Double(model.diskBytes)
         case "bytes_per_token": number.pointee = Double(model.decoder.bytesTouchedPerToken(position: 0))
+        case "sparsity": number.pointee = model.decoder.linearSparsity
         default: throw refused("name", "'\(name)' is no number of a language model")
         }
     }
@@ -163,6 +166,50 @@ public func lacunaLanguageModelPerplexity(
             stride: stride == 0 ? nil : Int(stride), progress: CallbackProgress(progress, context))
         perplexity.pointee = found.value
         tokens?.pointee = Int64(found.tokens)
+    }
+}
+
+/// See lacuna.h.
+@_cdecl("lacuna_language_model_prune")
+public func lacunaLanguageModelPrune(
+    _ model: OpaquePointer?, _ method: UnsafePointer<CChar>?, _ pattern: UnsafePointer<CChar>?, _ sparsity: Double,
+    _ values: UnsafePointer<CChar>?, _ calibration: UnsafePointer<CChar>?, _ sequences: Int64,
+    _ sequenceLength: Int64, _ seed: UInt64,
+    _ progress: ProgressCallback?,
+    _ context: UnsafeMutableRawPointer?, _ pruned: UnsafeMutablePointer<OpaquePointer?>?
+) -> Int32 {
+    guarded {
+        var model = try LanguageModelObject.get(model)
+        var plan = PruningPlan(sparsity: sparsity.isNaN ? nil : sparsity, seed: seed)
+        if method != nil { plan.method = try Arguments.text(method, "method") }
+        if pattern != nil { plan.pattern = try Arguments.text(pattern, "pattern") }
+        let kind = try PruningMethods.named(plan.method, seed: seed)
+        let fixed = (kind as? any MatrixCompression)?.fixedValues
+        if let fixed { plan.values = fixed }
+        if values != nil {
+            let name = try Arguments.text(values, "values")
+            guard let known = ValueType(rawValue: name) else {
+                let all = ValueType.allCases.map(\.rawValue).joined(separator: ", ")
+                throw refused("values", "'\(name)' is none of \(all)")
+            }
+            if let fixed, known != fixed { throw refused("values", "\(plan.method) stores \(fixed), not \(known)") }
+            plan.values = known
+        }
+        var set: CalibrationSet?
+        if calibration != nil {
+            let text = try Arguments.text(calibration, "calibration")
+            let count = try Arguments.count(sequences, "sequences")
+            let length = try Arguments.count(sequenceLength, "sequence_length")
+            set = try CalibrationSet(
+                text: model.tokenizer.encode(text, recognizesSpecials: false, addsBeginning: false),
+                sequences: count == 0 ? CalibrationSet.defaultSequences : count,
+                length: length == 0 ? CalibrationSet.defaultLength : length, seed: seed)
+        } else if kind.requirement != .none {
+            throw refused("calibration", "is NULL; \(plan.method) looks at activations and needs a text")
+        }
+        let progress = CallbackProgress(progress, context)
+        (model.decoder, _) = try plan.pruner().prune(model.decoder, calibration: set, progress: progress)
+        try give(LanguageModelObject(model), pruned, "pruned")
     }
 }
 

@@ -94,11 +94,12 @@ struct LacunaCommand: ParsableCommand {
             """,
         version: "0.1.0",
         subcommands: [
-            PruneCommand.self, EvalCommand.self, RunCommand.self, ServeCommand.self, CalibrateCommand.self,
+            CompressCommand.self, PruneCommand.self, EvalCommand.self, RunCommand.self, ServeCommand.self,
+            CalibrateCommand.self,
             InspectCommand.self,
             SweepCommand.self,
             TrainCommand.self, FitCommand.self, DataCommand.self, MethodsCommand.self, ReproduceCommand.self,
             BenchCommand.self, DemoCommand.self, ExplainCommand.self,
-            EncodeCommand.self, IndexCommand.self, SearchCommand.self, EvaluateCommand.self,
+            EncodeCommand.self, IndexCommand.self, SearchCommand.self, FuseCommand.self, EvaluateCommand.self,
         ])
 }

@@ -20,7 +20,7 @@ public struct Perplexity: Sendable, Equatable {
     public var loss: Double { negativeLogLikelihood / Double(tokens) }
 
     /// Rows of logits in memory at a time, on each side of the sum over the vocabulary.
-    private static let logitRows = 128
+    static let logitRows = 128
     /// Tokens that go through the blocks at a time.
     private static let batchTokens = 2048
 
@@ -42,6 +42,21 @@ public struct Perplexity: Sendable, Equatable {
             if first < end { result.append(Window(start: start, length: end - start, firstScored: first - start)) }
             scored = end
             start += stride
+        }
+        return result
+    }
+
+    /// Windows that go through the blocks together: neighbours of equal length.
+    static func batches(_ windows: [Window]) -> [[Window]] {
+        var result: [[Window]] = []
+        for window in windows {
+            if let last = result.last, last[0].length == window.length,
+                (last.count + 1) * window.length <= batchTokens
+            {
+                result[result.count - 1].append(window)
+            } else {
+                result.append([window])
+            }
         }
         return result
     }
@@ -75,14 +90,8 @@ public struct Perplexity: Sendable, Equatable {
         let windows = windows(count: tokens.count, window: window, stride: stride)
         var result = Perplexity(negativeLogLikelihood: 0, tokens: 0, seconds: 0)
         var done = 0
-        while done < windows.count {
-            // Windows of equal length go through the blocks together; only the last may be shorter.
-            let length = windows[done].length
-            var count = 1
-            while done + count < windows.count && windows[done + count].length == length
-                && (count + 1) * length <= batchTokens
-            { count += 1 }
-            let batch = windows[done..<done + count]
+        for batch in batches(windows) {
+            let length = batch[0].length
             let hidden = try decoder.hiddenStates(
                 batch.flatMap { tokens[$0.start..<$0.start + length] }, sequenceLength: length,
                 gate: gate, meter: meter)
@@ -93,7 +102,7 @@ public struct Perplexity: Sendable, Equatable {
                 result.negativeLogLikelihood += try score(decoder, hidden, firstRow: first, targets: targets)
                 result.tokens += targets.count
             }
-            done += count
+            done += batch.count
             try progress.report("perplexity", done, of: windows.count, shortened(result.value))
         }
         result.seconds = monotonicSeconds() - begin

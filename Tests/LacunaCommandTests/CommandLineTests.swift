@@ -30,7 +30,9 @@ import Testing
         let outcome = try lacuna("--help")
         #expect(outcome.status == 0 && outcome.errorOutput.isEmpty)
         for verb in [
-            "prune", "eval", "run", "inspect", "sweep", "train", "fit", "data", "methods", "reproduce", "bench", "demo",
+            "compress", "prune", "eval", "run", "inspect", "sweep", "train", "fit", "data", "methods", "reproduce",
+            "bench",
+            "demo",
         ] {
             #expect(outcome.output.contains("  \(verb) "))
         }
@@ -47,7 +49,7 @@ import Testing
     }
 
     @Test(arguments: [
-        "prune", "eval", "run", "inspect", "sweep", "train", "data", "methods", "fit", "reproduce", "demo",
+        "compress", "prune", "eval", "run", "inspect", "sweep", "train", "data", "methods", "fit", "reproduce", "demo",
     ])
     func everyVerbExplainsItself(_ verb: String) throws {
         let outcome = try lacuna(verb, "--help")

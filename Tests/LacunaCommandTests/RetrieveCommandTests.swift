@@ -50,6 +50,23 @@ import Testing
         #expect(first?.count == 1 && first?.first?["id"]?.stringValue == "c")
         #expect(first?.first?["terms"]?.objectValue?.keys == ["swept"])
         _ = try run("search", "index", "--queries", "queries.tsv", "--output", "my.run", "--name", "mine", "--quiet")
+        // Feedback from b brings words of b along, and c shares one of these with it that was not asked for.
+        let plain = try JSONValue(parsing: run("search", "index", "-q", "heat", "--json"))
+        #expect(plain.arrayValue?[0]["hits"]?.arrayValue?.count == 1)
+        let wider = try JSONValue(parsing: run("search", "index", "-q", "heat", "--feedback", "1", "--json"))
+            .arrayValue?[0]["hits"]
+        #expect(wider?.arrayValue?.compactMap { $0["id"]?.stringValue } == ["b", "c"])
+        let few = try JSONValue(
+            parsing: run("search", "index", "-q", "heat", "--feedback", "1", "--feedback-terms", "1", "--json"))
+        #expect(few.arrayValue?[0]["hits"]?.arrayValue?.count == 1)
+        _ = try run("search", "index", "--queries", "queries.tsv", "--feedback", "2", "--output", "wide.run", "--quiet")
+        _ = try run("fuse", "my.run", "wide.run", "--output", "both.run")
+        #expect(try FileSystem.readText(folder.file("both.run")).contains("fused"))
+        let weighted = try run("fuse", "my.run", "wide.run", "--weight", "0", "--name", "first")
+        let order = { (text: String) in text.split(separator: "\n").map { $0.split(separator: " ")[2] } }
+        #expect(order(weighted).prefix(2) == order(try FileSystem.readText(folder.file("my.run"))).prefix(2))
+        try refused("fuse", "my.run", saying: "two runs")
+        try refused("fuse", "my.run", "my.run", "my.run", "--weight", "1", saying: "two runs")
         let table = try run("evaluate", "my.run", "qrels.tsv", "--metric", "nDCG@10", "--metric", "MAP")
         #expect(table.contains("2 judged queries") && table.contains("mine") && table.contains("nDCG@10"))
         let json = try JSONValue(

@@ -36,6 +36,39 @@ private let seismic = IndexSettings(kind: .seismic(.exhaustive), search: .exhaus
         scratch = try Scratch()
     }
 
+    /// The weights of an expanded query are those that feedback makes of the matrix's own rows, whatever the segments.
+    @Test func expandedQueries() throws {
+        let path = scratch.file("expanded")
+        let writer = try IndexWriter(creating: path)
+        for start in stride(from: 0, to: matrix.rows, by: 80) {
+            for document in documents(matrix).dropFirst(start).prefix(80) { try writer.add(document) }
+            try writer.commit()
+        }
+        let snapshot = try IndexSnapshot.open(path)
+        #expect(snapshot.segmentCount == 3)
+        let expansion = QueryExpansion(.rocchio(alpha: 0.6, beta: 0.4), documents: 4, terms: 12)
+        for row in 0..<queries.rows {
+            let best = reference(matrix, queries.row(row), count: 4).map { matrix.row($0.document) }
+            let wanted = try expansion.feedback.query(queries.row(row), documents: best, terms: 12)
+            let found = try snapshot.expanded(query(queries.row(row)), by: expansion)
+            #expect(found.count == wanted.storedCount)
+            for (term, weight) in found {
+                #expect(abs(weight - wanted[Int(term.dropFirst())!]) < 1e-5 * weight, "\(term)")
+            }
+        }
+        let run = try snapshot.run([("q", query(queries.row(0)))], count: 5, expansion: expansion).run
+        let again = try snapshot.search(
+            snapshot.query(snapshot.expanded(query(queries.row(0)), by: expansion)), count: 5
+        ).hits
+        #expect(run.hits(of: "q").map(\.document) == again.map(\.id))
+        #expect(try snapshot.expanded([("nothing", 1)], by: expansion).map(\.term) == ["nothing"])
+        for bad in [
+            QueryExpansion(documents: 0), QueryExpansion(terms: 0), QueryExpansion(.rocchio(alpha: -1, beta: 0)),
+        ] {
+            #expect(throws: LacunaError.self) { try snapshot.expanded(query(queries.row(0)), by: bad) }
+        }
+    }
+
     /// The identifiers and scores of the best documents of a matrix, by definition.
     private func wanted(_ matrix: SparseMatrix<Float>, _ ids: [String], _ row: Int, _ count: Int) -> [String] {
         reference(matrix, queries.row(row), count: count).map { "\(ids[$0.document]) \($0.score)" }

@@ -5,7 +5,7 @@ import LacunaServing
 import Logging
 import NIOCore
 
-/// A ``Service`` behind sockets: bodies within their limits, streams, and clients that leave.
+/// A ``LacunaServing/WebService`` behind sockets: bodies within their limits, streams, and clients that leave.
 public struct HTTPService: Sendable {
     /// What the sockets allow.
     public struct Settings: Sendable {
@@ -24,12 +24,12 @@ public struct HTTPService: Sendable {
         }
     }
 
-    private let service: Service
+    private let service: any WebService
     private let settings: Settings
     private let logger: Logger
 
     /// A service at a place.
-    public init(_ service: Service, _ settings: Settings = .init(), logger: Logger) {
+    public init(_ service: any WebService, _ settings: Settings = .init(), logger: Logger) {
         (self.service, self.settings, self.logger) = (service, settings, logger)
     }
 

@@ -21,7 +21,7 @@ import ServiceLifecycle
 struct LacunaServer: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "lacuna serve",
-        abstract: "Serves a model to clients of OpenAI's interface, with log-probabilities of prompts.",
+        abstract: "Serves a model to clients of OpenAI's interface, with log-probabilities of prompts; or an index.",
         discussion: """
             Examples:
               lacuna serve smollm2
@@ -29,19 +29,30 @@ struct LacunaServer: AsyncParsableCommand {
               lacuna serve smollm2 --activation smollm2.wina.json --weights bf16
               LACUNA_API_KEY=… lacuna serve smollm2 --host 0.0.0.0
               lacuna serve --embeddings minilm
+              lacuna serve --index abstracts            the same as lacuna search abstracts --serve 8080
 
             Listens on this machine alone unless --host says otherwise. Without a key everybody who reaches it may ask: give one \
             by --api-key-file or in LACUNA_API_KEY. SIGTERM and Ctrl-C let what has begun come to its end.
 
-            The page at / holds a conversation. docs/Serving.md says what of the interface is there; what is not is refused, \
+            The page at / holds a conversation, or searches the index. docs/Serving.md says what of the interface is there; what is not is refused, \
             with the name of the parameter.
             """)
 
-    @Argument(help: "A model file or directory, or a catalogue name, of texts; needed unless --embeddings is given.")
+    @Argument(
+        help:
+            "A model file or directory, or a catalogue name, of texts; needed unless --embeddings or --index is given.")
     var model: String?
 
     @Option(help: ArgumentHelp("A directory of sentence-transformers, for /v1/embeddings.", valueName: "directory"))
     var embeddings: String?
+
+    @Option(
+        help: ArgumentHelp(
+            "A directory that 'lacuna index build' wrote, for /search; without models.", valueName: "directory"))
+    var index: String?
+
+    @Option(help: ArgumentHelp("With --index: the folder of its encoder, if it has moved.", valueName: "directory"))
+    var encoder: String?
 
     @Option(help: ArgumentHelp("What clients call the model; as it is called here by default.", valueName: "name"))
     var name: String?
@@ -55,7 +66,7 @@ struct LacunaServer: AsyncParsableCommand {
     @Option(help: ArgumentHelp("A file whose first line is the key that clients have to give.", valueName: "file"))
     var apiKeyFile: String?
 
-    @Option(help: ArgumentHelp("Texts that are read or written at once.", valueName: "n"))
+    @Option(help: ArgumentHelp("Texts that are read or written at once, or searches.", valueName: "n"))
     var slots = 8
 
     @Option(help: ArgumentHelp("Texts that may wait; more are refused with 429.", valueName: "n"))
@@ -73,7 +84,7 @@ struct LacunaServer: AsyncParsableCommand {
         help: ArgumentHelp("MiB of keys and values kept for prompts that begin like earlier ones.", valueName: "n"))
     var keep = 256
 
-    @Flag(help: "Compute every text by itself: it says exactly what it says alone, and busy servers are slower.")
+    @Flag(help: "Say exactly what a text says alone, whoever else asks; busy servers are slower.")
     var exact = false
 
     @Option(help: ArgumentHelp("MiB of a request's body.", valueName: "n"))
@@ -141,7 +152,12 @@ struct LacunaServer: AsyncParsableCommand {
     }
 
     func validate() throws {
-        if model == nil && embeddings == nil { throw ValidationError("give a model, or --embeddings") }
+        if index != nil {
+            if model != nil || embeddings != nil { throw ValidationError("an --index is served without models") }
+        } else if model == nil && embeddings == nil {
+            throw ValidationError("give a model, or --embeddings, or --index")
+        }
+        if encoder != nil && index == nil { throw ValidationError("--encoder is for --index") }
         let positive: [(String, Int)] = [
             ("slots", slots), ("queue", queue), ("prompt-rows", promptRows), ("body", body),
             ("connections", connections), ("threads", threads ?? 1), ("context", context ?? 1),
@@ -170,16 +186,7 @@ struct LacunaServer: AsyncParsableCommand {
     private func serve() async throws {
         if let threads { Parallel.threads = threads }
         let key = try apiKey()
-        let embedder = try embeddings.map {
-            ServedEmbedder(
-                try DenseEncoder.load($0),
-                name: model == nil ? name ?? FileSystem.name(of: $0) : FileSystem.name(of: $0))
-        }
-        let limits = LacunaServing.Service.Limits(bodyBytes: body << 20, requestSeconds: timeout)
-        let service =
-            if let model { try texts(model, embedder, limits, key) } else {
-                Service(embedder!, limits: limits, apiKey: key)
-            }
+        let service = try service(key)
 
         let level = log
         var logger = Logger(label: "lacuna") { StreamLogHandler.standardError(label: $0) }
@@ -207,11 +214,26 @@ struct LacunaServer: AsyncParsableCommand {
 
     /// Tells the service that the end has come, before sockets are closed: services are stopped from the last to the first.
     private struct Drain: ServiceLifecycle.Service {
-        let service: LacunaServing.Service
+        let service: any WebService
         func run() async throws {
             try? await gracefulShutdown()
             service.drain()
         }
+    }
+
+    private func service(_ key: String?) throws -> any WebService {
+        let limits = LacunaServing.Service.Limits(bodyBytes: body << 20, requestSeconds: timeout)
+        if let index {
+            return try SearchService(
+                index, model: encoder, name: name, slots: slots, limits: limits, apiKey: key)
+        }
+        let embedder = try embeddings.map {
+            ServedEmbedder(
+                try DenseEncoder.load($0),
+                name: model == nil ? name ?? FileSystem.name(of: $0) : FileSystem.name(of: $0))
+        }
+        if let model { return try texts(model, embedder, limits, key) }
+        return LacunaServing.Service(embedder!, limits: limits, apiKey: key)
     }
 
     private func texts(

@@ -94,7 +94,7 @@ struct HostileRequestTests {
         let names = SamplingFields.known.union([
             "prompt", "messages", "max_tokens", "max_completion_tokens", "echo", "logprobs", "top_logprobs", "best_of",
             "suffix",
-            "response_format", "tools", "input", "tokens", "encoding_format",
+            "response_format", "tools", "tool_choice", "parallel_tool_calls", "input", "tokens", "encoding_format",
         ]).sorted()
         let values: [JSONValue] = [
             .null, true, 0, -1, 7, 1.5, .integer(.max), .integer(.min), 1e300, "", "x", [], [[]], [1], ["x"], [:],

@@ -29,7 +29,7 @@ struct JSONConstraintTests {
             #"{"a":"\ud800\n"#, #"{"a":"\ud800\u0041"#, #"{"a":"\udc00"#, "{\"a\":\"\n", "{}x", "{}{", #"{1"#,
             #"{"a":--"#,
             #"{"a":1e}"#, #"{"a" 1"#, "{" + String(repeating: " ", count: JSONPrefix.mostSpace + 1),
-            "{\"a\":" + String(repeating: "[", count: JSONPrefix.mostDepth),
+            "{\"a\":" + String(repeating: "[", count: JSONSchema.mostDepth),
         ] { #expect(!read(text.utf8).accepted, "\(text)") }
         for bytes: [UInt8] in [
             [0xC0, 0x80], [0xE0, 0x80], [0xED, 0xA0], [0xF0, 0x80], [0xF4, 0x90], [0xFF], [0x80], [0xE2, 0x41],

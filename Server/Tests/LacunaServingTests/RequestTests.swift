@@ -69,7 +69,18 @@ struct RequestTests {
             ("messages", nil, nil), ("messages", [], nil), ("messages", "hi", nil), ("messages", [1], "messages[0]"),
             ("messages", message(["content": "x"]), "messages[0].role"),
             ("messages", message(["role": "pope", "content": "x"]), "messages[0].role"),
-            ("messages", message(["role": "tool", "content": "x"]), "messages[0].role"),
+            ("messages", message(["role": "tool", "content": "x"]), "messages[0].tool_call_id"),
+            ("messages", message(["role": "user", "content": "x", "tool_call_id": "a"]), "messages[0].tool_call_id"),
+            ("messages", message(["role": "user", "content": "x", "tool_calls": []]), "messages[0].tool_calls"),
+            (
+                "messages", message(["role": "assistant", "tool_calls": [["function": ["name": "f"]]]]),
+                "messages[0].tool_calls[0].function.arguments"
+            ),
+            (
+                "messages",
+                message(["role": "assistant", "tool_calls": [["function": ["name": "f", "arguments": "[1"]]]]),
+                "messages[0].tool_calls[0].function.arguments"
+            ),
             ("messages", message(["role": "user"]), "messages[0].content"),
             ("messages", message(["role": "user", "content": 5]), "messages[0].content"),
             (
@@ -81,12 +92,26 @@ struct RequestTests {
             ),
             ("messages", message(["role": "user", "content": [["type": "text"]]]), "messages[0].content[0].text"),
             ("messages", message(["role": "user", "content": "x", "colour": 1]), "messages[0].colour"),
-            ("messages", message(["role": "assistant", "content": "x", "tool_calls": []]), "messages[0].tool_calls"),
+            ("messages", message(["role": "assistant", "tool_calls": []]), "messages[0].content"),
             ("max_tokens", 0, nil), ("max_completion_tokens", 5, nil), ("max_tokens", 400, "messages"),
-            ("top_logprobs", 2, nil), ("logprobs", 2, nil), ("tools", [], nil), ("tool_choice", "auto", nil),
-            ("functions", [], nil), ("response_format", ["type": "xml"], "response_format.type"),
+            ("top_logprobs", 2, nil), ("logprobs", 2, nil), ("tools", 1, nil), ("tool_choice", "auto", nil),
+            ("tools", [["type": "retrieval"]], "tools[0].type"), ("functions", [], nil),
+            ("response_format", ["type": "xml"], "response_format.type"),
             ("response_format", [:], "response_format.type"), ("response_format", "text", nil),
-            ("response_format", ["type": "json_schema", "json_schema": [:]], "response_format.type"),
+            ("response_format", ["type": "json_schema"], "response_format.json_schema"),
+            ("response_format", ["type": "json_schema", "json_schema": [:]], "response_format.json_schema.name"),
+            (
+                "response_format", ["type": "json_schema", "json_schema": ["name": "a"]],
+                "response_format.json_schema.schema"
+            ),
+            (
+                "response_format",
+                [
+                    "type": "json_schema",
+                    "json_schema": ["name": "a", "schema": ["type": "string", "format": "date"]],
+                ],
+                "response_format.json_schema.schema.format"
+            ),
             ("modalities", ["audio"], nil), ("store", true, nil), ("service_tier", "auto", nil),
             ("reasoning_effort", "low", nil), ("prompt", "x", nil),
         ]
@@ -100,8 +125,20 @@ struct RequestTests {
             ("max_completion_tokens", 2), ("response_format", ["type": "text"]),
             ("response_format", ["type": "json_object"]), ("modalities", ["text"]),
             ("store", false),
-            ("tool_choice", "none"), ("logprobs", false), ("parallel_tool_calls", .null),
+            ("tool_choice", "none"), ("tools", []), ("logprobs", false), ("parallel_tool_calls", .null),
             ("messages", message(["role": "developer", "content": [["type": "text", "text": "x"]], "name": "a"])),
+            (
+                "messages",
+                message([
+                    "role": "assistant", "content": .null,
+                    "tool_calls": [["id": "1", "type": "function", "function": ["name": "f", "arguments": "{}"]]],
+                ])
+            ),
+            ("messages", message(["role": "tool", "content": "x", "tool_call_id": "1"])),
+            (
+                "response_format",
+                ["type": "json_schema", "json_schema": ["name": "a", "strict": true, "schema": ["type": "object"]]]
+            ),
         ] {
             #expect(
                 try await service.post("/v1/chat/completions", Self.change(good, key, value)).status == 200, "\(key)")

@@ -19,7 +19,7 @@ struct Outcome {
     var errorCode: String? { json["error"]?["code"]?.stringValue }
 }
 
-extension Service {
+extension WebService {
     func outcome(_ request: ServiceRequest) async throws -> Outcome {
         switch reply(to: request) {
         case .response(let response): return Outcome(status: response.status, text: response.body)

@@ -12,7 +12,13 @@ package struct TinyModel: Sendable {
         {% if add_generation_prompt %}{{ '<s>a' }}{% endif %}
         """
 
-    package init(seed: UInt64 = 5, positions: Int = 256, hasTemplate: Bool = true) throws {
+    /// The same with tools before the messages, which calls of functions in the form of Hermes are announced by.
+    package static let toolTemplate =
+        "{% if tools %}{% for t in tools %}{{ t.function.name }}<tool_call>{% endfor %}{% endif %}" + template
+
+    package init(
+        seed: UInt64 = 5, positions: Int = 256, hasTemplate: Bool = true, template: String = TinyModel.template
+    ) throws {
         let path = "/tmp/lacuna-serving-\(String(UInt64.random(in: 0 ... .max), radix: 36))"
         defer { try? FileSystem.remove(path) }
         let printable = Array(33...126) + Array(161...172) + Array(174...255)
@@ -40,7 +46,7 @@ package struct TinyModel: Sendable {
         try AtomicFile.write(document.serialized(), to: path + "/tokenizer.json")
         var settings = JSONObject()
         settings["eos_token"] = "<e>"
-        if hasTemplate { settings["chat_template"] = .string(Self.template) }
+        if hasTemplate { settings["chat_template"] = .string(template) }
         try AtomicFile.write(JSONValue.object(settings).serialized(), to: path + "/tokenizer_config.json")
         model = LanguageModel(name: "tiny", decoder: decoder, tokenizer: try Tokenizer(directory: path))
     }

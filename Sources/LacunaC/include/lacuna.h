@@ -199,7 +199,8 @@ typedef struct lacuna_language_model lacuna_language_model;
 int32_t lacuna_language_model_load(const char *path, const char *weights, lacuna_progress progress, void *context,
                                    lacuna_language_model **model);
 
-// "vocabulary", "positions", "parameters", "disk_bytes", "bytes_per_token" (that the first token reads).
+// "vocabulary", "positions", "parameters", "disk_bytes", "bytes_per_token" (that the first token reads), "sparsity" (of the linear
+// layers).
 int32_t lacuna_language_model_number(const lacuna_language_model *model, const char *name, double *number);
 
 // The tokens (LACUNA_INT64) of a text, and the text of tokens. With `specials` not 0, what looks like a special token is one.
@@ -223,6 +224,16 @@ int32_t lacuna_language_model_logits(const lacuna_language_model *model, const i
 int32_t lacuna_language_model_perplexity(const lacuna_language_model *model, const char *text, int64_t window,
                                          int64_t stride, lacuna_progress progress, void *context, double *perplexity,
                                          int64_t *tokens);
+
+// Another model with part of the weights of the linear layers left out, stored as what is left. `method` is a name that `lacuna
+// methods` lists: NULL for wanda. `pattern` such as "2:4" or "unstructured:row"; NULL for the method's own. `sparsity`, 0 to below
+// 1: NaN for what the pattern fixes, otherwise a half. `values`: f32, bf16, f16, int8, int4; NULL for bf16. `calibration` is a text
+// for methods that look at activations, from which `sequences` of `sequence_length` tokens are drawn by the seed (0: 64, 512);
+// else NULL.
+int32_t lacuna_language_model_prune(const lacuna_language_model *model, const char *method, const char *pattern,
+                                    double sparsity, const char *values, const char *calibration, int64_t sequences,
+                                    int64_t sequence_length, uint64_t seed, lacuna_progress progress, void *context,
+                                    lacuna_language_model **pruned);
 
 // Writes the model into a directory that lacuna_language_model_load reads; one that exists is replaced if `overwrite` is not 0.
 int32_t lacuna_language_model_save(const lacuna_language_model *model, const char *path, int32_t overwrite,

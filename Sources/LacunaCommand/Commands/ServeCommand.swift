@@ -28,8 +28,11 @@ struct ServeCommand: ParsableCommand {
     @Argument(parsing: .captureForPassthrough, help: "What lacuna-server is to be given.")
     var arguments: [String] = []
 
-    func run() throws {
-        guard let server = Self.server(beside: Self.ownPath, path: getenv("PATH").map { String(cString: $0) } ?? "")
+    func run() throws { try Self.become(arguments) }
+
+    /// Runs lacuna-server in place of this program.
+    static func become(_ arguments: [String]) throws -> Never {
+        guard let server = server(beside: ownPath, path: getenv("PATH").map { String(cString: $0) } ?? "")
         else {
             throw CommandFailure(
                 .failure,

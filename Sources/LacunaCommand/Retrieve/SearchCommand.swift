@@ -12,6 +12,8 @@ struct SearchCommand: ParsableCommand {
               lacuna search abstracts --query "heat transfer in boundary layers"
               lacuna search abstracts --query wing --filter 'year >= 1958 and section = theory' --json
               lacuna search abstracts --queries queries.jsonl --k 1000 --output splade.run
+              lacuna search abstracts --queries queries.jsonl --k 1000 --feedback 10 --output rm3.run
+              lacuna search abstracts --serve 8080      a page, and POST /search
 
             A result's terms are those that it shares with the query, with what each adds to the score. --queries \
             writes a \
@@ -30,6 +32,13 @@ struct SearchCommand: ParsableCommand {
     @Option(help: ArgumentHelp("Encoded queries, as lacuna encode --queries writes them.", valueName: "file"))
     var vectors: InputFile?
 
+    @Option(
+        in: 0...65535,
+        help: ArgumentHelp(
+            "Serve the index on this port of this machine, 0 for any that is free; 'lacuna serve --index' has more to set.",
+            valueName: "port"))
+    var serve: Int?
+
     @Option(in: 1...10_000_000, help: ArgumentHelp("Results of a query.", valueName: "n"))
     var k = 10
 
@@ -41,6 +50,22 @@ struct SearchCommand: ParsableCommand {
 
     @Option(within: .atLeast(0), help: "Seismic: pass over blocks below this part of the k-th best score.")
     var heapFactor: Double?
+
+    @Option(
+        in: 1...1000,
+        help: ArgumentHelp(
+            "Search again with terms of so many documents found first (pseudo relevance feedback, RM3).", valueName: "n"
+        ))
+    var feedback: Int?
+
+    @Option(in: 1...10_000, help: ArgumentHelp("With --feedback: terms of the new query.", valueName: "n"))
+    var feedbackTerms = QueryExpansion().terms
+
+    @Option(
+        within: .from(0, to: 1),
+        help: ArgumentHelp("With --feedback: the share of the new query that comes from the documents.", valueName: "w")
+    )
+    var feedbackWeight = 0.3
 
     @Flag(help: "Score every document, whatever the index is.")
     var exact = false
@@ -66,12 +91,23 @@ struct SearchCommand: ParsableCommand {
     @OptionGroup var options: RunOptions
 
     func validate() throws {
-        guard [!query.isEmpty, queries != nil, vectors != nil].count(where: { $0 }) == 1 else {
-            throw ValidationError("give one of --query, --queries and --vectors")
+        guard [!query.isEmpty, queries != nil, vectors != nil, serve != nil].count(where: { $0 }) == 1 else {
+            throw ValidationError("give one of --query, --queries, --vectors and --serve")
+        }
+        let others =
+            filter != nil || feedback != nil || queryCut != nil || heapFactor != nil || exact || trust || form.json
+        if serve != nil && others {
+            throw ValidationError("with --serve, filters and the like are part of a request")
         }
     }
 
     func run() throws {
+        if let serve {
+            var arguments = ["--index", index, "--port", "\(serve)"]
+            if let model { arguments += ["--encoder", model] }
+            if let threads = options.threads { arguments += ["--threads", "\(threads)"] }
+            try ServeCommand.become(arguments)
+        }
         let progress = options.begin()
         defer { progress.clear() }
         try OutputFile.check([output], overwriting: force)
@@ -84,11 +120,19 @@ struct SearchCommand: ParsableCommand {
             if let heapFactor { changed.heapFactor = Float(heapFactor) }
             search = changed
         }
+        let expansion = feedback.map {
+            QueryExpansion(
+                .rocchio(alpha: Float(1 - feedbackWeight), beta: Float(feedbackWeight)), documents: $0,
+                terms: feedbackTerms)
+        }
         if !query.isEmpty {
-            let weights = try weighting(snapshot).queries(query)
-            let results = try weights.map {
-                try snapshot.search(
-                    snapshot.query($0), count: k, filter: condition, search: search, exactly: exact)
+            let results = try weighting(snapshot).queries(query).map { given in
+                let weights =
+                    try expansion.map {
+                        try snapshot.expanded(given, by: $0, filter: condition, search: search, exactly: exact)
+                    } ?? given
+                return try snapshot.search(
+                    snapshot.query(weights), count: k, filter: condition, search: search, exactly: exact)
             }
             progress.clear()
             printResult(json: form.json, json(results.map(\.hits)), text: text(results.map(\.hits)))
@@ -103,7 +147,8 @@ struct SearchCommand: ParsableCommand {
         }
         let start = monotonicSeconds()
         let (run, work) = try snapshot.run(
-            prepared, count: k, name: name, filter: condition, search: search, exactly: exact, progress: progress)
+            prepared, count: k, name: name, filter: condition, search: search, exactly: exact, expansion: expansion,
+            progress: progress)
         let seconds = monotonicSeconds() - start
         progress.clear()
         try output.write(try run.trecText())

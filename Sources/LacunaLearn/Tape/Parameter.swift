@@ -213,6 +213,38 @@ public final class Parameter<Scalar: LearningScalar> {
         noteChange()
     }
 
+    /// Keeps slices of one dimension, in the order that is given: of values, gradient, state and mask alike. What trains goes on as if the
+    /// others had never been.
+    ///
+    /// - Parameter indices: Slices that there are, each at most once.
+    /// - Complexity: O(values kept).
+    public func keep(_ indices: [Int], along axis: Int) {
+        require(shape.indices.contains(axis), "no dimension \(axis) of \(shape)")
+        require(
+            indices.allSatisfy { (0..<shape[axis]).contains($0) } && Set(indices).count == indices.count,
+            "slices that are not there, or twice, of dimension \(axis) of \(shape)")
+        let (outer, length) = (shape[..<axis].reduce(1, *), shape[axis])
+        let inner = shape[(axis + 1)...].reduce(1, *)
+        func kept(_ old: Buffer<Scalar>) -> Buffer<Scalar> {
+            let new = Buffer<Scalar>(uninitialized: outer * indices.count * inner)
+            var target = new.pointer
+            for o in 0..<outer {
+                for index in indices {
+                    target.update(from: old.pointer + (o * length + index) * inner, count: inner)
+                    target += inner
+                }
+            }
+            return new
+        }
+        buffer = kept(buffer)
+        gradientBuffer = gradientBuffer.map(kept)
+        (gradientIsZero, touchedRows) = (false, nil)
+        slots = slots.mapValues(kept)
+        mask = mask.map(kept)
+        shape[axis] = indices.count
+        noteChange()
+    }
+
     /// Replaces values and state when a checkpoint is read.
     func restore(_ value: Buffer<Scalar>, shape: [Int], slots: [String: Buffer<Scalar>], mask: Buffer<Scalar>?) {
         buffer = value

@@ -21,10 +21,14 @@ public protocol TrainableWeight: Module {
     var storage: String { get }
     /// Whether the layer is that of a matrix. Where it is not, there is nothing for ``densified()`` to give. True by default.
     var isLinear: Bool { get }
+    /// The matrix [outputs, inputs] that the layer computes with, on the tape: for products other than ``apply(_:bias:)``, of a
+    /// depthwise convolution for instance. nil, the default, for storage of which there is none.
+    func matrix(on tape: Tape<Float>) -> Variable<Float>?
 }
 
 extension TrainableWeight {
     public var isLinear: Bool { true }
+    public func matrix(on tape: Tape<Float>) -> Variable<Float>? { nil }
 }
 
 /// A weight of which every entry is stored. Entries may be masked (``Parameter/setMask(_:)``).
@@ -53,6 +57,11 @@ public final class DenseWeight: TrainableWeight {
         guard let view else { return parameter.value }
         let tape = Tape<Float>()
         return tape.evaluating { view.weights(parameter.on(tape)).forward.value }
+    }
+
+    public func matrix(on tape: Tape<Float>) -> Variable<Float>? {
+        let weight = parameter.on(tape)
+        return view.map { $0.weights(weight).forward } ?? weight
     }
 
     public func apply(_ x: Variable<Float>, bias: Variable<Float>?) -> Variable<Float> {

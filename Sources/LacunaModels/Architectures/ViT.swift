@@ -202,9 +202,16 @@ public struct ViT: Sendable {
 
     /// Writes a directory that ``load(_:weights:)`` and, if matrices are dense f32 or bf16, transformers read.
     ///
-    /// - Throws: ``LacunaError/file(path:reason:)`` if it cannot be written.
+    /// - Throws: ``LacunaError/file(path:reason:)`` if it cannot be written; ``LacunaError/unsupported(file:what:)`` for blocks of their
+    ///   own sizes, as a search for widths leaves them: the format has one size for all.
     public func save(to path: String, overwrite: Bool = false) throws {
         let c = configuration
+        for block in blocks {
+            let g = block.attention.geometry
+            guard g.headCount == c.headCount, g.headSize == c.headSize, c.headSize * c.headCount == c.hiddenSize,
+                block[.up].weight.rows == c.intermediateSize
+            else { throw LacunaError.unsupported(file: path, what: "blocks of sizes of their own") }
+        }
         let own = c.architecture.rawValue
         let base = c.architecture == .deit ? "DeiT" : "ViT"
         let kind =
@@ -321,7 +328,7 @@ public struct ViT: Sendable {
 /// ``ViT`` to be learned. Parameters have the names that checkpoints give them.
 public final class TrainableViT: UnaryLayer {
     /// The sizes and the names of the classes.
-    public let configuration: ViTConfiguration
+    public private(set) var configuration: ViTConfiguration
     /// The convolution's kernel [hiddenSize, channels, patchSize, patchSize], and its bias.
     public let kernel, kernelBias: Parameter<Float>
     /// One each, [1, 1, hiddenSize].
@@ -336,6 +343,9 @@ public final class TrainableViT: UnaryLayer {
     public let classifier, teacherClassifier: Linear?
     /// Share of entries that are set to 0 while training, of embeddings and of what each part of a block gives; 0..<1.
     public var dropout = 0.0
+    /// What becomes of the embedded tokens, positions included, [n · (specialTokens + patches), hiddenSize], before the first block; nil for
+    /// nothing. Methods set it for a training run; it is no part of the form that is run.
+    public var embedding: ((Variable<Float>) -> Variable<Float>)?
 
     /// - Parameter weight: The form of each matrix, given its name: see ``TrainableTransformer``.
     /// - Throws: What `weight` throws.
@@ -404,20 +414,56 @@ public final class TrainableViT: UnaryLayer {
             }
         }
         let places = (0..<n * c.tokens).map { Int32($0 % c.tokens) }
-        let x = table.gathered(order) + positions.on(tape).reshaped([c.tokens, c.hiddenSize]).gathered(places)
+        var x = table.gathered(order) + positions.on(tape).reshaped([c.tokens, c.hiddenSize]).gathered(places)
+        if let embedding { x = embedding(x) }
         return norm(blocks.reduce(x.dropout(dropout)) { $1($0, positions: nil, batch: n, dropout: dropout) })
     }
 
     /// Logits [n, classes] of pictures [n, channels, side, side]; without a classifier, the class's token.
-    public func callAsFunction(_ images: Variable<Float>) -> Variable<Float> {
-        let (hidden, c) = (hiddenStates(images), configuration)
+    public func callAsFunction(_ images: Variable<Float>) -> Variable<Float> { logits(of: hiddenStates(images)) }
+
+    /// Logits [n, classes] of ``hiddenStates(_:)``; without a classifier, the class's token.
+    public func logits(of hidden: Variable<Float>) -> Variable<Float> {
+        let c = configuration
         func token(_ index: Int) -> Variable<Float> {
-            hidden.gathered((0..<images.shape[0]).map { Int32($0 * c.tokens + index) })
+            hidden.gathered((0..<hidden.rows / c.tokens).map { Int32($0 * c.tokens + index) })
         }
         guard let classifier else { return token(0) }
         let own = classifier(token(0))
         guard let teacherClassifier else { return own }
         return (own + teacherClassifier(token(1))).affine(0.5)
+    }
+
+    /// Keeps some entries of the residual stream: in embeddings, norms and in every matrix that reads or writes it, optimiser states included.
+    ///
+    /// - Parameter entries: In 0..<hiddenSize, each at most once.
+    /// - Throws: `LacunaError.unsupported` for weights that are not dense, and for experts.
+    public func keepStream(_ entries: [Int]) throws {
+        var (readers, writers) = ([classifier, teacherClassifier].compactMap(\.self), [Linear]())
+        var norms: [any UnaryLayer] = [norm]
+        for block in blocks {
+            guard case .dense(let part) = block.mixer else {
+                throw LacunaError.unsupported(file: nil, what: "a smaller stream through experts")
+            }
+            readers += [block.attention.query, block.attention.key, block.attention.value, part.up]
+            if let gate = part.gate { readers.append(gate) }
+            writers += [block.attention.output, part.down]
+            norms += [block.attentionNorm, block.feedForwardNorm]
+            if let outputs = block.outputNorms { norms += [outputs.attention, outputs.feedForward] }
+        }
+        guard (readers + writers).allSatisfy({ $0.dense != nil }) else {
+            throw LacunaError.unsupported(file: nil, what: "a smaller stream of weights that are not dense")
+        }
+        for layer in readers { layer.dense!.parameter.keep(entries, along: 1) }
+        for layer in writers {
+            layer.dense!.parameter.keep(entries, along: 0)
+            layer.bias?.keep(entries, along: 0)
+        }
+        for norm in norms { for parameter in norm.parameters { parameter.keep(entries, along: 0) } }
+        kernel.keep(entries, along: 0)
+        kernelBias.keep(entries, along: 0)
+        for parameter in specialTokens + [positions] { parameter.keep(entries, along: 2) }
+        configuration.hiddenSize = entries.count
     }
 
     /// The encoder that this is now, to be run and saved.

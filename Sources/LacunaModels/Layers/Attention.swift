@@ -120,11 +120,13 @@ public struct AttentionGeometry: Sendable {
     }
 
     /// Attention without rotation, for positions that are part of the input.
-    public init(headCount: Int, headSize: Int, isCausal: Bool) {
+    ///
+    /// - Parameter scale: nil for `1 / √headSize`.
+    public init(headCount: Int, headSize: Int, isCausal: Bool, scale: Float? = nil) {
         (self.headCount, keyValueHeadCount, self.headSize) = (headCount, headCount, headSize)
         (window, normEpsilon, rotary, rotation) = (nil, 0, nil, 0)
         self.isCausal = isCausal
-        scale = Float(1 / Double(headSize).squareRoot())
+        self.scale = scale ?? Float(1 / Double(headSize).squareRoot())
     }
 
     var queryWidth: Int { headCount * headSize }
@@ -146,7 +148,29 @@ public final class TrainableAttention: Module {
     /// Norms of every head's query and key before rotation; nil for none.
     public let queryNorm, keyNorm: RMSNorm?
     /// Heads, masks, scale and rotation.
-    public let geometry: AttentionGeometry
+    public private(set) var geometry: AttentionGeometry
+
+    /// Keeps some heads, and of each some entries; the scale stays. Layers, optimiser states included, become smaller.
+    ///
+    /// - Parameter entries: For each head that stays, in any order, the entries of its query, key and value that stay: as many of each.
+    /// - Throws: `LacunaError.unsupported` for heads that share keys, for rotation and norms of heads, and for weights that are not dense.
+    public func keep(_ entries: [(head: Int, entries: [Int])]) throws {
+        let g = geometry
+        let layers = [query, key, value, output]
+        guard g.keyValueHeadCount == g.headCount, g.rotary == nil, queryNorm == nil, keyNorm == nil,
+            layers.allSatisfy({ $0.dense != nil })
+        else { throw LacunaError.unsupported(file: nil, what: "smaller heads of such attention") }
+        let size = entries.first?.entries.count ?? 0
+        require(size > 0 && entries.allSatisfy { $0.entries.count == size }, "heads of different sizes")
+        let places = entries.flatMap { head, kept in kept.map { head * g.headSize + $0 } }
+        for layer in layers.dropLast() {
+            layer.dense!.parameter.keep(places, along: 0)
+            layer.bias?.keep(places, along: 0)
+        }
+        output.dense!.parameter.keep(places, along: 1)
+        geometry = AttentionGeometry(
+            headCount: entries.count, headSize: size, isCausal: g.isCausal, scale: g.scale)
+    }
 
     /// - Parameters:
     ///   - weight: Makes the trained form of a stored matrix, given its role.

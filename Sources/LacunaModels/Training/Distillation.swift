@@ -76,7 +76,11 @@ public struct Distillation {
         try requireFit(student)
         let states = student.blockStates(ids, batch: batch, on: tape)
         let taught = tape.evaluating { teacher.blockStates(ids, batch: batch, on: tape) }
-        var total = Loss.crossEntropy(of: states.last!, labels: next) { student.logits($0) }.affine(Float(1 - weight))
+        var total = tape.constant(Tensor([0], shape: []))
+        if weight < 1 {
+            let own = Loss.crossEntropy(of: states.last!, labels: next) { student.logits($0) }
+            total = weight > 0 ? own.affine(Float(1 - weight)) : own
+        }
         if weight > 0 { total = total + divergence(student, states.last!, taught.last!, next).affine(Float(weight)) }
         if features > 0 {
             let read = Self.rowsRead(next, batch: batch)

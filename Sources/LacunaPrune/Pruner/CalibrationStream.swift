@@ -38,6 +38,11 @@ struct CalibrationStream {
         return BlockStates(inputs: batches, targets: targets, sequenceLength: sequenceLength)
     }
 
+    /// What stands in front of a block, and what another stream has in its place.
+    func states(toward other: CalibrationStream) -> BlockStates {
+        BlockStates(inputs: batches, targets: other.batches, sequenceLength: sequenceLength)
+    }
+
     /// Runs a block on every batch without moving on. `step` is called after each.
     func observe(
         _ decoder: Transformer, layer: Int, step: () throws -> Void, observer: Transformer.InputObserver

@@ -79,6 +79,9 @@ extension Module {
                 shapes[ObjectIdentifier(layer.product)] =
                     [layer.product.outputDimensions, layer.inputChannels, side, side]
             }
+            if let layer = module as? DepthwiseConv2d {
+                shapes[ObjectIdentifier(layer.product)] = [layer.channels, 1, layer.kernelSize, layer.kernelSize]
+            }
         }
         return shapes
     }

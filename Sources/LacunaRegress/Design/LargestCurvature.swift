@@ -35,6 +35,7 @@ extension Design {
         }
         return 1.01 * estimate
     }
+
     /// The largest eigenvalue of `Xᵀ W X` for a few columns, by their Gram matrix.
     ///
     /// - Parameters:

@@ -21,10 +21,14 @@ public struct DenseEncoder: Sendable {
         (self.model, self.input, self.isNormalized) = (model, input, isNormalized)
     }
 
-    /// Loads a directory of sentence-transformers: a BERT, mean pooling and, if it is named, normalisation.
+    /// Loads a directory of sentence-transformers: a BERT, mean pooling and, if it is named, normalisation. A plain BERT without
+    /// `modules.json` is taken for one with both.
     ///
     /// - Throws: `LacunaError.unsupported` for other modules, and as ``BERT/load(_:weights:)``.
     public static func load(_ directory: String) throws -> DenseEncoder {
+        guard FileSystem.exists(FileSystem.join(directory, ModuleList.name)) else {
+            return try encoder(directory, isNormalized: true)
+        }
         let modules = try ModuleList(directory)
         let names = modules.entries.map(\.kind)
         guard names == ["Transformer", "Pooling"] || names == ["Transformer", "Pooling", "Normalize"] else {
@@ -41,12 +45,16 @@ public struct DenseEncoder: Sendable {
             throw LacunaError.unsupported(file: pooling.file, what: "pooling other than the mean")
         }
         let place = FileSystem.join(directory, modules.entries[0].path)
-        let model = try BERT.load(place)
+        return try encoder(place, isNormalized: names.count == 3)
+    }
+
+    private static func encoder(_ directory: String, isNormalized: Bool) throws -> DenseEncoder {
+        let model = try BERT.load(directory)
         return DenseEncoder(
             model,
             input: try TextInput(
-                Tokenizer(directory: place), maximumLength: try ModuleList.maximumLength(place, model)),
-            isNormalized: names.count == 3)
+                Tokenizer(directory: directory), maximumLength: try ModuleList.maximumLength(directory, model)),
+            isNormalized: isNormalized)
     }
 
     /// [texts, width].

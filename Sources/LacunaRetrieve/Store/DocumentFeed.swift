@@ -105,15 +105,23 @@ public struct DocumentFeed {
 extension IndexSnapshot {
     /// The best documents for each of some queries, found by several threads.
     ///
-    /// - Parameter queries: Weights of terms, as ``query(_:)`` takes them.
-    /// - Throws: As ``search(_:count:filter:search:exactly:)``.
+    /// - Parameters:
+    ///   - queries: Weights of terms, as ``query(_:)`` takes them.
+    ///   - expansion: Makes a new query of each by what it finds; nil for none.
+    /// - Throws: As ``search(_:count:filter:search:exactly:)`` and ``QueryExpansion/check()``.
     public func run(
         _ queries: [(id: String, weights: [(term: String, weight: Float)])], count: Int, name: String = "lacuna",
         filter: MetadataFilter? = nil, search: SeismicSearch? = nil, exactly: Bool = false,
-        progress: (any ProgressReporter)? = nil
+        expansion: QueryExpansion? = nil, progress: (any ProgressReporter)? = nil
     ) throws -> (run: RankedRun, work: SearchWork) {
-        let vectors = try queries.map { try query($0.weights) }
-        let found = try findAll(vectors, count: count, filter: filter, search: search, exactly: exactly, progress)
+        let allowed = try allowed(by: filter)
+        let vectors = try queries.map { entry in
+            try query(
+                expansion.map {
+                    try expanded(entry.weights, by: $0, allowed: allowed, search: search, exactly: exactly)
+                } ?? entry.weights)
+        }
+        let found = try findAll(vectors, count: count, allowed: allowed, search: search, exactly: exactly, progress)
         var run = RankedRun(name: name)
         var work = SearchWork()
         for (query, result) in zip(queries, found) {
@@ -128,10 +136,9 @@ extension IndexSnapshot {
     }
 
     private func findAll(
-        _ queries: [SparseVector<Float>], count: Int, filter: MetadataFilter?, search: SeismicSearch?, exactly: Bool,
+        _ queries: [SparseVector<Float>], count: Int, allowed: [DocumentSet?], search: SeismicSearch?, exactly: Bool,
         _ progress: (any ProgressReporter)?
     ) throws -> [([Found], SearchWork)] {
-        let allowed = try allowed(by: filter)
         var results: [([Found], SearchWork)] = []
         results.reserveCapacity(queries.count)
         for start in stride(from: 0, to: queries.count, by: 256) {
@@ -165,7 +172,7 @@ extension IndexSnapshot {
             columns: terms.count, rows: sample.map { $0.map { (column: $0.index, value: $0.value) } })
         func results(_ queries: SparseMatrix<Float>, _ search: SeismicSearch?, exactly: Bool) throws -> [SearchResult] {
             try findAll(
-                (0..<queries.rows).map { queries.row($0) }, count: count, filter: nil, search: search,
+                (0..<queries.rows).map { queries.row($0) }, count: count, allowed: allowed(by: nil), search: search,
                 exactly: exactly, nil
             ).map { found, work in
                 SearchResult(

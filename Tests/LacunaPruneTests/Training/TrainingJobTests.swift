@@ -22,7 +22,8 @@ import Testing
     private static let options: [String: String] = [
         "static": "sparsity = 0.8", "set": "sparsity = 0.8\ninterval = 4", "rigl": "sparsity = 0.8\ninterval = 4",
         "sltrain": "rank = 2", "prune": "sparsity = 0.8", "gradual": "sparsity = 0.8",
-        "granet": "sparsity = 0.8\ninterval = 4", "pq-index": "rounds = 3",
+        "granet": "sparsity = 0.8\ninterval = 4", "pq-index": "rounds = 3", "imp": "rounds = 3\nrewind = 5",
+        "popup": "sparsity = 0.5",
         "soup": "sparsity = 0.8\nrounds = 2\ncopies = 2", "random-search": "trials = 5",
         "sparse-ift": "sparsity = 0.75\ninterval = 4", "quick-selection": "hidden = 20\ndensity = 1.5",
         "sequential": "tasks = 2", "cl-dst": "tasks = 2\nsparsity = 0.8\ninterval = 4",

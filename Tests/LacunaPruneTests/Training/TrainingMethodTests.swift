@@ -74,6 +74,11 @@ func network(_ widths: [Int] = [20, 24, 16, 2], seed: UInt64 = 1) -> MLP {
             ErdosRenyiBudget(0.97), on: Sequential([convolution, head]), .all, .masked, rescalesWeights: true,
             using: &generator)
         #expect(convolution.product.dense!.mask!.count == 332 && head.dense!.mask!.count == 241)
+        // Kernels of one channel each are described by [channels, 1, 3, 3], patches of all by [outputs, channels, 3, 3].
+        let depthwise = DepthwiseConv2d(channels: 8, kernelSize: 3, using: &generator)
+        let shapes = Sequential([convolution, depthwise]).weightShapes
+        #expect(shapes[ObjectIdentifier(depthwise.product)] == [8, 1, 3, 3])
+        #expect(shapes[ObjectIdentifier(convolution.product)] == [64, 32, 3, 3])
     }
 
     /// Frames of a flow are patterns too: 8 · 256 is too large a group.

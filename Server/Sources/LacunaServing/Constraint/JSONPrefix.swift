@@ -1,192 +1,213 @@
-/// Whether bytes so far can become a JSON object (RFC 8259), byte by byte: a pushdown automaton in a few words.
+/// Whether bytes so far can become a JSON object (RFC 8259) that a schema describes, byte by byte: a pushdown automaton. Where
+/// alternatives begin alike it follows all of them.
 ///
-/// Strings are well-formed UTF-8. Of what the grammar leaves open, white space goes on for at most ``mostSpace`` bytes, so that a
-/// model cannot write it for ever, and nesting is at most ``mostDepth``.
-struct JSONPrefix: Sendable, Equatable {
+/// Of what the grammar leaves open, white space goes on for at most ``mostSpace`` bytes, so that a model cannot write it for ever,
+/// and nesting is at most ``JSONSchema/mostDepth``.
+struct JSONPrefix: Sendable {
     /// Bytes of white space in a row, at most.
     static let mostSpace = 24
-    /// Objects and arrays within each other, at most.
-    static let mostDepth = 32
 
-    private enum State: UInt8 {
-        case start, end
-        /// What has to come: a value, a value or the end of an array, a key or the end of an object, a key, a colon, what follows a value.
-        case value, valueOrEnd, keyOrEnd, key, colon, afterValue
-        case string, escape, hex1, hex2, hex3, hex4
-        /// Bytes of a character that have to come; the first of them may be narrower.
-        case tail1, tail2, tail3
-        case minus, zero, digits, point, fraction, exponent, exponentSign, exponentDigits
-        case word
+    /// What has to come within an object or array: a member, value or the end, a member, a colon, what follows a value.
+    private enum Phase: UInt8 { case first, member, colon, after }
+
+    /// What is open, the outermost first.
+    private enum Frame: Equatable {
+        /// A value of this kind has to come.
+        case value(Int)
+        /// One of the texts of a kind, so many bytes of it there.
+        case text(Int, which: Int, place: Int)
+        case string(JSONStringPrefix, Int)
+        case number(JSONNumberPrefix)
+        /// The members from `next` on may come; while its key or colon is awaited, the one of that number.
+        case object(Int, next: Int, Phase)
+        case key(Int, member: Int, place: Int)
+        case map(Int, Phase)
+        case mapKey(JSONStringPrefix)
+        case array(Int, count: Int, Phase)
+
+        var isContainer: Bool {
+            switch self {
+            case .object, .map, .array: true
+            default: false
+            }
+        }
     }
-    private var state = State.start
-    /// One bit a level: whether it is an object.
-    private var objects: UInt32 = 0
-    private var depth: UInt8 = 0
-    private var space: UInt8 = 0
-    private var isKey = false
-    /// The bounds of the next byte of a character.
-    private var low: UInt8 = 0x80, high: UInt8 = 0xBF
-    /// Of a word, which one and how many bytes of it are there.
-    private var word: UInt8 = 0, place: UInt8 = 0
-    /// Of an escaped character: its bits so far, and whether it is the second half of a pair.
-    private var unit: UInt16 = 0, awaitsLow = false
 
-    private static let words: [[UInt8]] = [Array("true".utf8), Array("false".utf8), Array("null".utf8)]
+    /// One way of reading the bytes.
+    private struct Reading: Equatable {
+        var frames: [Frame]
+        var space = 0
+
+        func pushing(_ frame: Frame) -> Reading { Reading(frames: frames + [frame]) }
+        func replacing(_ frame: Frame) -> Reading { Reading(frames: frames.dropLast() + [frame]) }
+        func popping() -> Reading { Reading(frames: Array(frames.dropLast())) }
+    }
+
+    private let schema: JSONSchema
+    private var readings: [Reading]
+
+    /// - Parameter schema: Any object, if it is not said.
+    init(_ schema: JSONSchema = .anyObject) {
+        self.schema = schema
+        readings = [Reading(frames: [.value(schema.root)])]
+    }
 
     /// Whether the object is complete. Nothing but white space may follow.
-    var isComplete: Bool { state == .end }
+    var isComplete: Bool { readings.contains { $0.frames.isEmpty } }
+
+    /// Characters that may still be in a string of which the bytes so far are whole characters, if nothing else can be: a text
+    /// without quotes, backslashes and control characters is allowed if it is as short.
+    var roomInString: Int? {
+        guard readings.count == 1, let frame = readings[0].frames.last else { return nil }
+        switch frame {
+        case .string(let string, let kind) where string.isBetween: return schema.mostLength(kind) - string.count
+        case .mapKey(let string) where string.isBetween: return .max
+        default: return nil
+        }
+    }
 
     /// Takes the next byte.
     ///
     /// - Returns: Whether it can be; if not, the prefix is as it was no more.
     mutating func accept(_ byte: UInt8) -> Bool {
-        switch state {
-        case .string, .escape, .hex1, .hex2, .hex3, .hex4, .tail1, .tail2, .tail3: return acceptInString(byte)
-        case .word:
-            guard byte == Self.words[Int(word)][Int(place)] else { return false }
-            place += 1
-            if Int(place) == Self.words[Int(word)].count { state = .afterValue }
-            return true
-        case .minus, .zero, .digits, .point, .fraction, .exponent, .exponentSign, .exponentDigits:
-            if let next = nextOfNumber(byte) {
-                state = next
-                return true
+        var next: [Reading] = []
+        for reading in readings { read(byte, reading, into: &next) }
+        // Alternatives that have ended alike are one.
+        if next.count > 1 {
+            next = next.enumerated().filter { !next[..<$0.offset].contains($0.element) }.map(\.element)
+        }
+        readings = next
+        return !next.isEmpty
+    }
+
+    private func read(_ byte: UInt8, _ reading: Reading, into next: inout [Reading]) {
+        switch reading.frames.last {
+        case .string(var string, let kind):
+            switch string.accept(byte, most: schema.mostLength(kind)) {
+            case .goesOn: next.append(reading.replacing(.string(string, kind)))
+            case .ends where string.count >= schema.leastLength(kind): next.append(reading.popping())
+            default: break
             }
-            guard [.zero, .digits, .fraction, .exponentDigits].contains(state) else { return false }
-            state = .afterValue
+        case .mapKey(var string):
+            switch string.accept(byte, most: .max) {
+            case .goesOn: next.append(reading.replacing(.mapKey(string)))
+            case .ends:
+                let outer = reading.popping()
+                if case .map(let kind, _) = outer.frames.last { next.append(outer.replacing(.map(kind, .colon))) }
+            case .cannotBe: break
+            }
+        case .key(let kind, let member, let place):
+            let key = schema.members(kind)[member].key
+            guard byte == key[place] else { return }
+            next.append(
+                place + 1 < key.count
+                    ? reading.replacing(.key(kind, member: member, place: place + 1))
+                    : reading.popping().replacing(.object(kind, next: member, .colon)))
+        case .text(let kind, let which, let place):
+            let text = schema.texts(kind)[which]
+            guard byte == text[place] else { return }
+            next.append(
+                place + 1 < text.count
+                    ? reading.replacing(.text(kind, which: which, place: place + 1)) : reading.popping())
+        case .number(var number):
+            if number.accept(byte) {
+                next.append(reading.replacing(.number(number)))
+            } else if number.isWhole {
+                // What follows a number is what ends it.
+                read(byte, reading.popping(), into: &next)
+            }
+        case let frame:
+            if [0x20, 0x09, 0x0A, 0x0D].contains(byte) {
+                if reading.space < Self.mostSpace {
+                    next.append(Reading(frames: reading.frames, space: reading.space + 1))
+                }
+            } else if let frame {
+                readBetween(byte, frame, reading, into: &next)
+            }
+        }
+    }
+
+    /// Whether a value of a kind can be within what is open, and all that it needs within itself.
+    private func fits(_ kind: Int, in reading: Reading) -> Bool {
+        reading.frames.count(where: \.isContainer) + schema.height(kind) <= JSONSchema.mostDepth
+    }
+
+    private func readBetween(_ byte: UInt8, _ frame: Frame, _ reading: Reading, into next: inout [Reading]) {
+        switch (frame, byte) {
+        case (.value(let kind), _):
+            let outer = reading.popping()
+            for alternative in schema.alternatives(kind) where fits(alternative, in: outer) {
+                begin(alternative, byte, outer, into: &next)
+            }
+
+        case (.object(let kind, let first, .first), UInt8(ascii: "}")),
+            (.object(let kind, let first, .after), UInt8(ascii: "}")):
+            if schema.members(kind)[first...].allSatisfy({ !$0.isRequired }) { next.append(reading.popping()) }
+        case (.object(let kind, let first, .first), UInt8(ascii: "\"")),
+            (.object(let kind, let first, .member), UInt8(ascii: "\"")):
+            for member in candidates(kind, from: first, in: reading) {
+                next.append(reading.pushing(.key(kind, member: member, place: 1)))
+            }
+        case (.object(let kind, let member, .colon), UInt8(ascii: ":")):
+            next.append(
+                reading.replacing(.object(kind, next: member + 1, .after))
+                    .pushing(.value(schema.members(kind)[member].value)))
+        case (.object(let kind, let first, .after), UInt8(ascii: ",")):
+            if !candidates(kind, from: first, in: reading).isEmpty {
+                next.append(reading.replacing(.object(kind, next: first, .member)))
+            }
+
+        case (.map, UInt8(ascii: "}")):
+            if case .map(_, let phase) = frame, phase == .first || phase == .after { next.append(reading.popping()) }
+        case (.map(let kind, .first), UInt8(ascii: "\"")), (.map(let kind, .member), UInt8(ascii: "\"")):
+            if fits(schema.content(kind), in: reading) { next.append(reading.pushing(.mapKey(JSONStringPrefix()))) }
+        case (.map(let kind, .colon), UInt8(ascii: ":")):
+            next.append(reading.replacing(.map(kind, .after)).pushing(.value(schema.content(kind))))
+        case (.map(let kind, .after), UInt8(ascii: ",")): next.append(reading.replacing(.map(kind, .member)))
+
+        case (.array(let kind, let count, .after), UInt8(ascii: "]")),
+            (.array(let kind, let count, .first), UInt8(ascii: "]")):
+            if schema.counts(kind).contains(count) { next.append(reading.popping()) }
+        case (.array(let kind, let count, .after), UInt8(ascii: ",")):
+            guard count < schema.counts(kind).upperBound, fits(schema.content(kind), in: reading) else { return }
+            next.append(
+                reading.replacing(.array(kind, count: count + 1, .after)).pushing(.value(schema.content(kind))))
+        case (.array(let kind, _, .first), _):
+            guard schema.counts(kind).upperBound > 0, fits(schema.content(kind), in: reading) else { return }
+            read(
+                byte, reading.replacing(.array(kind, count: 1, .after)).pushing(.value(schema.content(kind))),
+                into: &next)
         default: break
         }
-        if [0x20, 0x09, 0x0A, 0x0D].contains(byte) {
-            space += 1
-            return space <= Self.mostSpace
+    }
+
+    /// The members that may be the next: up to the first that has to be there.
+    private func candidates(_ kind: Int, from first: Int, in reading: Reading) -> [Int] {
+        let members = schema.members(kind)
+        var result: [Int] = []
+        for member in first..<members.count {
+            if fits(members[member].value, in: reading) { result.append(member) }
+            if members[member].isRequired { break }
         }
-        space = 0
-        return acceptBetween(byte)
+        return result
     }
 
-    private mutating func acceptBetween(_ byte: UInt8) -> Bool {
-        switch (state, byte) {
-        case (.start, UInt8(ascii: "{")): return open(isObject: true)
-        case (.keyOrEnd, UInt8(ascii: "}")), (.valueOrEnd, UInt8(ascii: "]")): return close()
-        case (.keyOrEnd, UInt8(ascii: "\"")), (.key, UInt8(ascii: "\"")): (state, isKey) = (.string, true)
-        case (.colon, UInt8(ascii: ":")): state = .value
-        case (.afterValue, UInt8(ascii: ",")): state = isInObject ? .key : .value
-        case (.afterValue, UInt8(ascii: "}")): return isInObject && close()
-        case (.afterValue, UInt8(ascii: "]")): return !isInObject && close()
-        case (.value, _), (.valueOrEnd, _): return begin(byte)
-        default: return false
-        }
-        return true
-    }
-
-    private mutating func begin(_ byte: UInt8) -> Bool {
-        switch byte {
-        case UInt8(ascii: "{"): return open(isObject: true)
-        case UInt8(ascii: "["): return open(isObject: false)
-        case UInt8(ascii: "\""): (state, isKey) = (.string, false)
-        case UInt8(ascii: "-"): state = .minus
-        case UInt8(ascii: "0"): state = .zero
-        case UInt8(ascii: "1")...UInt8(ascii: "9"): state = .digits
-        case UInt8(ascii: "t"): (state, word, place) = (.word, 0, 1)
-        case UInt8(ascii: "f"): (state, word, place) = (.word, 1, 1)
-        case UInt8(ascii: "n"): (state, word, place) = (.word, 2, 1)
-        default: return false
-        }
-        return true
-    }
-
-    private var isInObject: Bool { objects >> (UInt32(depth) - 1) & 1 == 1 }
-
-    private mutating func open(isObject: Bool) -> Bool {
-        guard Int(depth) < Self.mostDepth else { return false }
-        let bit = UInt32(1) << UInt32(depth)
-        objects = isObject ? objects | bit : objects & ~bit
-        depth += 1
-        state = isObject ? .keyOrEnd : .valueOrEnd
-        return true
-    }
-
-    private mutating func close() -> Bool {
-        depth -= 1
-        state = depth == 0 ? .end : .afterValue
-        return true
-    }
-
-    /// What a byte makes of a number; nil if it is no part of it.
-    private func nextOfNumber(_ byte: UInt8) -> State? {
-        let isDigit = (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(byte)
-        let isExponent = byte | 0x20 == UInt8(ascii: "e")
-        switch state {
-        case .minus: return byte == UInt8(ascii: "0") ? .zero : isDigit ? .digits : nil
-        case .zero: return byte == UInt8(ascii: ".") ? .point : isExponent ? .exponent : nil
-        case .digits: return isDigit ? .digits : byte == UInt8(ascii: ".") ? .point : isExponent ? .exponent : nil
-        case .point: return isDigit ? .fraction : nil
-        case .fraction: return isDigit ? .fraction : isExponent ? .exponent : nil
-        case .exponent:
-            let isSign = byte == UInt8(ascii: "+") || byte == UInt8(ascii: "-")
-            return isDigit ? .exponentDigits : isSign ? .exponentSign : nil
-        case .exponentSign, .exponentDigits: return isDigit ? .exponentDigits : nil
-        default: return nil
-        }
-    }
-
-    private mutating func acceptInString(_ byte: UInt8) -> Bool {
-        switch state {
-        case .tail1, .tail2, .tail3:
-            guard (low...high).contains(byte) else { return false }
-            (low, high) = (0x80, 0xBF)
-            state = state == .tail3 ? .tail2 : state == .tail2 ? .tail1 : .string
-        case .escape:
-            if awaitsLow && byte != UInt8(ascii: "u") { return false }
-            switch byte {
-            case UInt8(ascii: "u"): (state, unit) = (.hex1, 0)
-            case _ where Array("\"\\/bfnrt".utf8).contains(byte): state = .string
-            default: return false
+    /// The first byte of a value of a kind that is no choice of others.
+    private func begin(_ kind: Int, _ byte: UInt8, _ outer: Reading, into next: inout [Reading]) {
+        switch schema[kind] {
+        case .anyOf: break
+        case .texts(let texts):
+            for (which, text) in texts.enumerated() where text[0] == byte {
+                next.append(text.count == 1 ? outer : outer.pushing(.text(kind, which: which, place: 1)))
             }
-        case .hex1, .hex2, .hex3, .hex4: return acceptHexadecimal(byte)
-        default:
-            // The second half of a pair has to follow at once.
-            if awaitsLow && byte != UInt8(ascii: "\\") { return false }
-            switch byte {
-            case UInt8(ascii: "\""): state = isKey ? .colon : .afterValue
-            case UInt8(ascii: "\\"): state = .escape
-            case 0x20..<0x80: break
-            case 0xC2...0xDF: state = .tail1
-            case 0xE0...0xEF:
-                state = .tail2
-                // No longer than need be, and no halves of pairs.
-                if byte == 0xE0 { low = 0xA0 } else if byte == 0xED { high = 0x9F }
-            case 0xF0...0xF4:
-                state = .tail3
-                if byte == 0xF0 { low = 0x90 } else if byte == 0xF4 { high = 0x8F }
-            default: return false
-            }
+        case .string:
+            if byte == UInt8(ascii: "\"") { next.append(outer.pushing(.string(JSONStringPrefix(), kind))) }
+        case .number(let isInteger):
+            if let number = JSONNumberPrefix(byte, isInteger: isInteger) { next.append(outer.pushing(.number(number))) }
+        case .object:
+            if byte == UInt8(ascii: "{") { next.append(outer.pushing(.object(kind, next: 0, .first))) }
+        case .map: if byte == UInt8(ascii: "{") { next.append(outer.pushing(.map(kind, .first))) }
+        case .array: if byte == UInt8(ascii: "[") { next.append(outer.pushing(.array(kind, count: 0, .first))) }
         }
-        return true
-    }
-
-    private mutating func acceptHexadecimal(_ byte: UInt8) -> Bool {
-        let digit: UInt8
-        switch byte {
-        case UInt8(ascii: "0")...UInt8(ascii: "9"): digit = byte - UInt8(ascii: "0")
-        case UInt8(ascii: "a")...UInt8(ascii: "f"): digit = byte - UInt8(ascii: "a") + 10
-        case UInt8(ascii: "A")...UInt8(ascii: "F"): digit = byte - UInt8(ascii: "A") + 10
-        default: return false
-        }
-        unit = unit << 4 | UInt16(digit)
-        if state == .hex2 {
-            // Halves of pairs begin with D8 to DB and DC to DF.
-            let isHigh = (0xD8...0xDB).contains(unit)
-            let isLow = (0xDC...0xDF).contains(unit)
-            if awaitsLow ? !isLow : isLow { return false }
-            awaitsLow = isHigh
-        }
-        switch state {
-        case .hex1: state = .hex2
-        case .hex2: state = .hex3
-        case .hex3: state = .hex4
-        default: state = .string
-        }
-        return true
     }
 }

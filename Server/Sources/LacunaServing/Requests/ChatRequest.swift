@@ -9,8 +9,10 @@ public struct ChatRequest: Sendable {
     public var maximumTokens: Int?
     /// Most probable tokens to list beside each token's log-probability; nil for neither.
     public var alternatives: Int?
-    /// Whether the answer has to be a JSON object.
-    public var writesJSON: Bool
+    /// What the answer has to be; nil for any text.
+    let schema: JSONSchema?
+    /// Functions that the model may call; nil if there are none.
+    public var tools: ToolFields?
     /// How tokens are chosen.
     public var sampling: SamplingFields
 
@@ -22,10 +24,10 @@ public struct ChatRequest: Sendable {
         try fields.requireKnown(
             SamplingFields.known.union([
                 "messages", "max_tokens", "max_completion_tokens", "logprobs", "top_logprobs", "response_format",
-                "tool_choice", "modalities", "store",
+                "tools", "tool_choice", "parallel_tool_calls", "modalities", "store",
             ]),
             unsupported: [
-                "tools", "functions", "function_call", "parallel_tool_calls", "audio", "prediction", "metadata",
+                "functions", "function_call", "audio", "prediction", "metadata",
                 "reasoning_effort", "service_tier", "web_search_options", "verbosity", "prompt_cache_key",
                 "safety_identifier", "min_p", "repetition_penalty", "guided_json", "guided_regex",
                 "chat_template_kwargs",
@@ -46,9 +48,11 @@ public struct ChatRequest: Sendable {
             throw APIError.invalid("top_logprobs", "'top_logprobs' is for requests with 'logprobs': true.")
         }
         alternatives = wantsScores ? count ?? 0 : nil
-        writesJSON = try Self.writesJSON(fields)
-        if let choice = fields["tool_choice"], choice.stringValue != "none" {
-            throw APIError.unsupported("tool_choice")
+        schema = try Self.schema(fields)
+        tools = try ToolFields(fields)
+        if schema != nil, let tools, tools.choice != .none {
+            throw APIError.unsupported(
+                "tools", "'tools' are supported without a 'response_format', or with a 'tool_choice' of 'none'.")
         }
         if let modalities = try fields.array("modalities"), modalities != ["text"] {
             throw APIError.unsupported("modalities", "'modalities' other than [\"text\"] are not supported.")
@@ -58,23 +62,29 @@ public struct ChatRequest: Sendable {
             fields, recommended: recommended, vocabulary: vocabulary, mostChoices: mostChoices)
     }
 
-    private static func writesJSON(_ fields: RequestFields) throws -> Bool {
-        guard let format = try fields.fields("response_format") else { return false }
+    private static func schema(_ fields: RequestFields) throws -> JSONSchema? {
+        guard let format = try fields.fields("response_format") else { return nil }
         guard let type = try format.string("type") else { throw format.missing("type") }
         switch type {
-        case "text": try format.requireKnown(["type"])
+        case "text":
+            try format.requireKnown(["type"])
+            return nil
         case "json_object":
             try format.requireKnown(["type"])
-            return true
+            return .anyObject
         case "json_schema":
-            throw APIError.unsupported(
-                "response_format.type",
-                "A 'response_format' of type '\(type)' is not supported; 'text' and 'json_object' are.")
+            try format.requireKnown(["type", "json_schema"])
+            guard let named = try format.fields("json_schema") else { throw format.missing("json_schema") }
+            // Whether it is strict or not, the answer is held to it.
+            try named.requireKnown(["name", "description", "schema", "strict"])
+            guard try named.string("name") != nil else { throw named.missing("name") }
+            _ = (try named.string("description"), try named.bool("strict"))
+            guard let schema = named["schema"] else { throw named.missing("schema") }
+            return try JSONSchema.object(schema, location: named.name("schema"))
         default:
             throw APIError.invalid(
                 "response_format.type", "'response_format.type' is none of text, json_object, json_schema.")
         }
-        return false
     }
 
     /// The `messages` of a request.
@@ -89,20 +99,58 @@ public struct ChatRequest: Sendable {
         return try values.enumerated().map { index, value in
             let message = try RequestFields(value, location: "messages[\(index)]")
             try message.requireKnown(
-                ["role", "content", "name"],
-                unsupported: ["tool_calls", "tool_call_id", "function_call", "audio", "refusal", "annotations"])
+                ["role", "content", "name", "tool_calls", "tool_call_id"],
+                unsupported: ["function_call", "audio", "refusal", "annotations"])
             guard let role = try message.string("role") else { throw message.missing("role") }
             let roles: [String: ChatTemplate.Role] = [
-                "system": .system, "developer": .system, "user": .user, "assistant": .assistant,
+                "system": .system, "developer": .system, "user": .user, "assistant": .assistant, "tool": .tool,
             ]
             guard let known = roles[role] else {
                 throw APIError.invalid(
                     message.name("role"),
-                    "'\(message.name("role"))' is '\(role)'; system, developer, user and assistant are supported.")
+                    "'\(message.name("role"))' is '\(role)'; system, developer, user, assistant and tool are supported."
+                )
             }
             var others = JSONObject()
             if let name = try message.string("name") { others["name"] = .string(name) }
-            return ChatTemplate.Message(known, try content(message), fields: others)
+            let calls = try message.array("tool_calls").map { try Self.calls($0, message.name("tool_calls")) } ?? []
+            if known != .assistant, message.contains("tool_calls") {
+                throw APIError.invalid(
+                    message.name("tool_calls"), "'\(message.name("tool_calls"))' is for the role 'assistant'.")
+            }
+            if !calls.isEmpty { others["tool_calls"] = .array(calls) }
+            if let id = try message.string("tool_call_id") { others["tool_call_id"] = .string(id) }
+            if message.contains("tool_call_id") != (known == .tool) {
+                let place = message.name("tool_call_id")
+                throw known == .tool
+                    ? message.missing("tool_call_id") : APIError.invalid(place, "'\(place)' is for the role 'tool'.")
+            }
+            // Who calls need not say anything.
+            let text = calls.isEmpty || message.contains("content") ? try content(message) : ""
+            return ChatTemplate.Message(known, text, fields: others)
+        }
+    }
+
+    /// Calls as templates take them: with arguments that are no longer text.
+    private static func calls(_ values: [JSONValue], _ location: String) throws -> [JSONValue] {
+        try values.enumerated().map { index, value in
+            let call = try RequestFields(value, location: "\(location)[\(index)]")
+            try call.requireKnown(["id", "type", "function", "index"])
+            guard try call.string("type") ?? "function" == "function", let function = try call.fields("function") else {
+                throw call.missing("function")
+            }
+            try function.requireKnown(["name", "arguments"])
+            guard let name = try function.string("name") else { throw function.missing("name") }
+            guard let text = try function.string("arguments") else { throw function.missing("arguments") }
+            guard let arguments = try? JSONValue(parsing: text), arguments.objectValue != nil else {
+                throw APIError.invalid(
+                    function.name("arguments"), "'\(function.name("arguments"))' has to be a JSON object, as text.")
+            }
+            var object = JSONObject()
+            if let id = try call.string("id") { object["id"] = .string(id) }
+            object["type"] = "function"
+            object["function"] = ["name": .string(name), "arguments": arguments]
+            return .object(object)
         }
     }
 

@@ -8,6 +8,8 @@ struct ChatResponse: TextResponse {
     let tokenizer: Tokenizer
     let choices: Int
     let hasScores: Bool
+    /// Whether texts may have calls of functions in them.
+    let hasTools: Bool
 
     private func scores(_ tokens: [TextWriter.WrittenToken]) -> JSONValue {
         func entry(_ token: Int, _ logProbability: Double) -> JSONObject {
@@ -64,13 +66,28 @@ struct ChatResponse: TextResponse {
         return body(
             "chat.completion",
             (0..<choices).map { index in
-                [
-                    "index": JSONValue(index),
-                    "message": ["role": "assistant", "content": .string(texts[index]), "refusal": .null],
-                    "logprobs": logprobs(tokens[index]),
-                    "finish_reason": reasons[index].map { .string($0.rawValue) } ?? .null,
+                let (text, calls) = read(texts[index])
+                var message = JSONObject()
+                message["role"] = "assistant"
+                message["content"] = text.isEmpty && !calls.isEmpty ? .null : .string(text)
+                message["refusal"] = .null
+                if !calls.isEmpty { message["tool_calls"] = .array(calls.map(\.json)) }
+                return [
+                    "index": JSONValue(index), "message": .object(message), "logprobs": logprobs(tokens[index]),
+                    "finish_reason": finishReason(reasons[index], hasCalls: !calls.isEmpty),
                 ]
             }, usage: usage.json)
+    }
+
+    private func read(_ text: String) -> (text: String, calls: [ToolCall]) {
+        if !hasTools { return (text, []) }
+        var reader = ToolCallReader()
+        let (start, calls) = reader.append(text)
+        return (start + reader.finish(hasCalls: !calls.isEmpty), calls)
+    }
+
+    private func finishReason(_ reason: FinishReason?, hasCalls: Bool) -> JSONValue {
+        hasCalls && reason == .stop ? "tool_calls" : reason.map { .string($0.rawValue) } ?? .null
     }
 
     /// The response in chunks, as server-sent events.
@@ -78,22 +95,34 @@ struct ChatResponse: TextResponse {
         _ events: AsyncStream<RunEvent>, includesUsage: Bool, write: (String) async throws -> Void
     ) async throws {
         func send(
-            _ index: Int, _ delta: JSONValue, _ tokens: [TextWriter.WrittenToken]? = nil, _ reason: FinishReason? = nil
+            _ index: Int, _ delta: JSONValue, _ tokens: [TextWriter.WrittenToken]? = nil, reason: JSONValue = .null
         ) async throws {
             let choice: JSONValue = [
                 "index": JSONValue(index), "delta": delta, "logprobs": tokens.map(logprobs) ?? .null,
-                "finish_reason": reason.map { .string($0.rawValue) } ?? .null,
+                "finish_reason": reason,
             ]
             try await write(ServerSentEvent.data(body("chat.completion.chunk", [choice])))
         }
         for index in 0..<choices { try await send(index, ["role": "assistant", "content": ""]) }
+        var readers = [ToolCallReader](repeating: ToolCallReader(), count: choices)
+        var called = [Int](repeating: 0, count: choices)
         for await event in events {
             switch event {
             case .promptScores: break
             case .text(let index, let piece):
-                if piece.text.isEmpty && !hasScores { continue }
-                try await send(index, ["content": .string(piece.text)], piece.tokens)
-            case .finished(let index, let reason): try await send(index, .object(JSONObject()), nil, reason)
+                let (text, calls) = hasTools ? readers[index].append(piece.text) : (piece.text, [])
+                if !text.isEmpty || hasScores { try await send(index, ["content": .string(text)], piece.tokens) }
+                for call in calls {
+                    var object = call.json.objectValue!
+                    object["index"] = JSONValue(called[index])
+                    called[index] += 1
+                    try await send(index, ["tool_calls": [.object(object)]])
+                }
+            case .finished(let index, let reason):
+                let rest = readers[index].finish(hasCalls: called[index] > 0)
+                if !rest.isEmpty { try await send(index, ["content": .string(rest)]) }
+                try await send(
+                    index, .object(JSONObject()), reason: finishReason(reason, hasCalls: called[index] > 0))
             case .done(let usage):
                 if includesUsage {
                     try await write(ServerSentEvent.data(body("chat.completion.chunk", [], usage: usage.json)))

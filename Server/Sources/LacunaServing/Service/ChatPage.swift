@@ -1,10 +1,5 @@
 /// The page at `/`: a conversation in a browser, with the model's sparsity and speed. It loads nothing from elsewhere.
 enum ChatPage {
-    /// Nothing but what the page itself holds, and requests to this server.
-    static let securityPolicy =
-        "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; img-src data:; "
-        + "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-
     static let html = #"""
         <!doctype html>
         <html lang="en">

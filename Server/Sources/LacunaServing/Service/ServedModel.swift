@@ -57,7 +57,9 @@ public struct ServedModel: Sendable {
     /// The tokens of a conversation, for the model to answer.
     ///
     /// - Throws: ``APIError`` with status 400 if the model has no template, or its template objects.
-    func tokens(of messages: [ChatTemplate.Message], addsGenerationPrompt: Bool = true) throws -> [Int] {
+    func tokens(
+        of messages: [ChatTemplate.Message], tools: [JSONValue] = [], addsGenerationPrompt: Bool = true
+    ) throws -> [Int] {
         guard let template else {
             throw APIError.unsupported(
                 "messages", "The model '\(name)' has no chat template; use /v1/completions.")
@@ -65,11 +67,14 @@ public struct ServedModel: Sendable {
         do {
             return try template.encode(
                 messages, with: tokenizer,
-                .init(addsGenerationPrompt: addsGenerationPrompt, clock: ServingClock.chatClock))
+                .init(tools: tools, addsGenerationPrompt: addsGenerationPrompt, clock: ServingClock.chatClock))
         } catch {
             throw APIError(error, parameter: "messages")
         }
     }
+
+    /// Whether it can be told of functions, and writes calls of them in a form that is known here.
+    var callsTools: Bool { tokenizer.chatTemplate.map(ToolCallForm.isSpoken) ?? false }
 
     /// The model as `/v1/models` lists it.
     func json(context: Int) -> JSONValue {
@@ -80,7 +85,7 @@ public struct ServedModel: Sendable {
                 "parameters": JSONValue(parameters), "linear_sparsity": .number(sparsity),
                 "weight_bytes": JSONValue(weightBytes), "weight_bytes_per_token": JSONValue(bytesPerToken),
                 "architecture": .string(model.decoder.configuration.architecture.rawValue),
-                "has_chat_template": .bool(template != nil),
+                "has_chat_template": .bool(template != nil), "calls_tools": .bool(callsTools),
             ],
         ]
     }

@@ -3,7 +3,7 @@ import LacunaTensor
 /// Counts what the server does, and writes it as Prometheus reads it (the text format, version 0.0.4).
 public final class ServerMetrics: Sendable {
     private struct State {
-        var responses: [String: Int] = [:]
+        var responses = ResponseCounts()
         var promptTokens = 0
         var cachedTokens = 0
         var completionTokens = 0
@@ -15,18 +15,16 @@ public final class ServerMetrics: Sendable {
         var active = 0
         var queued = 0
         var cachedPositions = 0
-        var firstToken = [Int](repeating: 0, count: ServerMetrics.bounds.count + 1)
-        var firstTokenSum = 0.0
+        /// In seconds.
+        var firstToken = Histogram([0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30])
     }
     private let state = Locked(State())
-    /// Upper bounds of the histogram of times to the first token, in seconds.
-    private static let bounds = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30]
 
     /// Nothing has been counted.
     public init() {}
 
     func noteResponse(path: String, status: Int) {
-        state.withLock { $0.responses["path=\"\(path)\",status=\"\(status)\"", default: 0] += 1 }
+        state.withLock { $0.responses.note(path: path, status: status) }
     }
 
     func note(_ usage: Usage) {
@@ -49,10 +47,7 @@ public final class ServerMetrics: Sendable {
     }
 
     func noteFirstToken(seconds: Double) {
-        state.withLock {
-            $0.firstToken[Self.bounds.firstIndex { seconds <= $0 } ?? Self.bounds.count] += 1
-            $0.firstTokenSum += seconds
-        }
+        state.withLock { $0.firstToken.note(seconds) }
     }
 
     func note(active: Int, queued: Int, cachedPositions: Int) {
@@ -71,37 +66,22 @@ public final class ServerMetrics: Sendable {
     /// The text of `/metrics`.
     public var text: String {
         let state = state.withLock { $0 }
-        var lines: [String] = []
-        func metric(_ name: String, _ type: String, _ help: String, _ values: [(String, String)]) {
-            lines += ["# HELP lacuna_\(name) \(help)", "# TYPE lacuna_\(name) \(type)"]
-            lines += values.map { "lacuna_\(name)\($0.0) \($0.1)" }
-        }
-        func counter(_ name: String, _ help: String, _ value: Int) {
-            metric(name, "counter", help, [("", "\(value)")])
-        }
-        func gauge(_ name: String, _ help: String, _ value: Int) { metric(name, "gauge", help, [("", "\(value)")]) }
-        metric(
-            "responses_total", "counter", "Responses by path and status.",
-            state.responses.sorted { $0.key < $1.key }.map { ("{\($0.key)}", "\($0.value)") })
-        counter("prompt_tokens_total", "Tokens of prompts of requests that have ended.", state.promptTokens)
-        counter("cached_tokens_total", "Of these, tokens whose keys and values were there already.", state.cachedTokens)
-        counter("completion_tokens_total", "Tokens written.", state.completionTokens)
-        counter("cancelled_requests_total", "Texts ended because the client left.", state.cancelled)
-        counter("steps_total", "Steps of the engine.", state.steps)
-        counter("step_rows_total", "Rows of all steps.", state.rows)
-        counter("weight_bytes_total", "Bytes of weights read by all steps.", state.weightBytes)
-        metric("step_seconds_total", "counter", "Time of all steps.", [("", "\(state.stepSeconds)")])
-        gauge("active_texts", "Texts being read or written.", state.active)
-        gauge("queued_texts", "Texts waiting for a place.", state.queued)
-        gauge("cached_positions", "Positions whose keys and values are held.", state.cachedPositions)
-        var sum = 0
-        var histogram: [(String, String)] = []
-        for (bound, count) in zip(Self.bounds.map { "\($0)" } + ["+Inf"], state.firstToken) {
-            sum += count
-            histogram.append(("_bucket{le=\"\(bound)\"}", "\(sum)"))
-        }
-        histogram += [("_sum", "\(state.firstTokenSum)"), ("_count", "\(sum)")]
-        metric("first_token_seconds", "histogram", "From a request's arrival to its first token.", histogram)
-        return lines.joined(separator: "\n") + "\n"
+        var text = PrometheusText()
+        state.responses.write(to: &text)
+        text.counter("prompt_tokens_total", "Tokens of prompts of requests that have ended.", state.promptTokens)
+        text.counter(
+            "cached_tokens_total", "Of these, tokens whose keys and values were there already.", state.cachedTokens)
+        text.counter("completion_tokens_total", "Tokens written.", state.completionTokens)
+        text.counter("cancelled_requests_total", "Texts ended because the client left.", state.cancelled)
+        text.counter("steps_total", "Steps of the engine.", state.steps)
+        text.counter("step_rows_total", "Rows of all steps.", state.rows)
+        text.counter("weight_bytes_total", "Bytes of weights read by all steps.", state.weightBytes)
+        text.metric("step_seconds_total", "counter", "Time of all steps.", [("", "\(state.stepSeconds)")])
+        text.gauge("active_texts", "Texts being read or written.", state.active)
+        text.gauge("queued_texts", "Texts waiting for a place.", state.queued)
+        text.gauge("cached_positions", "Positions whose keys and values are held.", state.cachedPositions)
+        text.histogram(
+            "first_token_seconds", "From a request's arrival to its first token.", state.firstToken)
+        return text.text
     }
 }

@@ -35,7 +35,13 @@ extension Service {
         let request = try ChatRequest(
             fields, recommended: model.recommended, vocabulary: model.vocabularySize,
             mostChoices: scheduler.limits.slots)
-        let tokens = try model.tokens(of: request.messages)
+        let tools = request.tools.flatMap { $0.choice == .none ? nil : $0 }
+        if tools != nil && !model.callsTools {
+            throw APIError.unsupported(
+                "tools",
+                "The chat template of '\(model.name)' knows no tools, or calls them in a form that is not known here.")
+        }
+        let tokens = try model.tokens(of: request.messages, tools: tools?.described ?? [])
         let room = scheduler.limits.context - tokens.count
         guard room > 0, request.maximumTokens ?? 1 <= room else {
             throw APIError.invalid(
@@ -51,13 +57,20 @@ extension Service {
                     prompt: tokens, maximumTokens: request.maximumTokens ?? room, choices: sampling.choices,
                     sampling: sampling.sampling, edits: sampling.edits,
                     endTokens: sampling.ignoresEnd ? [] : model.turnEnds, alternatives: request.alternatives,
-                    constraint: request.writesJSON ? JSONConstraint(model.spellings) : nil)
+                    constraint: constraint(request.schema, tools, model.spellings))
             ], offsets: [0], stops: sampling.stops, tokenizer: model.tokenizer, scheduler: scheduler,
             within: limits.requestSeconds)
         let response = ChatResponse(
             model: model.name, tokenizer: model.tokenizer, choices: sampling.choices,
-            hasScores: request.alternatives != nil)
+            hasScores: request.alternatives != nil, hasTools: tools != nil)
         return reply(response, run, sampling)
+    }
+
+    private func constraint(
+        _ schema: JSONSchema?, _ tools: ToolFields?, _ spellings: TokenSpellings
+    ) -> (any TokenConstraint)? {
+        if let schema { return JSONConstraint(spellings, schema) }
+        return tools.map { ToolConstraint(spellings, $0.schema, isOneCall: $0.choice == .required) }
     }
 
     /// What a run becomes, at once or piece by piece. However the reply ends, so does the run.

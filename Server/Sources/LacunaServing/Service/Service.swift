@@ -2,8 +2,8 @@ import LacunaIO
 import LacunaInfer
 import LacunaTensor
 
-/// The server without its sockets: a request goes in, a reply comes out. No path or name in a request reaches the file system.
-public final class Service: Sendable {
+/// Texts and vectors of models, in the form of OpenAI's interface. No path or name in a request reaches the file system.
+public final class Service: WebService {
     /// What requests may ask for.
     public struct Limits: Sendable, Equatable {
         /// Bytes of a body.
@@ -24,8 +24,7 @@ public final class Service: Sendable {
     let model: ServedModel?
     let scheduler: Scheduler?
     let embedder: ServedEmbedder?
-    private let apiKey: [UInt8]?
-    private let draining = Locked(false)
+    private let gate: RequestGate
 
     /// A server of texts.
     ///
@@ -38,9 +37,9 @@ public final class Service: Sendable {
         _ model: ServedModel, scheduling: Scheduler.Limits, limits: Limits = .init(), apiKey: String? = nil,
         embedder: ServedEmbedder? = nil, sharesPrefixes: Bool = true
     ) throws {
-        metrics = ServerMetrics()
-        (self.model, self.limits, self.embedder) = (model, limits, embedder)
-        self.apiKey = apiKey.map { Array($0.utf8) }
+        let metrics = ServerMetrics()
+        (self.model, self.limits, self.embedder, self.metrics) = (model, limits, embedder, metrics)
+        gate = RequestGate(limits, apiKey: apiKey) { metrics.noteResponse(path: $0, status: $1) }
         scheduler = try Scheduler(
             model.model.decoder, skipping: model.model.skipping, limits: scheduling, sharesPrefixes: sharesPrefixes,
             metrics: metrics)
@@ -48,15 +47,15 @@ public final class Service: Sendable {
 
     /// A server of vectors alone.
     public init(_ embedder: ServedEmbedder, limits: Limits = .init(), apiKey: String? = nil) {
-        metrics = ServerMetrics()
-        (self.limits, self.embedder) = (limits, embedder)
+        let metrics = ServerMetrics()
+        (self.limits, self.embedder, self.metrics) = (limits, embedder, metrics)
         (model, scheduler) = (nil, nil)
-        self.apiKey = apiKey.map { Array($0.utf8) }
+        gate = RequestGate(limits, apiKey: apiKey) { metrics.noteResponse(path: $0, status: $1) }
     }
 
     /// Refuses new requests; those that are there go on to their end.
     public func drain() {
-        draining.withLock { $0 = true }
+        gate.drain()
         scheduler?.drain()
     }
 
@@ -65,101 +64,36 @@ public final class Service: Sendable {
 
     // MARK: Routes
 
-    private typealias Handler = @Sendable (Service, RequestFields) throws -> ServiceReply
-    private enum Route {
-        case get(@Sendable (Service) throws -> ServiceResponse)
-        case post(Handler)
-    }
-    private static let routes: [String: Route] = [
-        "/": .get { _ in
-            ServiceResponse(
-                status: 200, contentType: "text/html; charset=utf-8", body: ChatPage.html,
-                headers: ["Content-Security-Policy": ChatPage.securityPolicy])
-        },
-        "/health": .get { try $0.health() },
-        "/metrics": .get {
-            ServiceResponse(status: 200, contentType: "text/plain; version=0.0.4; charset=utf-8", body: $0.metrics.text)
-        },
-        "/v1/models": .get { .json(["object": "list", "data": .array($0.models)]) },
-        "/tokenizer_info": .get { try $0.tokenizerInfo() },
-        "/v1/completions": .post { try $0.completions($1) },
-        "/v1/chat/completions": .post { try $0.chat($1) },
-        "/v1/embeddings": .post { try $0.embeddings($1) },
-        "/tokenize": .post { .response(try $0.tokenize($1)) },
-        "/detokenize": .post { .response(try $0.detokenize($1)) },
-    ]
-    /// What needs no key: there is nothing of the model in it.
-    private static let open: Set<String> = ["/", "/health"]
-
     /// Answers a request. What is wrong with it is in the reply.
-    public func reply(to request: ServiceRequest) -> ServiceReply {
-        // Paths of clients are not counted one by one: there may be any number of them.
-        let known =
-            Self.routes[request.path] != nil
-            ? request.path : request.path.hasPrefix("/v1/models/") ? "/v1/models/" : "other"
-        let metrics = metrics
-        func counted(_ response: ServiceResponse) -> ServiceResponse {
-            metrics.noteResponse(path: known, status: response.status)
-            return response
-        }
-        do {
-            switch try route(request) {
-            case .response(let response): return .response(counted(response))
-            case .deferred(let work):
-                return .deferred {
-                    let response = await work()
-                    metrics.noteResponse(path: known, status: response.status)
-                    return response
-                }
-            case .stream(let work):
-                metrics.noteResponse(path: known, status: 200)
-                return .stream(work)
-            }
-        } catch {
-            return .response(counted(ServiceResponse(APIError(error))))
-        }
-    }
+    public func reply(to request: ServiceRequest) -> ServiceReply { gate.reply(to: request, route(request.path)) }
 
     /// What a client is told whose request the server could not read, counted.
-    public func refusal(_ error: APIError) -> ServiceResponse {
-        metrics.noteResponse(path: "unread", status: error.status)
-        return ServiceResponse(error)
-    }
+    public func refusal(_ error: APIError) -> ServiceResponse { gate.refusal(error) }
 
-    private func route(_ request: ServiceRequest) throws -> ServiceReply {
-        if !Self.open.contains(request.path) { try authorize(request) }
-        if request.method == "GET", let name = request.path.dropping("/v1/models/") {
-            guard let found = models.first(where: { $0["id"]?.stringValue == name }) else { throw Self.noModel(name) }
-            return .response(.json(found))
-        }
-        guard let route = Self.routes[request.path] else {
-            throw APIError(
-                status: 404, message: "There is no \(request.method) \(request.path.prefix(200)).",
-                type: "invalid_request_error", code: "not_found")
-        }
-        switch (route, request.method) {
-        case (.get(let handler), "GET"): return .response(try handler(self))
-        case (.post(let handler), "POST"):
-            if draining.withLock({ $0 }) { throw APIError.draining }
-            guard request.body.count <= limits.bodyBytes else { throw APIError.tooLarge(limits.bodyBytes) }
-            return try handler(self, RequestFields(body: request.body))
+    private func route(_ path: String) -> (name: String, route: RequestGate.Route)? {
+        switch path {
+        case "/": (path, .get { .page(ChatPage.html) })
+        case "/health": (path, .get { self.health() })
+        case "/metrics": (path, .get { .metrics(self.metrics.text) })
+        case "/v1/models": (path, .get { .json(["object": "list", "data": .array(self.models)]) })
+        case "/tokenizer_info": (path, .get { try self.tokenizerInfo() })
+        case "/v1/completions": (path, .post { try self.completions($0) })
+        case "/v1/chat/completions": (path, .post { try self.chat($0) })
+        case "/v1/embeddings": (path, .post { try self.embeddings($0) })
+        case "/tokenize": (path, .post { .response(try self.tokenize($0)) })
+        case "/detokenize": (path, .post { .response(try self.detokenize($0)) })
         default:
-            throw APIError(
-                status: 405, message: "\(request.path) does not take \(request.method).", type: "invalid_request_error",
-                code: "method_not_allowed")
-        }
-    }
-
-    private func authorize(_ request: ServiceRequest) throws {
-        guard let apiKey else { return }
-        let given = Array((request.authorization?.dropping("Bearer ") ?? "").utf8)
-        // Takes as long for a key that is nearly right as for any other.
-        var difference = given.count ^ apiKey.count
-        for (i, byte) in apiKey.enumerated() { difference |= Int(byte ^ (i < given.count ? given[i] : 0)) }
-        guard difference == 0 else {
-            throw APIError(
-                status: 401, message: "The API key is missing or wrong.", type: "authentication_error",
-                code: "invalid_api_key")
+            path.dropping("/v1/models/").map { name in
+                (
+                    "/v1/models/",
+                    .get {
+                        guard let found = self.models.first(where: { $0["id"]?.stringValue == name }) else {
+                            throw Self.noModel(name)
+                        }
+                        return .json(found)
+                    }
+                )
+            }
         }
     }
 
@@ -185,9 +119,8 @@ public final class Service: Sendable {
         return (model, scheduler)
     }
 
-    private func health() throws -> ServiceResponse {
-        let load = metrics.load
-        let isDraining = draining.withLock { $0 }
+    private func health() -> ServiceResponse {
+        let (load, isDraining) = (metrics.load, gate.isDraining)
         return .json(
             [
                 "status": isDraining ? "draining" : "ok", "active": JSONValue(load.active),

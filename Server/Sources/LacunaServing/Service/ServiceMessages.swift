@@ -39,6 +39,22 @@ public struct ServiceResponse: Sendable {
         ServiceResponse(status: status, contentType: "application/json", body: value.serialized())
     }
 
+    /// A page that loads nothing but what it holds itself, and asks nobody but this server.
+    static func page(_ html: String) -> ServiceResponse {
+        ServiceResponse(
+            status: 200, contentType: "text/html; charset=utf-8", body: html,
+            headers: [
+                "Content-Security-Policy":
+                    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; "
+                    + "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+            ])
+    }
+
+    /// Counts, as Prometheus reads them.
+    static func metrics(_ text: String) -> ServiceResponse {
+        ServiceResponse(status: 200, contentType: "text/plain; version=0.0.4; charset=utf-8", body: text)
+    }
+
     /// What a client is told of an error.
     public init(_ error: APIError) {
         self = .json(error.json, status: error.status)

@@ -234,6 +234,16 @@ public enum TrainingMethods {
             }
         ),
         (
+            "popup",
+            { options in
+                let pattern = try options.text("pattern").map { try Pattern($0) } ?? .unstructured(.layer)
+                return try PopupScores(
+                    sparsity: options.number("sparsity") ?? (pattern.impliedSparsity == nil ? 0.99 : nil),
+                    pattern: pattern, start: choice("start", options, default: .scaled),
+                    layers: layers(options, default: .all), storage: .trainable(options.text("storage") ?? "masked"))
+            }
+        ),
+        (
             "pst",
             { options in
                 var settings = PST.Settings()
@@ -367,6 +377,15 @@ public enum TrainingMethods {
             }
         ),
         (
+            "imp",
+            { options in
+                try RewoundPruning(
+                    rounds: options.integer("rounds", in: 1...1000) ?? 9, share: options.number("share") ?? 0.2,
+                    rewind: options.integer("rewind", in: 0...1_000_000_000) ?? 0,
+                    layers: layers(options, default: .allButOutput))
+            }
+        ),
+        (
             "soup",
             { options in
                 try SoupPruning(
@@ -454,14 +473,16 @@ public enum TrainingMethods {
         return makers.compactMap { try? $0.make(Defaults()).card }
     }
 
-    /// What the methods are whose networks no configuration makes: recurrent ones, graph and vision transformers, recommenders. They
-    /// are used from Swift.
+    /// What the methods are whose networks no configuration makes: recurrent ones, graph and vision transformers, recommenders, networks
+    /// of cells. They are used from Swift.
     public static var libraryCards: [MethodCard] {
         let settings = GraphTransformerSparsification.Settings()
         let methods: [(any TrainingMethod)?] = [
             try? DynamicSparseEmbeddings(), try? GraphTransformerSparsification(settings), try? AttentionPenalty(),
         ]
-        return [recurrentCard] + methods.compactMap(\.self).map(\.card) + [GPUSQViT.card]
+        return [recurrentCard] + methods.compactMap(\.self).map(\.card) + [
+            GPUSQViT.card, DASS.card, OnceForBoth.card, TransferAudit.card,
+        ]
     }
 
     private static let recurrentCard = MethodCard(
