@@ -33,7 +33,7 @@ public struct ProximalBlockDescent: SeparableSolver {
         /// A proximal step of length `1 / L_B`, where `L_B` bounds the largest eigenvalue of the block's Hessian everywhere.
         case gradient = "Lb"
         /// The same with an `L_B` that is doubled until it bounds the loss where the step leads. Each coordinate remembers how that compared
-        /// with the largest `L_i` of its block, and the next search begins at half of it.
+        /// with the largest `L_i` of its block, and the next search begins there.
         case lineSearched = "LA"
         /// A proximal Newton step by the block's Hessian, halved until the objective falls.
         case newton = "Hb"
@@ -126,7 +126,7 @@ private final class BlockRun<F: Datafit, P: SeparablePenalty> {
     private let curvatures: Buffer<Double>
     /// Coordinates that the loss depends on.
     private let movable: [Int]
-    /// `L_B` over the largest `L_i` of the block that a coordinate was last in.
+    /// The largest ratio of `L_B` to the largest `L_i` of the blocks that a coordinate was in.
     private var ratios: [Double]
     private var generator: SeededGenerator
     private let trial, change, bend: Buffer<Double>
@@ -261,7 +261,7 @@ private final class BlockRun<F: Datafit, P: SeparablePenalty> {
     private func searched(_ block: [Int], _ old: [Double], _ slope: [Double]) -> [Double] {
         let loss = state.datafit.value(state.eta.pointer)
         let largest = block.reduce(.leastNormalMagnitude) { max($0, curvatures.pointer[$1 % state.p]) }
-        var l = largest * max(1e-6, block.reduce(0) { max($0, ratios[$1]) } / 2)
+        var l = largest * block.reduce(0) { max($0, ratios[$1]) }
         var next = old
         for _ in 0..<200 {
             next = proximal(block, old, slope, curvature: l)
