@@ -289,4 +289,16 @@ import Testing
         }
         #expect(Set(shares).count > 1, "one competition, not one a layer")
     }
+
+    /// A window that ends between two updates ends with all of the sparsity.
+    @Test func theWindowEndsWithTheWholeSparsity() throws {
+        let model = network([20, 24, 16, 2])
+        let method = try NeuroRegeneration(sparsity: 0.75, window: 0.1...0.64, interval: 9, layers: .all)
+        let total = 20 * 24 + 24 * 16 + 16 * 2
+        let last = total - Selection.removedCount(sparsity: 0.75, of: total)
+        try train(model, hooks: [method], steps: 50) { step in
+            let kept = model.layers.reduce(0) { $0 + $1.weight.activeCount }
+            #expect((kept == last) == (step >= 32), "step \(step)")
+        }
+    }
 }
