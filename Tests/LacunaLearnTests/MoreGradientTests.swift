@@ -123,6 +123,10 @@ import Testing
             v[0].tape.generator = SeededGenerator(seed: 3)
             return v[0].gumbelSoftmax(temperature: 0.8)
         }
+        // Hot samples are uniform, cold ones choose.
+        #expect(logits.gumbelSoftmax(temperature: 1e6).value.scalars.allSatisfy { abs($0 - 1 / 3.0) < 1e-3 })
+        let cold = logits.gumbelSoftmax(temperature: 1e-6).value.scalars
+        #expect(cold.count { $0 > 0.999 } > 3990 && cold.count { $0 < 0.001 } > 7990)
         // Noise is drawn anew every time.
         #expect(logits.gumbelSoftmax(temperature: 0.5, isHard: true).value != hard.value)
         // The gradient of a hard sample is that of the soft one.

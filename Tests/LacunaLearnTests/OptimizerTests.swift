@@ -44,6 +44,10 @@ import Testing
         let ada = parameter([1, 1], gradient: [3, -4])
         Adagrad(learningRate: 0.5).step([ada])
         #expect(close(ada.value, Tensor([0.5, 1.5])))
+        // Decay turns the gradient: -0.5 + 0.5 · 2 is above 0.
+        let decaying = parameter([2], gradient: [-0.5])
+        Adagrad(learningRate: 0.5, weightDecay: 0.5).step([decaying])
+        #expect(close(decaying.value, Tensor([1.5])))
     }
 
     @Test func maskedEntriesStayZeroWithTheirState() {
