@@ -1,8 +1,9 @@
 import LacunaLearn
-import LacunaPrune
 import LacunaSparse
 import LacunaTensor
 import Testing
+
+@testable import LacunaPrune
 
 /// Graphs beside each other, and what is left out of transformers that read them.
 @Suite struct GraphTransformerTests {
@@ -234,6 +235,25 @@ import Testing
         #expect(throws: LacunaError.self) {
             try LacunaPruneTests.train(network(), hooks: [GraphTransformerSparsification(.init())], steps: 1)
         }
+    }
+
+    /// What attention is worth, against the loss where all that it reads is a little larger or smaller.
+    @Test(arguments: [UInt64(3), 4, 5]) func attentionIsWorthItsSlope(seed: UInt64) throws {
+        let data = try examples()
+        let (model, batch) = (model(data, layers: 1, seed: seed), data.batch([2]))
+        let layer = model.layers[0]
+        layer.notesHeads = true
+        let tape = Tape<Float>()
+        tape.backward(from: Loss.crossEntropy(model(batch, on: tape), labels: batch.labels))
+        let found = Double(try #require(layer.attentionImportance))
+        let (weight, bias) = (layer.value.dense!.parameter, layer.value.bias!)
+        let start = (weight.value, bias.value)
+        func loss(_ factor: Float) -> Double {
+            (weight.value, bias.value) = (factor * start.0, factor * start.1)
+            return Double(tape.evaluating { Loss.crossEntropy(model(batch, on: tape), labels: batch.labels).item })
+        }
+        let slope = abs(loss(1.05) - loss(0.95)) / 0.1
+        #expect(abs(found - slope) < 0.03 * slope + 1e-4)
     }
 }
 
