@@ -172,6 +172,13 @@ import Testing
         #expect(Set(greedy.coefficients.indices.filter { greedy.coefficients[$0] != 0 }).count == 8)
     }
 
+    /// What is left, and the part of the old variance that the coefficients' own spread explains, a row.
+    @Test func noiseIsReestimated() {
+        typealias Noise = SparseBayesianLearning.Noise
+        #expect(Noise.estimated(from: 9).updated(0.5, residual: 3, degrees: 4, rows: 10) == 0.5)
+        #expect(Noise.known(9).updated(9, residual: 3, degrees: 4, rows: 10) == 9)
+    }
+
     @Test func matchingPursuits() throws {
         var random = SeededGenerator(seed: 9)
         let a = Tensor<Double>(normal: [30, 60], using: &random)
@@ -223,12 +230,5 @@ import Testing
         #expect(throws: LacunaError.self) { try SparseBayesianLearning(noise: .known(1)).fit(a.dense(), [1]) }
         #expect(throws: LacunaError.self) { try OrthogonalMatchingPursuit(count: 2).fit(a.dense(), [1]) }
         #expect(throws: LacunaError.self) { try KroneckerMatchingPursuit(counts: [1, 1]).fit(a, [1, 2, 3]) }
-    }
-
-    /// What is left, and the part of the old variance that the coefficients' own spread explains, a row.
-    @Test func noiseIsReestimated() {
-        typealias Noise = SparseBayesianLearning.Noise
-        #expect(Noise.estimated(from: 9).updated(0.5, residual: 3, degrees: 4, rows: 10) == 0.5)
-        #expect(Noise.known(9).updated(9, residual: 3, degrees: 4, rows: 10) == 9)
     }
 }
