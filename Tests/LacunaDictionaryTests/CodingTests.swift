@@ -143,6 +143,12 @@ import Testing
         #expect(compared.first.candidates.isEmpty && compared.second.candidates.isEmpty)
         #expect(compared.shared == compared.active && compared.active > 0)
         #expect(abs(compared.explained[0] - compared.explained[1]) < 1e-4)
+        // Of two features that are alike one is never active, and does not count.
+        let pair = try Crosscoder(dimensions: (1, 1), width: 2, rule: .topK(1), seed: 2)
+        pair.dictionary.encoderWeight!.value = Tensor([1, 1, -1, -1], shape: [2, 2])
+        pair.dictionary.decoderWeight.value = Tensor([1, 1, 1, 1], shape: [2, 2])
+        let few = try ModelComparisonByFeatures(pair, on: [Tensor([1, 1, 2, 2], shape: [2, 2])])
+        #expect(few.active == 1 && few.shared == 1)
     }
 
     @Test func relativeNormsAndExchange() throws {
@@ -154,6 +160,9 @@ import Testing
         let other = try Crosscoder(crosscoder.exchanged())
         for (a, b) in zip(norms, other.relativeNorms) { #expect(abs(a + b - 1) < 1e-6) }
         #expect(other.directions(ofModel: 0) == crosscoder.directions(ofModel: 1))
+        let batched = try Crosscoder(dimensions: (1, 2), width: 3, rule: .batchTopK(2), seed: 2)
+        batched.dictionary.threshold!.value = Tensor([0.3])
+        #expect(try batched.exchanged().threshold!.value == Tensor([0.3]))
         #expect(throws: LacunaError.self) { try Crosscoder(dimensions: (2, 2), width: 3, rule: .gated, seed: 1) }
         #expect(throws: LacunaError.self) {
             try Crosscoder(SparseAutoencoder(.init(inputDimensions: 2, width: 3, rule: .relu), seed: 1))
@@ -169,5 +178,14 @@ import Testing
         let x = Tensor<Float>([1, 0], shape: [1, 2])
         // 2 · 1 against 1 · 3.
         #expect(try a.encode(x).densified() == Tensor([0, 1], shape: [1, 2]))
+    }
+
+    /// Strengths that a step would make negative become 0.
+    @Test func gradientPursuitStaysPositive() throws {
+        var directions: Tensor<Float> = normal([14, 5], seed: 4)
+        directions.withMutablePointer { Directions.normalize($0, rows: 14, columns: 5) }
+        let y: Tensor<Float> = normal([200, 5], seed: 6)
+        let codes = try Pursuit.codes(of: y, directions: directions, counts: [Int](repeating: 10, count: 200))
+        #expect(codes.values.allSatisfy { $0 > 0 } && codes.count > 600)
     }
 }

@@ -209,4 +209,29 @@ import Testing
         let quality = try DictionaryQuality(of: a, on: [bed.batches(of: 500, seed: 9).batch(step: 0)])
         #expect(recovery.mean > 0.88, "\(rule): mean cosine \(recovery.mean), \(quality.unexplained) \(quality.active)")
     }
+
+    /// Only what is not skipped is replaced: of 5 sequences of 10, the last 8 of each.
+    @Test func skippedPositionsStay() throws {
+        let configuration = TransformerConfiguration(
+            vocabularySize: 20, hiddenSize: 12, intermediateSizes: [16, 16], headCount: 3, keyValueHeadCount: 3,
+            headSize: 4, maximumPositions: 16, tiedEmbeddings: true)
+        let model = try Transformer(random: configuration, seed: 1)
+        let tokens = (0..<50).map { ($0 * $0 + 3) % 20 }
+        func loss(_ replacement: SplicedLoss.Replacement) throws -> Double {
+            try SplicedLoss.loss(
+                model, at: ActivationSite(layer: 0, .residual), tokens: tokens, context: 10, skipping: 2, replacement
+            ).sum
+        }
+        var seen = 0
+        let same = try loss(
+            .function {
+                seen += $0.rows
+                return $0
+            })
+        let plain = try loss(.nothing)
+        #expect(seen == 40 && abs(plain - same) < 1e-4)
+        // Zeros, too, are put there alone.
+        let zeros = try loss(.function { Tensor(zeros: $0.shape) })
+        #expect(try loss(.zeros) == zeros && abs(zeros - same) > 1e-3)
+    }
 }

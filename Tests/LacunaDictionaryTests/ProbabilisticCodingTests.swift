@@ -170,4 +170,16 @@ import Testing
             try maxima.learn(Tensor(repeating: -1, shape: [3, 5]), .init(for: .maximum, steps: 1))
         }
     }
+
+    /// Of three atoms that are active in half of all vectors, vectors of at most one show none in a quarter: an activity
+    /// of a half stays, as those left out are accounted for.
+    @Test func truncationIsCorrected() throws {
+        var axes = Tensor<Double>(zeros: [3, 3])
+        for h in 0..<3 { axes[h, h] = 10 }
+        var coding = try ProbabilisticCoding(.binary, atoms: axes, activity: 0.5, noise: 0.5, candidates: 3, active: 1)
+        var data = Tensor<Double>(zeros: [40, 3])
+        for t in 0..<30 { data[t, t % 3] = 10 }
+        coding.update(data, temperature: 1, leavingOut: 0)
+        #expect(abs(coding.activity - 0.5) < 1e-6)
+    }
 }

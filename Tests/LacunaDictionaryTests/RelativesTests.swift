@@ -52,6 +52,12 @@ import Testing
         #expect(field.response(to: [5], after: a, using: &generator).familiarity == 0)
         #expect(field.response(to: [5], using: &generator).familiarity == 1)
         #expect(field.response(to: [5], after: b, recognises: true, using: &generator).code == a)
+        // Half of the code before, and one of two inputs: each counts by its own exponent.
+        let half = [1, 1, 0, 0]
+        #expect(field.response(to: [5, 6], after: half, using: &generator).familiarity == 0.25)
+        field.settings.exponents = (input: 2, context: 3)
+        #expect(field.response(to: [5, 6], after: half, using: &generator).familiarity == 1.0 / 32)
+        #expect(field.response(to: [5, 6], using: &generator).familiarity == 0.25)
     }
 
     @Test func gatesAndRefusals() throws {
@@ -99,6 +105,10 @@ import Testing
         let forced = book(tape.constant(x), forced: [Int32](repeating: 3, count: 10)).values.value
         for t in 0..<5 { for i in 0..<4 { #expect(abs(forced[t, i] - table[3, i]) < 1e-5) } }
         #expect(throws: LacunaError.self) { try Codebook(dimensions: 4, codes: 6, k: 7, seed: 1) }
+        // Near is who points the same way, however long.
+        let two = try Codebook(dimensions: 2, codes: 2, k: 1, seed: 1)
+        two.codes.value = Tensor([9, 0, 0.1, 0.1], shape: [2, 2])
+        #expect(two.nearest(Tensor([1, 0.8, 1, 0.1], shape: [2, 2])) == [1, 0])
     }
 
     @Test func gradientsPassToTheInputAndToTheChosenCodes() throws {
@@ -306,5 +316,43 @@ import Testing
         }
         #expect(throws: LacunaError.self) { try HeadAttribution(a, heads: 3) }
         #expect(throws: LacunaError.self) { try HeadAttribution(a, heads: 4, valueHeads: 3) }
+    }
+
+    /// The loss and its slope by hand: half of the patches are seen, a quarter is to be guessed, and what the head
+    /// reconstructs is a goal that it does not move.
+    @Test func jointLossByHand() throws {
+        let model = try JointEmbedding(
+            patches: 8, patchSize: 2, hidden: 6, embedding: 4, groups: 2, latents: 3, seed: 1)
+        model.weights.reconstruction = 0.7
+        model.weights.divergence = 0.9
+        let images: Tensor<Float> = normal([5, 16], seed: 2)
+        let tape = Tape<Float>(seed: 11)
+        var generator = tape.generator
+        var (context, target) = ([Bool](repeating: false, count: 40), [Bool](repeating: false, count: 40))
+        var places = Tensor<Float>(zeros: [5, 8])
+        for t in 0..<5 {
+            let order = (0..<8).shuffled(using: &generator)
+            for p in order.prefix(4) { context[8 * t + p] = true }
+            for p in order.suffix(2) { (target[8 * t + p], places[t, p]) = (true, 1) }
+        }
+        let noise = Tensor<Float>(normal: [5, 3], using: &generator)
+        let found = model.loss(images, on: tape)
+        tape.backward(from: found)
+        let slopes = model.encoder.parameters.map { $0.gradient! }
+        model.clearGradients()
+        let other = Tape<Float>()
+        let goal = other.evaluating { model.teacher(other.constant(model.inputs(images, target))).value }
+        let embedding = model.encoder(other.constant(model.inputs(images, context)))
+        let guess = model.predictor(.concatenated(columns: [embedding, other.constant(places)]))
+        let head = try #require(model.head)
+        let out = head(embedding, noise: noise)
+        let (error, rest) = (guess - other.constant(goal), out.features - other.constant(embedding.value))
+        let expected =
+            (error * error).mean() + (rest * rest).mean().affine(0.7) + out.divergence.affine(0.9 / 3)
+        #expect(abs(found.item - expected.item) < 1e-5)
+        other.backward(from: expected)
+        for (slope, parameter) in zip(slopes, model.encoder.parameters) {
+            #expect(zip(slope.scalars, parameter.gradient!.scalars).allSatisfy { abs($0 - $1) < 1e-5 })
+        }
     }
 }

@@ -225,7 +225,19 @@ import Testing
         #expect(use.chosen(.underUsed(share: 0.5, exponent: 1, shift: 0), active: 1) == [3])
         #expect(use.chosen(.underUsed(share: 0.6, exponent: 1, shift: 0), active: 1) == [0, 3])
         #expect(use.chosen(.underUsed(share: 0, exponent: 1, shift: 0), active: 1) == [3])
+        // Of two active features a token twice as much is expected: 0.48, 0.24, 0.16, 0.12.
+        #expect(use.chosen(.underUsed(share: 0.5, exponent: 1, shift: 0), active: 2) == [0, 2, 3])
         #expect(use.deadShare(afterTokens: 4) == 0.25)
+    }
+
+    /// A threshold taken from one batch keeps what the batch kept, its smallest code included.
+    @Test(arguments: [SelectionRule.batchTopK(3), .featureChoice(3, profile: .uniform)])
+    func thresholdsKeepTheBatch(rule: SelectionRule) throws {
+        let a = try SparseAutoencoder(.init(inputDimensions: 8, width: 12, rule: rule), seed: 5)
+        let x = source().batch(step: 0).inputs
+        let code = try a.encode(x, scope: .batch)
+        a.averageThresholds(code.pattern, code.values, decay: 0)
+        #expect(try a.encode(x).pattern == code.pattern && code.count > 40)
     }
 
     /// Features that point away from all data come alive by the auxiliary loss, and by resampling, and by nothing else.

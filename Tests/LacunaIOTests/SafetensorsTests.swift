@@ -35,19 +35,28 @@ import Testing
         #expect(file.tensors[0].byteRange.lowerBound % 64 == 0)
     }
 
+    /// Where a number may lie in memory, and at an odd byte, where another way is taken.
     @Test func everyHalfPrecisionNumberWidensExactly() throws {
         let scratch = try Scratch()
         let writer = try SafetensorsWriter(scratch.file("h.safetensors"))
         try writer.write("h", type: .f16, shape: [65536], values: Array(0...UInt16.max))
         try writer.finish()
-        let widened = try SafetensorsFile(scratch.file("h.safetensors")).float("h").scalars
-        for bits in 0...UInt16.max {
-            let expected = Half(bits: bits).float
-            let found = widened[Int(bits)]
-            if expected.isNaN {
-                #expect(found.isNaN)
-            } else {
-                #expect(found.bitPattern == expected.bitPattern)
+        var header = #"{"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"#
+        header += #""h":{"dtype":"F16","shape":[65536],"data_offsets":[1,131073]}}"#
+        header += String(repeating: " ", count: (8 - header.utf8.count % 8) % 8)
+        let start = (0..<8).map { UInt8(truncatingIfNeeded: header.utf8.count >> (8 * $0)) }
+        let numbers = (0...UInt16.max).flatMap { [UInt8($0 & 255), UInt8($0 >> 8)] }
+        let odd = try scratch.write(start + Array(header.utf8) + [7] + numbers, to: "odd.safetensors")
+        for path in [scratch.file("h.safetensors"), odd] {
+            let widened = try SafetensorsFile(path).float("h").scalars
+            for bits in 0...UInt16.max {
+                let expected = Half(bits: bits).float
+                let found = widened[Int(bits)]
+                if expected.isNaN {
+                    #expect(found.isNaN)
+                } else {
+                    #expect(found.bitPattern == expected.bitPattern)
+                }
             }
         }
     }

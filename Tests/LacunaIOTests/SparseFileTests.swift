@@ -100,4 +100,32 @@ import Testing
             _ = try? SparseMatrix<Double>(npz: scratch.write(bytes, to: "d.npz"))
         }
     }
+
+    /// Other programs refuse an archive whose checksums are not those of its files (CRC-32 of ISO 3309, bit by bit).
+    @Test func archivesCarryTheirChecksums() throws {
+        let scratch = try Scratch()
+        try SparseMatrix(diagonal: [1.0, 2, 3]).write(npz: scratch.file("m.npz"))
+        let bytes = try Array(FileSystem.readBytes(scratch.file("m.npz")))
+        func number(_ offset: Int, _ count: Int) -> Int {
+            (0..<count).reduce(0) { $0 | Int(bytes[offset + $1]) << (8 * $1) }
+        }
+        var (offset, checksums) = (0, [Int]())
+        while number(offset, 4) == 0x0403_4B50 {
+            let start = offset + 30 + number(offset + 26, 2) + number(offset + 28, 2)
+            var checksum: UInt32 = 0xFFFF_FFFF
+            for byte in bytes[start..<start + number(offset + 22, 4)] {
+                checksum ^= UInt32(byte)
+                for _ in 0..<8 { checksum = checksum >> 1 ^ (checksum & 1 == 0 ? 0 : 0xEDB8_8320) }
+            }
+            #expect(number(offset + 14, 4) == Int(~checksum))
+            checksums.append(Int(~checksum))
+            offset = start + number(offset + 22, 4)
+        }
+        // The directory at the end says the same.
+        for checksum in checksums {
+            #expect(number(offset, 4) == 0x0201_4B50 && number(offset + 16, 4) == checksum)
+            offset += 46 + number(offset + 28, 2) + number(offset + 30, 2) + number(offset + 32, 2)
+        }
+        #expect(checksums.count == 5 && number(offset, 4) == 0x0605_4B50)
+    }
 }

@@ -311,4 +311,35 @@ import Testing
             }
         }
     }
+
+    /// A word of as many characters as are allowed is still cut up; one more makes it unknown.
+    @Test func longestWordPieces() throws {
+        let scratch = try Scratch()
+        let tokenizer = try Tokenizer(
+            json: scratch.write(
+                """
+                {"version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null, \
+                "pre_tokenizer": {"type": "Whitespace"}, "post_processor": null, "decoder": null, \
+                "model": {"type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##", \
+                "max_input_chars_per_word": 4, "vocab": {"[UNK]": 0, "a": 1, "##a": 2, "é": 3, "##é": 4}}}
+                """.utf8, to: "tokenizer.json"))
+        #expect(tokenizer.encode("aaaa", and: nil).ids == [1, 2, 2, 2])
+        #expect(tokenizer.encode("éééé a", and: nil).ids == [3, 4, 4, 4, 1])
+        #expect(tokenizer.encode("aaaaa ééééé", and: nil).ids == [0, 0])
+    }
+
+    /// A character without a piece costs 10 more than the least probable piece: -16 and -1 are less than -6 and -6.
+    @Test func unknownCharactersCost() throws {
+        let scratch = try Scratch()
+        let tokenizer = try Tokenizer(
+            json: scratch.write(
+                """
+                {"version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null, \
+                "pre_tokenizer": {"type": "Whitespace"}, "post_processor": null, "decoder": null, \
+                "model": {"type": "Unigram", "unk_id": 0, "byte_fallback": false, \
+                "vocab": [["<unk>", 0.0], ["ab", -6.0], ["c", -6.0], ["bc", -1.0]]}}
+                """.utf8, to: "tokenizer.json"))
+        #expect(tokenizer.encode("abc", and: nil).ids == [1, 2])
+        #expect(tokenizer.encode("xbc", and: nil).ids == [0, 3])
+    }
 }

@@ -47,6 +47,11 @@ struct GeneratorTests {
         #expect(stopped.tokens == expected)
         let ignoring = try generator.generate([5, 9, 1], .init(maximumTokens: 12, ignoresEnd: true))
         #expect(ignoring.tokens == tokens)
+        // What the caller names ends a text, also where the model's own end is passed over.
+        let other = try #require(tokens.first { $0 != end && tokens.firstIndex(of: $0)! > tokens.firstIndex(of: end)! })
+        let named = try generator.generate(
+            [5, 9, 1], .init(maximumTokens: 12, stopTokens: [other], ignoresEnd: true))
+        #expect(named.tokens == Array(tokens[..<tokens.firstIndex(of: other)!]) && named.reason == .endToken(other))
     }
 
     @Test func theReceiverMayStop() throws {

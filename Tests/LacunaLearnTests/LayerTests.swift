@@ -184,4 +184,19 @@ import Testing
         }
         #expect(try train(1) == train(2))
     }
+
+    /// Blocks that are computed again have seen their batch once.
+    @Test func batchNormCountsABatchOnce() {
+        var generator = SeededGenerator(seed: 11)
+        let x = Tensor<Float>(normal: [6, 2], mean: 3, using: &generator)
+        func moments(recomputing: Bool) -> [[Float]] {
+            let (norm, tape) = (BatchNorm(channels: 2), Tape<Float>())
+            let start = tape.variable(x)
+            let y = recomputing ? tape.recomputing { norm(start) } : norm(start)
+            tape.backward(from: (y * y).sum())
+            return [norm.runningMean.value.scalars, norm.runningVariance.value.scalars]
+        }
+        let once = moments(recomputing: false)
+        #expect(moments(recomputing: true) == once && once[0].allSatisfy { $0 != 0 })
+    }
 }

@@ -123,6 +123,12 @@ import Testing
             v[0].tape.generator = SeededGenerator(seed: 3)
             return v[0].gumbelSoftmax(temperature: 0.8)
         }
+        // Hot samples are uniform, cold ones choose.
+        #expect(logits.gumbelSoftmax(temperature: 1e6).value.scalars.allSatisfy { abs($0 - 1 / 3.0) < 1e-3 })
+        let cold = logits.gumbelSoftmax(temperature: 1e-6).value.scalars
+        #expect(cold.count { $0 > 0.999 } > 3990 && cold.count { $0 < 0.001 } > 7990)
+        // Noise is drawn anew every time.
+        #expect(logits.gumbelSoftmax(temperature: 0.5, isHard: true).value != hard.value)
         // The gradient of a hard sample is that of the soft one.
         func gradient(_ isHard: Bool) -> Tensor<Double> {
             let tape = Tape<Double>(seed: 2)
@@ -199,6 +205,11 @@ import Testing
         let expected = Loss.crossEntropy(x.affine(1 / 0.07), labels: [1, 2, 3]).item
         #expect(abs(Loss.multiPositiveContrast(x, positives: single).item - expected) < 1e-12)
         #expect(Loss.multiPositiveContrast(x, positives: Array(repeating: false, count: 12)).item == 0)
+        // Rows without a positive say nothing: the first row alone has the same loss.
+        let alone = tape.constant(Tensor(Array(a.scalars[..<4]), shape: [1, 4]))
+        let first = [true, false, true, false]
+        let among = Loss.multiPositiveContrast(x, positives: first + Array(repeating: false, count: 8)).item
+        #expect(abs(among - Loss.multiPositiveContrast(alone, positives: first).item) < 1e-12 && among > 0)
     }
 
     @Test(arguments: [1, 3, 7, 100]) func crossEntropyByRows(rows: Int) {
@@ -246,5 +257,12 @@ import Testing
                 }
             }
         }
+    }
+
+    /// Boxes that overlap along one axis only, along both, and along none.
+    @Test func overlapsOfBoxesApart() {
+        let a = Tensor<Double>([0, 0, 2, 2, 0, 0, 2, 2, 0, 0, 2, 2, 5, 1, 7, 2], shape: [4, 4])
+        let b = Tensor<Double>([3, 1, 5, 4, 1, 1, 3, 4, 1, 3, 2.5, 5, 1, 4, 2, 6], shape: [4, 4])
+        checkGradients([a, b]) { $0[0].generalizedOverlap(with: $0[1]) }
     }
 }

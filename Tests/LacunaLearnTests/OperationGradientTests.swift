@@ -196,6 +196,12 @@ import Testing
         #expect(abs(Loss.crossEntropy(logits, labels: [-1, 0]).item - logarithm(1 + exponential(-2))) < 1e-12)
         #expect(Loss.crossEntropy(logits, labels: [-1, -1]).item == 0)
         #expect(abs(Loss.distillation(student: logits, teacher: logits, temperature: 3).item) < 1e-12)
+        // p = (3/4, 1/4) of the teacher at temperature 2, q = (1/2, 1/2): T² KL(p | q), the mean over the two rows.
+        let taught = tape.constant(Tensor<Double>([2 * logarithm(3), 0, 0, 0], shape: [2, 2]))
+        let flat = tape.variable(Tensor<Double>([1, 1, 0, 0], shape: [2, 2]))
+        let divergence = 0.75 * logarithm(1.5) - 0.25 * logarithm(2)
+        let distilled = Loss.distillation(student: flat, teacher: taught, temperature: 2).item
+        #expect(abs(distilled - 4 * divergence / 2) < 1e-12)
         let zero = tape.constant(Tensor<Double>(zeros: [3, 2]))
         #expect(Loss.tripletLoss(anchors: zero, positives: zero, negatives: zero, margin: 0.4).item == 0.4)
         #expect(abs(Loss.binaryCrossEntropy(zero, zero).item - logarithm(2)) < 1e-12)

@@ -44,6 +44,10 @@ import Testing
         let ada = parameter([1, 1], gradient: [3, -4])
         Adagrad(learningRate: 0.5).step([ada])
         #expect(close(ada.value, Tensor([0.5, 1.5])))
+        // Decay turns the gradient: -0.5 + 0.5 · 2 is above 0.
+        let decaying = parameter([2], gradient: [-0.5])
+        Adagrad(learningRate: 0.5, weightDecay: 0.5).step([decaying])
+        #expect(close(decaying.value, Tensor([1.5])))
     }
 
     @Test func maskedEntriesStayZeroWithTheirState() {
@@ -201,5 +205,21 @@ import Testing
         #expect(throws: LacunaError.self) { try model.apply([ParameterGroup("*"), ParameterGroup("*.bias")]) }
         #expect(throws: LacunaError.self) { try model.apply([ParameterGroup("*", rate: -1)]) }
         #expect(throws: LacunaError.self) { try model.apply([ParameterGroup("*", decay: .nan)]) }
+    }
+
+    /// v = μ v + (1 - d) g from the first step on: with μ 0.5, d 0.25 and a gradient of 2 the velocities are 1.5 and 2.25.
+    @Test func dampening() {
+        let p = parameter([1], gradient: [2])
+        let sgd = SGD(learningRate: 0.1, momentum: 0.5, dampening: 0.25)
+        sgd.step([p])
+        #expect(close(p.value, Tensor([0.85])))
+        sgd.step([p])
+        #expect(close(p.value, Tensor([0.625])))
+    }
+
+    /// A schedule that begins anew twice, and goes on after the second time.
+    @Test func repeatedSchedules() {
+        let turns = Schedule.repeating(.linear(from: 1, to: 0, steps: 4), every: 3, times: 2)
+        #expect([0, 1, 2, 3, 4, 5, 6, 7, 90].map { turns($0) } == [1, 0.75, 0.5, 1, 0.75, 0.5, 0.25, 0, 0])
     }
 }

@@ -336,4 +336,57 @@ import Testing
         let bad: JSONValue = ["means": [1], "scales": [1, 2]]
         #expect(throws: LacunaError.self) { try Standardization(JSONFields(bad, file: "x", location: "scaler")) }
     }
+
+    /// What is evaluated is the average of the weights. Of -0.1 and -0.2, with a decay of a half, it is -0.15.
+    @Test func evaluationReadsTheAverage() throws {
+        let layer = Linear(weight: DenseWeight(Tensor([0], shape: [1, 1])))
+        var plan = TrainingPlan(steps: 2, learningRate: .constant(0.1))
+        plan.averageDecay = 0.5
+        let trainer = try Trainer(
+            model: layer, optimizer: SGD(learningRate: 0),
+            source: ShuffledBatches(Self.rings(4, seed: 1), batchSize: 2, seed: 1), plan: plan,
+            evaluate: { _ in [("weight", Double(layer.weight.densified()[0, 0]))] },
+            loss: { _, tape in layer(tape.constant(Tensor([1], shape: [1, 1]))).sum() })
+        let report = try trainer.train()
+        #expect(abs(report.evaluation!["weight"]! + 0.15) < 1e-6)
+        #expect(abs(layer.weight.densified()[0, 0] + 0.2) < 1e-6)
+    }
+
+    /// Nothing gets better, evaluated every 5 steps, for 3 times after the first: 20 steps, also when interrupted between.
+    @Test(arguments: [7, 12, 17]) func patienceIsRemembered(stop: Int) throws {
+        func make() throws -> Trainer<ShuffledBatches> {
+            var generator = SeededGenerator(seed: 1)
+            let model = MLP(widths: [2, 4, 2], using: &generator)
+            var plan = TrainingPlan(steps: 100, learningRate: .constant(0))
+            (plan.evaluateEvery, plan.patience) = (5, 3)
+            return try Trainer(
+                model: model, optimizer: SGD(learningRate: 0),
+                source: ShuffledBatches(Self.rings(50, seed: 1), batchSize: 10, seed: 1), plan: plan,
+                evaluate: { _ in [("loss", 1)] },
+                loss: { batch, tape in Loss.crossEntropy(model(tape.constant(batch.inputs)), labels: batch.labels) })
+        }
+        let path = try folder()
+        defer { try? FileSystem.remove(path) }
+        try make().train(directory: path, stopAfter: stop)
+        let resumed = try make()
+        try resumed.resume(from: path)
+        #expect(try resumed.train(directory: path).stoppedEarly == 20)
+    }
+
+    /// A network that gives all classes the same score has not got them right.
+    @Test func equalScoresAreNoAnswers() {
+        let tape = Tape<Float>()
+        let logits = tape.constant(Tensor<Float>([1, 1, 0, 2, 3, 3, 0, 0, 5], shape: [3, 3]))
+        #expect(Classification.accuracy(logits, [0, 1, 2]) == 1.0 / 3)
+        #expect(Classification.accuracy(logits, [1, 2, 0]) == 0)
+    }
+
+    /// The token that is predicted decides whether the prediction counts.
+    @Test func countedTokensAreThePredicted() throws {
+        let example = TokenExamples.Example(tokens: [5, 6, 7, 8], counts: [true, false, true, false])
+        let longer = TokenExamples.Example(tokens: [1, 2, 3, 4, 9], counts: [false, true, false, false, true])
+        let batch = TokenExamples.batch([example, longer], 9)
+        #expect(batch.ids == [5, 6, 7, 0, 1, 2, 3, 4] && batch.next == [-1, 7, -1, -1, 2, -1, -1, 9])
+        #expect(example.countedTokens == 1 && longer.countedTokens == 2)
+    }
 }

@@ -218,6 +218,7 @@ struct CheckpointTests {
         }
         check(.none, [1, 0.31622776, 0.1, 0.031622779])
         check(.linear(factor: 4), [0.25, 0.079056941, 0.025, 0.0079056947])
+        check(.perFrequency([1, 2, 4, 0.5]), [1, 0.15811388, 0.025, 0.063245553])
         check(
             .llama3(factor: 8, lowFactor: 1, highFactor: 4, originalContext: 32),
             [1, 0.095839977, 0.0125, 0.0039528473])

@@ -279,4 +279,22 @@ struct EngineTests {
         let found = Tensor(Array(session.logits), shape: [1, 50])
         #expect(relativeError(found, row(try decoder.logits(tokens[..<4] + [40, 41, 42]), 6)) < 1e-5)
     }
+
+    /// Single queries over sinks and a window, counted by hand; a meter that was set back counts from nothing.
+    @Test func metersCountKeysFromNothing() throws {
+        let meter = SkippingMeter()
+        let engine = TokenEngine(try makeDecoder(seed: 6), selector: WindowAndSinks(window: 4, sinks: 1), meter: meter)
+        func run() throws {
+            let session = try DecodingSession(engine, context: 64)
+            for token in tokens.prefix(8) { _ = try session.verify([token]) }
+        }
+        try run()
+        let first = meter.keys
+        // A query sees 1 to 8 keys: 36, and reads 5 at most: 1 + 2 + 3 + 4 + 4 · 5.
+        #expect(first.read * 36 == first.visible * 30 && first.visible % 36 == 0 && first.visible > 0)
+        meter.reset()
+        #expect(meter.keys.visible == 0 && meter.keys.read == 0 && meter.keys.share == 1)
+        try run()
+        #expect(meter.keys == first)
+    }
 }

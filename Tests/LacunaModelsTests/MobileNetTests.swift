@@ -48,6 +48,14 @@ import Testing
         for block in try network.sparsified(0.75, group: 4).blocks {
             #expect(abs(SparsePattern(nonzerosOf: block.pointwise).sparsity - 0.75) < 0.02)
         }
+        // What is left of a layer is scaled to the energy that all of it had.
+        for (block, whole) in zip(try network.sparsified(0.5).blocks, network.blocks) {
+            let (after, before) = (block.pointwise.scalars, whole.pointwise.scalars)
+            func energy(_ values: [Float]) -> Double { values.reduce(0) { $0 + Double($1) * Double($1) } }
+            #expect(abs(energy(after) / energy(before) - 1) < 1e-4)
+            let left = zip(after, before).filter { $0.0 != 0 }.map { $0 / $1 }
+            #expect(left.allSatisfy { abs($0 / left[0] - 1) < 1e-5 } && left[0] > 1)
+        }
         #expect(throws: LacunaError.self) { try network.sparsified(1.5) }
         var generator = SeededGenerator(seed: 1)
         #expect(throws: LacunaError.self) { try MobileNetV1(randomOfWidth: 0, using: &generator) }

@@ -238,4 +238,16 @@ struct RouterTests {
             try other.replaceFeedForward(layer: 0, with: Self.make(experts: 4, count: 1))
         }
     }
+
+    /// A cache of 3 positions is read whole, one of 20 as far as the window reaches: keys and values in every layer.
+    @Test func windowsBoundTheBytesOfACache() throws {
+        for (window, seen) in [(nil, [3, 20]), (5, [3, 5])] as [(Int?, [Int])] {
+            let decoder = try makeDecoder(seed: 6, slidingWindow: window)
+            let weights = decoder.bytesTouchedPerToken()
+            for (position, read) in zip([3, 20], seen) {
+                let bytes = 2 * 20 * 4 * read * decoder.blocks.count
+                #expect(decoder.bytesTouchedPerToken(position: position) - weights == bytes)
+            }
+        }
+    }
 }

@@ -218,4 +218,23 @@ import Testing
         #expect(lenient.skipped == 2)
         #expect(lenient.firstSkipped?.description.contains("line 2") == true)
     }
+
+    /// Half of all differences being 1 and none below, a shifted mean of 0.5 is hardly ever reached: the measured one counts.
+    @Test func bootstrapProbabilitiesAreNeverZero() throws {
+        let better = (0..<200).map { Double($0 % 2) }
+        let test = try PairedTest.bootstrap(better, [Double](repeating: 0, count: 200), samples: 99)
+        #expect(test.probability == 0.01 && test.difference == 0.5)
+    }
+
+    /// Of two documents above the threshold one is found, second: what is below it counts neither as found nor as missing.
+    @Test func recallCountsByTheThreshold() throws {
+        let hits = [RankedRun.Hit(document: "a", score: 2), .init(document: "b", score: 1)]
+        let ranking = TiedRanking(
+            hits, grades: ["a": 1, "b": 2, "c": 3, "d": 1], ties: .identifier, relevantFrom: 2)
+        #expect(ranking.value(try RankingMetric("R@2")) == 0.5)
+        #expect(ranking.value(try RankingMetric("MAP")) == 0.25)
+        let loose = TiedRanking(hits, grades: ["a": 1, "b": 2, "c": 3, "d": 1], ties: .identifier, relevantFrom: 1)
+        #expect(loose.value(try RankingMetric("R@2")) == 0.5)
+        #expect(loose.value(try RankingMetric("MAP")) == 0.5)
+    }
 }

@@ -145,6 +145,8 @@ import Testing
         // 6.79, 1.13 and 2.83. Rounded down 6, 1, 2 = 96 + 512 + 256 = 864; c (128 more) and a (16 more) still fit, b not.
         let shares = try ErdosRenyiBudget(0.8).sparsities(for: .anyOf(8), layers: shapes)
         #expect(shares == ["a": 0.125, "b": 0.875, "c": 0.625])
+        // Less than one of a group: one stays all the same.
+        #expect(try UniformBudget(0.95).sparsities(for: .anyOf(4), layers: [("a", [4, 8])]) == ["a": 0.75])
         let scores = try ["x": tiedScores(16, 64, seed: 3), "y": tiedScores(16, 64, seed: 4, levels: 90)].mapValues {
             try MagnitudeScore().scores(weight: $0)
         }

@@ -172,6 +172,13 @@ import Testing
         #expect(Set(greedy.coefficients.indices.filter { greedy.coefficients[$0] != 0 }).count == 8)
     }
 
+    /// What is left, and the part of the old variance that the coefficients' own spread explains, a row.
+    @Test func noiseIsReestimated() {
+        typealias Noise = SparseBayesianLearning.Noise
+        #expect(Noise.estimated(from: 9).updated(0.5, residual: 3, degrees: 4, rows: 10) == 0.5)
+        #expect(Noise.known(9).updated(9, residual: 3, degrees: 4, rows: 10) == 9)
+    }
+
     @Test func matchingPursuits() throws {
         var random = SeededGenerator(seed: 9)
         let a = Tensor<Double>(normal: [30, 60], using: &random)
@@ -182,6 +189,12 @@ import Testing
         #expect(Set(found.support) == [4, 17, 50] && largestDifference(found.coefficients, x) < 1e-10)
         #expect(found.residual < 1e-10)
         #expect(try OrthogonalMatchingPursuit(count: 9, residual: 1e-6).fit(a, y).support.count == 3)
+        // Numbers are taken from the largest, until what is left is as small as was asked for.
+        let axes = Tensor<Double>([1, 0, 0, 0, 1, 0, 0, 0, 1], shape: [3, 3])
+        for (residual, count) in [(0.1, 3), (0.5, 2), (1, 2), (2.1, 1), (4, 0)] {
+            let found = try OrthogonalMatchingPursuit(count: 3, residual: residual).fit(axes, [2, 0.5, 3])
+            #expect(found.support == Array([2, 0, 1].prefix(count)), "\(residual)")
+        }
         // On any support the fit is that of least squares: residuals are orthogonal to what was taken.
         let noisy = y.map { $0 + random.normal() }
         let part = try OrthogonalMatchingPursuit(count: 7).fit(a, noisy)

@@ -280,4 +280,21 @@ import Testing
         }
         #expect(degree.max()! >= 12 && degree.min()! >= 1, "\(degree.max()!)")
     }
+
+    /// Every noise has the deviation that was asked for, and the mean 0; what a variable gets from others comes on top.
+    @Test(arguments: LinearStructuralModel.Distribution.allCases)
+    func noiseHasItsDeviation(distribution: LinearStructuralModel.Distribution) {
+        var graph = DirectedGraph(count: 2)
+        graph[0, 1] = -0.5
+        let model = LinearStructuralModel(graph, noise: [2, 3], distribution: distribution)
+        var random = SeededGenerator(seed: 17)
+        let data = model.sample(rows: 20_000, using: &random)
+        for j in 0..<2 {
+            let own = (0..<20_000).map { j == 0 ? data[$0, 0] : data[$0, 1] + 0.5 * data[$0, 0] }
+            let mean = own.reduce(0, +) / 20_000
+            let variance = own.reduce(0) { $0 + ($1 - mean) * ($1 - mean) } / 20_000
+            #expect(abs(mean) < 0.04 * model.noise[j])
+            #expect(abs(variance / (model.noise[j] * model.noise[j]) - 1) < 0.08)
+        }
+    }
 }

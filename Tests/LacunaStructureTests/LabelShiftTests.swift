@@ -180,4 +180,36 @@ import Testing
         }
         #expect(throws: LacunaError.self) { try DomainDiscriminator().profiles(rows, domains: places.map { _ in 0 }) }
     }
+
+    /// Of several starts the best one counts, so that more of them are never worse and sometimes better.
+    @Test func restartsHelp() throws {
+        var random = SeededGenerator(seed: 14)
+        let points = Tensor((0..<60).map { Double($0 % 12) + 0.15 * random.normal() }, shape: [60, 1])
+        let distances = try (0..<20).map { seed in
+            try [1, 2, 6].map { try KMeans(clusters: 12, restarts: $0, seed: UInt64(seed)).fit(points).distance }
+        }
+        #expect(distances.allSatisfy { $0[0] >= $0[1] && $0[1] >= $0[2] })
+        #expect(distances.contains { $0[0] > 1.3 * $0[2] })
+    }
+
+    /// A single odd row is a cluster of its own, and the most extreme one: whether it counts is a setting.
+    @Test func clustersOfAFewRowsAreNoise() throws {
+        var (profiles, domains) = ([Double](), [Int]())
+        for (profile, counts) in [([0.7, 0.3], [70, 30]), ([0.3, 0.7], [30, 70]), ([1.0, 0], [1, 0])] {
+            for (domain, count) in counts.enumerated() {
+                for _ in 0..<count {
+                    profiles += profile
+                    domains.append(domain)
+                }
+            }
+        }
+        func firsts(_ smallestShare: Double) throws -> [Double] {
+            let model = LatentLabelShift(classes: 2, clusters: 3, smallestShare: smallestShare)
+            let found = try model.fit(profiles: Tensor(profiles, shape: [201, 2]), domains: domains)
+            return [found.profiles[0, 0], found.profiles[1, 0]].sorted()
+        }
+        let (a, b) = (70.0 / 101 / (70.0 / 101 + 0.3), 30.0 / 101 / (30.0 / 101 + 0.7))
+        #expect(largestDifference(try firsts(0.01), [b, a]) < 1e-9)
+        #expect(largestDifference(try firsts(0), [b, 1]) < 1e-9)
+    }
 }

@@ -53,6 +53,16 @@ import Testing
         #expect(short.reduce(0) { $0 + abs($1) } >= best - 1e-12)
     }
 
+    /// Heads along the axes: every weight by itself, divided by one more than its head's variance, and with the L1 norm
+    /// shrunk before by a share of the largest.
+    @Test func uncertainHeadsWeighLess() throws {
+        let heads = [[1.0, 0], [0, 1]]
+        let ridge = try TaskRelevance.l2.weights(heads: heads, target: [3, 4], variances: [0.5, 3])
+        #expect(largestDifference(ridge, [2, 1]) < 1e-9)
+        let sparse = try TaskRelevance.l1.weights(heads: heads, target: [3, -4], variances: [0.5, 3], strength: 0.25)
+        #expect(largestDifference(sparse, [2 / 1.5, -3.0 / 4]) < 1e-6)
+    }
+
     @Test func uniqueWeightsAndASingleTask() throws {
         // As many tasks as dimensions: one solution, whatever the norm.
         let heads = Self.heads(4, 4, seed: 7)

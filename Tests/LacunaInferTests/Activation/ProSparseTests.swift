@@ -188,4 +188,26 @@ struct ProSparseTests {
         let deviation = (means.reduce(0) { $0 + ($1 - mean) * ($1 - mean) } / 59).squareRoot()
         #expect(mean / (deviation / 60.0.squareRoot()) > 3)
     }
+
+    /// The ReLU is shifted from the step that was named on.
+    @Test func theShiftHasItsStep() throws {
+        final class Probe: TrainingHook {
+            let hook: ProSparse
+            let model: TrainableFeedForward
+            var isShifted: [Bool] = []
+            init(_ hook: ProSparse, _ model: TrainableFeedForward) { (self.hook, self.model) = (hook, model) }
+            func attach(_ run: TrainingRun) throws { try hook.attach(run) }
+            func beforeStep(_ run: TrainingRun) throws {
+                try hook.beforeStep(run)
+                isShifted.append(model.sparsifier != nil)
+            }
+            func end(_ run: TrainingRun) throws { try hook.end(run) }
+        }
+        let model = try Self.network(seed: 1)
+        let hook = try ProSparse(
+            weight: StagedWeight([.init(weight: 0, end: 20)]), threshold: 0.05, shiftStep: 2)
+        let probe = Probe(hook, model)
+        _ = try Self.train(model, probe, steps: 4)
+        #expect(probe.isShifted == [false, false, true, true])
+    }
 }

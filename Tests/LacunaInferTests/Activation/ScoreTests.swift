@@ -200,4 +200,11 @@ struct ScoreTests {
             #expect(throws: LacunaError.self) { try StatisticalTopK(density: density) }
         }
     }
+
+    /// The share up to a score counts that score.
+    @Test func sharesCountTheirOwnScore() {
+        var histogram = ScoreHistogram()
+        histogram.add([1, -2, 3, 4], count: 4)
+        #expect([0.5, 1, 2.5, 3, 4].map { histogram.share(atMost: $0) } == [0, 0.25, 0.5, 0.75, 1])
+    }
 }

@@ -123,6 +123,9 @@ struct SparsingLawTests {
         #expect(found.error < 0.01 && abs(found.law(1e8) - relu(1e8)) < 0.02)
         let exact = try ActivationLaw.fit(.relu, tokens.map { ($0, relu($0)) })
         #expect(exact.error < 1e-4 && abs(exact.law.limit - 0.07) < 0.02, "\(exact)")
+        // The error is the root of the mean square of what the law leaves.
+        let left = points.reduce(0) { $0 + ($1.1 - found.law($1.0)) * ($1.1 - found.law($1.0)) } / 15
+        #expect(abs(found.error / left.squareRoot() - 1) < 1e-6)
         let silu = ActivationLaw(.silu, limit: 0.4, factor: 8, exponent: 0.3)
         let rising = try ActivationLaw.fit(.silu, tokens.map { ($0, silu($0) * (1 + 0.0005 * random.normal())) })
         #expect(abs(rising.law.limit - 0.4) < 0.02 && rising.law.factor > 0, "\(rising)")
@@ -150,6 +153,8 @@ struct SparsingLawTests {
         let mean = found.layers[0].frequencies.reduce(0, +) / 64
         #expect(abs(mean - found.layers[0].density) < 1e-12)
         #expect(try ActivationStatistics(decoder, tokens: tokens, length: 32, above: 1e9).density == 0)
+        // Of smooth activations nearly all are active, on either side of 0.
+        #expect(try ActivationStatistics(Skip.decoder(), tokens: tokens, length: 32).density > 0.99)
         #expect(throws: LacunaError.self) { try ActivationStatistics(decoder, tokens: tokens, length: 7) }
         #expect(throws: LacunaError.self) { try ActivationStatistics(decoder, tokens: tokens, length: 32, above: -1) }
         // Bins of a half: (0.2, wrong), (0.4, right) and (0.6, right), (1, right): |1 - 0.6| / 4 + |2 - 1.6| / 4.

@@ -162,4 +162,28 @@ struct ALISATests {
             try CacheRequest(attention: "alisa:0", keeping: nil) { HeavyChannels([[[0]]]) }
         }
     }
+
+    /// Positions that are taken back have been paid nothing when they come again, also where every query is remembered.
+    @Test(arguments: [false, true]) func positionsComeBackEmpty(remembersAll: Bool) throws {
+        let shape = KeyValueShape(layers: 1, heads: 1, headSize: 2, capacity: 16)
+        let method = try ALISA(share: 1, remembersAll: remembersAll)
+        let store = AttentionMassCache(KeyValueCache(shape), shape: shape, method: method)
+        func write(_ count: Int, paying: Bool) {
+            for position in store.count..<store.count + count {
+                store.append(layer: 0, keys: [0, 0], values: [0, 0], count: 1)
+                if paying {
+                    [Float](repeating: 0.5, count: position + 1).withUnsafeBufferPointer {
+                        store.note(
+                            layer: 0, head: 0, position: position, queries: 1, ranges: [0..<position + 1], weights: $0)
+                    }
+                }
+                store.advance(by: 1)
+            }
+        }
+        write(8, paying: true)
+        #expect(store.masses(layer: 0)[7] == 0.5)
+        store.truncate(to: 5)
+        write(3, paying: false)
+        #expect(store.masses(layer: 0)[5...].allSatisfy { $0 == 0 })
+    }
 }

@@ -413,4 +413,19 @@ struct KeySparsityTests {
         let found = try logits(decoder, tokens, prompt: 20, selector: Quest(share: 0.5, dense: 0), store: store)
         #expect(Skip.error(found, plain) < 1e-4)
     }
+
+    /// Of 10 entries 5.5 stay at a sparsity of 0.45, which is 6; of 9 at 0.4 it is 5.4, which is 5.
+    @Test(arguments: [(10, 0.45, 6), (9, 0.4, 5), (3, 0.99, 1)]) func keptEntriesAreRounded(
+        _ size: Int, _ sparsity: Double, _ kept: Int
+    ) throws {
+        let shape = KeyValueShape(layers: 1, heads: 1, headSize: size, capacity: 4)
+        let store = MustafarCache(shape, try Mustafar(sparsity: sparsity, window: 0, group: 1))
+        let key = (1...size).map { Float($0) }
+        store.append(layer: 0, keys: key, values: key, count: 1)
+        store.advance(by: 1)
+        let view = store.view(layer: 0, head: 0, positions: 0..<1)
+        let found = (0..<size).map { view.keys[$0] }
+        withExtendedLifetime(view) {}
+        #expect(store.pruned == 1 && found == key.map { $0 > Float(size - kept) ? $0 : 0 })
+    }
 }

@@ -80,4 +80,17 @@ struct OffloadPlannerTests {
         let measured = try OffloadPlanner.Machine.measured(fastBytes: 1e6)
         #expect(measured.bandwidth > 1e7 && measured.rate > 1e7)
     }
+
+    /// Side by side, moving and computing take as long as the longer of the two.
+    @Test(arguments: [1e5, 1e9]) func whatOverlaps(rate: Double) throws {
+        let plan = OffloadPlanner.Plan(firstOffload: 0, firstDeletion: 0, offloaded: 0.8, deleted: 0.5)
+        func cost(_ overlaps: Bool) throws -> OffloadPlanner.Cost {
+            try Self.planner(fastPositions: 1000, rate: rate, overlaps: overlaps, steps: 1).cost(plan)
+        }
+        let (apart, beside) = (try cost(false), try cost(true))
+        #expect(apart.transfer > 0 && apart.recomputing > 0)
+        #expect(apart.transfer == beside.transfer && apart.recomputing == beside.recomputing)
+        #expect(abs(apart.seconds - apart.transfer - apart.recomputing - apart.attention) < 1e-12)
+        #expect(abs(beside.seconds - max(beside.transfer, beside.recomputing) - beside.attention) < 1e-12)
+    }
 }

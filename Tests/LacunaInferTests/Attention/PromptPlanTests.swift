@@ -139,9 +139,12 @@ struct PromptPlanTests {
         (0..<8).map { e in rows.reduce(0) { $0 + $1[e] } / Double(rows.count) }
     }
 
-    @Test(arguments: [(64, 64, nil), (100, 44, nil), (100, 60, 30), (97, 40, nil)] as [(Int, Int, Int?)])
-    func blocksOfTheNearestMeans(_ count: Int, _ queries: Int, _ window: Int?) throws {
-        try withRequest(keys: count, queries: queries, window: window) { request, keys, rows in
+    /// Seeds of the last case: of the first block there a single key is left, whose mean is itself.
+    @Test(
+        arguments: [(64, 64, nil, 1), (100, 44, nil, 1), (100, 60, 30, 1), (97, 40, nil, 1)]
+            + (1...8).map { (100, 60, 32, $0) } as [(Int, Int, Int?, UInt64)])
+    func blocksOfTheNearestMeans(_ count: Int, _ queries: Int, _ window: Int?, _ seed: UInt64) throws {
+        try withRequest(keys: count, queries: queries, window: window, seed: seed) { request, keys, rows in
             let block = 10
             let plan = try #require(BlockSparsePrompt(share: 0.4, block: block).plan(request))
             #expect(plan.tile == block && plan.keys.count == (queries + block - 1) / block)
@@ -284,5 +287,18 @@ struct PromptPlanTests {
         let window = PromptsApart(
             written: WindowAndSinks(window: 6), prompts: try BlockSparsePrompt(share: 0.3, block: 8))
         #expect(try written(window).1.prompts.visible == 60 * 61 / 2 * 2 * 4)
+    }
+
+    /// Little mass, but many keys and distances to read at least: 100, and 7 times 16.
+    @Test func leastNumbersAreRead() throws {
+        try withRequest(keys: 320, queries: 320) { request, _, _ in
+            let plan = try #require(FlexPrefill(mass: 0.01, queries: 64, minimum: 100, block: 16).plan(request))
+            let estimate = try #require(SlashEstimate(request, queries: 64, block: 16))
+            func largest(_ shares: [Float], _ count: Int) -> [Int] {
+                shares.indices.sorted { (shares[$0], $0) > (shares[$1], $1) }.prefix(count).sorted()
+            }
+            let (columns, diagonals) = (largest(estimate.columns, 100), largest(estimate.diagonals, 7))
+            #expect(plan.keys == estimate.plan(columns: columns, diagonals: [0] + diagonals.filter { $0 > 0 }).keys)
+        }
     }
 }

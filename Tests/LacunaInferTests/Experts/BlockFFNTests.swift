@@ -230,6 +230,42 @@ struct BlockFFNTests {
         #expect(abs(even.examplesPerParameter - 640.0 / 416) < 1e-12 && even.information! >= 0)
         #expect(throws: LacunaError.self) { try LoadBalancing(weight: -1) }
     }
+
+    /// Both terms by hand: means over layers, and of the batches of a step for the weight that adapts.
+    @Test func termsAreMeansOverLayersAndBatches() throws {
+        final class Pair: Module {
+            let layers: [BlockFFN]
+            init(_ layers: [BlockFFN]) { self.layers = layers }
+            var parts: [(name: String, part: Any)] { [("layers", layers)] }
+        }
+        let model = Pair([try Self.layer(seed: 1), try Self.layer(seed: 2)])
+        let hook = try ChunkSparsification(
+            length: 6, chunk: 3, localityWeight: 0.4, sharpness: 2,
+            chunkWeight: AdaptiveWeight(initial: 0.5, constantSteps: 8, window: 4))
+        let tape = Tape<Float>()
+        let run = TrainingRun(model: model, optimizer: SGD(learningRate: 1), tape: tape, totalSteps: 4, seed: 0)
+        try hook.attach(run)
+        try hook.beforeStep(run)
+        var random = SeededGenerator(seed: 9)
+        var chunks: [Double] = []
+        for _ in 0..<2 {
+            let x = tape.constant(Tensor<Float>(normal: [12, 12], using: &random))
+            var expected = 0.0
+            for layer in model.layers {
+                _ = layer(x)
+                let scores = layer.router(x)
+                let chunk = RoutingLoss.chunk(RoutingLoss.shares(scores.relu()), length: 6, chunk: 3).item
+                let locality = RoutingLoss.locality(scores, length: 6, sharpness: 2).item
+                chunks.append(Double(chunk))
+                expected += (0.4 * Double(locality) + 0.5 * Double(chunk)) / 2
+            }
+            let found = try #require(hook.penalty(run))
+            #expect(abs(Double(found.item) - expected) < 1e-5)
+        }
+        try hook.afterStep(run)
+        let sum = try #require(hook.state.arrayValue?[1].doubleValue)
+        #expect(abs(sum - chunks.reduce(0, +) / 4) < 1e-6)
+    }
 }
 
 extension Double {

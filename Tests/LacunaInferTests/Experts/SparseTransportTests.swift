@@ -113,6 +113,8 @@ struct SparseTransportTests {
             return (0..<4).map { e in routes.count { $0.contains { $0.expert == e } } }
         }
         #expect(loads(top)[0] > 20 && even.load(32) == 10 && even.load(1) == 1)
+        // 10.3 and 1.6 vectors: nobody is left without an expert.
+        #expect(even.load(33) == 11 && even.load(5) == 2)
         let shared = loads(even)
         #expect(shared.min()! >= 5 && shared.max()! <= 14, "\(shared)")
         // Fewer vectors than experts, and those of no scores, go one by one.

@@ -230,4 +230,30 @@ import Testing
         }
         #expect(throws: LacunaError.self) { try PruningPlan(method: "gqsa", pattern: "2:4").pruner() }
     }
+
+    /// Of white inputs every saliency is the square of the weight: four large ones outweigh sixteen small ones.
+    @Test(arguments: GQSA.Saliency.allCases) func groupsCompeteBySquares(saliency: GQSA.Saliency) throws {
+        var weight = Tensor<Float>(repeating: 1, shape: [1, 32])
+        for column in 16..<32 { weight[0, column] = column < 20 ? 3 : 0 }
+        var method = Self.quick
+        method.saliency = saliency
+        let mask = try method.mask(weight, statistics: whiteStatistics(columns: 32), sparsity: 0.5)
+        #expect(Array(mask.keptColumns(row: 0)) == Array(16..<32))
+    }
+
+    /// Training by layer does not depend on the unit that weights are in.
+    @Test func trainingFollowsTheScale() throws {
+        let layer = LayerFixture(outputs: 6, inputs: 64)
+        var method = Self.quick
+        method.layer = Reconstruction(steps: 30, learningRate: 3e-3, batch: 1)
+        func compressed(_ factor: Float, _ method: GQSA) throws -> Tensor<Float> {
+            (1 / factor)
+                * (try method.compress(
+                    factor * layer.weight, statistics: layer.statistics, request: request(0.5)
+                ).densified())
+        }
+        let (one, large) = (try compressed(1, method), try compressed(64, method))
+        #expect(large.isApproximatelyEqual(to: one, tolerance: 1e-3))
+        #expect(try !one.isApproximatelyEqual(to: compressed(1, Self.quick), tolerance: 1e-2))
+    }
 }

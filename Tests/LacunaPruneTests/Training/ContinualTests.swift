@@ -391,4 +391,23 @@ import Testing
         let convolutional = ConvNet(inputChannels: 1, channels: [2], classes: 6, using: &generator)
         #expect(throws: LacunaError.self) { try SHARP().prepare(convolutional, stream: stream) }
     }
+
+    /// Activations are kept of the last tasks, as many as the memory has.
+    @Test(arguments: [1, 2]) func codesOfTheLastTasksStay(memory: Int) throws {
+        var settings = small
+        settings.memory = memory
+        try episodes(settings, tasks: 3, steps: 8) { task, method, stream in
+            let kept = stream.classes[max(0, task - memory + 1)...task].flatMap { $0 }.map { Int32($0) }
+            let network = try #require(method.ageing)
+            #expect(Set(network.codes.ages.map(\.label)) == Set(kept))
+        }
+    }
+
+    /// Early layers are frozen once their task is over, late ones with their codes.
+    @Test func frozenUnitsAreOldEnough() {
+        let network = AgeingNetwork(mlp([4, 5, 5, 5]).layers, early: 1)
+        network.ages = [[0, 1, 2, 3, 4], [0, 1, 2, 3, 4], [4, 3, 2, 1, 0]]
+        #expect(network.frozenRows(0, memory: 2) == [2, 3, 4])
+        #expect(network.frozenRows(1, memory: 2) == [4] && network.frozenRows(2, memory: 1) == [0, 1])
+    }
 }

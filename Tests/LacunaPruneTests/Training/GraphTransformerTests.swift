@@ -1,8 +1,9 @@
 import LacunaLearn
-import LacunaPrune
 import LacunaSparse
 import LacunaTensor
 import Testing
+
+@testable import LacunaPrune
 
 /// Graphs beside each other, and what is left out of transformers that read them.
 @Suite struct GraphTransformerTests {
@@ -235,6 +236,25 @@ import Testing
             try LacunaPruneTests.train(network(), hooks: [GraphTransformerSparsification(.init())], steps: 1)
         }
     }
+
+    /// What attention is worth, against the loss where all that it reads is a little larger or smaller.
+    @Test(arguments: [UInt64(3), 4, 5]) func attentionIsWorthItsSlope(seed: UInt64) throws {
+        let data = try examples()
+        let (model, batch) = (model(data, layers: 1, seed: seed), data.batch([2]))
+        let layer = model.layers[0]
+        layer.notesHeads = true
+        let tape = Tape<Float>()
+        tape.backward(from: Loss.crossEntropy(model(batch, on: tape), labels: batch.labels))
+        let found = Double(try #require(layer.attentionImportance))
+        let (weight, bias) = (layer.value.dense!.parameter, layer.value.bias!)
+        let start = (weight.value, bias.value)
+        func loss(_ factor: Float) -> Double {
+            (weight.value, bias.value) = (factor * start.0, factor * start.1)
+            return Double(tape.evaluating { Loss.crossEntropy(model(batch, on: tape), labels: batch.labels).item })
+        }
+        let slope = abs(loss(1.05) - loss(0.95)) / 0.1
+        #expect(abs(found - slope) < 0.03 * slope + 1e-4)
+    }
 }
 
 /// Pruning along a ramp with connections that come back.
@@ -288,5 +308,17 @@ import Testing
             Double($0.weight.activeCount) / Double($0.inputDimensions * $0.outputDimensions)
         }
         #expect(Set(shares).count > 1, "one competition, not one a layer")
+    }
+
+    /// A window that ends between two updates ends with all of the sparsity.
+    @Test func theWindowEndsWithTheWholeSparsity() throws {
+        let model = network([20, 24, 16, 2])
+        let method = try NeuroRegeneration(sparsity: 0.75, window: 0.1...0.64, interval: 9, layers: .all)
+        let total = 20 * 24 + 24 * 16 + 16 * 2
+        let last = total - Selection.removedCount(sparsity: 0.75, of: total)
+        try train(model, hooks: [method], steps: 50) { step in
+            let kept = model.layers.reduce(0) { $0 + $1.weight.activeCount }
+            #expect((kept == last) == (step >= 32), "step \(step)")
+        }
     }
 }

@@ -192,4 +192,33 @@ import Testing
         }
         #expect(model.layers[2].weight.densified() == before[2] && model.layers[2].dense!.parameter.isTrainable)
     }
+
+    /// The scale grows and the temperature falls from end to end of a run, and the reward for what is kept fades with it.
+    @Test func settingsRunFromEndToEnd() throws {
+        final class Probe: TrainingHook {
+            let method: MaskLLM
+            init(_ method: MaskLLM) { self.method = method }
+            func penalty(_ run: TrainingRun) -> Variable<Float>? {
+                let weight = (run.model as! MLP).layers[0].weight as! PatternWeight
+                let kept = Double(weight.relaxed(on: run.tape).map(.square).sum().item)
+                let reward = Double(method.penalty(run)?.item ?? .nan)
+                #expect(abs(reward + 0.5 * (1 - run.progress) * kept) < 1e-3 * kept)
+                // Of the shares without noise the largest, by hand.
+                let sharpness = (2 + 6 * run.progress) / (4 - 3 * run.progress)
+                var mean = 0.0
+                let logits = weight.logits.value
+                for group in 0..<logits.rows {
+                    let powers = logits.row(group).map { exponential(sharpness * Double($0)) }
+                    mean += powers.max()! / powers.reduce(0, +) / Double(logits.rows)
+                }
+                #expect(abs(weight.certainty - mean) < 1e-5)
+                return nil
+            }
+        }
+        var settings = MaskLLM.Settings()
+        (settings.scale, settings.temperature) = ((from: 2, to: 8), (from: 4, to: 1))
+        (settings.deviation, settings.strength, settings.reward) = (1, 0, 0.5)
+        let method = try MaskLLM(prior: .none, settings: settings)
+        try train(network([8, 4, 2]), hooks: [method, Probe(method)], steps: 4, optimizer: Adam(), rate: 1e-2)
+    }
 }

@@ -128,6 +128,25 @@ import Testing
         #expect(before == start)
         try train(envelope, hooks: [Still(), EnvelopeRegularization(keep: 1, lambda: 5)], steps: 5)
         #expect(envelope.layers[0].weight.densified() == start)
+        let pulled = network()
+        let pull = try SRSTE(pattern: .nm(n: 2, m: 4), decay: 0.5, isDecoupled: true)
+        try train(pulled, hooks: [Still(), pull], steps: 5) { _ in
+            #expect(pulled.layers[0].dense!.parameter.value == start)
+        }
+    }
+
+    /// Masks are chosen anew every seventh step, and at no other.
+    @Test func castChoosesAtIntervals() throws {
+        final class Probe: TrainingHook {
+            let method: CAST
+            var seen: [String] = []
+            init(_ method: CAST) { self.method = method }
+            func afterStep(_ run: TrainingRun) { seen.append(method.state.serialized()) }
+        }
+        let method = try CAST(pattern: .nm(n: 2, m: 4), interval: 7)
+        let probe = Probe(method)
+        try train(network(), hooks: [method, probe], steps: 29, optimizer: AdamS(), rate: 2e-2)
+        #expect((1..<29).filter { probe.seen[$0] != probe.seen[$0 - 1] } == [7, 14, 21, 28])
     }
 
     /// Steps of AdamS by the formula, at three times of a run: masked entries follow `(1 - t/T) m + t/T λ sign(w)`.
@@ -188,6 +207,11 @@ import Testing
         }
         #expect(abs(method.measuredMeanDensity - 0.5) < 0.02)
         #expect(abs(model.layers[0].dense!.mask!.sparsity - 0.8) < 1e-9)
+        // The end of the window is an update wherever it lies between two.
+        let late = network()
+        let rare = try GradualPruning(sparsity: 0.6, window: 0.1...0.5, layers: .all, interval: 1000)
+        try train(late, hooks: [rare], steps: 20)
+        #expect(abs((late.layers[0].dense!.mask?.sparsity ?? 0) - 0.6) < 1e-9)
     }
 
     @Test func densifyingKeepsTheFunction() throws {
@@ -217,6 +241,9 @@ import Testing
         let doped = try SparseIFT(sparsity: 0.75).doped(layer, using: &generator)
         #expect(doped.values.count == 600 && doped.rank == 18)
         #expect(doped.multiplyAdds <= 2400 && doped.multiplyAdds > 2300)
+        // The entries that stay are as many times larger as keeps the size of outputs: √(1 / 0.25).
+        let dense = layer.weight.densified().scalars
+        #expect(zip(doped.support, doped.values.value.scalars).allSatisfy { $1 == 2 * dense[Int($0)] })
         // Without sparsity it is the layer itself.
         #expect(try SparseIFT(sparsity: 0).doped(layer, using: &generator).densified() == layer.weight.densified())
     }

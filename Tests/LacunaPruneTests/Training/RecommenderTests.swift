@@ -230,4 +230,53 @@ import Testing
         #expect("\(other.state)" == "\(method.state)")
         #expect(throws: LacunaError.self) { try other.restore(.null) }
     }
+
+    /// The divergence comes in linearly, and all of it counts from the end of the annealing on.
+    @Test func divergencesAreAnnealed() throws {
+        let data = try data()
+        func loss(_ divergence: Float, _ annealing: Int, step: Int) throws -> Double {
+            var generator = SeededGenerator(seed: 5)
+            let model = try MultVAE(
+                data, hidden: 6, latent: 3, divergence: divergence, annealing: annealing, using: &generator)
+            let tape = Tape<Float>()
+            return Double(tape.evaluating { model.loss(data, batch: 6, step: step, seed: 3, on: tape).item })
+        }
+        for step in [0, 2, 6, 8, 30] {
+            let likelihood = try loss(0, 0, step: step)
+            let whole = try loss(1, 0, step: step) - likelihood
+            #expect(whole > 1e-2)
+            #expect(abs(try loss(1, 8, step: step) - likelihood - whole * min(1, Double(step) / 8)) < 1e-4)
+            #expect(abs(try loss(0.5, 8, step: 30) - loss(0, 0, step: 30)) > 1e-3)
+        }
+    }
+
+    /// Gradients that never change: the mean is nearly there after twenty steps, the mean of squares at 2 percent.
+    @Test func momentsHaveTheirOwnMemories() throws {
+        var settings = DropAndGrow.Settings(budget: UniformBudget(0.5), growth: .momentum)
+        (settings.interval, settings.end) = (1000, 1)
+        let method = try DropAndGrow(settings)
+        var generator = SeededGenerator(seed: 2)
+        let (layer, x) = (
+            Linear(inputDimensions: 3, outputDimensions: 2, bias: false, using: &generator),
+            Tensor<Float>([1, -2, 3], shape: [1, 3])
+        )
+        struct Nothing: BatchSource {
+            func batch(step: Int) -> Int { step }
+            var batchesPerEpoch: Int? { nil }
+        }
+        try Trainer(
+            model: Sequential([layer]), optimizer: SGD(learningRate: 0), source: Nothing(),
+            plan: TrainingPlan(steps: 20, learningRate: .constant(0)), hooks: [method],
+            loss: { _, tape in layer(tape.constant(x)).sum() }
+        ).train()
+        func numbers(_ name: String) throws -> [Double] {
+            try #require(method.state[name]?.arrayValue?.first?.arrayValue).map { $0.doubleValue ?? .nan }
+        }
+        func left(_ share: Double) -> Double { (0..<20).reduce(1) { rest, _ in rest * share } }
+        let gradient = [1.0, -2, 3, 1, -2, 3]
+        for (found, g) in zip(try numbers("means"), gradient) { #expect(abs(found - (1 - left(0.9)) * g) < 1e-4) }
+        for (found, g) in zip(try numbers("squares"), gradient) {
+            #expect(abs(found - (1 - left(0.999)) * g * g) < 1e-4)
+        }
+    }
 }

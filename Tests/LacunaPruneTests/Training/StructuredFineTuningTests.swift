@@ -369,4 +369,20 @@ private struct Bench {
         let bench = try Bench()
         #expect(throws: LacunaError.self) { try bench.train([DSEE(removal: .units(heads: 2, neurons: 0))], steps: 1) }
     }
+
+    @Test func pruningHasItsTime() throws {
+        final class Probe: TrainingHook {
+            var hasMasks: [Bool] = []
+            func afterStep(_ run: TrainingRun) {
+                hasMasks.append(
+                    run.model.linears.contains { entry in
+                        (((entry.layer.weight as? UpdatedWeight)?.base ?? entry.layer.weight) as? DenseWeight)?.mask
+                            != nil
+                    })
+            }
+        }
+        let probe = Probe()
+        try Bench().train([DSEE(settings: settings { $0.pruneAt = 0.5 }), probe], steps: 6)
+        #expect(probe.hasMasks == [false, false, false, true, true, true])
+    }
 }

@@ -249,4 +249,15 @@ import Testing
             try train(network(), hooks: [AdaptivePruning(index: PQIndex(), looks: 2)], steps: 40)
         }
     }
+
+    /// Behind a round the optimizer has seen nothing yet.
+    @Test func optimizersStartAnew() throws {
+        final class Probe: TrainingHook {
+            var steps: [Int] = []
+            func afterStep(_ run: TrainingRun) { steps.append(run.optimizer.steps) }
+        }
+        let probe = Probe()
+        try train(network(), hooks: [AdaptivePruning(index: PQIndex(), rounds: 2), probe], steps: 10)
+        #expect(probe.steps == [1, 2, 3, 4, 0, 1, 2, 3, 4, 5])
+    }
 }

@@ -73,6 +73,9 @@ import Testing
         // Shares of both kinds count, not numbers: 1 of 1 beside 9 of 10.
         let uneven = try MembershipAttack(members: [0.95], others: (0..<10).map { Double($0) / 9 })
         #expect(abs(uneven.balancedAccuracy - 0.95) < 1e-12 && uneven.threshold == 0.95)
+        // No threshold lies between equal confidences: 0.9 alone tells 1 of 3 members from the others.
+        let level = try MembershipAttack(members: [0.9, 0.5, 0.5], others: [0.5, 0.5, 0.5, 0.1])
+        #expect(level.threshold == 0.9 && abs(level.balancedAccuracy - 2.0 / 3) < 1e-12)
         #expect(throws: LacunaError.self) { try MembershipAttack(members: [], others: [0.5]) }
         #expect(throws: LacunaError.self) { try MembershipAttack(members: [.nan], others: [0.5]) }
     }

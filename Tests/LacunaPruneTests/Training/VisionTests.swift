@@ -259,4 +259,31 @@ import Testing
         }
         #expect(throws: LacunaError.self) { try GPUSQViT(hard: 0, soft: 0, features: 0) }
     }
+
+    /// The range of inputs follows a hundredth of the way.
+    @Test func rangesFollowSlowly() throws {
+        let weight = try FakeQuantizedWeight(DenseWeight(Tensor(repeating: 1, shape: [1, 2])), bits: 8)
+        let tape = Tape<Float>()
+        tape.isTraining = true
+        for (x, range) in [(2, 2), (-4, 2.02), (1, 2.0098)] as [(Float, Float)] {
+            _ = weight.apply(tape.constant(Tensor([x, 0], shape: [1, 2])), bias: nil)
+            #expect(abs(weight.range.value[0] - range) < 1e-5)
+        }
+    }
+
+    /// What is given back are the distances of the last quarter, in which nothing moves here.
+    @Test func distancesAreThoseOfTheEnd() throws {
+        let teacher = try fresh()
+        let student = try copy(teacher)
+        let method = try GPUSQViT(hard: 0)
+        var plan = TrainingPlan(
+            steps: 40, learningRate: .steps([.init(from: 0, value: 1e-2), .init(from: 30, value: 0)]))
+        plan.seed = 6
+        let found = try method.sparsify(
+            student, teacher: teacher, on: pictures(20), optimizer: Adam(), plan: plan, batch: 20)
+        let rest = try method.sparsify(
+            copy(student), teacher: teacher, on: pictures(20), optimizer: Adam(),
+            plan: TrainingPlan(steps: 1, learningRate: .constant(0)), batch: 20)
+        #expect(abs(found[0] - rest[0]) < 1e-4 * rest[0] && rest[0] > 0)
+    }
 }

@@ -213,6 +213,14 @@ import Testing
         #expect(shuffled < 0.9 * best && found >= best - 1e-6, "\(found) of \(best)")
     }
 
+    /// Of four entries in units of two, one unit is kept: against as many single entries.
+    @Test func sharesAreThoseOfAsManyEntries() {
+        let scores = Tensor<Float>([4, 1, 2, 3], shape: [2, 2])
+        #expect(ChannelRearrangement(group: 2, sparsity: 0.5).keptShare(scores, order: [0, 1]) == 6.0 / 7)
+        #expect(ChannelRearrangement(group: 2, sparsity: 0).keptShare(scores, order: [1, 0]) == 1)
+        #expect(ChannelRearrangement(group: 1, sparsity: 0.25).keptShare(scores, order: [0, 1]) == 1)
+    }
+
     /// |W| [64, 64]: 16 groups of 4 rows that share a support of density 0.5, in a random order, and that order.
     static func plantedGroups(using generator: inout SeededGenerator) -> (Tensor<Float>, [Int]) {
         let place = Array(0..<64).shuffled(using: &generator)

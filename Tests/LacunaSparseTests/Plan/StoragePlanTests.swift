@@ -77,4 +77,28 @@ import Testing
         #expect(KernelSweep.breakEven(points([1.1, 0.5, 1.5]), .csr).map { abs($0 - 0.8) < 1e-9 } == true)
         #expect(KernelSweep.breakEven([], .csr) == nil)
     }
+
+    /// The model of costs, by hand: rates between those of 16 and 128 vectors, the smallest panel, few vectors one at a
+    /// time, and the memory's bandwidth where that is the bound.
+    @Test func secondsFollowTheTable() throws {
+        let mask = try mask(.unstructured(.layer), 0.75)
+        let (entries, stored) = (65_536.0, Double(mask.count))
+        var costs = StorageCosts(bandwidth: 1e30)
+        costs[.csr] = StorageCosts.Layout(
+            entryNanoseconds: 0.5, valueNanoseconds: 3, rate16: 1e9, rate128: 5e9, panelNanoseconds: 0.25)
+        for (vectors, seconds) in [
+            (2, 2 * (entries * 0.5e-9 + stored * 3e-9)), (4, 4 * (entries * 0.5e-9 + stored * 3e-9)),
+            (5, 2 * stored * 16 / 1e9 + entries / 4 * 0.25e-9), (16, 2 * stored * 16 / 1e9 + entries / 4 * 0.25e-9),
+            (72, 2 * stored * 72 / 3e9 + entries * 72 / 64 * 0.25e-9),
+            (256, 2 * stored * 256 / 5e9 + entries * 4 * 0.25e-9),
+        ] {
+            let plan = try StoragePlan(mask: mask, vectors: vectors, costs: costs)
+            let found = try #require(plan.candidates.first { $0.layout == .csr })
+            #expect(abs(found.seconds / seconds - 1) < 1e-12 && found.bound == .arithmetic, "\(vectors)")
+        }
+        costs.bandwidth = 1e6
+        let plan = try StoragePlan(mask: mask, vectors: 2, costs: costs)
+        let found = try #require(plan.candidates.first { $0.layout == .csr })
+        #expect(found.seconds == Double(found.byteCount) / 1e6 && found.bound == .memory)
+    }
 }

@@ -30,6 +30,9 @@ import Testing
         #expect(found.scales == [0.5, 0.5, 1] && found.zeros == [0, 4, 15])
         #expect(found.codes == (0..<16).map { UInt8($0) } + (0..<16).map { UInt8($0) } + Array(repeating: 0, count: 16))
         #expect(found.densified().scalars == values)
+        // Numbers above 0 alone: steps reach from 0 to the largest all the same.
+        let high = try Self.groups(Tensor((0..<16).map { Float(30 - $0 % 3) }, shape: [1, 16]), size: 16)
+        #expect(high.scales == [2] && high.zeros == [0] && high.densified()[0, 0] == 30)
         // Nothing is further off than half a step, as 0 is always a step.
         let (weight, _) = try Self.sample(7, 5, size: 32, kept: 5)
         let rounded = try Self.groups(weight, size: 32)
