@@ -14,7 +14,7 @@ struct ReproduceCommand: ParsableCommand {
               lacuna reproduce 64 --details           by paper number, in detail
               lacuna reproduce --all --quick --json
               lacuna reproduce --all --markdown reproductions.md
-              lacuna reproduce --all --results kept     goes on where it stopped
+              lacuna reproduce --all --results kept   # goes on where it stopped
 
             The exit code is 1 if a verdict is not 'reproduced'. Verdicts are meant to hold for any --seed.
             """)

@@ -13,7 +13,7 @@ struct SearchCommand: ParsableCommand {
               lacuna search abstracts --query wing --filter 'year >= 1958 and section = theory' --json
               lacuna search abstracts --queries queries.jsonl --k 1000 --output splade.run
               lacuna search abstracts --queries queries.jsonl --k 1000 --feedback 10 --output rm3.run
-              lacuna search abstracts --serve 8080      a page, and POST /search
+              lacuna search abstracts --serve 8080   # a page, and POST /search
 
             A result's terms are those that it shares with the query, with what each adds to the score. --queries \
             writes a \
