@@ -89,7 +89,7 @@ struct SearchServiceTests {
         try writer.commit()
         let vectors = try SearchService(plain, name: "vectors")
         #expect(try await vectors.post("/search", ["query": "x"]).errorParameter == "query")
-        #expect(try await vectors.post("/search", ["vector": ["x": 3]]).json["hits"]![0]["score"] == 6)
+        #expect(try await vectors.post("/search", ["vector": ["x": 3]]).json["hits"]![0]["score"]?.doubleValue == 6)
         #expect(try await vectors.get("/index").json["takes_text"] == false)
         #expect(throws: LacunaError.self) { try SearchService(plain + "-nowhere") }
     }

@@ -50,7 +50,7 @@ public struct ChatRequest: Sendable {
         alternatives = wantsScores ? count ?? 0 : nil
         schema = try Self.schema(fields)
         tools = try ToolFields(fields)
-        if schema != nil, let tools, tools.choice != .none {
+        if schema != nil, let tools, tools.choice != .never {
             throw APIError.unsupported(
                 "tools", "'tools' are supported without a 'response_format', or with a 'tool_choice' of 'none'.")
         }

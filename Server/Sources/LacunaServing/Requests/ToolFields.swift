@@ -6,7 +6,7 @@ public struct ToolFields: Sendable {
     /// When a function is called.
     public enum Choice: Sendable, Equatable {
         /// Never; the model is not told of any.
-        case none
+        case never
         /// When the model does.
         case auto
         /// The answer is one call, of any of the functions.
@@ -39,7 +39,7 @@ public struct ToolFields: Sendable {
         let chosen = try Self.chosen(fields)
         let isParallel = try fields.bool("parallel_tool_calls")
         if values.isEmpty {
-            guard chosen?.choice ?? .none == .none else {
+            guard chosen.map({ $0.choice == .never }) ?? true else {
                 throw APIError.invalid("tool_choice", "'tool_choice' is for requests with 'tools'.")
             }
             return nil
@@ -65,14 +65,14 @@ public struct ToolFields: Sendable {
                     "'tool_choice.function.name': there is no function '\(name)' in 'tools'.")
             }
         }
-        described = choice == .none ? [] : values
+        described = choice == .never ? [] : values
         schema = try JSONSchema.call(of: functions.map { ($0.name, $0.arguments, $0.location) })
     }
 
     private static func chosen(_ fields: RequestFields) throws -> (choice: Choice, name: String?)? {
         guard let value = fields["tool_choice"] else { return nil }
         if let word = value.stringValue {
-            guard let choice = ["none": Choice.none, "auto": .auto, "required": .required][word] else {
+            guard let choice = ["none": Choice.never, "auto": .auto, "required": .required][word] else {
                 throw APIError.invalid("tool_choice", "'tool_choice' is none of none, auto, required and a function.")
             }
             return (choice, nil)

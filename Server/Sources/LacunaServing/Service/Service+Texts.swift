@@ -35,7 +35,7 @@ extension Service {
         let request = try ChatRequest(
             fields, recommended: model.recommended, vocabulary: model.vocabularySize,
             mostChoices: scheduler.limits.slots)
-        let tools = request.tools.flatMap { $0.choice == .none ? nil : $0 }
+        let tools = request.tools.flatMap { $0.choice == .never ? nil : $0 }
         if tools != nil && !model.callsTools {
             throw APIError.unsupported(
                 "tools",
