@@ -66,10 +66,10 @@ enum SearchPage {
           } catch (e) { at("facts").textContent = e.message; }
         }
 
-        // A text with the words marked that begin like a term: terms may be stems.
+        // A text with the words marked that begin like a term: terms may be stems, in which a last y has become i.
         function marked(text, terms) {
           const p = make("p");
-          const begins = terms.map(t => t.replace(/^##|^[\u0120\u2581]/, "").toLowerCase()).filter(t => t.length > 1);
+          const begins = terms.map(t => t.replace(/^##|^[\u0120\u2581]/, "").toLowerCase().replace(/(..)i$/, "$1")).filter(t => t.length > 1);
           for (const piece of text.split(/([\p{L}\p{N}]+)/u)) {
             const word = piece.toLowerCase();
             p.append(begins.some(t => word.startsWith(t)) ? make("mark", piece) : piece);
