@@ -148,8 +148,11 @@ struct CompressCommand: ParsableCommand {
         let compressor = Compressor(plan, text: texts, directory: output)
         compressor.tokenizer = loaded.tokenizer
         compressor.speed = { models in
-            try Throughput.measure(models, prefill: 64, decode: 48, repetitions: 5, progress: progress).map(
-                \.decodeTokensPerSecond)
+            // Within what short contexts take.
+            let half = max(2, (models.map(\.configuration.maximumPositions).min() ?? 0) / 2)
+            return try Throughput.measure(
+                models, prefill: min(64, half), decode: min(48, half), repetitions: 5, progress: progress
+            ).map(\.decodeTokensPerSecond)
         }
         let begin = monotonicSeconds()
         let (decoder, report): (Transformer, CompressionReport)

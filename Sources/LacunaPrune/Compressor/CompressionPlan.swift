@@ -123,7 +123,7 @@ public struct CompressionPlan: Sendable, Hashable {
     public var budgets: [Budget] = [.uniform, .owl, .searched]
     /// Calibration sequences of the final pruning and of training block by block; choosing takes half of them.
     public var sequences = 64
-    /// Tokens of a calibration sequence.
+    /// Tokens of a calibration sequence, or as many as the model can take if these are fewer.
     public var sequenceLength = 512
     /// Tokens of held-out text by which compositions are compared.
     public var heldOutTokens = 4096

@@ -7,7 +7,7 @@ extension Compressor {
     /// dense model predicts on held-out text: methods under the first budget, then the other budgets for the best of these.
     func choose(_ dense: Transformer, _ run: inout CompressionRun, _ progress: (any ProgressReporter)?) throws {
         if run.report[.pruned] != nil { return }
-        let calibration = try calibration(max(1, plan.sequences / 2))
+        let calibration = try calibration(max(1, plan.sequences / 2), for: dense)
         let held = try PredictionReference(
             dense, tokens: Array(text.heldOut.prefix(plan.heldOutTokens)), progress: progress)
         func attempt(_ method: String, _ budget: CompressionPlan.Budget) throws {

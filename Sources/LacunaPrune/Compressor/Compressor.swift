@@ -83,6 +83,8 @@ public final class Compressor {
                 throw LacunaError.resource("\(directory): room on the disk", needed: bytes, available: available)
             }
         }
+        // A text that is too short is found out before anything is kept.
+        let calibration = try calibration(plan.sequences, for: dense)
         let evaluation = try PredictionReference(
             dense, tokens: Array(text.evaluation.prefix(plan.evaluationTokens)), progress: progress)
         var run = CompressionRun(plan: plan, text: text, directory: directory, dense: try based(dense))
@@ -107,7 +109,6 @@ public final class Compressor {
         }
 
         try choose(dense, &run, progress)
-        let calibration = try calibration(plan.sequences)
         try take(.pruned) { decoder in
             guard let chosen = run.report.chosen else { return decoder }
             return try pruner(chosen.method, chosen.budget, run.report.searchedSparsities, of: dense).prune(
@@ -192,9 +193,10 @@ public final class Compressor {
         return result
     }
 
-    func calibration(_ sequences: Int) throws -> CalibrationSet {
+    func calibration(_ sequences: Int, for dense: Transformer) throws -> CalibrationSet {
         try CalibrationSet(
-            text: text.training, sequences: sequences, length: plan.sequenceLength, seed: plan.seed)
+            text: text.training, sequences: sequences,
+            length: min(plan.sequenceLength, dense.configuration.maximumPositions), seed: plan.seed)
     }
 
     /// The model as it would be shipped: its linear layers in the layout that suits the pattern.
@@ -224,7 +226,8 @@ public final class Compressor {
         if case .seconds(let seconds) = plan.effort, steps > 0 {
             try progress.report("timing a step", 0, of: 1)
             let step = try plan.reconstruction.secondsPerStep(
-                run.current(), toward: dense, calibration: calibration(min(plan.reconstruction.batch, plan.sequences)))
+                run.current(), toward: dense,
+                calibration: calibration(min(plan.reconstruction.batch, plan.sequences), for: dense))
             let times = Double(dense.blocks.count * (plan.values.isInteger ? 2 : 1))
             steps = min(steps, Int(0.3 * seconds / max(times * step, 1e-6)))
         }

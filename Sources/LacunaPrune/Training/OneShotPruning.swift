@@ -27,9 +27,7 @@ public final class OneShotPruning: TrainingMethod {
     ) throws {
         try pattern.validate()
         try budget?.requireAgreement(with: pattern)
-        guard !pattern.isGlobal else {
-            throw LacunaError.invalidArgument("pattern", reason: "\(pattern): each layer is pruned by itself here")
-        }
+        try pattern.requireLayers()
         guard budget != nil || pattern.impliedSparsity != nil else {
             throw LacunaError.invalidArgument("sparsity", reason: "is missing")
         }

@@ -37,21 +37,7 @@ public final class PopupScores: TrainingMethod {
         sparsity: Double? = 0.99, pattern: Pattern = .unstructured(.layer), start: Start = .scaled,
         layers: LayerChoice = .all, storage: StorageLayout = .masked
     ) throws {
-        try pattern.validate()
-        guard !pattern.isGlobal else {
-            throw LacunaError.invalidArgument("pattern", reason: "\(pattern): each layer is pruned by itself here")
-        }
-        if let implied = pattern.impliedSparsity {
-            guard sparsity.map({ abs($0 - implied) < 1e-9 }) ?? true else {
-                throw LacunaError.invalidArgument("sparsity", reason: "the pattern \(pattern) removes \(implied)")
-            }
-        } else {
-            guard let sparsity else { throw LacunaError.invalidArgument("sparsity", reason: "is missing") }
-            guard (0...1).contains(sparsity) else {
-                throw LacunaError.invalidArgument("sparsity", reason: "\(sparsity) is not in 0...1")
-            }
-        }
-        self.sparsity = pattern.impliedSparsity == nil ? sparsity : nil
+        self.sparsity = try pattern.sparsityOfEachLayer(sparsity)
         (self.pattern, self.start, self.layers, self.storage) = (pattern, start, layers, storage)
     }
 
@@ -88,6 +74,8 @@ public final class PopupScores: TrainingMethod {
         frozen = run.model.freeze(
             allBut: weights.map(\.weight.scores), chosen: weights.map(\.layer), trainsOutput: false)
     }
+
+    public func afterStep(_ run: TrainingRun) throws { try Self.requireFinite(weights.map(\.weight.scores)) }
 
     public func end(_ run: TrainingRun) throws {
         for (layer, weight) in weights {

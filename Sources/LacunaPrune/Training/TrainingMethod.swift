@@ -156,3 +156,45 @@ extension SparsePattern {
             pattern: .unstructured(.layer), amount: .count(count))
     }
 }
+
+extension TrainingMethod {
+    /// Stops a run whose scores have grown beyond all numbers: they would no longer say which entries stay, while the loss may not show
+    /// it.
+    ///
+    /// - Throws: `LacunaError.numerical`.
+    static func requireFinite(_ scores: [Parameter<Float>]) throws {
+        guard scores.allSatisfy({ $0.buffer.elements.allSatisfy(\.isFinite) }) else {
+            throw LacunaError.numerical(
+                operation: "training scores", reason: "one is not finite: a smaller learning rate may help")
+        }
+    }
+}
+
+extension Pattern {
+    /// - Throws: `LacunaError.invalidArgument` for a pattern of all layers together.
+    func requireLayers() throws {
+        guard !isGlobal else {
+            throw LacunaError.invalidArgument("pattern", reason: "\(self): each layer is pruned by itself here")
+        }
+    }
+
+    /// What is removed of each layer by itself, 0...1; nil where the pattern says it.
+    ///
+    /// - Throws: `LacunaError.invalidArgument` for a pattern that is none or of all layers together, and for a sparsity that is missing,
+    ///   out of range or in contradiction to the pattern.
+    func sparsityOfEachLayer(_ sparsity: Double?) throws -> Double? {
+        try validate()
+        try requireLayers()
+        if let implied = impliedSparsity {
+            guard sparsity.map({ abs($0 - implied) < 1e-9 }) ?? true else {
+                throw LacunaError.invalidArgument("sparsity", reason: "the pattern \(self) removes \(implied)")
+            }
+            return nil
+        }
+        guard let sparsity else { throw LacunaError.invalidArgument("sparsity", reason: "is missing") }
+        guard (0...1).contains(sparsity) else {
+            throw LacunaError.invalidArgument("sparsity", reason: "\(sparsity) is not in 0...1")
+        }
+        return sparsity
+    }
+}

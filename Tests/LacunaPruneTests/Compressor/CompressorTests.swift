@@ -74,6 +74,23 @@ import Testing
             } && a.finalNorm.weight.scalars == b.finalNorm.weight.scalars
     }
 
+    /// Windows of the defaults that a model is too small for are as long as it takes.
+    @Test func shortContextsAreEnough() throws {
+        var plan = try plan("50%", .bf16, steps: 1)
+        (plan.methods, plan.budgets, plan.healing) = (["wanda"], [.uniform], Healing(batch: 2))
+        plan.sequenceLength = 512
+        let compressor = Compressor(plan, text: try texts())
+        #expect(try compressor.calibration(4, for: dense()).sequenceLength == 64)
+        let report = try compressor.compress(dense()).report
+        #expect(report.isFinished && report[.healed] != nil)
+        try folder { path in
+            plan.sequences = 100_000
+            let short = Compressor(plan, text: try texts(), directory: path)
+            #expect(throws: LacunaError.self) { try short.compress(dense()) }
+            #expect(try Compressor.report(in: path) == nil, "nothing is begun that cannot be done")
+        }
+    }
+
     // MARK: Parts
 
     @Test func roundingIsTheStores() throws {

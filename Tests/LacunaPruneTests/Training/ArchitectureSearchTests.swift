@@ -95,6 +95,18 @@ import Testing
         }
     }
 
+    /// Scores that are no numbers would keep everything, and the loss of weights that stay would not show it.
+    @Test func scoresThatAreNoNumbersStopTheRun() throws {
+        let model = network()
+        #expect {
+            try train(model, hooks: [PopupScores(sparsity: 0.75)], steps: 3) { _ in
+                (model.layers[0].weight as! PopupWeight).scores.value[0, 0] = .nan
+            }
+        } throws: { error in
+            if case LacunaError.numerical(operation: "training scores", _) = error { true } else { false }
+        }
+    }
+
     // MARK: The gradient of α
 
     /// tanh(w₁ x) between two candidates that α weighs, one of which has a weight of its own: smooth in everything.

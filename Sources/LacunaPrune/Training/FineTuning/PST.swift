@@ -56,17 +56,7 @@ public final class PST: TrainingMethod {
         sparsity: Double? = 0.9, pattern: Pattern = .unstructured(.layer), settings: Settings = Settings(),
         layers: LayerChoice = .allButOutput, storage: StorageLayout = .masked
     ) throws {
-        try pattern.validate()
-        guard !pattern.isGlobal else {
-            throw LacunaError.invalidArgument("pattern", reason: "\(pattern): each layer is pruned by itself here")
-        }
-        if let implied = pattern.impliedSparsity {
-            guard sparsity.map({ abs($0 - implied) < 1e-9 }) ?? true else {
-                throw LacunaError.invalidArgument("sparsity", reason: "the pattern \(pattern) removes \(implied)")
-            }
-        } else if sparsity == nil {
-            throw LacunaError.invalidArgument("sparsity", reason: "is missing")
-        }
+        let own = try pattern.sparsityOfEachLayer(sparsity)
         guard settings.rank > 0, settings.scoreRank > 0 else {
             throw LacunaError.invalidArgument(
                 "rank", reason: "\(settings.rank) and \(settings.scoreRank) are not both positive")
@@ -74,8 +64,8 @@ public final class PST: TrainingMethod {
         guard [settings.change, settings.lowRank, settings.structure].allSatisfy(\.isFinite) else {
             throw LacunaError.invalidArgument("alpha", reason: "is not finite")
         }
-        ramp = try GradualPruning(sparsity: sparsity ?? 0, window: settings.window)
-        self.sparsity = pattern.impliedSparsity == nil ? sparsity : nil
+        ramp = try GradualPruning(sparsity: own ?? 0, window: settings.window)
+        self.sparsity = own
         (self.pattern, self.settings, self.layers, self.storage) = (pattern, settings, layers, storage)
     }
 
@@ -120,6 +110,8 @@ public final class PST: TrainingMethod {
     public func beforeStep(_ run: TrainingRun) throws {
         for (_, weight) in weights { weight.sparsity = sparsity(at: run.progress) }
     }
+
+    public func afterStep(_ run: TrainingRun) throws { try Self.requireFinite(weights.flatMap(\.weight.parameters)) }
 
     public func end(_ run: TrainingRun) throws {
         for (layer, weight) in weights {
