@@ -12,8 +12,15 @@ import LacunaTensor
 /// A sparsity is met exactly for the matrix; every block of columns gets its share. Whole rows cannot be removed:
 /// nothing in a row is left to make up for it.
 ///
+/// If the kept entries are going to be stored in int4, they are rounded in the same sweep: a kept `w_j` becomes the nearest
+/// multiple of its group's scale, which is found when the sweep arrives at the group, and the columns behind it move as they do for what is
+/// removed. With nothing to remove this is GPTQ. The store gives the rounded numbers back as they are. Types with more bits err too
+/// little to be made up for.
+///
 /// Elias Frantar, Dan Alistarh, "SparseGPT: Massive Language Models Can Be Accurately Pruned in One-Shot",
-/// arXiv 2301.00774. Defaults are theirs.
+/// arXiv 2301.00774, its section on joint sparsification and quantisation included. Defaults are theirs. Rounding alone: Elias Frantar,
+/// Saleh Ashkboos, Torsten Hoefler, Dan Alistarh, "GPTQ: Accurate Post-Training Quantization for Generative Pre-trained
+/// Transformers", arXiv 2210.17323.
 public struct SparseGPT: LayerwisePruning {
     /// Share of the mean diagonal of `XᵀX` that is added to its diagonal; 0 or more.
     public var damping: Double
@@ -97,6 +104,7 @@ public struct SparseGPT: LayerwisePruning {
             for dead in factor.deadColumns { for i in 0..<rows { w[i * columns + dead] = 0 } }
         }
         let errors = Buffer<Float>(uninitialized: rows * min(widths.block, max(columns, 1)))
+        let scales = request.values == .int4 ? Buffer<Float>(repeating: 0, count: rows) : nil
         for start in stride(from: 0, to: columns, by: widths.block) {
             let block = start..<min(start + widths.block, columns)
             for first in stride(from: start, to: block.upperBound, by: widths.window) {
@@ -105,7 +113,9 @@ public struct SparseGPT: LayerwisePruning {
                     scores: saliency(weight, factor, window), pattern: request.pattern,
                     sparsity: shares.next(columns: window.count))
                 weight.withMutablePointer { w in
-                    eliminate(w, columns: columns, chosen, window: window, block: block, factor, errors.pointer)
+                    eliminate(
+                        w, columns: columns, chosen, window: window, block: block, factor, errors.pointer,
+                        scales: scales?.pointer)
                 }
                 mask.remove(chosen, at: first)
             }
@@ -144,12 +154,14 @@ public struct SparseGPT: LayerwisePruning {
         return result
     }
 
-    /// Removes what `chosen` removes, corrects the columns of the block behind it, and notes the errors for those behind
-    /// the block.
+    /// Removes what `chosen` removes and rounds what it keeps, corrects the columns of the block behind it, and notes the errors
+    /// for those behind the block.
+    ///
+    /// - Parameter scales: Of each row's group at the beginning of the window; nil to round nothing.
     private func eliminate(
         _ weight: UnsafeMutablePointer<Float>, columns: Int, _ chosen: SparsePattern, window: Range<Int>,
-        block: Range<Int>,
-        _ factor: InverseFactor, _ errors: UnsafeMutablePointer<Float>
+        block: Range<Int>, _ factor: InverseFactor, _ errors: UnsafeMutablePointer<Float>,
+        scales: UnsafeMutablePointer<Float>?
     ) {
         let removed = chosen.inverted()
         let (first, end) = (window.lowerBound, block.upperBound)
@@ -158,17 +170,41 @@ public struct SparseGPT: LayerwisePruning {
                 for i in range {
                     let row = weight + i * columns
                     let error = errors + i * block.count
-                    for j in window { error[j - block.lowerBound] = 0 }
-                    removed.forEachKeptColumn(row: i) { offset in
-                        let j = first + offset
+                    func replace(_ j: Int, by value: Float) {
                         let direction = u + j * columns
-                        let e = row[j] / direction[j]
+                        let e = (row[j] - value) / direction[j]
                         error[j - block.lowerBound] = e
-                        row[j] = 0
+                        row[j] = value
                         if e != 0 { for t in j + 1..<max(end, j + 1) { row[t] -= e * direction[t] } }
+                    }
+                    guard let scales else {
+                        for j in window { error[j - block.lowerBound] = 0 }
+                        removed.forEachKeptColumn(row: i) { replace(first + $0, by: 0) }
+                        continue
+                    }
+                    for j in window {
+                        if j % Quantization.int4Group == 0 {
+                            scales[i] = Self.scale(row, from: j, columns: columns) { j in
+                                window.contains(j) && removed[i, j - first]
+                            }
+                        }
+                        let scale = scales[i]
+                        let code = removed[i, j - first] ? 0 : Quantization.int4Code(row[j], BFloat16(scale))
+                        replace(j, by: scale * Float(code))
                     }
                 }
             }
+        }
+    }
+
+    /// The scale of the group that begins at column `start`, of what is known to stay.
+    private static func scale(
+        _ row: UnsafePointer<Float>, from start: Int, columns: Int, isRemoved: (Int) -> Bool
+    ) -> Float {
+        let group = start..<min(start + Quantization.int4Group, columns)
+        return withUnsafeTemporaryAllocation(of: Float.self, capacity: group.count) { values in
+            for j in group { values.initializeElement(at: j - start, to: isRemoved(j) ? 0 : row[j]) }
+            return Quantization.int4Scale(values.baseAddress!, count: group.count).float
         }
     }
 }

@@ -118,6 +118,20 @@ import Testing
         let text = try FileSystem.readText(page)
         #expect(text.contains("[23](#23-dsnot)") && text.contains("## 23. DSnoT") && text.contains("- ✓ "))
         #expect(try lacuna("reproduce", "23", "--quick", "--quiet", "--markdown", page).status == 2)
+
+        // What was kept is shown again without running; what was not is named.
+        let kept = page + ".results"
+        defer { try? FileSystem.remove(kept) }
+        #expect(try lacuna("reproduce", "23", "--quick", "--quiet", "--results", kept, "--kept").status == 2)
+        let first = try lacuna("reproduce", "23", "--quick", "--quiet", "--results", kept)
+        let again = try lacuna(
+            "reproduce", "23", "108", "--quick", "--quiet", "--results", kept, "--kept", "--markdown", page, "--force")
+        #expect(first.status == 0 && again.status == 1 && again.output == first.output)
+        #expect(again.errorOutput.contains("no results of [108] CFSP"))
+        let partial = try FileSystem.readText(page)
+        #expect(partial.contains("## 23. DSnoT") && partial.contains("Not measured in this form yet: [108] CFSP."))
+        #expect(partial.contains("--results \(kept)"))
+        #expect(try lacuna("reproduce", "23", "--kept").status == 2)
     }
 
     @Test func unknownNameOfTheCatalogue() throws {

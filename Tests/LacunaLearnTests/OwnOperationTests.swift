@@ -112,6 +112,45 @@ extension Variable {
         #expect(!tape.recomputing { tape.constant(a).tanh() }.needsGradient && tape.count == 0)
     }
 
+    // MARK: Reducing
+
+    @Test func reducingKeepsTheGradientOfWhatItReads() {
+        let (a, w) = (randomTensor([3, 4], seed: 1), randomTensor([4, 4], seed: 2))
+        // The factor comes later, x is read elsewhere too, and a second number is made of the same x.
+        checkGradients([a]) { v in
+            let (tape, x) = (v[0].tape, v[0])
+            let first = tape.reducing(x) { ($0.linear(tape.constant(w)).tanh() * $0).sum() }
+            return first.affine(-3) + tape.reducing(x) { $0.map(.square).sum() } + x.sum()
+        }
+        // Nothing stays behind but the number itself.
+        let tape = Tape<Double>()
+        let x = tape.variable(a)
+        let y = tape.reducing(x) { $0.linear(tape.constant(w)).tanh().sum() }
+        #expect(tape.count == 1 && y.needsGradient)
+        #expect(abs(y.item - x.linear(tape.constant(w)).tanh().sum().item) < 1e-15)
+        tape.reset()
+        // What does not depend on x needs no gradient; what needs none is computed and forgotten.
+        #expect(!tape.reducing(x) { _ in tape.constant(a).sum() }.needsGradient && tape.count == 0)
+        #expect(!tape.reducing(tape.constant(a)) { $0.sum() }.needsGradient && tape.count == 0)
+        #expect(!tape.withoutRecording { tape.reducing(x) { $0.sum() } }.needsGradient && tape.count == 0)
+    }
+
+    @Test func reducingWaitsForTheFactorOfParameters() {
+        let (a, w) = (randomTensor([3, 4], seed: 1), randomTensor([4, 4], seed: 2))
+        func run(_ reduces: Bool, trains: Bool) -> (Tensor<Double>?, Tensor<Double>?) {
+            let (tape, parameter) = (Tape<Double>(), Parameter(w, isTrainable: trains))
+            let x = tape.variable(a)
+            func body(_ x: Variable<Double>) -> Variable<Double> { x.linear(parameter.on(tape)).tanh().sum() }
+            let y = reduces ? tape.reducing(x, body) : body(x)
+            tape.backward(from: y.affine(0.25))
+            return (x.gradient, parameter.gradient)
+        }
+        for trains in [true, false] {
+            #expect(run(true, trains: trains) == run(false, trains: trains))
+            #expect((run(true, trains: trains).1 != nil) == trains)
+        }
+    }
+
     @Test func batchNormRemembersABatchOnce() {
         var generator = SeededGenerator(seed: 5)
         let x = Tensor<Float>(normal: [8, 3], mean: 1, using: &generator)

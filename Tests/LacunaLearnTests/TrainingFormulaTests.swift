@@ -160,6 +160,26 @@ import Testing
         check("cross_entropy_backward", gradient) {
             k.cross_entropy_backward(probabilities, labels, 0.5, &$0, r, c, $1)
         }
+
+        let taught = (0..<r).map { softmax(row(dy, $0).map { 0.5 * $0 }, seen: all) }
+        let own = (0..<r).map { softmax(row(x, $0).map { 0.5 * $0 }, seen: all) }
+        var difference = [Float](repeating: 9, count: r * c)
+        k.divergence(x, dy, 0.5, &losses, &difference, r, c)
+        #expect(
+            near(
+                losses,
+                (0..<r).map { i in
+                    zip(taught[i], own[i]).reduce(0) { $0 + $1.0 * (logarithm($1.0) - logarithm($1.1)) }
+                }))
+        #expect(near(difference, zip(own, taught).flatMap { zip($0, $1).map { $0 - $1 } }))
+        k.divergence(x, x, 0.5, &losses, &difference, r, c)
+        #expect(losses.allSatisfy { abs($0) < 1e-6 } && difference.allSatisfy { $0 == 0 })
+        // What the teacher rules out costs nothing, and its probability is 0.
+        var excluding = dy
+        for i in 0..<r { excluding[i * c] = -.infinity }
+        k.divergence(x, excluding, 0.5, &losses, &difference, r, c)
+        #expect(c == 1 || losses.allSatisfy { $0.isFinite })
+        #expect(c == 1 || (0..<r).allSatisfy { abs(Double(difference[$0 * c]) - own[$0][0]) < 1e-6 })
     }
 
     @Test(arguments: levels, shapes) func normalisations(level: Int32, shape: (Int, Int)) {

@@ -76,6 +76,62 @@ import Testing
         expectEqual(found.weight, expected.weight)
     }
 
+    @Test func roundsInTheSameSweepAsItsDefinition() throws {
+        // Three groups of int4, the last one short; blocks of columns that end within groups and with them.
+        for (blockSize, sparsity) in [(64, 0.5), (128, 0.5), (24, 0.25), (150, 0)] {
+            let layer = LayerFixture(outputs: 5, inputs: 150, seed: 6)
+            var weight = layer.weight
+            let mask = try SparseGPT(blockSize: blockSize).prune(
+                &weight, statistics: layer.statistics,
+                request: PruningRequest(.unstructured(.row), sparsity: sparsity, values: .int4))
+            // Given the mask: column after column, with the Hessian of the rest inverted anew.
+            let hessian = try layer.statistics.hessian(Double.self, damping: 0.01)
+            var w = layer.weight.scalars.map(Double.init)
+            var scales = [BFloat16](repeating: BFloat16(0), count: 5)
+            for j in 0..<150 {
+                let rest = Tensor<Double>(
+                    (j..<150).flatMap { a in (j..<150).map { hessian[a, $0] } }, shape: [150 - j, 150 - j])
+                let inverse = try rest.cholesky().inverseFromCholesky()
+                let block = j / blockSize * blockSize..<min((j / blockSize + 1) * blockSize, 150)
+                for i in 0..<5 {
+                    if j % 64 == 0 {
+                        let group = (j..<min(j + 64, 150)).map { t in
+                            block.contains(t) && !mask[i, t] ? 0 : Float(w[i * 150 + t])
+                        }
+                        scales[i] = Quantization.int4Scale(group, count: group.count)
+                    }
+                    let scale = Double(scales[i].float)
+                    let kept = max(-8, min(7, (w[i * 150 + j] / scale).rounded(.toNearestOrEven))) * scale
+                    let e = (w[i * 150 + j] - (mask[i, j] ? kept : 0)) / inverse[0, 0]
+                    for t in j..<150 { w[i * 150 + t] -= e * inverse[0, t - j] }
+                }
+            }
+            // A number in the middle of two may be rounded to either, which moves what comes behind it.
+            let far = zip(weight.scalars, w).count { abs(Double($0) - $1) > 2e-3 }
+            #expect(far < 15, "\(far) of 750 differ at blocks of \(blockSize)")
+        }
+    }
+
+    @Test func roundingIsMadeUpForAndStoredAsItIs() throws {
+        let layer = LayerFixture(outputs: 64, inputs: 192, tokens: 512, seed: 7)
+        for (pattern, sparsity) in [
+            (Pattern.unstructured(.layer), 0.5), (.nm(n: 2, m: 4), nil), (.unstructured(.row), 0),
+        ] {
+            var (joint, apart) = (layer.weight, layer.weight)
+            let request = PruningRequest(pattern, sparsity: sparsity)
+            var rounding = request
+            rounding.values = .int4
+            let mask = try SparseGPT().prune(&joint, statistics: layer.statistics, request: rounding)
+            let other = try SparseGPT().prune(&apart, statistics: layer.statistics, request: request)
+            let stored = try WeightStore.make(joint, mask: mask, layout: .bitmask, values: .int4)
+            #expect(stored.densified() == joint)
+            let plain = try WeightStore.make(apart, mask: other, layout: .bitmask, values: .int4).densified()
+            #expect(mask.satisfies(pattern) && mask.count == other.count)
+            #expect(
+                layer.error(joint) < 0.8 * layer.error(plain), "\(layer.error(joint)) beside \(layer.error(plain))")
+        }
+    }
+
     @Test func dampedFactorInvertsTheHessian() throws {
         let layer = LayerFixture(inputs: 33)
         let upper = try InverseFactor(layer.statistics, damping: 0.05).upper

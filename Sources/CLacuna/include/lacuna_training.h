@@ -84,6 +84,8 @@ typedef struct lk_training {
   // dx = scale (probabilities - one-hot) for rows with labels >= 0, else 0
   void (*cross_entropy_backward)(const void *probabilities, const int32_t *labels, double scale, void *dx, long r, long c,
                                  int add);
+  // Row losses KL(softmax(scale t) || softmax(scale s)), and softmax(scale s) - softmax(scale t): their gradient in scale s
+  void (*divergence)(const void *s, const void *t, double scale, void *losses, void *difference, long r, long c);
 
   // MARK: Normalisation of the rows of x [r, c]
   void (*layer_norm)(const void *x, const void *gain, const void *bias, double epsilon, void *y, void *mean,

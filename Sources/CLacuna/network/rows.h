@@ -203,6 +203,31 @@ static void K(cross_entropy_backward)(
   }
 }
 
+static void K(divergence)(
+    const void *s_, const void *t_, double scale_, void *losses_, void *difference_, long r, long c) {
+  T *losses = losses_, scale = (T)scale_;
+  for (long i = 0; i < r; i++) {
+    const T *s = (const T *)s_ + i * c, *t = (const T *)t_ + i * c;
+    T *d = (T *)difference_ + i * c;
+    T top_s = K(largest)(s, c), top_t = K(largest)(t, c), total_s = 0, total_t = 0, dot = 0;
+    for (long j = 0; j < c; j++) {
+      T a = scale * (t[j] - top_t), b = scale * (s[j] - top_s);
+      T p = K(exponential)(a), q = K(exponential)(b);
+      d[j] = q;
+      total_t += p;
+      total_s += q;
+      dot += p > 0 ? p * (a - b) : 0;  // what the teacher rules out costs nothing
+    }
+    T inverse_s = (T)1 / total_s, inverse_t = (T)1 / total_t;
+    for (long j = 0; j < c; j++) {
+      T p = K(exponential)(scale * (t[j] - top_t)) * inverse_t;
+      T q = d[j] * inverse_s;
+      d[j] = q - p;  // 0 to the last bit where the two are the same: in one expression the products might be fused
+    }
+    losses[i] = dot * inverse_t + LOG(total_s) - LOG(total_t);
+  }
+}
+
 // MARK: Moving numbers
 
 static void K(gather_rows)(const void *table_, const int32_t *rows, void *y_, long count, long width) {

@@ -35,6 +35,7 @@ static const lk_training K(training) = {
     .masked_softmax = K(masked_softmax),
     .cross_entropy = K(cross_entropy),
     .cross_entropy_backward = K(cross_entropy_backward),
+    .divergence = K(divergence),
     .layer_norm = K(layer_norm),
     .layer_norm_backward = K(layer_norm_backward),
     .layer_norm_gain = K(layer_norm_gain),

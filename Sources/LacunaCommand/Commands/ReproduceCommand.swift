@@ -15,6 +15,7 @@ struct ReproduceCommand: ParsableCommand {
               lacuna reproduce --all --quick --json
               lacuna reproduce --all --markdown reproductions.md
               lacuna reproduce --all --results kept   # goes on where it stopped
+              lacuna reproduce --all --results kept --kept --markdown reproductions.md
 
             The exit code is 1 if a verdict is not 'reproduced'. Verdicts are meant to hold for any --seed.
             """)
@@ -47,6 +48,9 @@ struct ReproduceCommand: ParsableCommand {
             """, valueName: "directory"), completion: .directory)
     var results: String?
 
+    @Flag(help: "Run nothing: what --results has, and the names of what it lacks.")
+    var kept = false
+
     @Option(
         help: ArgumentHelp(
             "Write a page with every setting, measurement and check; - is the output.", valueName: "file.md"))
@@ -63,27 +67,45 @@ struct ReproduceCommand: ParsableCommand {
         case (false, false, false), (true, true, false), (true, false, true): break
         default: throw ValidationError("give names, or --all, or --list")
         }
+        if kept, results == nil { throw ValidationError("--kept needs --results, where results are kept") }
     }
 
     func run() throws {
         if list { return printList() }
         try OutputFile.check([markdown], overwriting: force)
-        let kept = try results.map { try KeptResults($0, version: LacunaCommand.configuration.version) }
+        if kept, let results, !FileSystem.isDirectory(results) {
+            throw LacunaError.file(path: results, reason: "there is no such directory of results")
+        }
+        let store = try results.map { try KeptResults($0, version: LacunaCommand.configuration.version) }
         let chosen = try all ? Reproductions.all : names.map(Reproductions.find)
         let console = markdown?.isStandardOutput ?? false ? Console.error : Console.output
         let progress = options.begin()
         defer { progress.clear() }
-        var reports: [ReproductionReport] = []
+        let context = ReproductionContext(seed: seed, quick: quick, progress: progress)
+        var (reports, lacking): ([ReproductionReport], [any Reproduction]) = ([], [])
         for reproduction in chosen {
-            let report = try ReproductionReport(
-                reproduction, ReproductionContext(seed: seed, quick: quick, progress: progress), kept: kept)
+            let report: ReproductionReport
+            if kept, let store {
+                guard let known = try ReproductionReport(kept: store, reproduction, context) else {
+                    lacking.append(reproduction)
+                    continue
+                }
+                report = known
+            } else {
+                report = try ReproductionReport(reproduction, context, kept: store)
+            }
             progress.clear()
             reports.append(report)
             if !output.json { console.print(report.line(.output) + (details ? "\n" + report.details : "")) }
         }
         if output.json { console.print(JSONValue.array(reports.map(\.json)).serialized(.pretty)) }
-        try markdown?.write(ReproductionPage(reports: reports, quick: quick, seed: seed).markdown)
-        if !reports.allSatisfy(\.isReproduced) { throw ExitStatus.failure }
+        if !lacking.isEmpty {
+            let names = lacking.map { "[\($0.paper)] \($0.shortName)" }.joined(separator: ", ")
+            Console.error.print("lacuna: no results of \(names)")
+        }
+        try markdown?.write(
+            ReproductionPage(reports: reports, lacking: lacking, results: results, quick: quick, seed: seed).markdown)
+        if !lacking.isEmpty || !reports.allSatisfy(\.isReproduced) { throw ExitStatus.failure }
     }
 
     private func printList() {

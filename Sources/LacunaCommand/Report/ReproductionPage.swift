@@ -3,6 +3,10 @@ import LacunaReproduce
 /// Reproductions as one page of Markdown: an overview, then every setting, measurement, check and note.
 struct ReproductionPage {
     let reports: [ReproductionReport]
+    /// Those of which there is no result.
+    var lacking: [any Reproduction] = []
+    /// Where results are kept.
+    var results: String?
     let quick: Bool
     let seed: UInt64
 
@@ -14,12 +18,16 @@ struct ReproductionPage {
     }
 
     private func introduction(_ reproduced: Int) -> String {
-        let command = "lacuna reproduce --all\(quick ? " --quick" : "")\(seed == 0 ? "" : " --seed \(seed)")"
+        let kept = results.map { " --results \($0)" } ?? ""
+        let command =
+            "lacuna reproduce --all\(quick ? " --quick" : "")\(seed == 0 ? "" : " --seed \(seed)")\(kept)"
+        let names = lacking.map { "[\($0.paper)] \($0.shortName)" }.joined(separator: ", ")
         return
             "Papers' claims, checked at desk scale: \(reproduced) of \(reports.count) hold in full. A verdict follows from "
             + "the checks below it and from nothing else; a claim that does not hold here may hold at its authors' scale.\n\n"
             + "Written by `\(command) --markdown` in "
             + "\(Quantities.duration(reports.reduce(0) { $0 + $1.seconds })) on \(processors)."
+            + (lacking.isEmpty ? "" : " Not measured in this form yet: \(names).")
     }
 
     private var processors: String {

@@ -11,14 +11,21 @@ struct ReproductionReport {
     /// On which it ran.
     let processor: String
 
+    /// Takes a result that is kept; nil if there is none.
+    init?(kept: KeptResults, _ reproduction: any Reproduction, _ context: ReproductionContext) throws {
+        guard let known = try kept.result(of: reproduction, context) else { return nil }
+        self.reproduction = reproduction
+        (result, seconds, processor) = (.success(known.outcome), known.seconds, known.processor)
+    }
+
     /// Runs it, unless its result is kept. A reproduction that breaks down has failed, but does not stop others; a cancelled one
     /// does.
     init(_ reproduction: any Reproduction, _ context: ReproductionContext, kept: KeptResults? = nil) throws {
-        self.reproduction = reproduction
-        if let known = try kept?.result(of: reproduction, context) {
-            (result, seconds, processor) = (.success(known.outcome), known.seconds, known.processor)
+        if let kept, let known = try Self(kept: kept, reproduction, context) {
+            self = known
             return
         }
+        self.reproduction = reproduction
         processor = Processor.name
         let begin = monotonicSeconds()
         do {

@@ -55,10 +55,25 @@ public enum Loss {
         student: Variable<Scalar>, teacher: Variable<Scalar>, temperature: Scalar = 1
     ) -> Variable<Scalar> {
         require(student.shape == teacher.shape, "shapes \(student.shape) and \(teacher.shape) differ")
-        let logQ = student.affine(1 / temperature).logSoftmax()
-        let logP = teacher.detached().affine(1 / temperature).logSoftmax()
-        let divergence = (logP.map(.exponential) * (logP - logQ)).sum()
-        return divergence.affine(temperature * temperature / Scalar(max(student.rows, 1)))
+        let (r, c, k, tape) = (student.rows, student.columns, Scalar.kernels, student.tape)
+        let losses = tape.pool.take(r)
+        let difference = tape.pool.take(r * c)
+        spreadRows(r, c, grain: 1 << 14) {
+            k.pointee.divergence(
+                student.pointer + $0 * c, teacher.pointer + $0 * c, Double(1 / temperature), losses.pointer + $0,
+                difference.pointer + $0 * c, $1, c)
+        }
+        let y = tape.output([], student)
+        let share = Double(temperature) / Double(max(r, 1))
+        y.pointer[0] = Scalar(k.pointee.sum(losses.pointer, r) * share * Double(temperature))
+        tape.record(y) { dy in
+            student.accumulate { dx, add in
+                spread(r * c) {
+                    k.pointee.affine(Double(dy[0]) * share, difference.pointer + $0, 0, dx + $0, $1, add)
+                }
+            }
+        }
+        return y
     }
 
     /// How far a layer's features are from a teacher's, by the teacher's own size: `‖S - T‖² / (‖T‖² + ε n)` over the n
@@ -116,12 +131,13 @@ public enum Loss {
     /// The mean cross-entropy of the logits `head(hidden)` against class labels, a few rows of logits at a time.
     ///
     /// The logits of a language model's vocabulary are the largest array of a training step. Here they exist for `rows` rows
-    /// at once, in the forward and once more in the backward pass: see ``Tape/recomputing(_:)``.
+    /// at once: with a head that is not trained in the forward pass alone, else once more in the backward pass. See
+    /// ``Tape/reducing(_:_:)``.
     ///
     /// - Parameters:
     ///   - hidden: [n, dimensions].
     ///   - labels: One a row; rows with negative labels are left out.
-    ///   - head: Logits [rows, classes] of some rows of `hidden`.
+    ///   - head: Logits [rows, classes] of some rows of `hidden`, a function of these and of parameters alone.
     public static func crossEntropy<Scalar: LearningScalar>(
         of hidden: Variable<Scalar>, labels: [Int32], rows: Int = 256,
         head: @escaping (Variable<Scalar>) -> Variable<Scalar>
@@ -135,7 +151,7 @@ public enum Loss {
             let part = Array(labels[range])
             let share = Scalar(part.count { $0 >= 0 }) / Scalar(counted)
             if share == 0 { continue }
-            let loss = tape.recomputing { crossEntropy(head(flat.sliced(rows: range)), labels: part) }.affine(share)
+            let loss = tape.reducing(flat.sliced(rows: range)) { crossEntropy(head($0), labels: part) }.affine(share)
             total = total.map { $0 + loss } ?? loss
         }
         return total ?? tape.constant(Tensor([0], shape: []))

@@ -18,12 +18,54 @@ extension Tape {
     ///   remembers something about a batch asks ``isRecomputing`` whether it already has.
     public func recomputing(_ body: @escaping () -> Variable<Scalar>) -> Variable<Scalar> {
         if !isRecording { return body() }
-        let (start, training, mark) = (generator, isTraining, count)
+        let (start, mark) = (generator, count)
         let result = body()
         require(result.tape === self, "a variable of another tape")
         // A result that was there before is nobody's to compute again.
         if !result.needsGradient || count == mark { return result }
         forgetOperations(from: mark)
+        return recomputed(result, from: start, body)
+    }
+
+    /// A number computed from `x`, such as the loss of some rows: its gradient is computed at once, of which `x`'s alone is kept, so
+    /// that nothing `body` computed on the way outlives the call and nothing is computed again.
+    ///
+    /// Gradients of parameters cannot be computed at once, since they take the factor that the number gets later. If `body` reads
+    /// parameters that are trained, this is ``recomputing(_:)``.
+    ///
+    /// - Parameter body: A function of its argument, constants and parameters alone, with a single number as its result.
+    public func reducing(
+        _ x: Variable<Scalar>, _ body: @escaping (Variable<Scalar>) -> Variable<Scalar>
+    ) -> Variable<Scalar> {
+        if !isRecording || !x.needsGradient { return recomputing { body(x) } }
+        let (start, mark, before) = (generator, count, leafCount)
+        let own = Variable(shape: x.shape, tape: self, storage: x.storage, needsGradient: true)
+        let result = body(own)
+        require(result.tape === self && result.count == 1, "a body that gives shape \(result.shape), not a number")
+        if leafCount > before {
+            forgetOperations(from: mark)
+            return recomputed(result, from: start) { body(x) }
+        }
+        if !result.needsGradient { return result }
+        result.accumulate { gradient, _ in gradient[0] = 1 }
+        runBackwards(to: mark)
+        let y = Variable(shape: result.shape, tape: self, storage: result.storage, needsGradient: true)
+        guard let gradient = own.takeGradient() else { return y.detached() }
+        record(y) { dy in
+            x.accumulate { dx, add in
+                spread(gradient.count) {
+                    Scalar.kernels.pointee.affine(Double(dy[0]), gradient.pointer + $0, 0, dx + $0, $1, add)
+                }
+            }
+        }
+        return y
+    }
+
+    /// The result of a body whose operations were forgotten, with what computes it again in the backward pass.
+    private func recomputed(
+        _ result: Variable<Scalar>, from start: SeededGenerator, _ body: @escaping () -> Variable<Scalar>
+    ) -> Variable<Scalar> {
+        let training = isTraining
         let y = Variable(shape: result.shape, tape: self, storage: result.storage, needsGradient: true)
         record(y) { [self, unowned y] dy in
             let now = (generator, isTraining, isRecomputing)

@@ -104,6 +104,9 @@ public final class Tape<Scalar: LearningScalar> {
     /// Remembers that a parameter is part of the record.
     func noteLeaf(_ parameter: Parameter<Scalar>) { leaves.append((parameter, parameter.version)) }
 
+    /// How often parameters were noted.
+    var leafCount: Int { leaves.count }
+
     /// Takes back the operations recorded since there were `mark`, with what they hold.
     func forgetOperations(from mark: Int) { while entries.count > mark { entries.removeLast() } }
 

@@ -76,12 +76,7 @@ public struct Distillation {
         try requireFit(student)
         let states = student.blockStates(ids, batch: batch, on: tape)
         let taught = tape.evaluating { teacher.blockStates(ids, batch: batch, on: tape) }
-        var total = tape.constant(Tensor([0], shape: []))
-        if weight < 1 {
-            let own = Loss.crossEntropy(of: states.last!, labels: next) { student.logits($0) }
-            total = weight > 0 ? own.affine(Float(1 - weight)) : own
-        }
-        if weight > 0 { total = total + divergence(student, states.last!, taught.last!, next).affine(Float(weight)) }
+        var total = predictions(student, states.last!, taught.last!, next)
         if features > 0 {
             let read = Self.rowsRead(next, batch: batch)
             for (own, other) in zip(states.dropFirst(), taught.dropFirst()) {
@@ -103,21 +98,26 @@ public struct Distillation {
         }
     }
 
-    /// The mean over counted rows of the divergence of predictions, a few rows of logits at a time.
-    private func divergence(
+    /// The mean over counted rows of what concerns predictions, a few rows of logits at a time.
+    private func predictions(
         _ student: TrainableTransformer, _ states: Variable<Float>, _ taught: Variable<Float>, _ next: [Int32]
     ) -> Variable<Float> {
         let (tape, rows) = (states.tape, next.indices.filter { next[$0] >= 0 })
+        let (own, other) = (student.norm(states), tape.evaluating { teacher.norm(taught) })
         var total = tape.constant(Tensor([0], shape: []))
         for start in stride(from: 0, to: rows.count, by: 256) {
-            let part = rows[start..<min(start + 256, rows.count)].map { Int32($0) }
-            let share = Float(part.count) / Float(rows.count)
-            let term = tape.recomputing { [self] in
-                let logits = tape.evaluating { teacher.logits(taught.gathered(part)) }
-                return Loss.distillation(
-                    student: student.logits(states.gathered(part)), teacher: logits, temperature: Float(temperature))
+            let part = rows[start..<min(start + 256, rows.count)]
+            let (places, labels) = (part.map { Int32($0) }, part.map { next[$0] })
+            let term = tape.reducing(own.gathered(places)) { [self] in
+                let logits = student.headLogits($0)
+                let text = weight < 1 ? Loss.crossEntropy(logits, labels: labels).affine(Float(1 - weight)) : nil
+                if weight == 0 { return text! }
+                let aim = tape.evaluating { teacher.headLogits(other.gathered(places)) }
+                let divergence = Loss.distillation(student: logits, teacher: aim, temperature: Float(temperature))
+                    .affine(Float(weight))
+                return text.map { $0 + divergence } ?? divergence
             }
-            total = total + term.affine(share)
+            total = total + term.affine(Float(part.count) / Float(rows.count))
         }
         return total
     }

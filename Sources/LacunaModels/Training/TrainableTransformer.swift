@@ -147,9 +147,11 @@ public final class TrainableTransformer: Module {
     }
 
     /// Logits [n, vocabulary] of some rows of ``hiddenStates(_:batch:on:)``.
-    public func logits(_ hidden: Variable<Float>) -> Variable<Float> {
-        let y = norm(hidden)
-        return head.map { $0(y) } ?? embedding.logits(y)
+    public func logits(_ hidden: Variable<Float>) -> Variable<Float> { headLogits(norm(hidden)) }
+
+    /// Logits [n, vocabulary] of rows behind the last norm.
+    func headLogits(_ normalized: Variable<Float>) -> Variable<Float> {
+        head.map { $0(normalized) } ?? embedding.logits(normalized)
     }
 
     /// Logits [batch · T, vocabulary] for token ids [batch · T].
@@ -163,7 +165,9 @@ public final class TrainableTransformer: Module {
     ///   - ids: [batch · T].
     ///   - next: The token after each; negative ones do not count.
     public func loss(_ ids: [Int32], next: [Int32], batch: Int, on tape: Tape<Float>) -> Variable<Float> {
-        Loss.crossEntropy(of: hiddenStates(ids, batch: batch, on: tape), labels: next) { [self] in logits($0) }
+        Loss.crossEntropy(of: norm(hiddenStates(ids, batch: batch, on: tape)), labels: next) { [self] in
+            headLogits($0)
+        }
     }
 
     /// The decoder that this network is now, to be evaluated, run, pruned and saved.

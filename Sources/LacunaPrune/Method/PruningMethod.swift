@@ -17,12 +17,16 @@ public struct PruningRequest: Sendable, Hashable {
     public var sparsity: Double?
     /// The layer's index in its model: separates random choices of layers that have one shape.
     public var layer: Int
+    /// The type that kept entries are going to be stored in. A method that makes up for what it removes may make up for the rounding
+    /// as well.
+    public var values: ValueType
 
     /// - Parameter sparsity: Needed unless the pattern fixes it.
-    public init(_ pattern: Pattern, sparsity: Double? = nil, layer: Int = 0) {
+    public init(_ pattern: Pattern, sparsity: Double? = nil, layer: Int = 0, values: ValueType = .f32) {
         self.pattern = pattern
         self.sparsity = sparsity
         self.layer = layer
+        self.values = values
     }
 }
 

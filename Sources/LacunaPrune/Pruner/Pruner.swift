@@ -135,7 +135,8 @@ public struct Pruner: Sendable {
         let sparsities = try budget?.sparsities(for: pattern, layers: layers, scores: scores)
         var requests: [String: PruningRequest] = [:]
         for (index, layer) in layers.enumerated() {
-            requests[layer.name] = PruningRequest(pattern, sparsity: sparsities?[layer.name], layer: index)
+            requests[layer.name] = PruningRequest(
+                pattern, sparsity: sparsities?[layer.name], layer: index, values: storage.values)
         }
         return requests
     }

@@ -72,8 +72,7 @@ public final class BiMask: Module {
         let (s, size) = (score.value.scalars, present.size)
         func order(_ values: [Float]) -> [Int] {
             let sorted = values.indices.sorted { (values[$0], $1) > (values[$1], $0) }
-            var ranks = values
-                .indices.map { $0 }
+            var ranks = Array(values.indices)
             for (rank, place) in sorted.enumerated() { ranks[place] = rank }
             return ranks
         }
