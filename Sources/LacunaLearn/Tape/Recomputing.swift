@@ -31,14 +31,14 @@ extension Tape {
     /// that nothing `body` computed on the way outlives the call and nothing is computed again.
     ///
     /// Gradients of parameters cannot be computed at once, since they take the factor that the number gets later. If `body` reads
-    /// parameters that are trained, this is ``recomputing(_:)``.
+    /// parameters that are trained, or other variables that need a gradient, this is ``recomputing(_:)``.
     ///
-    /// - Parameter body: A function of its argument, constants and parameters alone, with a single number as its result.
+    /// - Parameter body: As for ``recomputing(_:)``, with a single number as its result.
     public func reducing(
         _ x: Variable<Scalar>, _ body: @escaping (Variable<Scalar>) -> Variable<Scalar>
     ) -> Variable<Scalar> {
         if !isRecording || !x.needsGradient { return recomputing { body(x) } }
-        let (start, mark, before) = (generator, count, leafCount)
+        let (start, mark, before, first) = (generator, count, leafCount, nextSerial())
         let own = Variable(shape: x.shape, tape: self, storage: x.storage, needsGradient: true)
         let result = body(own)
         require(result.tape === self && result.count == 1, "a body that gives shape \(result.shape), not a number")
@@ -47,8 +47,13 @@ extension Tape {
             return recomputed(result, from: start) { body(x) }
         }
         if !result.needsGradient { return result }
+        let outer = (reducedFrom, reachesOutside)
+        (reducedFrom, reachesOutside) = (first, false)
         result.accumulate { gradient, _ in gradient[0] = 1 }
         runBackwards(to: mark)
+        let isAlone = !reachesOutside
+        (reducedFrom, reachesOutside) = outer
+        if !isAlone { return recomputed(result, from: start) { body(x) } }
         let y = Variable(shape: result.shape, tape: self, storage: result.storage, needsGradient: true)
         guard let gradient = own.takeGradient() else { return y.detached() }
         record(y) { dy in

@@ -107,6 +107,16 @@ public final class Tape<Scalar: LearningScalar> {
     /// How often parameters were noted.
     var leafCount: Int { leaves.count }
 
+    /// The first variable of a number whose gradient is computed at once, while that is done; and whether it reached older ones.
+    var reducedFrom: Int?
+    var reachesOutside = false
+    private var serials = 0
+
+    func nextSerial() -> Int {
+        defer { serials += 1 }
+        return serials
+    }
+
     /// Takes back the operations recorded since there were `mark`, with what they hold.
     func forgetOperations(from mark: Int) { while entries.count > mark { entries.removeLast() } }
 

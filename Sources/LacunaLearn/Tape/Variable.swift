@@ -16,6 +16,8 @@ public final class Variable<Scalar: LearningScalar> {
     /// The parameter that this is, if it is one.
     let leafParameter: Parameter<Scalar>?
     private var gradientStorage: Storage<Scalar>?
+    /// Of the tape's variables, in the order in which they were made.
+    private let serial: Int
 
     init(
         shape: [Int], tape: Tape<Scalar>, storage: Storage<Scalar>, needsGradient: Bool,
@@ -26,6 +28,7 @@ public final class Variable<Scalar: LearningScalar> {
         self.storage = storage
         self.needsGradient = needsGradient
         leafParameter = parameter
+        serial = tape.nextSerial()
     }
 
     /// How many numbers there are.
@@ -63,10 +66,18 @@ public final class Variable<Scalar: LearningScalar> {
         return result
     }
 
+    /// Whether a gradient that is computed now has to wait for the factor that a number gets later: see ``Tape/reducing(_:_:)``.
+    var waitsForFactor: Bool { tape.reducedFrom.map { serial < $0 } ?? false }
+
     /// Lets `body` write to the gradient, as the first writer (`add` 0) or by adding to it (`add` 1). Does nothing if no
     /// gradient is needed.
     func accumulate(_ body: (_ gradient: UnsafeMutablePointer<Scalar>, _ add: Int32) -> Void) {
         if !needsGradient { return }
+        if waitsForFactor {
+            tape.reachesOutside = true
+            let nobodys = tape.pool.take(count)
+            return body(nobodys.pointer, 0)
+        }
         if let leafParameter { return leafParameter.accumulate(body) }
         if let gradientStorage { return body(gradientStorage.pointer, 1) }
         let new = tape.pool.take(count)

@@ -104,16 +104,21 @@ enum StoreCases {
         return (x / unit).rounded(.toNearestOrEven) * unit
     }
 
-    /// The better of the two int4 scales for a group.
+    /// The best of the int4 scales for a group: those that stretch the largest entry to about -8 or 7, and the least squares scale
+    /// of what the best of these gives.
     static func roundedGroup(_ group: [Float]) -> [Float] {
         guard let extreme = group.max(by: { abs($0) < abs($1) }), extreme != 0 else { return group.map { _ in 0 } }
-        func attempt(_ exact: Float) -> (values: [Float], error: Float) {
+        func attempt(_ exact: Float) -> (codes: [Float], values: [Float], error: Double) {
             let scale = nearestBFloat16(exact)
-            let values = group.map { max(-8, min(7, ($0 / scale).rounded(.toNearestOrEven))) * scale }
-            return (values, zip(group, values).reduce(0) { $0 + ($1.0 - $1.1) * ($1.0 - $1.1) })
+            let codes = group.map { max(-8, min(7, ($0 / scale).rounded(.toNearestOrEven))) }
+            let values = codes.map { $0 * scale }
+            return (codes, values, zip(group, values).reduce(0) { $0 + Double($1.0 - $1.1) * Double($1.0 - $1.1) })
         }
-        let (a, b) = (attempt(extreme / -8), attempt(abs(extreme) / 7))
-        return a.error < b.error ? a.values : b.values
+        let scales: [Float] = [8, 8.7, 9.5].map { extreme / -$0 } + [7, 7.7, 8.5].map { abs(extreme) / $0 }
+        let best = scales.map(attempt).min { $0.error < $1.error }!
+        let dot = zip(best.codes, group).reduce(0) { $0 + $1.0 * $1.1 }
+        let refit = attempt(dot / best.codes.reduce(0) { $0 + $1 * $1 })
+        return refit.error < best.error ? refit.values : best.values
     }
 
     /// A vector as kernels see it.

@@ -155,8 +155,8 @@ import Testing
                 min(error(BFloat16(extreme / Float($0) * -10)), error(BFloat16(extreme / Float($0) * 10)))
             }.min()!
         }
-        // Within a twentieth of what trying 162 scales finds.
-        #expect(own < 1.05 * best && (count < 60 || own < 0.94 * plain), "\(own), \(plain), \(best)")
+        // Within a twentieth of what trying 162 scales finds. Few numbers can be met nearly exactly by chance.
+        #expect(count < 60 || (own < 1.05 * best && own < 0.94 * plain), "\(own), \(plain), \(best)")
     }
 }
 
