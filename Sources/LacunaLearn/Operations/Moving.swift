@@ -209,6 +209,10 @@ extension Variable {
     /// Adds to the gradient of a table of which only the rows `indices` change. A parameter remembers which.
     private func accumulateRows(_ indices: [Int32], _ body: (UnsafeMutablePointer<Scalar>) -> Void) {
         guard needsGradient else { return }
-        if let leafParameter, !waitsForFactor { leafParameter.accumulate(rows: indices, body) } else { accumulateAdding(body) }
+        if let leafParameter, !waitsForFactor {
+            leafParameter.accumulate(rows: indices, body)
+        } else {
+            accumulateAdding(body)
+        }
     }
 }
