@@ -103,7 +103,7 @@ let package = Package(
             name: "LacunaC",
             dependencies: [
                 "LacunaTensor", "LacunaSparse", "LacunaIO", "LacunaModels", "LacunaInfer", "LacunaPrune",
-                "LacunaRegress",
+                "LacunaRegress", "LacunaRetrieve", "LacunaDictionary",
             ], exclude: ["include"], swiftSettings: hotSettings),
         .target(name: "LacunaReproduce", dependencies: ["Lacuna"], swiftSettings: hotSettings),
         .executableTarget(

@@ -23,6 +23,7 @@ TYPES = {
     "uint64_t": ("UInt64", "c_uint64"),
     "double": ("Double", "c_double"),
     "const char *": ("UnsafePointer<CChar>?", "c_char_p"),
+    "const char *const *": ("UnsafePointer<UnsafePointer<CChar>?>?", "POINTER(c_char_p)"),
     "char *": ("UnsafeMutablePointer<CChar>?", "c_void_p"),
     "char **": ("UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>?", "POINTER(c_void_p)"),
     "const void *": ("UnsafeRawPointer?", "c_void_p"),

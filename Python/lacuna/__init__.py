@@ -3,6 +3,8 @@
 - Sparse products: ``matmul``, ``masked_matmul``, ``sddmm``, ``spgemm``, ``SparseMatrix`` (with scipy).
 - Sparse regression and classification: ``Lasso``, ``LogisticRegression``, ``GroupLasso`` … (with scikit-learn), also as
   ``lacuna.linear_model``.
+- Search: ``Index.build``, ``Index.open``.
+- Sparse autoencoders: ``SAE.load``.
 - Language models on the CPU: ``LanguageModel.load``.
 
 scipy and scikit-learn are imported when what needs them is asked for.
@@ -25,7 +27,9 @@ from ._library import (
     threads,
 )
 from ._version import __version__
+from .dictionary import SAE
 from .language import LanguageModel
+from .retrieve import Hit, Index
 from .sparse import SparseMatrix, masked_matmul, matmul, sddmm, spgemm
 
 if TYPE_CHECKING:
@@ -57,8 +61,8 @@ _ESTIMATORS = [
 ]
 
 __all__ = [
-    "CancelledError", "FileError", "InvalidArgumentError", "LacunaError", "LanguageModel", "NumericalError", "ResourceError",
-    "SparseMatrix", "UnsupportedError", "__version__", "masked_matmul", "matmul", "sddmm", "set_threads", "spgemm", "threads",
+    "CancelledError", "FileError", "Hit", "Index", "InvalidArgumentError", "LacunaError", "LanguageModel", "NumericalError",
+    "ResourceError", "SAE", "SparseMatrix", "UnsupportedError", "__version__", "masked_matmul", "matmul", "sddmm", "set_threads", "spgemm", "threads",
 ] + _ESTIMATORS
 
 

@@ -148,6 +148,14 @@ def text(value: Any, name: str) -> bytes:
     return value.encode("utf-8", "replace")
 
 
+def taken(place: ctypes.c_void_p) -> str:
+    """A text of the library's, given back."""
+    try:
+        return ctypes.string_at(place.value).decode("utf-8", "replace")
+    finally:
+        library.lacuna_text_free(place)
+
+
 class Watch:
     """Runs long work so that Ctrl-C and what callbacks raise end it.
 

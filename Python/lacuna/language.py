@@ -8,7 +8,7 @@ from typing import Any, Callable, List, Optional, Sequence, Union
 
 import numpy as np
 
-from ._library import Handle, ProgressFunction, Watch, address, array, check, library, text
+from ._library import Handle, ProgressFunction, Watch, address, array, check, library, taken, text
 
 __all__ = ["LanguageModel"]
 
@@ -85,7 +85,7 @@ class LanguageModel:
         ids = np.ascontiguousarray(tokens, dtype=np.int64)
         place = ctypes.c_void_p()
         check(library.lacuna_language_model_decode(self._handle, address(ids), ids.size, ctypes.byref(place)))
-        return _taken(place)
+        return taken(place)
 
     def generate(
         self, prompt: str, max_tokens: int = 256, *, temperature: float = 0.0, top_k: Optional[int] = None,
@@ -125,7 +125,7 @@ class LanguageModel:
             check(library.lacuna_language_model_generate(
                 self._handle, prompt_bytes, chat, int(max_tokens), float(temperature), top_k or 0, float(top_p),
                 int(seed), receive, None, ctypes.byref(place)))
-            return _taken(place)
+            return taken(place)
 
         return watch.run(work)
 
@@ -205,11 +205,3 @@ class LanguageModel:
         watch.run(
             lambda: check(
                 library.lacuna_language_model_save(self._handle, place, int(overwrite), watch.callback, None)))
-
-
-def _taken(place: ctypes.c_void_p) -> str:
-    """A text of the library's, given back."""
-    try:
-        return ctypes.string_at(place.value).decode("utf-8", "replace")
-    finally:
-        library.lacuna_text_free(place)

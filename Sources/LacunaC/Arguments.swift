@@ -16,6 +16,15 @@ enum Arguments {
         return String(cString: pointer)
     }
 
+    static func texts(
+        _ pointer: UnsafePointer<UnsafePointer<CChar>?>?, _ count: Int, _ argument: String
+    ) throws -> [String] {
+        try present(pointer, count, argument).enumerated().map { place, text in
+            guard let text else { throw refused(argument, "number \(place) is NULL") }
+            return String(cString: text)
+        }
+    }
+
     /// The bytes of a text for `lacuna_text_free`.
     static func give(_ text: String, _ place: UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>?) throws {
         guard let place else { throw refused("text", "is NULL") }

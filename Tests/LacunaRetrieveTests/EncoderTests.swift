@@ -87,7 +87,8 @@ import Testing
         let input = try TextInput(tokenizer, maximumLength: 6)
         let tokens = input.tokens("the lift of a wing of the plate")
         #expect(tokens.map { tokenizer.token($0) } == ["[CLS]", "the", "lift", "of", "a", "[SEP]"])
-        #expect(input.tokens("wing").count == 3)
+        #expect(input.tokens("wing").count == 3 && input.length(of: "wing") == 3)
+        #expect(input.length(of: "the lift of a wing of the plate") == 10)
         #expect(input.tokens("[SEP]").filter { $0 == 3 }.count == 1, "text cannot write special tokens")
         #expect(failure { try TextInput(tokenizer, maximumLength: 2) } != nil)
         let prompted = try TextInput(tokenizer, maximumLength: 6, prompt: "flow ")
@@ -308,7 +309,30 @@ import Testing
         #expect(tuning.reachesGoal && tuning.measured.mean > 0.85 && snapshot.segmentCount > 1)
         try writer.setSearch(tuning.search)
         try writer.commit()
-        #expect(try IndexSnapshot.open(scratch.file("index")).settings.search == tuning.search)
+        let tuned = try IndexSnapshot.open(scratch.file("index"))
+        #expect(tuned.settings.search == tuning.search)
         #expect(failure { try snapshot.tuned(recall: 0) } != nil)
+
+        // Many queries at once find what each finds alone, and the recall is counted the way it says.
+        let queries = try (0..<40).map { row in
+            try tuned.query(matrix.row(row * 7).largest(6).map { ("t\($0.index)", $0.value) })
+        }
+        let weak = SeismicSearch(queryCut: 1, heapFactor: 1)
+        for search in [nil, weak] {
+            let together = try tuned.search(all: queries, count: 10, search: search)
+            var found = 0.0
+            for (query, result) in zip(queries, together) {
+                #expect(try result.hits == tuned.search(query, count: 10, search: search).hits)
+                let exact = try tuned.search(query, count: 10, exactly: true).hits
+                let reached = result.hits.count { $0.score >= exact.last!.score }
+                found += Double(min(reached, exact.count)) / Double(exact.count)
+            }
+            let recall = try tuned.recall(of: queries, count: 10, search: search)
+            #expect(abs(recall.mean - found / 40) < 1e-12 && recall.queries == 40)
+        }
+        let plain = try tuned.search(all: queries, count: 10, explains: false)
+        #expect(plain.allSatisfy { $0.hits.allSatisfy { $0.contributions.isEmpty && $0.score > 0 } })
+        #expect(try tuned.recall(of: queries, count: 10, search: weak).mean < tuned.recall(of: queries).mean)
+        #expect(failure { try tuned.recall(of: []) } != nil)
     }
 }

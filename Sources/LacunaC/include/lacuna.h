@@ -1,8 +1,10 @@
-// Lacuna from C, and from every language that can call C: sparse products, sparse regression, language models.
+// Lacuna from C, and from every language that can call C: sparse products, sparse regression, search, sparse autoencoders,
+// language models.
 //
 // Objects are opaque. A function that makes one writes it through its last argument; lacuna_release gives it back, and then
 // refuses it wherever it is still used. Objects may be used from several threads at once, except that a table, an estimator
-// or a language model must not be changed or used to write text by two threads at a time.
+// or a language model must not be changed or used to write text by two threads at a time. An index may be searched while
+// another thread changes it.
 //
 // Functions that can fail return LACUNA_OK or the kind of error; lacuna_error_message then says what was wrong, in a sentence
 // for people, until the next call that fails on the same thread. What an argument points at is checked as far as a pointer
@@ -189,6 +191,117 @@ int32_t lacuna_fit_load(const char *path, lacuna_fit **fit);
 int32_t lacuna_table_intervals(const lacuna_table *table, const double *coefficients, double intercept,
                                const int64_t *columns, int64_t count, lacuna_progress progress, void *context,
                                lacuna_array **array);
+
+// ---- Indexes: documents by weights of terms, in a directory ----
+
+typedef struct lacuna_vectors lacuna_vectors;
+typedef struct lacuna_index lacuna_index;
+typedef struct lacuna_hits lacuna_hits;
+
+// Weights of terms of documents or queries, one a row of a matrix [rows, columns], which is copied. `terms` [columns] names the
+// columns; with NULL they are called by their numbers, "0" and so on.
+int32_t lacuna_vectors_rows(const lacuna_matrix *matrix, const char *const *terms, lacuna_vectors **vectors);
+
+// An index that is made at `path` by the first documents, and only if all of them can be added; with `overwrite` not 0 in the
+// place of one that is there.
+int32_t lacuna_index_create(const char *path, int32_t overwrite, lacuna_index **index);
+
+// An index that was made before, by whatever program. `encoder` is the folder of its encoder, if that is not where it was; else
+// NULL. With `trust` not 0 the files are not compared with their checksums: for indexes of any size that were checked before.
+int32_t lacuna_index_open(const char *path, const char *encoder, int32_t trust, lacuna_index **index);
+
+// Before there are documents: "kind": exact, or seismic, which is faster for learned vectors and may miss results. "bm25": words
+// (English stems), plain-words, or counts, for vectors that count words; then weights are BM25's. "encoder": the folder of a
+// sparse encoder for texts. With neither of the last two, documents and queries are vectors.
+int32_t lacuna_index_set_text(lacuna_index *index, const char *name, const char *text);
+
+// Before there are documents: "k1" (0.9), "b" (0.4) of BM25; "max_terms" that are kept of a text (encoder); of seismic
+// "n_postings" (3500 a term on average), "max_fraction" (1.5), "cluster_ratio" (0.1), "doc_cut" (15), "min_cluster_size" (2),
+// "block_size" (instead of clusters), "summary_prune_ratio" (0.4), "neighbours" (0), "seed" (0). At any time how seismic is
+// searched: "query_cut" (8; infinite for all terms), "heap_factor" (0.8). What does not go together is refused by lacuna_index_add.
+int32_t lacuna_index_set_number(lacuna_index *index, const char *name, double number);
+
+// The weights that the index gives to texts [count]; with `queries` not 0 as queries.
+int32_t lacuna_index_encode(lacuna_index *index, const char *const *texts, int64_t count, int32_t queries,
+                            lacuna_progress progress, void *context, lacuna_vectors **vectors);
+
+// Adds a document for each row: all of them, or none if there is something wrong. `ids`, `texts` and `metadata` have as many
+// entries as there are rows, or are NULL. A document replaces one of the same identifier; with NULL they are the numbers of the
+// rows, "0" and so on. Texts are kept to be shown. Metadata are JSON objects of words, lists of words and numbers to filter by.
+// The index is read for every change: many documents at once are faster than one by one.
+int32_t lacuna_index_add(lacuna_index *index, const lacuna_vectors *vectors, const char *const *ids,
+                         const char *const *texts, const char *const *metadata, lacuna_progress progress,
+                         void *context);
+
+// Deletes documents. How many there were goes to `deleted`, unless it is NULL.
+int32_t lacuna_index_delete(lacuna_index *index, const char *const *ids, int64_t count, int64_t *deleted);
+
+// Puts everything into one segment, without the documents that were deleted.
+int32_t lacuna_index_merge(lacuna_index *index, lacuna_progress progress, void *context);
+
+// "documents", "deleted" (that still take room), "segments", "terms", "entries", "bytes" of all files, "generation" (grows with
+// every change), "query_cut" and "heap_factor" (NaN for an exact index).
+int32_t lacuna_index_number(const lacuna_index *index, const char *name, double *number);
+int32_t lacuna_index_contains(const lacuna_index *index, const char *id, int32_t *found);
+
+// The `k` best documents for each query, by the index as it was last changed, whoever changed it. `filter` such as "year >= 1958
+// and section = libs" is asked of the metadata; NULL for none. `query_cut` (0: the index's) and `heap_factor` (NaN: the index's)
+// are for seismic indexes. With `exact` not 0 every document is scored. With `explain` not 0 hits say by which terms they were
+// found.
+int32_t lacuna_index_search(const lacuna_index *index, const lacuna_vectors *queries, int64_t k, const char *filter,
+                            double query_cut, double heap_factor, int32_t exact, int32_t explain,
+                            lacuna_progress progress, void *context, lacuna_hits **hits);
+
+// Hits of all queries one after another, the best of each first: "starts" [queries + 1] says where each query's begin, "scores"
+// (LACUNA_FLOAT32) [hits], "documents_scored" [queries]. "term_starts" [hits + 1] says where the terms of each hit begin, the one
+// that adds most first, "term_scores" (LACUNA_FLOAT32) what each adds. LACUNA_INT64 unless it is said.
+int32_t lacuna_hits_array(const lacuna_hits *hits, const char *name, lacuna_array **array);
+
+// "ids" and "texts" of all hits, "terms" of all of their terms: UTF-8, text i from starts[i] (LACUNA_INT64) up to starts[i + 1] of
+// `bytes`, which are there until the hits are released.
+int32_t lacuna_hits_texts(const lacuna_hits *hits, const char *name, const void **bytes, lacuna_array **starts);
+
+// What part of the exact results a search finds: [mean recall of a query at k, its standard error, documents scored a query,
+// queries]. Of queries, or with NULL of documents cut down to 16 terms. `query_cut` and `heap_factor` as for a search.
+int32_t lacuna_index_recall(const lacuna_index *index, const lacuna_vectors *queries, int64_t k, double query_cut,
+                            double heap_factor, lacuna_progress progress, void *context, lacuna_array **numbers);
+
+// Finds out how a seismic index has to be searched for a recall at k, above 0 and at most 1, and sets that. Every other query
+// chooses, the rest measure: [mean recall, its standard error, documents scored a query, queries, 1 if the goal was reached,
+// query_cut, heap_factor].
+int32_t lacuna_index_tune(lacuna_index *index, const lacuna_vectors *queries, int64_t k, double recall,
+                          lacuna_progress progress, void *context, lacuna_array **numbers);
+
+// ---- Dictionaries: sparse autoencoders and transcoders ----
+
+typedef struct lacuna_dictionary lacuna_dictionary;
+
+// A directory in the layout of SAELens, version 6 or later: cfg.json and sae_weights.safetensors.
+int32_t lacuna_dictionary_load(const char *path, lacuna_dictionary **dictionary);
+// Writes such a directory; one that exists is replaced if `overwrite` is not 0. `type`: f32, bf16, f16; NULL for f32.
+int32_t lacuna_dictionary_save(const lacuna_dictionary *dictionary, const char *path, const char *type,
+                               int32_t overwrite);
+
+// "inputs", "outputs" (dimensions), "features", "active" (features a token that its rule fixes; NaN if a penalty decided).
+int32_t lacuna_dictionary_number(const lacuna_dictionary *dictionary, const char *name, double *number);
+// "rule" such as "topk, k 32"; "model" and "site" that it was trained on, "" where the files do not say.
+int32_t lacuna_dictionary_text(const lacuna_dictionary *dictionary, const char *name, char **text);
+
+// As SAELens names them (LACUNA_FLOAT32): "W_enc" [inputs, features], "b_enc" [features], "W_dec" [features, outputs], "b_dec"
+// [outputs], "threshold" [1 or features]; empty where the kind has none. Of a gated dictionary "b_enc" is its gate's.
+int32_t lacuna_dictionary_array(const lacuna_dictionary *dictionary, const char *name, lacuna_array **array);
+
+// Which features are active in each of some vectors [rows, inputs] (LACUNA_FLOAT32), and how strongly: [rows, features].
+int32_t lacuna_dictionary_encode(const lacuna_dictionary *dictionary, const void *values, int64_t rows,
+                                 lacuna_matrix **code);
+// The vectors that codes [rows, features] stand for: [rows, outputs] (LACUNA_FLOAT32).
+int32_t lacuna_dictionary_decode(const lacuna_dictionary *dictionary, const lacuna_matrix *code, lacuna_array **array);
+
+// How well vectors [rows, inputs] are described: [share of the variance that is not explained, mean cosine, active features a
+// row, share of the features that are never active, and for each feature the share of the rows in which it is active].
+// `targets` [rows, outputs] are what a transcoder is to give; NULL for the vectors.
+int32_t lacuna_dictionary_quality(const lacuna_dictionary *dictionary, const void *values, const void *targets,
+                                  int64_t rows, lacuna_array **numbers);
 
 // ---- Language models ----
 

@@ -34,6 +34,11 @@ public struct TextInput: Sendable {
         return kept.reversed()
     }
 
+    /// How many tokens a text has with those put around it, before anything is cut off.
+    public func length(of text: String) -> Int {
+        tokenizer.encode(prompt + text, and: nil, recognizesSpecials: false).count
+    }
+
     /// The tokens of the text alone.
     public func bareTokens(_ text: String) -> [Int] {
         Array(

@@ -135,6 +135,51 @@ extension IndexSnapshot {
         return (run, work)
     }
 
+    /// The best documents for each of some queries, found by several threads.
+    ///
+    /// - Parameters:
+    ///   - queries: As ``query(_:)`` makes them.
+    ///   - explains: Whether hits say which terms they were found by.
+    /// - Throws: As ``search(_:count:filter:search:exactly:)``, and `LacunaError.cancelled`.
+    public func search(
+        all queries: [SparseVector<Float>], count: Int, filter: MetadataFilter? = nil, search: SeismicSearch? = nil,
+        exactly: Bool = false, explains: Bool = true, progress: (any ProgressReporter)? = nil
+    ) throws -> [(hits: [SearchHit], work: SearchWork)] {
+        let found = try findAll(
+            queries, count: count, allowed: allowed(by: filter), search: search, exactly: exactly, progress)
+        return zip(queries, found).map { query, result in
+            (result.0.map { hit($0, query, explains: explains) }, result.1)
+        }
+    }
+
+    /// What part of the exact results of some queries a search as it is set finds; 1 for an exact index.
+    ///
+    /// - Parameters:
+    ///   - queries: Nil to make some of documents, cut down to 16 terms.
+    ///   - search: How a ``IndexSettings/Kind/seismic(_:)`` index is searched; nil for its settings.
+    /// - Throws: As ``search(_:count:filter:search:exactly:)``, `LacunaError.invalidArgument` for no queries, and
+    ///   `LacunaError.cancelled`.
+    public func recall(
+        of queries: [SparseVector<Float>]? = nil, count: Int = 10, search: SeismicSearch? = nil,
+        progress: (any ProgressReporter)? = nil
+    ) throws -> MeasuredRecall {
+        let sample = try queries ?? sampleQueries(256)
+        return try MeasuredRecall(
+            results(sample, count: count, search: search, exactly: false, progress),
+            of: results(sample, count: count, search: nil, exactly: true, progress), count: count)
+    }
+
+    private func results(
+        _ queries: [SparseVector<Float>], count: Int, search: SeismicSearch?, exactly: Bool,
+        _ progress: (any ProgressReporter)?
+    ) throws -> [SearchResult] {
+        try findAll(queries, count: count, allowed: allowed(by: nil), search: search, exactly: exactly, progress).map {
+            found, work in
+            SearchResult(
+                documents: found.map { ScoredDocument(document: Int($0.sequence), score: $0.score) }, work: work)
+        }
+    }
+
     private func findAll(
         _ queries: [SparseVector<Float>], count: Int, allowed: [DocumentSet?], search: SeismicSearch?, exactly: Bool,
         _ progress: (any ProgressReporter)?
@@ -170,19 +215,14 @@ extension IndexSnapshot {
         let sample = try queries ?? sampleQueries(256)
         let matrix = try SparseMatrix(
             columns: terms.count, rows: sample.map { $0.map { (column: $0.index, value: $0.value) } })
-        func results(_ queries: SparseMatrix<Float>, _ search: SeismicSearch?, exactly: Bool) throws -> [SearchResult] {
-            try findAll(
-                (0..<queries.rows).map { queries.row($0) }, count: count, allowed: allowed(by: nil), search: search,
-                exactly: exactly, nil
-            ).map { found, work in
-                SearchResult(
-                    documents: found.map { ScoredDocument(document: Int($0.sequence), score: $0.score) }, work: work)
-            }
+        func found(_ queries: SparseMatrix<Float>, _ search: SeismicSearch?, exactly: Bool) throws -> [SearchResult] {
+            try results(
+                (0..<queries.rows).map { queries.row($0) }, count: count, search: search, exactly: exactly, nil)
         }
         return try RecallTuning(
             goal: goal, queries: matrix, count: count, usesNeighbours: settings.search.usesNeighbours,
-            progress: progress, exact: { try results($0, nil, exactly: true) },
-            search: { try results($1, $0, exactly: false) })
+            progress: progress, exact: { try found($0, nil, exactly: true) },
+            search: { try found($1, $0, exactly: false) })
     }
 
     /// Documents, evenly spaced, cut down to their largest weights.

@@ -299,14 +299,17 @@ public final class IndexSnapshot: Sendable {
         return (best, work)
     }
 
-    private func hit(_ found: Found, _ query: SparseVector<Float>) -> SearchHit {
+    /// - Parameter explains: Whether ``SearchHit/contributions`` are worked out, which takes longer than most searches.
+    func hit(_ found: Found, _ query: SparseVector<Float>, explains: Bool = true) -> SearchHit {
         let segment = parts[found.part].segment
         var contributions: [(term: String, score: Float)] = []
-        segment.vectors.forEachEntry(of: found.document) { term, weight in
-            let part = weight * query[term]
-            if part > 0 { contributions.append((terms[term], part)) }
+        if explains {
+            segment.vectors.forEachEntry(of: found.document) { term, weight in
+                let part = weight * query[term]
+                if part > 0 { contributions.append((terms[term], part)) }
+            }
+            contributions.sort { $0.score != $1.score ? $0.score > $1.score : $0.term < $1.term }
         }
-        contributions.sort { $0.score != $1.score ? $0.score > $1.score : $0.term < $1.term }
         return SearchHit(
             id: segment.ids[found.document], score: found.score, text: segment.texts[found.document],
             contributions: contributions)
