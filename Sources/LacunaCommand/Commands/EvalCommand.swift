@@ -15,7 +15,9 @@ struct EvalCommand: ParsableCommand {
               lacuna eval sparse-model --text test.txt --stride 256 --at-most 60
               lacuna eval smollm2 --text test.txt --activation teal:0.4 --activation wina:0.4 --calibration train.txt
 
-            Each --activation is a row of its own beside the dense model: what it leaves out of this text, what a token reads             then, and the perplexity. At one ratio all methods leave out equally many weights. Calibrate on another text than             the one that is scored.
+            Each --activation is a row of its own beside the dense model: what it leaves out of this text, what a token reads \
+            then, and the perplexity. At one ratio all methods leave out equally many weights. Calibrate on another text than \
+            the one that is scored.
 
             With --attention, --kv, --prefill and --evict a text is written rather than read: half of every window is a prompt, \
             the rest goes token by token, beside the model that reads and keeps all keys as floats.
