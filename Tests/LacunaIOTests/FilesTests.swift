@@ -16,6 +16,17 @@ import Testing
         }
     }
 
+    /// What is forgotten is read from the file again, whatever part of a page it is.
+    @Test func forgottenPartsStayReadable() throws {
+        let scratch = try Scratch()
+        let content = (0..<50_000).map { UInt8(truncatingIfNeeded: $0 * 31 >> 3) }
+        let file = try MappedFile(scratch.write(content, to: "a"))
+        for range in [0..<50_000, 1..<49_999, 100..<200, 4096..<8192, 5000..<5000] {
+            file.forget(UnsafeRawBufferPointer(rebasing: file.bytes[range]))
+            #expect(Array(file.bytes) == content, "\(range)")
+        }
+    }
+
     @Test func atomicFilesAppearWholeOrNotAtAll() throws {
         let scratch = try Scratch()
         let path = try scratch.write("old".utf8, to: "f")

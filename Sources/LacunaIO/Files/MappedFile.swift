@@ -50,6 +50,14 @@ public final class MappedFile: @unchecked Sendable {
         }
     }
 
+    /// Says that a part has been read and will hardly be read again, so that its memory can be had for something else. It stays
+    /// readable.
+    package func forget(_ part: UnsafeRawBufferPointer) {
+        // Memory that is no file's would lose its content.
+        guard isMapped, let start = part.baseAddress else { return }
+        SystemCall.forget(start, count: part.count)
+    }
+
     /// Bytes of the file.
     public var count: Int { bytes.count }
 }

@@ -210,6 +210,15 @@ enum SystemCall {
         munmap(UnsafeMutableRawPointer(mutating: address), count)
     }
 
+    /// Takes whole pages of a mapped file out of memory; they come back when they are read again.
+    static func forget(_ address: UnsafeRawPointer, count: Int) {
+        let page = Int(getpagesize())
+        let start = (Int(bitPattern: address) + page - 1) / page * page
+        let end = (Int(bitPattern: address) + count) / page * page
+        let adviseUnneeded: Int32 = 4  // MADV_DONTNEED, which Glibc's module does not export
+        if start < end { madvise(UnsafeMutableRawPointer(bitPattern: start), end - start, adviseUnneeded) }
+    }
+
     /// - Parameter position: Where in the file; nil for behind what was written last.
     static func writeAll(
         _ descriptor: Int32, _ bytes: UnsafeRawBufferPointer, at position: Int? = nil, path: String

@@ -143,6 +143,9 @@ public final class GGUFFile: TensorSource {
     public func bytes(of name: String) throws -> UnsafeRawBufferPointer {
         UnsafeRawBufferPointer(rebasing: mapped.bytes[try info(name).byteRange])
     }
+
+    /// Says that a tensor has been copied, so that its part of the file need not stay in memory. It stays readable.
+    package func forget(_ name: String) throws { mapped.forget(try bytes(of: name)) }
 }
 
 extension GGUFFile {

@@ -153,7 +153,9 @@ struct CheckpointReader {
         // Files need not align their tensors, but kernels read whole numbers.
         let isAligned = Int(bitPattern: bytes.baseAddress) % 4 == 0 || info.type.blockCount > 1
         if reorders || !isAligned {
-            let copy = reorders ? separatingPairs(bytes, rows: rows) : Buffer<UInt8>(Array(bytes))
+            let copy = reorders ? separatingPairs(bytes, rows: rows) : Buffer<UInt8>(bytes, lasting: true)
+            // The file's own are not read again.
+            try (source as? GGUFFile)?.forget(info.name)
             (bytes, owner) = (UnsafeRawBufferPointer(copy.elements), copy)
         }
         switch info.type {
@@ -178,7 +180,7 @@ struct CheckpointReader {
     /// The rows with the first entries of all pairs of a head before the second ones.
     private func separatingPairs(_ bytes: UnsafeRawBufferPointer, rows: Int) -> Buffer<UInt8> {
         let size = bytes.count / rows
-        let result = Buffer<UInt8>(uninitialized: bytes.count)
+        let result = Buffer<UInt8>(uninitialized: bytes.count, lasting: true)
         let target = UnsafeMutableRawBufferPointer(result.elements)
         for row in 0..<rows {
             let start = sourceRow(row) * size
