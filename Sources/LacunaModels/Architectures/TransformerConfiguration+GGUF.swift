@@ -90,16 +90,20 @@ extension TransformerConfiguration {
     ]
     private static let knownOfGemma: Set<String> = ["attention.sliding_window", "rope.freq_base_swa"]
 
-    /// What a Gemma 3 is besides what its file says, as llama.cpp has it: every sixth layer sees everything, the others rotate
-    /// without scaling, and the largest model, of 62 layers, scales scores by the width of a head in the residual stream.
     private mutating func readGemma(_ file: GGUFFile) throws {
+        try completeGemma(
+            window: file.integer("gemma3.attention.sliding_window"),
+            windowedBase: file.optionalNumber("gemma3.rope.freq_base_swa") ?? 10_000)
+    }
+
+    /// Sets what a Gemma 3 is besides what its file says, as llama.cpp has it: every sixth layer sees everything, the others rotate
+    /// without scaling, and the largest model, of 62 layers, scales scores by the width of a head in the residual stream.
+    mutating func completeGemma(window: Int, windowedBase: Double) {
         activation = .gelu
         normalizesOutputs = true
         embeddingScale = Float(hiddenSize).squareRoot()
         attentionScale = 1 / Double(layerCount == 62 ? hiddenSize / headCount : headSize).squareRoot()
-        windowedRotary = RotaryEmbedding.Parameters(
-            base: try file.optionalNumber("gemma3.rope.freq_base_swa") ?? 10_000)
-        let window = try file.integer("gemma3.attention.sliding_window")
+        windowedRotary = RotaryEmbedding.Parameters(base: windowedBase)
         let windowed = (0..<layerCount).map { ($0 + 1) % 6 != 0 }
         slidingWindow = window
         windowedLayers = windowed.contains(false) ? windowed : nil

@@ -49,8 +49,8 @@ extension Transformer {
     ///     bit by bit, f32, f16 and bf16; int8 and int4 become Q8_0.
     ///   - tokenizer: What is written where `source` is nil; otherwise the file's own goes along.
     ///   - source: The GGUF file that the model came from, whose metadata are kept: names, licence, tokenizer.
-    /// - Throws: ``LacunaError/unsupported(file:what:)`` for an architecture other than llama, qwen2 and qwen3, a model with
-    ///   a sliding window, and what ``Tokenizer/write(to:vocabularySize:)`` refuses; ``LacunaError/file(path:reason:)``;
+    /// - Throws: ``LacunaError/unsupported(file:what:)`` for an architecture other than llama, qwen2, qwen3 and gemma3, one of the
+    ///   first three with a sliding window, a Gemma whose layers are not as such files leave them to the reader, and what ``Tokenizer/write(to:vocabularySize:)`` refuses; ``LacunaError/file(path:reason:)``;
     ///   ``LacunaError/cancelled``. There is no file then.
     public func saveGGUF(
         to path: String, weights: GGUFWeights? = nil, tokenizer: Tokenizer? = nil, source: GGUFFile? = nil,
@@ -70,6 +70,8 @@ extension Transformer {
             try writer.write(name("attn_norm.weight"), block.attentionNorm.weight)
             for (part, norm) in [
                 ("attn_q_norm", block.attention.queryNorm), ("attn_k_norm", block.attention.keyNorm),
+                ("post_attention_norm", block.outputNorms?.attention.weight),
+                ("post_ffw_norm", block.outputNorms?.feedForward.weight),
             ] {
                 if let norm { try writer.write(name("\(part).weight"), norm) }
             }
@@ -90,6 +92,15 @@ extension Transformer {
     }
 
     private func architectureInGGUF(_ path: String) throws -> String {
+        if configuration.architecture == .gemma3, let window = configuration.slidingWindow {
+            var read = configuration
+            read.completeGemma(window: window, windowedBase: configuration.windowedRotary?.base ?? 10_000)
+            guard read == configuration, configuration.tiedEmbeddings else {
+                throw LacunaError.unsupported(
+                    file: path, what: "writing a gemma3 model as GGUF whose layers are not those of the published ones")
+            }
+            return "gemma3"
+        }
         // Files of these architectures have no field for another function or for experts of these kinds.
         guard configuration.activation == .silu, !hasExperts else {
             throw LacunaError.unsupported(
@@ -157,7 +168,11 @@ extension Transformer {
         }
         number("attention.head_count", c.headCount)
         number("attention.head_count_kv", c.keyValueHeadCount)
-        if c.headSize * c.headCount != c.hiddenSize {
+        if let window = c.slidingWindow { number("attention.sliding_window", window) }
+        if let windowed = c.windowedRotary {
+            writer.set("\(architecture).rope.freq_base_swa", .float32(Float(windowed.base)))
+        }
+        if c.headSize * c.headCount != c.hiddenSize || c.architecture == .gemma3 {
             number("attention.key_length", c.headSize)
             number("attention.value_length", c.headSize)
         }
