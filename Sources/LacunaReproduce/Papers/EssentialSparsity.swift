@@ -25,14 +25,14 @@ struct EssentialSparsityReproduction: Reproduction {
             let seed = context.seed &* 1000 &+ UInt64(index)
             let task = BlobTask(seed: seed)
             var generator = SeededGenerator(seed: seed, stream: 1)
-            var network = TinyNetwork(widths: [BlobTask.features, 256, 256, BlobTask.classes], using: &generator)
-            network.train(task.trainInputs, task.trainLabels, using: &generator)
+            let network = MLP(widths: [BlobTask.features, 256, 256, BlobTask.classes], using: &generator)
+            try ClassifierTraining().train(network, task.train, seed: seed)
+            let test = try task.test
             // The output layer is left alone, as the authors leave heads and embeddings.
-            let hidden = Array(network.weights.dropLast())
+            let hidden = network.layers.dropLast().map { $0.weight.densified() }
             func accuracy(_ weights: [Tensor<Float>]) -> Double {
-                var pruned = network
-                pruned.weights = weights + [network.weights.last!]
-                return pruned.accuracy(task.testInputs, task.testLabels)
+                for (layer, weight) in zip(network.layers, weights) { layer.dense?.parameter.value = weight }
+                return ClassifierTraining.accuracy(network, test)
             }
             magnitude.append(
                 try sweep.run(hidden, method: Magnitude(), metric: .accuracy, evaluate: accuracy))
