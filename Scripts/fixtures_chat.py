@@ -4,9 +4,16 @@ transformers library: trim_blocks, lstrip_blocks, loop controls, its own tojson)
 
 The templates in that folder are this project's own. They exercise what published ones do: see README.md there.
 
+    python3 Scripts/fixtures_chat.py [--check DIRECTORY]
+
+With --check it writes DIRECTORY/expected.json instead: the same conversations in the templates of published models that are
+in that directory, for the test that LACUNA_TEMPLATES=DIRECTORY switches on. The source archive of llama-cpp-python has some
+seventy of them.
+
 Needs: pip install jinja2 (made with jinja2 3.1.6)
 """
 
+import argparse
 import json
 from datetime import datetime
 from pathlib import Path
@@ -158,16 +165,20 @@ def render(source, values):
         return {"error": str(error)}
 
 
+
+parser = argparse.ArgumentParser()
+parser.add_argument("--check", type=Path)
+folder = parser.parse_args().check
 cases = []
-for path in sorted(FOLDER.glob("*.jinja")):
+for path in sorted((folder or FOLDER).glob("*.jinja")):
     for name, messages in CONVERSATIONS.items():
         for setting in SETTINGS:
             values = {"messages": messages, "tools": None, "documents": None, **setting,
                       "bos_token": "<s>", "eos_token": "</s>"}
             cases.append({"template": path.name, "conversation": name, "setting": setting,
                           **render(path.read_text(), values)})
-(FOLDER / "expected.json").write_text(json.dumps({
-    "conversations": CONVERSATIONS, "cases": cases, "values": VALUES,
-    "constructs": [{"source": source, **render(source, VALUES)} for source in CONSTRUCTS],
-}, ensure_ascii=False, indent=1))
-print(len(cases), "conversations,", sum("error" in c for c in cases), "of them refused;", len(CONSTRUCTS), "constructs")
+result = {"conversations": CONVERSATIONS, "cases": cases}
+if not folder:
+    result |= {"values": VALUES, "constructs": [{"source": source, **render(source, VALUES)} for source in CONSTRUCTS]}
+((folder or FOLDER) / "expected.json").write_text(json.dumps(result, ensure_ascii=False, indent=1))
+print(len(cases), "conversations,", sum("error" in c for c in cases), "of them refused")

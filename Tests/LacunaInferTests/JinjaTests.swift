@@ -32,30 +32,66 @@ import Testing
         }
     }
 
-    @Test func conversationsEqualTheReference() throws {
-        let expected = try Self.expected.get()
+    /// Hands every stored conversation of a folder to `body`, with what jinja2 made of it and what is made of it here.
+    private static func conversations(
+        in folder: String, _ expected: JSONFields,
+        _ body: (_ template: String, _ context: String, _ expected: JSONFields, _ render: () throws -> String) throws ->
+            Void
+    ) throws {
         let conversations = try expected.fields("conversations")
-        var sources: [String: ChatTemplate] = [:]
-        let cases = try expected.array("cases")
-        #expect(cases.count >= 15 * 9 * 3)
-        for value in cases {
+        var sources: [String: Result<ChatTemplate, any Error>] = [:]
+        for value in try expected.array("cases") {
             let fields = try JSONFields(value, file: "expected.json")
             let name = try fields.string("template")
             if sources[name] == nil {
-                let source = try FileSystem.readText(Self.folder() + "/" + name)
-                sources[name] = try ChatTemplate(source, namedTokens: ["bos_token": "<s>", "eos_token": "</s>"])
+                let source = try FileSystem.readText(folder + "/" + name)
+                sources[name] = Result {
+                    try ChatTemplate(source, namedTokens: ["bos_token": "<s>", "eos_token": "</s>"])
+                }
             }
             let conversation = try fields.string("conversation")
             let setting = try fields.fields("setting")
             var options = ChatTemplate.Options(
                 tools: try setting.optionalArray("tools") ?? [],
-                addsGenerationPrompt: try setting.bool("add_generation_prompt", default: false), clock: Self.clock)
+                addsGenerationPrompt: try setting.bool("add_generation_prompt", default: false), clock: clock)
             options.variables["enable_thinking"] = setting.object["enable_thinking"]
-            let messages = try conversations.array(conversation).map { try Self.message($0) }
-            try check(fields, "\(name), \(conversation), \(setting.object.keys)") {
-                try sources[name]!.render(messages, options).text
+            let messages = try conversations.array(conversation).map { try message($0) }
+            try body(name, "\(name), \(conversation), \(setting.object.keys)", fields) {
+                try sources[name]!.get().render(messages, options).text
             }
         }
+    }
+
+    @Test func conversationsEqualTheReference() throws {
+        let expected = try Self.expected.get()
+        #expect(try expected.array("cases").count >= 15 * 9 * 3)
+        try Self.conversations(in: Self.folder(), expected) { try check($2, $1, $3) }
+    }
+
+    /// Templates as models are published with them, where `--check` of the script has written what to expect beside them: each
+    /// text is jinja2's, or the template is refused by name.
+    @Test func publishedTemplatesEqualTheReference() throws {
+        guard let folder = ProcessInfo.processInfo.environment["LACUNA_TEMPLATES"] else {
+            print("skipped: LACUNA_TEMPLATES names no folder of templates")
+            return
+        }
+        let expected = try JSONFields(contentsOf: folder + "/expected.json")
+        var (equal, refused) = (0, [String: String]())
+        try Self.conversations(in: folder, expected) { template, context, expected, render in
+            let text = try expected.optionalString("text")
+            do {
+                let found = try render()
+                #expect(text.map { Array($0.utf8) } == Array(found.utf8), "\(context): \(found.debugDescription)")
+                equal += 1
+            } catch LacunaError.unsupported(_, let what) {
+                refused[template] = what
+            } catch let error as LacunaError {
+                #expect(text == nil, "\(context): \(error)")
+                equal += 1
+            }
+        }
+        print("\(equal) conversations as jinja2 has them; \(refused.count) templates refused")
+        for (template, what) in refused.sorted(by: { $0.key < $1.key }) { print("\(template): \(what)") }
     }
 
     /// Members in the order of the fixture.
