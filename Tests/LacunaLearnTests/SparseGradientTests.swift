@@ -195,6 +195,20 @@ import Testing
         #expect(csr.densified()[0, 0] == csr.densified()[0, 0] && csr.pattern == second)
     }
 
+    /// A graph that stays: products with a rectangular matrix that is not its own transpose, rows without entries among them.
+    @Test func matricesThatStay() throws {
+        let mask = mask(7, 5, keep: 0.3, seed: 2)
+        let a = try SparseMatrix(randomTensor([7, 5], seed: 12), at: mask)
+        let x = randomTensor([5, 3], seed: 8)
+        checkGradients([x]) { $0[0].multiplied(fromLeft: a) }
+        let tape = Tape<Double>()
+        let expected = a.densified().multiplied(by: x)
+        let found = tape.constant(x).multiplied(fromLeft: a)
+        #expect(found.shape == [7, 3])
+        #expect(zip(found.value.scalars, expected.scalars).allSatisfy { abs($0 - $1) < 1e-12 })
+        #expect(tape.multiplyAdds == a.count * 3)
+    }
+
     @Test func denseGradientOfASparseWeight() {
         var generator = SeededGenerator(seed: 4)
         let mask = mask(6, 5, keep: 0.3, seed: 1)

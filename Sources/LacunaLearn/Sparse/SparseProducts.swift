@@ -22,6 +22,32 @@ extension Variable {
         return linear(matrix, values: values, bias: bias, denseGradient: denseGradient)
     }
 
+    /// `A x` with a sparse matrix that stays as it is, such as the neighbours in a graph: sums of rows of `self`
+    /// [matrix.columns, n].
+    ///
+    /// - Returns: [matrix.rows, n].
+    public func multiplied(fromLeft matrix: SparseMatrix<Scalar>) -> Variable {
+        require(
+            shape.count == 2 && rows == matrix.columns,
+            "a matrix of \(matrix.rows) x \(matrix.columns) for rows \(shape)")
+        let (n, work, tape) = (columns, matrix.count * columns, self.tape)
+        tape.multiplyAdds += work
+        return tape.operation(inputs: [self], shape: [matrix.rows, n]) { x, y in
+            matrix.multiply(dense: x[0].baseAddress!, leading: n, columns: n, into: y.baseAddress!, leading: n)
+        } backward: { [unowned tape] pass in
+            pass.accumulate(0) { dx in
+                tape.multiplyAdds += work
+                var part = Tensor<Scalar>(uninitialized: [matrix.columns, n])
+                part.withMutablePointer {
+                    matrix.multiply(
+                        dense: pass.gradient.baseAddress!, leading: n, columns: n, transposed: true, into: $0,
+                        leading: n)
+                    for i in dx.indices { dx[i] += $0[i] }
+                }
+            }
+        }
+    }
+
     /// `dYᵀ X` [outputs, columns].
     private func outerProduct(_ dy: UnsafePointer<Scalar>, outputs n: Int) -> Tensor<Scalar> {
         let (m, k) = (rows, columns)

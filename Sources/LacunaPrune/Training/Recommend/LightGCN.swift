@@ -57,28 +57,10 @@ public final class LightGCN: Recommender {
         if steps == 0 { return first }
         var (sum, last) = (first, first)
         for _ in 0..<steps {
-            last = Self.spread(last, graph)
+            last = last.multiplied(fromLeft: graph)
             sum = sum + last
         }
         return sum.affine(1 / Float(steps + 1))
-    }
-
-    /// `A x` of a symmetric matrix.
-    private static func spread(_ x: Variable<Float>, _ graph: SparseMatrix<Float>) -> Variable<Float> {
-        func product(_ x: UnsafeBufferPointer<Float>, _ columns: Int) -> Tensor<Float> {
-            graph.multiplied(by: Tensor(Array(x), shape: [graph.rows, columns]))
-        }
-        let columns = x.columns
-        return x.tape.operation(
-            inputs: [x], shape: x.shape,
-            forward: { inputs, output in
-                product(inputs[0], columns).withPointer { output.baseAddress!.update(from: $0, count: output.count) }
-            },
-            backward: { pass in
-                pass.accumulate(0) { dx in
-                    product(pass.gradient, columns).withPointer { for i in 0..<dx.count { dx[i] += $0[i] } }
-                }
-            })
     }
 
     public func loss(
