@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Writes the numbers that the tests of LacunaLearn and LacunaModels compare with: convolutions of sequences and volumes,
-transposed convolutions, the overlap of boxes and batch norm by PyTorch, frequencies of rotary positions by transformers.
+transposed convolutions, images of other sizes, the overlap of boxes and batch norm by PyTorch, frequencies of rotary positions by transformers.
 
     python3 -m venv venv && venv/bin/pip install torch transformers
     venv/bin/python Scripts/fixtures_learning.py Tests
@@ -94,6 +94,12 @@ def main(tests):
             lambda x, w: F.conv_transpose2d(x, w, dilation=2), random(1, 2, 3, 3), random(2, 2, 2, 2)),
         "overlap": case(overlap, boxes(12), boxes(12)),
         "batch_norm": batch_norm(),
+        **{f"resized_{name}_{height}x{width}": case(
+            lambda x: F.interpolate(x, (height, width), **settings), random(1, 2, 5, 4))
+           for height, width in [(7, 8), (3, 2), (1, 1)]
+           for name, settings in [
+               ("nearest", dict(mode="nearest-exact")), ("bilinear", dict(mode="bilinear")),
+               ("smooth", dict(mode="bilinear", antialias=True))]},
     })
     write(tests / "LacunaModelsTests/Fixtures/rotary.json", {
         "default": [500000.0 ** (-2 * i / 16) for i in range(8)],

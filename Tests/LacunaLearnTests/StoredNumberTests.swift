@@ -63,6 +63,20 @@ import Testing
         try check("transposed_dilated") { $0[0].transposedConvolved($0[1], sliding: Sliding(dilation: 2)) }
     }
 
+    @Test(arguments: Resizing.allCases) func otherSizes(kind: Resizing) throws {
+        for (height, width) in [(7, 8), (3, 2), (1, 1)] {
+            try check("resized_\(kind.rawValue)_\(height)x\(width)") {
+                $0[0].resized(height: height, width: width, by: kind)
+            }
+        }
+        // Nothing changes at the same size, and a constant image has no other size's numbers.
+        let tape = Tape<Double>()
+        let image = tape.constant(randomTensor([2, 3, 4, 5], seed: 3))
+        #expect(near(image.resized(height: 4, width: 5, by: kind).value, image.value, 1e-12))
+        let one = tape.constant(Tensor<Double>(repeating: 1, shape: [1, 1, 4, 5]))
+        #expect(one.resized(height: 9, width: 2, by: kind).value.scalars.allSatisfy { abs($0 - 1) < 1e-12 })
+    }
+
     @Test func boxOverlaps() throws {
         try check("overlap") { $0[0].generalizedOverlap(with: $0[1]) }
         // The same box, a box inside, boxes apart, and boxes without area.

@@ -31,11 +31,35 @@ public enum Gzip {
         guard content.count == count else {
             throw inflater.failure(bytes.count, "unpacks to \(content.count) bytes instead of \(count)")
         }
-        let found = content.withUnsafeBufferPointer { crc32_z(0, $0.baseAddress, $0.count) }
-        guard UInt32(truncatingIfNeeded: found) == checksum else {
+        guard Self.checksum(content[...]) == checksum else {
             throw inflater.failure(bytes.count, "the checksum does not agree")
         }
         return content
+    }
+}
+
+extension Gzip {
+    /// The content of a zlib stream (RFC 1950), as PNG pictures hold it.
+    ///
+    /// - Parameter count: The bytes that it must unpack to.
+    /// - Throws: `LacunaError.malformed` with the byte offset in the stream if the data is damaged.
+    package static func inflated(zlib bytes: [UInt8], count: Int, file: String) throws -> [UInt8] {
+        let inflater = Inflater(bytes, file: file, limit: count, windowBits: 15)
+        // No stream unpacks to more than 1032 times its size: a larger claim need not be tried.
+        guard count / 1032 <= bytes.count else {
+            throw inflater.failure(bytes.count, "\(count) bytes are not in \(bytes.count) packed ones")
+        }
+        try MachineMemory.require(count, for: "the content of \(file)")
+        let content = try inflater.content(members: 1, reserving: count)
+        guard content.count == count else {
+            throw inflater.failure(bytes.count, "unpacks to \(content.count) bytes instead of \(count)")
+        }
+        return content
+    }
+
+    /// The CRC-32 of bytes.
+    package static func checksum(_ bytes: ArraySlice<UInt8>) -> UInt32 {
+        UInt32(truncatingIfNeeded: bytes.withUnsafeBufferPointer { crc32_z(0, $0.baseAddress, $0.count) })
     }
 }
 

@@ -13,11 +13,13 @@ public struct ImageEncoding: Sendable, Hashable {
     public let mean: Float
     /// The inverse of their deviation.
     public let scale: Float
+    /// Whether pictures of another size are brought to this one; they are refused otherwise.
+    public let resizes: Bool
 
     /// The encoding of pictures of one size.
-    public init(channels: Int, height: Int, width: Int, mean: Float, scale: Float) {
+    public init(channels: Int, height: Int, width: Int, mean: Float, scale: Float, resizes: Bool = false) {
         (self.channels, self.height, self.width) = (channels, height, width)
-        (self.mean, self.scale) = (mean, scale)
+        (self.mean, self.scale, self.resizes) = (mean, scale, resizes)
     }
 
     /// Pictures as inputs [n, channels, height, width].
@@ -29,27 +31,30 @@ public struct ImageEncoding: Sendable, Hashable {
         var result = Tensor<Float>(uninitialized: [paths.count, channels, height, width])
         try result.withMutablePointer { target in
             for (index, path) in paths.enumerated() {
-                let image = try PortableAnymap(path)
-                try require(image, path)
+                let image = try picture(path)
                 for i in 0..<size { target[index * size + i] = (image.values[i] - mean) * scale }
             }
         }
         return result
     }
 
-    private func require(_ image: PortableAnymap, _ path: String) throws {
+    /// A picture of the size that the network reads.
+    private func picture(_ path: String) throws -> Picture {
+        let image = try Picture(contentsOf: path)
+        if resizes && image.channels == channels { return image.resized(height: height, width: width) }
         guard [image.channels, image.height, image.width] == [channels, height, width] else {
             throw LacunaError.tensorMismatch(
                 file: path, name: "image", expected: "\(channels) x \(height) x \(width)",
                 found: "\(image.channels) x \(image.height) x \(image.width)")
         }
+        return image
     }
 
     /// The encoding as JSON, which ``init(_:)`` reads.
     public var json: JSONValue {
         [
             "channels": JSONValue(channels), "height": JSONValue(height), "width": JSONValue(width),
-            "mean": .number(Double(mean)), "scale": .number(Double(scale)),
+            "mean": .number(Double(mean)), "scale": .number(Double(scale)), "resizes": .bool(resizes),
         ]
     }
 
@@ -69,7 +74,7 @@ public struct ImageEncoding: Sendable, Hashable {
         }
         self.init(
             channels: try side("channels"), height: try side("height"), width: try side("width"),
-            mean: try finite("mean"), scale: try finite("scale"))
+            mean: try finite("mean"), scale: try finite("scale"), resizes: try fields.bool("resizes", default: false))
     }
 }
 
@@ -80,7 +85,7 @@ public struct ImageFolder: Sendable {
     /// The pictures and their classes, by name.
     public let files: [(path: String, label: Int32)]
 
-    private static let endings = [".pgm", ".ppm", ".pnm"]
+    static let endings = [".png", ".pgm", ".ppm", ".pnm"]
 
     /// Whether a file's name is that of a picture that can be read.
     static func isImage(_ name: String) -> Bool { endings.contains { name.lowercased().hasSuffix($0) } }
@@ -113,22 +118,25 @@ public struct ImageFolder: Sendable {
 
     /// The pictures as examples, split at random; brightnesses standardised by the training part's mean and deviation.
     ///
-    /// - Throws: `LacunaError.tensorMismatch` unless all pictures have one size, and what reading throws.
+    /// - Parameter size: What pictures are brought to; nil for the one size that all have.
+    /// - Throws: `LacunaError.tensorMismatch` unless all pictures have one size, where none is given, and are all grey or all
+    ///   coloured; what reading throws.
     public func examples(
-        testFraction: Double = 0.2, seed: UInt64 = 0
+        testFraction: Double = 0.2, size: (height: Int, width: Int)? = nil, seed: UInt64 = 0
     ) throws -> (train: LabelledExamples, test: LabelledExamples, encoding: ImageEncoding) {
         var generator = SeededGenerator(seed: seed, stream: 0x1346)
         let order = Array(files.indices).shuffled(using: &generator)
         let testCount = max(1, min(files.count - 1, Int(testFraction * Double(files.count))))
         let (test, train) = (order[..<testCount], order[testCount...])
-        let first = try PortableAnymap(files[0].path)
+        let first = try Picture(contentsOf: files[0].path)
+        let (height, width) = size ?? (first.height, first.width)
         let plain = ImageEncoding(
-            channels: first.channels, height: first.height, width: first.width, mean: 0, scale: 1)
+            channels: first.channels, height: height, width: width, mean: 0, scale: 1, resizes: size != nil)
         let raw = try plain(train.map { files[$0].path })
         let all = Standardization(of: raw.reshaped([raw.count, 1]))
         let encoding = ImageEncoding(
-            channels: first.channels, height: first.height, width: first.width, mean: all.means[0],
-            scale: all.scales[0])
+            channels: first.channels, height: height, width: width, mean: all.means[0], scale: all.scales[0],
+            resizes: size != nil)
         func part(_ indices: ArraySlice<Int>) throws -> LabelledExamples {
             try LabelledExamples(
                 inputs: encoding(indices.map { files[$0].path }), labels: indices.map { files[$0].label },

@@ -272,7 +272,8 @@ public struct TrainedNetwork {
         if FileSystem.isDirectory(path) {
             paths = try FileSystem.list(path).sorted().filter(ImageFolder.isImage).map { FileSystem.join(path, $0) }
             if paths.isEmpty {
-                throw LacunaError.file(path: path, reason: "has no pictures of the names .pgm, .ppm, .pnm")
+                throw LacunaError.file(
+                    path: path, reason: "has no pictures of the names \(ImageFolder.endings.joined(separator: ", "))")
             }
         }
         return Array(zip(paths.map { FileSystem.name(of: $0) }, try predictions(images: paths)))

@@ -144,12 +144,32 @@ import Testing
                 #expect(found.count == 20 && found.count { $0.prediction.text == "right" } >= 17)
                 try FileSystem.remove(folder + "/run")
             }
-            // Another size, another kind of file, and files that end early.
-            try AtomicFile.write(Array("P5\n2 2\n255\n1234".utf8), to: folder + "/data/left/small.pgm")
+            // Another size, another kind of picture, another kind of file, and files that end early.
+            try AtomicFile.write(Array("P6\n1 1\n255\n123".utf8), to: folder + "/data/left/small.ppm")
             #expect(throws: LacunaError.self) { try job(data) }
-            try FileSystem.remove(folder + "/data/left/small.pgm")
-            try AtomicFile.write("x", to: folder + "/data/left/a.png")
+            // Brought to one size, which later ones are brought to as well.
+            _ = try job(data + "\nsize = [3, 5]").run(directory: folder + "/run")
+            let network = try TrainedNetwork.load(folder + "/run")
+            if case .images(let encoding) = network.inputs {
+                #expect(encoding.resizes && encoding.height == 3 && encoding.width == 5)
+            } else {
+                Issue.record("a network of tables")
+            }
+            let found = try network.predictions(contentsOf: folder + "/data/left")
+            #expect(found.count == 21 && found.count { $0.prediction.text == "left" } >= 16)
+            for size in ["[3]", "[0, 3]", "3", "[3, 3, 3]"] {
+                #expect(throws: LacunaError.self) { try job(data + "\nsize = \(size)") }
+            }
+            try FileSystem.remove(folder + "/data/left/small.ppm")
+            try AtomicFile.write(Array("P5\n4 4\n255\n0123456789abcdef".utf8), to: folder + "/data/left/grey.pgm")
             #expect(throws: LacunaError.self) { try job(data) }
+            #expect(throws: LacunaError.self) { try job(data + "\nsize = [4, 4]") }
+            try FileSystem.remove(folder + "/data/left/grey.pgm")
+            for name in ["a.jpg", "a.png"] {
+                try AtomicFile.write("x", to: folder + "/data/left/" + name)
+                #expect(throws: LacunaError.self) { try job(data) }
+                try FileSystem.remove(folder + "/data/left/" + name)
+            }
         }
     }
 

@@ -81,7 +81,8 @@ struct JobReader {
         case "images":
             guard let path else { throw file.failure("data.path", "is missing: a folder with a folder for each class") }
             let folder = try ImageFolder(path)
-            let (train, test, encoding) = try folder.examples(testFraction: testFraction(), seed: seed)
+            let (train, test, encoding) = try folder.examples(
+                testFraction: testFraction(), size: pictureSize(), seed: seed)
             return Examples(
                 parts: .classes(train: train, test: test), inputs: .images(encoding), classes: folder.classes)
         default:
@@ -108,6 +109,16 @@ struct JobReader {
 
     private func testFraction() throws -> Double {
         try file.optionalNumber("data.test_fraction", in: 0.01...0.99) ?? 0.2
+    }
+
+    /// `data.size`, the height and width that pictures are brought to.
+    private func pictureSize() throws -> (height: Int, width: Int)? {
+        guard file.contains("data.size") else { return nil }
+        let sides = try file.integers("data.size", in: 1...4096)
+        guard sides.count == 2 else {
+            throw file.failure("data.size", "has \(sides.count) numbers where a height and a width are two")
+        }
+        return (sides[0], sides[1])
     }
 
     /// Examples of a batch.
