@@ -161,6 +161,85 @@ import Testing
         #expect(try FileSystem.list(folder.path) == ["out", "run.toml", "straight", "t.csv"])
     }
 
+    /// A loaded model that is tuned, all of it or the half that is left, and killed on the way comes to the same model, which the
+    /// other verbs take.
+    @Test(arguments: ["dense", "masked"]) func fineTune(form: String) throws {
+        let tiny = try TinyModel()
+        let method = """
+            [method]
+            name = "prune"
+            sparsity = 0.5
+            layers = "model.layers"
+            [teacher]
+            from = "\(tiny.path)"
+            """
+        let config = tiny.root + "/run.toml"
+        let text = """
+            seed = 1
+            [data]
+            kind = "text"
+            path = "\(tiny.text)"
+            window = 32
+            batch = 2
+            [model]
+            from = "\(tiny.path)"
+            \(form == "masked" ? method : "")
+            [optimizer]
+            name = "adamw"
+            learning_rate = 2e-3
+            [training]
+            steps = 80
+            checkpoint_every = 7
+            evaluate_windows = 2
+            """
+        try AtomicFile.write(text, to: config)
+        let (straight, output) = (tiny.root + "/straight", tiny.root + "/out")
+        let seconds = try timed(["train", config, "--output", straight, "--quiet"])
+        var unfinished = 0
+        for trial in trials(seconds, seed: 8) {
+            let hasBegun = FileSystem.exists(output + "/checkpoint.safetensors")
+            let command = hasBegun ? ["train", "--resume", output] : ["train", config, "--output", output]
+            if try interrupted(command + ["--quiet"], by: trial.signal, after: trial.seconds / 3) != 0 {
+                unfinished += 1
+            }
+        }
+        #expect(unfinished > 3)
+        let hasBegun = FileSystem.exists(output + "/checkpoint.safetensors")
+        _ = try timed(["train"] + (hasBegun ? ["--resume", output] : [config, "--output", output]) + ["--quiet"])
+        for name in ["metrics.jsonl", "checkpoint.safetensors", "model/model.safetensors", "model/config.json"] {
+            #expect(
+                try FileSystem.readBytes("\(output)/\(name)") == FileSystem.readBytes("\(straight)/\(name)"), "\(name)")
+        }
+        #expect(try FileSystem.list(output + "/model") == FileSystem.list(straight + "/model"))
+
+        func perplexity(_ model: String) throws -> Double {
+            let result = try tiny.json("eval", model, "--text", "TEXT", "--tokens", "300", "--window", "64")
+            return try #require(result.arrayValue?.first?["perplexity"]?.doubleValue)
+        }
+        func sparsity(_ model: String) throws -> Double {
+            let listing = try tiny.json("inspect", model, "--filter", "proj")
+            let shares = try #require(listing["tensors"]?.arrayValue).compactMap { $0["sparsity"]?.doubleValue }
+            #expect(shares.count == 14)
+            return shares.reduce(0, +) / 14
+        }
+        let tuned = try perplexity("OUT/out")
+        #expect(tuned < 0.5 * (try perplexity("MODEL")))
+        #expect(abs(try sparsity("OUT/out") - (form == "masked" ? 0.5 : 0)) < 1e-6)
+        let written = try tiny.json("run", "OUT/out", "--prompt", "the gap", "--max-tokens", "8")
+        #expect((1...8).contains(try #require(written["tokens"]?.arrayValue).count))
+        let forms: [(name: String, options: [String])] = [("pruned", []), ("pruned.gguf", ["--format", "gguf"])]
+        for (name, options) in forms {
+            _ = try tiny.json(
+                arguments: [
+                    "prune", "OUT/out", "--method", "magnitude", "--sparsity", "0.75", "--output", "OUT/" + name,
+                ] + options)
+        }
+        #expect(abs(try sparsity("OUT/pruned") - 0.75) < 1e-6)
+        // The same numbers, stored sparse and as zeros.
+        let (sparse, zeros) = (try perplexity("OUT/pruned"), try perplexity("OUT/pruned.gguf"))
+        #expect(abs(sparse / zeros - 1) < 1e-3 && sparse > tuned)
+    }
+
     /// One file, by a verb that reads lines and writes lines; and one that other programs read.
     @Test func encodeAndExport() throws {
         let tiny = try TinyModel()
