@@ -130,6 +130,14 @@ public struct LanguageModel: Sendable {
         try text(tokenizer.encode(prompt), try options ?? recommendedOptions)
     }
 
+    /// The text after tokens.
+    ///
+    /// - Parameter options: nil for ``recommendedOptions``.
+    /// - Throws: As ``Generator/generate(_:_:receive:)``.
+    public func generate(after tokens: [Int], _ options: Generator.Options? = nil) throws -> String {
+        try text(tokens, try options ?? recommendedOptions)
+    }
+
     /// The answer to messages, in the form that the model was trained on.
     ///
     /// - Throws: As ``Generator/generate(_:_:receive:)`` and ``ChatTemplate/encode(_:with:_:)``.

@@ -48,6 +48,9 @@ extension BenchCommand {
             if !skipping.activation.isEmpty && text == nil {
                 throw ValidationError("--activation needs a --text: what is left out depends on what is read")
             }
+            if skipping.specialTokens && text == nil && skipping.calibration == nil {
+                throw ValidationError("--special-tokens is about --text and --calibration: give one")
+            }
         }
 
         func run() throws {
@@ -77,7 +80,8 @@ extension BenchCommand {
                 let vocabulary = model.decoder.configuration.vocabularySize
                 return (0..<promptTokens).map { _ in Int.random(in: 0..<vocabulary, using: &generator) }
             }
-            let slice = try TextSlice(text.path, limit: promptTokens, tokenizer: model.tokenizer)
+            let slice = try TextSlice(
+                text.path, limit: promptTokens, tokenizer: model.tokenizer, specials: skipping.specialTokens)
             guard slice.tokens.count == promptTokens else {
                 throw LacunaError.invalidArgument(
                     "--prompt-tokens", reason: "\(promptTokens), but \(text.path) has \(slice.total) tokens")

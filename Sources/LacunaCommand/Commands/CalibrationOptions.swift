@@ -18,13 +18,17 @@ struct CalibrationOptions: ParsableArguments {
     @Option(in: 1...1_000_000, help: ArgumentHelp("Tokens of each of them.", valueName: "n"))
     var sequenceLength = CalibrationSet.defaultLength
 
+    @Flag(help: "What looks like a special token in a text, such as <|im_end|>, is that token.")
+    var specialTokens = false
+
     @Option(seed: ArgumentHelp("Changes every random choice: the sequences drawn, random masks.", valueName: "n"))
     var seed: UInt64 = 0
 
     func set(_ tokenizer: Tokenizer) throws -> CalibrationSet? {
         try calibration.map {
             try CalibrationSet(
-                file: $0.path, tokenizer: tokenizer, sequences: sequences, length: sequenceLength, seed: seed)
+                file: $0.path, tokenizer: tokenizer, sequences: sequences, length: sequenceLength, seed: seed,
+                recognizesSpecials: specialTokens)
         }
     }
 }

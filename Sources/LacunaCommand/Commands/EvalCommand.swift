@@ -24,7 +24,7 @@ struct EvalCommand: ParsableCommand {
 
             The text is read in windows; a stride below the window gives every token at least (window - stride) tokens \
             of context and takes longer. The first token of a text is never scored. What looks like a special token in \
-            a text, such as <|im_end|>, is read as the characters it is made of.
+            a text, such as <|im_end|>, is read as the characters it is made of; with --special-tokens it is that token.
 
             Perplexities of models that cut the text into other tokens cannot be compared. Such models read the same text, as \
             far as the first one's --tokens reach, and are compared in bits a byte.
@@ -114,7 +114,8 @@ struct EvalCommand: ParsableCommand {
     /// The model as it is, and leaving out inputs in each of the ways asked for.
     private func compareActivations(_ content: String, _ progress: ProgressDisplay) throws {
         let loaded = try LanguageModel(model, weights: precision.weights, head: precision.head, progress: progress)
-        let slice = try TextSlice(text: content, of: text.path, limit: tokens, tokenizer: loaded.tokenizer)
+        let slice = try TextSlice(
+            text: content, of: text.path, limit: tokens, tokenizer: loaded.tokenizer, specials: skipping.specialTokens)
         var results: [ActivationEvaluation] = []
         let plans = try skipping.activation.map { try skipping.plan($0, loaded, progress: progress) }
         for plan in [nil] + plans {
@@ -132,7 +133,8 @@ struct EvalCommand: ParsableCommand {
     /// The model with all keys as floats, and as it is asked to read and keep them; an activation gate is part of both.
     private func compareCaches(_ content: String, _ progress: ProgressDisplay) throws {
         var loaded = try LanguageModel(model, weights: precision.weights, head: precision.head, progress: progress)
-        let slice = try TextSlice(text: content, of: text.path, limit: tokens, tokenizer: loaded.tokenizer)
+        let slice = try TextSlice(
+            text: content, of: text.path, limit: tokens, tokenizer: loaded.tokenizer, specials: skipping.specialTokens)
         if let words = skipping.activation.first {
             try loaded.skipActivations(try skipping.plan(words, loaded, progress: progress), progress: progress)
         }
@@ -151,10 +153,12 @@ struct EvalCommand: ParsableCommand {
 
     /// What a model reads: as many tokens as are wanted, or the text that the first model read, if it cuts it otherwise.
     private func slice(of content: String, _ tokenizer: Tokenizer, after first: Evaluation?) throws -> TextSlice {
-        let own = try TextSlice(text: content, of: text.path, limit: tokens, tokenizer: tokenizer)
+        let specials = skipping.specialTokens
+        let own = try TextSlice(
+            text: content, of: text.path, limit: tokens, tokenizer: tokenizer, specials: specials)
         guard let first, tokens != nil, own.tokens != first.text.tokens else { return own }
         let same = first.tokenizer.decode(first.text.tokens)
-        return try TextSlice(text: same, of: text.path, limit: nil, tokenizer: tokenizer)
+        return try TextSlice(text: same, of: text.path, limit: nil, tokenizer: tokenizer, specials: specials)
     }
 
     private static func text(_ results: [Evaluation]) -> String {

@@ -113,6 +113,9 @@ struct PruneCommand: ParsableCommand {
 
     func validate() throws {
         if ggufType != nil && format != .gguf { throw ValidationError("--gguf-type needs --format gguf") }
+        if calibration.specialTokens && calibration.calibration == nil {
+            throw ValidationError("--special-tokens is about --calibration")
+        }
     }
 
     func run() throws {

@@ -20,8 +20,8 @@ struct RunCommand: ParsableCommand {
             Greedy unless --temperature is above 0. The text goes to the output stream, the speed to the error stream.
 
             Special tokens such as <|im_end|> count in a --prompt that is continued, as the model's own form may be written \
-            there by hand. What is said in a conversation (--chat), and the texts of eval, sweep and --calibration, cannot \
-            spell them: there they are plain text.
+            there by hand. What is said in a conversation (--chat) cannot spell them: there they are plain text, as in the texts \
+            of eval, sweep and --calibration, unless --special-tokens has them count there.
             """)
 
     @Argument(help: "A model file or directory, or a catalogue name.")
@@ -86,6 +86,9 @@ struct RunCommand: ParsableCommand {
         if prompt == nil && !chat { throw ValidationError("give a --prompt, or --chat") }
         if system != nil && !chat { throw ValidationError("--system needs --chat") }
         if form.json && prompt == nil { throw ValidationError("--json needs a --prompt") }
+        if skipping.specialTokens && skipping.calibration == nil {
+            throw ValidationError("--special-tokens is about --calibration; in a --prompt they count anyway")
+        }
     }
 
     func run() throws {

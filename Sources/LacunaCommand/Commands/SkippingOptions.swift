@@ -21,6 +21,9 @@ struct SkippingOptions: ParsableArguments {
             valueName: "file"))
     var calibration: InputFile?
 
+    @Flag(help: "What looks like a special token in a text, such as <|im_end|>, is that token.")
+    var specialTokens = false
+
     @Option(
         help: ArgumentHelp(
             "With --activation METHOD:RATIO: how the ratio is spread over a block's matrices, uniform or greedy.",
@@ -94,7 +97,7 @@ struct SkippingOptions: ParsableArguments {
     func calibrationSet(_ model: LanguageModel) throws -> CalibrationSet? {
         try calibration.map {
             let text = model.tokenizer.encode(
-                try FileSystem.readText($0.path), recognizesSpecials: false, addsBeginning: false)
+                try FileSystem.readText($0.path), recognizesSpecials: specialTokens, addsBeginning: false)
             let length = min(256, model.decoder.configuration.maximumPositions)
             return try CalibrationSet(text: text, sequences: max(1, min(16, text.count / length)), length: length)
         }

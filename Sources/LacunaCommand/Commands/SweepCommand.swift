@@ -109,7 +109,8 @@ struct SweepCommand: ParsableCommand {
         let progress = options.begin()
         defer { progress.clear() }
         let loaded = try LanguageModel(model, progress: progress)
-        let slice = try TextSlice(text.path, limit: tokens, tokenizer: loaded.tokenizer)
+        let slice = try TextSlice(
+            text.path, limit: tokens, tokenizer: loaded.tokenizer, specials: calibration.specialTokens)
         let set = try calibration.set(loaded.tokenizer)
         let sweep = SparsitySweep(sparsities: sparsities, scope: scope)
         let curves = try methods.map {
@@ -135,7 +136,8 @@ struct SweepCommand: ParsableCommand {
         // Integers have scales by output, and cannot be read input by input.
         let loaded = try LanguageModel(
             model, weights: sweep.activations.count > 1 ? .f32 : .stored, progress: progress)
-        let slice = try TextSlice(text.path, limit: tokens, tokenizer: loaded.tokenizer)
+        let slice = try TextSlice(
+            text.path, limit: tokens, tokenizer: loaded.tokenizer, specials: calibration.specialTokens)
         let length = min(window ?? loaded.defaultWindow, slice.tokens.count)
         let results = try sweep.run(
             loaded, calibration: calibration.set(loaded.tokenizer), tokens: slice.tokens, window: length,

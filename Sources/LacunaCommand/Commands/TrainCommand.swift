@@ -15,14 +15,17 @@ struct TrainCommand: ParsableCommand {
               lacuna train run.toml --output runs/first
               lacuna train --resume runs/first                  # after Ctrl-C, which writes a checkpoint, or a crash
               lacuna train runs/first --predict new.csv         # what a trained network says about a table, or pictures
+              lacuna train runs/answers --predict new.jsonl     # what a language model answers to further lines
 
             The output directory gets metrics.jsonl, checkpoint.safetensors, the model, report.html and the \
             configuration. A resumed run ends, bit for bit, as one that was never interrupted. A language model is in \
             the folder model, and `run`, `eval`, `prune` and `inspect` take the output directory as MODEL; any other \
-            network is network.json and model.safetensors, which --predict reads.
+            network is network.json and model.safetensors, which --predict reads. Of a language model that was trained on questions \
+            with answers or on conversations --predict reads lines of the same form, and prints what it answers, greedily and \
+            256 tokens at most.
 
-            Special tokens such as <|im_end|> that a text file spells are read as plain text; those around messages of \
-            conversations are the chat template's own.
+            Special tokens such as <|im_end|> that a text file spells are read as plain text, unless [data] has \
+            special_tokens = true; those around messages of conversations are the chat template's own.
             """)
 
     @Argument(
@@ -33,7 +36,10 @@ struct TrainCommand: ParsableCommand {
 
     @Option(
         help: ArgumentHelp(
-            "Print the network's predictions, as CSV: of the rows of a table, a picture, or the pictures of a folder.",
+            """
+            Print the network's predictions, as CSV: of the rows of a table, a picture, the pictures of a folder, or the lines of \
+            a JSONL file.
+            """,
             valueName: "file"), completion: .file())
     var predict: String?
 
@@ -64,8 +70,6 @@ struct TrainCommand: ParsableCommand {
         }
     }
 
-    private static let configurationName = "config.toml"
-
     func run() throws {
         if let example {
             guard let found = TrainingJob.examples.first(where: { $0.name == example }) else {
@@ -79,14 +83,14 @@ struct TrainCommand: ParsableCommand {
         }
         let progress = options.begin()
         defer { progress.clear() }
-        if let predict { return try printPredictions(of: predict, directory: config!) }
+        if let predict { return try printPredictions(of: predict, directory: config!, progress) }
         let directory = resume ?? output ?? Self.defaultOutput(config!)
-        let path = resume.map { FileSystem.join($0, Self.configurationName) } ?? config!
+        let path = resume.map { FileSystem.join($0, TrainingJob.configurationName) } ?? config!
         let text = try FileSystem.readText(path, limit: 1 << 22)
-        let own = FileSystem.join(directory, Self.configurationName)
+        let own = FileSystem.join(directory, TrainingJob.configurationName)
         // A configuration that somebody has put there is this one, or is not written over.
         let isSame = (try? FileSystem.readText(own, limit: 1 << 22)) == text
-        let accepted: Set<String> = isSame ? [Self.configurationName] : []
+        let accepted: Set<String> = isSame ? [TrainingJob.configurationName] : []
         if resume == nil {
             try Self.requireNoRun(directory)
             try RunDirectory.check(directory, accepting: accepted)
@@ -130,7 +134,10 @@ struct TrainCommand: ParsableCommand {
     }
 
     /// One line of CSV, or one member of a JSON array, for each row or picture.
-    private func printPredictions(of path: String, directory: String) throws {
+    private func printPredictions(of path: String, directory: String, _ progress: ProgressDisplay) throws {
+        if !TrainedNetwork.isIn(directory), let model = TrainingJob.modelDirectory(of: directory) {
+            return try printAnswers(to: path, directory: directory, modelDirectory: model, progress)
+        }
         let network = try TrainedNetwork.load(directory)
         let found = try network.predictions(contentsOf: path)
         var isClassifier = false
@@ -155,6 +162,27 @@ struct TrainCommand: ParsableCommand {
         }
         let header = "input,prediction" + (isClassifier ? ",probability" : "")
         printResult(json: form.json, .array(objects), text: ([header] + lines).joined(separator: "\n"))
+    }
+
+    /// What a language model answers to the lines of a file, in the same form.
+    private func printAnswers(
+        to path: String, directory: String, modelDirectory: String, _ progress: ProgressDisplay
+    ) throws {
+        let model = try LanguageModel.load(modelDirectory, progress: progress)
+        let prompts = try LinePrompts(
+            ofRun: directory, tokenizer: model.tokenizer, environment: .init(conversations: { try ChatTemplate($0) }))
+        var options = Generator.Options()
+        if let end = try? model.chatTemplate().endOfTurn(model.tokenizer) { options.stopTokens.insert(end) }
+        let lines = try prompts.read(path)
+        let reporter: (any ProgressReporter)? = progress
+        let found = try lines.enumerated().map { index, prompt in
+            try reporter.report("answering", index, of: lines.count)
+            return ("line \(prompt.line)", try model.generate(after: prompt.tokens, options))
+        }
+        progress.clear()
+        let objects = found.map { name, text -> JSONValue in ["input": .string(name), "prediction": .string(text)] }
+        let rows = found.map { "\(CSVTable.field($0)),\(CSVTable.field($1))" }
+        printResult(json: form.json, .array(objects), text: (["input,prediction"] + rows).joined(separator: "\n"))
     }
 
     /// `runs/NAME` for `…/NAME.toml`.

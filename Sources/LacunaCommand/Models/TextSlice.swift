@@ -10,15 +10,17 @@ struct TextSlice {
     /// Bytes of the text that the tokens stand for.
     let bytes: Int
 
-    /// - Parameter limit: How many tokens are taken from the beginning; nil for all.
-    init(_ file: String, limit: Int?, tokenizer: Tokenizer) throws {
-        try self.init(text: FileSystem.readText(file), of: file, limit: limit, tokenizer: tokenizer)
+    /// - Parameters:
+    ///   - limit: How many tokens are taken from the beginning; nil for all.
+    ///   - specials: Whether a text from outside gets to write special tokens.
+    init(_ file: String, limit: Int?, tokenizer: Tokenizer, specials: Bool = false) throws {
+        try self.init(
+            text: FileSystem.readText(file), of: file, limit: limit, tokenizer: tokenizer, specials: specials)
     }
 
-    init(text: String, of file: String, limit: Int?, tokenizer: Tokenizer) throws {
+    init(text: String, of file: String, limit: Int?, tokenizer: Tokenizer, specials: Bool = false) throws {
         self.file = file
-        // A text from outside does not get to write special tokens.
-        let all = tokenizer.encode(text, recognizesSpecials: false)
+        let all = tokenizer.encode(text, recognizesSpecials: specials)
         guard !all.isEmpty else { throw LacunaError.malformed(file: file, location: "text", reason: "is empty") }
         tokens = Array(all.prefix(limit ?? all.count))
         total = all.count

@@ -44,13 +44,15 @@ public struct CalibrationSet: Sendable, Hashable {
 
     /// Draws windows from a text file.
     ///
+    /// - Parameter recognizesSpecials: Whether special tokens that the text spells are those tokens, or plain text.
     /// - Throws: As ``init(text:sequences:length:seed:)``, and ``LacunaError/file(path:reason:)`` or
     ///   ``LacunaError/malformed(file:location:reason:)`` for a file that cannot be read or is not UTF-8.
     public init(
         file path: String, tokenizer: Tokenizer, sequences: Int = defaultSequences, length: Int = defaultLength,
-        seed: UInt64 = 0
+        seed: UInt64 = 0, recognizesSpecials: Bool = false
     ) throws {
-        let text = tokenizer.encode(try FileSystem.readText(path), recognizesSpecials: false, addsBeginning: false)
+        let text = tokenizer.encode(
+            try FileSystem.readText(path), recognizesSpecials: recognizesSpecials, addsBeginning: false)
         try self.init(text: text, sequences: sequences, length: length, seed: seed)
     }
 

@@ -15,6 +15,8 @@ struct LanguageLines {
     private let form: Form
     private let tokenizer: Tokenizer
     private let end: Int?
+    /// Whether special tokens that texts, questions and answers spell are those tokens.
+    private let recognizesSpecials: Bool
 
     /// Whether texts are read one after the other, as one.
     var isStream: Bool { if case .text = form { true } else { false } }
@@ -35,6 +37,10 @@ struct LanguageLines {
             form = .chat(
                 try file.optionalString("data.messages") ?? "messages", try environment.conversations(tokenizer))
         }
+        recognizesSpecials = try file.optionalBool("data.special_tokens") ?? false
+        if recognizesSpecials, case .chat = form {
+            throw file.failure("data.special_tokens", "those of a conversation are its template's own")
+        }
     }
 
     func examples(_ paths: [String]) throws -> [TokenExamples.Example] {
@@ -50,9 +56,6 @@ struct LanguageLines {
     }
 
     private func example(_ fields: JSONFields) throws -> TokenExamples.Example {
-        func encode(_ text: String) -> [Int32] {
-            tokenizer.encode(text, recognizesSpecials: false, addsBeginning: false).map { Int32($0) }
-        }
         let closing = end.map { [Int32($0)] } ?? []
         switch form {
         case .text(let key):
@@ -67,6 +70,29 @@ struct LanguageLines {
                 tokens: question + reply,
                 counts: Array(repeating: false, count: question.count) + Array(repeating: true, count: reply.count))
         case .chat(let key, let chat): return try conversation(fields, key, chat)
+        }
+    }
+
+    private func encode(_ text: String) -> [Int32] {
+        tokenizer.encode(text, recognizesSpecials: recognizesSpecials, addsBeginning: false).map { Int32($0) }
+    }
+
+    /// What the model is to go on from: a question, or a conversation up to its last answer, which a line may have or not.
+    ///
+    /// - Throws: `LacunaError.malformed` for a line without it.
+    func prompt(_ fields: JSONFields) throws -> [Int] {
+        switch form {
+        case .text(let key): throw fields.failure(key, "is a text, not a question")
+        case .answers(let key, _):
+            let tokens = encode(try fields.string(key))
+            if tokens.isEmpty { throw fields.failure(key, "is empty") }
+            return tokens.map { Int($0) }
+        case .chat(let key, let chat):
+            var messages = try fields.array(key)
+            while messages.last?["role"]?.stringValue == "assistant" { messages.removeLast() }
+            if messages.isEmpty { throw fields.failure(key, "asks nothing") }
+            let (text, ranges) = try chat.rendered(messages, addsGenerationPrompt: true)
+            return tokenizer.encode(text, specialRanges: ranges, addsBeginning: false)
         }
     }
 

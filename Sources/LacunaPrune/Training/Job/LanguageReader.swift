@@ -147,7 +147,9 @@ struct LanguageReader {
             throw LacunaError.malformed(
                 file: paths[0], location: "text", reason: "\(first.count) bytes to train and \(last.count) to validate")
         }
+        let specials = try file.optionalBool("data.special_tokens") ?? false
         if vocabulary == "byte" {
+            if specials { throw file.failure("data.special_tokens", "a vocabulary of bytes has none") }
             let bytes = ByteVocabulary(first)
             return LanguageData(
                 train: .stream(bytes.encode(first)), valid: .stream(bytes.encode(last)), vocabulary: bytes.count,
@@ -157,7 +159,7 @@ struct LanguageReader {
         func encode(_ bytes: [UInt8]) -> LanguageData.Part {
             .stream(
                 tokenizer.encode(
-                    String(decoding: bytes, as: UTF8.self), recognizesSpecials: false, addsBeginning: false
+                    String(decoding: bytes, as: UTF8.self), recognizesSpecials: specials, addsBeginning: false
                 ).map { Int32($0) })
         }
         return LanguageData(

@@ -53,6 +53,9 @@ public final class TrainingJob {
     /// The folder of a run's directory that holds a language model for the other verbs.
     static let modelFolder = "model"
 
+    /// The file of a run's directory that describes the run.
+    public static let configurationName = "config.toml"
+
     /// Where a run left a model that ``Transformer/load(_:weights:embedding:progress:)`` reads; nil if `directory` is not
     /// that of such a run.
     public static func modelDirectory(of directory: String) -> String? {
