@@ -91,7 +91,7 @@ struct HostileRequestTests {
     /// Wrong types everywhere, by the names of what is right.
     @Test func everyMemberOfEveryType() async throws {
         let service = try TinyModel().service()
-        let names = SamplingFields.known.union([
+        let names = RequestMembers.sampling.union([
             "prompt", "messages", "max_tokens", "max_completion_tokens", "echo", "logprobs", "top_logprobs", "best_of",
             "suffix",
             "response_format", "tools", "tool_choice", "parallel_tool_calls", "input", "tokens", "encoding_format",

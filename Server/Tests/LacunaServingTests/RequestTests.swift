@@ -26,6 +26,7 @@ struct RequestTests {
             ("temperature", -0.1, nil), ("temperature", 2.1, nil), ("temperature", "hot", nil), ("top_p", 0, nil),
             ("top_p", 1.1, nil), ("top_k", -2, nil), ("frequency_penalty", 3, nil), ("presence_penalty", -2.5, nil),
             ("logit_bias", ["x": 1], nil), ("logit_bias", ["259": 1], nil), ("logit_bias", ["1": 101], nil),
+            ("logit_bias", ["05": 1], nil), ("logit_bias", ["+5": 1], nil),
             ("logit_bias", [1], nil), ("logit_bias", ["1": "a"], nil),
             ("stop", "", nil), ("stop", [1], nil), ("stop", .array([JSONValue](repeating: "a", count: 17)), nil),
             ("stop", ["a": 1], nil), ("seed", 1.5, nil), ("seed", "a", nil), ("n", 0, nil), ("n", 9, nil),
@@ -80,6 +81,13 @@ struct RequestTests {
                 "messages",
                 message(["role": "assistant", "tool_calls": [["function": ["name": "f", "arguments": "[1"]]]]),
                 "messages[0].tool_calls[0].function.arguments"
+            ),
+            (
+                "messages",
+                message([
+                    "role": "assistant",
+                    "tool_calls": [["index": "first", "function": ["name": "f", "arguments": "{}"]]],
+                ]), "messages[0].tool_calls[0].index"
             ),
             ("messages", message(["role": "user"]), "messages[0].content"),
             ("messages", message(["role": "user", "content": 5]), "messages[0].content"),

@@ -77,6 +77,8 @@ struct SearchServiceTests {
             (["query": "a", "k": 1001], "k"), (["query": "a", "filter": "year >"], "filter"),
             (["query": "a", "filter": "colour = red"], "filter"), (["query": "a", "heap_factor": -1], "heap_factor"),
             (["query": "a", "query_cut": 0], "query_cut"), (["query": "a", "path": "/etc"], "path"), ("x", nil),
+            // For approximate searches, which this index has none of.
+            (["query": "a", "query_cut": 3], "query_cut"), (["query": "a", "heap_factor": 0.5], "heap_factor"),
         ]
         for (body, parameter) in bad {
             let found = try await service.post("/search", body)

@@ -50,7 +50,23 @@ struct ServiceTests {
         }
         #expect(try await open.get("/v1/completions").status == 405)
         #expect(try await open.post("/health", [:]).status == 405)
-        #expect(try await open.get("/health?x=/etc/passwd").status == 200)
+        if case .response(let wrong) = open.reply(to: ServiceRequest("DELETE", "/tokenize")) {
+            #expect(wrong.status == 405 && wrong.headers["Allow"] == "POST")
+        } else {
+            Issue.record("no response")
+        }
+        if case .response(let head) = open.reply(to: ServiceRequest("HEAD", "/v1/models")) {
+            #expect(head.status == 200)
+        } else {
+            Issue.record("no response")
+        }
+        // What asks for something in the address is not passed over; probes and browsers may add what they like.
+        for path in ["/health?x=/etc/passwd", "/metrics?a", "/?utm=1", "/openapi.json?", "/v1/models?"] {
+            #expect(try await open.get(path).status == 200, "\(path)")
+        }
+        let asked = try await open.post("/v1/completions?stream=true", ["prompt": "a", "max_tokens": 1])
+        #expect(asked.status == 400 && asked.errorParameter == "stream" && asked.errorCode == "unknown_parameter")
+        #expect(try await open.get("/v1/models?limit=1").errorParameter == "limit")
     }
 
     @Test func tokens() async throws {
@@ -63,6 +79,17 @@ struct ServiceTests {
         #expect(try await service.post("/detokenize", ["tokens": [400]]).errorParameter == "tokens")
         #expect(try await service.post("/detokenize", ["tokens": "a"]).status == 400)
         #expect(try await service.post("/tokenize", [:]).errorParameter == "prompt")
+        let message: JSONValue = [["role": "user", "content": "x"]]
+        for (body, parameter) in [
+            (["prompt": "a", "add_generation_prompt": true], "add_generation_prompt"),
+            (["messages": message, "add_special_tokens": true], "add_special_tokens"),
+            (["messages": message, "prompt": "a"], "messages"), (["prompt": "a", "x": 1], "x"),
+        ] as [(JSONValue, String)] {
+            #expect(try await service.post("/tokenize", body).errorParameter == parameter)
+        }
+        #expect(
+            try await service.post("/tokenize", ["messages": message, "prompt": .null, "add_special_tokens": .null])
+                .status == 200)
         let chat = try await service.post(
             "/tokenize", ["messages": [["role": "user", "content": "x<e>"]], "add_generation_prompt": false]
         ).json

@@ -55,8 +55,10 @@ struct ToolTests {
         let fields = try RequestFields(["tools": tools])
         let auto = try #require(try ToolFields(fields))
         #expect(auto.choice == .auto && auto.described.count == 2)
-        func accepts(_ text: String, isOneCall: Bool) -> (all: Bool, complete: Bool) {
-            var constraint = ToolConstraint(spellings, auto.schema, isOneCall: isOneCall)
+        func accepts(
+            _ text: String, isOneCall: Bool, _ schema: JSONSchema? = nil
+        ) -> (all: Bool, complete: Bool) {
+            var constraint = ToolConstraint(spellings, schema ?? auto.schema, isOneCall: isOneCall)
             for byte in text.utf8 {
                 var logits = [Float](repeating: 0, count: 259)
                 logits.withUnsafeMutableBufferPointer { constraint.restrict($0) }
@@ -77,6 +79,13 @@ struct ToolTests {
         ] {
             #expect(!accepts("a " + bad, isOneCall: false).all && !accepts(bad, isOneCall: true).all, "\(bad)")
         }
+        // A strict function without parameters takes no arguments.
+        let bare = try #require(
+            try ToolFields(
+                RequestFields(["tools": [["type": "function", "function": ["name": "now", "strict": true]]]])))
+        let none = other.replacing("\"any\": [null]", with: "")
+        #expect(accepts(none, isOneCall: true, bare.schema) == (true, true) && accepts(none, isOneCall: true).all)
+        #expect(!accepts(other, isOneCall: true, bare.schema).all)
         let named = try #require(
             try ToolFields(
                 RequestFields(["tools": tools, "tool_choice": ["type": "function", "function": ["name": "now"]]])))

@@ -99,6 +99,9 @@ struct SearchCommand: ParsableCommand {
         if serve != nil && others {
             throw ValidationError("with --serve, filters and the like are part of a request")
         }
+        if exact && (queryCut != nil || heapFactor != nil) {
+            throw ValidationError("--query-cut and --heap-factor are for searches that are not --exact")
+        }
     }
 
     func run() throws {
@@ -115,6 +118,11 @@ struct SearchCommand: ParsableCommand {
         let condition = try filter.map { try MetadataFilter($0) }
         var search: SeismicSearch?
         if queryCut != nil || heapFactor != nil {
+            guard case .seismic = snapshot.settings.kind else {
+                throw LacunaError.invalidArgument(
+                    queryCut != nil ? "query-cut" : "heap-factor",
+                    reason: "is for approximate searches, and the index is exact")
+            }
             var changed = snapshot.settings.search
             if let queryCut { changed.queryCut = queryCut }
             if let heapFactor { changed.heapFactor = Float(heapFactor) }

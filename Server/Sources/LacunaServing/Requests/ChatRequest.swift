@@ -21,18 +21,7 @@ public struct ChatRequest: Sendable {
 
     /// - Throws: ``APIError`` with status 400 that names the parameter.
     init(_ fields: RequestFields, recommended: Sampler.Options?, vocabulary: Int, mostChoices: Int) throws {
-        try fields.requireKnown(
-            SamplingFields.known.union([
-                "messages", "max_tokens", "max_completion_tokens", "logprobs", "top_logprobs", "response_format",
-                "tools", "tool_choice", "parallel_tool_calls", "modalities", "store",
-            ]),
-            unsupported: [
-                "functions", "function_call", "audio", "prediction", "metadata",
-                "reasoning_effort", "service_tier", "web_search_options", "verbosity", "prompt_cache_key",
-                "safety_identifier", "min_p", "repetition_penalty", "guided_json", "guided_regex",
-                "chat_template_kwargs",
-                "moderation",
-            ])
+        try fields.requireKnown(.chat)
         messages = try Self.messages(fields)
         let limits = try ["max_tokens", "max_completion_tokens"].compactMap { key in
             try fields.integer(key, in: 1...Int.max)
@@ -67,16 +56,16 @@ public struct ChatRequest: Sendable {
         guard let type = try format.string("type") else { throw format.missing("type") }
         switch type {
         case "text":
-            try format.requireKnown(["type"])
+            try format.requireKnown(.plainFormat)
             return nil
         case "json_object":
-            try format.requireKnown(["type"])
+            try format.requireKnown(.plainFormat)
             return .anyObject
         case "json_schema":
-            try format.requireKnown(["type", "json_schema"])
+            try format.requireKnown(.schemaFormat)
             guard let named = try format.fields("json_schema") else { throw format.missing("json_schema") }
             // Whether it is strict or not, the answer is held to it.
-            try named.requireKnown(["name", "description", "schema", "strict"])
+            try named.requireKnown(.namedSchema)
             guard try named.string("name") != nil else { throw named.missing("name") }
             _ = (try named.string("description"), try named.bool("strict"))
             guard let schema = named["schema"] else { throw named.missing("schema") }
@@ -98,9 +87,7 @@ public struct ChatRequest: Sendable {
         }
         return try values.enumerated().map { index, value in
             let message = try RequestFields(value, location: "messages[\(index)]")
-            try message.requireKnown(
-                ["role", "content", "name", "tool_calls", "tool_call_id"],
-                unsupported: ["function_call", "audio", "refusal", "annotations"])
+            try message.requireKnown(.message)
             guard let role = try message.string("role") else { throw message.missing("role") }
             let roles: [String: ChatTemplate.Role] = [
                 "system": .system, "developer": .system, "user": .user, "assistant": .assistant, "tool": .tool,
@@ -135,11 +122,13 @@ public struct ChatRequest: Sendable {
     private static func calls(_ values: [JSONValue], _ location: String) throws -> [JSONValue] {
         try values.enumerated().map { index, value in
             let call = try RequestFields(value, location: "\(location)[\(index)]")
-            try call.requireKnown(["id", "type", "function", "index"])
+            try call.requireKnown(.toolCall)
+            // The order says it.
+            _ = try call.integer("index", in: 0...Int.max)
             guard try call.string("type") ?? "function" == "function", let function = try call.fields("function") else {
                 throw call.missing("function")
             }
-            try function.requireKnown(["name", "arguments"])
+            try function.requireKnown(.calledFunction)
             guard let name = try function.string("name") else { throw function.missing("name") }
             guard let text = try function.string("arguments") else { throw function.missing("arguments") }
             guard let arguments = try? JSONValue(parsing: text), arguments.objectValue != nil else {
@@ -170,7 +159,7 @@ public struct ChatRequest: Sendable {
                 throw APIError.unsupported(
                     part.name("type"), "Content of type '\(type)' is not supported; 'text' is.")
             }
-            try part.requireKnown(["type", "text"])
+            try part.requireKnown(.textPart)
             guard let text = try part.string("text") else { throw part.missing("text") }
             return text
         }.joined()

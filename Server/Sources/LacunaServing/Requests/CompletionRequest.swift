@@ -29,9 +29,7 @@ public struct CompletionRequest: Sendable {
 
     /// - Throws: ``APIError`` with status 400 that names the parameter.
     init(_ fields: RequestFields, recommended: Sampler.Options?, vocabulary: Int, mostChoices: Int) throws {
-        try fields.requireKnown(
-            SamplingFields.known.union(["prompt", "max_tokens", "echo", "logprobs", "best_of", "suffix"]),
-            unsupported: ["response_format", "tools", "guided_json", "guided_regex", "min_p", "repetition_penalty"])
+        try fields.requireKnown(.completion)
         guard let prompt = fields["prompt"] else { throw fields.missing("prompt") }
         prompts = try Self.prompts(prompt, vocabulary: vocabulary)
         maximumTokens = try fields.integer("max_tokens", in: 0...Int.max) ?? Self.defaultTokens

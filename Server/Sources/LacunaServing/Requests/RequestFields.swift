@@ -4,8 +4,8 @@ import LacunaTensor
 /// Reads the members of a request by type; what is wrong is an ``APIError`` that names the parameter. A member that is `null`
 /// counts as absent, as clients expect.
 ///
-/// Every member is either read, or named to ``requireKnown(_:unsupported:)`` as one that is not supported; what no one
-/// knows is refused there too, so that nothing a client asks for is passed over in silence.
+/// Every member is either read, or one of ``RequestMembers`` that is not supported; what no one knows is refused too, so that
+/// nothing a client asks for is passed over in silence.
 public struct RequestFields: Sendable {
     /// The members.
     public let object: JSONObject
@@ -104,20 +104,17 @@ public struct RequestFields: Sendable {
 
     /// Refuses members that nobody reads.
     ///
-    /// - Parameters:
-    ///   - known: Those that are read.
-    ///   - unsupported: Those that the field knows and that are not supported here; null is no request for them.
     /// - Throws: ``APIError`` with status 400 that names the first one.
-    public func requireKnown(_ known: Set<String>, unsupported: Set<String> = []) throws {
-        for member in object where !known.contains(member.key) {
-            if unsupported.contains(member.key) {
+    func requireKnown(_ members: RequestMembers) throws {
+        for member in object where !members.known.contains(member.key) {
+            if members.unsupported.contains(member.key) {
                 if member.value.isNull { continue }
                 throw APIError.unsupported(name(member.key))
             }
             throw APIError.invalid(
                 name(member.key),
                 "There is no parameter '\(name(member.key))'."
-                    + (Suggestion.nearest(to: member.key, among: known).map { " Is '\($0)' meant?" } ?? ""),
+                    + (Suggestion.nearest(to: member.key, among: members.known).map { " Is '\($0)' meant?" } ?? ""),
                 code: "unknown_parameter")
         }
     }

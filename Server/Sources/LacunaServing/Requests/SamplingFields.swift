@@ -18,11 +18,6 @@ public struct SamplingFields: Sendable {
     /// Whether a stream ends with a chunk that has the usage.
     public var includesUsage: Bool
 
-    /// Members that are read here.
-    static let known: Set<String> = [
-        "model", "temperature", "top_p", "top_k", "frequency_penalty", "presence_penalty", "logit_bias", "stop", "seed",
-        "n", "stream", "stream_options", "user", "ignore_eos",
-    ]
     /// Texts that may end an answer, at most.
     static let mostStops = 16
     /// Entries of a `logit_bias`, at most.
@@ -59,7 +54,7 @@ public struct SamplingFields: Sendable {
             guard streams else {
                 throw APIError.invalid("stream_options", "'stream_options' is for requests with 'stream': true.")
             }
-            try options.requireKnown(["include_usage", "include_obfuscation"])
+            try options.requireKnown(.streamOptions)
             includesUsage = try options.bool("include_usage") ?? false
             if try options.bool("include_obfuscation") == true {
                 throw APIError.unsupported("stream_options.include_obfuscation")
@@ -91,7 +86,8 @@ public struct SamplingFields: Sendable {
         }
         var result: [Int: Float] = [:]
         for member in object {
-            guard let token = Int(member.key), (0..<vocabulary).contains(token) else {
+            // In one spelling, so that no token has two biases.
+            guard let token = Int(member.key), String(token) == member.key, (0..<vocabulary).contains(token) else {
                 throw APIError.invalid(
                     "logit_bias", "'\(member.key)' in 'logit_bias' is no token of the model's 0 to \(vocabulary - 1).")
             }

@@ -78,11 +78,11 @@ public struct ToolFields: Sendable {
             return (choice, nil)
         }
         let choice = try RequestFields(value, location: "tool_choice")
-        try choice.requireKnown(["type", "function"], unsupported: ["allowed_tools"])
+        try choice.requireKnown(.toolChoice)
         guard try choice.string("type") == "function", let function = try choice.fields("function") else {
             throw APIError.invalid("tool_choice", "'tool_choice' is none of none, auto, required and a function.")
         }
-        try function.requireKnown(["name"])
+        try function.requireKnown(.chosenFunction)
         guard let name = try function.string("name") else { throw function.missing("name") }
         return (.required, name)
     }
@@ -91,13 +91,13 @@ public struct ToolFields: Sendable {
 
     private static func function(_ value: JSONValue, _ location: String) throws -> Function {
         let tool = try RequestFields(value, location: location)
-        try tool.requireKnown(["type", "function"])
+        try tool.requireKnown(.tool)
         guard try tool.string("type") == "function" else {
             throw APIError.unsupported(
                 tool.name("type"), "'\(tool.name("type"))': tools of type 'function' are supported.")
         }
         guard let function = try tool.fields("function") else { throw tool.missing("function") }
-        try function.requireKnown(["name", "description", "parameters", "strict"])
+        try function.requireKnown(.function)
         guard let name = try function.string("name") else { throw function.missing("name") }
         guard (1...64).contains(name.utf8.count), name.utf8.allSatisfy(letters.contains) else {
             throw APIError.invalid(
@@ -107,7 +107,10 @@ public struct ToolFields: Sendable {
         _ = try function.string("description")
         let parameters = try function.fields("parameters").map { JSONValue.object($0.object) }
         let isStrict = try function.bool("strict") ?? false
-        return Function(
-            name: name, arguments: isStrict ? parameters : nil, location: function.name("parameters"))
+        // Without parameters there is nothing to give.
+        let none: JSONValue = ["type": "object", "additionalProperties": false]
+        // A bare nil could be JSON's null too.
+        let arguments: JSONValue? = isStrict ? .some(parameters ?? none) : Optional.none
+        return Function(name: name, arguments: arguments, location: function.name("parameters"))
     }
 }

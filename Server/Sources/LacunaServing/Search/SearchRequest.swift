@@ -26,7 +26,7 @@ struct SearchRequest: Sendable {
 
     /// - Throws: ``APIError`` with status 400 that names the parameter.
     init(_ fields: RequestFields, takesText: Bool) throws {
-        try fields.requireKnown(["query", "vector", "k", "filter", "exact", "query_cut", "heap_factor"])
+        try fields.requireKnown(.search)
         switch (try fields.string("query"), try fields.fields("vector")) {
         case (let text?, nil):
             guard takesText else {

@@ -53,23 +53,25 @@ public final class SearchService: WebService {
 
     public func reply(to request: ServiceRequest) -> ServiceReply {
         let path = request.path
-        let route: RequestGate.Route? =
-            switch path {
-            case "/": .get { .page(SearchPage.html) }
-            case "/health":
-                .get {
-                    .json(
-                        ["status": self.gate.isDraining ? "draining" : "ok"], status: self.gate.isDraining ? 503 : 200)
-                }
-            case "/metrics": .get { .metrics(try self.metrics()) }
-            case "/index": .get { .json(try self.description()) }
-            case "/search": .post { try self.search($0) }
-            default: nil
-            }
-        return gate.reply(to: request, route.map { (path, $0) })
+        let found = Self.routes.first { $0.path == path }
+        return gate.reply(to: request, found.map { (path, $0.route(self)) })
     }
 
+    /// What answers each path.
+    static let routes: [(path: String, route: @Sendable (SearchService) -> RequestGate.Route)] = [
+        ("/", { _ in .get { .page(SearchPage.html) } }),
+        ("/openapi.json", { _ in .get { InterfaceDescription.search } }),
+        ("/health", { service in .get { service.health() } }),
+        ("/metrics", { service in .get { .metrics(try service.metrics()) } }),
+        ("/index", { service in .get { .json(try service.description()) } }),
+        ("/search", { service in .post { try service.search($0) } }),
+    ]
+
     // MARK: What is served
+
+    private func health() -> ServiceResponse {
+        .json(["status": gate.isDraining ? "draining" : "ok"], status: gate.isDraining ? 503 : 200)
+    }
 
     private func description() throws -> JSONValue {
         let snapshot = try index.snapshot()
@@ -112,6 +114,12 @@ public final class SearchService: WebService {
     private func answer(_ request: SearchRequest) throws -> JSONValue {
         let start = monotonicSeconds()
         let snapshot = try index.snapshot()
+        for (name, isGiven) in [("query_cut", request.queryCut != nil), ("heap_factor", request.heapFactor != nil)]
+        where isGiven {
+            guard case .seismic = snapshot.settings.kind, !request.isExact else {
+                throw APIError.invalid(name, "'\(name)' is for approximate searches; this one is exact.")
+            }
+        }
         let weights: [(term: String, weight: Float)]
         switch request.query {
         case .text(let text): weights = try weighting?.queries([text])[0] ?? []

@@ -19,19 +19,30 @@ final class RequestGate: Sendable {
     enum Route {
         case get(() throws -> ServiceResponse)
         case post((RequestFields) throws -> ServiceReply)
+
+        /// The methods that the path takes. Of a HEAD, the body is not sent.
+        var methods: [String] {
+            switch self {
+            case .get: ["GET", "HEAD"]
+            case .post: ["POST"]
+            }
+        }
     }
     private let limits: Service.Limits
     private let apiKey: [UInt8]?
     /// Paths that need no key: there is nothing of what is served in them.
     private let open: Set<String>
+    /// Paths that browsers, probes and scrapers may ask with a query; it says nothing to them.
+    private let queried: Set<String>
     private let draining = Locked(false)
     private let note: @Sendable (_ path: String, _ status: Int) -> Void
 
     init(
-        _ limits: Service.Limits, apiKey: String?, open: Set<String> = ["/", "/health"],
+        _ limits: Service.Limits, apiKey: String?, open: Set<String> = ["/", "/health", "/openapi.json"],
         note: @escaping @Sendable (_ path: String, _ status: Int) -> Void
     ) {
         (self.limits, self.open, self.note) = (limits, open, note)
+        queried = open.union(["/metrics"])
         self.apiKey = apiKey.map { Array($0.utf8) }
     }
 
@@ -76,16 +87,27 @@ final class RequestGate: Sendable {
                 status: 404, message: "There is no \(request.method) \(request.path.prefix(200)).",
                 type: "invalid_request_error", code: "not_found")
         }
-        switch (route, request.method) {
-        case (.get(let handler), "GET"): return .response(try handler())
-        case (.post(let handler), "POST"):
+        guard route.methods.contains(request.method) else {
+            var response = ServiceResponse(
+                APIError(
+                    status: 405,
+                    message: "\(request.path.prefix(200)) does not take \(request.method), but \(route.methods[0]).",
+                    type: "invalid_request_error", code: "method_not_allowed"))
+            response.headers["Allow"] = route.methods.joined(separator: ", ")
+            return .response(response)
+        }
+        guard request.query.isEmpty || queried.contains(request.path) else {
+            let name = request.query.prefix { $0 != "=" && $0 != "&" }.prefix(200)
+            throw APIError.invalid(
+                String(name), "There is no parameter '\(name)' of the address; the body of a request has them.",
+                code: "unknown_parameter")
+        }
+        switch route {
+        case .get(let handler): return .response(try handler())
+        case .post(let handler):
             if isDraining { throw APIError.draining }
             guard request.body.count <= limits.bodyBytes else { throw APIError.tooLarge(limits.bodyBytes) }
             return try handler(RequestFields(body: request.body))
-        default:
-            throw APIError(
-                status: 405, message: "\(request.path.prefix(200)) does not take \(request.method).",
-                type: "invalid_request_error", code: "method_not_allowed")
         }
     }
 

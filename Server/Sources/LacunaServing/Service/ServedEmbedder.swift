@@ -57,7 +57,7 @@ extension Service {
                 code: "model_not_found", parameter: "model")
         }
         try requireModel(fields, named: embedder.name)
-        try fields.requireKnown(["model", "input", "encoding_format", "user"], unsupported: ["dimensions"])
+        try fields.requireKnown(.embedding)
         _ = try fields.string("user")
         let format = try fields.string("encoding_format") ?? "float"
         guard ["float", "base64"].contains(format) else {
@@ -75,6 +75,13 @@ extension Service {
             }
             guard let text = value.stringValue, !text.isEmpty else {
                 throw APIError.invalid("input", "'input' has to be a string or an array of strings that are not empty.")
+            }
+            // The encoder would cut the end off, and nobody would know.
+            let (length, most) = (embedder.encoder.input.length(of: text), embedder.encoder.input.maximumLength)
+            guard length <= most else {
+                throw APIError.invalid(
+                    "input", "'input' has a text of \(length) tokens; \(most) are read at most.",
+                    code: "context_length_exceeded")
             }
             return text
         }

@@ -96,13 +96,20 @@ extension Service {
 
     func tokenize(_ fields: RequestFields) throws -> ServiceResponse {
         let (model, scheduler) = try textModel(fields)
+        if fields.contains("messages") && fields.contains("prompt") {
+            throw APIError.invalid("messages", "'prompt' and 'messages' are given; one of them is read.")
+        }
+        let isChat = fields.contains("messages")
+        // What is for the other of the two is refused, unless it is null.
+        let other: [(name: String, kind: String)] =
+            isChat ? [("add_special_tokens", "prompt")] : [("add_generation_prompt", "messages")]
+        for (name, kind) in other where fields.contains(name) {
+            throw APIError.invalid(name, "'\(name)' is for requests with '\(kind)'.")
+        }
         try fields.requireKnown(
-            ["model", "prompt", "messages", "add_special_tokens", "add_generation_prompt", "return_token_strs"])
+            RequestMembers(known: RequestMembers.textTokens.known.union(RequestMembers.chatTokens.known)))
         let tokens: [Int]
-        if fields.contains("messages") {
-            if fields.contains("prompt") {
-                throw APIError.invalid("messages", "'prompt' and 'messages' are given; one of them is read.")
-            }
+        if isChat {
             tokens = try model.tokens(
                 of: ChatRequest.messages(fields),
                 addsGenerationPrompt: fields.bool("add_generation_prompt") ?? true)
@@ -123,7 +130,7 @@ extension Service {
 
     func detokenize(_ fields: RequestFields) throws -> ServiceResponse {
         let (model, _) = try textModel(fields)
-        try fields.requireKnown(["model", "tokens"])
+        try fields.requireKnown(.detokenization)
         guard let value = fields["tokens"] else { throw fields.missing("tokens") }
         let tokens = try CompletionRequest.tokens(value, "tokens", vocabulary: model.vocabularySize)
         return .json(["prompt": .string(model.tokenizer.decode(tokens))])

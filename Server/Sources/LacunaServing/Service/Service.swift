@@ -67,33 +67,35 @@ public final class Service: WebService {
     /// Answers a request. What is wrong with it is in the reply.
     public func reply(to request: ServiceRequest) -> ServiceReply { gate.reply(to: request, route(request.path)) }
 
+    /// What answers each path but that of a single model.
+    static let routes: [(path: String, route: @Sendable (Service) -> RequestGate.Route)] = [
+        ("/", { _ in .get { .page(ChatPage.html) } }), ("/openapi.json", { _ in .get { InterfaceDescription.texts } }),
+        ("/health", { service in .get { service.health() } }),
+        ("/metrics", { service in .get { .metrics(service.metrics.text) } }),
+        ("/v1/models", { service in .get { .json(["object": "list", "data": .array(service.models)]) } }),
+        ("/tokenizer_info", { service in .get { try service.tokenizerInfo() } }),
+        ("/v1/completions", { service in .post { try service.completions($0) } }),
+        ("/v1/chat/completions", { service in .post { try service.chat($0) } }),
+        ("/v1/embeddings", { service in .post { try service.embeddings($0) } }),
+        ("/tokenize", { service in .post { .response(try service.tokenize($0)) } }),
+        ("/detokenize", { service in .post { .response(try service.detokenize($0)) } }),
+    ]
+
     /// What a client is told whose request the server could not read, counted.
     public func refusal(_ error: APIError) -> ServiceResponse { gate.refusal(error) }
 
     private func route(_ path: String) -> (name: String, route: RequestGate.Route)? {
-        switch path {
-        case "/": (path, .get { .page(ChatPage.html) })
-        case "/health": (path, .get { self.health() })
-        case "/metrics": (path, .get { .metrics(self.metrics.text) })
-        case "/v1/models": (path, .get { .json(["object": "list", "data": .array(self.models)]) })
-        case "/tokenizer_info": (path, .get { try self.tokenizerInfo() })
-        case "/v1/completions": (path, .post { try self.completions($0) })
-        case "/v1/chat/completions": (path, .post { try self.chat($0) })
-        case "/v1/embeddings": (path, .post { try self.embeddings($0) })
-        case "/tokenize": (path, .post { .response(try self.tokenize($0)) })
-        case "/detokenize": (path, .post { .response(try self.detokenize($0)) })
-        default:
-            path.dropping("/v1/models/").map { name in
-                (
-                    "/v1/models/",
-                    .get {
-                        guard let found = self.models.first(where: { $0["id"]?.stringValue == name }) else {
-                            throw Self.noModel(name)
-                        }
-                        return .json(found)
+        if let found = Self.routes.first(where: { $0.path == path }) { return (path, found.route(self)) }
+        return path.dropping("/v1/models/").map { name in
+            (
+                "/v1/models/",
+                .get {
+                    guard let found = self.models.first(where: { $0["id"]?.stringValue == name }) else {
+                        throw Self.noModel(name)
                     }
-                )
-            }
+                    return .json(found)
+                }
+            )
         }
     }
 

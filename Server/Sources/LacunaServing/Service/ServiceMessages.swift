@@ -6,15 +6,18 @@ public struct ServiceRequest: Sendable {
     public var method: String
     /// The path, without what follows a question mark.
     public var path: String
+    /// What follows it; empty if nothing does.
+    public var query: String
     /// The value of the `Authorization` header.
     public var authorization: String?
     /// The body.
     public var body: [UInt8]
 
-    /// - Parameter path: May have a query, which nothing reads.
+    /// - Parameter path: May have a query.
     public init(_ method: String, _ path: String, authorization: String? = nil, body: [UInt8] = []) {
         self.method = method
         self.path = String(path.prefix { $0 != "?" })
+        query = String(path.dropFirst(self.path.count + 1))
         (self.authorization, self.body) = (authorization, body)
     }
 }
