@@ -33,7 +33,7 @@ final class FitObject: @unchecked Sendable {
         let last = path.solutions[chosen].unscaled(design)
         model = LinearModel(
             method: estimator.regularizer.name, family: estimator.family,
-            features: (0..<design.columns).map { FeatureCoding(column: String($0 + 1)) },
+            features: FeatureList(counting: design.columns),
             coefficients: [last.coefficients], intercepts: last.intercepts, strength: path.strengths[chosen],
             classes: estimator.family == .binomial ? ["0", "1"] : nil,
             hasNumericClasses: estimator.family == .binomial)

@@ -21,6 +21,10 @@ struct LacunaMain {
         do {
             var command = try LacunaCommand.parseAsRoot(arguments)
             try command.run()
+            if let reason = Console.outputFailure {
+                complain("standard output: not all results could be written: \(reason)")
+                return .failure
+            }
             return .success
         } catch let status as ExitStatus {
             // A command that has said everything already.

@@ -11,7 +11,7 @@ import CLacuna
 /// How much memory the process may still take, asked before what a file or a user wants is allocated: an operating system
 /// that promises more than it has ends programs without a word.
 public enum MachineMemory {
-    /// Bytes that can be had without swapping: what the system calls available, within the limits of the control group
+    /// Bytes that can be had without swapping: what the system calls available, within the limits of the control groups
     /// and of the process (`ulimit -v`).
     public static var available: Int {
         #if os(Linux)
@@ -107,21 +107,45 @@ public enum MachineMemory {
             text(path).flatMap { Int($0.split(separator: "\n").first ?? "") }
         }
 
-        /// What the control group leaves; files that the kernel merely keeps in memory make room when it is needed.
         private static var controlGroupRoom: Int {
-            let folders = [
-                ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current", "/sys/fs/cgroup/memory.stat"),
-                (
-                    "/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes",
-                    "/sys/fs/cgroup/memory/memory.stat"
-                ),
-            ]
-            for (limit, usage, statistics) in folders {
-                guard let limit = number(limit), limit < 1 << 60, let usage = number(usage) else { continue }
-                let cached = text(statistics).flatMap { number(after: "inactive_file", in: $0) } ?? 0
-                return limit - max(0, usage - cached)
+            text("/proc/self/cgroup").map { controlGroupRoom($0, mount: "/sys/fs/cgroup") } ?? .max
+        }
+
+        /// The least that a control group leaves, of those that the process is in and those above them.
+        ///
+        /// In a container the path may be one of the host's that is not there: then what is mounted is the container's own group.
+        ///
+        /// - Parameters:
+        ///   - groups: As `/proc/self/cgroup` has them.
+        ///   - mount: What is mounted like `/sys/fs/cgroup`.
+        static func controlGroupRoom(_ groups: String, mount: String) -> Int {
+            var least = Int.max
+            func take(_ group: String, in mount: String, _ names: (limit: String, usage: String)) {
+                var path = group == "/" ? "" : group
+                while true {
+                    least = min(least, room(mount + path, names))
+                    guard let slash = path.lastIndex(of: "/") else { return }
+                    path = String(path[..<slash])
+                }
             }
-            return .max
+            for line in groups.split(separator: "\n") {
+                let fields = line.split(separator: ":", maxSplits: 2, omittingEmptySubsequences: false).map(String.init)
+                guard fields.count == 3 else { continue }
+                if fields[1].isEmpty { take(fields[2], in: mount, ("memory.max", "memory.current")) }
+                if fields[1].split(separator: ",").contains("memory") {
+                    take(fields[2], in: mount + "/memory", ("memory.limit_in_bytes", "memory.usage_in_bytes"))
+                }
+            }
+            return least
+        }
+
+        /// What a control group leaves; files that the kernel merely keeps in memory make room when it is needed.
+        private static func room(_ group: String, _ names: (limit: String, usage: String)) -> Int {
+            guard let limit = number("\(group)/\(names.limit)"), limit < 1 << 60,
+                let usage = number("\(group)/\(names.usage)")
+            else { return .max }
+            let cached = text("\(group)/memory.stat").flatMap { number(after: "inactive_file", in: $0) } ?? 0
+            return limit - max(0, usage - cached)
         }
 
         /// What `ulimit -v` leaves of the address space.

@@ -170,10 +170,12 @@ import Testing
         let start = try SafetensorsFile(path).info(name).byteRange.lowerBound
         bytes.replaceSubrange(start + 4 * 65..<start + 4 * 66, with: [0, 0, 0xC0, 0x7F])
         try AtomicFile.write(bytes, to: path)
+        try AtomicFile.write(TinyModel.training(from: tiny.path, text: tiny.text), to: tiny.root + "/tune.toml")
         for command in [
             ["run", tiny.path, "--prompt", "x"], ["eval", tiny.path, "--text", tiny.text],
             ["prune", tiny.path, "--method", "random", "--output", tiny.root + "/out"],
             ["sweep", tiny.path, "--text", tiny.text],
+            ["train", tiny.root + "/tune.toml", "--output", tiny.root + "/out"],
         ] {
             let outcome = try Program().run(command)
             #expect(

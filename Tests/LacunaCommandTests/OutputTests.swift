@@ -263,6 +263,26 @@ import Testing
         }
     }
 
+    /// Also the one that standard output goes to; a reader who has seen enough is no failure.
+    @Test func resultsThatDoNotArriveAreAFailure() throws {
+        guard FileSystem.exists("/dev/full") else { return }
+        let folder = try Folder()
+        let table = try folder.write(Self.table, to: "t.csv")
+        let executable = try #require(CommandLineTests.executable)
+        let fit = "'\(executable)' fit lasso '\(table)' --target y --lambda 0.1 --quiet"
+        func status(_ line: String) throws -> (Int32, String) {
+            let outcome = try ChildProcess(executable: "/bin/bash", arguments: ["-c", line]).run()
+            return (outcome.status, outcome.errorOutput)
+        }
+        for line in ["\(fit) > /dev/full", "\(fit) --json > /dev/full", "\(fit) --model - > /dev/full"] {
+            let (code, message) = try status(line)
+            #expect(code == 1 && message.contains("standard output: not all results could be written"), "\(message)")
+        }
+        for line in ["\(fit) >&-", "\(fit) 2> /dev/full", "\(fit) > /dev/null"] {
+            #expect(try status(line).0 == 0, "\(line)")
+        }
+    }
+
     @Test func aFullDiskIsFoundOutAndNamed() throws {
         let tiny = try TinyModel()
         try withDisk("64k") { disk in

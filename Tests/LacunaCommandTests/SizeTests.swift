@@ -96,11 +96,19 @@ import Testing
         let file = tiny.path + "/model.safetensors"
         try AtomicFile.write(length + header, to: file)
         guard truncate(file, 8 + header.count + 4 * rows * columns) == 0 else { return }
-        for command in [["run", tiny.path, "--prompt", "x"], ["eval", tiny.path, "--text", tiny.text]] {
+        try AtomicFile.write(TinyModel.training(from: tiny.path, text: tiny.text), to: tiny.root + "/tune.toml")
+        for command in [
+            ["run", tiny.path, "--prompt", "x"], ["eval", tiny.path, "--text", tiny.text],
+            ["train", tiny.root + "/tune.toml", "--output", tiny.root + "/out"],
+        ] {
             let outcome = try Program(time: 10).run(command)
-            #expect(
-                outcome.status == 1 && outcome.errorOutput.contains("memory for the model model: 400.0 GB are needed"))
+            #expect(outcome.status == 1, "\(outcome)")
+            #expect(outcome.errorOutput.contains("model: 400.0 GB are needed"), "\(outcome)")
+            // Where not even the address space suffices, that is no fault of the file either.
+            let cramped = try Program(memory: 3_000_000, time: 10).run(command)
+            #expect(cramped.status == 1 && cramped.errorOutput.contains("GB are needed"), "\(cramped)")
         }
+        #expect(!FileSystem.exists(tiny.root + "/out"))
         let inspection = try Program(time: 10).run("inspect", tiny.path)
         #expect(inspection.status == 1 && inspection.errorOutput.contains("model.embed_tokens.weight"))
     }
@@ -109,6 +117,55 @@ import Testing
         let tiny = try TinyModel()
         let outcome = try Program().run("run", tiny.path, "--chat", "--context", "2000000000", input: "")
         #expect(outcome.status == 2, "\(outcome.errorOutput)")
+    }
+
+    // MARK: Tables
+
+    /// The most memory that a command had while somebody looked, which is a hundred times a second.
+    private func peak(_ arguments: [String]) throws -> Int {
+        let executable = try #require(CommandLineTests.executable, "the program is not beside the tests")
+        let script = """
+            "$0" "$@" > /dev/null & p=$!
+            while h=$(sed -n 's/^VmHWM:[^0-9]*\\([0-9]*\\).*/\\1/p' /proc/$p/status) && [ -n "$h" ]; do m=$h; sleep 0.01; done
+            wait $p || exit 1
+            echo $m
+            """
+        var process = ChildProcess(executable: "/bin/sh", arguments: ["-c", script, executable] + arguments)
+        process.environment = ["OPENBLAS_NUM_THREADS": "1"]
+        let outcome = try process.run()
+        #expect(outcome.status == 0, "\(arguments): \(outcome.errorOutput)")
+        return 1024 * (Int(outcome.output.split(separator: "\n").last ?? "") ?? .max / 1024)
+    }
+
+    /// Tables of the worst shapes: a column, or a row, for each entry, and columns that are announced and never come.
+    @Test func tablesTakeASmallMultipleOfTheirFile() throws {
+        guard FileSystem.exists("/proc/self/status") else { return }
+        let folder = try Folder()
+        let target = try folder.write((0..<200).map { "\($0 % 7)\n" }.joined(), to: "y.txt")
+        let few = try folder.write("1 1:1\n2 2:1\n3 1:1\n4 2:3\n", to: "few.svm")
+        func fit(_ file: String, _ more: String...) -> [String] {
+            ["fit", "lasso", file, "--threads", "1", "--quiet"] + more
+        }
+        let least = try peak(fit(few, "--lambda", "0.1"))
+        let columns = 300_000
+        let wide = try folder.write(
+            (0..<200).map { row in
+                "\(row % 7)" + stride(from: row + 1, through: columns, by: 200).map { " \($0):1" }.joined() + "\n"
+            }.joined(), to: "wide.svm")
+        let strength = ["--lambda", "0.2"]
+        #expect(try peak(fit(wide) + strength) - least < 110 * columns)
+        #expect(try peak(fit(wide, "--folds", "2", "--count", "3", "--ratio", "0.9")) - least < 140 * columns)
+        // The model has a line for each of them.
+        #expect(try peak(fit(wide, "--model", folder.file("m.json")) + strength) - least < 120 * columns)
+        #expect(try peak(["fit", "inspect", wide]) - least < 110 * columns)
+        #expect(try peak(["fit", "inspect", wide, "--json"]) - least < 120 * columns)
+        let rows = 300_000
+        let long = try folder.write((0..<rows).map { "\($0 % 5) \($0 % 50 + 1):1\n" }.joined(), to: "long.svm")
+        #expect(try peak(fit(long) + strength) - least < 170 * rows)
+        let announced = try folder.write(
+            "%%MatrixMarket matrix coordinate pattern general\n200 4000000 200\n"
+                + (1...200).map { "\($0) \($0 * 20_000)\n" }.joined(), to: "announced.mtx")
+        #expect(try peak(fit(announced, "--target", target) + strength) - least < 16 << 20)
     }
 
     // MARK: Training

@@ -147,6 +147,21 @@ import Testing
             #expect(outcome.status == 2, "\(arguments): \(outcome.status) \(outcome.output)")
             #expect(!outcome.errorOutput.isEmpty)
         }
+        // What goes beside a plan replaces nothing of anybody else's, forced or not.
+        let ranks = ["calibrate", "MODEL", "--activation", "r-sparse:0.4", "--calibration", "TEXT", "--sequences", "4"]
+        for (place, more) in [("MODEL/model.json", []), ("MODEL/model.json", ["--force"]), ("MODEL/model", [])] {
+            let before = try FileSystem.readBytes(tiny.path + "/model.safetensors")
+            let outcome = try tiny.lacuna(arguments: ranks + ["--output", place, "--quiet"] + more)
+            #expect(outcome.status == 2 && outcome.errorOutput.contains("model.safetensors"), "\(outcome)")
+            #expect(try FileSystem.readBytes(tiny.path + "/model.safetensors") == before)
+            #expect(!FileSystem.exists(tiny.path + "/model.json"))
+        }
+        #expect(try tiny.lacuna(arguments: ranks + ["--output", "/dev/null", "--quiet"]).status == 2)
+        for more in [[], ["--force"]] {
+            let outcome = try tiny.lacuna(
+                arguments: ranks + ["--sequence-length", "64", "--output", "OUT/ranks.json", "--quiet"] + more)
+            #expect(outcome.status == 0, "\(outcome)")
+        }
         let typo = try tiny.lacuna("run", "MODEL", "--prompt", "a", "--kv", "mustafa:0.5")
         #expect(typo.errorOutput.contains("did you mean 'mustafar'"))
         let stored = try tiny.lacuna(

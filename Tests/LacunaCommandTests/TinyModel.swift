@@ -133,6 +133,23 @@ final class TinyModel {
     }
 
     /// Runs the built program on arguments in which `MODEL` and `TEXT` stand for the paths, and `OUT` for the root.
+    /// A configuration that goes on learning a model from a text.
+    static func training(from model: String, text: String) -> String {
+        """
+        [data]
+        kind = "text"
+        path = "\(text)"
+        window = 16
+        batch = 2
+        [model]
+        from = "\(model)"
+        [optimizer]
+        learning_rate = 0.001
+        [training]
+        steps = 2
+        """
+    }
+
     func lacuna(_ arguments: String...) throws -> ChildProcess.Outcome { try lacuna(arguments: arguments) }
 
     func lacuna(arguments: [String]) throws -> ChildProcess.Outcome {

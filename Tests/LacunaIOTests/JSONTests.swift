@@ -15,6 +15,28 @@ import Testing
         #expect(try JSONValue(parsing: value.serialized(.pretty)) == value)
     }
 
+    /// A piece at a time it is the same text.
+    @Test func longArraysArePiecedTogether() throws {
+        let long: [JSONValue] = (0..<5000).map { ["n": JSONValue($0), "all": [.number(0.5), "ä"], "none": [:]] }
+        for elements in [[], ["one"], Array(long.prefix(2)), long] {
+            for head: JSONValue in [[:], ["a": 1, "b": ["c": nil]]] {
+                let head = try #require(head.objectValue)
+                for style in [JSONValue.Style.compact, .pretty] {
+                    var (text, pieces): ([UInt8], Int) = ([], 0)
+                    JSONStream.write(head, endingWith: "list", elements.lazy.map { $0 }, style: style) {
+                        text += $0
+                        pieces += 1
+                        #expect(String(validating: $0, as: UTF8.self) != nil)
+                    }
+                    var whole = head
+                    whole["list"] = .array(elements)
+                    #expect(String(decoding: text, as: UTF8.self) == JSONValue.object(whole).serialized(style))
+                    #expect(elements.count < 1000 || pieces > 1)
+                }
+            }
+        }
+    }
+
     @Test func prettyText() throws {
         let value: JSONValue = ["a": [1, 2], "b": [], "c": ["d": "e"]]
         #expect(

@@ -402,6 +402,92 @@ import Testing
         }
     }
 
+    /// Columns that a file announces and never mentions cost nothing, and the model knows which ones it has.
+    @Test func announcedColumnsAreLeftOut() throws {
+        let header = "%%MatrixMarket matrix coordinate real general\n"
+        let entries = "1 1 1\n2 1 2\n3 1 3\n2 4000000 1\n3 4000000 -1\n"
+        try with("1\n3\n2\n", "y.txt") { target in
+            let layout = TableLayout(target: target)
+            let (wide, narrow) = (
+                try with(header + "3 4000000 5\n" + entries, "t.mtx") { try Table(contentsOf: $0, layout) },
+                try with(header + "3 2 5\n" + entries.replacing("4000000", with: "2"), "t.mtx") {
+                    try Table(contentsOf: $0, layout)
+                }
+            )
+            #expect(wide.features.map(\.column) == ["1", "4000000"] && narrow.features.map(\.column) == ["1", "2"])
+            let model = try Estimator(.lasso, strength: 1e-6).fit(wide).model
+            let other = try Estimator(.lasso, strength: 1e-6).fit(narrow).model
+            #expect(model.coefficients == other.coefficients && model.selected == ["1", "4000000"])
+            // As it was and from a file, on other rows, other columns of which are not asked for.
+            let copy = try with("", "m.json") { path -> LinearModel in
+                try model.save(to: path)
+                return try LinearModel(contentsOf: path)
+            }
+            #expect(copy == model)
+            for model in [model, copy] {
+                try with(header + "2 4000001 3\n1 1 2\n2 4000000 3\n2 7 9\n", "n.mtx") { path in
+                    let found = try model.predict(Table(contentsOf: path, for: model))
+                    let b = model.coefficients[0]
+                    #expect(found == [2 * b[0] + model.intercepts[0], 3 * b[1] + model.intercepts[0]])
+                }
+                try with(header + "1 9 1\n1 1 2\n", "n.mtx") { path in
+                    #expect(throws: LacunaError.self, "too few columns") { try Table(contentsOf: path, for: model) }
+                }
+            }
+            // Few entries, but the columns that the model has.
+            let all = LinearModel(
+                method: "lasso", family: .gaussian, features: FeatureList(counting: 100_000),
+                coefficients: [(0..<100_000).map { Double($0) }], intercepts: [0], strength: 1)
+            try with(header + "1 100000 1\n1 100000 1\n", "n.mtx") { path in
+                let found = try all.predict(Table(contentsOf: path, for: all))
+                #expect(found == [99_999])
+            }
+        }
+    }
+
+    @Test(arguments: [(0, 5), (1, 1), (7, 63), (9, 64), (20, 65), (40, 700)]) func occupiedColumns(
+        entries: Int, columns: Int
+    ) throws {
+        var generator = SeededGenerator(seed: UInt64(columns))
+        let triplets: [(row: Int, column: Int, value: Double)] = (0..<entries).map { _ in
+            (Int.random(in: 0..<6, using: &generator), Int.random(in: 0..<columns, using: &generator), 1.5)
+        }
+        let matrix = try SparseMatrix<Double>(rows: 6, columns: columns, entries: triplets)
+        let occupied = OccupiedColumns(of: matrix)
+        let expected = Set(triplets.map(\.column)).sorted()
+        #expect(occupied.indices == expected && occupied.count == expected.count)
+        #expect(occupied.selected(of: matrix) == matrix.selecting(columns: expected))
+        let some = (0..<columns).filter { _ in Bool.random(using: &generator) }
+        let chosen = OccupiedColumns(some, of: columns)
+        #expect(chosen.indices == some && chosen.selected(of: matrix) == matrix.selecting(columns: some))
+    }
+
+    @Test func listsOfFeatures() throws {
+        let plain = FeatureCoding(column: "3")
+        for (list, names) in [
+            (FeatureList(counting: 3), ["1", "2", "3"]), (FeatureList(counting: 2, from: 0), ["0", "1"]),
+            (FeatureList(numbers: [2, 5, 4]), ["2", "5", "4"]), (FeatureList(numbers: [4, 5]), ["4", "5"]),
+            (FeatureList(numbers: [-1, 1 << 40]), ["-1", "1099511627776"]), (FeatureList(numbers: []), []),
+            ([plain, FeatureCoding(column: "a", level: "b")], ["3", "a=b"]), ([], []),
+        ] {
+            #expect(list.map(\.name) == names && list.count == names.count)
+            #expect(list == FeatureList(Array(list)) && list.hashValue == FeatureList(Array(list)).hashValue)
+            #expect(FeatureList(compacting: Array(list)) == list)
+            let copy = try JSONDecoder().decode(FeatureList.self, from: JSONEncoder().encode(list))
+            #expect(copy == list)
+            var longer = list
+            longer.append(plain)
+            longer[0] = FeatureCoding(column: "x")
+            #expect(longer.map(\.name) == ["x"] + (names.isEmpty ? [] : names.dropFirst() + ["3"]))
+        }
+        #expect(FeatureList(counting: 9).scattered == nil && FeatureList(numbers: [3, 1]).scattered == nil)
+        #expect(FeatureList(numbers: [1, 3]).scattered == [1, 3])
+        // What is written otherwise than a number is spelt stays as it is.
+        for word in ["01", "+1", "1.0"] {
+            #expect(FeatureList(compacting: [FeatureCoding(column: word)]).map(\.column) == [word])
+        }
+    }
+
     @Test func groupsAndFolds() throws {
         var text = "user,fold,x,y\n"
         var generator = SeededGenerator(seed: 7)

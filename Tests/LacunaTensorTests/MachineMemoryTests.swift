@@ -1,5 +1,7 @@
-import LacunaTensor
+import Foundation
 import Testing
+
+@testable import LacunaTensor
 
 @Suite struct MachineMemoryTests {
     private func error(_ body: () throws -> Void) -> LacunaError? {
@@ -14,6 +16,36 @@ import Testing
         try MachineMemory.require(32 << 20, for: "a test")
         try MachineMemory.require(0, for: "nothing")
     }
+
+    #if os(Linux)
+        /// The least of the groups that a process is in and those above them, of both versions; what is cached makes room.
+        @Test func controlGroupsAreWithinGroups() throws {
+            let mount = FileManager.default.temporaryDirectory.path + "/lacuna-groups-\(UInt64.random(in: 0 ... .max))"
+            defer { try? FileManager.default.removeItem(atPath: mount) }
+            func write(_ group: String, _ files: [String: String]) throws {
+                try FileManager.default.createDirectory(
+                    atPath: mount + group, withIntermediateDirectories: true)
+                for (name, text) in files {
+                    try (text + "\n").write(toFile: mount + group + "/" + name, atomically: false, encoding: .utf8)
+                }
+            }
+            func room(_ groups: String) -> Int { MachineMemory.controlGroupRoom(groups, mount: mount) }
+            #expect(room("0::/a/b\n") == .max && room("") == .max && room("nonsense") == .max)
+            try write("/a/b", ["memory.max": "max", "memory.current": "10"])
+            #expect(room("0::/a/b\n") == .max)
+            try write(
+                "/a", ["memory.max": "1000", "memory.current": "300", "memory.stat": "file 9\ninactive_file 100\n"])
+            #expect(room("0::/a/b\n") == 800 && room("0::/a\n") == 800 && room("0::/\n") == .max)
+            try write("/a/b", ["memory.max": "500", "memory.current": "400"])
+            #expect(room("0::/a/b\n") == 100 && room("0::/a/c\n") == 800)
+            // A container's own group is what is mounted, whatever the host calls it.
+            try write("", ["memory.max": "90", "memory.current": "50"])
+            #expect(room("0::/docker/0123\n") == 40)
+            try write("/memory/x", ["memory.limit_in_bytes": "70", "memory.usage_in_bytes": "40"])
+            #expect(room("4:cpu:/x\n7:hugetlb,memory:/x\n") == 30)
+            #expect(room("7:memory:/y\n") == .max && room("0::/a/b\n7:memory:/x\n") == 30)
+        }
+    #endif
 
     /// Products that do not fit into 64 bits are as far beyond the machine as those that do.
     @Test(arguments: [[1 << 50], [1 << 32, 1 << 32], [Int.max], [Int.max, Int.max], [3, 1 << 61]])

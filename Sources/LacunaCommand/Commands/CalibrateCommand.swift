@@ -50,15 +50,32 @@ struct CalibrateCommand: ParsableCommand {
 
     func run() throws {
         try OutputFile.check([output], overwriting: force)
+        let request = try ActivationRequest(activation)
+        if request.method.hasBypass { try checkCompanion() }
         let progress = options.begin()
         defer { progress.clear() }
-        let calibrator = try ActivationCalibrator(ActivationRequest(activation), allocation: allocation)
+        let calibrator = try ActivationCalibrator(request, allocation: allocation)
         let loaded = try LanguageModel(model, weights: precision.weights, head: precision.head, progress: progress)
         let plan = try calibrator.plan(
             loaded.decoder, calibration: try text.set(loaded.tokenizer), progress: progress)
         try plan.save(to: output.path)
         progress.clear()
         printResult(json: form.json, Self.json(plan, output.path), text: Self.text(plan, output.path))
+    }
+
+    /// Ranks go into a file whose name nobody gave: one that is there is replaced with the plan that it belongs to, and only then.
+    private func checkCompanion() throws {
+        let beside = ActivationPlan.companion(of: output.path)
+        let isTaken = FileSystem.exists(output.path)
+        if isTaken && !FileSystem.isPlainFile(output.path) {
+            throw LacunaError.file(path: output.path, reason: "is no file, beside which there could be one of ranks")
+        }
+        if FileSystem.exists(beside) && !(isTaken && (try? ActivationPlan(contentsOf: output.path)) != nil) {
+            throw LacunaError.file(
+                path: beside,
+                reason: "is where the ranks beside \(output.path) go, and belongs to no plan: give another --output")
+        }
+        try AtomicFile.check(beside)
     }
 
     private static func shares(_ plan: ActivationPlan) -> [(role: LinearRole, mean: Double, rank: Double)] {

@@ -25,6 +25,13 @@ struct FitInspect: ParsableCommand {
 
     func run() throws {
         let summary = try TableSummary(contentsOf: data.path, spelling.csv)
+        if form.json {
+            let heading: JSONValue = [
+                "file": .string(data.path), "rows": JSONValue(summary.rows),
+                "remarks": .array(summary.remarks.map { .string($0) }),
+            ]
+            return printJSON(heading, endingWith: "columns", summary.columns.lazy.map(Self.json), on: .output)
+        }
         var table = Table([
             .right("#"), .left("column"), .left("taken for"), .right("missing"), .right("different"), .left("from"),
             .left("to"), .left("remark"),
@@ -40,22 +47,16 @@ struct FitInspect: ParsableCommand {
         let lines =
             ["\(data): \(Quantities.grouped(summary.rows)) rows, \(Quantities.grouped(summary.columns.count)) columns"]
             + summary.remarks + ["", table.text(console: .output)] + (rest > 0 ? ["… and \(rest) more (--top)"] : [])
-        printResult(
-            json: form.json,
-            [
-                "file": .string(data.path), "rows": JSONValue(summary.rows),
-                "remarks": .array(summary.remarks.map { .string($0) }),
-                "columns": .array(
-                    summary.columns.map { column in
-                        [
-                            "name": .string(column.name), "kind": .string(column.kind),
-                            "missing": JSONValue(column.missing),
-                            "distinct": column.distinct.map { JSONValue($0) } ?? .null,
-                            "from": column.range.map { .string($0.from) } ?? .null,
-                            "to": column.range.map { .string($0.to) } ?? .null,
-                            "remark": column.remark.map { .string($0) } ?? .null,
-                        ]
-                    }),
-            ], text: lines.joined(separator: "\n"))
+        Console.output.print(lines.joined(separator: "\n"))
+    }
+
+    private static func json(_ column: TableSummary.Column) -> JSONValue {
+        [
+            "name": .string(column.name), "kind": .string(column.kind), "missing": JSONValue(column.missing),
+            "distinct": column.distinct.map { JSONValue($0) } ?? .null,
+            "from": column.range.map { .string($0.from) } ?? .null,
+            "to": column.range.map { .string($0.to) } ?? .null,
+            "remark": column.remark.map { .string($0) } ?? .null,
+        ]
     }
 }

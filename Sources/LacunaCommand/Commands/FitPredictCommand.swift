@@ -35,36 +35,66 @@ struct FitPredict: ParsableCommand {
         (layout.targets, layout.csv) = (target?.names ?? [], spelling.csv)
         let table = try LacunaRegress.Table(contentsOf: data.path, for: model, layout)
         let score = try model.score(table)
-        let (names, rows): ([String], [[String]]) = try {
+        // A table may have many millions of rows: their texts are made as they are written.
+        let (names, cells): ([String], (Int) -> [JSONValue]) = try {
             if probabilities {
-                return try (model.classes ?? [], model.probabilities(table).map { $0.map { "\($0)" } })
+                let all = try model.probabilities(table)
+                return (model.classes ?? [], { all[$0].map { .number($0) } })
             }
             if model.family == .multinomial {
-                return try (["prediction"], model.predict(table).map { [model.classes?[Int($0)] ?? ""] })
+                let classes = try model.predict(table)
+                return (["prediction"], { [.string(model.classes?[Int(classes[$0])] ?? "")] })
             }
             if model.outputs.count > 1 {
                 let all = try model.predictors(table)
-                return (model.outputs, (0..<table.rows).map { row in all.map { "\($0[row])" } })
+                return (model.outputs, { row in all.map { .number($0[row]) } })
             }
-            return try (["prediction"], model.predict(table).map { ["\($0)"] })
+            let all = try model.predict(table)
+            return (["prediction"], { [.number(all[$0])] })
         }()
-        let text =
-            (output == nil
-                ? rows.map { $0.joined(separator: ",") } : ["\(rows.count) predictions in \(output?.path ?? "")"])
-            + (score.map { ["\($0.name): \(Quantities.significant($0.value, 5))"] } ?? [])
-        printResult(
-            json: form.json,
-            [
-                "predictions": .array(
-                    rows.map { row in
-                        let values = row.map { cell in Double(cell).map { JSONValue.number($0) } ?? .string(cell) }
-                        return values.count == 1 ? values[0] : .array(values)
-                    }),
-                "names": .array(names.map { .string($0) }),
-                "score": score.map { .number($0.value) } ?? .null,
+        func line(_ row: Int) -> String {
+            cells(row).map { cell in
+                if case .number(let number) = cell { "\(number)" } else { CSVTable.field(cell.stringValue ?? "") }
+            }.joined(separator: ",") + "\n"
+        }
+        let console = output?.isStandardOutput == true ? Console.error : Console.output
+        let scored = score.map { "\($0.name): \(Quantities.significant($0.value, 5))" }
+        if form.json {
+            let heading: JSONValue = [
+                "names": .array(names.map { .string($0) }), "score": score.map { .number($0.value) } ?? .null,
                 "scoreName": score.map { .string($0.name) } ?? .null,
-            ], text: text.joined(separator: "\n"), files: [output])
-        let lines = ([names.map(CSVTable.field)] + rows).map { $0.joined(separator: ",") }
-        try output?.write(lines.joined(separator: "\n") + "\n")
+            ]
+            let predictions = (0..<table.rows).lazy.map { row in
+                let values = cells(row).map { cell in
+                    cell.stringValue.flatMap { Double($0) }.map { .number($0) } ?? cell
+                }
+                return values.count == 1 ? values[0] : .array(values)
+            }
+            printJSON(heading, endingWith: "predictions", predictions, on: console)
+        } else if let output {
+            console.print("\(table.rows) predictions in \(output.path)")
+        } else {
+            Self.write((0..<table.rows).lazy.map(line)) {
+                console.write(Printable.text(String(decoding: $0, as: UTF8.self)))
+            }
+        }
+        if !form.json, let scored { console.print(scored) }
+        try output?.write { sink in
+            try sink(Array((names.map(CSVTable.field).joined(separator: ",") + "\n").utf8))
+            try Self.write((0..<table.rows).lazy.map(line), to: sink)
+        }
+    }
+
+    /// Hands texts on in pieces of some size.
+    private static func write(_ lines: some Sequence<String>, to sink: ([UInt8]) throws -> Void) rethrows {
+        var piece: [UInt8] = []
+        for line in lines {
+            piece += line.utf8
+            if piece.count > 1 << 16 {
+                try sink(piece)
+                piece.removeAll(keepingCapacity: true)
+            }
+        }
+        try sink(piece)
     }
 }

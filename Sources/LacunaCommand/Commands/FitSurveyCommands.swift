@@ -198,6 +198,6 @@ struct FitPrivateSum: ParsableCommand {
             ], text: lines.joined(separator: "\n"), files: [sum, next, model])
         try sum?.write(whole.json.serialized(.compact) + "\n")
         if let next, let survey = outcome.next { try next.write(survey.json.serialized(.pretty)) }
-        try model?.write(outcome.model.json.serialized(.pretty))
+        try model?.write { try outcome.model.serialize(to: $0) }
     }
 }

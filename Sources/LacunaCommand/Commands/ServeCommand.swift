@@ -25,7 +25,8 @@ struct ServeCommand: ParsableCommand {
             says what clients may ask.
             """)
 
-    @Argument(parsing: .captureForPassthrough, help: "What lacuna-server is to be given.")
+    @Argument(
+        parsing: .captureForPassthrough, help: "What lacuna-server is to be given.", completion: NameCompletion.models)
     var arguments: [String] = []
 
     func run() throws { try Self.become(arguments) }

@@ -35,6 +35,16 @@ func printResult(
     console.print(json ? value().serialized(.pretty) : text())
 }
 
+/// Prints a JSON object whose last member is a list that may be long, a part at a time.
+func printJSON(
+    _ members: JSONValue, endingWith key: String, _ elements: some Sequence<JSONValue>, on console: Console
+) {
+    JSONStream.write(members.objectValue ?? JSONObject(), endingWith: key, elements, style: .pretty) {
+        console.write(Printable.text(String(decoding: $0, as: UTF8.self)))
+    }
+    console.print()
+}
+
 /// In which form weights are kept in memory while they run.
 struct PrecisionOptions: ParsableArguments {
     @Option(help: ArgumentHelp("Weights of the layers: stored, f32, bf16, f16, int8 or int4.", valueName: "type"))

@@ -248,7 +248,7 @@ struct FitOptions: ParsableArguments {
         printResult(
             json: form.json, report.json, text: report.summary(console: .output),
             files: [model, self.report, coefficients])
-        try model?.write(fit.model.json.serialized(.pretty))
+        try model?.write { try fit.model.serialize(to: $0) }
         try self.report?.write(report.page.html())
         try coefficients?.write(fit.pathTable)
     }

@@ -161,10 +161,7 @@ struct FitReport {
     }
 
     var json: JSONValue {
-        var object: JSONObject = {
-            if case .object(let object) = model.json { return object }
-            return JSONObject()
-        }()
+        var object = model.heading
         object["features"] = .array(
             selected.map { j in
                 let interval = intervals[j]

@@ -165,8 +165,7 @@ struct PrivateFit {
                         + "trusted to this program:",
                 releases.text(console: .output), "", table.text(console: .output),
             ] + (notes.isEmpty ? [] : [""]) + notes
-        var json = JSONObject()
-        if case .object(let object) = model.json { json = object }
+        var json = model.heading
         json["features"] = .array(
             selected.map { ["name": .string(data.features[$0].name), "coefficient": .number(coefficients[$0])] })
         json["rows"] = JSONValue(data.design.rows)
@@ -184,6 +183,6 @@ struct PrivateFit {
         json["notes"] = .array(notes.map { .string($0) })
         printResult(
             json: options.form.json, .object(json), text: text.joined(separator: "\n"), files: [options.model])
-        try options.model?.write(model.json.serialized(.pretty))
+        try options.model?.write { try model.serialize(to: $0) }
     }
 }

@@ -36,6 +36,14 @@ struct OutputFile: ExpressibleByArgument, Sendable, CustomStringConvertible {
         }
     }
 
+    /// Writes what `body` hands over piece by piece, each of whole characters.
+    func write(pieces body: (([UInt8]) throws -> Void) throws -> Void) throws {
+        if isStandardOutput { return try body { Console.output.write(String(decoding: $0, as: UTF8.self)) } }
+        let file = try AtomicFile(path)
+        try body { try file.write($0) }
+        try file.commit()
+    }
+
     func write(_ text: String) throws {
         if isStandardOutput { return Console.output.write(text) }
         try AtomicFile.write(text, to: path)

@@ -1,3 +1,5 @@
+import LacunaTensor
+
 /// One of the two output streams: results go to `output`, news and errors to `error`.
 struct Console: Sendable {
     static let output = Console(descriptor: 1)
@@ -14,6 +16,14 @@ struct Console: Sendable {
         var sequence: String { "\u{1B}[\(rawValue)m" }
         /// All that a style can put into text.
         static let sequences = [bold, dim, red, green, yellow].map(\.sequence) + [end]
+    }
+
+    /// The number of the first error of ``output``.
+    private static let failure = Locked<Int32?>(nil)
+
+    /// Why results did not arrive: a full disk, most likely. Where nobody wants them, or reads them to the end, nothing failed.
+    static var outputFailure: String? {
+        failure.withLock { $0 }.flatMap { [EPIPE, EBADF].contains($0) ? nil : String(cString: strerror($0)) }
     }
 
     let descriptor: Int32
@@ -50,6 +60,8 @@ struct Console: Sendable {
                 let count = systemWrite(descriptor, rest.withUnsafeBytes(\.baseAddress)!, rest.count)
                 if count < 0 {
                     if errno == EINTR || errno == EAGAIN { continue }
+                    let reason = errno
+                    if descriptor == Self.output.descriptor { Self.failure.withLock { $0 = $0 ?? reason } }
                     return
                 }
                 rest = rest.dropFirst(count)

@@ -201,6 +201,10 @@ enum SystemCall {
 
     static func map(_ descriptor: Int32, count: Int, path: String) throws -> UnsafeRawPointer {
         guard let address = mmap(nil, count, PROT_READ, MAP_PRIVATE, descriptor, 0), address != MAP_FAILED else {
+            // Nothing is wrong with the file.
+            if errno == ENOMEM {
+                throw LacunaError.resource("memory for \(path)", needed: count, available: MachineMemory.available)
+            }
             throw failure(path)
         }
         return UnsafeRawPointer(address)

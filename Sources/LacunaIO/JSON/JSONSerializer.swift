@@ -15,7 +15,7 @@ extension JSONValue {
         return String(decoding: output, as: UTF8.self)
     }
 
-    private func write(to output: inout [UInt8], style: Style, depth: Int) {
+    fileprivate func write(to output: inout [UInt8], style: Style, depth: Int) {
         switch self {
         case .null: output.append(contentsOf: "null".utf8)
         case .bool(let value): output.append(contentsOf: (value ? "true" : "false").utf8)
@@ -39,19 +39,20 @@ extension JSONValue {
         _ items: [Item], between opening: String, _ closing: String, to output: inout [UInt8], style: Style,
         depth: Int, _ writeItem: (Item, inout [UInt8]) -> Void
     ) {
-        func breakLine(_ depth: Int) {
-            guard style == .pretty else { return }
-            output.append(UInt8(ascii: "\n"))
-            output.append(contentsOf: repeatElement(UInt8(ascii: " "), count: 2 * depth))
-        }
         output.append(contentsOf: opening.utf8)
         for (index, item) in items.enumerated() {
             if index > 0 { output.append(UInt8(ascii: ",")) }
-            breakLine(depth + 1)
+            breakLine(&output, style, depth: depth + 1)
             writeItem(item, &output)
         }
-        if !items.isEmpty { breakLine(depth) }
+        if !items.isEmpty { breakLine(&output, style, depth: depth) }
         output.append(contentsOf: closing.utf8)
+    }
+
+    fileprivate static func breakLine(_ output: inout [UInt8], _ style: Style, depth: Int) {
+        guard style == .pretty else { return }
+        output.append(UInt8(ascii: "\n"))
+        output.append(contentsOf: repeatElement(UInt8(ascii: " "), count: 2 * depth))
     }
 
     private static func write(_ text: String, to output: inout [UInt8]) {
@@ -70,5 +71,43 @@ extension JSONValue {
             }
         }
         output.append(UInt8(ascii: "\""))
+    }
+}
+
+/// A JSON object whose last member is a list that need not be in memory.
+public enum JSONStream {
+    /// Writes the object a piece at a time: the same text as that of ``JSONValue/serialized(_:)``.
+    ///
+    /// - Parameters:
+    ///   - object: The members before the list.
+    ///   - key: The name of the list.
+    ///   - elements: Made as they are needed.
+    ///   - sink: Takes the next bytes, which end between two values.
+    public static func write(
+        _ object: JSONObject, endingWith key: String, _ elements: some Sequence<JSONValue>,
+        style: JSONValue.Style = .compact, to sink: ([UInt8]) throws -> Void
+    ) rethrows {
+        var output: [UInt8] = []
+        var whole = object
+        whole[key] = .array([])
+        JSONValue.object(whole).write(to: &output, style: style, depth: 0)
+        // What is behind the bracket that opens the list comes last: the one that closes it, and that of the object.
+        let end = Array(output.suffix(style == .pretty ? 3 : 2))
+        output.removeLast(end.count)
+        var isFirst = true
+        for element in elements {
+            if !isFirst { output.append(UInt8(ascii: ",")) }
+            isFirst = false
+            JSONValue.breakLine(&output, style, depth: 2)
+            element.write(to: &output, style: style, depth: 2)
+            if output.count > 1 << 16 {
+                try sink(output)
+                output.removeAll(keepingCapacity: true)
+            }
+        }
+        if !isFirst { JSONValue.breakLine(&output, style, depth: 1) }
+        output += end
+        if style == .pretty { output.append(UInt8(ascii: "\n")) }
+        try sink(output)
     }
 }

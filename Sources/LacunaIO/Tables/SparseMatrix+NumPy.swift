@@ -17,34 +17,44 @@ extension SparseMatrix where Scalar: TensorScalar {
             .malformed(file: path, location: "array '\(name)'", reason: reason)
         }
         /// Whole numbers that are not negative.
-        func indices(_ name: String) throws -> [Int] {
+        func indices<Index: FixedWidthInteger>(_ name: String, _: Index.Type = Int.self) throws -> [Index] {
             try array(name).columnMajor.map {
-                guard $0 >= 0, $0 <= 0x1p53, $0 == $0.rounded() else { throw malformed(name, "\($0) is no index") }
-                return Int($0)
+                guard $0 >= 0, $0 <= 0x1p53, $0 == $0.rounded(), let index = Index(exactly: $0) else {
+                    throw malformed(name, "\($0) is no index")
+                }
+                return index
             }
         }
         let format = try archive.text("format") ?? ""
         let shape = try indices("shape")
         guard shape.count == 2 else { throw malformed("shape", "has \(shape.count) lengths, 2 are needed") }
         let (rows, columns) = (shape[0], shape[1])
-        let values = try array("data").columnMajor.map { Scalar($0) }
+        let values = try { (all: [Double]) in all as? [Scalar] ?? all.map { Scalar($0) } }(array("data").columnMajor)
+        // Rows without entries cost eight bytes too: as in MatrixMarket files, a hostile shape must not take much more than its file.
+        let limit = Swift.max(values.count, 1 << 18) << 4
+        guard rows <= limit else {
+            throw malformed("shape", "\(rows) rows are above the limit of \(limit) for \(values.count) entries")
+        }
         do {
             switch format {
             case "csr", "csc":
                 // Rows of a csc file are the matrix's columns. Indices may be in any order.
-                let (starts, places) = (try indices("indptr"), try indices("indices"))
+                let (starts, places) = (try indices("indptr"), try indices("indices", UInt32.self))
                 let lines = format == "csr" ? rows : columns
                 guard starts.count == lines + 1, starts.first == 0, starts.last == values.count,
                     places.count == values.count, zip(starts, starts.dropFirst()).allSatisfy({ $0 <= $1 })
                 else { throw malformed("indptr", "does not fit \(values.count) values in \(lines) lines") }
-                let line = (0..<lines).flatMap { [Int](repeating: $0, count: starts[$0 + 1] - starts[$0]) }
+                var line = [UInt32](repeating: 0, count: values.count)
+                for k in 0..<lines {
+                    for place in starts[k]..<starts[k + 1] { line[place] = UInt32(truncatingIfNeeded: k) }
+                }
                 self = try SparseMatrix(
                     rows: rows, columns: columns, rowIndices: format == "csr" ? line : places,
                     columnIndices: format == "csr" ? places : line, values: values)
             case "coo":
                 self = try SparseMatrix(
-                    rows: rows, columns: columns, rowIndices: indices("row"), columnIndices: indices("col"),
-                    values: values)
+                    rows: rows, columns: columns, rowIndices: indices("row", UInt32.self),
+                    columnIndices: indices("col", UInt32.self), values: values)
             default:
                 throw LacunaError.unsupported(
                     file: path, what: "the sparse format '\(format)'; csr, csc and coo are read")

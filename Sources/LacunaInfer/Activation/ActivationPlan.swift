@@ -117,7 +117,7 @@ public struct ActivationPlan: Sendable {
     /// Writes the plan: JSON, and beside it a safetensors file of the same name where there are bypasses.
     public func save(to path: String) throws {
         if !factors.isEmpty {
-            let writer = try SafetensorsWriter(Self.tensorsPath(path))
+            let writer = try SafetensorsWriter(Self.companion(of: path))
             for (name, factors) in factors.sorted(by: { $0.key < $1.key }) {
                 try writer.write("\(name).left", factors.left)
                 try writer.write("\(name).right", factors.right)
@@ -127,7 +127,8 @@ public struct ActivationPlan: Sendable {
         try AtomicFile.write(json.serialized(.pretty) + "\n", to: path)
     }
 
-    private static func tensorsPath(_ path: String) -> String {
+    /// The file beside a plan that holds its bypasses, if it has some.
+    public static func companion(of path: String) -> String {
         (path.hasSuffix(".json") ? String(path.dropLast(5)) : path) + ".safetensors"
     }
 
@@ -186,7 +187,7 @@ public struct ActivationPlan: Sendable {
         }
         var factors: [String: Factors] = [:]
         if rules.contains(where: { $0.rank > 0 }) {
-            let file = try SafetensorsFile(Self.tensorsPath(path))
+            let file = try SafetensorsFile(Self.companion(of: path))
             for rule in rules where rule.rank > 0 {
                 let name = Self.key(rule.role, layer: rule.layer)
                 factors[name] = Factors(left: try file.float("\(name).left"), right: try file.float("\(name).right"))

@@ -18,7 +18,8 @@ public struct SquaredLoss: Datafit {
     public init(tasks: [[Double]], weights: [Double]? = nil) throws {
         rows = tasks.first?.count ?? 0
         outputs = tasks.count
-        targets = tasks.flatMap { $0 }
+        // One of millions of rows need not be there twice.
+        targets = tasks.count == 1 ? tasks[0] : tasks.flatMap { $0 }
         if targets.count != rows * outputs {
             throw LacunaError.invalidArgument("target", reason: "the tasks have different numbers of rows")
         }
@@ -73,7 +74,8 @@ public struct SquaredLoss: Datafit {
     }
 
     public func weighted(by weights: [Double]) throws -> SquaredLoss {
-        try SquaredLoss(
-            tasks: (0..<outputs).map { Array(targets[($0 * rows)..<(($0 + 1) * rows)]) }, weights: weights)
+        SquaredLoss(
+            rows: rows, outputs: outputs, targets: targets,
+            weights: try SampleWeights.normalized(weights, rows: rows))
     }
 }

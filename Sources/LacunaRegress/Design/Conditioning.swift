@@ -13,10 +13,8 @@ struct Conditioning: Sendable {
     let shifts: [Double]?
     /// Weighted means of what is left; 0 without an intercept.
     let means: [Double]
-    /// `Σ_i w_i (x_ij - m_j)²`; without an intercept `Σ_i w_i x_ij²`.
-    let squaredNorms: [Double]
-    /// `Σ_i w_i x_ij²` of what is left.
-    let rawSquaredNorms: [Double]
+    /// `Σ_i w_i (x_ij - m_j)²`; without an intercept `Σ_i w_i x_ij²`. Solvers share them: there may be millions of columns.
+    let squaredNorms: Buffer<Double>
     /// Columns that an intercept already stands for; without one, columns of zeros.
     let isVoid: [Bool]
 
@@ -31,12 +29,12 @@ struct Conditioning: Sendable {
             self.design = design
             shifts = nil
             means = [Double](repeating: 0, count: design.columns)
-            squaredNorms = moments.squares
-            rawSquaredNorms = squaredNorms
-            isVoid = squaredNorms.map { $0 == 0 }
+            let squares = moments.squares
+            squaredNorms = Buffer(squares)
+            isVoid = squares.map { $0 == 0 }
             return
         }
-        squaredNorms = moments.variances
+        squaredNorms = Buffer(moments.variances)
         isVoid = moments.isConstant
         let far = moments.means.indices.contains {
             moments.isFull[$0] && moments.means[$0] != 0
@@ -46,7 +44,6 @@ struct Conditioning: Sendable {
             self.design = design
             shifts = nil
             means = moments.means
-            rawSquaredNorms = moments.squares
             return
         }
         let inverse = design.inverseScales
@@ -56,6 +53,15 @@ struct Conditioning: Sendable {
         let scaledShifts = chosen.indices.map { chosen[$0] * (inverse?[$0] ?? 1) }
         shifts = scaledShifts
         means = moments.means.indices.map { moments.isFull[$0] ? 0 : moments.means[$0] }
-        rawSquaredNorms = zip(means, squaredNorms).map { $0 * $0 + $1 }
     }
+
+    /// `Σ_i w_i x_ij²` of what is left of a column.
+    @inline(__always)
+    func rawSquaredNorm(_ j: Int) -> Double { means[j] * means[j] + squaredNorms.pointer[j] }
+
+    /// The largest of them.
+    var largestRawSquaredNorm: Double { means.indices.reduce(0) { max($0, rawSquaredNorm($1)) } }
+
+    /// Whether all columns can be squared and added up.
+    var isFinite: Bool { means.indices.allSatisfy { rawSquaredNorm($0).isFinite } }
 }

@@ -25,6 +25,7 @@ extension Estimator {
         if table.responses.count > 1 && family != .gaussian {
             throw LacunaError.unsupported(file: nil, what: "several targets with the family \(family.name)")
         }
+        try requireMemory(table)
         let weights = try SampleWeights.normalized(table.weights, rows: table.rows)
         try table.requireFinite()
         if let offset = table.offset { try SampleWeights.requireFinite(offset) }
@@ -105,6 +106,24 @@ extension Estimator {
             result.model.hasNumericClasses = classes.isNumeric
             return result
         }
+    }
+
+    /// Asks for what is worked on beside the table before anything is worked on: a dozen numbers for each row and for each column,
+    /// some more where folds are fitted, and all coefficients of a path that keeps them all.
+    ///
+    /// - Throws: ``LacunaError/resource(_:needed:available:)``.
+    private func requireMemory(_ table: Table) throws {
+        let outputs = max(table.responses.count, 1)
+        let (rows, columns) = (table.rows, table.design.columns)
+        let isChosen = strength == nil
+        var perColumn = 72 + (isChosen ? 32 : 0)
+        if case .elasticNet(let mixing) = regularizer, mixing == 0 { perColumn += 16 * (isChosen ? choice.count : 20) }
+        let perRow = 88 + (isChosen ? 56 : 0)
+        let (forColumns, one) = columns.multipliedReportingOverflow(by: perColumn * outputs)
+        let (forRows, other) = rows.multipliedReportingOverflow(by: perRow * outputs)
+        let (bytes, both) = forColumns.addingReportingOverflow(forRows)
+        try MachineMemory.require(
+            one || other || both ? .max : bytes, for: "fitting \(rows) rows of \(columns) features")
     }
 
     /// What strengths and losses were divided by.
@@ -315,7 +334,8 @@ extension Estimator {
         let plain = solution.unscaled(problem.design)
         let columns = plain.columns
         let all = plain.coefficients
-        var coefficients = (0..<plain.outputs).map { Array(all[$0 * columns..<($0 + 1) * columns]) }
+        var coefficients =
+            plain.outputs == 1 ? [all] : (0..<plain.outputs).map { Array(all[$0 * columns..<($0 + 1) * columns]) }
         var intercepts = plain.intercepts
         var effects = solution.coefficients
         if isRelaxed {

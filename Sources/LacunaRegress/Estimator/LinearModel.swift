@@ -12,7 +12,7 @@ public struct LinearModel: Sendable, Equatable, Codable {
     /// What the target is, and how predictors become predictions.
     public var family: Family
     /// How each column of a table becomes a feature.
-    public var features: [FeatureCoding]
+    public var features: FeatureList
     /// For each output, one for each feature.
     public var coefficients: [[Double]]
     /// A constant for each output.
@@ -50,14 +50,15 @@ public struct LinearModel: Sendable, Equatable, Codable {
 
     /// A model of one's own: coefficients [outputs][features], intercepts [outputs].
     public init(
-        method: String, family: Family, features: [FeatureCoding], coefficients: [[Double]], intercepts: [Double],
+        method: String, family: Family, features: some Sequence<FeatureCoding>, coefficients: [[Double]],
+        intercepts: [Double],
         strength: Double, outputs: [String] = [], classes: [String]? = nil, hasNumericClasses: Bool = false,
         isZeroBased: Bool? = nil, offsetColumn: String? = nil, eventColumn: String? = nil,
         groups: KnownGroups? = nil
     ) {
         self.method = method
         self.family = family
-        self.features = features
+        self.features = FeatureList(features)
         self.coefficients = coefficients
         self.intercepts = intercepts
         self.strength = strength
@@ -180,6 +181,31 @@ public struct LinearModel: Sendable, Equatable, Codable {
 
     /// The model as a JSON document.
     public var json: JSONValue {
+        var object = heading
+        object["features"] = .array(features.indices.map(feature))
+        return .object(object)
+    }
+
+    /// Writes the document, a feature at a time: a model may have millions of them.
+    ///
+    /// - Parameter sink: Takes the next bytes.
+    public func serialize(to sink: ([UInt8]) throws -> Void) rethrows {
+        try JSONStream.write(
+            heading, endingWith: "features", features.indices.lazy.map(feature), style: .pretty, to: sink)
+    }
+
+    private func feature(_ j: Int) -> JSONValue {
+        let feature = features[j]
+        return [
+            "column": .string(feature.column), "kind": .string(feature.kind.rawValue),
+            "level": feature.level.map { .string($0) } ?? .null, "filler": feature.filler.map { .number($0) } ?? .null,
+            "coefficient": .number(coefficients[0][j]),
+            "coefficients": coefficients.count > 1 ? .array(coefficients.map { .number($0[j]) }) : .null,
+        ]
+    }
+
+    /// The document without its features.
+    package var heading: JSONObject {
         var family: JSONValue = ["name": .string(self.family.name)]
         if case .object(var object) = family {
             switch self.family {
@@ -190,7 +216,7 @@ public struct LinearModel: Sendable, Equatable, Codable {
             }
             family = .object(object)
         }
-        return [
+        let document: JSONValue = [
             "format": .string(Self.format), "version": 2, "method": .string(method), "family": family,
             "strength": .number(strength), "intercept": .number(intercepts.first ?? 0),
             "intercepts": .array(intercepts.map { .number($0) }), "outputs": .array(outputs.map { .string($0) }),
@@ -207,21 +233,16 @@ public struct LinearModel: Sendable, Equatable, Codable {
                         }),
                 ]
             } ?? .null,
-            "features": .array(
-                features.enumerated().map { j, feature in
-                    [
-                        "column": .string(feature.column), "kind": .string(feature.kind.rawValue),
-                        "level": feature.level.map { .string($0) } ?? .null,
-                        "filler": feature.filler.map { .number($0) } ?? .null,
-                        "coefficient": .number(coefficients[0][j]),
-                        "coefficients": coefficients.count > 1 ? .array(coefficients.map { .number($0[j]) }) : .null,
-                    ]
-                }),
         ]
+        return document.objectValue ?? JSONObject()
     }
 
     /// - Throws: ``LacunaError/file(path:reason:)``.
-    public func save(to path: String) throws { try AtomicFile.write(json.serialized(.pretty), to: path) }
+    public func save(to path: String) throws {
+        let file = try AtomicFile(path)
+        try serialize { try file.write($0) }
+        try file.commit()
+    }
 
     /// Reads what ``save(to:)`` wrote.
     ///
@@ -282,7 +303,7 @@ public struct LinearModel: Sendable, Equatable, Codable {
             }
             groups = KnownGroups(column: try known.optionalString("column"), intercepts: intercepts)
         }
-        features = []
+        var features: [FeatureCoding] = []
         coefficients = intercepts.map { _ in [] }
         for (index, value) in try fields.array("features").enumerated() {
             let item = try JSONFields(value, file: path, location: "features[\(index)]")
@@ -304,6 +325,7 @@ public struct LinearModel: Sendable, Equatable, Codable {
             }
             for k in own.indices { coefficients[k].append(own[k]) }
         }
+        self.features = FeatureList(compacting: features)
         let expected = family == .binomial ? 2 : family == .multinomial ? intercepts.count : nil
         if let expected, classes?.count != expected {
             throw fields.failure("classes", "are \(classes?.count ?? 0), not \(expected)")

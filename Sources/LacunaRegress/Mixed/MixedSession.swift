@@ -55,7 +55,7 @@ final class MixedSession {
             multiplicities: groups.sizes.indices.map { included?[$0] ?? true ? share : 0 })
         let rowWeights = groups.indices.map { [likelihood] in likelihood.multiplicities[$0] / likelihood.total }
         columns = Conditioning(design, weights: rowWeights, hasIntercept: model.hasIntercept)
-        guard columns.rawSquaredNorms.allSatisfy(\.isFinite) else {
+        guard columns.isFinite else {
             throw LacunaError.invalidArgument("design", reason: "has numbers too large to be squared")
         }
         isVoid = columns.isVoid
@@ -249,11 +249,12 @@ final class MixedSession {
         let weights = [Double](repeating: 1 / Double(slopes.count), count: slopes.count)
         let rounding = RoundingBound(
             slopes, eta: residuals, weights: weights, outputs: 1, hasIntercept: false)
-        let error = rounding.gradientError(columns.rawSquaredNorms.reduce(0, max))
+        let error = rounding.gradientError(columns.largestRawSquaredNorm)
         let distance = max(
             error,
             penalty.distance(
-                state.beta, gradient: gradient, lipschitz: columns.squaredNorms, columns: design.columns, outputs: 1))
+                state.beta, gradient: gradient, lipschitz: columns.squaredNorms.pointer, columns: design.columns,
+                outputs: 1))
         var relative = nullGradient > 0 ? distance / nullGradient : distance
         if model.hasIntercept {
             relative = max(relative, abs(slopes.reduce(0, +)) / state.scale.residual.squareRoot())

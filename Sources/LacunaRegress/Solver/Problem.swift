@@ -26,7 +26,7 @@ public struct Problem<F: Datafit, P: Penalty>: Sendable {
         try penalty.requireColumns(of: design)
         self.init(unchecked: design, datafit, penalty, hasIntercept: hasIntercept)
         // Numbers that are not finite show in the moments.
-        guard core.columns.rawSquaredNorms.allSatisfy(\.isFinite) else {
+        guard core.columns.isFinite else {
             try design.requireFinite()
             throw LacunaError.invalidArgument("design", reason: "has numbers too large to be squared")
         }

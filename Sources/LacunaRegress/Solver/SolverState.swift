@@ -93,14 +93,20 @@ final class SolverState<F: Datafit> {
 
     /// `bound · Σ_i w_i x_ij²`, the curvature along a column while the intercept stands still; for nil that of the first
     /// model.
-    func lipschitz(bound: Double?) -> Buffer<Double> { scaled(columns.rawSquaredNorms, bound) }
+    func lipschitz(bound: Double?) -> Buffer<Double> {
+        let factor = bound ?? nullCurvature
+        let result = Buffer<Double>(uninitialized: p)
+        for j in 0..<p { result.pointer[j] = columns.rawSquaredNorm(j) * factor }
+        return result
+    }
 
     /// The curvature along a column and its intercept together.
-    func centeredLipschitz(bound: Double?) -> Buffer<Double> { scaled(columns.squaredNorms, bound) }
-
-    private func scaled(_ norms: [Double], _ bound: Double?) -> Buffer<Double> {
-        let factor = bound ?? nullCurvature
-        return Buffer(norms.map { $0 * factor })
+    func centeredLipschitz(bound: Double?) -> Buffer<Double> {
+        let (factor, norms) = (bound ?? nullCurvature, columns.squaredNorms)
+        if factor == 1 { return norms }
+        let result = Buffer<Double>(uninitialized: p)
+        for j in 0..<p { result.pointer[j] = norms.pointer[j] * factor }
+        return result
     }
 
     /// The mean curvature of a row at the model of intercepts alone.
@@ -126,7 +132,7 @@ final class SolverState<F: Datafit> {
         guard penalty.hasDual else {
             let distance = penalty.distance(
                 beta.pointer, gradient: gradient.pointer, lipschitz: lipschitz, columns: p, outputs: outputs)
-            let error = columns.rawSquaredNorms.reduce(0) { max($0, rounding.gradientError($1)) }
+            let error = (0..<p).reduce(0) { max($0, rounding.gradientError(columns.rawSquaredNorm($1))) }
             let scale = nullGradient > 0 ? nullGradient : 1
             let verdict = RoundingBound.verdict(distance / scale, error: error / scale, tolerance: tolerance)
             let whole = max(distance, error)
@@ -142,7 +148,7 @@ final class SolverState<F: Datafit> {
         let value = dual(gradient.pointer)
         var (reach, count) = (intercepts.reduce(0) { $0 + abs($1) }, 0)
         for i in 0..<p * outputs where beta.pointer[i] != 0 {
-            reach += abs(beta.pointer[i]) * columns.rawSquaredNorms[i % p].squareRoot()
+            reach += abs(beta.pointer[i]) * columns.rawSquaredNorm(i % p).squareRoot()
             count += 1
         }
         let error = rounding.valueError(
@@ -153,7 +159,7 @@ final class SolverState<F: Datafit> {
         let widened = Buffer<Double>(uninitialized: p * outputs)
         for i in 0..<p * outputs {
             let g = gradient.pointer[i]
-            let e = rounding.gradientError(columns.rawSquaredNorms[i % p])
+            let e = rounding.gradientError(columns.rawSquaredNorm(i % p))
             widened.pointer[i] = g < 0 ? g - e : g + e
         }
         bestDual = max(bestDual, value)

@@ -55,7 +55,7 @@ struct CSVFeatures {
     }
 
     /// - Parameter coding: What a model needs, in its order; nil to take all columns.
-    func table(_ coding: [FeatureCoding]?) throws -> Table {
+    func table(_ coding: FeatureList?) throws -> Table {
         var dropped: Set<Int> = []
         if layout.missing == .drop && coding == nil {
             let used = columns.filter { !isLeftOut($0) }
@@ -77,7 +77,7 @@ struct CSVFeatures {
         }
         let kept = (0..<csv.rows).filter { !dropped.contains($0) }
         if kept.isEmpty { throw LacunaError.malformed(file: path, location: "rows", reason: "none is left") }
-        let features = try coding ?? self.coding(kept)
+        let features = try coding ?? FeatureList(self.coding(kept))
         try MachineMemory.require(
             shape: [features.count, kept.count], of: Double.self, for: "\(features.count) features")
         var values: [Double] = []

@@ -4,7 +4,7 @@ import LacunaTensor
 
 /// Files of numbers alone.
 extension Table {
-    static func svmlight(_ path: String, _ features: [FeatureCoding]?, _ isZeroBased: Bool?) throws -> Table {
+    static func svmlight(_ path: String, _ features: FeatureList?, _ isZeroBased: Bool?) throws -> Table {
         let indices = try features.map { features in
             try features.map { feature in
                 guard let index = Int(feature.column) else {
@@ -22,17 +22,17 @@ extension Table {
         }
         var table = Table(
             file: path, design: SparseDesign(file.features),
-            features: features ?? file.indices.map { FeatureCoding(column: String($0)) })
+            features: features ?? FeatureList(numbers: file.indices))
         table.responses = [Response(name: "label", numbers: file.labels)]
         table.isZeroBased = isZeroBased ?? file.isZeroBased
         return table
     }
 
-    static func matrixMarket(_ path: String, _ target: String?) throws -> Table {
+    static func matrixMarket(_ path: String, _ target: String?, _ features: FeatureList?) throws -> Table {
         let file = try MatrixMarketFile(contentsOf: path)
         var table: Table
         switch file.content {
-        case .sparse(let matrix): table = Table(file: path, design: SparseDesign(matrix))
+        case .sparse(let matrix): table = sparse(matrix, path, features)
         case .dense(let values): table = Table(file: path, design: DenseDesign(columnMajor: values, rows: file.rows))
         }
         table.responses = try target.map { [try response($0)] } ?? []
@@ -40,13 +40,10 @@ extension Table {
     }
 
     /// An array `X`, or the only one, beside an array of targets; or a sparse matrix.
-    static func archive(_ path: String, _ target: String?) throws -> Table {
+    static func archive(_ path: String, _ target: String?, _ features: FeatureList?) throws -> Table {
         let archive = try NumPyArchive(contentsOf: path)
         if archive.names.contains("format") && archive.names.contains("shape") && archive.names.contains("data") {
-            let matrix = try SparseMatrix<Double>(npz: path)
-            // A few numbers are kept for every column, whether or not it has entries.
-            try MachineMemory.require(shape: [64, matrix.columns], of: UInt8.self, for: "\(matrix.columns) columns")
-            var table = Table(file: path, design: SparseDesign(matrix))
+            var table = sparse(try SparseMatrix<Double>(npz: path), path, features)
             table.responses = try target.map { [try response($0)] } ?? []
             return table
         }
@@ -106,12 +103,28 @@ extension Table {
     }
 
     /// Columns are called by their numbers in the file, of which the target's is left out.
-    private static func names(_ count: Int, without number: Int) -> [FeatureCoding] {
-        (1...count).filter { $0 != number }.map { FeatureCoding(column: String($0)) }
+    private static func names(_ count: Int, without number: Int) -> FeatureList {
+        FeatureList(numbers: (1...count).filter { $0 != number })
+    }
+
+    /// A matrix by its entries. What a file announces costs nothing: where it has many more columns than entries, those with
+    /// entries are the features, and for a model that was fitted to such a file the columns that it knows.
+    private static func sparse(_ matrix: SparseMatrix<Double>, _ path: String, _ features: FeatureList?) -> Table {
+        if let known = features?.scattered, let last = known.last, known[0] > 0, last <= matrix.columns {
+            let columns = OccupiedColumns(known.map { $0 - 1 }, of: matrix.columns)
+            return Table(file: path, design: SparseDesign(columns.selected(of: matrix)))
+        }
+        guard features?.count != matrix.columns, matrix.columns > matrix.count + 1 << 16 else {
+            return Table(file: path, design: SparseDesign(matrix))
+        }
+        let occupied = OccupiedColumns(of: matrix)
+        return Table(
+            file: path, design: SparseDesign(occupied.selected(of: matrix)),
+            features: FeatureList(numbers: occupied.indices.map { $0 + 1 }))
     }
 
     static func array(_ array: NumPyArray, _ path: String, _ target: String?) throws -> Table {
-        func table(_ values: [Double], _ features: [FeatureCoding]? = nil) -> Table {
+        func table(_ values: [Double], _ features: FeatureList? = nil) -> Table {
             Table(file: path, design: DenseDesign(columnMajor: values, rows: array.rows), features: features)
         }
         guard let target else { return table(array.columnMajor) }

@@ -37,7 +37,7 @@ extension Table {
         let kept = csv.columns.filter { $0.isNamed && !away.contains($0.name) }
         self.init(
             file: path, design: DenseDesign(columnMajor: kept.flatMap(numbers), rows: csv.rows),
-            features: kept.map { FeatureCoding(column: $0.name) })
+            features: FeatureList(kept.map { FeatureCoding(column: $0.name) }))
         responses = targets.map { Response(name: $0.name, numbers: numbers($0)) }
     }
 

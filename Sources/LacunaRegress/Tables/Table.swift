@@ -15,7 +15,7 @@ public struct Table: Sendable {
     /// The columns.
     public internal(set) var design: any Design
     /// One for each column of the design.
-    public internal(set) var features: [FeatureCoding]
+    public internal(set) var features: FeatureList
     /// The targets, one for each response that was asked for; empty for none.
     public internal(set) var responses: [Response] = []
     /// How much each row counts; nil for alike.
@@ -95,7 +95,8 @@ public struct Table: Sendable {
         }
         file = "table"
         self.design = design
-        features = (names ?? (0..<design.columns).map { String($0 + 1) }).map { FeatureCoding(column: $0) }
+        features =
+            names.map { FeatureList($0.map { FeatureCoding(column: $0) }) } ?? FeatureList(counting: design.columns)
         responses = target.map { [Response(name: "target", numbers: $0)] } ?? []
         self.events = events
         self.weights = weights
@@ -108,10 +109,10 @@ public struct Table: Sendable {
         self.folds = folds
     }
 
-    init(file: String, design: any Design, features: [FeatureCoding]? = nil) {
+    init(file: String, design: any Design, features: FeatureList? = nil) {
         self.file = file
         self.design = design
-        self.features = features ?? (0..<design.columns).map { FeatureCoding(column: String($0 + 1)) }
+        self.features = features ?? FeatureList(counting: design.columns)
     }
 
     /// How many rows there are.
@@ -145,7 +146,7 @@ public struct Table: Sendable {
     }
 
     private init(
-        contentsOf path: String, _ layout: TableLayout, features: [FeatureCoding]?, groupColumn: String?,
+        contentsOf path: String, _ layout: TableLayout, features: FeatureList?, groupColumn: String?,
         isZeroBased: Bool? = nil
     ) throws {
         let format = try TableFormat(path)
@@ -174,9 +175,9 @@ public struct Table: Sendable {
                     "--target", reason: "is not for \(path): an SVMlight file brings its own")
             }
             self = try Self.svmlight(path, features, isZeroBased)
-        case .matrixMarket: self = try Self.matrixMarket(path, target)
+        case .matrixMarket: self = try Self.matrixMarket(path, target, features)
         case .npy: self = try Self.mapped(path, target) ?? Self.array(NumPyArray(contentsOf: path), path, target)
-        case .npz: self = try Self.archive(path, target)
+        case .npz: self = try Self.archive(path, target, features)
         }
         guard design.rows > 0 && design.columns > 0 else {
             throw LacunaError.malformed(

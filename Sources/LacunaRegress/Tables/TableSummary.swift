@@ -24,9 +24,41 @@ public struct TableSummary: Sendable {
     /// How many rows there are.
     public let rows: Int
     /// One for each column, in the order of the file.
-    public let columns: [Column]
+    public let columns: Columns
     /// What is unusual about the file.
     public let remarks: [String]
+
+    /// What columns were taken for. Files of numbers alone may have millions; of these each is described when it is asked for.
+    public struct Columns: Sendable, RandomAccessCollection {
+        fileprivate enum Storage {
+            case listed([Column])
+            case numbers(FeatureList, ColumnMoments)
+        }
+
+        fileprivate let storage: Storage
+
+        public var startIndex: Int { 0 }
+        public var endIndex: Int {
+            switch storage {
+            case .listed(let columns): columns.count
+            case .numbers(let features, _): features.count
+            }
+        }
+
+        public subscript(position: Int) -> Column {
+            switch storage {
+            case .listed(let columns): return columns[position]
+            case .numbers(let features, let moments):
+                let (mean, variance) = (moments.means[position], moments.variances[position])
+                return Column(
+                    name: features[position].name, kind: moments.isConstant[position] ? "constant" : "numbers",
+                    missing: 0, distinct: nil, range: nil,
+                    remark: variance.isFinite
+                        ? "mean \(TableSummary.short(mean)), standard deviation \(TableSummary.short(variance.squareRoot()))"
+                        : "has numbers that are not finite, or whose squares are not")
+            }
+        }
+    }
 
     /// - Throws: As ``CSVTable`` and the readers of other formats.
     public init(contentsOf path: String, _ options: CSVTable.Options = .init(header: .auto)) throws {
@@ -37,21 +69,14 @@ public struct TableSummary: Sendable {
             let features = try CSVFeatures(path, layout, isPrediction: false)
             rows = features.csv.rows
             remarks = features.csv.remarks
-            columns = features.csv.columns.map(Self.column)
+            columns = Columns(storage: .listed(features.csv.columns.map(Self.column)))
             return
         }
         let table = try Table(contentsOf: path)
         rows = table.rows
         remarks = table.isZeroBased == true ? ["features are counted from 0"] : []
         let moments = table.design.moments(weights: [Double](repeating: 1 / Double(table.rows), count: table.rows))
-        columns = table.features.enumerated().map { j, feature in
-            Column(
-                name: feature.name, kind: moments.isConstant[j] ? "constant" : "numbers", missing: 0, distinct: nil,
-                range: nil,
-                remark: moments.variances[j].isFinite
-                    ? "mean \(Self.short(moments.means[j])), standard deviation \(Self.short(moments.variances[j].squareRoot()))"
-                    : "has numbers that are not finite, or whose squares are not")
-        }
+        columns = Columns(storage: .numbers(table.features, moments))
     }
 
     private static func short(_ value: Double) -> String {

@@ -26,9 +26,12 @@ struct LanguageReader {
         let inside = FileSystem.join(path, TrainingJob.modelFolder)
         if !FileSystem.exists(FileSystem.join(path, "config.json")), FileSystem.isDirectory(inside) { path = inside }
         let tokenizer = try FileSystem.isDirectory(path) ? Tokenizer(directory: path) : Tokenizer(gguf: GGUFFile(path))
-        return Loaded(
-            decoder: try Transformer.load(path, weights: WeightPrecision(rawValue: choice) ?? .stored),
-            tokenizer: tokenizer)
+        let weights = WeightPrecision(rawValue: choice) ?? .stored
+        // Whether it fits, and whether its numbers are numbers, is said before anything is learned from it.
+        let source = try TensorFiles.open(path)
+        try MachineMemory.require(source.loadedBytes(as: weights.valueType), for: "the model \(name)")
+        try source.requireFinite()
+        return Loaded(decoder: try Transformer.load(path, weights: weights), tokenizer: tokenizer)
     }
 
     /// The network of a loaded model, its weights in the form that `[model]` says.

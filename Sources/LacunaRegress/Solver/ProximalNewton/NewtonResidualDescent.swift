@@ -10,7 +10,7 @@ extension NewtonSession {
     @_specialize(where P == MCP)
     @_specialize(where P == SCAD)
     func descendResiduals(_ penalty: P, _ design: SparseDesign, tolerance: Double) {
-        let (b, r, norms) = (beta.pointer, slope.pointer, rawNorms.pointer)
+        let (b, r) = (beta.pointer, slope.pointer)
         let weights = datafit.weights
         var anderson = AndersonAcceleration()
         datafit.gradient(eta.pointer, into: r)
@@ -18,7 +18,7 @@ extension NewtonSession {
             var worst = 0.0
             for column in columns {
                 let j = Int(column)
-                let curvature = norms[j]
+                let curvature = rawNorm(j)
                 if curvature < 1e-290 { continue }
                 let g = design.correlation(j, with: r)
                 let old = b[j]

@@ -26,29 +26,25 @@ extension NewtonSession {
     func dualValue(
         _ penalty: P, _ alive: [UInt32]?, _ rounding: RoundingBound?
     ) -> (value: Double, scale: Double) {
-        let g: UnsafeMutablePointer<Double>
-        if let rounding {
-            if widened == nil { widened = Buffer(uninitialized: p) }
-            g = widened?.pointer ?? gradient.pointer
-            let factor = rounding.gradientError(1)
-            forEachAlive(alive) { j in
-                let e = factor * rawNorms.pointer[j].squareRoot()
-                g[j] = gradient.pointer[j] + (gradient.pointer[j] < 0 ? -e : e)
-            }
-        } else {
-            g = gradient.pointer
+        let given = gradient.pointer
+        let factor = rounding?.gradientError(1)
+        /// The gradient of a column, as far off as it may be.
+        func g(_ j: Int) -> Double {
+            guard let factor else { return given[j] }
+            let e = factor * rawNorm(j).squareRoot()
+            return given[j] + (given[j] < 0 ? -e : e)
         }
         var scale = 1.0
-        forEachAlive(alive) { scale = min(scale, penalty.dualScale(-g[$0], $0)) }
+        forEachAlive(alive) { scale = min(scale, penalty.dualScale(-g($0), $0)) }
         var conjugate = 0.0
         if penalty.screeningLevel(0) == nil {
-            forEachAlive(alive) { conjugate += penalty.conjugate(-scale * g[$0], $0) }
+            forEachAlive(alive) { conjugate += penalty.conjugate(-scale * g($0), $0) }
         }
         return (-datafit.conjugate(gradient: slope.pointer, scale: scale, at: eta.pointer) - conjugate, scale)
     }
 
-    /// The columns that may be active at the optimum; nil if the penalty allows no such statement. What is discarded is 0
-    /// from here on.
+    /// The columns that may be active at the optimum; nil if the penalty allows no such statement, or if those are so many
+    /// that a list of them is worth nothing. What is discarded is 0 from here on.
     @_specialize(where P == L1)
     @_specialize(where P == WeightedL1)
     @_specialize(where P == ElasticNet)
@@ -56,20 +52,21 @@ extension NewtonSession {
     @_specialize(where P == SCAD)
     func screened(_ penalty: P, _ alive: [UInt32]?, radius: Double, scale: Double) -> [UInt32]? {
         guard penalty.screeningLevel(0) != nil else { return nil }
-        let norms = roots.pointer
+        let norms = norms.pointer
+        let most = (alive?.count ?? p) * 3 / 4
         var left: [UInt32] = []
         var changed = false
         forEachAlive(alive) { j in
             let level = penalty.screeningLevel(j) ?? .infinity
-            if scale * abs(gradient.pointer[j]) + radius * norms[j] >= level * (1 - 1e-12) {
-                left.append(UInt32(j))
+            if scale * abs(gradient.pointer[j]) + radius * norms[j].squareRoot() >= level * (1 - 1e-12) {
+                if left.count < most { left.append(UInt32(j)) }
             } else if beta.pointer[j] != 0 {
                 beta.pointer[j] = 0
                 changed = true
             }
         }
         if changed { updateEta() }
-        return left
+        return left.count < most ? left : nil
     }
 
     /// The columns that a later strength of a path has to look at, by the dual point of the last pass over all of them;
@@ -87,12 +84,13 @@ extension NewtonSession {
         let objective = datafit.value(eta.pointer) + lengthAndValue(penalty).value
         let gap = max(0, objective + datafit.conjugate(gradient: referenceSlope.pointer, scale: scale))
         let radius = (2 * bound * gap).squareRoot()
-        let norms = roots.pointer
+        let norms = norms.pointer
         var left: [UInt32] = []
         for j in 0..<p {
             let level = penalty.screeningLevel(j) ?? .infinity
-            if beta.pointer[j] != 0 || scale * abs(g[j]) + radius * norms[j] >= level * (1 - 1e-12) {
+            if beta.pointer[j] != 0 || scale * abs(g[j]) + radius * norms[j].squareRoot() >= level * (1 - 1e-12) {
                 left.append(UInt32(j))
+                if left.count >= p / 3 { return nil }
             }
         }
         return left.count < p / 3 ? left : nil

@@ -8,15 +8,17 @@ final class NewtonSession<P: SeparablePenalty> {
     let hasIntercept: Bool
     let (n, p): (Int, Int)
 
-    let beta, eta, slope, curvature, work, gradient: Buffer<Double>
+    let beta, eta, slope, work, gradient: Buffer<Double>
+    /// Of the rows, for datafits where they change.
+    lazy var curvature = Buffer<Double>(uninitialized: n)
     /// Row and column gradients at the last pass over all columns: a dual point that later strengths are screened by.
     let referenceSlope, referenceGradient: Buffer<Double>
     /// How often in a row that point was of no use.
     var staleness = 0
     var intercepts: [Double]
     let model = QuadraticModel()
-    /// Place of each column in the model, or -1.
-    var place: [Int32]
+    /// Whether each column is in the model, or in the working set.
+    var isWorking: [Bool]
     /// Whether `slope` and `gradient` belong to the present coefficients, for all columns.
     var isFresh = false
     var passes = 1
@@ -24,8 +26,10 @@ final class NewtonSession<P: SeparablePenalty> {
     /// gradient there.
     var nullLoss = 0.0
     var nullGradient = 0.0
-    /// `Σ_i w_i (x_ij - m_j)²`, or without means where there is no intercept; and always without.
-    let norms, rawNorms: Buffer<Double>
+    /// What is known of each column. Nothing that can be had from it is kept beside it: there may be millions of columns.
+    private let conditioning: Conditioning
+    /// `Σ_i w_i (x_ij - m_j)²`, or without means where there is no intercept.
+    let norms: Buffer<Double>
     /// ``norms`` times the largest curvature of a row's loss, or that of the first model where there is no bound.
     private(set) var lipschitz: Buffer<Double>
     /// Intercepts of the problem as it was given, from those here; or the other way round.
@@ -41,19 +45,18 @@ final class NewtonSession<P: SeparablePenalty> {
         design = core.design
         datafit = core.datafit
         hasIntercept = problem.hasIntercept
-        norms = Buffer(core.columns.squaredNorms)
-        rawNorms = Buffer(core.columns.rawSquaredNorms)
+        conditioning = core.columns
+        norms = conditioning.squaredNorms
         restored = { core.intercepts($0, $1, toCore: $2) }
         (n, p) = (design.rows, design.columns)
         beta = Buffer(repeating: 0, count: p)
         eta = Buffer(repeating: 0, count: n)
         slope = Buffer(uninitialized: n)
-        curvature = Buffer(uninitialized: n)
         work = Buffer(uninitialized: 2 * n)
         gradient = Buffer(uninitialized: p)
         referenceSlope = Buffer(uninitialized: n)
         referenceGradient = Buffer(uninitialized: p)
-        place = [Int32](repeating: -1, count: p)
+        isWorking = [Bool](repeating: false, count: p)
         let weights = problem.datafit.weights
         let perColumn = (core.design as? SparseDesign).map { $0.count / max($0.columns, 1) } ?? .max
         let isShort = problem.penalty.isConvex && problem.datafit.isQuadratic && perColumn < 128
@@ -66,7 +69,10 @@ final class NewtonSession<P: SeparablePenalty> {
         lipschitz = norms
         refresh(nil)
         let bend = datafit.curvatureBound ?? meanCurvature()
-        if bend != 1 { lipschitz = Buffer(core.columns.squaredNorms.map { bend * $0 }) }
+        if bend != 1 {
+            lipschitz = Buffer(uninitialized: p)
+            for j in 0..<p { lipschitz.pointer[j] = bend * norms.pointer[j] }
+        }
         nullLoss = datafit.value(eta.pointer) + datafit.conjugate(gradient: slope.pointer, scale: 0)
         isFresh = true
         nullGradient = (0..<p).reduce(0) { max($0, abs(gradient.pointer[$1])) }
@@ -105,14 +111,9 @@ final class NewtonSession<P: SeparablePenalty> {
         }
     }
 
-    /// Roots of ``norms``.
-    lazy var roots: Buffer<Double> = {
-        let result = Buffer<Double>(uninitialized: p)
-        for j in 0..<p { result.pointer[j] = norms.pointer[j].squareRoot() }
-        return result
-    }()
-    /// Room for gradients with their rounding.
-    var widened: Buffer<Double>?
+    /// `Σ_i w_i x_ij²`.
+    @inline(__always)
+    func rawNorm(_ j: Int) -> Double { conditioning.rawSquaredNorm(j) }
 
     /// The working set of datafits whose model changes at each step.
     var columns: [UInt32] = []
@@ -195,8 +196,7 @@ final class NewtonSession<P: SeparablePenalty> {
                 "fitting", passes - firstPass, of: settings.maximumPasses, "relative gap \(certificate.relative)")
             if screens, penalty.hasDual, let bound = datafit.curvatureBound {
                 let radius = (2 * bound * max(0, objective - dual.value)).squareRoot()
-                let left = screened(penalty, alive, radius: radius, scale: dual.scale)
-                if let left, left.count < (alive?.count ?? p) * 3 / 4 { alive = left }
+                if let left = screened(penalty, alive, radius: radius, scale: dual.scale) { alive = left }
             }
             let hasAll = try extendWorkingSet(penalty, candidates ?? penalty, alive)
             // With the strong rule's candidates the working set is complete as a rule, and worth an exact solution.
@@ -223,7 +223,7 @@ final class NewtonSession<P: SeparablePenalty> {
         }
     }
 
-    lazy var largestNorm: Double = (0..<p).reduce(0) { max($0, rawNorms.pointer[$1]) }
+    lazy var largestNorm: Double = conditioning.largestRawSquaredNorm
 
     /// `Σ |β_j|`, what the penalty asks, how many coefficients are not 0, and `Σ |β_j|` with the lengths of columns.
     func lengthAndValue(_ penalty: P) -> (sum: Double, value: Double, count: Int, reach: Double) {
@@ -231,7 +231,7 @@ final class NewtonSession<P: SeparablePenalty> {
         let b = beta.pointer
         for j in 0..<p where b[j] != 0 {
             sum += abs(b[j])
-            reach += abs(b[j]) * rawNorms.pointer[j].squareRoot()
+            reach += abs(b[j]) * rawNorm(j).squareRoot()
             count += 1
             value += penalty.value(b[j], j)
         }

@@ -16,7 +16,7 @@ extension NewtonSession {
         var violators: [UInt32] = []
         forEachAlive(alive) { j in
             if b[j] != 0 { support += 1 }
-            if place[j] >= 0 { return }
+            if isWorking[j] { return }
             let score = b[j] != 0 ? .infinity : candidates.distance(0, gradient: g[j], lipschitz: lipschitz[j], j)
             if score > 0 {
                 violators.append(UInt32(j))
@@ -34,22 +34,20 @@ extension NewtonSession {
         let isList = short != nil || !datafit.isQuadratic
         if !isList && model.count > 2 * (support + violators.count) + 256 {
             let keep = model.columns.map { b[Int($0)] != 0 }
-            for (j, kept) in zip(model.columns, keep) where !kept { place[Int(j)] = -1 }
+            for (j, kept) in zip(model.columns, keep) where !kept { isWorking[Int(j)] = false }
             model.compact(keep)
-            for (k, j) in model.columns.enumerated() { place[Int(j)] = Int32(k) }
         }
         if isList {
             if columns.count > 2 * (support + violators.count) + 256 {
-                for j in columns { place[Int(j)] = -1 }
+                for j in columns { isWorking[Int(j)] = b[Int(j)] != 0 }
                 columns = columns.filter { b[Int($0)] != 0 }
             }
             columns += violators
-            for (k, j) in columns.enumerated() { place[Int(j)] = Int32(k) }
         } else {
             try model.append(
                 violators, of: design, curvature: datafit.weights, total: 1, centered: hasIntercept)
-            for (k, j) in model.columns.enumerated() { place[Int(j)] = Int32(k) }
         }
+        for j in violators { isWorking[Int(j)] = true }
         return hasAll
     }
 }

@@ -23,7 +23,7 @@ final class QuadraticSubsets: SubsetSearch {
         hasIntercept = problem.hasIntercept
         let columns = problem.core.columns
         products = (0..<problem.design.columns).map { columns.isVoid[$0] ? 0 : -state.gradient.pointer[$0] }
-        diagonal = columns.squaredNorms.indices.map { columns.isVoid[$0] ? 0 : columns.squaredNorms[$0] }
+        diagonal = columns.isVoid.indices.map { columns.isVoid[$0] ? 0 : columns.squaredNorms.pointer[$0] }
         nullLoss = state.nullLoss
     }
 
