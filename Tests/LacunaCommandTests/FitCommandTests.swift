@@ -39,7 +39,9 @@ import Testing
 
         deinit { try? FileSystem.remove(root) }
 
-        func run(_ arguments: String...) throws -> ChildProcess.Outcome {
+        func run(_ arguments: String...) throws -> ChildProcess.Outcome { try run(arguments) }
+
+        func run(_ arguments: [String]) throws -> ChildProcess.Outcome {
             let executable = try #require(CommandLineTests.executable, "the program is not beside the tests")
             return try ChildProcess(
                 executable: executable, arguments: ["fit"] + arguments.map { $0.replacing("AT", with: root) }
@@ -352,6 +354,53 @@ import Testing
         #expect(text.status == 0 && text.output.contains("2 edges"))
         let refused = try tables.run("dag", "AT/t.csv")
         #expect(refused.status == 2 && refused.errorOutput.contains("column 'c'"))
+    }
+
+    @Test func graphsByScoreLeaveDirectionsOpen() throws {
+        let tables = try Tables()
+        // a and b meet in c, so that their directions are decided, and that of c to d with them; e and f could be either way.
+        var random = SeededGenerator(seed: 7)
+        var csv = "a,b,c,d,e,f\n"
+        for _ in 0..<2000 {
+            let (a, b, e) = (random.normal(), random.normal(), random.normal())
+            let c = a + b + 0.7 * random.normal()
+            let d = 1000 * (c + random.normal())
+            csv += "\(a),\(b),\(c),\(d),\(e),\(0.8 * e + 0.6 * random.normal())\n"
+        }
+        try AtomicFile.write(csv, to: tables.root + "/g.csv")
+        let result = try tables.json("dag", "AT/g.csv", "--method", "ges", "--dot", "AT/g.dot", "--svg", "AT/g.svg")
+        let edges = result["edges"]?.arrayValue ?? []
+        let decided = edges.filter { $0["decided"]?.boolValue == true }.map {
+            "\($0["source"]?.stringValue ?? "")>\($0["target"]?.stringValue ?? "")"
+        }
+        #expect(Set(decided) == ["a>c", "b>c", "c>d"])
+        let open = edges.filter { $0["decided"]?.boolValue == false }
+        #expect(
+            open.count == 1
+                && Set(open.flatMap { [$0["source"]?.stringValue, $0["target"]?.stringValue] }) == ["e", "f"])
+        let weight = edges.first { $0["target"]?.stringValue == "d" }?["weight"]?.doubleValue ?? 0
+        #expect(abs(weight / 1000 - 1) < 0.1)
+        let dot = try FileSystem.readText(tables.root + "/g.dot")
+        #expect(dot.split(separator: "\n").filter { $0.contains("dir=none") }.count == 1)
+        let svg = try FileSystem.readText(tables.root + "/g.svg")
+        try expectWellFormed(svg)
+        #expect(svg.split(separator: "marker-end=").count == 4, "three edges have a head")
+        let text = try tables.run("dag", "AT/g.csv", "--method", "ges", "--quiet")
+        #expect(text.status == 0 && text.output.contains("1 of the directions is open"))
+        // A dear edge is none.
+        let none = try tables.json("dag", "AT/g.csv", "--method", "ges", "--penalty", "1000")
+        #expect(none["edges"]?.arrayValue?.isEmpty == true)
+        for (option, method) in [
+            (["--method", "ges", "--lambda", "0.1"], "colide"), (["--method", "ges", "--threshold", "0.1"], "colide"),
+            (["--method", "ges", "--steps", "5"], "colide"), (["--method", "ges", "--unequal-noise"], "colide"),
+            (["--penalty", "2"], "ges"),
+        ] {
+            let refused = try tables.run(["dag", "AT/g.csv"] + option)
+            #expect(refused.status == 2 && refused.errorOutput.contains("--method \(method)"), "\(option)")
+        }
+        try AtomicFile.write("a,b,c\n1,2,3\n2,1,5\n", to: tables.root + "/few.csv")
+        let few = try tables.run("dag", "AT/few.csv", "--method", "ges")
+        #expect(few.status == 2 && few.errorOutput.contains("more rows than variables"))
     }
 
     @Test(arguments: [

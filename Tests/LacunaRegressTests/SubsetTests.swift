@@ -113,7 +113,7 @@ import Testing
         // Normal quantiles of 0.99, 0.98 … from tables.
         let expected = [2.326347874, 2.053748911, 1.880793608, 1.750686071, 1.644853627]
         #expect(largestDifference(factors, expected.map { $0 / expected[0] }) < 1e-9)
-        #expect(abs(Normal.quantile(1e-12) + 7.034483825) < 1e-8)
+        #expect(abs(NormalDistribution.quantile(1e-12) + 7.034483825) < 1e-8)
         #expect(try largestDifference(SortedL1.Sequence.line(to: 0.2).factors(columns: 3), [1, 0.6, 0.2]) < 1e-15)
         #expect(throws: LacunaError.self) { try SortedL1(1, factors: [1, 2]) }
         #expect(throws: LacunaError.self) { try SortedL1(1, factors: [0, 0]) }

@@ -2,10 +2,15 @@ import LacunaRegress
 import LacunaStructure
 import LacunaTensor
 
-/// An acyclic graph as Graphviz reads it, and drawn in layers: every variable below all of its causes.
+/// An acyclic graph as Graphviz reads it, and drawn in layers: every variable below all of its causes. Edges whose direction is open
+/// have no arrowhead.
 struct GraphPicture {
     let graph: DirectedGraph
     let names: [String]
+    /// Edges whose direction is one of two that are possible, as pairs of source and target.
+    var open: Set<[Int]> = []
+
+    func isOpen(_ source: Int, _ target: Int) -> Bool { open.contains([source, target]) }
 
     /// Strongest first.
     var edges: [(source: Int, target: Int, weight: Double)] {
@@ -19,7 +24,7 @@ struct GraphPicture {
         let nodes = names.map { "  \(quoted($0));" }
         let lines = edges.map {
             "  \(quoted(names[$0.source])) -> \(quoted(names[$0.target])) "
-                + "[label=\"\(Quantities.significant($0.weight, 3))\"];"
+                + "[label=\"\(Quantities.significant($0.weight, 3))\"\(isOpen($0.source, $0.target) ? ", dir=none" : "")];"
         }
         return (["digraph {"] + nodes + lines + ["}", ""]).joined(separator: "\n")
     }
@@ -55,9 +60,10 @@ struct GraphPicture {
                 (SVG.number(from.x + t * (to.x - from.x)), SVG.number(from.y + t * (to.y - from.y)))
             }
             let (start, end) = (along(20 / length), along(1 - 20 / length))
+            let tip = isOpen(edge.source, edge.target) ? "" : " marker-end=\"url(#tip)\""
             body += """
                 <g class="\(SVG.colour(edge.weight > 0 ? 0 : 1))" style="color:var(--c)"><line class="line" \
-                x1="\(start.0)" y1="\(start.1)" x2="\(end.0)" y2="\(end.1)" marker-end="url(#tip)" \
+                x1="\(start.0)" y1="\(start.1)" x2="\(end.0)" y2="\(end.1)"\(tip) \
                 style="stroke-width:\(SVG.number(0.8 + 2.4 * abs(edge.weight) / largest))"/></g>
 
                 """

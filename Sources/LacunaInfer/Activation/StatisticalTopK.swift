@@ -31,7 +31,7 @@ public struct StatisticalTopK: Sendable, Hashable {
             throw LacunaError.invalidArgument("density", reason: "\(density) is not above 0 and at most 1")
         }
         self.density = density
-        quantile = density == 1 ? -.infinity : Self.normalQuantile(1 - density)
+        quantile = density == 1 ? -.infinity : NormalDistribution.quantile(1 - density)
     }
 
     /// θ of some numbers, with the deviation of all of them (divided by d); -∞ if all are to be kept.
@@ -65,21 +65,4 @@ public struct StatisticalTopK: Sendable, Hashable {
         let limit = x.withUnsafeBufferPointer { $0.isEmpty ? 0 : threshold($0.baseAddress!, count: x.count) }
         return x.map { max($0 - limit, 0) }
     }
-
-    /// The quantile function of the normal distribution, by halving an interval.
-    static func normalQuantile(_ p: Double) -> Double {
-        if p <= 0 { return -.infinity }
-        if p >= 1 { return .infinity }
-        var (low, high) = (-40.0, 40.0)
-        // Halving to the last bit: made once for a model.
-        for _ in 0..<200 {
-            let middle = (low + high) / 2
-            if middle == low || middle == high { break }
-            if normalDistribution(middle) < p { low = middle } else { high = middle }
-        }
-        return (low + high) / 2
-    }
-
-    /// `Φ(z)`, by the complementary error function of the C library.
-    private static func normalDistribution(_ z: Double) -> Double { complementaryError(-z / 2.0.squareRoot()) / 2 }
 }

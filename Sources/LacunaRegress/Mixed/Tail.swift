@@ -57,37 +57,7 @@ public struct Tail: Sendable, Equatable, Hashable {
     public func logNormalizer(count n: Int) -> Double {
         let half = Double(n) / 2
         if isGaussian { return -half * logarithm(2 * .pi) }
-        return Self.logGammaRatio(degreesOfFreedom / 2, plus: half) - half * logarithm(degreesOfFreedom * .pi)
-    }
-
-    /// `log Γ(x + a) - log Γ(x)` for `x > 0`, `a >= 0`, without cancellation for large `x`.
-    static func logGammaRatio(_ x: Double, plus a: Double) -> Double {
-        if x > 1e4 * max(1, a * a) {
-            // The expansion in 1/x; what it leaves out is below 1e-12.
-            return a * logarithm(x) + a * (a - 1) / (2 * x) - a * (a - 1) * (2 * a - 1) / (12 * x * x)
-        }
-        return logGamma(x + a) - logGamma(x)
-    }
-
-    /// Stirling's series, after the recurrence has brought the argument above 10.
-    private static func logGamma(_ x: Double) -> Double {
-        var (x, product) = (x, 1.0)
-        var shift = 0.0
-        while x < 10 {
-            product *= x
-            x += 1
-            if product < 1e-200 {
-                shift += logarithm(product)
-                product = 1
-            }
-        }
-        shift += logarithm(product)
-        let inverse = 1 / (x * x)
-        let series =
-            (1.0 / 12 - inverse
-                * (1.0 / 360 - inverse
-                    * (1.0 / 1260 - inverse * (1.0 / 1680 - inverse * (1.0 / 1188 - inverse * 691 / 360360)))))
-            / x
-        return (x - 0.5) * logarithm(x) - x + 0.5 * logarithm(2 * .pi) + series - shift
+        return GammaFunction.logarithmOfRatio(degreesOfFreedom / 2, plus: half) - half
+            * logarithm(degreesOfFreedom * .pi)
     }
 }

@@ -53,7 +53,7 @@ public struct SortedL1: ScalablePenalty {
                     throw LacunaError.invalidArgument("rate", reason: "is \(rate), not between 0 and 1")
                 }
                 let values = (0..<columns).map {
-                    Normal.quantile(1 - Double($0 + 1) * rate / (2 * Double(max(columns, 1))))
+                    NormalDistribution.quantile(1 - Double($0 + 1) * rate / (2 * Double(max(columns, 1))))
                 }
                 return values.map { $0 / (values.first ?? 1) }
             case .line(let end):
@@ -166,24 +166,5 @@ enum Isotonic {
             }
         }
         return pools.flatMap { [Double](repeating: $0.sum / Double($0.count), count: $0.count) }
-    }
-}
-
-/// The standard normal distribution.
-enum Normal {
-    /// The number below which the distribution has this share, between 0 and 1, by Newton's method on the tail's logarithm.
-    static func quantile(_ share: Double) -> Double {
-        if share == 0.5 { return 0 }
-        if share > 0.5 { return -quantile(1 - share) }
-        // The tail beyond x: erfc(x/√2)/2, whose logarithm is concave and nearly quadratic.
-        var x = (-2 * logarithm(2 * share)).squareRoot()
-        for _ in 0..<60 {
-            let tail = complementaryError(x / 2.0.squareRoot()) / 2
-            let density = exponential(-x * x / 2) / (2 * Double.pi).squareRoot()
-            let step = (logarithm(tail) - logarithm(share)) * tail / density
-            x += step
-            if abs(step) <= 1e-15 * max(1, abs(x)) { break }
-        }
-        return -x
     }
 }

@@ -57,11 +57,10 @@ public struct GaussianMechanism: Sendable, Equatable {
 
     /// The δ that noise of `ratio` times the sensitivity reaches at `epsilon`.
     public static func delta(ratio: Double, epsilon: Double) -> Double {
-        func normal(_ x: Double) -> Double { complementaryError(-x / 2.0.squareRoot()) / 2 }
         let (a, b) = (0.5 / ratio, epsilon * ratio)
         // exp(ε) may overflow where the probability it multiplies underflows.
-        let tail = normal(-a - b)
-        return normal(a - b) - (tail > 0 ? exponential(epsilon + logarithm(tail)) : 0)
+        let tail = NormalDistribution.share(below: -a - b)
+        return NormalDistribution.share(below: a - b) - (tail > 0 ? exponential(epsilon + logarithm(tail)) : 0)
     }
 
     private static func analyticRatio(_ budget: PrivacyBudget) -> Double {

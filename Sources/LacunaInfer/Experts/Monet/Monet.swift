@@ -194,7 +194,7 @@ public final class Monet: TrainableRowMixer {
 enum MonetGates {
     /// Of the normal distribution, above which a share `chosen / side` lies.
     static func quantile(_ settings: MonetSettings) -> Double {
-        StatisticalTopK.normalQuantile(1 - Double(settings.chosen) / Double(settings.side))
+        NormalDistribution.quantile(1 - Double(settings.chosen) / Double(settings.side))
     }
 
     /// Tells which of a head's scores are not chosen: those whose normalised value is below the limit and is not the largest.
