@@ -1,4 +1,4 @@
-# make demo | compress | test | server | test-server | documentation-check | examples | c-interface | test-python |
+# make demo | compress | test | server | test-server | fuzz-server | server-memory | documentation-check | examples | c-interface | test-python |
 #      wheel | test-wheel | dependency | bench | fuzz | sanitize | lint | format | docs | manual | install PREFIX= | uninstall PREFIX= | release | clean
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -11,7 +11,7 @@ LACUNA := .build/release/lacuna
 SOURCES := Package.swift $(wildcard Sources Tests Examples Benchmarks/Package.swift Benchmarks/Sources Benchmarks/Tests \
     Fuzz/Package.swift Fuzz/Sources Server/Package.swift Server/Sources Server/Tests)
 
-.PHONY: demo compress test server test-server documentation-check examples c-interface test-python wheel test-wheel dependency bench fuzz sanitize lint format docs build \
+.PHONY: demo compress test server test-server fuzz-server server-memory documentation-check examples c-interface test-python wheel test-wheel dependency bench fuzz sanitize lint format docs build \
     manual install uninstall release clean requirements requirements-test requirements-demo requirements-pip requirements-python
 
 # Prunes SmolLM2-135M to 50 %, compares it with the dense model, and writes report.html.
@@ -95,6 +95,20 @@ server: build
 test-server: requirements
 	LACUNA_SERVER=1 swift build --build-tests $(TRAITS)
 	LACUNA_SERVER=1 swift test --skip-build $(TRAITS) --filter '^(LacunaServingTests|LacunaHTTPTests)\.'
+
+# What `make test-server` has built, with a tiny model: asked what schemathesis makes of its own description (EXAMPLES cases of a
+# kind for every path), and asked REQUESTS times while its memory is looked at.
+SERVER := .build/debug/lacuna-server
+EXAMPLES ?= 150
+REQUESTS ?= 10000
+fuzz-server: requirements requirements-pip
+	LACUNA_SERVER=1 swift build --product lacuna-server $(TRAITS)
+	test -x .build/schemathesis/bin/schemathesis || { python3 -m venv .build/schemathesis && .build/schemathesis/bin/pip install -q 'schemathesis>=4'; }
+	.build/schemathesis/bin/python Scripts/serving/fuzz_interface.py $(SERVER) --examples $(EXAMPLES)
+
+server-memory: requirements requirements-python
+	LACUNA_SERVER=1 swift build --product lacuna-server $(TRAITS)
+	Scripts/serving/memory.py $(SERVER) --requests $(REQUESTS)
 
 bench: requirements
 	swift run -c release --package-path Benchmarks lacuna-bench --markdown docs/Performance.md $(if $(PEERS),--peers $(PEERS))

@@ -38,7 +38,11 @@ public struct HTTPService: Sendable {
     /// - Parameter ready: Told the port once it is listened to.
     public func application(ready: @escaping @Sendable (Int) async -> Void = { _ in }) -> some ApplicationProtocol {
         Application(
-            responder: CallbackResponder<Context> { request, context in try await respond(request, context) },
+            responder: CallbackResponder<Context> { request, context in
+                let response = try await respond(request, context)
+                // What would follow the head would be taken for the next response.
+                return request.method == .head ? response.createHeadResponse() : response
+            },
             server: .http1(
                 configuration: .init(
                     idleTimeout: .milliseconds(Int64(settings.idleSeconds * 1000)),
@@ -68,7 +72,8 @@ public struct HTTPService: Sendable {
         }
         let reply = service.reply(
             to: ServiceRequest(
-                request.method.rawValue, request.uri.path, authorization: request.headers[.authorization],
+                request.method.rawValue, request.uri.path + (request.uri.query.map { "?" + $0 } ?? ""),
+                authorization: request.headers[.authorization],
                 body: Array(body.readableBytesView)))
         switch reply {
         case .response(let response): return Self.response(response)

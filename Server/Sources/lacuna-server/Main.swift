@@ -158,6 +158,17 @@ struct LacunaServer: AsyncParsableCommand {
             throw ValidationError("give a model, or --embeddings, or --index")
         }
         if encoder != nil && index == nil { throw ValidationError("--encoder is for --index") }
+        // What would be ignored is refused.
+        let ofTexts: [(name: String, isGiven: Bool)] = [
+            ("--slots", slots != 8 && index == nil), ("--queue", queue != 256), ("--context", context != nil),
+            ("--prompt-rows", promptRows != 128), ("--keep", keep != 256), ("--exact", exact),
+            ("--weights", weights != .stored), ("--head", head != nil), ("--activation", activation != nil),
+            ("--attention", attention != nil), ("--kv", kv != nil), ("--prefill", prefill != nil),
+            ("--evict", evict != nil),
+        ]
+        if model == nil, let given = ofTexts.first(where: \.isGiven) {
+            throw ValidationError("\(given.name) is for a model of texts, and none is served")
+        }
         let positive: [(String, Int)] = [
             ("slots", slots), ("queue", queue), ("prompt-rows", promptRows), ("body", body),
             ("connections", connections), ("threads", threads ?? 1), ("context", context ?? 1),

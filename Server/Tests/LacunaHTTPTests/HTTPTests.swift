@@ -72,6 +72,20 @@ struct HTTPTests {
                     try Socket.exchange(port: port, "GET", "/").contains("Content-Security-Policy: default-src 'none'"))
                 check(try Socket.exchange(port: port, "GET", "/../../../etc/passwd").hasPrefix("HTTP/1.1 404"))
                 check(try Socket.exchange(port: port, "GET", "/%2e%2e/etc/passwd").hasPrefix("HTTP/1.1 404"))
+                // What asks for something in the address, which nothing reads.
+                let asked = try Socket.exchange(port: port, "POST", "/tokenize?stream=true", body: #"{"prompt":"ab"}"#)
+                check(asked.hasPrefix("HTTP/1.1 400") && asked.contains(#""param":"stream""#), asked)
+                // A HEAD has the length of a body, and none, so that the next response is seen where it begins.
+                let probe = try Socket(port: port)
+                probe.send(Socket.request("HEAD", "/health") + Socket.request("HEAD", "/tokenize"))
+                probe.send(Socket.request("POST", "/tokenize", body: #"{"prompt":"ab"}"#))
+                let heads = probe.receive(until: #"[97,98]}"#).split(separator: "\r\n\r\n")
+                check(heads.count == 4, "\(heads)")
+                check(
+                    heads[0].hasPrefix("HTTP/1.1 200") && !heads[0].lowercased().contains("content-length: 0"),
+                    "\(heads)")
+                check(heads[1].hasPrefix("HTTP/1.1 405") && heads[1].contains("POST"), "\(heads)")
+                check(heads[2].hasPrefix("HTTP/1.1 200"), "\(heads)")
                 // Several requests on a connection that stays.
                 let socket = try Socket(port: port)
                 for _ in 0..<3 {
