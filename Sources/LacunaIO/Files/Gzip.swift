@@ -21,19 +21,38 @@ public enum Gzip {
     /// - Throws: `LacunaError.malformed` with the byte offset if the data is damaged.
     static func inflated(_ bytes: [UInt8], count: Int, checksum: UInt32, file: String) throws -> [UInt8] {
         // No stream unpacks to more than 1032 times its size: a larger claim need not be tried.
+        let content = try inflated(bytes, count: count, windowBits: -15, file: file)
+        guard Self.checksum(content) == checksum else {
+            throw LacunaError.malformed(
+                file: file, location: "byte \(bytes.count)", reason: "the checksum does not agree")
+        }
+        return content
+    }
+
+    /// The content of a zlib stream (RFC 1950), as pictures hold it; its own checksum is checked.
+    ///
+    /// - Parameter count: The bytes that it must unpack to.
+    /// - Throws: `LacunaError.malformed` with the byte offset if the data is damaged.
+    static func zlib(_ bytes: [UInt8], count: Int, file: String) throws -> [UInt8] {
+        try inflated(bytes, count: count, windowBits: 15, file: file)
+    }
+
+    /// CRC-32.
+    static func checksum(_ bytes: some Collection<UInt8>) -> UInt32 {
+        let bytes = Array(bytes)
+        return UInt32(truncatingIfNeeded: bytes.withUnsafeBufferPointer { crc32_z(0, $0.baseAddress, $0.count) })
+    }
+
+    private static func inflated(_ bytes: [UInt8], count: Int, windowBits: Int32, file: String) throws -> [UInt8] {
         guard count / 1032 <= bytes.count else {
             throw LacunaError.malformed(
                 file: file, location: "directory", reason: "\(count) bytes are not in \(bytes.count) packed ones")
         }
-        let inflater = Inflater(bytes, file: file, limit: count, windowBits: -15)
+        let inflater = Inflater(bytes, file: file, limit: count, windowBits: windowBits)
         try MachineMemory.require(count, for: "the content of \(file)")
         let content = try inflater.content(members: 1, reserving: count)
         guard content.count == count else {
             throw inflater.failure(bytes.count, "unpacks to \(content.count) bytes instead of \(count)")
-        }
-        let found = content.withUnsafeBufferPointer { crc32_z(0, $0.baseAddress, $0.count) }
-        guard UInt32(truncatingIfNeeded: found) == checksum else {
-            throw inflater.failure(bytes.count, "the checksum does not agree")
         }
         return content
     }

@@ -29,7 +29,7 @@ public struct ImageEncoding: Sendable, Hashable {
         var result = Tensor<Float>(uninitialized: [paths.count, channels, height, width])
         try result.withMutablePointer { target in
             for (index, path) in paths.enumerated() {
-                let image = try PortableAnymap(path)
+                let image = try Picture(path)
                 try require(image, path)
                 for i in 0..<size { target[index * size + i] = (image.values[i] - mean) * scale }
             }
@@ -37,7 +37,7 @@ public struct ImageEncoding: Sendable, Hashable {
         return result
     }
 
-    private func require(_ image: PortableAnymap, _ path: String) throws {
+    private func require(_ image: Picture, _ path: String) throws {
         guard [image.channels, image.height, image.width] == [channels, height, width] else {
             throw LacunaError.tensorMismatch(
                 file: path, name: "image", expected: "\(channels) x \(height) x \(width)",
@@ -80,7 +80,7 @@ public struct ImageFolder: Sendable {
     /// The pictures and their classes, by name.
     public let files: [(path: String, label: Int32)]
 
-    private static let endings = [".pgm", ".ppm", ".pnm"]
+    private static let endings = [".pgm", ".ppm", ".pnm", ".png"]
 
     /// Whether a file's name is that of a picture that can be read.
     static func isImage(_ name: String) -> Bool { endings.contains { name.lowercased().hasSuffix($0) } }
@@ -121,7 +121,7 @@ public struct ImageFolder: Sendable {
         let order = Array(files.indices).shuffled(using: &generator)
         let testCount = max(1, min(files.count - 1, Int(testFraction * Double(files.count))))
         let (test, train) = (order[..<testCount], order[testCount...])
-        let first = try PortableAnymap(files[0].path)
+        let first = try Picture(files[0].path)
         let plain = ImageEncoding(
             channels: first.channels, height: first.height, width: first.width, mean: 0, scale: 1)
         let raw = try plain(train.map { files[$0].path })

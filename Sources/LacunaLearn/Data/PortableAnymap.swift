@@ -3,7 +3,7 @@ import LacunaTensor
 
 /// A picture in the Netpbm formats PGM and PPM, as text or bytes (`P2`, `P3`, `P5`, `P6`), of at most 255 steps or 65,535.
 ///
-/// Other formats, PNG and JPEG among them, become one of these by any converter: `convert photo.png photo.ppm`.
+/// ``Picture`` reads PNG too; other formats, JPEG among them, become one of these by any converter: `convert photo.jpg photo.ppm`.
 public struct PortableAnymap: Sendable {
     /// 1 or 3.
     public let channels: Int
