@@ -63,7 +63,7 @@ import Testing
     // MARK: What is done with each
 
     enum Kind: String, CaseIterable {
-        case safetensors, gguf, tokenizer, index, checkpoint
+        case safetensors, gguf, tokenizer, index, checkpoint, torchStream, torchArchive
 
         func bytes() throws -> [UInt8] {
             switch self {
@@ -72,13 +72,15 @@ import Testing
             case .tokenizer: try HostileFileTests.tokenizer()
             case .index: HostileFileTests.index()
             case .checkpoint: try HostileFileTests.checkpoint()
+            case .torchStream: try FileSystem.readBytes(fixture("torch/stream.pth"))
+            case .torchArchive: try FileSystem.readBytes(fixture("torch/archive.pth"))
             }
         }
 
         /// Opens the file and uses everything in it.
         func use(_ path: String) throws {
             switch self {
-            case .safetensors, .gguf, .index:
+            case .safetensors, .gguf, .index, .torchStream, .torchArchive:
                 let source =
                     try self == .index
                     ? ShardedSafetensors(index: path) : self == .gguf ? GGUFFile(path) : TensorFiles.open(path)

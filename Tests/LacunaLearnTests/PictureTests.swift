@@ -55,6 +55,35 @@ import Testing
         #expect(colours.resized(height: 3, width: 1).values == [0, 0, 0, 0.5, 0.5, 0.5, 1, 1, 1])
     }
 
+    /// What Pillow shows over white.
+    @Test func whatOneCanSeeThroughLiesOnABackground() throws {
+        let pictures = try JSONFields(contentsOf: folder + "over-white.json")
+        #expect(pictures.object.count == 3)
+        for member in pictures.object {
+            let (path, expected) = (folder + "over-white-\(member.key).png", try pictures.fields(member.key))
+            #expect(throws: LacunaError.self) { try Picture(contentsOf: path) }
+            let picture = try Picture(contentsOf: path, over: 1)
+            #expect([picture.channels, picture.height, picture.width] == (try expected.array("shape").map(\.intValue)))
+            let values = try numbers(expected, "values")
+            #expect(zip(picture.values, values).allSatisfy { abs($0 - $1) < 2e-5 }, "\(member.key)")
+        }
+    }
+
+    @Test func squares() throws {
+        // Twice as wide as high: a white stripe above and below, grey made into colours.
+        let grey = Picture(channels: 1, height: 2, width: 4, values: [Float](repeating: 0.25, count: 8))
+        let square = grey.fitted(side: 8)
+        #expect(square.channels == 3 && square.height == 8 && square.width == 8)
+        for channel in 0..<3 {
+            for y in 0..<8 {
+                for x in 0..<8 {
+                    let wanted: Float = (2..<6).contains(y) ? 0.25 : 1
+                    #expect(abs(square.values[(channel * 8 + y) * 8 + x] - wanted) < 1e-6)
+                }
+            }
+        }
+    }
+
     private func refusal(_ bytes: [UInt8]) -> LacunaError? {
         do {
             _ = try Picture(bytes, file: "p.png")

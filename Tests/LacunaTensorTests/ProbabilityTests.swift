@@ -45,8 +45,10 @@ import Testing
             if p > 1e-5 { #expect(near(NormalDistribution.quantile(1 - p), -x, 1e-10), "\(p)") }
         }
         #expect(abs(NormalDistribution.quantile(0.975) - 1.959963984540054) < 1e-14)
-        #expect(NormalDistribution.quantile(0) == -.infinity && NormalDistribution.quantile(1) == .infinity)
-        #expect(NormalDistribution.share(below: 0) == 0.5 && NormalDistribution.share(below: 40) == 1)
+        #expect(NormalDistribution.quantile(0) == -Double.infinity)
+        #expect(NormalDistribution.quantile(1) == Double.infinity)
+        #expect(NormalDistribution.share(below: 0) == 0.5)
+        #expect(NormalDistribution.share(below: 40) == 1)
         #expect(near(NormalDistribution.share(below: -38) / 2.88542835100396e-316, 1, 1e-6))
     }
 

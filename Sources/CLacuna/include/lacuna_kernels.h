@@ -135,8 +135,8 @@ typedef struct lk_pointwise {
 typedef void lk_pointwise_f32(
     const lk_pointwise *w, long g0, long g1, const float *x, long stride, long p0, long p1, float *y);
 
-// A dense kernel × kernel convolution that moves by `step`, over `inputs` planes that `pad_plane` has padded by `border`
-// rows and columns. Rows of padded planes are `pitch` floats apart, which leaves room for 16 beyond what is needed.
+// A dense kernel × kernel convolution that moves by `step`, over `inputs` planes that `pad_plane` has padded to 2 `border`
+// more rows and columns. Rows of padded planes are `pitch` floats apart, which leaves room for 16 beyond what is needed.
 typedef struct lk_direct {
   const float *weights;  // [outputs, inputs, kernel, kernel]
   const float *bias;     // [outputs]
@@ -147,8 +147,9 @@ typedef struct lk_direct {
 
 // Output channels o0..<o1.
 typedef void lk_direct_f32(const lk_direct *w, const float *padded, long o0, long o1, float *y);
+// `top` and `left`, at most `border`, of the added rows and columns lie before the plane, the others behind it.
 typedef void lk_pad_plane_f32(
-    const float *plane, long height, long width, long border, long step, long pitch, float *out);
+    const float *plane, long height, long width, long border, long top, long left, long step, long pitch, float *out);
 
 // Numbers in ascending order have keys in ascending order: as floats are ordered, with -0 equal to 0, NaNs of positive
 // sign after infinity and of negative sign before -infinity.

@@ -69,12 +69,12 @@ void reference_pointwise_f32(
 }
 
 void reference_pad_plane_f32(
-    const float *plane, long height, long width, long border, long step, long pitch, float *out) {
+    const float *plane, long height, long width, long border, long top, long left, long step, long pitch, float *out) {
   const long rows = height + 2 * border;
   for (long i = 0; i < step * rows * pitch; i++) out[i] = 0;
   for (long r = 0; r < height; r++)
     for (long c = 0; c < width; c++)
-      out[((c + border) % step * rows + r + border) * pitch + (c + border) / step] = plane[r * width + c];
+      out[((c + left) % step * rows + r + top) * pitch + (c + left) / step] = plane[r * width + c];
 }
 
 void reference_direct_f32(const lk_direct *w, const float *padded, long o0, long o1, float *y) {

@@ -71,17 +71,17 @@ static void K(pointwise_f32)(
 
 #undef POINTWISE
 
-// A plane with a border of zeros, its columns sorted by their remainder modulo `step`: what a convolution of that step
+// A plane with zeros around it, its columns sorted by their remainder modulo `step`: what a convolution of that step
 // reads is contiguous. Row r of part q is at out[(q * (height + 2 border) + r) * pitch].
 static void K(pad_plane_f32)(
-    const float *plane, long height, long width, long border, long step, long pitch, float *out) {
+    const float *plane, long height, long width, long border, long top, long left, long step, long pitch, float *out) {
   const long rows = height + 2 * border, columns = width + 2 * border;
   memset(out, 0, (size_t)(step * rows * pitch) * sizeof *out);
   for (long r = 0; r < height; r++)
     for (long q = 0; q < step; q++) {
-      float *row = out + (q * rows + r + border) * pitch;
+      float *row = out + (q * rows + r + top) * pitch;
       for (long c = q; c < columns; c += step)
-        if (c >= border && c < width + border) row[c / step] = plane[r * width + c - border];
+        if (c >= left && c < width + left) row[c / step] = plane[r * width + c - left];
     }
 }
 

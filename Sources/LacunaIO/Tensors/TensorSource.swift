@@ -160,7 +160,7 @@ extension TensorInfo {
 
 /// The tensors of files, whatever their format.
 public enum TensorFiles {
-    /// Opens the tensors of a model: a `.gguf` or `.safetensors` file, or a directory with `model.safetensors` or
+    /// Opens the tensors of a model: a `.gguf` or `.safetensors` file, one that PyTorch saved, or a directory with `model.safetensors` or
     /// `model.safetensors.index.json`.
     ///
     /// - Throws: ``LacunaError/file(path:reason:)`` if there is nothing of that kind, and what the formats throw.
@@ -180,6 +180,7 @@ public enum TensorFiles {
         if file.count >= 4, file.bytes.loadUnaligned(as: UInt32.self).littleEndian == GGUFFile.magic {
             return try GGUFFile(mapped: file)
         }
+        if TorchFile.begins(file) { return try TorchFile(mapped: file) }
         return try SafetensorsFile(mapped: file)
     }
 }

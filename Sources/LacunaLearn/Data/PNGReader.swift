@@ -117,8 +117,10 @@ struct PNGReader {
             : [(0, 0, 1, 1)]
     }
 
-    /// - Throws: `LacunaError.malformed`, `.unsupported` for pixels that one can see through, `.resource`.
-    func picture() throws -> Picture {
+    /// - Parameter background: What pixels that one can see through lie on, 0...1.
+    /// - Throws: `LacunaError.malformed`, `.resource`, and `.unsupported` for pixels that one can see through where there is no
+    ///   background.
+    func picture(over background: Float?) throws -> Picture {
         let channels = kind.channels
         try MachineMemory.require(shape: [channels, height, width], of: Float.self, for: "the picture \(file)")
         let bits = kind.samples * depth
@@ -142,7 +144,7 @@ struct PNGReader {
                 try unfilter(&samples, at: position, length: length, above: above, pixel: max(1, bits / 8))
                 for column in 0..<size.columns {
                     try put(
-                        pixel(samples, from: position + 1, column), into: &values,
+                        pixel(samples, from: position + 1, column), over: background, into: &values,
                         at: (pass.y + row * pass.stepY) * width + pass.x + column * pass.stepX)
                 }
                 position += 1 + length
@@ -197,38 +199,46 @@ struct PNGReader {
         return (sample(0), sample(1), sample(2), sample(3))
     }
 
-    private func put(_ pixel: (Int, Int, Int, Int), into values: inout [Float], at place: Int) throws {
-        let (most, plane) = (1 << depth - 1, width * height)
+    private func put(
+        _ pixel: (Int, Int, Int, Int), over background: Float?, into values: inout [Float], at place: Int
+    ) throws {
+        let (most, plane) = (Float(1 << depth - 1), width * height)
         func key(_ index: Int) -> Int { Int(transparency[2 * index]) << 8 | Int(transparency[2 * index + 1]) }
-        var isClear = false
+        let samples: [Int]
+        // How much of the pixel is there, 0...1.
+        var cover: Float = 1
         switch kind {
         case .grey:
-            values[place] = Float(pixel.0) / Float(most)
-            isClear = transparency.count == 2 && pixel.0 == key(0)
+            samples = [pixel.0]
+            if transparency.count == 2 && pixel.0 == key(0) { cover = 0 }
         case .greyAlpha:
-            values[place] = Float(pixel.0) / Float(most)
-            isClear = pixel.1 < most
-        case .colour, .colourAlpha:
-            (values[place], values[plane + place], values[2 * plane + place]) = (
-                Float(pixel.0) / Float(most), Float(pixel.1) / Float(most), Float(pixel.2) / Float(most)
-            )
-            isClear =
-                kind == .colourAlpha
-                ? pixel.3 < most
-                : transparency.count == 6 && pixel.0 == key(0) && pixel.1 == key(1) && pixel.2 == key(2)
+            samples = [pixel.0]
+            cover = Float(pixel.1) / most
+        case .colour:
+            samples = [pixel.0, pixel.1, pixel.2]
+            if transparency.count == 6 && samples == [key(0), key(1), key(2)] { cover = 0 }
+        case .colourAlpha:
+            samples = [pixel.0, pixel.1, pixel.2]
+            cover = Float(pixel.3) / most
         case .indexed:
             guard pixel.0 < palette.count / 3 else {
                 throw LacunaError.malformed(
                     file: file, location: "samples",
                     reason: "colour \(pixel.0) of a palette of \(palette.count / 3)")
             }
-            for channel in 0..<3 { values[channel * plane + place] = Float(palette[3 * pixel.0 + channel]) / 255 }
-            isClear = pixel.0 < transparency.count && transparency[pixel.0] < 255
+            samples = palette[3 * pixel.0..<3 * pixel.0 + 3].map { Int($0) }
+            if pixel.0 < transparency.count { cover = Float(transparency[pixel.0]) / 255 }
         }
-        if isClear {
+        if cover < 1 && background == nil {
             throw LacunaError.unsupported(
                 file: file,
                 what: "a picture that one can see through: `convert a.png -flatten b.png` gives it a background")
+        }
+        let scale = kind == .indexed ? 255 : most
+        for (channel, sample) in samples.enumerated() {
+            let brightness = Float(sample) / scale
+            values[channel * plane + place] =
+                cover == 1 ? brightness : cover * brightness + (1 - cover) * (background ?? 0)
         }
     }
 }

@@ -20,14 +20,17 @@ public struct Picture: Sendable, Hashable {
         (self.channels, self.height, self.width, self.values) = (channels, height, width, values)
     }
 
+    /// - Parameter background: What pixels of a PNG picture that one can see through lie on, 0...1; nil to refuse these.
     /// - Throws: `LacunaError.file`, `.malformed` for anything else than such a picture, and `.unsupported` for a PNG picture in
-    ///   which one can see through.
-    public init(contentsOf path: String) throws { try self.init(FileSystem.readBytes(path), file: path) }
+    ///   which one can see through where there is no background.
+    public init(contentsOf path: String, over background: Float? = nil) throws {
+        try self.init(FileSystem.readBytes(path), file: path, over: background)
+    }
 
-    /// - Throws: As ``init(contentsOf:)``.
-    public init(_ bytes: [UInt8], file: String) throws {
+    /// - Throws: As ``init(contentsOf:over:)``.
+    public init(_ bytes: [UInt8], file: String, over background: Float? = nil) throws {
         if PNGReader.isPNG(bytes) {
-            self = try PNGReader(bytes, file: file).picture()
+            self = try PNGReader(bytes, file: file).picture(over: background)
         } else {
             guard bytes.first == UInt8(ascii: "P") else {
                 throw LacunaError.malformed(
@@ -37,6 +40,23 @@ public struct Picture: Sendable, Hashable {
             self.init(
                 channels: picture.channels, height: picture.height, width: picture.width, values: picture.values)
         }
+    }
+
+    /// The whole picture in the middle of a square of three channels, as large as fits, with white around it.
+    public func fitted(side: Int) -> Picture {
+        let scale = Double(side) / Double(max(height, width))
+        func length(_ of: Int) -> Int { min(side, max(1, Int((Double(of) * scale).rounded()))) }
+        let inner = resized(height: length(height), width: length(width))
+        var result = [Float](repeating: 1, count: 3 * side * side)
+        let (top, left) = ((side - inner.height) / 2, (side - inner.width) / 2)
+        for channel in 0..<3 {
+            for y in 0..<inner.height {
+                let from = (channel % channels * inner.height + y) * inner.width
+                let to = (channel * side + top + y) * side + left
+                for x in 0..<inner.width { result[to + x] = inner.values[from + x] }
+            }
+        }
+        return Picture(channels: 3, height: side, width: side, values: result)
     }
 
     /// The picture at another size, by ``Resizing/smooth``.

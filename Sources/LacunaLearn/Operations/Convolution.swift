@@ -11,6 +11,8 @@ public struct Sliding: Sendable, Hashable {
     public var dilation: Int
     /// Whether the kernel, one row high, moves along the width alone.
     var isFlat = false
+    /// Whether ``padding`` follows from the image.
+    private(set) var isFitted = false
 
     /// Pixel by pixel, without padding, unless it is said.
     ///
@@ -22,9 +24,24 @@ public struct Sliding: Sendable, Hashable {
         self.dilation = dilation
     }
 
+    /// With as many zeros as it takes for `⌈length / stride⌉` places, half of them on each side, the odd one behind: what TensorFlow calls
+    /// `SAME`.
+    public static func fitted(stride: Int) -> Sliding {
+        var sliding = Sliding(stride: stride)
+        sliding.isFitted = true
+        return sliding
+    }
+
+    /// Zeros before the first of `length` entries.
+    private func before(_ length: Int, kernel: Int) -> Int {
+        if !isFitted { return padding }
+        return max(0, (positions(length, kernel: kernel) - 1) * stride + dilation * (kernel - 1) + 1 - length) / 2
+    }
+
     /// Positions of a kernel of `kernel` entries along a side of `length`.
     public func positions(_ length: Int, kernel: Int) -> Int {
-        max(0, (length + 2 * padding - dilation * (kernel - 1) - 1) / stride + 1)
+        if isFitted { return (length + stride - 1) / stride }
+        return max(0, (length + 2 * padding - dilation * (kernel - 1) - 1) / stride + 1)
     }
 
     func window(channels: Int, height: Int, width: Int, kernelHeight: Int, kernelWidth: Int) -> lk_window {
@@ -33,13 +50,15 @@ public struct Sliding: Sendable, Hashable {
             upright.positions(height, kernel: kernelHeight), positions(width, kernel: kernelWidth)
         )
         require(
-            height + 2 * upright.padding >= upright.dilation * (kernelHeight - 1) + 1
-                && width + 2 * padding >= dilation * (kernelWidth - 1) + 1,
+            isFitted
+                || height + 2 * upright.padding >= upright.dilation * (kernelHeight - 1) + 1
+                    && width + 2 * padding >= dilation * (kernelWidth - 1) + 1,
             "a kernel of \(kernelHeight)x\(kernelWidth) does not fit an image of \(height)x\(width)")
         return lk_window(
             channels: channels, height: height, width: width, kernel_height: kernelHeight, kernel_width: kernelWidth,
-            stride_height: upright.stride, stride_width: stride, padding_height: upright.padding,
-            padding_width: padding,
+            stride_height: upright.stride, stride_width: stride,
+            padding_height: upright.before(height, kernel: kernelHeight),
+            padding_width: before(width, kernel: kernelWidth),
             dilation_height: upright.dilation, dilation_width: dilation, out_height: outHeight, out_width: outWidth)
     }
 }

@@ -28,6 +28,7 @@ extension Variable {
         _ kernel: Variable, bias: Variable? = nil, sliding: Sliding = Sliding(), groups: Int = 1
     ) -> Variable {
         require(shape.count == 5 && kernel.shape.count == 5, "volumes and kernels have 5 dimensions")
+        require(!sliding.isFitted, "fitted zeros are for images and sequences")
         let (n, channels, depth, height, width) = (shape[0], shape[1], shape[2], shape[3], shape[4])
         let (taps, area) = (kernel.shape[2], height * width)
         require(
@@ -84,6 +85,7 @@ extension Variable {
         groups: Int = 1
     ) -> Variable {
         require(shape.count == 4 && kernel.shape.count == 4, "images and kernels have 4 dimensions")
+        require(!sliding.isFitted, "fitted zeros are for images and sequences")
         require(
             groups > 0 && kernel.shape[0] == shape[1] && shape[1] % groups == 0,
             "a kernel \(kernel.shape) in \(groups) groups for images \(shape)")

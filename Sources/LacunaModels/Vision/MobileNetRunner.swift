@@ -1,7 +1,7 @@
 import LacunaSparse
 import LacunaTensor
 
-/// Runs a ``MobileNetV1`` on images of one size, its pointwise layers by sparse kernels or by BLAS.
+/// Runs a ``MobileNetwork`` on images of one size, its pointwise layers by sparse kernels or by BLAS.
 ///
 /// An object keeps its activations from image to image and may be used by one thread at a time.
 public final class MobileNetRunner {
@@ -14,91 +14,122 @@ public final class MobileNetRunner {
     }
 
     private struct Stage {
-        let depthwise: DirectConvolution
-        let between: ImageActivation
-        let pointwise: Pointwise
+        let run: (ImageActivation, ImageActivation) -> Void
         let output: ImageActivation
+        let added: Int?
     }
 
-    private enum Pointwise {
-        case dense(DensePointwise)
-        case sparse(PointwiseConvolution)
-    }
-
-    private let first: DirectConvolution
+    private let network: MobileNetwork
     private let input: ImageActivation
-    private let firstOutput: ImageActivation
     private let stages: [Stage]
-    private let classifier: Tensor<Float>
-    private let classifierBias: [Float]
-
-    private static let clamp: ClosedRange<Float> = 0...6
 
     /// - Parameters:
     ///   - network: The weights.
     ///   - engine: How pointwise layers are computed.
     ///   - size: Height and width of images.
     /// - Throws: `LacunaError.invalidArgument` for sizes below 1 or groups that the kernel lacks.
-    public init(_ network: MobileNetV1, engine: Engine, size: (height: Int, width: Int) = (224, 224)) throws {
+    public init(
+        _ network: MobileNetwork, engine: Engine, size: (height: Int, width: Int) = (224, 224)
+    ) throws {
         guard size.height >= 1 && size.width >= 1 else {
             throw LacunaError.invalidArgument("size", reason: "images of \(size.height) x \(size.width)")
         }
-        first = try DirectConvolution(network.first, bias: network.firstBias, step: 2, clamp: Self.clamp)
-        input = ImageActivation(channels: 3, height: size.height, width: size.width)
-        var current = first.outputSize(height: size.height, width: size.width)
-        firstOutput = ImageActivation(channels: first.outputs, height: current.height, width: current.width)
-        var stages: [Stage] = []
-        for block in network.blocks {
-            let depthwise = try DirectConvolution(
-                block.depthwise, bias: block.depthwiseBias, step: block.step, depthwise: true, clamp: Self.clamp)
-            current = depthwise.outputSize(height: current.height, width: current.width)
-            let pointwise: Pointwise =
-                switch engine {
-                case .dense:
-                    .dense(DensePointwise(block.pointwise, bias: block.pointwiseBias, clamp: Self.clamp))
-                case .sparse(let group):
-                    .sparse(
-                        try PointwiseConvolution(
-                            block.pointwise, bias: block.pointwiseBias, group: group, clamp: Self.clamp))
-                }
-            stages.append(
-                Stage(
-                    depthwise: depthwise,
-                    between: ImageActivation(
-                        channels: depthwise.outputs, height: current.height, width: current.width),
-                    pointwise: pointwise,
-                    output: ImageActivation(
-                        channels: block.pointwise.rows, height: current.height, width: current.width)))
+        self.network = network
+        input = ImageActivation(channels: network.layers[0].inputs, height: size.height, width: size.width)
+        var current = size
+        stages = try network.layers.map { layer in
+            let clamp = layer.clamp ?? (-.infinity ... .infinity)
+            let run: (ImageActivation, ImageActivation) -> Void
+            switch (layer.kind, engine) {
+            case (.pointwise, .dense):
+                let dense = DensePointwise(layer.weight, bias: layer.bias, clamp: clamp)
+                run = { dense($0, into: $1) }
+            case (.pointwise, .sparse(let group)):
+                let sparse = try PointwiseConvolution(layer.weight, bias: layer.bias, group: group, clamp: clamp)
+                run = { sparse($0, into: $1) }
+            default:
+                let direct = try DirectConvolution(
+                    layer.weight, bias: layer.bias, step: layer.step, depthwise: layer.kind == .depthwise,
+                    border: network.border, clamp: clamp)
+                current = direct.outputSize(height: current.height, width: current.width)
+                run = { direct($0, into: $1) }
+            }
+            return Stage(
+                run: run,
+                output: ImageActivation(channels: layer.outputs, height: current.height, width: current.width),
+                added: layer.added)
         }
-        self.stages = stages
-        classifier = network.classifier
-        classifierBias = network.classifierBias
+    }
+
+    /// - Throws: As ``init(_:engine:size:)-(MobileNetwork,_,_)``.
+    public convenience init(
+        _ network: MobileNetV1, engine: Engine, size: (height: Int, width: Int) = (224, 224)
+    ) throws {
+        try self.init(try network.layered, engine: engine, size: size)
     }
 
     /// The classifier's outputs for `image` [3, height, width].
-    public func callAsFunction(_ image: Tensor<Float>) -> [Float] {
-        require(image.shape == [3, input.height, input.width], "\(image.shape) is not the image size")
+    ///
+    /// - Parameter observe: Told what each layer is about to read, by its place.
+    public func callAsFunction(
+        _ image: Tensor<Float>, observing observe: ((_ layer: Int, _ input: ImageActivation) -> Void)? = nil
+    ) -> [Float] {
+        require(image.shape == [input.channels, input.height, input.width], "\(image.shape) is not the image size")
         image.withPointer { source in
-            for c in 0..<3 {
+            for c in 0..<input.channels {
                 (input.pointer + c * input.stride).update(from: source + c * input.pixels, count: input.pixels)
             }
         }
-        first(input, into: firstOutput)
-        var current = firstOutput
-        for stage in stages {
-            stage.depthwise(current, into: stage.between)
-            switch stage.pointwise {
-            case .dense(let layer): layer(stage.between, into: stage.output)
-            case .sparse(let layer): layer(stage.between, into: stage.output)
-            }
-            current = stage.output
+        /// What a layer reads.
+        func read(_ layer: Int) -> ImageActivation { layer == 0 ? input : stages[layer - 1].output }
+        for (place, stage) in stages.enumerated() {
+            observe?(place, read(place))
+            stage.run(read(place), stage.output)
+            if let added = stage.added { Self.add(read(added), to: stage.output) }
         }
-        let means = (0..<current.channels).map { c in
-            UnsafeBufferPointer(start: current.pointer + c * current.stride, count: current.pixels).reduce(0, +)
-                / Float(current.pixels)
+        let last = read(stages.count)
+        let means = (0..<last.channels).map { c in
+            UnsafeBufferPointer(start: last.pointer + c * last.stride, count: last.pixels).reduce(0, +)
+                / Float(last.pixels)
         }
         let pooled = Tensor(means, shape: [1, means.count])
-        return zip(pooled.multiplied(by: classifier, otherTransposed: true).scalars, classifierBias).map { $0 + $1 }
+        return zip(pooled.multiplied(by: network.classifier, otherTransposed: true).scalars, network.classifierBias)
+            .map { $0 + $1 }
+    }
+
+    private static func add(_ x: ImageActivation, to y: ImageActivation) {
+        let count = x.pixels
+        for c in 0..<x.channels {
+            let (from, to) = (x.pointer + c * x.stride, y.pointer + c * y.stride)
+            for p in 0..<count { to[p] += from[p] }
+        }
+    }
+}
+
+extension MobileNetwork {
+    /// What the pointwise layers read when the network runs on images, every pixel a row: what methods that prune by their inputs ask for.
+    ///
+    /// - Parameters:
+    ///   - images: Each [3, height, width], all of one size.
+    ///   - gram: Whether `XᵀX` is kept too.
+    /// - Returns: By the layer's place.
+    /// - Throws: `LacunaError.invalidArgument` without images; `LacunaError.cancelled`.
+    public func pointwiseInputs(
+        _ images: [Tensor<Float>], gram: Bool = true, progress: (any ProgressReporter)? = nil
+    ) throws -> [Int: InputStatistics] {
+        guard let first = images.first else { throw LacunaError.invalidArgument("images", reason: "there are none") }
+        let runner = try MobileNetRunner(self, engine: .dense, size: (first.shape[1], first.shape[2]))
+        var found: [Int: InputStatistics] = [:]
+        for place in pointwise { found[place] = InputStatistics(columns: layers[place].inputs, gram: gram) }
+        for (index, image) in images.enumerated() {
+            try progress.report("looking at images", index, of: images.count)
+            _ = runner(image) { place, input in
+                guard found[place] != nil else { return }
+                // Pixels are rows there, channels are planes here.
+                found[place]?.accumulate(input.tensor.reshaped([input.channels, input.pixels]).transposed())
+            }
+        }
+        return found
     }
 }
 

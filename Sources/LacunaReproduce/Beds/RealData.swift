@@ -76,10 +76,10 @@ enum RealData {
         return values
     }
 
-    /// A model of the catalogue, if it is in the cache: nothing is fetched.
-    static func cachedModel(_ name: String) throws -> String? {
-        guard let folder = folder(name), FileSystem.exists(folder) else { return nil }
-        return try ModelLocation.path(of: name)
+    /// A model or a folder of the catalogue, if it is in the cache: nothing is fetched.
+    static func cached(_ name: String) throws -> String? {
+        let (entry, cache) = (try Catalogue.entry(named: name), try DataCache())
+        return cache.contains(entry) ? cache.path(of: entry) : nil
     }
 
     /// A file of the checkout's `Data` directory, looked for from the working directory, and from the program upwards.

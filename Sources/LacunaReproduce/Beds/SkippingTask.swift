@@ -31,7 +31,7 @@ struct SkippingTask {
     ///
     /// - Returns: Nil if the model or the text is not there.
     static func smollm2(seed: UInt64) throws -> SkippingTask? {
-        guard let path = try RealData.cachedModel("smollm2"), let valid = RealData.file("wikitext-2/valid.txt"),
+        guard let path = try RealData.cached("smollm2"), let valid = RealData.file("wikitext-2/valid.txt"),
             let test = RealData.file("wikitext-2/test.txt")
         else { return nil }
         let model = try LanguageModel.load(path, weights: .f32, head: .int8)

@@ -109,8 +109,9 @@ import Testing
     func directKernels(level: Int32) {
         let (table, reference) = (lk_level(level).pointee, lk_reference().pointee)
         var generator = SeededGenerator(seed: 8)
-        for (inputs, outputs, size, step, height, width) in [
-            (3, 9, 3, 2, 17, 21), (1, 1, 3, 1, 5, 4), (2, 4, 5, 1, 9, 40), (1, 2, 5, 2, 16, 33), (2, 3, 1, 3, 7, 7),
+        for (inputs, outputs, size, step, height, width, top, left) in [
+            (3, 9, 3, 2, 17, 21, 1, 1), (1, 1, 3, 1, 5, 4, 1, 1), (2, 4, 5, 1, 9, 40, 2, 2), (1, 2, 5, 2, 16, 33, 1, 2),
+            (2, 3, 1, 3, 7, 7, 0, 0), (2, 3, 3, 2, 8, 7, 0, 1),
         ] {
             let (border, outHeight, outWidth) = (size / 2, (height + step - 1) / step, (width + step - 1) / step)
             let pitch = ((width + 2 * border) / step + 1 + 16 + 15) / 16 * 16
@@ -125,8 +126,9 @@ import Testing
             )
             for i in 0..<inputs {
                 let plane = planes.pointer + i * height * width
-                table.pad_plane_f32(plane, height, width, border, step, pitch, p.pointer + i * part)
-                reference.pad_plane_f32(plane, height, width, border, step, pitch, q.pointer + i * part)
+                table.pad_plane_f32(plane, height, width, border, top, left, step, pitch, p.pointer + i * part)
+                reference.pad_plane_f32(
+                    plane, height, width, border, top, left, step, pitch, q.pointer + i * part)
             }
             #expect(p.array == q.array)
             weights.withUnsafeBufferPointer { weights in
@@ -153,15 +155,23 @@ import Testing
     }
 
     /// Against the definition of a convolution.
-    @Test(arguments: [(1, true), (2, true), (1, false), (2, false)])
-    func directLayersAreConvolutions(step: Int, depthwise: Bool) throws {
+    @Test(
+        arguments: [(1, true), (2, true), (1, false), (2, false), (3, true)],
+        [(DirectConvolution.Border.centred, 3), (.fitted, 3), (.fitted, 5)])
+    func directLayersAreConvolutions(kind: (step: Int, depthwise: Bool), border: (DirectConvolution.Border, Int)) throws
+    {
         var generator = SeededGenerator(seed: 4)
-        let (channels, outputs, height, width) = (6, depthwise ? 6 : 5, 11, 19)
+        let (step, depthwise, k) = (kind.step, kind.depthwise, border.1)
+        let (channels, outputs, height, width) = (6, depthwise ? 6 : 5, 11, 18)
         let image = Tensor<Float>(normal: [channels, height, width], using: &generator)
-        let weight = Tensor<Float>(normal: [outputs, depthwise ? 1 : channels, 3, 3], using: &generator)
+        let weight = Tensor<Float>(normal: [outputs, depthwise ? 1 : channels, k, k], using: &generator)
         let bias = (0..<outputs).map { Float($0) }
-        let layer = try DirectConvolution(weight, bias: bias, step: step, depthwise: depthwise)
+        let layer = try DirectConvolution(weight, bias: bias, step: step, depthwise: depthwise, border: border.0)
         let size = layer.outputSize(height: height, width: width)
+        func before(_ length: Int, _ places: Int) -> Int {
+            border.0 == .centred ? k / 2 : max(0, (places - 1) * step + k - length) / 2
+        }
+        let (top, left) = (before(height, size.height), before(width, size.width))
         let y = ImageActivation(channels: outputs, height: size.height, width: size.width)
         layer(ImageActivation(image), into: y)
         let found = y.tensor
@@ -170,9 +180,9 @@ import Testing
                 for c in 0..<size.width {
                     var sum = bias[o]
                     for i in depthwise ? o..<o + 1 : 0..<channels {
-                        for ky in 0..<3 {
-                            for kx in 0..<3 {
-                                let (iy, ix) = (r * step + ky - 1, c * step + kx - 1)
+                        for ky in 0..<k {
+                            for kx in 0..<k {
+                                let (iy, ix) = (r * step + ky - top, c * step + kx - left)
                                 if iy < 0 || iy >= height || ix < 0 || ix >= width { continue }
                                 sum += weight[o, depthwise ? 0 : i, ky, kx] * image[i, iy, ix]
                             }
@@ -181,6 +191,36 @@ import Testing
                     #expect(abs(found[o, r, c] - sum) < 1e-4)
                 }
             }
+        }
+    }
+
+    /// A dense convolution of the same weights, kernels dropped in groups.
+    @Test(arguments: [1, 4, 8], [(1, DirectConvolution.Border.centred), (2, .centred), (2, .fitted), (3, .fitted)])
+    func sparseKernelsConvolve(group: Int, kind: (step: Int, border: DirectConvolution.Border)) throws {
+        var generator = SeededGenerator(seed: 11)
+        for (outputs, inputs, k, height, width) in [(13, 5, 3, 9, 14), (8, 3, 5, 6, 5), (4, 2, 1, 7, 7)] {
+            let image = ImageActivation(Tensor<Float>(normal: [inputs, height, width], using: &generator))
+            var weight = Tensor<Float>(normal: [outputs, inputs * k * k], using: &generator)
+            let scores = weight.map { abs($0) }
+            let mask = try Selection.mask(
+                scores: scores, pattern: .block(rows: group, columns: k * k), sparsity: 0.5)
+            mask.apply(to: &weight)
+            let kernels = weight.reshaped([outputs, inputs, k, k])
+            let bias = (0..<outputs).map { Float($0) / 3 }
+            let sparse = try SparseConvolution(
+                kernels, bias: bias, group: group, step: kind.step, border: kind.border, clamp: 0...6)
+            let dense = try DirectConvolution(
+                kernels, bias: bias, step: kind.step, border: kind.border, clamp: 0...6)
+            let size = sparse.outputSize(height: height, width: width)
+            let (a, b) = (
+                ImageActivation(channels: outputs, height: size.height, width: size.width),
+                ImageActivation(channels: outputs, height: size.height, width: size.width)
+            )
+            sparse(image, into: a)
+            dense(image, into: b)
+            #expect(zip(a.tensor.scalars, b.tensor.scalars).allSatisfy { abs($0 - $1) < 1e-4 })
+            #expect(a.tensor.scalars.contains { $0 > 0.1 && $0 < 5.9 })
+            #expect(sparse.storedCount < (outputs + group) * inputs * k * k * 3 / 4)
         }
     }
 
@@ -196,6 +236,10 @@ import Testing
         #expect(throws: LacunaError.self) { try PointwiseConvolution(square, bias: [0], group: 1) }
         #expect(throws: LacunaError.self) { try PointwiseConvolution(square, bias: [0, 0, 0, 0], group: 3) }
         #expect(throws: LacunaError.self) { try DirectConvolution(square, bias: [0, 0, 0, 0]) }
+        #expect(throws: LacunaError.self) { try SparseConvolution(square, bias: [0, 0, 0, 0], group: 1) }
+        #expect(throws: LacunaError.self) {
+            try SparseConvolution(Tensor<Float>(zeros: [2, 2, 3, 3]), bias: [0, 0], group: 3)
+        }
         #expect(throws: LacunaError.self) {
             try DirectConvolution(Tensor<Float>(zeros: [2, 1, 3, 3]), bias: [0, 0], step: 0, depthwise: true)
         }

@@ -14,15 +14,34 @@ public final class DirectConvolution: @unchecked Sendable {
     public let step: Int
     /// Whether output `o` reads input `o` alone.
     public let isDepthwise: Bool
+    /// Where the zeros around images are.
+    public let border: Border
     private let weights: Buffer<Float>
     private let bias: Buffer<Float>
     private let clamp: ClosedRange<Float>
 
+    /// Where the zeros are that are added around an image, so that one of `n` pixels a side gives one of `⌈n / step⌉`.
+    public enum Border: Sendable, Hashable {
+        /// k / 2 on each side.
+        case centred
+        /// As many as the places of the kernel reach beyond the image, half of them on each side, the odd one below and to the
+        /// right: what TensorFlow calls `SAME`. It differs from ``centred`` for steps above 1 alone.
+        case fitted
+
+        /// Zeros before the first of `length` pixels.
+        func zeros(before length: Int, kernel: Int, step: Int) -> Int {
+            switch self {
+            case .centred: kernel / 2
+            case .fitted: max(0, ((length + step - 1) / step - 1) * step + kernel - length) / 2
+            }
+        }
+    }
+
     /// - Parameters:
-    ///   - weight: [outputs, inputs, k, k], or [channels, 1, k, k] if `depthwise`; k odd. Borders of k / 2 zeros are added.
+    ///   - weight: [outputs, inputs, k, k], or [channels, 1, k, k] if `depthwise`; k odd.
     /// - Throws: `LacunaError.invalidArgument` for other shapes, a bias of another length, a step below 1.
     public init(
-        _ weight: Tensor<Float>, bias: [Float], step: Int = 1, depthwise: Bool = false,
+        _ weight: Tensor<Float>, bias: [Float], step: Int = 1, depthwise: Bool = false, border: Border = .centred,
         clamp: ClosedRange<Float> = -.infinity ... .infinity
     ) throws {
         guard
@@ -42,6 +61,7 @@ public final class DirectConvolution: @unchecked Sendable {
         size = weight.shape[2]
         self.step = step
         isDepthwise = depthwise
+        self.border = border
         weights = Buffer(weight.scalars)
         self.bias = Buffer(bias)
         self.clamp = clamp
@@ -54,14 +74,18 @@ public final class DirectConvolution: @unchecked Sendable {
 
     /// Convolves `x` [inputs, …] into `y` [outputs, …], of the size that ``outputSize(height:width:)`` says.
     public func callAsFunction(_ x: ImageActivation, into y: ImageActivation) {
-        let border = size / 2
+        let (top, left) = (
+            border.zeros(before: x.height, kernel: size, step: step),
+            border.zeros(before: x.width, kernel: size, step: step)
+        )
+        let frame = size / 2
         let (height, width) = outputSize(height: x.height, width: x.width)
         require(x.channels == inputs && y.channels == outputs && y.height == height && y.width == width)
-        let pitch = ((x.width + 2 * border) / step + 1 + 16 + 15) / 16 * 16
-        let plane = step * (x.height + 2 * border) * pitch + 16
+        let pitch = ((x.width + 2 * frame) / step + 1 + 16 + 15) / 16 * 16
+        let plane = step * (x.height + 2 * frame) * pitch + 16
         var layer = lk_direct(
             weights: weights.pointer, bias: bias.pointer, inputs: isDepthwise ? 1 : inputs, height: x.height,
-            width: x.width, kernel: size, step: step, border: border, pitch: pitch, out_height: height,
+            width: x.width, kernel: size, step: step, border: frame, pitch: pitch, out_height: height,
             out_width: width, out_stride: y.stride, low: clamp.lowerBound, high: clamp.upperBound)
         // Planes are packed without the slack of the last one.
         let part = plane - 16
@@ -70,7 +94,7 @@ public final class DirectConvolution: @unchecked Sendable {
                 let padded = Scratch.current.tile(count: plane)
                 for c in range {
                     Kernels.best.pad_plane_f32(
-                        x.pointer + c * x.stride, x.height, x.width, border, step, pitch, padded)
+                        x.pointer + c * x.stride, x.height, x.width, frame, top, left, step, pitch, padded)
                     withUnsafePointer(to: layer) {
                         Kernels.best.direct_f32($0, padded, c, c + 1, y.pointer)
                     }
@@ -80,7 +104,7 @@ public final class DirectConvolution: @unchecked Sendable {
             let padded = Scratch.current.panels(count: inputs * part + 16)
             Parallel.forEach(inputs) { c in
                 Kernels.best.pad_plane_f32(
-                    x.pointer + c * x.stride, x.height, x.width, border, step, pitch, padded + c * part)
+                    x.pointer + c * x.stride, x.height, x.width, frame, top, left, step, pitch, padded + c * part)
             }
             withUnsafeMutablePointer(to: &layer) { layer in
                 Parallel.forRanges(outputs, grain: 4) {

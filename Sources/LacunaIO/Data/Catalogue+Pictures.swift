@@ -1,0 +1,380 @@
+import LacunaTensor
+
+extension Catalogue {
+    /// Pictures of single things, without those that are drawn or seen in a mirror.
+    static let pictures = CatalogueEntry(
+        name: "pictures",
+        what: "307 pictures of animals, food, plants, clothes, tools and vehicles on clear ground, PNG",
+        client: .apt, package: "tuxpaint-stamps-default", version: nil, licence: "GPL-2", downloadBytes: 160_880_444,
+        files: stamps.split(separator: "\n").reduce(into: (folder: "", files: [CatalogueEntry.File]())) { list, line in
+            let parts = line.split(separator: " ")
+            if parts.count == 3, let bytes = Int(parts[1]) {
+                let path = "usr/share/tuxpaint/stamps/\(list.folder)/\(parts[0])"
+                list.files.append(.init(path, bytes: bytes, sha256: String(parts[2])))
+            } else {
+                list.folder = String(line)
+            }
+        }.files)
+
+    /// A folder, and the files in it: name, bytes and SHA-256.
+    private static let stamps = """
+        animals/amphibians
+        frog-1.png 54411 7fbb4b433aed67f636ef22560a1462d55dfae2567c248bd14e865b54dcce7a6e
+        frog.png 47401 3136e0e0fc9bf3148e066ed925c847a2048436d4cc77e56e7205a874210e95df
+        animals/birds
+        adelaide-rosella.png 8742 5f74fbdc0b6764438b599fbcdecf69f25d4762265d609c40db312d2a93f67a2e
+        albino_peahen.png 140314 dcf13a4f2e3b9acc2e9d6b0003c2f1249d2565a8e85351e80fb4d9f77c307323
+        blackbird.png 19397 84734f2c1bc3f6f747a44e076919eb542115ebc9f53ec9720cdef17ae09efe6c
+        chicken_profile.png 29781 963033ffca10bb988e23698f57685f1b34e612a2091b5c650ab1d94341374972
+        crow.png 22337 b717979bede3b46034b3e4d879afa51a1f64b63e16322fea4e2d220bd9139e0c
+        crowned_crane.png 78064 8512e8481a727ced9236f9b1ab994252ed6ac78df6cc6b84d54c6e2565f4fe9e
+        cuckoo.png 21969 108973fcbcf130e7741fdd0767d204ea91880158cc7ecdfa08f22805140be074
+        drake.png 21130 4a8cfa05f6928b500d68354a5f8dceb8804b776fc5bdb098dd2fb4948dd7ce93
+        duck.png 31074 7770d71308241fe7f0a4f99fc2aabe8ac16e4cfff6e37d13e61fab459c8aed33
+        gander.png 19326 8401b1e2443527c4b187fd901e4b3ee62795f3e1fb8640cd571d8cec02b188cf
+        guineafowl.png 21146 8d09c0d7824ea02f64b7a3992499c0b213971d479bb1cd97a171344f4a869c76
+        helmeted_guineafowl.png 153862 a99a5c8762be390c4813583c159430f401159fa82185c75fd08a62caf1c0458d
+        hen.png 23145 c0bf14dd4ee7dfdab6408991e1fa02c3097472f6ddcd46849111db623827881c
+        heron_greatblue.png 37775 4ce6e79b1bb78efac6846705f20e3efb6ac6f8a1d1f71f39d54a3e595ccb13b5
+        heron_greatblue_flying.png 68171 bb6df97a15b5a4396c47d4e7ecca7135e684d0fc7877d762d90a8f662396e69f
+        lark.png 34216 819d7bbadd3d64b564d669c759f47dd797a4d7a59d1a4f71c00a7ec85b755d5f
+        little-penguin.png 17533 8e2f462390dc0503acab5a3968b08c05ccf704e2f72a742d31eb85e8f7f1f995
+        magellanic_penguin.png 36352 ed4a1246d2282478d81bfa6a8bc7644b3660de6dd8ee7afce1b94c06fcf0dcf5
+        magpie.png 9453 0940db581fff1eff00aa3a83d8520a7794a3233b4f5d81e71b42e9ce04b2c8ff
+        nandou.png 30955 00e5735dec58b5ddeaf5795d1a71efcb33f27037466ce0158d47942089ab0ab4
+        ostrich.png 37693 3c3ae1f1b5a29c91f28d810734a24c2f342a25c20615a46f78b281c723df757f
+        owl.png 35792 5fd2280da7f3ae317cc9ac7f568f406d581cf858f5295e3581a8845be250a383
+        peacock.png 53485 657b94b6d6cd98c88f274ebf8e8f3180aae7795e74e9272543e362367f6a68df
+        pelican.png 61883 13f209688b1abd8e91358da28adc62f693604c80760c2763a6baec874e5eb2ac
+        penguin.png 19106 5d0106c55f54cd7f7ceb5b997725b49ac9f3c3fd6934cf009a73cc6fa172f00b
+        pigeon.png 23533 acf99a925c3b64ef5403611cedcf411436c6785084fa5b875af7407fd89b858f
+        pink_flamingo.png 45944 76f05c493f655efeaa386521bea913cd41bc9a65318a4ff973a3c4ef1b656643
+        quetzal.png 12385 3daef2437986bc96485f5f3b0c11c53dfa036082c20c181e0a6f88261eeaa119
+        rainbow-lorikeet.png 11016 a0134b0a9bb2aa00988b596968e0dddd11559bc57b2a0474b5c883b846ccc74f
+        rooster.png 28025 f8e0caa20436484d76512417cb6c1b1a8d3f631da26350de4f3666526790fbe6
+        seagull.png 19444 09019f68ea1aa7f8550c719a52d24c315787873898ee735f2bbb37fd876ba65f
+        silver-gull.png 10901 8aae4ec47dbb16782e14b0017f0369b6473cf876ef26fc315623c03d7ed29737
+        tucan.png 28590 4db72d83ee7b01ce8d72ffd582c96be468261d9b2eed1173eca0647ed1d196b9
+        turkey.png 60865 b6e74356f85a205a2f16ab43a2994696faf983d0c7124a892096377042546dbe
+        vulture.png 42435 5a829eccfac975dc071327b399732ed1fdf2b4adec035098047670ccf533f27b
+        animals/fish
+        bluegroper.png 26821 6b587875e0fd860096889ab8576023ba5f60690e1db27dda225b78d633105f08
+        butterflyfish.png 21325 52d47a016d2c6765a0f2ce14bbfe735e1d3ea7bbed67bd8e9e45158388779d46
+        clownfish.png 11437 5bbb65660e9f10fca48c3fedb48dbfa99c75b7cb636ccd004fb2ce4d9da2542a
+        coraltrout.png 34223 2e61e728ecb7ccc3937f162bb0c4879286ff2204b345c44a5e9cc0ea84960107
+        dolphinfish.png 14619 0682e0a77562fa4b4736d92e0c0b2d4be64baf1abe82bdb40a6cc7a589354a9b
+        lionfish.png 22510 7630d60c1edfebb245d3025b2e8063ec11c2a21b4fc2950ea9acaf560335ad64
+        lobster.png 71566 10ad59dd97ee13038aa49b590a887c46a8aaff47c0a2e9d019b7c5bc1947bc78
+        moonwrasse.png 8571 027823d9e753fdd8cfd28bf5cfc625e52f2be3215b1d57866f2815dead1b1349
+        seahorse.png 39641 0871e1071949f18a6390205ee10eeba3ef84685ff7c968fa6e3b42c4575f3a38
+        shrimp.png 9809 b7f58c6fb9ba2bab4908845c6ad9ed09139263b5afe170bb1d04688ddc0f4a4d
+        stripedfish.png 14993 9d0424a7178d3ed04301dc500e028860a9769cff0c7a02dd44c77cf252cd97f9
+        animals/insects
+        Brown_slug.png 58896 e06936e61c58a4588b7d83fdbf31e493f0561c337e052b9f3165ae3d5d2ec85e
+        Woodlouse.png 94796 fcb1e419dd9afc40650c60e0eb9922282cee439a37b0f4b29bd5f352d280b88f
+        bee.png 38310 7fd29c0e74f00179ac6362c690c35bb0388ee6791e846eeae1600e5876452f0c
+        fly.png 29442 a4e05ba0ce724d7550c349d0002c2588d0616b2c8a2af92d4caf3d6815a7dac0
+        grasshopper.png 27095 1ecd462ad14f32a5de859613d6a9d9c706261eb6fd1fe80af0ce2a77ec1a8558
+        hornet.png 28455 70e73aca511e5f466d59d98d640df9f446136cda39f0db2f85ce06265332aafd
+        hoverfly.png 49091 0e91c5ec67cdb900ef36142a0571c698aa555db127457dc6724f4d21b53c4a82
+        mantis.png 77121 bf00815bed1b777432d7fa6ce1171b226caa794299dbb1e2994f29544d7ceaae
+        xanthia.png 32681 b60f2d0ec2d66d676dc523c526634c6acd02f627b95d0490c2563e6bea95ba4d
+        animals/lizards
+        iguana.png 17306 7cbe370ea1839051f84601ada1d3d17e3975427d754966a19b57e32507d9815f
+        animals/mammals
+        badger.png 25825 de31acc03128709bd23fc76075c4c945478b259b2b63e15e2b890101d644be2a
+        echidna.png 2297 d0eb11c11cd91683e4a770eed63a920d9f4bc0bc83eb1c43b259bf88cfae643e
+        elephant.png 31901 c58332e1f4ef1f476ffb0e8a2df86f0b55c589496b3699de26cfeabd231a8a70
+        ferret.png 46318 3afe4960c302ad43a71b9cd41be3552bb45615c57edd3bae2ab6babd54d432dc
+        giraffe.png 41108 59c918fefc4aa2e2e8218f4b6c341485b88fb582a6880135d215d706e80f8595
+        hedgehog.png 40367 f7e95f68ceee5999768fdc52938989b5badee4ef5a776707ef7f0d2f01ac41fe
+        hippopotamus.png 33205 3ed404f03c93de77bf1728faa208cc54681beef84f51ebda7689b916d51b3b94
+        pig.png 32613 41b6caefca7cb65f3c5ab5afdf77dc31b880031ecf1a422035cf7160ffb8b3da
+        pig_golden.png 44207 10648b2307bf0a71b9ecc602191d6b789a4e02968044b22a8490c313d6fec091
+        pig_golden2.png 57387 24e5e786150629381fb66a6efbbebad1d893efbdbae331fb245b832a1b37b07f
+        rabbit_little.png 42005 8c0e6c852e4a62bc7a80834edf9003323853d7d5a67981e7c8fb179afe93cf39
+        rhino_black.png 41504 ebcb7df282100fcdd37658f422897c4437e38a073a0b63bfea6de829ea555fa2
+        wildboar.png 46167 74f3338d0acf2aa127a77bd475a14fa109d8be5b77586db0e9dc142621e387a2
+        animals/mammals/apes
+        chimp.png 49231 1103c68ddc42cd3b36c7c96020e844a7c1d4fc7dba8132b408263c3038b8f72f
+        gorilla.png 36233 a9b45cb2f0acae32161d3ab45505219c6083a18e9412e5439cdd104fcbb53a85
+        tamarin_emperor.png 40852 343306d0dcdb3db1aac59692e3a4c30960bc3d5c9a599c4b1356e84d612c4013
+        animals/mammals/aquatic
+        dolphin.png 29284 14de4f99361cf957db01085d73a7b0bab34e1b8c25acff9c7eb9b2d730c7a8e0
+        orca.png 16827 5b1d5b9f2d2250cb6b5405dbfc843538f3f89f56ff535f8d37f6a9937d4fd4f1
+        otter.png 113956 875ec74ddc9cf664ad988ddfa1972739260b2c59bf4963d06b3b337f31594307
+        sea_lion.png 20803 0467907bf6b79bc0768fd2ff8a1289b56d1bc2cb83dce30e45d1adf72243fb51
+        whale.png 20341 a7b05910b7ba21f1425a2372ed7f3d1a159647d5b796216ccda76400d23f0c03
+        animals/mammals/bears
+        bear.png 29819 aba4c267dac9003ba033fb0e6e7f09ed43b10e38ec625e5c2d6b67196e182c7f
+        european-bear.png 186827 bab9ff97e54a0a1961c7411f701f8f156b1d353a5e86cf85c6bc675aea8a32ff
+        animals/mammals/bovines
+        bison.png 29387 4316b377b8131e896b62c9e5ff7e0edd49e9d7b4d3acaff7243119f9f66fe65f
+        bull.png 34336 760a7f5b1f4c6da418f0b55d55802eadfbbffe1e5e02aceee0c52bd249cab434
+        cow.png 33254 741dccf90e341f2c69f0c9c60489f9ce9191f9c078b04b43233a8a77411491c4
+        cow_white.png 53486 0b189be2bb21dc9cccf842bf4cbee78f014fa60d07a5c78a20e54e2b664acdba
+        gnu-baby-stand.png 96430 c37a5b9c3159a1f7c173e8aec6c2c268bb0e3c7ed42bc95bfdbaa17b11d0d15b
+        gnu-baby.png 129050 832582f35b7568b2c5f1f13f181833d039d2708b4d26b9c9c5851699d3da8951
+        gnu-sitting.png 46585 0e3cbfc84c5b58f862ffc98f25322c3a37de57b89114bd90134877361a7d6a69
+        gnu-stand.png 102931 70b16c784d788ad7545d3a96b40b009370783a285a4d49c953619aef3f9cb860
+        goat.png 39366 48bbfd85e3e2cfdc7eb473abdd968cf879e76ae39eed4407cea4c527203d759d
+        indian_blackbuck.png 97554 4220b0626d555b2e466dc7136cf430c783bff91847f38e331b7140bd4543a5bf
+        mountaingoat.png 35149 44409f27fbd8542c1bf71ed42065d0774042be54321586d4a224aa78697fbc2e
+        ram.png 41478 619f393899b04dc4d29d2d48af83d145caae89a95b357508ff67a065da67179a
+        sheep.png 49710 170207d37257b4186b4d2311a6a586ae8387c0dff95ce533d272f104a68785c3
+        sheep_lamb.png 22536 f056bdaac25aaadcf3239ca3944bd5d8609b5a406a9831d636798e7955e6945f
+        yak.png 28290 5f9fc17ead4a7a34d8345bcedb4354578c34809b34c2e12b44ba6da607b58f9b
+        zebu.png 41123 f9a56c941d60587d9bec259378e746428c2c3c414fadc9cee24071620b69e437
+        animals/mammals/camel
+        camel.png 47360 910c74c113d617741e549c84ddfc73b69df69b8e7f647bc98815e33f0db7a5df
+        dromedary.png 27928 f7455abfa012318bf61702e01815d61bb0a3eb4bfea25b91a8f78437ee157c24
+        animals/mammals/cats
+        lion-2.png 77373 f608afc9531257d9322d80a609094abe5827351973cdc08e0fecd1cd2cb76788
+        lion.png 16195 79ef5635d7a2a5c865017ce92a7cc0704468e2c5220b8fa588e1be5385fb120e
+        tiger.png 33314 699baad06e31c6274fc7bb576953dc0f66a6677a8286daefbdf454cf7b7395d6
+        tiger_sumatran.png 146582 0b80b05c2920d0dbe788c377149a9d0ba19b63ef5ea809e1234ab837f5c48af6
+        animals/mammals/deer
+        caribou.png 27385 ff7448b99a3733c581ad176d1eb77d58038e73981dc5b67c020b148ea5fe9245
+        deer.png 21158 e620c6ba979e0c73536db240b9c4fd72541aad67674b4e9ad037aab0024c0844
+        doe.png 44389 c1d34426120c243c2357959e4307a3f1b395a049fa3fac285fe66c9298727612
+        wapiti.png 24593 8ba175a8d56141e67ec6cebfc69404d0cfcdfa94f79635f6e2547c5ba22cffb1
+        animals/mammals/dogs
+        dingo.png 16316 665de674b6adc0b89437cfa4e6635fcce180e4725367592383848d1f3e345484
+        dog.png 31265 63b3906f5b3cfcb406d8cf99ea0252a84d2d2b60795b5e275c0b4f2b9985b71a
+        fox.png 31659 d754bb3b88fc6e27c454e8880c62ba8fb84b3db7d37948209ca8b445be7d6cea
+        animals/mammals/equines
+        donkey.png 31580 e32ef9dfdf287af6b1a3120a2a18fc319a6763537d650085ae595c329208d10a
+        donkey_eating.png 40680 3d5c1c5c4b2676232301c657b8e9cf7b84f93391fe0085bff85c9efb8e967ccf
+        horse.png 32185 1c14aee30e0af4984fcfed4ec9b13769b4e16bb0eb49f95ccef65126b424c6fd
+        zebra.png 40872 f4a1329606b3d77b7064c8c42d3e247f522f1a48f852ef787a963ecf819f0a8c
+        animals/mammals/rodents
+        beaver.png 31010 556401ea1b5f20f70ea26176b32ed494a1cc700287feba447ce3d737e9e5bdab
+        capybara.png 97693 d9fa6ba63e64c31ddbfe74f28aa1e4b9bae184ee0841375c0160d4ebccd43ac0
+        marmot.png 41640 95ff9db558973e015ac81b37a66e1caf8e69687a6ff76c331c733b041f51246c
+        mouse.png 18297 57aaf4eff25656ac619266183f9e66671d52334d3a1516e457fe24d4e8931b5a
+        rabbit-2.png 35068 1c4cc3e7c35d2a5135758011222dbcbe7af6bf868d024c9361cb02c006f22e3c
+        rabbit.png 28592 31d51dd24faa75f48dc19450a3fa1896d951f049a867b77934de4629de49db8c
+        rat.png 16480 06a207bbd6c470132ee37456e4377c9080f2332e84d6692940ac37d408606ec0
+        squirrel.png 59472 ac942f3b777493bb97cfd7e08cd5809bd31863ae73bd1fb681fa0e8e01f13fe7
+        animals/marsupials
+        kangaroo.png 16832 eae6784ba555c357e1330901e00450723f1a180966a5e4e9fd1a3344804d01bf
+        koala.png 45239 1ca01ed025cfcaf47e8529b72b8390f8e9e7d5d23b2b3c1b3fdec8873c7ec0be
+        wombat.png 43271 b1aa4f2c3d82f428ee33e34ff3150bf5187b915f9bc50eaa2ed12a1614e376b0
+        animals/shellfish
+        abalone.png 21289 b449a4151c2d82f9b61fbfd5ee79e408f1b6a4a69482e177e936d26b884e9bb7
+        murray-mussel.png 16482 cd66a46e0654a948a222db8e8f4437add8dcf789654092daef35a23401268bf8
+        clothes
+        button.png 47502 66bf523c00e4550e34ef562fa77ec7279773041f860e3ed6beebbbb24200771f
+        clothespin_new.png 4865 749e3bef0e8cc91dabb3dc94ae17b784a4ff04759c924cd334e6914385618482
+        clothespin_old.png 3338 b648b7e8d7d0f042f8586c341c69fdfd5f2dcf5dec5c1fa72b11bcad4d8e3e18
+        t_baseballcap.png 6175 c4d734d1578b360e42803fa5c84bc82a212879f3215458d848bef3d346d0fae5
+        t_glove.png 9469 d35bae7be95d7d17d18e7c4ffdbd3d6676a5059a8bbb7783cf8c0a3e97d99384
+        t_jacket.png 19972 676bd63f150d1fd8fcd2202174d12abbb28aad2d28604f772a4aa3ddf3e08c5e
+        t_pants.png 14515 3ec136725e56a667e2673869c5f9f1146cc0a59bc96f24c661fbdb610ee8abe4
+        t_poloshirt.png 3190 43039dfcf9bf34484c8a82394d45b79118cb103d0e91ac6b23b058bc853656c0
+        t_scarf.png 19204 22004c81c57c5661afc6a6c89badb25fd8b4e211f1d56dffec64ae7e5b298031
+        t_shirt.png 8080 6b5aa33d63f265c135e2b3facfcb7ed3800adadecb69839f0b9105534bd42948
+        t_sock.png 4807 d75ddb9363ba57a92e07e18269152d243d18fe98940a80b9199058df03e75ab7
+        t_tshirt.png 2923 42ed76a9edf7be514f97a50a1b4cdee396b6c6b716da93d10118d58f0325573e
+        clothes/hats
+        blue_fedora.png 13916 14d34f4db014d9788bf95477d3f6629aaf206acbd4c7bb62d30142f41201d593
+        feathered_hat.png 35993 e11a9a7a185ce0b397e82506a04d828651b3240e234312c12801a26b31436645
+        green_fedora.png 11413 4995e567ec675c7f9a0343559a591654fdf24e9c8ab74ff64e6e41a18f29d943
+        propeller_hat.png 18520 91739c9c6b8fa5a296455151e0603476ee03eb0978f0830691e26414dd993067
+        sombrero.png 29182 73a0f98ae2ac18355133d6261d7a2bbf73ca2f358d75f9282dbb7372934ea6d5
+        tophat.png 14614 8605f1dd9b5785be701fa629642ad1fa467c9c80a479888dd160a502196cbe66
+        food
+        pizza.png 53162 c24d878d80f1e0ac1cfe2db6b3492d019332514bd42b5b8d7c53557c78d98c6c
+        food/fruit
+        Apricot_whole.png 256415 768479f7c9b94637a83e50118753e3298bf2913745f0a9c01d6bd2a0af8fc49c
+        Cherry_Stella.png 107819 603c39549dbc875c8d1d7b919c56c923851dd8f162fd0deffa56899d989d85b6
+        Strawberry2.png 127424 c5e7fe18d8419d048e44d3aba3f188fe5774b569ccb6c08230cccf70bbb872f6
+        apple_fuji.png 5097 5ac9e63d3d60120a58506de1e8f2700725ba558c4ad2811879a14d7c20302d24
+        apple_granny_smith.png 4711 f27d059ff818d31775868538d6eb290db4c9ce21a9df6fced5d625ca05b5b2ad
+        apple_green.png 4625 6ba695fec72a5b97fb7939afdf8e4296ee0587adcab852e86694ba3d6b5c51e5
+        apple_red.png 4586 405c66c1de7ad6f5141eb646b39933f410a51042877df141efec8b577b6f2e03
+        apple_sierra_beauty.png 5119 585337cf4615406358877c931b0824292d1c5e2824e02cc53083664b28454192
+        apricot.png 22535 4518aa248cdfc1d0b2a5ad5ebc1725bc90d6864fa70c3837e2bbaca6c1ce0759
+        avocado.png 144042 48d843da4f57747de56b3b4535f3e5cbe9a312fb3642d3edfb2d82db6e15bbe5
+        banana.png 3692 e55d901371482da3e7b130029d19bd89fab155dfed8ac5bf4d95d8f9463f5a7d
+        cherimoya.png 212892 64a3a817dd56f240ce42b4d2d31679828bbf4f020e57cbe0f8dc00967e3f5b8b
+        grapes.png 11737 ccc8ab7a8ee64276138ceb0416c1602d5c2fea0158bcdae7125a0fbe023de457
+        kiwi.png 90234 eb807eb6edfffc2015a616d1bf68cbe014f6aeff9b60164a0a6cea854c235834
+        lemon.png 20110 f28692fef7f3512f4bb04907eb3e4917d05925d9093656fb2554a7dcd1474ce4
+        mandarine.png 26569 70237c94e03b9a87b4f315d4d26310714f4c12ba08881cbe5f24ff7c6f3d01f1
+        mango.png 4768 836e68170acc3a2e351ee4475ed5f032c7216d59708f43f02f1d9b54d904d764
+        orange.png 5927 4300561405f5db1bd779e0cb64e4b9b43b35e5973f3e10cf9b05a0406eb3c420
+        orange_seville.png 211252 fbc194e0b37accf85db4119eb794ed9dd1996fcc6280e0197e728c53db96339b
+        pear.png 4499 893fe7e0ab549e1b097a328d14bc3660b7af83752f7a3ee130c865849e290ad2
+        pineapple.png 13689 a75f52ca43cc72da23fbae92b4f3f267c7985833ed3a86cd88b37f904ed50474
+        pomegranate.png 5404 ea5eed60665a9e0c5f50e3d3088a4ec6e406fd480ae64f6ce1aff49de8a67db9
+        raspberry.png 5521 bab898126857773b1c443a97e74fa106216f9872f66a34eaa032fb7159723e9c
+        sliced_lime.png 8680 da49c9030d4f230409e69b51dc723492250843bdc995c7472e2be2ec37b9fc3b
+        sliced_orange.png 9067 db1b42531719e0c56c41f127d558ff36071e4639fa57378806903d57f852f0e3
+        strawberry.png 3701 0e740d0703d0fe6c825aa3aa69f35b88ea796bd3d65ef4c0d11afb1b7012695a
+        food/nuts
+        almond.png 6918 2c925b9ce6a88aa2b1f206af1306bd429bf9a0e171fb5c0d24a6e01b7a9cce5b
+        pecan.png 7349 bd743039aef91e954a817a171563b0514657acb8484ccaafb7bed29b35409282
+        walnut.png 11811 ee572ab9fc91694a1ade9db5e7424627e1da8a3d54fd5b0d09e84fe3266c0c77
+        walnut_shelled.png 1710 202f283feef5acee4feca1cca7ee7276f01ca097c72d76366f00bb05d52fb3df
+        food/spices
+        ginger.png 174744 b1bdf6f098b839626c1a7c123f4ec31bd2f7309f9a16a790e47738eec51352dd
+        food/vegetables
+        broccoli.png 27330 327bd677cabfdd1fafa03006dbb2a31c2f39c2d764e0ef6eef6664268849b278
+        carrot.png 6839 572c35c09096a023b87a467491ad6209c7e4b0bec993a61d30ccc6177bade33a
+        chilepepper.png 6239 23523f273a7a0afe780af81d0fd5a440726e25271819bdc7a5870828003fdcf3
+        corn.png 44981 f25c61bc57e96d81db51c62f0138158cb717f3ec4e679ab03b541cffbdf8c4d8
+        eggplant.png 3791 f0c41dfcc49e1f9eeee40e7121527ccece1bec2036827ffa9c35d28e1062ef6f
+        garlic.png 5377 19613cc0897227e5dda038bda3121e157d74481b411bccb3fd9290d6e9711aee
+        garlics.png 4736 d161631547d272c4c7db1a15be95b5631e3c8b1e08400eae519cf9fa3fa07b0d
+        lettuce.png 8065 12491d98d3071de43dff11522d36d778e23389f7280082199c09d7062a6269bc
+        mushroom.png 5192 a9729eda537807fffc10144141ab35bf20a58c4ec5016936108a9fd23289c0f1
+        onion.png 8452 597e8ad6d26fb359e590aaf7e674cb2d492aeb501c6363bc55646405ca4f8ae5
+        pattypan_squash.png 4208 fc4c9024ac0bdc7bd880d8a62a30b57394bacdc1baabac076f612e3954a85c7b
+        pepper.png 5857 0fbc4fbef8f11861dd9ade4c39a6a4a6a1761a0a1e6081f0e37617d76ecadf90
+        potato.png 5315 51aa9c9926a1f308d8ced21a89f6da18870c42136f34f73a6f3b6e1697326478
+        pumpkin_small.png 5024 0f51acf9396057330ba0c862c8ebd55f93f41afdf052be4e2a52d28db42a7529
+        redlettuce.png 8427 841ad7f0325a85a849a50eeb1c2e9b1361db2e1665d42789e4738c98085743ec
+        tomato.png 5250 868f67925896b8c9ebdd9b8fa02cbf4b084b08982a536078c1c7c2a8d6a960d4
+        yam.png 7470 afb4f1ed0d94e0f07c4b0f9b36e5019bc55ed5577f6036027eb335371051eea8
+        yellowpepper.png 7941 0b2857a8cf470832db12c1ae6a0af937d1cee0f8c7bc25bc7f206449cd4074f2
+        hobbies
+        binoculars.png 33097 75e82ac7a0a7ceb6958f6d5b5e84623b08bdf66795e5267309683ea0ba58351e
+        camera_35mm.png 30215 d4c635621eb8fb687879660b105a66e970cc87b72edbec048ea98fd080368a05
+        hobbies/music/brass
+        trumpet.png 28074 141390a37e891dc1ddc005b37f634c1f43ae09e4cc797ed66361e6274072ad2e
+        hobbies/music/percussion
+        cymbal_crash.png 64291 d388e3b29bb95b93ac227523837963096a4094499d0b8cb07e3faf71466cfc89
+        drum_tomtom_floor.png 61027 b5ab0ab0670fd6394051de6c41878404f02ae16a913e01312299f771b87d2704
+        drumkit.png 39740 e1265e3784e31718e44c3853d9c875a3d2a718e537ead50b9ee2619d3e270faf
+        hobbies/music/string
+        cello.png 29549 e57a23b18bfb3148d849c4b6fdd82c6a1b79eb018ac843737c1affa0da00bd11
+        guitar2.png 55432 c2f564b0845286c634176f23b8b8a596bf5cfc9af4607dcc0ca508a08718a386
+        guitar_classical.png 33469 63e5111f914f1a1239ab3660c61ce40c63b0d228c3e6ba85495a5cf49c5e6b01
+        guitar_electric.png 32035 7ebdaee61c6b0234e5cb3b5a184f5ff903fe40c334b5b3ed299907185edf4074
+        guitar_electric_bass.png 35870 f4c90e68354b5df1b6d1238cab8537101a10c1d5c7bb6742d87c8d6326ca682a
+        violin.png 14864 d2757b8c05b53d6078e3dabb48442d9352331c64e955a723a578d5f9a3aefe5d
+        hobbies/music/wind
+        bassoon.png 16391 203c06b1cfed9ea4c904b8266c103dd5c4480b4acc34869e498b988cecfca6ff
+        household
+        Lightbulb.png 156092 11186e55e41e04453fc6555fcf822b3f1a0113117578f9aaddd4a788fef7da81
+        cylinder.png 180264 0f7b5d15758fc61470f55e07951fb2dad57660d1de33aa8799be9d1308205746
+        garbagecan.png 13359 16a78c7d1d6c559ac5922d3d3ecfa81c3dad21b2c508280b1d1b9b4f6bf49cdd
+        home_compost_bin.png 58217 36ba828b0a84d561396fa149f4d6bf1d97f3e9b050a44ba272b8876c1bd588bd
+        kettle.png 16651 197de01d7616e32f6ccd6fc71512fd455d604fa315ac4628517d87e073084396
+        key.png 6776 c8838c624276b01774d00be7e40591584d6cb919706af6af9738b531888ee521
+        rubberduck.png 8503 fda8fafbf7d78c0dddea156cf9edf62b2801b17fec35c76678b96b36c54a3248
+        toilet.png 41094 a219bcbb3c9cc7d646043b12b35a65e2d434f7ccf38a887d94e40c029bc73133
+        wheelie_bin.png 19041 2a0142a0a56b4513f7577bb2d0fb9eaead1853b41329281187e648769c92d541
+        household/arttools
+        highlighter.png 2605 49db68c96668aec18bd91243b2db6f6aeae1f94c59fb2db566d4d667a7c8c3b7
+        pen_dryerase.png 4816 e0fd2046a202e32bddd780eec60936bd5381c3987413b8ebc1cf6fba6a9c80c6
+        scissors_small_closed.png 2253 14a4f90ee4772b747ea7038509c1155c74908780c1ffa37fab9481662e387ec9
+        scissors_small_open.png 3146 dba989636b3d76a51fe1010d16d8edb00d68a318190884a15d447731a3122113
+        household/dishes
+        glass.png 25542 3d9c2e67cfc77b6c29b958223885f4e2607e350a17def93731e073fa7f368cc9
+        mug.png 4141 e79d81363762075557493012e5f33927b1af0ce76005f1f9fcdc11e9e7930b31
+        pitcher_small.png 15126 9ed04c770c68946c615c3ad99d6871e8c0ed1a28c074fac7d223b3ef5c9e6e2e
+        teapot.png 6666 73dca3ee8d4c2aefc05452d0c5c3f4bc8158f39cd621af797f4b08c67b592938
+        household/dishes/utensils
+        nutcracker.png 4562 d15c301ebe2cd755f17e0f53423463b55deb1fa80007d3fdbeec3ac3cd40346b
+        pepper_grinder.png 5749 5de09ca634af743e87078c82c7ce2cd7fee6b5ac5fd5334b20098e64eecd8320
+        household/tools
+        cementmixer.png 376438 1326aae460b636d588dc16989e5ff84f6962f597fdde97dff55be4d75957710d
+        hammer.png 9186 7854ef5d1035708bf85847393c4bc1000770de9622116f9a2152ef6cd5665bff
+        mallet_metal.png 8998 58c048c95c16a848c9476c2254176fcac4f9069749984804269b7725079a9413
+        measuring_tape.png 11088 951bf056a71e5602a4b02ffe3a4361eb53fbd77bb29749174c2274fd7d49fcfe
+        paintbrush_large.png 6094 ae215e87af99aad5954fa5257e3bc62821915ed2390e130118fbb8fa45b60907
+        plyers.png 7348 840e5049d5f1b573a0172756e7ec76699b2ec21ef7818e02e40c0a43137808f9
+        saw.png 11269 e13e9085caed07b948f9492f6d758d3b1ecad04d2fa19439f75e0096520330ef
+        spade.png 939162 3352bd58f54bf300ab31492ebe07a394a90a1be17033abb53a864dc360aacd0e
+        toolbox.png 29319 dfc0d6c4f8a97a84c41263833276e22fc799a07dbd2e14b97513d437bbb021d1
+        wrench.png 4598 422cbe84111d0522a92712ae77ed67eb9ce18a1fdeda36a36d1599aef6fda7f2
+        wrench_adjustable.png 5852 c2b436828f6a1730ec36ba02097f0550e73e90a55363179fff099e2bc674caaa
+        wrench_plumbers.png 12109 a170cc6486c740c10ce71657014f55a880d96f1359557ee9780bc4a07d1b005f
+        medical
+        bandage_adhesive.png 23698 d707c3f5bfc2411c7b57252b0cb00be84d02724bd6f67569b253297496fd993f
+        mercurythermometer.png 21416 b4f95aa1d3c3dbcff0157133ed9fb655e02894a27cab48d998c75e3405fd4292
+        stethoscope.png 49898 65315bda7805f30915d3444398564d41502017d708158e078930674400333a23
+        syringe.png 57105 80d8b38649c7f3fd32aeb27ec8147e4f5b10b87e84eb3ed0fd4d305f886e4377
+        tooth.png 5394 7a141480eb9cd3cbe87c769deb58d77335ee6f700a070deb7dd8e52866b635a6
+        plants
+        lavender.png 68153 5cb4a0e9bbfaca5bd2e5abdd7369cb79688ba688327a2695ca559b3ba54d44ae
+        lettuce_bolted.png 49705 60317509f88a53ba5e62028a2eed8ceb64b725316d6efbfce6e997bd67f65cbc
+        thyme.png 136085 f88ed66f0558a146bbdf90476cc9cb56c11111a10ddb5f2072e57f9011578cdd
+        plants/flowers
+        adeenia.png 21599 47fa0d6fb5724dc693f6b34aa4a8e0b1b6e84c01c386ea8ba48cf400fb61b1ca
+        anemone_red.png 394971 7315652309667904a8547dba62417a578b6eecdcb1fa11fa3c2acfc61d4e2b6b
+        anthoorium.png 23119 0d9de1a23eeafbd5c0e869b981137f01aa37b3b21fa30fe7e6474303d84083cd
+        appooppanthady.png 7153 8e6affebeb7bce1f7af35f7e61709c6e8fa699faa7f8492306e8279c6b641acf
+        bolsom.png 14500 79b70f16d0d8ee1df78f1f761d6783c4e5a428c4b9f903544c5fa62aee9789d4
+        chemparathi.png 13085 2219e8703a77a14a4d3a08bbfca19d47842aa06cdfcefc38d0b295f13348a60e
+        daffodil.png 136217 2de7b146a10234f058a94a4f6a2bc423e5c803da8a76a1e7e7a20654ac7b659a
+        flower1.png 12403 3a74541210303c9375af524ecc6eadbbd9be4dcb969ae70f45d395de0b6a2f66
+        flower10.png 7618 cd70a850de89265217593c8f82982ce7e04b2085bd0125af15cbf875329f7ae8
+        flower2.png 9435 88f93b8a1948c8e05da5224ad762de604eb2370f7b0e4dccf7d69a5b13d68985
+        flower3.png 8736 5bc9fcfbf6e9a990ea3649e81b0e12c07d11085eac9063f5c9425f90ebac903e
+        flower4.png 11313 4c95876583fc40d1f45e0a7a4dc9aee1b933d5921d83996225442e1877ce8f75
+        flower5.png 7079 755b3a730b998cfb83c0b8b469deda68cd2cf1bcb8555d70d769dd23da289a3b
+        flower6.png 5523 7076310f16f389968b098e269ee65aa631b0d51799f3298848e0ca6904d22717
+        flower7.png 8533 268437832efb982bfc0bb785b77bfe95e620bce077772514d90be50ea85e46cd
+        flower8.png 8703 31fdadade95c74894b2817939045abbfc11dbd68d43bc86fa8de409a25d5bf38
+        flower9.png 9219 067f00a760555b8744b56023da70fa9496ab8a7704fd70d41e4818144bf5937f
+        iris.png 16994 576537ba5ee132cf3c822894910cfb682782c661044238b447dfeb4103de2d1a
+        marigold.png 24725 1a555caab466da27c6cac7c5d1aed7bdb07b9af9e6ff07ae77ec0f4b25255a1b
+        pigface.png 32478 3f636884dc88efb72214256c47c9799401737d02edfbe5f30ea94b5c25af9832
+        red-gazania.png 23000 be741d3d74758b8a1f02d3580c639e2fad30e50e151f8f3b98d4dd4cf8eeb73a
+        rose.png 13246 d925d37a83038604713bf43bc4a1eba944fc8a88c1821a58fc74f67c38f181b6
+        whitestar-petunia.png 25517 a5ca1204262b757fa270929b5d66f3f8cdc5e5c0aaa68350d84e158fc9872450
+        yellow-flower.png 35560 3074fca6bda6a30b6b1548baeb91b64deb01f6138c414dbdea24764784700f2f
+        plants/mushrooms
+        cep-1.png 52353 313c1da48ae424303a84c5c9db29dd07afbd0eb648338c6c21bff692fb02ca32
+        cep-2.png 54619 677bd4b79a64192604ba8672db3f54de19b9d867044d2f490a4c9be2f2b4a304
+        cep.png 58015 4614efa2174eaa2e34e3bbba6291a791e5be0278348620b0eb1bef58d781800a
+        plants/trees
+        birch.png 47108 dce3270faa6e17e2fa5cbf7fbba03af43145fc2cee2a6494d9e1e303e5be54e7
+        holly_leaves.png 9074 caa2a6a9812ffb8e897fcfc49eb8b130e014be2988b5668ec3a0d5a7f69e8bf6
+        holm_oak.png 241514 0b9e790ea2f87cefe807c43f5ccd0421d77e3921621e5d31f4e8074e1f7674b6
+        liberia-palm.png 172687 172d6c64719037892141f766fe56b6214cf817d10811fb77da1695e2b31606e8
+        pinecone.png 18779 b186e440eb3523e3639b83150d0632a7a1e6be1173857c9759ef69fa12e64b34
+        rambutan.png 230432 4c1dd1c2d7da85c884ee1f308c80ebc15f4290c106186a3c1fef7ec076c9c221
+        tree336.png 207386 0e52417179fd068dfd63cd9d8ecab595104d309b30755ecbe4b372f3b3b267bf
+        sports
+        australian_rules_football.png 12167 1a040b78a2f18a7bfe66e8c7cccae47f9056566362e4726825c1a6e346bca8a9
+        basketball.png 22355 701186fe410c7e72e9d7df26e6a651a06b14103fc248bd0f45c6e71a16607e7a
+        cricketball.png 8619 1e9436fc63007bc1a3c45f5fc03560d16e7aab525df9f158428e2aa5764c40da
+        football.png 11912 a8581d775cdae15c7ad0cd4d26ae8b7aa87bd0a939e00f6d3349f80446d57b5b
+        rugby_goal_posts.png 8822 8b33c24a90eafa28981caf3ec422ba60bbee1c9cae1b16742d08001b5be658e0
+        soccer.png 24174 da3bc970a50295c570ba945812480a07d5c95d4bb73ce7103117d587b8e25e6f
+        tennis_ball.png 12581 3504fa429fc98d5057e7e121dfe9341718c5081f70a6b5d75eb4c9a30e8c3ac6
+        tennis_racket.png 11456 c0fd009539fb7747ba056b320fd6e2ede7889d82e53e50c0107bd1c6fc433c1c
+        trophy_cup.png 11275 5112540cf62646829ef0df2b60decc3a9c670d991d6d2ebea3e54461eace52a3
+        vehicles
+        7spoke256.png 9125 115e6552b4213d0b0991ffe806646510a2980814a91c2ef58ead9edc2852c929
+        garbagetruck.png 146716 dd14dd9ca0b5b5268a049dd5e0f8f1349225fc79dc7eefa075bb59fcab71ed31
+        wheel_tractor.png 451795 0a094a7f4e35091abf7bf431fa927f2339d2a17e613ed84efc823aa283ea9a65
+        vehicles/auto
+        beetle.png 11281 0fb58566f5a173a3d4df34bcc6c2c6b731133e71fb1345177584e43d02e72d91
+        sedan.png 14503 762c8b7cc8b7a98c214ee21c729bdbdf965032a66521d677141381d9c2d4803b
+        sportscar2.png 13433 50a9a00aded16fa038fac16771dd97d02255cfa92b3e4fe9a391b22482ec1a2d
+        truck.png 20247 43bb2936c9bc1d5e298e779d7a243b8d6bbe360a1911982daf1b3716bb81a67e
+        vehicles/construction
+        dumper.png 108806 5d7093f55747a4f09634b944840df4063771b115078c4f28f209146a4bc71922
+        vehicles/cycle
+        pink_tricycle.png 13834 aaec5606798aee233ca8ab71080a1b7acdec35e37bdd5add33a1c0684d92706d
+        vehicles/emergency
+        firetruck.png 389109 e2049145f4829b7f30342c6d0143524014894bab8928ea1b6daa27f3f1b610c0
+        sedan_police.png 2864 830396ebd5b15163eb4dde3247eba24a99c6206d8f51c49945b7000932a2475e
+        vehicles/flight
+        balloon360.png 173478 4107fd22835366e593d32e35e574a7ff919b316704791dc78df7851594a451db
+        vehicles/flight/planes
+        747.png 69781 19de91d4bbee6f04a85eba676c657e18495a051b29ead3d19e352fe247af4898
+        vehicles/masstransit
+        green_korean_bus.png 78246 245ebec90875d111ac2e9097a3970700de9beff747d0b497f0dfceaec490033f
+        vehicles/race
+        indycar.png 527532 2c4b1e7ee08cbf1e6719bfbb5b92cac83446382cd0b6a010c1fe7ff4b0f65581
+        vehicles/ship
+        chineseJunk.png 37013 33a0260816e3f327b83f00d841f017d4a0e55b431a9560cfc75d5e0609bac331
+        walnutBoat.png 46385 44168320eebeb9b2f95a8b1e60aeae67c977268ca3692423185cc2d4a829c88b
+        """
+}
