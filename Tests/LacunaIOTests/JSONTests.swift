@@ -68,6 +68,17 @@ import Testing
         #expect(try JSONValue(parsing: value.serialized()) == value)
     }
 
+    @Test func wholeNumbersAreNotRounded() throws {
+        for (text, value) in [
+            ("1e3", 1000), ("-2.0", -2), ("9007199254740992.0", 1 << 53), ("-9223372036854775808", Int.min),
+        ] {
+            #expect(try JSONValue(parsing: text, file: "t").intValue == value)
+        }
+        for text in ["0.5", "-9223372036854775809", "9223372036854775808", "1e18", "9007199254740994.0"] {
+            #expect(try JSONValue(parsing: text, file: "t").intValue == nil, "\(text)")
+        }
+    }
+
     @Test func escapes() throws {
         let value = try JSONValue(parsing: #""\"\\\/\b\f\n\r\tA\u00e9\u4e16\ud83c\udf0d é世🌍""#)
         #expect(value.stringValue == "\"\\/\u{8}\u{c}\n\r\tAé世🌍 é世🌍")

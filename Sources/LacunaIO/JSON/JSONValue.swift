@@ -31,11 +31,12 @@ public enum JSONValue: Hashable, Sendable {
     /// The object, nil if it is none.
     public var objectValue: JSONObject? { if case .object(let value) = self { value } else { nil } }
 
-    /// A whole number, also when it is written with a fraction of zero, such as `1e3`.
+    /// A whole number, also when it is written with a fraction of zero, such as `1e3`; nil for one that ``number(_:)`` may have
+    /// rounded, beyond 2⁵³.
     public var intValue: Int? {
         switch self {
         case .integer(let value): Int(exactly: value)
-        case .number(let value): Int(exactly: value)
+        case .number(let value): abs(value) <= 0x1p53 ? Int(exactly: value) : nil
         default: nil
         }
     }
