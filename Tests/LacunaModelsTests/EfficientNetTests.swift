@@ -109,10 +109,11 @@ enum TrainedLite0 {
         for name in ["_conv_stem", "_blocks.1._depthwise_conv", "_blocks.3._project_conv", "_conv_head"] {
             let parameter = try #require(model.namedParameters.first { $0.name == name + ".weight" }?.parameter)
             let gradient = try #require(parameter.gradient)
+            let direction = gradient.scalars
             func loss(_ shift: Float) -> Double {
                 let before = parameter.value
                 var moved = before
-                moved.withMutablePointer { p in for i in 0..<moved.count { p[i] += shift * gradient.scalars[i] } }
+                moved.withMutablePointer { p in for i in direction.indices { p[i] += shift * direction[i] } }
                 parameter.value = moved
                 defer { parameter.value = before }
                 return tape.evaluating {

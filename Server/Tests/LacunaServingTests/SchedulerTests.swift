@@ -63,6 +63,30 @@ struct SchedulerTests {
         }
     }
 
+    /// However requests end, nothing holds what belonged to them.
+    @Test(arguments: ["done", "failed", "left", "dropped"]) func endedRequestsAreLetGo(how: String) async throws {
+        final class Last: Sendable {
+            weak let run: GenerationRun?
+            init(_ run: GenerationRun) { self.run = run }
+        }
+        let scheduler = try scheduler()
+        func last() async throws -> Last {
+            let running = try GenerationRun.start(
+                [GenerationRequest(prompt: prompt(9, seed: 1), maximumTokens: how == "done" ? 5 : 200, choices: 2)],
+                offsets: [0], stops: [], tokenizer: tiny.model.tokenizer, scheduler: scheduler,
+                within: how == "failed" ? 0 : .infinity)
+            if how == "dropped" { return Last(running.run) }
+            for await event in running.events where how == "left" {
+                if case .text = event { running.cancel() }
+                break
+            }
+            return Last(running.run)
+        }
+        let last = try await last()
+        for _ in 0..<1000 where last.run != nil || scheduler.isBusy { try await Task.sleep(for: .milliseconds(5)) }
+        #expect(last.run == nil)
+    }
+
     /// Those that come while others are written too.
     @Test func lateComers() async throws {
         let scheduler = try scheduler(slots: 4)

@@ -19,10 +19,10 @@ enum RunEvent: Sendable {
 struct RunningRequest: Sendable {
     /// What happens.
     let events: AsyncStream<RunEvent>
-    fileprivate let jobs: [Job]
+    let run: GenerationRun
 
     /// Ends it: nobody listens any more.
-    func cancel() { for job in jobs { job.cancel() } }
+    func cancel() { run.cancel() }
 }
 
 /// Runs the prompts of one request: tokens become text on the scheduler's thread, so that a text that ends an answer ends it
@@ -32,10 +32,11 @@ final class GenerationRun: Sendable {
         var writers: [TextWriter]
         var usage = Usage()
         var running: Int
-        var jobs: [Job] = []
         var isOver = false
     }
     private let state: Locked<State>
+    /// Those that know this; let go when the request has ended in whatever way, since each would hold the other for ever.
+    private let jobs = Locked<[Job]>([])
     private let choices: Int
     private let output: AsyncStream<RunEvent>.Continuation
 
@@ -56,15 +57,21 @@ final class GenerationRun: Sendable {
             writers: offsets.flatMap { offset in
                 (0..<choices).map { _ in TextWriter(tokenizer, stops: stops, offset: offset) }
             }, choices: choices, running: requests.count, output: output)
+        output.onTermination = { [weak run] _ in run?.cancel() }
         let jobs = try scheduler.submit(requests, within: seconds) { run.receive($0, $1) }
-        // A request may have failed already.
-        let isOver = run.state.withLock { state in
-            state.jobs = jobs
-            return state.isOver
+        run.jobs.withLock { $0 = jobs }
+        // A request may have ended already.
+        if run.state.withLock({ $0.isOver }) { run.cancel() }
+        return RunningRequest(events: stream, run: run)
+    }
+
+    /// Ends what is running.
+    fileprivate func cancel() {
+        let ended = jobs.withLock { jobs in
+            defer { jobs = [] }
+            return jobs
         }
-        if isOver { for job in jobs { job.cancel() } }
-        output.onTermination = { _ in for job in jobs { job.cancel() } }
-        return RunningRequest(events: stream, jobs: jobs)
+        for job in ended { job.cancel() }
     }
 
     private init(
@@ -104,7 +111,6 @@ final class GenerationRun: Sendable {
                 state.isOver = true
                 output.yield(.failed(error))
                 output.finish()
-                for job in state.jobs { job.cancel() }
             }
             return true
         }
