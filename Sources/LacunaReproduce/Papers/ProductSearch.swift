@@ -29,12 +29,13 @@ struct ProductSearchReproduction: Reproduction {
                 var generator = SeededGenerator(seed: seed, stream: 1)
                 let model = try ProductRetriever(arm == .without ? nil : arm == .compensating, using: &generator)
                 try DrawnBatches(seed: seed) { step, generator in
-                    Catalogue.pairs(64, brands: Catalogue.known, step: step, using: &generator)
+                    ProductCatalogue.pairs(64, brands: ProductCatalogue.known, step: step, using: &generator)
                 }.train(model, steps: steps, learningRate: 0.01) { pairs, tape in model.loss(pairs, on: tape) }
-                for (brands, isKnown) in [(Catalogue.known, true), (Catalogue.unknown, false)] {
+                for (brands, isKnown) in [(ProductCatalogue.known, true), (ProductCatalogue.unknown, false)] {
                     var generator = SeededGenerator(seed: context.seed, stream: isKnown ? 2 : 3)
-                    let first = try model.ranking(Catalogue.pairs(count, brands: brands, using: &generator)).recall(
-                        at: 1)
+                    let first = try model.ranking(ProductCatalogue.pairs(count, brands: brands, using: &generator))
+                        .recall(
+                            at: 1)
                     if isKnown {
                         seen[arm, default: Sample()].values.append(first)
                     } else {
@@ -74,7 +75,7 @@ struct ProductSearchReproduction: Reproduction {
 }
 
 /// Product titles: a brand, and words of categories that have synonyms.
-enum Catalogue {
+enum ProductCatalogue {
     static let (brands, categories, forms) = (400, 60, 4)
     static var terms: Int { brands + categories * forms }
     static let known = 0..<200
@@ -108,9 +109,9 @@ final class ProductRetriever: Module {
     /// - Parameter compensates: nil for no residual.
     init(_ compensates: Bool?, using generator: inout SeededGenerator) throws {
         encoder = FactorizedTermEncoder(
-            terms: Catalogue.terms, width: Self.width, isTied: false, using: &generator)
+            terms: ProductCatalogue.terms, width: Self.width, isTied: false, using: &generator)
         residual = compensates.map {
-            let residual = LiteralResidual(width: Self.width, terms: Catalogue.terms)
+            let residual = LiteralResidual(width: Self.width, terms: ProductCatalogue.terms)
             residual.compensates = $0
             return residual
         }
