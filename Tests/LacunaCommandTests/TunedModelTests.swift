@@ -20,7 +20,9 @@ import Testing
         try AtomicFile.write(configuration.serialized(), to: tiny.path + "/tokenizer_config.json")
     }
 
-    private func train(_ data: String, rest: String = "", to output: String) throws -> ChildProcess.Outcome {
+    private func train(
+        _ data: String, rest: String = "[optimizer]\nlearning_rate = 1e-3\n[training]\nsteps = 1", to output: String
+    ) throws -> ChildProcess.Outcome {
         let config = """
             [data]
             \(data)
@@ -86,7 +88,7 @@ import Testing
 
     @Test func textsAreNotQuestions() throws {
         let outcome = try train(
-            "kind = \"text\"\npath = \"\(tiny.text)\"\nwindow = 16", rest: "[training]\nsteps = 1", to: "tuned")
+            "kind = \"text\"\npath = \"\(tiny.text)\"\nwindow = 16", to: "tuned")
         #expect(outcome.status == 0, "\(outcome.errorOutput)")
         let refused = try tiny.lacuna("train", "OUT/tuned", "--predict", "TEXT")
         #expect(refused.status == 2 && refused.errorOutput.contains("lacuna run"), "\(refused.errorOutput)")
@@ -107,8 +109,8 @@ import Testing
             let name = "tuned\(count)"
             let outcome = try train(
                 "kind = \"text\"\npath = \"\(text)\"\nvalid = \"\(text)\"\nwindow = 8\n\(option)",
-                rest: "[training]\nsteps = 1", to: name)
-            #expect(outcome.status == 0 && outcome.output.contains("data: \(count) tokens"), "\(outcome)")
+                to: name)
+            #expect(outcome.status == 0 && outcome.output.contains("\(count) tokens"), "\(outcome)")
         }
         // Calibration reads few tokens where they are few.
         let choices: [(options: [String], status: Int32)] = [([], 0), (["--special-tokens"], 2)]
@@ -122,7 +124,7 @@ import Testing
         }
         #expect(
             try tiny.lacuna("prune", "MODEL", "--method", "magnitude", "--special-tokens", "--output", "OUT/q").status
-                == 64)
+                == 2)
     }
 
     /// A checkpoint of 4-bit codes with 16-bit scales, as other programs quantise, goes through every verb.
@@ -214,6 +216,8 @@ import Testing
             from = "\(packed)"
             weights = "frozen"
             update = "low-rank"
+            [optimizer]
+            learning_rate = 1e-3
             [training]
             steps = 3
             """

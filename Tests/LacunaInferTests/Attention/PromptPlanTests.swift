@@ -85,7 +85,8 @@ struct PromptPlanTests {
             try VerticalSlash(share: 0.9999, block: 8),
         ] {
             let error = Skip.error(try logits(decoder, tokens, selector), dense)
-            #expect(error < 1e-6, "\(selector) \(error)")
+            // Sums of f32 in another order.
+            #expect(error < 4e-6, "\(selector) \(error)")
         }
         // In pieces, as dense attention in such pieces.
         struct Pieces: KeySelector {
@@ -94,7 +95,7 @@ struct PromptPlanTests {
             func select(_ request: KeyRequest) -> [Range<Int>] { [request.visible] }
         }
         let pieces = try logits(decoder, tokens, BlockSparsePrompt(share: 0.999, block: 7, promptRows: 50))
-        #expect(Skip.error(pieces, try logits(decoder, tokens, Pieces())) < 1e-6)
+        #expect(Skip.error(pieces, try logits(decoder, tokens, Pieces())) < 4e-6)
         for selector: any KeySelector in [
             try BlockSparsePrompt(share: 0.2, block: 8), try VerticalSlash(share: 0.2, block: 8),
             try FlexPrefill(mass: 0.3, minimum: 8, block: 8),
