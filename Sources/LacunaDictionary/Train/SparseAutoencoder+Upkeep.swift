@@ -57,8 +57,9 @@ extension SparseAutoencoder {
         }
         let p = threshold.buffer.pointer
         for j in smallest.indices where smallest[j] < .infinity {
-            // Below the smallest that was kept, so that it would be kept again. A feature's first is no average yet.
-            let goal = smallest[j].nextDown
+            // Below the smallest that was kept, so that it would be kept again, also where its sum is added up in another order, as
+            // for other competitions. A feature's first is no average yet.
+            let goal = smallest[j] * (1 - 0x1p-16)
             p[j] = p[j] == 0 ? goal : Float(decay) * p[j] + (1 - Float(decay)) * goal
         }
         threshold.noteChange()
