@@ -131,9 +131,9 @@ import Testing
         let a = try SparseAutoencoder(.init(inputDimensions: 6, width: 3, rule: .batchTopK(1)), seed: 3)
         let pattern = SparsePattern(rows: 2, columns: 3) { _, j in j != 1 }
         a.averageThresholds(pattern, [3, 0, 2, 5], decay: 0.75)
-        #expect(a.threshold!.value[0] == Float(2).nextDown)
+        #expect(a.threshold!.value[0] < 2 && a.threshold!.value[0] > 2 - 1e-5)
         a.averageThresholds(pattern, [3, 1, 2, 5], decay: 0.75)
-        #expect(abs(a.threshold!.value[0] - 1.75) < 1e-6)
+        #expect(abs(a.threshold!.value[0] - 1.75) < 1e-5)
         let each = try SparseAutoencoder(
             .init(inputDimensions: 6, width: 3, rule: .featureChoice(1, profile: .uniform)), seed: 3)
         each.averageThresholds(pattern, [3, 0, 2, 5], decay: 0.75)

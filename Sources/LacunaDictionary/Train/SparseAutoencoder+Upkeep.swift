@@ -59,7 +59,7 @@ extension SparseAutoencoder {
         for j in smallest.indices where smallest[j] < .infinity {
             // Below the smallest that was kept, so that it would be kept again, also where its sum is added up in another order, as
             // for other competitions. A feature's first is no average yet.
-            let goal = smallest[j] * (1 - 0x1p-16)
+            let goal = smallest[j] * (1 - 0x1p-20)
             p[j] = p[j] == 0 ? goal : Float(decay) * p[j] + (1 - Float(decay)) * goal
         }
         threshold.noteChange()
