@@ -6,6 +6,8 @@ import LacunaTensor
 /// run read its own.
 ///
 /// ```swift
+/// import Lacuna
+///
 /// let model = try LanguageModel.load("runs/answers")
 /// let prompts = try LinePrompts(ofRun: "runs/answers", tokenizer: model.tokenizer)
 /// for (line, tokens) in try prompts.read("new.jsonl") { print(line, try model.generate(after: tokens)) }
