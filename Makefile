@@ -100,7 +100,7 @@ test-server: requirements
 # kind for every path), and asked REQUESTS times while its memory is looked at.
 SERVER := .build/debug/lacuna-server
 EXAMPLES ?= 150
-REQUESTS ?= 10000
+REQUESTS ?= 20000
 fuzz-server: requirements requirements-pip
 	LACUNA_SERVER=1 swift build --product lacuna-server $(TRAITS)
 	test -x .build/schemathesis/bin/schemathesis || { python3 -m venv .build/schemathesis && .build/schemathesis/bin/pip install -q 'schemathesis>=4'; }
