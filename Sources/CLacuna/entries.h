@@ -23,7 +23,7 @@
   .decode_q6_k = N(decode_q6_k), .rows_i8 = N(rows_i8), .rows_i4 = N(rows_i4), .rows_q4_0 = N(rows_q4_0),         \
   .rows_q4_1 = N(rows_q4_1), .rows_q5_0 = N(rows_q5_0), .rows_q5_1 = N(rows_q5_1), .rows_q8_0 = N(rows_q8_0),     \
   .rows_q2_k = N(rows_q2_k), .rows_q3_k = N(rows_q3_k), .rows_q4_k = N(rows_q4_k), .rows_q5_k = N(rows_q5_k),     \
-  .rows_q6_k = N(rows_q6_k), .gemv_bitmask_f32 = N(gemv_bitmask_f32),                                             \
+  .rows_q6_k = N(rows_q6_k), .product_bf16 = N(product_bf16), .gemv_bitmask_f32 = N(gemv_bitmask_f32),                                             \
   .gemv_bitmask_bf16 = N(gemv_bitmask_bf16), .gemv_bitmask_f16 = N(gemv_bitmask_f16),                             \
   .gemv_bitmask_i8 = N(gemv_bitmask_i8), .gemv_bitmask_i4 = N(gemv_bitmask_i4),                                   \
   .decode_bitmask_f32 = N(decode_bitmask_f32), .decode_bitmask_bf16 = N(decode_bitmask_bf16),                     \

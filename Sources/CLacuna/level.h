@@ -23,6 +23,7 @@
 #include "csr/gemv.h"
 #include "bsr/gemv.h"
 #include "dense/panel.h"
+#include "dense/product_bf16.h"
 #include "quantized/rows.h"
 #include "bits/panel_nm.h"
 #include "bits/panel.h"

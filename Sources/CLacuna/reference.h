@@ -91,6 +91,7 @@ lk_decode_code_groups reference_decode_code_groups;
 lk_panel_bitmask reference_panel_bitmask_f32, reference_panel_bitmask_bf16, reference_panel_bitmask_f16,
     reference_panel_bitmask_i8;
 lk_panel_bsr reference_panel_bsr_f32, reference_panel_bsr_bf16, reference_panel_bsr_f16, reference_panel_bsr_i8;
+void reference_product_bf16(const lk_product *g, void *space);
 lk_product_rows reference_product_rows_f32, reference_product_rows_bf16, reference_product_rows_f16,
     reference_product_rows_i8;
 void reference_pack_panel(const float *x, long stride, long count, long columns, long width, float *panel);

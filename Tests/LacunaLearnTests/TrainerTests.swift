@@ -352,6 +352,29 @@ import Testing
         #expect(abs(layer.weight.densified()[0, 0] + 0.2) < 1e-6)
     }
 
+    /// Steps round as the plan says, evaluations do not: 257 is no bf16, its neighbour 256 is.
+    @Test(arguments: ProductPrecision.allCases) func precisionIsThatOfSteps(precision: ProductPrecision) throws {
+        let layer = Linear(weight: DenseWeight(Tensor([257], shape: [1, 1])))
+        var plan = TrainingPlan(steps: 1, learningRate: .constant(0))
+        (plan.precision, plan.evaluatesFirst) = (precision, true)
+        var (seen, evaluated): ([Float], [Float]) = ([], [])
+        let trainer = try Trainer(
+            model: layer, optimizer: SGD(learningRate: 0),
+            source: ShuffledBatches(Self.rings(4, seed: 1), batchSize: 2, seed: 1), plan: plan,
+            evaluate: { tape in
+                evaluated.append(layer(tape.constant(Tensor([1], shape: [1, 1]))).item)
+                return [("score", 0)]
+            },
+            loss: { _, tape in
+                let y = layer(tape.constant(Tensor([1], shape: [1, 1])))
+                seen.append(y.item)
+                return y.sum()
+            })
+        try trainer.train()
+        #expect(seen == [precision == .bf16 ? 256 : 257])
+        #expect(evaluated == [257, 257])
+    }
+
     /// Nothing gets better, evaluated every 5 steps, for 3 times after the first: 20 steps, also when interrupted between.
     @Test(arguments: [7, 12, 17]) func patienceIsRemembered(stop: Int) throws {
         func make() throws -> Trainer<ShuffledBatches> {

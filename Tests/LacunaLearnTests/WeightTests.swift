@@ -25,6 +25,42 @@ import Testing
         return try WeightStore.make(weight, mask: mask, layout: layout, values: values)
     }
 
+    /// On a tape that rounds to bf16, results and gradients of products are those of rounded operands, and accumulate as others do.
+    @Test func productsOfATapeInBF16() throws {
+        func rounded(_ tensor: Tensor<Float>) -> Tensor<Float> {
+            Tensor(tensor.scalars.map { Float(BFloat16($0)) }, shape: tensor.shape)
+        }
+        func isNear(_ a: Tensor<Float>?, _ b: Tensor<Float>) -> Bool {
+            zip(a!.scalars, b.scalars).allSatisfy { abs($0 - $1) < 1e-3 }
+        }
+        var generator = SeededGenerator(seed: 9)
+        let x = Tensor<Float>(normal: [21, 40], using: &generator)
+        let weight = Tensor<Float>(normal: [33, 40], using: &generator)
+        let dy = Tensor<Float>(normal: [21, 33], using: &generator)
+        let y = rounded(x).multiplied(by: rounded(weight), otherTransposed: true)
+        let dx = rounded(dy).multiplied(by: rounded(weight))
+        let dw = rounded(dy).multiplied(by: rounded(x), transposed: true)
+        #expect(!isNear(x.multiplied(by: weight, otherTransposed: true), y))
+        for form in 0..<3 {
+            let tape = Tape<Float>()
+            tape.precision = .bf16
+            let (input, parameter) = (tape.variable(x), DenseWeight(weight))
+            let frozen = FrozenWeight(try WeightStore.make(weight, layout: .dense, values: .f32))
+            func product() -> Variable<Float> {
+                switch form {
+                case 0: parameter.apply(input, bias: nil)
+                case 1: input.multiplied(by: parameter.parameter.on(tape), otherTransposed: true)
+                default: frozen.apply(input, bias: nil)
+                }
+            }
+            let (first, second) = (product(), product())
+            #expect(isNear(first.value, y))
+            tape.backward(from: (first * tape.constant(dy)).sum() + (second * tape.constant(dy)).sum())
+            #expect(isNear(input.gradient, dx * 2))
+            if form < 2 { #expect(isNear(parameter.parameter.gradient, dw * 2)) }
+        }
+    }
+
     /// Forward by the store's product, backward by the decoded matrix.
     @Test(arguments: formats) func frozenWeights(layout: StorageLayout, values: ValueType) throws {
         let matrix = try stored(layout, values)

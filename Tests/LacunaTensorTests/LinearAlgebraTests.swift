@@ -40,6 +40,59 @@ private let shapes: [[Int]] = [
 ]
 
 @Suite struct ProductTests {
+    private func rounded(_ tensor: Tensor<Float>) -> Tensor<Float> {
+        Tensor(tensor.scalars.map { Float(BFloat16($0)) }, shape: tensor.shape)
+    }
+
+    /// A product in bf16 is that of the rounded numbers: whatever is transposed, in pieces, added to what is there.
+    @Test(arguments: [(3, 4, 5), (70, 33, 129), (300, 90, 200), (90, 300, 200)])
+    func productsInBF16(m: Int, n: Int, k: Int) {
+        let a: Tensor<Float> = random(m, k, seed: 5)
+        let b: Tensor<Float> = random(k, n, seed: 6)
+        let start: Tensor<Float> = random(m, n, seed: 7)
+        let exact = product(rounded(a), rounded(b)).scalars
+        for (ta, tb) in [(false, false), (true, false), (false, true), (true, true)] {
+            let (x, y) = (ta ? a.transposed() : a, tb ? b.transposed() : b)
+            for beta: Float in [0, 1] {
+                var c = start
+                x.withPointer { x in
+                    y.withPointer { y in
+                        c.withMutablePointer { c in
+                            LinearAlgebra.parallelGemm(
+                                m: m, n: n, k: k, x, leadingA: ta ? m : k, transposedA: ta, y, leadingB: tb ? k : n,
+                                transposedB: tb, beta: beta, precision: .bf16, into: c, leadingC: n)
+                        }
+                    }
+                }
+                let wanted = zip(exact, start.scalars).map { $0 + beta * $1 }
+                #expect(close(c, Tensor(wanted, shape: [m, n])))
+            }
+            if ta { continue }
+            var c = start
+            let half = Buffer(y.scalars.map { BFloat16($0).bits })
+            x.withPointer { x in
+                c.withMutablePointer { c in
+                    LinearAlgebra.parallelGemm(
+                        m: m, n: n, k: k, x, leadingA: k, bf16: UnsafePointer(half.pointer), leadingB: tb ? k : n,
+                        transposedB: tb, into: c, leadingC: n)
+                }
+            }
+            #expect(close(c, Tensor(exact, shape: [m, n])))
+        }
+    }
+
+    @Test func nothingToSumInBF16() {
+        var c: [Float] = [1, 2]
+        let none: [Float] = []
+        none.withUnsafeBufferPointer { none in
+            let there = none.baseAddress ?? UnsafePointer(bitPattern: 64)!
+            LinearAlgebra.gemm(
+                m: 1, n: 2, k: 0, there, leadingA: 0, there, leadingB: 2, beta: 2, precision: .bf16, into: &c,
+                leadingC: 2)
+        }
+        #expect(c == [2, 4])
+    }
+
     /// A host program's number of threads is there again after a call, and calls of ours do not depend on it.
     @Test func threadsOfTheLibraryAreTheHosts() {
         let before = la_threads()

@@ -213,3 +213,21 @@ void reference_unpack_panel(const float *tile, long width, long rows, long count
 
 TRANSPOSE(f32, float)
 TRANSPOSE(f64, double)
+
+// MARK: Products of two matrices
+
+void reference_product_bf16(const lk_product *g, void *space) {
+  (void)space;
+  for (long i = 0; i < g->m; i++)
+    for (long j = 0; j < g->n; j++) {
+      double sum = 0;
+      for (long p = 0; p < g->k; p++) {
+        const float a = g->a_transposed ? g->a[p * g->a_stride + i] : g->a[i * g->a_stride + p];
+        const long place = g->b_transposed ? j * g->b_stride + p : p * g->b_stride + j;
+        const uint16_t b = g->b_bf16 ? ((const uint16_t *)g->b)[place] : reference_bf16(((const float *)g->b)[place]);
+        sum += (double)sparse_bf16(reference_bf16(a)) * sparse_bf16(b);
+      }
+      float *c = g->c + i * g->c_stride + j;
+      *c = (float)(g->beta == 0 ? sum : sum + (double)g->beta * *c);
+    }
+}

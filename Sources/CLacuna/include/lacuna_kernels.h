@@ -118,6 +118,21 @@ typedef void lk_panel_bsr(const lk_bsr *w, const float *panel, long width, long 
 // Panels of 16 vectors only: wider ones are for CSR matrices in segments.
 typedef void lk_product_rows(const lk_csr *w, const float *panel, long r0, long r1, float *tile);
 
+// C = op(A) op(B) + beta C, row-major, rows `stride` entries apart: op(A) [m, k], op(B) [k, n], k > 0. Floats of A and B are rounded
+// to bf16, to nearest, ties to even; sums are floats. With beta 0 what was in C does not matter.
+typedef struct lk_product {
+  const float *a;
+  const void *b;  // floats, or bf16
+  float *c;
+  long a_stride, b_stride, c_stride;
+  int a_transposed, b_transposed, b_bf16;
+  float beta;
+  long m, n, k;
+} lk_product;
+
+// What a product packs at a time, and the bytes that takes, in panels of 16 words and of 32 at most.
+enum { LK_PRODUCT_PANELS = 32, LK_PRODUCT_PAIRS = 160, LK_PRODUCT_SPACE = LK_PRODUCT_PANELS * LK_PRODUCT_PAIRS * (16 + 32) * 4 };
+
 // MARK: Convolutions, images stored channel by channel
 
 // A 1 × 1 convolution: a matrix of which `group` (1, 2, 4, 8 or 16) consecutive output channels share their input
@@ -230,6 +245,10 @@ typedef struct lk_table {
   // Quantised products with several vectors. They read, of the inputs, q32 and what belongs to it.
   lk_rows_dense *rows_i8, *rows_i4, *rows_q4_0, *rows_q4_1, *rows_q5_0, *rows_q5_1, *rows_q8_0, *rows_q2_k, *rows_q3_k,
       *rows_q4_k, *rows_q5_k, *rows_q6_k;
+
+  // Dense products of two matrices. `space` has LK_PRODUCT_SPACE bytes, aligned to 64. Subnormal numbers count as zeros at the
+  // levels that multiply bf16 as such.
+  void (*product_bf16)(const lk_product *g, void *space);
 
   // Products with bitmask and N:M matrices. They read, of the input: x (f32, f16), bf16, rounded or split
   // (bf16), q64 (i8, i4), and x to see whether it is finite. Entries of the input whose bit is not set do not contribute,

@@ -197,6 +197,7 @@ struct PruneCommand: ParsableCommand {
 }
 
 extension ValueType: ExpressibleByArgument {}
+extension ProductPrecision: ExpressibleByArgument {}
 extension GGUFWeights: ExpressibleByArgument {}
 
 /// How a model is written.

@@ -36,6 +36,8 @@ public struct TrainingPlan: Sendable {
     public var rowSparse = false
     /// Whether the model is evaluated before the first step as well: what fine-tuning starts from.
     public var evaluatesFirst = false
+    /// What products of matrices in training steps read (``Tape/precision``); evaluations read floats.
+    public var precision = ProductPrecision.f32
     /// Whether the result is written as `model.safetensors`; a checkpoint holds the same and more.
     public var savesModel = true
     /// Decides what hooks and dropout draw.
@@ -269,6 +271,8 @@ public final class Trainer<Source: BatchSource> {
     private func step(_ loader: Prefetcher<Source>, _ parameters: [Parameter<Float>]) throws -> (Double, Double?) {
         let tape = run.tape
         tape.isTraining = true
+        tape.precision = plan.precision
+        defer { tape.precision = .f32 }
         for hook in hooks { try hook.beforeStep(run) }
         for parameter in parameters { parameter.clearGradient() }
         var total = 0.0

@@ -11,25 +11,26 @@ extension Variable {
         let y = tape.output([m, n], self, other)
         LinearAlgebra.parallelGemm(
             m: m, n: n, k: k, UnsafePointer(pointer), leadingA: k, UnsafePointer(other.pointer),
-            leadingB: other.shape[1], transposedB: otherTransposed, into: y.pointer, leadingC: n)
+            leadingB: other.shape[1], transposedB: otherTransposed, precision: tape.precision, into: y.pointer,
+            leadingC: n)
         tape.multiplyAdds += m * n * k
         tape.record(y) { [self] dy in
             accumulate { da, add in
                 tape.multiplyAdds += m * n * k
                 LinearAlgebra.parallelGemm(
                     m: m, n: k, k: n, dy, leadingA: n, UnsafePointer(other.pointer), leadingB: other.shape[1],
-                    transposedB: !otherTransposed, beta: Scalar(add), into: da, leadingC: k)
+                    transposedB: !otherTransposed, beta: Scalar(add), precision: tape.precision, into: da, leadingC: k)
             }
             other.accumulate { db, add in
                 tape.multiplyAdds += m * n * k
                 if otherTransposed {
                     LinearAlgebra.parallelGemm(
                         m: n, n: k, k: m, dy, leadingA: n, transposedA: true, UnsafePointer(pointer), leadingB: k,
-                        beta: Scalar(add), into: db, leadingC: k)
+                        beta: Scalar(add), precision: tape.precision, into: db, leadingC: k)
                 } else {
                     LinearAlgebra.parallelGemm(
                         m: k, n: n, k: m, UnsafePointer(pointer), leadingA: k, transposedA: true, dy, leadingB: n,
-                        beta: Scalar(add), into: db, leadingC: n)
+                        beta: Scalar(add), precision: tape.precision, into: db, leadingC: n)
                 }
             }
         }
@@ -93,7 +94,7 @@ extension Variable {
         let y = tape.output(shape.dropLast() + [n], self, weight, bias)
         LinearAlgebra.parallelGemm(
             m: m, n: n, k: k, UnsafePointer(pointer), leadingA: k, UnsafePointer(weight.pointer), leadingB: k,
-            transposedB: true, into: y.pointer, leadingC: n)
+            transposedB: true, precision: tape.precision, into: y.pointer, leadingC: n)
         if let bias { y.addRowInPlace(bias) }
         tape.multiplyAdds += m * n * k
         let through = backward ?? weight
@@ -103,13 +104,13 @@ extension Variable {
                 tape.multiplyAdds += m * n * k
                 LinearAlgebra.parallelGemm(
                     m: n, n: k, k: m, dy, leadingA: n, transposedA: true, UnsafePointer(pointer), leadingB: k,
-                    beta: Scalar(add), into: dw, leadingC: k)
+                    beta: Scalar(add), precision: tape.precision, into: dw, leadingC: k)
             }
             accumulate { dx, add in
                 tape.multiplyAdds += m * n * k
                 LinearAlgebra.parallelGemm(
                     m: m, n: k, k: n, dy, leadingA: n, UnsafePointer(through.pointer), leadingB: k,
-                    beta: Scalar(add), into: dx, leadingC: k)
+                    beta: Scalar(add), precision: tape.precision, into: dx, leadingC: k)
             }
         }
         return y

@@ -36,6 +36,11 @@ public final class Tape<Scalar: LearningScalar> {
     public private(set) var isRecording = true
     /// Drawn from by dropout and other operations that are random while training.
     public var generator: SeededGenerator
+    /// What products of matrices read of activations, gradients and weights, forward and backward: those of dense weights, and of frozen
+    /// ones that store floats. Convolutions, attention and products with sparse weights read floats.
+    public var precision = ProductPrecision.f32 {
+        didSet { require(precision == .f32 || Scalar.self == Float.self, "only floats are rounded") }
+    }
     /// Multiply-adds of the matrix products and convolutions computed so far, forward and backward.
     public var multiplyAdds = 0
     /// What layers noted about their products; nil while no one asks.

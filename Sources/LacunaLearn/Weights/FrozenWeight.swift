@@ -30,7 +30,11 @@ public final class FrozenWeight: TrainableWeight {
         require(x.columns == inputs, "a weight [\(outputs), \(inputs)] for \(x.shape)")
         let (tape, m, n, k) = (x.tape, x.rows, outputs, inputs)
         let y = tape.output(x.shape.dropLast() + [n], of: [x, bias])
-        if m > 0 { matrix.multiply(matrix: UnsafePointer(x.pointer), count: m, into: y.pointer, leadingY: n) }
+        if m > 0 {
+            Product.rounded(tape.precision) {
+                matrix.multiply(matrix: UnsafePointer(x.pointer), count: m, into: y.pointer, leadingY: n)
+            }
+        }
         if let bias { y.addRowInPlace(bias) }
         tape.multiplyAdds += m * matrix.storedCount
         tape.record(y) { [matrix] dy in
@@ -52,7 +56,7 @@ public final class FrozenWeight: TrainableWeight {
                     }
                     LinearAlgebra.parallelGemm(
                         m: m, n: k, k: rows.count, dy + start, leadingA: n, UnsafePointer(tile.pointer), leadingB: k,
-                        beta: start == 0 ? Float(add) : 1, into: dx, leadingC: k)
+                        beta: start == 0 ? Float(add) : 1, precision: tape.precision, into: dx, leadingC: k)
                 }
             }
         }

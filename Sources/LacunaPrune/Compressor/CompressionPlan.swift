@@ -129,7 +129,11 @@ public struct CompressionPlan: Sendable, Hashable {
     public var heldOutTokens = 4096
     /// Training of a block on what the dense model gives; 0 steps leave it out, and of a time given there are no more than what takes
     /// three tenths. The rate is relative to the size of weights.
-    public var reconstruction = Reconstruction(steps: 16, learningRate: 5e-3, batch: 4)
+    public var reconstruction = {
+        var result = Reconstruction(steps: 16, learningRate: 5e-3, batch: 4)
+        result.precision = .bf16
+        return result
+    }()
     /// Training end to end.
     public var healing = Healing()
     /// The share of end-to-end steps that is taken through the rounding, 0...1, for integer values.
@@ -199,7 +203,7 @@ public struct CompressionPlan: Sendable, Hashable {
             "sequence_length": JSONValue(sequenceLength), "held_out_tokens": JSONValue(heldOutTokens),
             "reconstruction": [
                 "steps": JSONValue(reconstruction.steps), "learning_rate": .number(reconstruction.learningRate),
-                "batch": JSONValue(reconstruction.batch),
+                "batch": JSONValue(reconstruction.batch), "precision": .string(reconstruction.precision.rawValue),
             ],
             "healing": healing.json, "rounded_share": .number(roundedShare), "control": .bool(control),
             "evaluation_tokens": JSONValue(evaluationTokens), "seed": .string(String(seed)),
@@ -238,6 +242,7 @@ public struct CompressionPlan: Sendable, Hashable {
         reconstruction = Reconstruction(
             steps: try blocks.integer("steps"), learningRate: try blocks.number("learning_rate"),
             batch: try blocks.integer("batch"))
+        reconstruction.precision = try ProductPrecision(blocks, "precision", default: .f32)
         healing = try Healing(fields.fields("healing"))
         roundedShare = try fields.number("rounded_share")
         control = try fields.bool("control", default: false)

@@ -23,8 +23,12 @@ public struct Healing: Sendable, Hashable {
     /// Share of the teacher's predictions in the loss, 0...1; the rest is the text's next tokens. With 1 a model learns nothing from
     /// itself, so that the dense model is its own control.
     public var teacherWeight: Double
+    /// Factor of the distance of what blocks give to what the teacher's give (``Distillation/features``), 0 or more.
+    public var featureWeight = 0.0
     /// Largest norm of all gradients together.
     public var clipNorm: Double
+    /// What products of a step read of weights, activations and gradients; the weights that are trained stay floats.
+    public var precision = ProductPrecision.bf16
 
     /// The rate is the best of 3e-4, 1e-3 and 4e-3 in short runs on SmolLM2-135M, half of whose weights were gone.
     public init(
@@ -41,6 +45,9 @@ public struct Healing: Sendable, Hashable {
                 "healing",
                 reason: "\(batch) windows of \(window) at a rate of \(learningRate), gradients up to \(clipNorm)")
         }
+        guard featureWeight >= 0, featureWeight.isFinite else {
+            throw LacunaError.invalidArgument("feature weight", reason: "\(featureWeight) is negative or not finite")
+        }
         guard (0...1).contains(teacherWeight) else {
             throw LacunaError.invalidArgument("teacher weight", reason: "\(teacherWeight) is not in 0...1")
         }
@@ -52,7 +59,9 @@ public struct Healing: Sendable, Hashable {
     var json: JSONValue {
         [
             "window": JSONValue(window), "batch": JSONValue(batch), "learning_rate": .number(learningRate),
-            "teacher_weight": .number(teacherWeight), "clip": .number(clipNorm),
+            "teacher_weight": .number(teacherWeight), "feature_weight": .number(featureWeight),
+            "clip": .number(clipNorm),
+            "precision": .string(precision.rawValue),
         ]
     }
 
@@ -61,6 +70,9 @@ public struct Healing: Sendable, Hashable {
             window: try fields.integer("window"), batch: try fields.integer("batch"),
             learningRate: try fields.number("learning_rate"), teacherWeight: try fields.number("teacher_weight"),
             clipNorm: try fields.number("clip"))
+        // Runs that were begun before there was a choice.
+        featureWeight = try fields.optionalNumber("feature_weight") ?? 0
+        precision = try ProductPrecision(fields, "precision", default: .f32)
     }
 
     // MARK: Running
@@ -113,14 +125,14 @@ public struct Healing: Sendable, Hashable {
         let source = try TokenWindows(
             tokens.map { Int32($0) }, length: min(window, teacher.configuration.maximumPositions), batchSize: batch,
             seed: seed)
-        let distillation = try Distillation(from: teacher, weight: teacherWeight)
+        let distillation = try Distillation(from: teacher, weight: teacherWeight, features: featureWeight)
         let rise = steps / 20
         var plan = TrainingPlan(
             steps: steps,
             learningRate: .warmUp(
                 steps: rise,
                 then: .cosine(from: learningRate, to: learningRate / 10, steps: max(steps - rise, 1))))
-        (plan.clipNorm, plan.seed, plan.savesModel) = (clipNorm, seed, false)
+        (plan.clipNorm, plan.precision, plan.seed, plan.savesModel) = (clipNorm, precision, seed, false)
         (plan.logEvery, plan.checkpointEvery) = (10, max(10, steps / 10))
         let student = network.network
         student.recomputesBlocks = recomputes(student.configuration)
@@ -149,6 +161,20 @@ public struct Healing: Sendable, Hashable {
         let begin = monotonicSeconds()
         try trainer.train(stopAfter: 3)
         return (monotonicSeconds() - begin) / 2
+    }
+}
+
+extension ProductPrecision {
+    /// - Throws: ``LacunaError/malformed(file:location:reason:)`` for a word that is none.
+    init(_ fields: JSONFields, _ key: String, default standard: ProductPrecision) throws {
+        guard let word = try fields.optionalString(key) else {
+            self = standard
+            return
+        }
+        guard let precision = ProductPrecision(rawValue: word) else {
+            throw fields.failure(key, "'\(word)' is no precision of products")
+        }
+        self = precision
     }
 }
 

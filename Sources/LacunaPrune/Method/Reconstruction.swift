@@ -11,6 +11,8 @@ public struct Reconstruction: Sendable, Hashable {
     public var learningRate: Double
     /// Rows, or sequences, of a step.
     public var batch: Int
+    /// What products of a step read of weights, activations and gradients.
+    public var precision = ProductPrecision.f32
 
     /// Steps of one batch each.
     public init(steps: Int, learningRate: Double, batch: Int) {
@@ -40,6 +42,7 @@ public struct Reconstruction: Sendable, Hashable {
     ) throws -> (first: Double, last: Double)? {
         try validate()
         let tape = Tape<Float>()
+        tape.precision = precision
         let optimizer = Adam(learningRate: learningRate)
         let schedule = Schedule.cosine(from: learningRate, to: 0, steps: max(steps, 1))
         var errors: (first: Double, last: Double)?

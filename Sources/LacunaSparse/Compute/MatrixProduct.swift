@@ -112,10 +112,17 @@ enum MatrixProduct {
             for t in 0..<n { (y + t * leadingY).update(repeating: 0, count: matrix.rows) }
             return
         }
-        if let floats = (matrix as? any DenseFloats)?.floats {
+        let precision = precision(of: matrix)
+        let dense = matrix as? any DenseFloats
+        if let floats = dense?.floats {
             return LinearAlgebra.parallelGemm(
                 m: n, n: matrix.rows, k: columns, x, leadingA: columns, floats, leadingB: columns, transposedB: true,
-                into: y, leadingC: leadingY)
+                precision: precision, into: y, leadingC: leadingY)
+        }
+        if let halves = dense?.halves {
+            return LinearAlgebra.parallelGemm(
+                m: n, n: matrix.rows, k: columns, x, leadingA: columns, bf16: halves, leadingB: columns,
+                transposedB: true, into: y, leadingC: leadingY)
         }
         let limit = max(64, decodedBytes / (4 * columns))
         let cut = RowCut(rows: matrix.rows, unit: matrix.rowGranularity, items: 4, limit: limit)
@@ -125,8 +132,13 @@ enum MatrixProduct {
             matrix.decode(rows: rows, into: tile)
             LinearAlgebra.gemm(
                 m: n, n: rows.count, k: columns, x, leadingA: columns, tile, leadingB: columns, transposedB: true,
-                into: y + rows.lowerBound, leadingC: leadingY)
+                precision: precision, into: y + rows.lowerBound, leadingC: leadingY)
         }
+    }
+
+    /// Inputs of bf16 values are rounded to bf16 in products with one vector, and so they are here.
+    private static func precision(of matrix: any StoredMatrix) -> ProductPrecision {
+        matrix.format.values == .bf16 ? .bf16 : Scratch.current.precision
     }
 
     // MARK: Panels

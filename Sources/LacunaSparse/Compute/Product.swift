@@ -96,6 +96,17 @@ public enum Product {
         return try body()
     }
 
+    /// Runs `body`, during which products that this thread starts with several vectors, and that are done by decoding the matrix, are
+    /// done in a precision. Matrices of bf16 values are multiplied in ``ProductPrecision/bf16`` in any case, as they are with one
+    /// vector; integers have ways of their own.
+    public static func rounded<Result>(_ precision: ProductPrecision, _ body: () throws -> Result) rethrows -> Result {
+        let scratch = Scratch.current
+        let before = scratch.precision
+        scratch.precision = precision
+        defer { scratch.precision = before }
+        return try body()
+    }
+
     /// Whether products that this thread starts keep their vectors apart, within ``apart(_:)``.
     public static var keepsVectorsApart: Bool { Scratch.current.keepsVectorsApart }
 }

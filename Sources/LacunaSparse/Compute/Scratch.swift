@@ -1,13 +1,5 @@
 import LacunaTensor
 
-#if canImport(Darwin)
-    import Darwin
-#elseif canImport(Musl)
-    import Musl
-#else
-    import Glibc
-#endif
-
 /// Working memory that a thread keeps from one product to the next, so that products in steady state do not allocate.
 final class Scratch {
     /// The encoded input of the product that this thread started.
@@ -16,6 +8,8 @@ final class Scratch {
     let rows = EncodedRows()
     /// Whether products that this thread starts treat each vector as if it were alone (``Product/apart(_:)``).
     var keepsVectorsApart = false
+    /// What decoded matrices are multiplied in (``Product/rounded(_:_:)``).
+    var precision = ProductPrecision.f32
     private var panels = Buffer<Float>(uninitialized: 0)
     private var tile = Buffer<Float>(uninitialized: 0)
     private var expanded = Buffer<Float>(uninitialized: 0)
@@ -50,24 +44,8 @@ final class Scratch {
         return expanded.pointer
     }
 
-    private static let key: pthread_key_t = {
-        var key = pthread_key_t()
-        let error = pthread_key_create(&key) { object in
-            #if canImport(Darwin)
-                Unmanaged<Scratch>.fromOpaque(object).release()
-            #else
-                if let object { Unmanaged<Scratch>.fromOpaque(object).release() }
-            #endif
-        }
-        require(error == 0, "this process has used up its thread-specific keys")
-        return key
-    }()
+    private static let threads = PerThread { Scratch() }
 
     /// The calling thread's.
-    static var current: Scratch {
-        if let object = pthread_getspecific(key) { return Unmanaged<Scratch>.fromOpaque(object).takeUnretainedValue() }
-        let scratch = Scratch()
-        pthread_setspecific(key, Unmanaged.passRetained(scratch).toOpaque())
-        return scratch
-    }
+    static var current: Scratch { threads.current }
 }

@@ -122,10 +122,20 @@ public final class DenseMatrix: StoredMatrix, DenseFloats, BatchMatrix, @uncheck
     var floats: UnsafePointer<Float>? {
         format.values == .f32 ? kernel.values.assumingMemoryBound(to: Float.self) : nil
     }
+
+    var halves: UnsafePointer<UInt16>? {
+        format.values == .bf16 ? kernel.values.assumingMemoryBound(to: UInt16.self) : nil
+    }
 }
 
 /// A matrix that may hold its entries as BLAS reads them.
 protocol DenseFloats: StoredMatrix {
     /// The floats themselves [rows, columns], if they are stored as such.
     var floats: UnsafePointer<Float>? { get }
+    /// The bf16 numbers themselves, if they are stored as such.
+    var halves: UnsafePointer<UInt16>? { get }
+}
+
+extension DenseFloats {
+    var halves: UnsafePointer<UInt16>? { nil }
 }

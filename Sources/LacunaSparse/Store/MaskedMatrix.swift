@@ -40,4 +40,5 @@ public final class MaskedMatrix: StoredMatrix, DenseFloats, BatchMatrix, Sendabl
     }
 
     var floats: UnsafePointer<Float>? { dense.floats }
+    var halves: UnsafePointer<UInt16>? { dense.halves }
 }

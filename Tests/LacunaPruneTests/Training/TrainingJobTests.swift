@@ -124,6 +124,35 @@ import Testing
         #expect(try trained() == one)
     }
 
+    /// `training.precision` reaches the steps: other weights come out.
+    @Test func precisionIsASetting() throws {
+        func trained(_ line: String) throws -> [UInt8] {
+            let job = try TrainingJob(
+                ConfigurationFile(
+                    text: """
+                        data.kind = "csv"
+                        data.path = "\(Self.table)"
+                        data.batch = 16
+                        model.kind = "mlp"
+                        model.hidden = [16]
+                        optimizer.learning_rate = 0.01
+                        [training]
+                        steps = 5
+                        \(line)
+                        """, file: "t.toml"), fetch: { _ in "" })
+            var bytes: [UInt8] = []
+            try inFolder("precision") { folder in
+                _ = try job.run(directory: folder)
+                bytes = try FileSystem.readBytes("\(folder)/model.safetensors")
+            }
+            return bytes
+        }
+        let exact = try trained("")
+        #expect(try trained("precision = \"f32\"") == exact)
+        #expect(try trained("precision = \"bf16\"") != exact)
+        #expect(throws: LacunaError.self) { try trained("precision = \"f16\"") }
+    }
+
     /// What a run ends with.
     private static let endings = [
         // To the last step, early (nothing improves at this rate), and with a hook that acts at the end.

@@ -288,4 +288,89 @@ import Testing
             }
         }
     }
+
+    /// Sides around the heights and widths of tiles and of what is packed at a time, all forms of the operands; memory ends where the
+    /// matrices do.
+    @Test(arguments: supportedLevels) func productsOfTwoMatrices(level: Int32) {
+        let k = kernels(level)
+        let space = Buffer<UInt8>(uninitialized: Int(LK_PRODUCT_SPACE))
+        var random = SeededGenerator(seed: 3, stream: UInt64(level))
+        let sides = [
+            (1, 1, 1), (1, 33, 2), (4, 16, 3), (5, 31, 17), (13, 32, 31), (14, 33, 32), (15, 64, 33), (29, 65, 319),
+            (12, 8, 320), (3, 9, 321), (450, 3, 5), (2, 1030, 6), (30, 70, 641),
+        ]
+        for (i, (m, n, depth)) in sides.enumerated() {
+            for form in 0..<8 {
+                let (ta, tb, isHalf) = (form & 1 != 0, form & 2 != 0, form & 4 != 0)
+                let pad = (i + form) % 3
+                let (strideA, strideB, strideC) = ((ta ? m : depth) + pad, (tb ? depth : n) + pad, n + pad)
+                // The last row of an operand has no gap behind it.
+                let a = random.awkwardFloats((ta ? depth : m) * strideA - pad)
+                let b = random.awkwardFloats((tb ? n : depth) * strideB - pad)
+                let half = b.map { BFloat16($0).bits }
+                let beta: Float = [0, 1, -0.5][form % 3]
+                let start = random.normals(m * strideC - pad)
+                func result(_ product: (UnsafePointer<lk_product>?, UnsafeMutableRawPointer?) -> Void) -> [Float] {
+                    var c = beta == 0 ? start.map { _ in Float.nan } : start
+                    // Between rows nothing is written.
+                    if pad > 0 { for row in 0..<m - 1 { c[row * strideC + n] = 77 } }
+                    a.withUnsafeBufferPointer { a in
+                        b.withUnsafeBytes { floats in
+                            half.withUnsafeBytes { halves in
+                                c.withUnsafeMutableBufferPointer { c in
+                                    var operands = lk_product(
+                                        a: a.baseAddress, b: (isHalf ? halves : floats).baseAddress, c: c.baseAddress,
+                                        a_stride: strideA, b_stride: strideB, c_stride: strideC,
+                                        a_transposed: ta ? 1 : 0, b_transposed: tb ? 1 : 0, b_bf16: isHalf ? 1 : 0,
+                                        beta: beta, m: m, n: n, k: depth)
+                                    product(&operands, UnsafeMutableRawPointer(space.pointer))
+                                }
+                            }
+                        }
+                    }
+                    return c
+                }
+                let mine = result { k.product_bf16($0, $1) }
+                let expected = result { reference.product_bf16($0, $1) }
+                let isRight = (0..<mine.count).allSatisfy { place in
+                    place % strideC >= n && beta == 0 && expected[place].isNaN
+                        ? mine[place].isNaN
+                        : isClose(mine[place], expected[place], relative: 1e-5, absolute: 2e-2)
+                }
+                #expect(isRight, "\(m) x \(n) x \(depth), form \(form)")
+                if pad > 0 { #expect((0..<m - 1).allSatisfy { mine[$0 * strideC + n] == 77 }) }
+            }
+        }
+    }
+
+    /// Halfway between two bf16 numbers the even one is taken, infinities stay, and what is not a number reaches its row alone.
+    @Test(arguments: supportedLevels) func roundingOfProducts(level: Int32) {
+        let k = kernels(level)
+        let space = Buffer<UInt8>(uninitialized: Int(LK_PRODUCT_SPACE))
+        let step = Float(0x1p-7)
+        let values: [Float] = [
+            1 + step / 2, 1 + 1.5 * step, 1 + step / 2 + 0x1p-23, -(1 + step / 2), 3e38, .infinity, -.infinity,
+            Float(bitPattern: 0x7F80_0001), 0x1.fffffep127,
+        ]
+        let expected: [Float] = [
+            1, 1 + 2 * step, 1 + step, -1, Float(BFloat16(3e38)), .infinity, -.infinity, .nan, .infinity,
+        ]
+        for isTransposed in [false, true] {
+            var c = [Float](repeating: 0, count: values.count)
+            let one: [Float] = [1]
+            one.withUnsafeBytes { one in
+                var operands = lk_product(
+                    a: values, b: one.baseAddress, c: &c, a_stride: isTransposed ? values.count : 1, b_stride: 1,
+                    c_stride: 1, a_transposed: isTransposed ? 1 : 0, b_transposed: 0, b_bf16: 0, beta: 0,
+                    m: values.count, n: 1, k: 1)
+                values.withUnsafeBufferPointer { values in
+                    c.withUnsafeMutableBufferPointer { c in
+                        (operands.a, operands.c) = (values.baseAddress, c.baseAddress)
+                        k.product_bf16(&operands, UnsafeMutableRawPointer(space.pointer))
+                    }
+                }
+            }
+            #expect(zip(c, expected).allSatisfy { $0 == $1 || ($0.isNaN && $1.isNaN) }, "\(c)")
+        }
+    }
 }

@@ -337,6 +337,10 @@ struct JobReader {
         plan.averageDecay = try file.optionalNumber(key("training.average"), in: 0...0.999999)
         plan.groups = try groups()
         plan.rowSparse = try file.optionalBool(key("training.row_sparse")) ?? false
+        plan.precision =
+            ProductPrecision(
+                rawValue: try file.choice(
+                    key("training.precision"), of: ProductPrecision.allCases.map(\.rawValue), default: "f32")) ?? .f32
         plan.seed = seed
         try plan.validate()
         return plan
