@@ -61,6 +61,7 @@ import Testing
         #expect(try refusal("--methods", "wandaa").contains("wanda"))
         #expect(try refusal("--budgets", "unifrom").contains("uniform"))
         #expect(try refusal("--evaluate", "TEXT").contains("learned by heart"))
-        #expect(try refusal("--resume").contains("no run"))
+        let early = try refusal("--resume")
+        #expect(early.contains("compression.json: is not there") && early.contains("without --resume"))
     }
 }

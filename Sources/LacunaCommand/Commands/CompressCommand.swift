@@ -135,7 +135,8 @@ struct CompressCommand: ParsableCommand {
             }
             try RunDirectory.check(output)
         } else if try Compressor.report(in: output) == nil {
-            throw LacunaError.file(path: output, reason: "holds no run to go on with: leave out --resume")
+            try RunDirectory.require(
+                Compressor.reportName, in: output, otherwise: "start it again without --resume")
         }
         let progress = options.begin()
         defer { progress.clear() }
