@@ -33,7 +33,8 @@ struct ServeCommand: ParsableCommand {
 
     /// Runs lacuna-server in place of this program.
     static func become(_ arguments: [String]) throws -> Never {
-        guard let server = server(beside: FileSystem.programPath, path: getenv("PATH").map { String(cString: $0) } ?? "")
+        let path = getenv("PATH").map { String(cString: $0) } ?? ""
+        guard let server = server(beside: FileSystem.programPath, path: path)
         else {
             throw CommandFailure(
                 .failure,
