@@ -12,7 +12,7 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tup
 
 import numpy as np
 
-from ._library import Handle, InvalidArgumentError, ProgressFunction, Watch, array, check, library, text
+from ._library import Handle, InvalidArgumentError, ProgressFunction, Watch, array, check, library, text, whole
 from .sparse import _dtype, _is_sparse, _rows
 
 __all__ = ["Hit", "Index", "Recall", "Tuning"]
@@ -110,10 +110,10 @@ class Index:
             directory = tempfile.mkdtemp(prefix="lacuna-index-")
             place = os.path.join(directory, "index")
         else:
-            place = os.fspath(path)
+            place = os.fsdecode(path)
         try:
             handle = Handle(library.lacuna_index_create, text(place, "path"), int(overwrite))
-            self = cls(handle, place, terms, None if encoder is None else os.fspath(encoder))
+            self = cls(handle, place, terms, None if encoder is None else os.fsdecode(encoder))
             if bm25 is None and encoder is None and _kind(documents) == "texts":
                 bm25 = "words"
             chosen = (("kind", kind), ("bm25", bm25), ("encoder", self._encoder))
@@ -144,8 +144,8 @@ class Index:
         terms : what the columns of matrices are called that are added or searched for; by default their numbers
         trust : do not compare the files with their checksums, for indexes of any size that were checked before
         """
-        place = os.fspath(path)
-        folder = None if encoder is None else os.fspath(encoder)
+        place = os.fsdecode(path)
+        folder = None if encoder is None else os.fsdecode(encoder)
         handle = Handle(
             library.lacuna_index_open, text(place, "path"), None if folder is None else text(folder, "encoder"),
             int(trust))
@@ -290,7 +290,7 @@ class Index:
         condition = None if filter is None else text(filter, "filter")
         hits = watch.run(
             lambda: Handle(
-                library.lacuna_index_search, self._handle, vectors, int(k), condition, *_setting(query_cut, heap_factor),
+                library.lacuna_index_search, self._handle, vectors, whole(k, "k", 1), condition, *_setting(query_cut, heap_factor),
                 int(exact), int(explain), watch.callback, None))
         starts, scores = (array(library.lacuna_hits_array, hits, name).tolist() for name in (b"starts", b"scores"))
         ids, contents = _found(hits, b"ids"), _found(hits, b"texts")
@@ -313,7 +313,7 @@ class Index:
         watch = Watch(progress)
         numbers = watch.run(
             lambda: array(
-                library.lacuna_index_recall, self._handle, vectors, int(k), *_setting(query_cut, heap_factor),
+                library.lacuna_index_recall, self._handle, vectors, whole(k, "k", 1), *_setting(query_cut, heap_factor),
                 watch.callback, None))
         return Recall(*numbers[:3].tolist(), int(numbers[3]))
 
@@ -333,7 +333,8 @@ class Index:
         watch = Watch(progress)
         numbers = watch.run(
             lambda: array(
-                library.lacuna_index_tune, self._handle, vectors, int(k), float(recall), watch.callback, None)).tolist()
+                library.lacuna_index_tune, self._handle, vectors, whole(k, "k", 1), float(recall), watch.callback,
+                None)).tolist()
         return Tuning(Recall(*numbers[:3], int(numbers[3])), numbers[4] != 0, numbers[5], numbers[6])
 
 

@@ -210,6 +210,12 @@ def test_what_is_refused(tmp_path):
     assert not (tmp_path / "never").exists()
     with pytest.raises(ValueError, match="k: is 0"):
         index.search({"1": 1}, k=0)
+    for k in (1 << 64, (1 << 64) + 3, 2.5):
+        with pytest.raises(ValueError, match="k: is"):
+            index.search({"1": 1}, k=k)
+    # Two identifiers that no UTF-8 has must not become one.
+    with pytest.raises(ValueError, match="cannot be written in UTF-8"):
+        lacuna.Index.build([{"a": 1.0}, {"a": 2.0}], ids=["\ud800", "\udfff"])
     with pytest.raises(ValueError, match="negative or not finite"):
         index.search({"1": float("nan")})
     for setting in ({"query_cut": 3}, {"heap_factor": 0.5}):
