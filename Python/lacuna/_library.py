@@ -212,7 +212,9 @@ class Watch:
     def _answer(self, ask: Callable[[], Any]) -> int:
         if self._error is None:
             try:
-                if ask() is False:
+                answer = ask()
+                # Comparisons of numpy's numbers are no False of Python's.
+                if isinstance(answer, (bool, np.bool_)) and not answer:
                     return 1
             except BaseException as error:  # noqa: BLE001 (raised again by `run`)
                 self._error = error

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import os
 import shutil
 import tempfile
+import threading
 import weakref
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple, Union
 
 import numpy as np
 
@@ -75,6 +77,20 @@ class Index:
         #: What the columns of sparse matrices are called; None to call them by their numbers.
         self.terms: Optional[List[str]] = None if terms is None else [str(term) for term in terms]
         self._encoder = encoder
+        #: Threads that are changing the index, or wait for it.
+        self._changers: Set[int] = set()
+
+    @contextlib.contextmanager
+    def _changes(self) -> Iterator[None]:
+        """A change. Changes come one after another: one in a callback of another would wait for that for ever."""
+        thread = threading.get_ident()
+        if thread in self._changers:
+            raise InvalidArgumentError("the index is being changed by what calls this function, which cannot change it too")
+        self._changers.add(thread)
+        try:
+            yield
+        finally:
+            self._changers.discard(thread)
 
     @classmethod
     def build(
@@ -184,7 +200,8 @@ class Index:
 
     @query_cut.setter
     def query_cut(self, value: float) -> None:
-        check(library.lacuna_index_set_number(self._handle, b"query_cut", float(value)))
+        with self._changes():
+            check(library.lacuna_index_set_number(self._handle, b"query_cut", float(value)))
 
     @property
     def heap_factor(self) -> Optional[float]:
@@ -194,7 +211,8 @@ class Index:
 
     @heap_factor.setter
     def heap_factor(self, value: float) -> None:
-        check(library.lacuna_index_set_number(self._handle, b"heap_factor", float(value)))
+        with self._changes():
+            check(library.lacuna_index_set_number(self._handle, b"heap_factor", float(value)))
 
     # Changing
 
@@ -238,8 +256,9 @@ class Index:
             listed(None if ids is None else [str(id) for id in ids], "ids"), listed(texts, "texts"),
             listed(metadata, "metadata"))
         watch = Watch(progress)
-        watch.run(
-            lambda: check(library.lacuna_index_add(self._handle, vectors, *arguments, watch.callback, None)))
+        with self._changes():
+            watch.run(
+                lambda: check(library.lacuna_index_add(self._handle, vectors, *arguments, watch.callback, None)))
 
     def add(
         self, documents: Any, ids: Sequence[Any], *, texts: Optional[Sequence[str]] = None,
@@ -254,13 +273,15 @@ class Index:
     def delete(self, ids: Sequence[Any]) -> int:
         """Deletes documents. Returns how many of the identifiers there were."""
         listed, deleted = _texts([str(id) for id in ids], "ids"), ctypes.c_int64()
-        check(library.lacuna_index_delete(self._handle, listed, len(listed), ctypes.byref(deleted)))
+        with self._changes():
+            check(library.lacuna_index_delete(self._handle, listed, len(listed), ctypes.byref(deleted)))
         return deleted.value
 
     def merge(self, progress: Optional[ProgressFunction] = None) -> None:
         """Puts everything into one segment, without the documents that were deleted."""
         watch = Watch(progress)
-        watch.run(lambda: check(library.lacuna_index_merge(self._handle, watch.callback, None)))
+        with self._changes():
+            watch.run(lambda: check(library.lacuna_index_merge(self._handle, watch.callback, None)))
 
     # Searching
 
@@ -331,10 +352,11 @@ class Index:
         """
         vectors = None if queries is None else self._vectors(_listed(queries), True, progress)[0]
         watch = Watch(progress)
-        numbers = watch.run(
-            lambda: array(
-                library.lacuna_index_tune, self._handle, vectors, whole(k, "k", 1), float(recall), watch.callback,
-                None)).tolist()
+        with self._changes():
+            numbers = watch.run(
+                lambda: array(
+                    library.lacuna_index_tune, self._handle, vectors, whole(k, "k", 1), float(recall), watch.callback,
+                    None)).tolist()
         return Tuning(Recall(*numbers[:3], int(numbers[3])), numbers[4] != 0, numbers[5], numbers[6])
 
 

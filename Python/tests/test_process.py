@@ -116,6 +116,12 @@ def test_callbacks_end_work_with_what_they_raise():
         lacuna.regularization_path(x, y, eps=1e-6, tol=1e-12, progress=lambda *_: False)
 
 
+def test_false_of_numpy_is_false():
+    for answer, ends in ((False, True), (np.False_, True), (None, False), (0, False), (True, False), (np.True_, False)):
+        watch = _library.Watch(lambda *_: answer)
+        assert (watch._step(None, b"task", 1, 2) == 1) is ends, answer
+
+
 def work(seed):
     generator = np.random.default_rng(seed)
     a = sp.random(3000, 3000, density=0.01, format="csr", random_state=generator)

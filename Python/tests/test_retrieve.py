@@ -259,6 +259,26 @@ def test_progress_and_its_end(tmp_path):
     assert not (tmp_path / "index" / "index.json").exists()
 
 
+def test_a_callback_cannot_change_what_is_being_changed():
+    index = lacuna.Index.build(collection(20))
+    more, found = collection(300, seed=4), []
+
+    def change(task, done, total):
+        # Asking is allowed, also for what is there now.
+        assert len(index) == 20 and index.search({"5": 1.0}) is not None
+        for attempt in (index.merge, lambda: index.delete(["0"]), lambda: index.add(collection(3), ids="abc")):
+            with pytest.raises(ValueError, match="is being changed"):
+                attempt()
+            found.append(attempt)
+
+    index.add(more, ids=[f"more{i}" for i in range(300)], progress=change)
+    assert len(found) >= 3 and len(index) == 320
+    # Afterwards, and after a change that failed, it can be changed again.
+    with pytest.raises(RuntimeError, match="enough"):
+        index.add(more, ids=range(300), progress=lambda *_: (_ for _ in ()).throw(RuntimeError("enough")))
+    assert index.delete(["0"]) == 1 and len(index) == 319
+
+
 def search(index):
     return [hit[:2] for hit in index.search({"5": 1.0, "7": 2.0})]
 

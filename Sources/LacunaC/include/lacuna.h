@@ -61,7 +61,8 @@ int32_t lacuna_set_threads(int32_t threads);
 enum { LACUNA_FLOAT32 = 0, LACUNA_FLOAT64 = 1, LACUNA_INT64 = 2 };
 
 // Called now and then during long work, on the thread that asked for it. Anything but 0 ends the work with
-// LACUNA_ERROR_CANCELLED. `task` is valid during the call.
+// LACUNA_ERROR_CANCELLED. `task` is valid during the call. The function must not change the index whose change calls it: that would
+// wait for itself.
 typedef int32_t (*lacuna_progress)(void *context, const char *task, int64_t completed, int64_t total);
 
 // Called with each piece of a text as soon as its characters are complete, and with "" for a token that completes none.
