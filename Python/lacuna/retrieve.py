@@ -403,6 +403,8 @@ def _matrix(rows: Sequence[Mapping[str, float]]) -> Tuple[Any, List[str]]:
 def _setting(query_cut: Optional[float], heap_factor: Optional[float]) -> Tuple[float, float]:
     if query_cut is not None and not query_cut >= 1:
         raise InvalidArgumentError(f"query_cut: {query_cut} is below 1")
+    if heap_factor is not None and np.isnan(heap_factor):
+        raise InvalidArgumentError(f"heap_factor: is {heap_factor}, not a number")
     return 0.0 if query_cut is None else float(query_cut), float("nan") if heap_factor is None else float(heap_factor)
 
 

@@ -274,6 +274,24 @@ def test_nothing_needs_scipy_or_scikit_learn():
     assert found.stdout.split() == ["True", "LanguageModel"], found.stderr
 
 
+def test_products_without_memory_are_refused():
+    program = textwrap.dedent(
+        """
+        import resource
+        import numpy as np
+        import scipy.sparse as sp
+        import lacuna
+        resource.setrlimit(resource.RLIMIT_AS, (8 << 30, 8 << 30))
+        wide = sp.csr_matrix((np.ones(1), np.array([7]), np.array([0, 1])), shape=(1, (1 << 31) - 2))
+        try:
+            lacuna.masked_matmul(sp.identity(1, format="csr"), wide, wide)
+        except lacuna.ResourceError as error:
+            print("refused:", error)
+        """)
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert found.stdout.startswith("refused: memory for a product"), found
+
+
 def test_every_public_name_is_documented():
     for name in lacuna.__all__:
         thing = getattr(lacuna, name)

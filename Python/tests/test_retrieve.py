@@ -221,6 +221,8 @@ def test_what_is_refused(tmp_path):
     for setting in ({"query_cut": 3}, {"heap_factor": 0.5}):
         with pytest.raises(ValueError, match="no meaning for an exact search"):
             index.search({"1": 1}, **setting)
+    with pytest.raises(ValueError, match="heap_factor: is nan"):
+        index.search({"1": 1}, heap_factor=float("nan"))
     with pytest.raises(ValueError, match="query_cut: 0 is below 1"):
         index.search({"1": 1}, query_cut=0)
     with pytest.raises(ValueError, match="is exact"):
@@ -257,6 +259,13 @@ def test_progress_and_its_end(tmp_path):
     with pytest.raises(lacuna.CancelledError):
         lacuna.Index.build(collection(600), tmp_path / "index", progress=lambda *_: False)
     assert not (tmp_path / "index" / "index.json").exists()
+
+
+def test_columns_without_names_cost_nothing():
+    wide = sp.csr_matrix((np.array([1.0, 2.0]), np.array([5, 2_999_999_999]), np.array([0, 1, 2])), shape=(2, 3_000_000_000))
+    index = lacuna.Index.build(wide)
+    assert [hit[:2] for hit in index.search({"2999999999": 3.0, "5": 1.0})] == [("1", 6.0), ("0", 1.0)]
+    assert [hit.id for hit in index.search(wide[:1])[0]] == ["0"] and index.stats["terms"] == 2
 
 
 def test_a_callback_cannot_change_what_is_being_changed():

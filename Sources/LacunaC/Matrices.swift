@@ -155,6 +155,10 @@ public func lacunaMatrixTimesMatrixAt(
         let a = try Objects.get(a, MatrixObject.self, "a")
         let b = try Objects.get(b, MatrixObject.self, "b")
         let others = complemented != 0
+        // Each thread has a place for every column.
+        let width = b.pattern.columns
+        try MachineMemory.require(
+            shape: [width, Parallel.threads], of: Int.self, for: "a product of \(width) columns at given places")
         // The product's places are the mask's: the arrays of these may have been lent, to the mask alone.
         let given = try Objects.get(mask, MatrixObject.self, "mask").pattern
         let places = others ? given : try given.owned()
