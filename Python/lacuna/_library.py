@@ -77,6 +77,9 @@ def _load() -> ctypes.CDLL:
                 ctypes.CDLL(str(file))
     library = ctypes.CDLL(str(path))
     for function, (result, parameters) in FUNCTIONS.items():
+        # Functions are only ever added.
+        if not hasattr(library, function):
+            raise ImportError(f"{path} has no {function}: it is older than this package")
         symbol = getattr(library, function)
         symbol.restype, symbol.argtypes = result, parameters
     found = library.lacuna_abi_version()
@@ -109,6 +112,10 @@ class Handle:
     def _as_parameter_(self) -> ctypes.c_void_p:
         return ctypes.c_void_p(self.pointer)
 
+    def __reduce__(self) -> Any:
+        # Its number means nothing, or something else, to another process, and a copy would not keep the object.
+        raise TypeError("objects of Lacuna's library live in one process and can be neither pickled nor copied")
+
 
 def _release(pointer: Optional[int], give_back: Any = library.lacuna_release) -> None:
     give_back(pointer)
@@ -135,8 +142,33 @@ def array(function: Callable[..., int], *arguments: Any) -> np.ndarray:
 
 
 def address(values: np.ndarray) -> ctypes.c_void_p:
-    """Where an array begins."""
-    return ctypes.c_void_p(values.ctypes.data)
+    """Where an array begins. It lives as long as what is returned."""
+    place = ctypes.c_void_p(values.ctypes.data)
+    place._array = values
+    return place
+
+
+def plain(values: Any, kind: Any) -> np.ndarray:
+    """An array as the library reads it: numbers of this type and this machine's byte order, aligned, one behind another. The array
+    itself, if it is such a one."""
+    if np.iscomplexobj(values):
+        raise TypeError("complex numbers have no place here")
+    return np.require(values, np.dtype(kind), ["C_CONTIGUOUS", "ALIGNED", "ENSUREARRAY"])
+
+
+def whole(value: Any, name: str, least: int = 0, most: int = (1 << 63) - 1) -> int:
+    """A whole number in a range: ctypes would cut off what does not fit."""
+    try:
+        number = int(value)
+    except OverflowError:
+        number = None
+    if number is None or number != value:
+        raise InvalidArgumentError(f"{name}: is {value}, not a whole number")
+    if number < least:
+        raise InvalidArgumentError(f"{name}: is {value}, not at least {least}")
+    if number > most:
+        raise InvalidArgumentError(f"{name}: is {value}, above {most}")
+    return number
 
 
 def text(value: Any, name: str) -> bytes:
@@ -145,7 +177,11 @@ def text(value: Any, name: str) -> bytes:
         raise TypeError(f"{name} must be a text, not {type(value).__name__}")
     if "\0" in value:
         raise InvalidArgumentError(f"{name}: has a character NUL")
-    return value.encode("utf-8", "replace")
+    try:
+        return value.encode("utf-8")
+    except UnicodeEncodeError:
+        # Half of a surrogate pair, or a byte of a file's name. Something in its place would be another text, or another file.
+        raise InvalidArgumentError(f"{name}: {value!r} cannot be written in UTF-8") from None
 
 
 def taken(place: ctypes.c_void_p) -> str:
@@ -157,11 +193,16 @@ def taken(place: ctypes.c_void_p) -> str:
 
 
 class Watch:
-    """Runs long work so that Ctrl-C and what callbacks raise end it.
+    """Runs long work so that Ctrl-C, an alarm and what callbacks raise end it.
 
     The library asks between steps, on this thread, whether to go on. Python handles signals as soon as it answers, before the
-    first line of the answer: so the handler's exception is kept, and raised when the library has returned.
+    first line of the answer: so what a handler raises is kept, and raised when the library has returned.
     """
+
+    #: Signals whose handlers may raise: interrupts, ends, alarms.
+    _SIGNALS = [
+        getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGALRM", "SIGUSR1", "SIGUSR2")
+        if hasattr(signal, name)]
 
     def __init__(self, progress: Optional[ProgressFunction] = None):
         self._progress = progress
@@ -171,7 +212,9 @@ class Watch:
     def _answer(self, ask: Callable[[], Any]) -> int:
         if self._error is None:
             try:
-                if ask() is False:
+                answer = ask()
+                # Comparisons of numpy's numbers are no False of Python's.
+                if isinstance(answer, (bool, np.bool_)) and not answer:
                     return 1
             except BaseException as error:  # noqa: BLE001 (raised again by `run`)
                 self._error = error
@@ -193,23 +236,37 @@ class Watch:
 
     def run(self, work: Callable[[], Any]) -> Any:
         """The result of `work`, or what a signal or a callback raised in it."""
-        handler = None
+        handlers = {}
         if threading.current_thread() is threading.main_thread():
-            handler = signal.getsignal(signal.SIGINT)
-        if not callable(handler):
+            found = {number: signal.getsignal(number) for number in self._SIGNALS}
+            handlers = {number: handler for number, handler in found.items() if callable(handler)}
+        if not handlers:
             return self._run(work)
 
         def keep(number: int, frame: Any) -> None:
             try:
-                handler(number, frame)
+                handlers[number](number, frame)
             except BaseException as error:  # noqa: BLE001 (raised again by `_run`)
                 self._error = error
+            # Work in a callback of other work, whose handler has kept what was raised, ends too.
+            outer = getattr(handlers[number], "watch", None)
+            if outer is not None and outer._error is not None:
+                self._error = outer._error
 
-        signal.signal(signal.SIGINT, keep)
+        keep.watch = self
         try:
-            return self._run(work)
+            for number in handlers:
+                signal.signal(number, keep)
+            result = self._run(work)
         finally:
-            signal.signal(signal.SIGINT, handler)
+            for number, handler in handlers.items():
+                # What a handler or a callback has put there stays.
+                if signal.getsignal(number) is keep:
+                    signal.signal(number, handler)
+        # What came between the end of the work and the last line.
+        if self._error is not None:
+            raise self._error
+        return result
 
     def _run(self, work: Callable[[], Any]) -> Any:
         try:
@@ -230,4 +287,4 @@ def threads() -> int:
 
 def set_threads(count: int) -> None:
     """Sets how many threads Lacuna uses, the caller included."""
-    check(library.lacuna_set_threads(int(count)))
+    check(library.lacuna_set_threads(whole(count, "threads", 1, (1 << 31) - 1)))

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Optional, Tuple, Union
 
 import numpy as np
 
-from ._library import Handle, InvalidArgumentError, address, array, check, library, taken, text
+from ._library import Handle, InvalidArgumentError, address, array, check, library, plain, taken, text
 from .sparse import SparseMatrix, _is_sparse, _rows
 
 __all__ = ["Quality", "SAE"]
@@ -44,13 +44,13 @@ class SAE:
     def load(cls, path: Union[str, "os.PathLike[str]"]) -> "SAE":
         """Reads a directory in the layout of SAELens (version 6 or later), as its ``save_model`` and ``lacuna explain`` write
         it: ``cfg.json`` and ``sae_weights.safetensors``."""
-        place = os.fspath(path)
+        place = os.fsdecode(path)
         return cls(Handle(library.lacuna_dictionary_load, text(place, "path")), place)
 
     def save(self, path: Union[str, "os.PathLike[str]"], dtype: str = "f32", overwrite: bool = False) -> None:
         """Writes such a directory, with weights of f32, bf16 or f16; it appears whole or not at all."""
         check(library.lacuna_dictionary_save(
-            self._handle, text(os.fspath(path), "path"), text(dtype, "dtype"), int(overwrite)))
+            self._handle, text(os.fsdecode(path), "path"), text(dtype, "dtype"), int(overwrite)))
 
     def __reduce__(self) -> Any:
         return SAE.load, (self.path,)
@@ -135,7 +135,7 @@ class SAE:
         return self._array(b"threshold", (-1,))
 
     def _inputs(self, values: Any, columns: int, name: str) -> np.ndarray:
-        values = np.ascontiguousarray(values, dtype=np.float32)
+        values = plain(values, np.float32)
         if values.ndim == 1:
             values = values[np.newaxis]
         if values.ndim != 2 or values.shape[1] != columns:

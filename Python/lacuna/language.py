@@ -8,9 +8,21 @@ from typing import Any, Callable, List, Optional, Sequence, Union
 
 import numpy as np
 
-from ._library import Handle, ProgressFunction, Watch, address, array, check, library, taken, text
+from ._library import (
+    Handle, InvalidArgumentError, ProgressFunction, Watch, address, array, check, library, plain, taken, text, whole,
+)
 
 __all__ = ["LanguageModel"]
+
+
+def _tokens(values: Any) -> np.ndarray:
+    """Tokens as the library takes them."""
+    found = np.asarray(values)
+    if found.size == 0:
+        return np.empty(0, dtype=np.int64)
+    if found.ndim != 1 or found.dtype.kind not in "iu":
+        raise InvalidArgumentError(f"tokens: a list of whole numbers is needed, not {found.dtype} of shape {found.shape}")
+    return plain(found, np.int64)
 
 
 class LanguageModel:
@@ -34,7 +46,7 @@ class LanguageModel:
             The form of the linear layers; as in the file by default.
         progress : called with a task, the units done and their total
         """
-        place = os.fspath(path)
+        place = os.fsdecode(path)
         watch = Watch(progress)
         return watch.run(
             lambda: cls(
@@ -82,7 +94,7 @@ class LanguageModel:
 
     def decode(self, tokens: Sequence[int]) -> str:
         """The text of tokens."""
-        ids = np.ascontiguousarray(tokens, dtype=np.int64)
+        ids = _tokens(tokens)
         place = ctypes.c_void_p()
         check(library.lacuna_language_model_decode(self._handle, address(ids), ids.size, ctypes.byref(place)))
         return taken(place)
@@ -113,25 +125,23 @@ class LanguageModel:
         self, prompt: str, chat: int, max_tokens: int, temperature: float, top_k: Optional[int], top_p: float, seed: int,
         on_text: Optional[Callable[[str], Any]],
     ) -> str:
-        if top_k is not None and top_k < 1:
-            raise ValueError(f"top_k: is {top_k}, not at least 1")
-        if not 0 <= int(seed) < 1 << 64:
-            raise ValueError(f"seed: is {seed}, not in 64 bits")
+        limit = 0 if top_k is None else whole(top_k, "top_k", 1)
+        most, start = whole(max_tokens, "max_tokens"), whole(seed, "seed", 0, (1 << 64) - 1)
         watch, place = Watch(), ctypes.c_void_p()
         receive = watch.receiver(on_text)
         prompt_bytes = text(prompt, "prompt")
 
         def work() -> str:
             check(library.lacuna_language_model_generate(
-                self._handle, prompt_bytes, chat, int(max_tokens), float(temperature), top_k or 0, float(top_p),
-                int(seed), receive, None, ctypes.byref(place)))
+                self._handle, prompt_bytes, chat, most, float(temperature), limit, float(top_p), start, receive, None,
+                ctypes.byref(place)))
             return taken(place)
 
         return watch.run(work)
 
     def logits(self, tokens: Union[str, Sequence[int]], last: bool = False) -> np.ndarray:
         """Logits after each token of a text or list [tokens, vocabulary], or after the last [vocabulary]."""
-        ids = self.encode(tokens) if isinstance(tokens, str) else np.ascontiguousarray(tokens, dtype=np.int64)
+        ids = self.encode(tokens) if isinstance(tokens, str) else _tokens(tokens)
         found = array(library.lacuna_language_model_logits, self._handle, address(ids), ids.size, int(last))
         return found if last else found.reshape(ids.size, -1)
 
@@ -140,15 +150,13 @@ class LanguageModel:
         progress: Optional[ProgressFunction] = None,
     ) -> float:
         """How well the model predicts a text, in windows of ``window`` tokens that begin every ``stride``."""
-        for name, value in (("window", window), ("stride", stride)):
-            if value is not None and value < 1:
-                raise ValueError(f"{name}: is {value}, not at least 1")
+        sizes = [0 if size is None else whole(size, name, 1) for name, size in (("window", window), ("stride", stride))]
         watch, value = Watch(progress), ctypes.c_double()
         content = text(of, "text")
 
         def work() -> float:
             check(library.lacuna_language_model_perplexity(
-                self._handle, content, window or 0, stride or 0, watch.callback, None, ctypes.byref(value), None))
+                self._handle, content, *sizes, watch.callback, None, ctypes.byref(value), None))
             return value.value
 
         return watch.run(work)
@@ -179,11 +187,8 @@ class LanguageModel:
         seed : decides what is drawn of the text, and by methods that draw
         progress : called with a task, the units done and their total
         """
-        if not 0 <= int(seed) < 1 << 64:
-            raise ValueError(f"seed: is {seed}, not in 64 bits")
-        for name, count in (("sequences", sequences), ("sequence_length", sequence_length)):
-            if count < 1:
-                raise ValueError(f"{name}: is {count}, not at least 1")
+        start = whole(seed, "seed", 0, (1 << 64) - 1)
+        counts = whole(sequences, "sequences", 1), whole(sequence_length, "sequence_length", 1)
 
         def optional(value: Optional[str], name: str) -> Optional[bytes]:
             return None if value is None else text(value, name)
@@ -191,8 +196,7 @@ class LanguageModel:
         watch = Watch(progress)
         arguments = (
             text(method, "method"), optional(pattern, "pattern"), float("nan") if sparsity is None else float(sparsity),
-            optional(values, "values"), optional(calibration, "calibration"), int(sequences),
-            int(sequence_length), int(seed))
+            optional(values, "values"), optional(calibration, "calibration"), *counts, start)
         return watch.run(
             lambda: LanguageModel(
                 Handle(library.lacuna_language_model_prune, self._handle, *arguments, watch.callback, None), self.path))
@@ -201,7 +205,7 @@ class LanguageModel:
         self, path: Union[str, "os.PathLike[str]"], overwrite: bool = False, progress: Optional[ProgressFunction] = None
     ) -> None:
         """Writes the model into a directory that ``load`` reads; it appears whole or not at all."""
-        watch, place = Watch(progress), text(os.fspath(path), "path")
+        watch, place = Watch(progress), text(os.fsdecode(path), "path")
         watch.run(
             lambda: check(
                 library.lacuna_language_model_save(self._handle, place, int(overwrite), watch.callback, None)))

@@ -67,6 +67,18 @@ def _group_numbers(groups: Groups, columns: int) -> np.ndarray:
     return np.asarray(groups, dtype=np.float64)
 
 
+def _columns(features: Any, columns: int) -> np.ndarray:
+    """The columns that are named, by their numbers or by a mask."""
+    places = np.asarray(features)
+    if places.dtype == np.bool_:
+        if places.shape != (columns,):
+            raise InvalidArgumentError(f"features: a mask of shape {places.shape} for {columns} columns")
+        return np.flatnonzero(places)
+    if places.size and (places.ndim != 1 or places.dtype.kind not in "iu"):
+        raise InvalidArgumentError("features: a list of columns, by their numbers, or a mask is needed")
+    return places.reshape(-1)
+
+
 class _Linear(BaseEstimator):
     """What all estimators here have in common."""
 
@@ -169,7 +181,7 @@ class _Regressor(RegressorMixin, _Linear):
 
         Parameters
         ----------
-        features : columns to have intervals for; by default those with a coefficient
+        features : columns to have intervals for, or a mask of these; by default those with a coefficient
 
         Returns
         -------
@@ -181,7 +193,7 @@ class _Regressor(RegressorMixin, _Linear):
         if not self.fit_intercept:
             raise NotImplementedError("intervals of a fit without an intercept")
         X, y = validate_data(self, X, y, accept_sparse=("csc", "csr"), dtype=np.float64, y_numeric=True, reset=False)
-        places = np.flatnonzero(self.coef_) if features is None else np.asarray(features)
+        places = np.flatnonzero(self.coef_) if features is None else _columns(features, self.coef_.size)
         return _fitting.intervals(_fitting.table(X, y), self.coef_, self.intercept_, places)
 
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import os
 import shutil
 import tempfile
+import threading
 import weakref
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple, Union
 
 import numpy as np
 
-from ._library import Handle, InvalidArgumentError, ProgressFunction, Watch, array, check, library, text
+from ._library import Handle, InvalidArgumentError, ProgressFunction, Watch, array, check, library, text, whole
 from .sparse import _dtype, _is_sparse, _rows
 
 __all__ = ["Hit", "Index", "Recall", "Tuning"]
@@ -75,6 +77,20 @@ class Index:
         #: What the columns of sparse matrices are called; None to call them by their numbers.
         self.terms: Optional[List[str]] = None if terms is None else [str(term) for term in terms]
         self._encoder = encoder
+        #: Threads that are changing the index, or wait for it.
+        self._changers: Set[int] = set()
+
+    @contextlib.contextmanager
+    def _changes(self) -> Iterator[None]:
+        """A change. Changes come one after another: one in a callback of another would wait for that for ever."""
+        thread = threading.get_ident()
+        if thread in self._changers:
+            raise InvalidArgumentError("the index is being changed by what calls this function, which cannot change it too")
+        self._changers.add(thread)
+        try:
+            yield
+        finally:
+            self._changers.discard(thread)
 
     @classmethod
     def build(
@@ -110,10 +126,10 @@ class Index:
             directory = tempfile.mkdtemp(prefix="lacuna-index-")
             place = os.path.join(directory, "index")
         else:
-            place = os.fspath(path)
+            place = os.fsdecode(path)
         try:
             handle = Handle(library.lacuna_index_create, text(place, "path"), int(overwrite))
-            self = cls(handle, place, terms, None if encoder is None else os.fspath(encoder))
+            self = cls(handle, place, terms, None if encoder is None else os.fsdecode(encoder))
             if bm25 is None and encoder is None and _kind(documents) == "texts":
                 bm25 = "words"
             chosen = (("kind", kind), ("bm25", bm25), ("encoder", self._encoder))
@@ -144,8 +160,8 @@ class Index:
         terms : what the columns of matrices are called that are added or searched for; by default their numbers
         trust : do not compare the files with their checksums, for indexes of any size that were checked before
         """
-        place = os.fspath(path)
-        folder = None if encoder is None else os.fspath(encoder)
+        place = os.fsdecode(path)
+        folder = None if encoder is None else os.fsdecode(encoder)
         handle = Handle(
             library.lacuna_index_open, text(place, "path"), None if folder is None else text(folder, "encoder"),
             int(trust))
@@ -184,7 +200,8 @@ class Index:
 
     @query_cut.setter
     def query_cut(self, value: float) -> None:
-        check(library.lacuna_index_set_number(self._handle, b"query_cut", float(value)))
+        with self._changes():
+            check(library.lacuna_index_set_number(self._handle, b"query_cut", float(value)))
 
     @property
     def heap_factor(self) -> Optional[float]:
@@ -194,7 +211,8 @@ class Index:
 
     @heap_factor.setter
     def heap_factor(self, value: float) -> None:
-        check(library.lacuna_index_set_number(self._handle, b"heap_factor", float(value)))
+        with self._changes():
+            check(library.lacuna_index_set_number(self._handle, b"heap_factor", float(value)))
 
     # Changing
 
@@ -238,8 +256,9 @@ class Index:
             listed(None if ids is None else [str(id) for id in ids], "ids"), listed(texts, "texts"),
             listed(metadata, "metadata"))
         watch = Watch(progress)
-        watch.run(
-            lambda: check(library.lacuna_index_add(self._handle, vectors, *arguments, watch.callback, None)))
+        with self._changes():
+            watch.run(
+                lambda: check(library.lacuna_index_add(self._handle, vectors, *arguments, watch.callback, None)))
 
     def add(
         self, documents: Any, ids: Sequence[Any], *, texts: Optional[Sequence[str]] = None,
@@ -254,13 +273,15 @@ class Index:
     def delete(self, ids: Sequence[Any]) -> int:
         """Deletes documents. Returns how many of the identifiers there were."""
         listed, deleted = _texts([str(id) for id in ids], "ids"), ctypes.c_int64()
-        check(library.lacuna_index_delete(self._handle, listed, len(listed), ctypes.byref(deleted)))
+        with self._changes():
+            check(library.lacuna_index_delete(self._handle, listed, len(listed), ctypes.byref(deleted)))
         return deleted.value
 
     def merge(self, progress: Optional[ProgressFunction] = None) -> None:
         """Puts everything into one segment, without the documents that were deleted."""
         watch = Watch(progress)
-        watch.run(lambda: check(library.lacuna_index_merge(self._handle, watch.callback, None)))
+        with self._changes():
+            watch.run(lambda: check(library.lacuna_index_merge(self._handle, watch.callback, None)))
 
     # Searching
 
@@ -290,7 +311,7 @@ class Index:
         condition = None if filter is None else text(filter, "filter")
         hits = watch.run(
             lambda: Handle(
-                library.lacuna_index_search, self._handle, vectors, int(k), condition, *_setting(query_cut, heap_factor),
+                library.lacuna_index_search, self._handle, vectors, whole(k, "k", 1), condition, *_setting(query_cut, heap_factor),
                 int(exact), int(explain), watch.callback, None))
         starts, scores = (array(library.lacuna_hits_array, hits, name).tolist() for name in (b"starts", b"scores"))
         ids, contents = _found(hits, b"ids"), _found(hits, b"texts")
@@ -313,7 +334,7 @@ class Index:
         watch = Watch(progress)
         numbers = watch.run(
             lambda: array(
-                library.lacuna_index_recall, self._handle, vectors, int(k), *_setting(query_cut, heap_factor),
+                library.lacuna_index_recall, self._handle, vectors, whole(k, "k", 1), *_setting(query_cut, heap_factor),
                 watch.callback, None))
         return Recall(*numbers[:3].tolist(), int(numbers[3]))
 
@@ -331,9 +352,11 @@ class Index:
         """
         vectors = None if queries is None else self._vectors(_listed(queries), True, progress)[0]
         watch = Watch(progress)
-        numbers = watch.run(
-            lambda: array(
-                library.lacuna_index_tune, self._handle, vectors, int(k), float(recall), watch.callback, None)).tolist()
+        with self._changes():
+            numbers = watch.run(
+                lambda: array(
+                    library.lacuna_index_tune, self._handle, vectors, whole(k, "k", 1), float(recall), watch.callback,
+                    None)).tolist()
         return Tuning(Recall(*numbers[:3], int(numbers[3])), numbers[4] != 0, numbers[5], numbers[6])
 
 
@@ -380,6 +403,8 @@ def _matrix(rows: Sequence[Mapping[str, float]]) -> Tuple[Any, List[str]]:
 def _setting(query_cut: Optional[float], heap_factor: Optional[float]) -> Tuple[float, float]:
     if query_cut is not None and not query_cut >= 1:
         raise InvalidArgumentError(f"query_cut: {query_cut} is below 1")
+    if heap_factor is not None and np.isnan(heap_factor):
+        raise InvalidArgumentError(f"heap_factor: is {heap_factor}, not a number")
     return 0.0 if query_cut is None else float(query_cut), float("nan") if heap_factor is None else float(heap_factor)
 
 

@@ -11,7 +11,7 @@ from typing import Any, Optional, Tuple, Union
 
 import numpy as np
 
-from ._library import Handle, InvalidArgumentError, address, check, library, view
+from ._library import Handle, InvalidArgumentError, address, check, library, plain, view
 
 __all__ = ["SparseMatrix", "matmul", "masked_matmul", "sddmm", "spgemm"]
 
@@ -31,10 +31,21 @@ def _dtype(*values: Any) -> np.dtype:
     return np.dtype(np.float32 if all(kind == np.float32 for kind in kinds) else np.float64)
 
 
+def _compressed(matrix: Any, kind: Any) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Starts, indices and values of compressed rows or columns of scipy's, as the library reads them: where they are, if they
+    are of 32 or 64 bits and of this type."""
+    def integers(values: np.ndarray) -> np.ndarray:
+        return plain(values, values.dtype if values.dtype in (np.int32, np.int64) else np.int64)
+
+    count = int(matrix.nnz)
+    return integers(matrix.indptr), integers(matrix.indices[:count]), plain(matrix.data[:count], kind)
+
+
 class SparseMatrix:
     """A sparse matrix of float32 or float64, held for many products.
 
-    Of a CSR or CSC matrix with 32-bit indices nothing is copied but the starts of its rows: it must not be changed meanwhile.
+    Of a CSR or CSC matrix with 32-bit indices and values of its type nothing is copied but the starts of its rows: it must not be
+    changed meanwhile.
     ``A @ B`` is the product with a vector, a dense matrix or a sparse one.
 
     Parameters
@@ -49,6 +60,8 @@ class SparseMatrix:
             matrix = matrix.to_scipy()
         if not _is_sparse(matrix):
             raise TypeError(f"a sparse matrix of scipy is needed, not {type(matrix).__name__}")
+        if len(matrix.shape) != 2:
+            raise InvalidArgumentError(f"a matrix [rows, columns] is needed, not one of shape {matrix.shape}")
         wanted = _dtype(matrix) if dtype is None else np.dtype(dtype)
         if wanted not in _KINDS:
             raise TypeError(f"numbers of type {wanted}; Lacuna multiplies float32 and float64")
@@ -63,10 +76,7 @@ class SparseMatrix:
         self._is_array = "array" in type(matrix).__name__
         # Compressed columns are the compressed rows of the transpose.
         self._transposed = matrix.format == "csc"
-        starts, indices = matrix.indptr, matrix.indices[: self.nnz]
-        values = np.ascontiguousarray(matrix.data[: self.nnz], dtype=wanted)
-        starts = np.ascontiguousarray(starts) if starts.dtype in (np.int32, np.int64) else starts.astype(np.int64)
-        indices = np.ascontiguousarray(indices) if indices.dtype in (np.int32, np.int64) else indices.astype(np.int64)
+        starts, indices, values = _compressed(matrix, wanted)
         rows, columns = self.shape[::-1] if self._transposed else self.shape
         self._handle = Handle(
             library.lacuna_matrix_csr, _KINDS[wanted], rows, columns, self.nnz, 8 * starts.itemsize, address(starts),
@@ -100,8 +110,12 @@ class SparseMatrix:
         kind = ctypes.c_double if self.dtype == np.float64 else ctypes.c_float
         rows = self.shape[1] if self._transposed else self.shape[0]
         data = view(self._handle, values.value, kind, self.nnz)
-        columns = view(self._handle, indices.value, ctypes.c_int32, self.nnz)
-        indptr = view(self._handle, starts.value, ctypes.c_int64, rows + 1).astype(np.int32)
+        columns = view(self._handle, indices.value, ctypes.c_uint32, self.nnz)
+        indptr = view(self._handle, starts.value, ctypes.c_int64, rows + 1)
+        # The library's columns have all 32 bits.
+        small = max(self.shape) <= np.iinfo(np.int32).max
+        columns = columns.view(np.int32) if small else columns.astype(np.int64)
+        indptr = indptr.astype(np.int32) if small else indptr
         names = ("csr_array", "csc_array") if self._is_array else ("csr_matrix", "csc_matrix")
         result = getattr(scipy.sparse, names[self._transposed])((data, columns, indptr), shape=self.shape)
         result.has_canonical_format = True
@@ -121,12 +135,14 @@ class SparseMatrix:
         inner, outer = (self.shape[0], self.shape[1]) if transposed else (self.shape[1], self.shape[0])
         if dense.ndim not in (1, 2) or dense.shape[0] != inner:
             raise InvalidArgumentError(f"shapes {(outer, inner)} and {dense.shape} do not fit")
+        if not dense.flags.aligned:
+            dense = np.require(dense, requirements=["ALIGNED"])
         dense = dense.astype(self.dtype, copy=False)
         n = 1 if dense.ndim == 1 else dense.shape[1]
         # Rows may be apart; the numbers of a row may not.
         step = dense.strides[0] // dense.itemsize
         if dense.size and (dense.strides[-1] != dense.itemsize or dense.strides[0] % dense.itemsize or step < n):
-            dense = np.ascontiguousarray(dense)
+            dense = plain(dense, self.dtype)
         leading = n if dense.ndim == 1 or dense.shape[0] <= 1 else dense.strides[0] // dense.itemsize
         result = np.empty((outer,) if dense.ndim == 1 else (outer, n), dtype=self.dtype)
         check(library.lacuna_matrix_times_dense(
@@ -224,6 +240,6 @@ def sddmm(mask: Any, left: Any, right: Any) -> Any:
     if left.ndim != 2 or right.ndim != 2 or left.shape[1] != right.shape[1] \
             or (left.shape[0], right.shape[0]) != places.shape:
         raise InvalidArgumentError(f"shapes {left.shape} and {right.shape} do not fit a mask {places.shape}")
-    left, right = np.ascontiguousarray(left, dtype=kind), np.ascontiguousarray(right, dtype=kind)
+    left, right = plain(left, kind), plain(right, kind)
     return _result(
         Handle(library.lacuna_matrix_sampled, places._handle, address(left), address(right), left.shape[1]), mask)

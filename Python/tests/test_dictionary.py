@@ -65,6 +65,19 @@ def test_what_saelens_computes(kind, tmp_path):
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(sae)).decode(code), sae.decode(code))
 
 
+def test_any_bytes_of_numbers():
+    sae = lacuna.SAE.load(FIXTURES / "topk")
+    x = safetensors(FIXTURES / "topk" / "expected.safetensors")["x"]
+    place = np.empty(x.nbytes + 16, dtype=np.uint8)
+    odd = place[1 + -place.ctypes.data % 8:][: x.nbytes].view(np.float32).reshape(x.shape)
+    odd[...] = x
+    assert not odd.flags.aligned
+    for form in (odd, x.astype(">f4"), np.asfortranarray(x), x.tolist()):
+        np.testing.assert_array_equal(sae.reconstruct(form), sae.reconstruct(x))
+    with pytest.raises(TypeError, match="complex"):
+        sae.encode(x.astype(complex))
+
+
 def test_what_it_says_of_itself():
     sae = lacuna.SAE.load(FIXTURES / "topk")
     assert (sae.d_in, sae.d_out, sae.d_sae) == (6, 6, 10) and sae.k == 3 and sae.rule == "topk, k 3"

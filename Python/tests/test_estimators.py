@@ -13,6 +13,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import lacuna
+from lacuna import _fitting
 
 ESTIMATORS = [
     lacuna.Lasso(), lacuna.LassoCV(), lacuna.ElasticNet(), lacuna.ElasticNetCV(), lacuna.GroupLasso(), lacuna.GroupLassoCV(),
@@ -197,8 +198,33 @@ def test_intervals(data):
         assert lower < truth[column] < upper and not lower <= 0 <= upper
     with pytest.raises(ValueError, match="is not below 40"):
         model.intervals(x, y, features=[40])
+    # A mask names the columns that it keeps, and is no list of the columns 0 and 1.
+    mask = np.isin(np.arange(40), [3, 8, 20])
+    np.testing.assert_allclose(model.intervals(x, y, features=mask), found[:3])
+    assert model.intervals(x, y, features=[]).shape == (0, 3)
+    for wrong in (mask[:5], [1.5], [[1, 2]]):
+        with pytest.raises(ValueError, match="features: a"):
+            model.intervals(x, y, features=wrong)
     with pytest.raises(NotImplementedError):
         lacuna.MCPRegressor(0.1).fit(x, y).intervals(x, y)
+
+
+def test_any_bytes_of_numbers(data):
+    x, y, _ = data
+    expected = lacuna.Lasso(0.1, tol=1e-12).fit(x, y).coef_
+    place = np.empty(x.nbytes + 16, dtype=np.uint8)
+    odd = place[1 + -place.ctypes.data % 8:][: x.nbytes].view(np.float64)
+    for form in (odd.reshape(x.shape), odd.reshape(x.shape[::-1]).T):
+        form[...] = x
+        assert not form.flags.aligned
+        np.testing.assert_allclose(lacuna.Lasso(0.1, tol=1e-12).fit(form, y).coef_, expected, atol=1e-9)
+    sparse = sp.csc_matrix(x)
+    sparse.has_canonical_format = True
+    sparse.indices, sparse.indptr = sparse.indices.astype(">i4"), sparse.indptr.astype(">i8")
+    table = _fitting.table(sparse, y)
+    settings = {"strength": 0.1, "tolerance": 1e-12, "standardize": 0.0}
+    found = _fitting.fit(settings, table).array("coefficients")
+    np.testing.assert_allclose(found, expected, atol=1e-9)
 
 
 def test_pipelines_searches_pickles(data):
@@ -237,6 +263,14 @@ def test_refusals_have_lacunas_words(data):
         (lacuna.GroupLasso([[0, 1], [1]]), "in two groups"),
         (lacuna.GroupLasso([[0, 1], [99]]), "not below 40"),
         (lacuna.GroupLasso(0), "runs of 0"),
+        # The library takes its own choice for what is not there.
+        (lacuna.Lasso(None), "strength: is None"),
+        (lacuna.Lasso(float("nan")), "strength: is nan, not a number"),
+        (lacuna.ElasticNet(l1_ratio=float("nan")), "mixing: is nan"),
+        (lacuna.MCPRegressor(gamma=float("nan")), "shape: is nan"),
+        (lacuna.LassoCV(random_state=None), "seed: is None"),
+        (lacuna.LassoCV(tol=None), "tolerance: is None"),
+        (lacuna.LassoCV(rule="min\0"), "rule: has a character NUL"),
     ):
         with pytest.raises(lacuna.LacunaError, match=message.replace("(", r"\(")):
             estimator.fit(x, y)

@@ -1,6 +1,7 @@
 """Language models: against each other, and against what is wrong. LACUNA_MODEL names a model; without one these are skipped."""
 
 import os
+import pickle
 
 import numpy as np
 import pytest
@@ -29,6 +30,14 @@ def test_logits_and_text_agree(model):
     for _ in range(steps):
         written.append(int(np.argmax(model.logits(written, last=True))))
     assert model.generate(prompt, steps) == model.decode(written[tokens.size:])
+
+
+@needs_model
+def test_no_token_ends_a_text_before_its_end(model):
+    # Among the first tokens of a vocabulary of bytes is that of NUL, at which C's texts end.
+    end = model.encode(" in the end", specials=False)
+    found = model.decode(np.concatenate([np.arange(min(400, model.vocabulary_size)), end]))
+    assert found.endswith("in the end") and "\0" not in found
 
 
 @needs_model
@@ -89,6 +98,17 @@ def test_refusals_with_a_model(model):
         model.logits([10**9])
     with pytest.raises(ValueError, match="are none"):
         model.logits([])
+    for wrong in ([1.5], [[1, 2]], 3, ["a"]):
+        with pytest.raises(ValueError, match="list of whole numbers"):
+            model.logits(wrong)
+        with pytest.raises(ValueError, match="list of whole numbers"):
+            model.decode(wrong)
+    for name in ("max_tokens", "seed", "top_k"):
+        for number in (-1, 1 << 64, 2.5):
+            with pytest.raises(ValueError, match=name):
+                model.generate("a", **{name: number})
+    with pytest.raises(TypeError, match="one process"):
+        pickle.dumps(model)
     with pytest.raises(ValueError, match="temperature"):
         model.generate("a", 4, temperature=-1)
     with pytest.raises(ValueError, match="top_k"):

@@ -210,11 +210,19 @@ def test_what_is_refused(tmp_path):
     assert not (tmp_path / "never").exists()
     with pytest.raises(ValueError, match="k: is 0"):
         index.search({"1": 1}, k=0)
+    for k in (1 << 64, (1 << 64) + 3, 2.5):
+        with pytest.raises(ValueError, match="k: is"):
+            index.search({"1": 1}, k=k)
+    # Two identifiers that no UTF-8 has must not become one.
+    with pytest.raises(ValueError, match="cannot be written in UTF-8"):
+        lacuna.Index.build([{"a": 1.0}, {"a": 2.0}], ids=["\ud800", "\udfff"])
     with pytest.raises(ValueError, match="negative or not finite"):
         index.search({"1": float("nan")})
     for setting in ({"query_cut": 3}, {"heap_factor": 0.5}):
         with pytest.raises(ValueError, match="no meaning for an exact search"):
             index.search({"1": 1}, **setting)
+    with pytest.raises(ValueError, match="heap_factor: is nan"):
+        index.search({"1": 1}, heap_factor=float("nan"))
     with pytest.raises(ValueError, match="query_cut: 0 is below 1"):
         index.search({"1": 1}, query_cut=0)
     with pytest.raises(ValueError, match="is exact"):
@@ -251,6 +259,33 @@ def test_progress_and_its_end(tmp_path):
     with pytest.raises(lacuna.CancelledError):
         lacuna.Index.build(collection(600), tmp_path / "index", progress=lambda *_: False)
     assert not (tmp_path / "index" / "index.json").exists()
+
+
+def test_columns_without_names_cost_nothing():
+    wide = sp.csr_matrix((np.array([1.0, 2.0]), np.array([5, 2_999_999_999]), np.array([0, 1, 2])), shape=(2, 3_000_000_000))
+    index = lacuna.Index.build(wide)
+    assert [hit[:2] for hit in index.search({"2999999999": 3.0, "5": 1.0})] == [("1", 6.0), ("0", 1.0)]
+    assert [hit.id for hit in index.search(wide[:1])[0]] == ["0"] and index.stats["terms"] == 2
+
+
+def test_a_callback_cannot_change_what_is_being_changed():
+    index = lacuna.Index.build(collection(20))
+    more, found = collection(300, seed=4), []
+
+    def change(task, done, total):
+        # Asking is allowed, also for what is there now.
+        assert len(index) == 20 and index.search({"5": 1.0}) is not None
+        for attempt in (index.merge, lambda: index.delete(["0"]), lambda: index.add(collection(3), ids="abc")):
+            with pytest.raises(ValueError, match="is being changed"):
+                attempt()
+            found.append(attempt)
+
+    index.add(more, ids=[f"more{i}" for i in range(300)], progress=change)
+    assert len(found) >= 3 and len(index) == 320
+    # Afterwards, and after a change that failed, it can be changed again.
+    with pytest.raises(RuntimeError, match="enough"):
+        index.add(more, ids=range(300), progress=lambda *_: (_ for _ in ()).throw(RuntimeError("enough")))
+    assert index.delete(["0"]) == 1 and len(index) == 319
 
 
 def search(index):

@@ -94,6 +94,66 @@ def test_results_outlive_what_made_them():
     np.testing.assert_array_equal(back.toarray(), values)
 
 
+@pytest.mark.parametrize("fmt", ["csr", "csc", "coo"])
+def test_results_at_a_mask_outlive_it(fmt):
+    a, b, mask = matrix(300, 200, 0.1, 20), matrix(200, 400, 0.1, 21), matrix(300, 400, 0.2, 22)
+    generator = np.random.default_rng(23)
+    left, right = generator.normal(size=(300, 5)), generator.normal(size=(400, 5))
+    nothing = np.zeros((300, 0)), np.zeros((400, 0))
+    places = mask.copy().asformat(fmt)
+    found = [
+        lacuna.masked_matmul(a, b, places), lacuna.sddmm(places, left, right), lacuna.sddmm(places, nothing[0], nothing[1])]
+    kept = mask.toarray() != 0
+    expected = [np.where(kept, a.toarray() @ b.toarray(), 0), np.where(kept, left @ right.T, 0), np.zeros(mask.shape)]
+    if fmt == "csr":
+        # What was lent is the caller's again.
+        assert not any(np.shares_memory(one.indices, places.indices) for one in found)
+        places.indices[:] = 0
+    del places
+    generator.normal(size=100_000)
+    for one, wanted in zip(found, expected):
+        np.testing.assert_array_equal(one.indices, mask.indices)
+        np.testing.assert_allclose(one.toarray(), wanted, atol=1e-12)
+
+
+def unaligned(values):
+    """The same numbers at an odd address."""
+    place = np.empty(values.nbytes + 16, dtype=np.uint8)
+    start = 1 + -place.ctypes.data % 8
+    result = place[start:start + values.nbytes].view(values.dtype).reshape(values.shape)
+    result[...] = values
+    assert not result.flags.aligned
+    return result
+
+
+def test_any_bytes_of_numbers():
+    a = matrix(40, 30, 0.3, 24)
+    b = np.random.default_rng(25).normal(size=(30, 6))
+    expected = a.toarray() @ b
+    for dense in (unaligned(b), unaligned(b)[:, ::2], unaligned(b.astype(np.float32)), b.astype(">f8"), b.astype(np.float16)):
+        wide = dense.astype(np.float64)
+        np.testing.assert_allclose(lacuna.matmul(a, dense), a.toarray() @ wide, atol=1e-12)
+        np.testing.assert_allclose(lacuna.matmul(dense.T, a.T), (a.toarray() @ wide).T, atol=1e-12)
+    other = a.copy()
+    other.has_canonical_format = True
+    for data, indices, starts in (
+        (unaligned(a.data), unaligned(a.indices), unaligned(a.indptr)),
+        (a.data.astype(">f8"), a.indices.astype(">i4"), a.indptr.astype(">i8")),
+        (a.data, a.indices.astype(np.uint16), a.indptr.astype(np.uint64)),
+    ):
+        other.data, other.indices, other.indptr = data, indices, starts
+        np.testing.assert_allclose(lacuna.matmul(other, b), expected, atol=1e-12)
+    left, right = unaligned(np.ones((40, 3))), np.ones((30, 3), dtype=">f8")
+    np.testing.assert_allclose(lacuna.sddmm(a, left, right).data, 3)
+
+
+def test_columns_beyond_31_bits():
+    wide = sp.csr_matrix((np.array([1.0, 2.0]), np.array([5, 2_999_999_999]), np.array([0, 2])), shape=(1, 3_000_000_000))
+    back = lacuna.SparseMatrix(wide).to_scipy()
+    np.testing.assert_array_equal(back.indices, [5, 2_999_999_999])
+    assert back.shape == wide.shape and back[0, 2_999_999_999] == 2
+
+
 def test_arrays_of_scipy_stay_arrays():
     a = sp.csr_array(matrix(5, 5, 0.5, 11))
     assert isinstance(lacuna.spgemm(a, a), sp.sparray)
@@ -129,6 +189,11 @@ def test_refusals():
         lacuna.matmul(np.ones((2, 2)), np.ones((2, 2)))
     with pytest.raises(TypeError, match="complex"):
         lacuna.matmul(a, np.ones(5, dtype=complex))
+    with pytest.raises(TypeError, match="complex"):
+        lacuna.SparseMatrix(a.astype(complex), dtype=np.float64)
+    if hasattr(sp, "coo_array") and sp.coo_array(np.eye(2)[0]).ndim == 1:
+        with pytest.raises(ValueError, match=r"of shape \(2,\)"):
+            lacuna.SparseMatrix(sp.coo_array(np.eye(2)[0]))
     # Arrays that contradict each other, which scipy does not look at.
     for indices, starts, message in (
         ([0, 9], [0, 1, 2], "ascend"), ([0, -1], [0, 1, 2], "ascend"), ([0, 1], [0, 3, 2], "row 1 ends before"),

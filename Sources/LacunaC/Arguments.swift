@@ -13,7 +13,9 @@ import LacunaTensor
 enum Arguments {
     static func text(_ pointer: UnsafePointer<CChar>?, _ argument: String) throws -> String {
         guard let pointer else { throw refused(argument, "is NULL") }
-        return String(cString: pointer)
+        // A repaired one would be another text, or the name of another file.
+        guard let text = String(validatingCString: pointer) else { throw refused(argument, "is not UTF-8") }
+        return text
     }
 
     static func texts(
@@ -21,20 +23,33 @@ enum Arguments {
     ) throws -> [String] {
         try present(pointer, count, argument).enumerated().map { place, text in
             guard let text else { throw refused(argument, "number \(place) is NULL") }
-            return String(cString: text)
+            guard let valid = String(validatingCString: text) else {
+                throw refused(argument, "number \(place) is not UTF-8")
+            }
+            return valid
         }
     }
 
     /// The bytes of a text for `lacuna_text_free`.
     static func give(_ text: String, _ place: UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>?) throws {
         guard let place else { throw refused("text", "is NULL") }
-        place.pointee = strdup(text)
+        guard let bytes = strdup(endingAtItsEnd(text)) else {
+            let needed = text.utf8.count + 1
+            throw LacunaError.resource("memory for a text", needed: needed, available: MachineMemory.available)
+        }
+        place.pointee = bytes
+    }
+
+    /// The text as C reads it whole: a character NUL, which would end it, becomes U+FFFD.
+    static func endingAtItsEnd(_ text: String) -> String {
+        text.utf8.contains(0) ? text.replacing("\0", with: "\u{FFFD}") : text
     }
 
     /// A number of things.
     static func count(_ value: Int64, _ argument: String, atLeast least: Int = 0) throws -> Int {
         // Half of the address space: no product of a length and a width in bytes overflows unnoticed below.
-        guard value >= least, value < 1 << 48 else { throw refused(argument, "is \(value), not at least \(least)") }
+        guard value >= least else { throw refused(argument, "is \(value), not at least \(least)") }
+        guard value < 1 << 48 else { throw refused(argument, "is \(value), more than there can be") }
         return Int(value)
     }
 
@@ -45,6 +60,18 @@ enum Arguments {
     {
         if pointer == nil && count > 0 { throw refused(argument, "is NULL") }
         return UnsafeBufferPointer(start: pointer, count: count)
+    }
+
+    /// Numbers where processors expect numbers of their type.
+    static func numbers<Element>(
+        _ pointer: UnsafeRawPointer?, of type: Element.Type, _ argument: String
+    ) throws -> UnsafePointer<Element> {
+        guard let pointer else { throw refused(argument, "is NULL") }
+        let alignment = MemoryLayout<Element>.alignment
+        guard UInt(bitPattern: pointer) % UInt(alignment) == 0 else {
+            throw refused(argument, "is at an address that is no multiple of \(alignment)")
+        }
+        return pointer.assumingMemoryBound(to: Element.self)
     }
 
     static func copy(_ pointer: UnsafePointer<Double>?, _ count: Int64, _ argument: String) throws -> [Double] {
@@ -132,6 +159,17 @@ extension SparsePattern {
         }
         try requireOrder(at, UnsafePointer(columnIndices.pointer), rows: rows, columns: columns)
         return SparsePattern(rows: rows, columns: columns, starts: rowStarts, columnIndices: columnIndices)
+    }
+
+    /// The same in memory of its own, for what outlives the matrix that a caller lent the arrays to.
+    func owned() throws -> SparsePattern {
+        try withCompressedRows { starts, indices in
+            let ownStarts = try Buffer<Int>(checking: starts.count, for: "starts")
+            for i in starts.indices { ownStarts.pointer[i] = starts[i] }
+            let ownIndices = try Buffer<UInt32>(checking: indices.count, for: "indices")
+            if let first = indices.baseAddress { ownIndices.pointer.update(from: first, count: indices.count) }
+            return SparsePattern(rows: rows, columns: columns, starts: ownStarts, columnIndices: ownIndices)
+        }
     }
 
     /// Columns ascend strictly in every row and are below `columns`. Negative numbers of 32 bits are large ones here.

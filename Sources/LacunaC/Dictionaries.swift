@@ -21,8 +21,8 @@ private func tensor(
     let rows = try Arguments.count(rows, "rows")
     var result = try Tensor<Float>(checking: [rows, columns], for: argument)
     if rows == 0 { return result }
-    guard let values = values?.assumingMemoryBound(to: Float.self) else { throw refused(argument, "is NULL") }
-    result.withMutablePointer { $0.update(from: values, count: rows * columns) }
+    let numbers = try Arguments.numbers(values, of: Float.self, argument)
+    result.withMutablePointer { $0.update(from: numbers, count: rows * columns) }
     return result
 }
 

@@ -23,7 +23,7 @@ enum LastError {
 
     static func set(_ text: String) {
         free(pthread_getspecific(key))
-        pthread_setspecific(key, strdup(text))
+        pthread_setspecific(key, strdup(Arguments.endingAtItsEnd(text)))
     }
 }
 

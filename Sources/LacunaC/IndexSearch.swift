@@ -6,8 +6,8 @@ import LacunaTensor
 /// Weights of terms of some documents or queries, in memory of its own.
 final class TermVectors: @unchecked Sendable {
     private enum Content {
-        /// Compressed rows, and what their columns are called.
-        case rows(starts: [Int], columns: [UInt32], weights: [Float], names: [String])
+        /// Compressed rows, and what their columns are called; nil for their numbers, of which there may be milliards.
+        case rows(starts: [Int], columns: [UInt32], weights: [Float], names: [String]?)
         case lists([[(term: String, weight: Float)]])
     }
 
@@ -17,7 +17,6 @@ final class TermVectors: @unchecked Sendable {
 
     /// - Parameter names: Of the columns; nil to call them by their numbers.
     init(_ matrix: MatrixObject, names: [String]?) throws {
-        let columns = matrix.pattern.columns
         if let names {
             var seen: Set<ExactString> = []
             if let twice = names.first(where: { !seen.insert(ExactString($0)).inserted }) {
@@ -31,9 +30,7 @@ final class TermVectors: @unchecked Sendable {
             case .double(let matrix): matrix.values.map { Float($0) }
             }
         content = matrix.pattern.withCompressedRows { starts, indices in
-            .rows(
-                starts: Array(starts), columns: Array(indices), weights: weights,
-                names: names ?? (0..<columns).map { String($0) })
+            .rows(starts: Array(starts), columns: Array(indices), weights: weights, names: names)
         }
     }
 
@@ -51,7 +48,10 @@ final class TermVectors: @unchecked Sendable {
     func weights(_ row: Int) -> [(term: String, weight: Float)] {
         switch content {
         case .rows(let starts, let columns, let weights, let names):
-            (starts[row]..<starts[row + 1]).map { (names[Int(columns[$0])], weights[$0]) }
+            (starts[row]..<starts[row + 1]).map { place in
+                let column = Int(columns[place])
+                return (term: names?[column] ?? String(column), weight: weights[place])
+            }
         case .lists(let lists): lists[row]
         }
     }

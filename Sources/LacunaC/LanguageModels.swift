@@ -119,7 +119,8 @@ public func lacunaLanguageModelGenerate(
         var written = ""
         func hand(_ piece: String) -> Bool {
             written += piece
-            return receive.map { receive in piece.withCString { receive(context, $0) } == 0 } ?? true
+            guard let receive else { return true }
+            return Arguments.endingAtItsEnd(piece).withCString { receive(context, $0) } == 0
         }
         _ = try model.generator.generate(tokens, options) { hand(decoder.append($0)) }
         let rest = decoder.finish()

@@ -103,23 +103,25 @@ public func lacunaMatrixTimesDense(
         if n == 0 || outer == 0 { return }
         let leading = try Arguments.count(leading, "leading", atLeast: n)
         let resultLeading = try Arguments.count(resultLeading, "result_leading", atLeast: n)
-        guard let result = result?.assumingMemoryBound(to: Scalar.self) else { throw refused("result", "is NULL") }
+        let out = try UnsafeMutablePointer(
+            mutating: Arguments.numbers(UnsafeRawPointer(result), of: Scalar.self, "result"))
         if inner == 0 {
-            for row in 0..<outer { (result + row * resultLeading).update(repeating: 0, count: n) }
+            for row in 0..<outer { (out + row * resultLeading).update(repeating: 0, count: n) }
             return
         }
-        guard let b = b?.assumingMemoryBound(to: Scalar.self) else { throw refused("b", "is NULL") }
+        let dense = try Arguments.numbers(b, of: Scalar.self, "b")
         if n == 1 && leading == 1 && resultLeading == 1 {
             if transposed != 0 {
-                matrix.multiplyTransposed(vector: b, into: result)
+                matrix.multiplyTransposed(vector: dense, into: out)
             } else {
-                matrix.multiply(vector: b, into: result)
+                matrix.multiply(vector: dense, into: out)
             }
             return
         }
         try MachineMemory.require(shape: [inner, n], of: Scalar.self, for: "a product with \(n) columns")
         matrix.multiply(
-            dense: b, leading: leading, columns: n, transposed: transposed != 0, into: result, leading: resultLeading)
+            dense: dense, leading: leading, columns: n, transposed: transposed != 0, into: out,
+            leading: resultLeading)
     }
     return guarded {
         switch try Objects.get(matrix, MatrixObject.self, "matrix").content {
@@ -152,8 +154,14 @@ public func lacunaMatrixTimesMatrixAt(
     guarded {
         let a = try Objects.get(a, MatrixObject.self, "a")
         let b = try Objects.get(b, MatrixObject.self, "b")
-        let places = try Objects.get(mask, MatrixObject.self, "mask").pattern
         let others = complemented != 0
+        // Each thread has a place for every column.
+        let width = b.pattern.columns
+        try MachineMemory.require(
+            shape: [width, Parallel.threads], of: Int.self, for: "a product of \(width) columns at given places")
+        // The product's places are the mask's: the arrays of these may have been lent, to the mask alone.
+        let given = try Objects.get(mask, MatrixObject.self, "mask").pattern
+        let places = others ? given : try given.owned()
         try give(
             bothOf(
                 a, b, float: { try $0.multiplied(by: $1, at: places, complemented: others) },
@@ -173,13 +181,15 @@ public func lacunaMatrixSampled(
         func tensor(_ pointer: UnsafeRawPointer?, _ rows: Int, _ name: String) throws -> Tensor<Scalar> {
             var tensor = try Tensor<Scalar>(checking: [rows, depth], for: name)
             guard rows * depth > 0 else { return tensor }
-            guard let pointer = pointer?.assumingMemoryBound(to: Scalar.self) else { throw refused(name, "is NULL") }
-            tensor.withMutablePointer { $0.update(from: pointer, count: rows * depth) }
+            let numbers = try Arguments.numbers(pointer, of: Scalar.self, name)
+            tensor.withMutablePointer { $0.update(from: numbers, count: rows * depth) }
             return tensor
         }
-        if depth == 0 || mask.count == 0 { return SparseMatrix(mask.pattern, repeating: 0) }
+        // As of a product at a mask's places: see there.
+        let places = try mask.pattern.owned()
+        if depth == 0 || mask.count == 0 { return SparseMatrix(places, repeating: 0) }
         return SparseMatrix.sampled(
-            try tensor(left, mask.rows, "left"), try tensor(right, mask.columns, "right"), at: mask.pattern)
+            try tensor(left, mask.rows, "left"), try tensor(right, mask.columns, "right"), at: places)
     }
     return guarded {
         switch try Objects.get(mask, MatrixObject.self, "mask").content {

@@ -30,25 +30,30 @@ extension DenseDesign {
         guard rows <= SparsePattern.maximumSide, columns <= SparsePattern.maximumSide else {
             throw refused("shape", "[\(rows), \(columns)]: each side must be at most \(SparsePattern.maximumSide)")
         }
-        try MachineMemory.require(
-            shape: [rows, columns], of: Double.self, for: "a table of \(rows) rows and \(columns) columns")
-        if rowStride == 1 && (columnStride == rows || columns == 1) {
+        let isWhole = rowStride == 1 && (columnStride == rows || columns == 1)
+        // What stays where it is takes no memory, unless it is more than there can be.
+        let (count, overflow) = rows.multipliedReportingOverflow(by: columns)
+        if !isWhole || !borrowed || overflow || count >= 1 << 48 {
+            try MachineMemory.require(
+                shape: [rows, columns], of: Double.self, for: "a table of \(rows) rows and \(columns) columns")
+        }
+        if isWhole {
             return try DenseDesign(
-                .foreign(values, count: rows * columns, borrowed: borrowed, for: "values"), rows: rows,
+                .foreign(values, count: count, borrowed: borrowed, for: "values"), rows: rows,
                 columns: columns)
         }
-        guard let values else { throw refused("values", "is NULL") }
+        let numbers = try Arguments.numbers(UnsafeRawPointer(values), of: Double.self, "values")
         for (length, step, name) in [(rows, rowStride, "row_stride"), (columns, columnStride, "column_stride")] {
             let (reach, overflow) = length.multipliedReportingOverflow(by: step)
-            guard !overflow, abs(reach) < 1 << 58 else { throw refused(name, "is \(step) for \(length) numbers") }
+            guard !overflow, reach.magnitude < 1 << 58 else { throw refused(name, "is \(step) for \(length) numbers") }
         }
-        let copy = try Buffer<Double>(checking: rows * columns, for: "values")
+        let copy = try Buffer<Double>(checking: count, for: "values")
         // Tiles keep both the reads and the writes inside a few cache lines.
         let (tile, target) = (32, copy.pointer)
         Parallel.forRanges(columns, grain: max(tile, 65_536 / rows / tile * tile)) { range in
             for i0 in stride(from: 0, to: rows, by: tile) {
                 for j in range {
-                    let source = values + j * columnStride
+                    let source = numbers + j * columnStride
                     for i in i0..<min(i0 + tile, rows) { target[j * rows + i] = source[i * rowStride] }
                 }
             }

@@ -49,6 +49,19 @@ import Testing
         #expect(resumed["steps"] == result["steps"])
     }
 
+    /// Called from anywhere, the program of a checkout finds the checkout's texts: what is said is what comes after.
+    @Test func textsAreFoundFromTheProgram() throws {
+        let (tiny, folder) = (try TinyModel(), try Folder())
+        let program = Program(directory: folder.path)
+        let compressed = try program.run("compress", tiny.path, "--output", "out", "--resume")
+        #expect(compressed.status == 2)
+        #expect(compressed.errorOutput.contains("compression.json: is not there"))
+        let shown = try program.run("demo", "--report", folder.path)
+        #expect(shown.status == 2 && shown.errorOutput.contains("is a directory"))
+        let other = try program.run("demo", "--report", folder.path, "--data", "nowhere")
+        #expect(other.errorOutput.contains("nowhere/test.txt: is not there: give the directory with --data"))
+    }
+
     @Test func mistakesAreNamedBeforeTheWork() throws {
         let tiny = try TinyModel()
         func refusal(_ more: String...) throws -> String {
@@ -61,6 +74,7 @@ import Testing
         #expect(try refusal("--methods", "wandaa").contains("wanda"))
         #expect(try refusal("--budgets", "unifrom").contains("uniform"))
         #expect(try refusal("--evaluate", "TEXT").contains("learned by heart"))
-        #expect(try refusal("--resume").contains("no run"))
+        let early = try refusal("--resume")
+        #expect(early.contains("compression.json: is not there") && early.contains("without --resume"))
     }
 }

@@ -316,6 +316,59 @@ import Testing
         #expect(try FileSystem.list(tiny.root) == ["model", "out", "straight", "text.txt"])
     }
 
+    /// A compression that is interrupted again and again comes to the same model, and every step of it to the same numbers, as one
+    /// that never was.
+    @Test func compress() throws {
+        let tiny = try TinyModel()
+        let words = ["a ", "test ", "measures; ", "it ", "never ", "teaches. "]
+        var generator = SeededGenerator(seed: 5)
+        let text = (0..<200).map { _ in words.randomElement(using: &generator)! }.joined()
+        try AtomicFile.write(text, to: tiny.root + "/test.txt")
+        func command(_ output: String, resumes: Bool = false) -> [String] {
+            [
+                "compress", tiny.path, "--target", "50%", "--weights", "int4", "--heal", "60steps", "--text", tiny.text,
+                "--evaluate", tiny.root + "/test.txt", "--tokens", "200", "--sequences", "4", "--sequence-length", "64",
+                "--block-steps", "2", "--window", "32", "--batch", "2", "--methods", "magnitude,wanda", "--quiet",
+                "--output", output,
+            ] + (resumes ? ["--resume"] : [])
+        }
+        func numbers(_ output: String) throws -> JSONValue {
+            untimed(try JSONValue(parsing: FileSystem.readText(output + "/compression.json")))
+        }
+        let (straight, output) = (tiny.root + "/straight", tiny.root + "/out")
+        let seconds = try timed(command(straight))
+        func hasBegun() -> Bool { FileSystem.exists(output + "/compression.json") }
+        var unfinished = 0
+        for trial in trials(seconds, seed: 11) {
+            let arguments = command(output, resumes: hasBegun())
+            if try interrupted(arguments, by: trial.signal, after: trial.seconds / 3) != 0 { unfinished += 1 }
+        }
+        #expect(unfinished > 1)
+        // The second of these has nothing left to do.
+        for _ in 0..<2 { _ = try timed(command(output, resumes: hasBegun())) }
+        #expect(try bytes(output + "/model") == bytes(straight + "/model"))
+        let (found, expected) = (try numbers(output), try numbers(straight))
+        #expect(found == expected)
+        #expect((expected["steps"]?.arrayValue ?? []).count > 4)
+        #expect(expected["finished"]?.boolValue == true)
+        #expect(try FileSystem.list(output) == FileSystem.list(straight))
+        #expect(try FileSystem.list(tiny.root) == ["model", "out", "straight", "test.txt", "text.txt"])
+    }
+
+    /// A report without what another run of the same may differ in: times and memory.
+    private func untimed(_ value: JSONValue) -> JSONValue {
+        switch value {
+        case .object(let object):
+            var kept = JSONObject()
+            for member in object where !["seconds", "tokens_per_second", "peak_bytes"].contains(member.key) {
+                kept[member.key] = untimed(member.value)
+            }
+            return .object(kept)
+        case .array(let values): return .array(values.map { untimed($0) })
+        default: return value
+        }
+    }
+
     @Test func data() throws {
         // A client that takes its time over a package that will not verify.
         let bench = try DataFetcherTests.Bench(

@@ -67,6 +67,33 @@ import Testing
         #expect(try lacuna("train", "--resume", folder + "/out", "--quiet").status == 0)
     }
 
+    /// A run that ended before its first checkpoint, and a directory that never had one: what is missing is named, and what is
+    /// advised works.
+    @Test func resumingSaysWhatIsMissing() throws {
+        let folder = try folder()
+        defer { try? FileSystem.remove(folder) }
+        let config = try configuration(folder)
+        let out = folder + "/out"
+        let absent = try lacuna("train", "--resume", out)
+        #expect(absent.status == 2)
+        #expect(absent.errorOutput.contains("\(out)/config.toml: is not there"))
+        #expect(absent.errorOutput.contains("--output \(out)"))
+        #expect(!FileSystem.exists(out))
+        try FileSystem.createDirectory(out)
+        try AtomicFile.write(FileSystem.readText(config), to: out + "/config.toml")
+        let early = try lacuna("train", "--resume", out)
+        #expect(early.status == 2)
+        #expect(early.errorOutput.contains("\(out)/checkpoint.safetensors: is not there"))
+        #expect(early.errorOutput.contains("lacuna train \(out)/config.toml --output \(out)"))
+        let again = try lacuna("train", out + "/config.toml", "--output", out, "--quiet")
+        #expect(again.status == 0, "\(again)")
+        // The first of several phases has a folder of its own.
+        try FileSystem.remove(out + "/checkpoint.safetensors")
+        try FileSystem.createDirectory(out + "/phase-1")
+        let phases = try lacuna("train", "--resume", out)
+        #expect(phases.errorOutput.contains("\(out)/phase-1/checkpoint.safetensors: is not there"))
+    }
+
     @Test func mistakesNameLineAndKey() throws {
         let folder = try folder()
         defer { try? FileSystem.remove(folder) }

@@ -314,6 +314,23 @@ import Testing
         #expect(failure { try RunDirectory.check(scratch.file("file")) }?.description.contains("is a file") == true)
     }
 
+    @Test func aRunThatIsMissingIsNamedByItsFile() throws {
+        let scratch = try Scratch()
+        let path = scratch.file("first")
+        for _ in 0..<2 {
+            let missing = failure { try RunDirectory.require("state.json", in: path, otherwise: "begin") }
+            guard case .file(let file, let reason)? = missing else {
+                Issue.record("\(String(describing: missing))")
+                continue
+            }
+            #expect(file == FileSystem.join(path, "state.json"))
+            #expect(reason.contains("\(path) holds no run") && reason.hasSuffix("; begin"))
+            try FileSystem.createDirectory(path)
+        }
+        _ = try scratch.write([1], to: "first/state.json")
+        try RunDirectory.require("state.json", in: path)
+    }
+
     // MARK: Other processes
 
     /// The number of no process.

@@ -135,6 +135,26 @@ import Testing
         #expect(second.run.step > 0 && second.run.step < 60)
     }
 
+    /// A run that ended before its first checkpoint cannot be gone on with, which the error says with the name of the file.
+    @Test func aMissingCheckpointIsNamed() throws {
+        let path = try folder()
+        defer { try? FileSystem.remove(path) }
+        let (_, trainer) = try makeTrainer(steps: 60)
+        let attempts: [() throws -> Void] = [
+            { try trainer.resume(from: path) },
+            { _ = try Trainer<ShuffledBatches>.settings(inCheckpointOf: path) },
+        ]
+        for attempt in attempts {
+            do {
+                try attempt()
+                Issue.record("no error was thrown")
+            } catch LacunaError.file(let file, let reason) {
+                #expect(file == FileSystem.join(path, "checkpoint.safetensors"))
+                #expect(reason.contains("holds no run") && reason.contains("start it again"))
+            }
+        }
+    }
+
     @Test func earlyStopping() throws {
         var generator = SeededGenerator(seed: 1)
         let model = MLP(widths: [2, 4, 2], using: &generator)

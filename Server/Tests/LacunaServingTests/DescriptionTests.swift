@@ -66,6 +66,20 @@ struct DescriptionTests {
         }
     }
 
+    /// What `/health` says is what the description has it say, of either service.
+    @Test func health() async throws {
+        let library = try DescribedIndex()
+        let services: [any WebService] = [try TinyModel().service(), try SearchService(library.path)]
+        for service in services {
+            let schema = try await service.get("/openapi.json").json["components"]?["schemas"]?["Health"]
+            let found = try await service.get("/health").json
+            #expect(Self.names(found) == Self.names(schema?["properties"]))
+            #expect(Self.names(found) == Set((schema?["required"]?.arrayValue ?? []).compactMap(\.stringValue)))
+            let statuses = schema?["properties"]?["status"]?["enum"]?.arrayValue ?? []
+            #expect(statuses.contains(found["status"] ?? .null))
+        }
+    }
+
     /// Every member that is read is described, and every one that is described is read or refused as it says.
     @Test func members() throws {
         let texts: [(String, RequestMembers)] = [

@@ -8,9 +8,13 @@
 //
 // Functions that can fail return LACUNA_OK or the kind of error; lacuna_error_message then says what was wrong, in a sentence
 // for people, until the next call that fails on the same thread. What an argument points at is checked as far as a pointer
-// can be: lengths, shapes, the order of indices, numbers out of range. Arrays must be as long as these arguments say.
+// can be: lengths, shapes, the order of indices, numbers out of range. Arrays must be as long as these arguments say, and lie
+// where their type may.
 //
-// Numbers "that are borrowed" stay where they are: they must live, and must not change, until the object is released.
+// Texts are UTF-8; what is not is refused. In texts that are given out U+FFFD stands for the character NUL.
+//
+// Numbers "that are borrowed" stay where they are: they must live, and must not change, until the object is released. Nothing
+// that is computed of the object refers to them.
 // Where they lie so near the end of a page that vector instructions would read beyond it, they are copied nevertheless.
 #ifndef LACUNA_H
 #define LACUNA_H
@@ -57,7 +61,8 @@ int32_t lacuna_set_threads(int32_t threads);
 enum { LACUNA_FLOAT32 = 0, LACUNA_FLOAT64 = 1, LACUNA_INT64 = 2 };
 
 // Called now and then during long work, on the thread that asked for it. Anything but 0 ends the work with
-// LACUNA_ERROR_CANCELLED. `task` is valid during the call.
+// LACUNA_ERROR_CANCELLED. `task` is valid during the call. The function must not change the index whose change calls it: that would
+// wait for itself.
 typedef int32_t (*lacuna_progress)(void *context, const char *task, int64_t completed, int64_t total);
 
 // Called with each piece of a text as soon as its characters are complete, and with "" for a token that completes none.
@@ -340,9 +345,9 @@ int32_t lacuna_language_model_perplexity(const lacuna_language_model *model, con
 
 // Another model with part of the weights of the linear layers left out, stored as what is left. `method` is a name that `lacuna
 // methods` lists: NULL for wanda. `pattern` such as "2:4" or "unstructured:row"; NULL for the method's own. `sparsity`, 0 to below
-// 1: NaN for what the pattern fixes, otherwise a half. `values`: f32, bf16, f16, int8, int4; NULL for bf16. `calibration` is a text
-// for methods that look at activations, from which `sequences` of `sequence_length` tokens are drawn by the seed (0: 64, 512);
-// else NULL.
+// 1: NaN for what the pattern fixes, otherwise a half. `values`: f32, bf16, f16, int8, int4; NULL for what the method stores,
+// otherwise bf16. `calibration` is a text for methods that look at activations, from which `sequences` of `sequence_length` tokens are
+// drawn by the seed (0: 64, 512); else NULL.
 int32_t lacuna_language_model_prune(const lacuna_language_model *model, const char *method, const char *pattern,
                                     double sparsity, const char *values, const char *calibration, int64_t sequences,
                                     int64_t sequence_length, uint64_t seed, lacuna_progress progress, void *context,

@@ -141,8 +141,8 @@ struct CompressCommand: ParsableCommand {
     @OptionGroup var form: JSONOption
     @OptionGroup var options: RunOptions
 
-    private static let defaultTexts = ["Data/wikitext-2/valid.txt", "Data/austen/train.txt"]
-    private static let defaultEvaluation = "Data/wikitext-2/test.txt"
+    private static let defaultTexts = ["wikitext-2/valid.txt", "austen/train.txt"]
+    private static let defaultEvaluation = "wikitext-2/test.txt"
     private static let prompts = ["The capital of France is", "Water boils at", "The Great Barrier Reef is"]
     private static let writtenTokens = 40
 
@@ -155,7 +155,8 @@ struct CompressCommand: ParsableCommand {
             }
             try RunDirectory.check(output)
         } else if try Compressor.report(in: output) == nil {
-            throw LacunaError.file(path: output, reason: "holds no run to go on with: leave out --resume")
+            try RunDirectory.require(
+                Compressor.reportName, in: output, otherwise: "start it again without --resume")
         }
         let progress = options.begin()
         defer { progress.clear() }
@@ -235,21 +236,16 @@ struct CompressCommand: ParsableCommand {
 
     private func sources() throws -> [String] {
         if !text.isEmpty { return text.map(\.path) }
-        let found = Self.defaultTexts.filter { FileSystem.exists($0) }
-        guard !found.isEmpty else {
-            throw LacunaError.invalidArgument(
-                "--text", reason: "give general text to learn from: \(Self.defaultTexts[0]) is not here")
-        }
-        return found
+        let found = Self.defaultTexts.compactMap { RepositoryData.path($0) }
+        if !found.isEmpty { return found }
+        let advice = "give general text to learn from with --text"
+        return try [RepositoryData.require(Self.defaultTexts[0], otherwise: advice)]
     }
 
     private func measuredText() throws -> String {
         if let evaluate { return evaluate.path }
-        guard FileSystem.exists(Self.defaultEvaluation) else {
-            throw LacunaError.invalidArgument(
-                "--evaluate", reason: "give a text to be measured: \(Self.defaultEvaluation) is not here")
-        }
-        return Self.defaultEvaluation
+        return try RepositoryData.require(
+            Self.defaultEvaluation, otherwise: "give a text to be measured with --evaluate")
     }
 
     /// The most likely words after a prompt.

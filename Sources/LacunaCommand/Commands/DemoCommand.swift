@@ -24,8 +24,11 @@ struct DemoCommand: ParsableCommand {
     @Option(help: ArgumentHelp("Where the models go; those that are there are replaced.", valueName: "directory"))
     var models = OutputDirectory(path: "demo")
 
-    @Option(help: ArgumentHelp("The directory with test.txt and valid.txt of WikiText-2.", valueName: "directory"))
-    var data = "Data/wikitext-2"
+    @Option(
+        help: ArgumentHelp(
+            "The directory with test.txt and valid.txt of WikiText-2; Data/wikitext-2 of a checkout by default.",
+            valueName: "directory"), completion: .directory)
+    var data: String?
 
     @Option(within: .from(0, below: 1), help: ArgumentHelp("Fraction removed.", valueName: "fraction"))
     var sparsity = 0.5
@@ -54,11 +57,7 @@ struct DemoCommand: ParsableCommand {
         let progress = options.begin()
         defer { progress.clear() }
         let begin = monotonicSeconds()
-        let testFile = FileSystem.join(data, "test.txt")
-        let calibrationFile = FileSystem.join(data, "valid.txt")
-        for file in [testFile, calibrationFile] where !FileSystem.exists(file) {
-            throw LacunaError.file(path: file, reason: "is not there: give the directory with --data")
-        }
+        let (testFile, calibrationFile) = (try text("test.txt"), try text("valid.txt"))
         try OutputFile.check([report], overwriting: true)
         let places = Self.forms.map { OutputDirectory(path: FileSystem.join(models.path, $0)) }
         let locks = try places.map { try $0.claim(overwriting: true) }
@@ -90,6 +89,14 @@ struct DemoCommand: ParsableCommand {
         printResult(
             json: form.json, story.json, text: story.text(console: .output) + "\n\nwritten: \(report), \(models)/",
             files: [report])
+    }
+
+    private func text(_ name: String) throws -> String {
+        let advice = "give the directory with --data"
+        guard let data else { return try RepositoryData.require("wikitext-2/" + name, otherwise: advice) }
+        let file = FileSystem.join(data, name)
+        if FileSystem.exists(file) { return file }
+        throw LacunaError.file(path: file, reason: "is not there: \(advice)")
     }
 
     /// A model in one form, and what it is compared with.

@@ -33,7 +33,8 @@ struct ServeCommand: ParsableCommand {
 
     /// Runs lacuna-server in place of this program.
     static func become(_ arguments: [String]) throws -> Never {
-        guard let server = server(beside: ownPath, path: getenv("PATH").map { String(cString: $0) } ?? "")
+        let path = getenv("PATH").map { String(cString: $0) } ?? ""
+        guard let server = server(beside: FileSystem.programPath, path: path)
         else {
             throw CommandFailure(
                 .failure,
@@ -52,17 +53,5 @@ struct ServeCommand: ParsableCommand {
         return directories.lazy.map { FileSystem.join($0, "lacuna-server") }.first {
             FileSystem.isPlainFile($0) && access($0, X_OK) == 0
         }
-    }
-
-    /// Where this program is, links followed; nil if the system does not say.
-    private static var ownPath: String? {
-        #if os(Linux)
-            let name = "/proc/self/exe"
-        #else
-            let name = CommandLine.arguments[0]
-        #endif
-        guard let path = realpath(name, nil) else { return nil }
-        defer { free(path) }
-        return String(cString: path)
     }
 }

@@ -86,6 +86,7 @@ struct TrainCommand: ParsableCommand {
         if let predict { return try printPredictions(of: predict, directory: config!, progress) }
         let directory = resume ?? output ?? Self.defaultOutput(config!)
         let path = resume.map { FileSystem.join($0, TrainingJob.configurationName) } ?? config!
+        if let resume { try Self.requireRun(resume) }
         let text = try FileSystem.readText(path, limit: 1 << 22)
         let own = FileSystem.join(directory, TrainingJob.configurationName)
         // A configuration that somebody has put there is this one, or is not written over.
@@ -125,6 +126,16 @@ struct TrainCommand: ParsableCommand {
             metrics: try job.metrics(in: directory), ledger: job.ledger)
         try AtomicFile.write(story.page().html(), to: FileSystem.join(directory, "report.html"))
         printResult(json: form.json, story.json, text: story.text(console: .output))
+    }
+
+    /// What is missing is said before any data are read.
+    private static func requireRun(_ directory: String) throws {
+        let name = TrainingJob.configurationName
+        try RunDirectory.require(
+            name, in: directory, otherwise: "start one with a configuration and --output \(directory)")
+        try TrainingJob.requireCheckpoint(
+            in: directory,
+            otherwise: "start it again with: lacuna train \(FileSystem.join(directory, name)) --output \(directory)")
     }
 
     private static func requireNoRun(_ directory: String) throws {

@@ -126,6 +126,14 @@ public final class DictionaryTrainer<Source: BatchSource> where Source.Batch == 
 
     /// Whether a directory holds a checkpoint.
     public static func hasCheckpoint(_ directory: String) -> Bool { Trainer<Source>.hasCheckpoint(directory) }
+
+    /// Says that a directory holds a checkpoint.
+    ///
+    /// - Parameter advice: What to do if it does not.
+    /// - Throws: ``LacunaError/file(path:reason:)`` that names the checkpoint and gives the advice.
+    public static func requireCheckpoint(in directory: String, otherwise advice: String = "start it again") throws {
+        try Trainer<Source>.requireCheckpoint(in: directory, otherwise: advice)
+    }
 }
 
 /// Tells losses the step.

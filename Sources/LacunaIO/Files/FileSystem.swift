@@ -93,6 +93,9 @@ public enum FileSystem {
         }
     }
 
+    /// Where the running program is, links followed; nil if the system does not say.
+    public static var programPath: String? { SystemCall.programPath }
+
     /// `directory/name`.
     public static func join(_ directory: String, _ name: String) -> String {
         directory.isEmpty ? name : directory.hasSuffix("/") ? directory + name : directory + "/" + name

@@ -28,6 +28,21 @@ public enum RunDirectory {
         }
     }
 
+    /// Says that a directory holds a run to go on with, by a file that every such run has.
+    ///
+    /// - Parameters:
+    ///   - name: The file's.
+    ///   - advice: What to do where it is missing.
+    /// - Throws: ``LacunaError/file(path:reason:)`` that names the file and gives the advice.
+    public static func require(_ name: String, in path: String, otherwise advice: String = "start it again") throws {
+        let file = FileSystem.join(path, name)
+        if FileSystem.exists(file) { return }
+        throw LacunaError.file(
+            path: file,
+            reason: "is not there: \(path) holds no run to go on with, or one that stopped before this was written; "
+                + advice)
+    }
+
     /// Takes a directory for a new run. Makes it, and leaves ``AtomicDirectory/markerName`` in it, by which it is known from then
     /// on.
     ///

@@ -86,6 +86,16 @@ enum SystemCall {
         return String(cString: found)
     }
 
+    /// Where the running program is, links followed; nil if the system does not say.
+    static var programPath: String? {
+        #if os(Linux)
+            return realPath("/proc/self/exe")
+        #else
+            let name = CommandLine.arguments.first ?? ""
+            return name.contains("/") ? realPath(name) : nil
+        #endif
+    }
+
     /// Bytes that an ordinary user may still write to the file system of `path`, or of the directory it would lie in.
     static func availableSpace(_ path: String) -> Int? {
         var status = statvfs()

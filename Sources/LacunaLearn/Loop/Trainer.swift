@@ -334,6 +334,19 @@ public final class Trainer<Source: BatchSource> {
         FileSystem.exists(FileSystem.join(directory, checkpointName))
     }
 
+    /// Says that a directory holds a checkpoint.
+    ///
+    /// - Parameter advice: What to do if it does not.
+    /// - Throws: `LacunaError.file` that names the checkpoint and gives the advice.
+    public static func requireCheckpoint(in directory: String, otherwise advice: String = "start it again") throws {
+        try RunDirectory.require(checkpointName, in: directory, otherwise: advice)
+    }
+
+    private static func checkpoint(in directory: String) throws -> SafetensorsFile {
+        try requireCheckpoint(in: directory)
+        return try SafetensorsFile(FileSystem.join(directory, checkpointName))
+    }
+
     /// The state of a run in its checkpoint's metadata.
     private static func state(of file: SafetensorsFile) throws -> JSONFields {
         guard let text = file.metadata["lacuna.training"] else {
@@ -345,21 +358,21 @@ public final class Trainer<Source: BatchSource> {
 
     /// The ``settings`` that the run in a directory began with; nil if it kept none.
     ///
-    /// - Throws: `LacunaError.file` and `.malformed`.
+    /// - Throws: As ``requireCheckpoint(in:otherwise:)``, and `LacunaError.malformed`.
     public static func settings(inCheckpointOf directory: String) throws -> JSONValue? {
-        let fields = try state(of: SafetensorsFile(FileSystem.join(directory, checkpointName)))
+        let fields = try state(of: checkpoint(in: directory))
         return fields.object["settings"].flatMap { $0 == .null ? nil : $0 }
     }
 
     /// Takes up a run where its last checkpoint left it. Model, optimiser, source, plan and hooks must be those of the
     /// run.
     ///
-    /// - Throws: `LacunaError.malformed` and what ``ModelFile/load(_:from:)-(_,String)`` throws.
+    /// - Throws: As ``requireCheckpoint(in:otherwise:)``, `LacunaError.malformed`, and what
+    ///   ``ModelFile/load(_:from:)-(_,String)`` throws.
     public func resume(from directory: String) throws {
-        let path = FileSystem.join(directory, Self.checkpointName)
-        let file = try SafetensorsFile(path)
+        let file = try Self.checkpoint(in: directory)
         func bad(_ reason: String) -> LacunaError {
-            .malformed(file: path, location: "lacuna.training", reason: reason)
+            .malformed(file: file.path, location: "lacuna.training", reason: reason)
         }
         let fields = try Self.state(of: file)
         func generator(_ key: String) throws -> SeededGenerator {

@@ -82,34 +82,13 @@ enum RealData {
         return cache.contains(entry) ? cache.path(of: entry) : nil
     }
 
-    /// A file of the checkout's `Data` directory, looked for from the working directory, and from the program upwards.
-    static func file(_ name: String) -> String? {
-        for folder in [""] + programFolders {
-            let path = folder + "Data/" + name
-            if FileSystem.exists(path) { return path }
-        }
-        return nil
-    }
-
-    /// The folders that the program is in, the innermost one first, each with a slash behind it: a program of a checkout's
-    /// `.build` finds the checkout.
-    private static let programFolders: [String] = {
-        guard let program = CommandLine.arguments.first, program.contains("/"), let path = realpath(program, nil) else {
-            return []
-        }
-        defer { free(path) }
-        var parts = String(cString: path).split(separator: "/").dropLast()
-        var folders: [String] = []
-        while !parts.isEmpty {
-            folders.append("/" + parts.joined(separator: "/") + "/")
-            parts.removeLast()
-        }
-        return folders
-    }()
+    /// A file or a folder of the checkout's `Data`.
+    static func file(_ name: String) -> String? { RepositoryData.path(name) }
 
     static let austenIsMissing = isMissing("austen", "the language models were not trained")
 
     static func isMissing(_ name: String, _ consequence: String) -> String {
-        "Data/\(name), of a checkout of Lacuna, was not found from the working directory, so \(consequence)."
+        "Data/\(name), of a checkout of Lacuna, was found neither in the working directory nor from the program upwards, "
+            + "so \(consequence)."
     }
 }

@@ -1,15 +1,5 @@
 extension InterfaceDescription {
     static let searchPaths = #"""
-            "/": {"get": {"summary": "A page to search by.", "security": [], "responses": {"200": {"$ref": "#/components/responses/Page"}}}},
-            "/health": {
-              "get": {
-                "summary": "Whether it serves.", "security": [],
-                "responses": {
-                  "200": {"description": "It does.", "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Health"}}}},
-                  "503": {"description": "It is about to stop.", "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Health"}}}}
-                }
-              }
-            },
             "/index": {
               "get": {
                 "summary": "What is served.",
@@ -32,7 +22,6 @@ extension InterfaceDescription {
         """#
 
     static let searchSchemas = #"""
-          "Health": {"type": "object", "required": ["status"], "properties": {"status": {"enum": ["ok", "draining"]}}},
           "Index": {
             "type": "object", "required": ["name", "documents", "terms", "generation", "takes_text", "fields"],
             "properties": {

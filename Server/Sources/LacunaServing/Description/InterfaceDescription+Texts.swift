@@ -26,16 +26,6 @@ extension InterfaceDescription {
     static let textPaths =
         [
             #"""
-                "/": {"get": {"summary": "A page to talk to the model.", "security": [], "responses": {"200": {"$ref": "#/components/responses/Page"}}}},
-                "/health": {
-                  "get": {
-                    "summary": "Whether it serves.", "security": [],
-                    "responses": {
-                      "200": {"description": "It does.", "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Health"}}}},
-                      "503": {"description": "It is about to stop.", "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Health"}}}}
-                    }
-                  }
-                },
                 "/v1/models": {"get": {"summary": "What is served.", "responses": {\#(answer("ModelList", "The models.")), \#(errors(400, 401))}}},
                 "/v1/models/{name}": {
                   "get": {
@@ -97,10 +87,6 @@ extension InterfaceDescription {
         """#
 
     static let textSchemas = #"""
-          "Health": {
-            "type": "object", "required": ["status", "active", "queued"],
-            "properties": {"status": {"enum": ["ok", "draining"]}, "active": {"type": "integer"}, "queued": {"type": "integer"}}
-          },
           "Model": {
             "type": "object", "required": ["id", "object", "created", "owned_by", "lacuna"],
             "properties": {

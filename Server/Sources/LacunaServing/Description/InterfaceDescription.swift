@@ -4,12 +4,23 @@ import LacunaIO
 /// field knows and that are refused (`"type": "null"`). `Server/openapi.json` and `Server/openapi-search.json` are the same.
 enum InterfaceDescription {
     /// Of ``Service``.
-    static let texts = document("texts and vectors of models", textPaths, textSchemas)
+    static let texts = document(
+        "texts and vectors of models", page: "A page to talk to the model.", counts: ["active", "queued"], textPaths,
+        textSchemas)
     /// Of ``SearchService``.
-    static let search = document("an index of documents", searchPaths, searchSchemas)
+    static let search = document(
+        "an index of documents", page: "A page to search by.", counts: [], searchPaths, searchSchemas)
 
     /// The part of the interface that is the same for both, around paths and schemas.
-    private static func document(_ what: String, _ paths: String, _ schemas: String) -> ServiceResponse {
+    ///
+    /// - Parameters:
+    ///   - page: What the page for browsers is for.
+    ///   - counts: What `/health` counts beside the status.
+    private static func document(
+        _ what: String, page: String, counts: [String], _ paths: String, _ schemas: String
+    ) -> ServiceResponse {
+        let counted = counts.map { #", "\#($0)": {"type": "integer"}"# }.joined()
+        let required = (["status"] + counts).map { "\"\($0)\"" }.joined(separator: ", ")
         let text = #"""
             {
               "openapi": "3.1.0",
@@ -31,6 +42,16 @@ enum InterfaceDescription {
                   "get": {
                     "summary": "What has been done, for Prometheus.",
                     "responses": {"200": {"description": "Counts.", "content": {"text/plain": {"schema": {"type": "string"}}}}, "401": {"$ref": "#/components/responses/Error"}}
+                  }
+                },
+                "/": {"get": {"summary": "\#(page)", "security": [], "responses": {"200": {"$ref": "#/components/responses/Page"}}}},
+                "/health": {
+                  "get": {
+                    "summary": "Whether it serves.", "security": [],
+                    "responses": {
+                      "200": {"description": "It does.", "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Health"}}}},
+                      "503": {"description": "It is about to stop.", "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Health"}}}}
+                    }
                   }
                 },
             \#(paths)
@@ -55,6 +76,10 @@ enum InterfaceDescription {
                         }
                       }
                     }
+                  },
+                  "Health": {
+                    "type": "object", "required": [\#(required)],
+                    "properties": {"status": {"enum": ["ok", "draining"]}\#(counted)}
                   },
             \#(schemas)
                 }

@@ -56,12 +56,12 @@ struct ExplainCompareCommand: ParsableCommand {
     func run() throws {
         let progress = options.begin()
         defer { progress.clear() }
-        guard DictionaryTrainer<PairedBatches>.hasCheckpoint(output) == resume else {
+        if resume {
+            try DictionaryTrainer<PairedBatches>.requireCheckpoint(
+                in: output, otherwise: "start it again without --resume")
+        } else if DictionaryTrainer<PairedBatches>.hasCheckpoint(output) {
             throw LacunaError.file(
-                path: output,
-                reason: resume
-                    ? "holds no run to go on with: leave out --resume"
-                    : "holds a run already: go on with --resume, or give another --output")
+                path: output, reason: "holds a run already: go on with --resume, or give another --output")
         }
         if !resume { try RunDirectory.check(output) }
         var lock: DirectoryLock?

@@ -100,12 +100,12 @@ struct ExplainTrainCommand: ParsableCommand {
         }
         // What cannot work is said before hours are spent.
         for (_, rule) in rules { try rule.validate(width: width) }
-        guard DictionaryTrainer<StoredBatches>.hasCheckpoint(output) == resume else {
+        if resume {
+            try DictionaryTrainer<StoredBatches>.requireCheckpoint(
+                in: output, otherwise: "start it again without --resume")
+        } else if DictionaryTrainer<StoredBatches>.hasCheckpoint(output) {
             throw LacunaError.file(
-                path: output,
-                reason: resume
-                    ? "holds no run to go on with: leave out --resume"
-                    : "holds a run already: go on with --resume, or give another --output")
+                path: output, reason: "holds a run already: go on with --resume, or give another --output")
         }
         if !resume { try RunDirectory.check(output) }
         for (name, _) in rules { try AtomicDirectory.check(FileSystem.join(output, name), overwrite: true) }

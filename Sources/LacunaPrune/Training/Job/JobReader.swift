@@ -86,9 +86,10 @@ struct JobReader {
             return Examples(
                 parts: .classes(train: train, test: test), inputs: .images(encoding), classes: folder.classes)
         default:
-            guard let table = path ?? (kind == "digits" ? "Data/digits/digits.csv" : nil) else {
-                throw file.failure("data.path", "is missing")
-            }
+            let digits =
+                path == nil && kind == "digits"
+                ? try RepositoryData.require("digits/digits.csv", otherwise: "give its path as data.path") : nil
+            guard let table = path ?? digits else { throw file.failure("data.path", "is missing") }
             let task = try file.choice(
                 "data.task", of: TableFiles.Task.allCases.map(\.rawValue), default: "classification")
             let found = try TableFiles.examples(

@@ -69,6 +69,17 @@ public final class TrainingJob {
         [directory, phaseFolder(0, in: directory)].contains { Trainer<ShuffledBatches>.hasCheckpoint($0) }
     }
 
+    /// Says that a directory holds a run that can be gone on with.
+    ///
+    /// - Parameter advice: What to do if it does not.
+    /// - Throws: `LacunaError.file` that names the checkpoint that is missing and gives the advice.
+    public static func requireCheckpoint(in directory: String, otherwise advice: String = "start it again") throws {
+        if hasRun(directory) { return }
+        let first = phaseFolder(0, in: directory)
+        try Trainer<ShuffledBatches>.requireCheckpoint(
+            in: FileSystem.isDirectory(first) ? first : directory, otherwise: advice)
+    }
+
     private static func phaseFolder(_ phase: Int, in directory: String) -> String {
         FileSystem.join(directory, "phase-\(phase + 1)")
     }
