@@ -237,6 +237,42 @@ import Testing
         #expect(try weights(batch: 32, accumulation: 1, limit: 1e-3) != whole)
     }
 
+    /// A line has the mean loss of the steps since the last one, the rate of its step, and the norm before it was limited.
+    @Test func linesAreOfTheirSteps() throws {
+        let layer = Linear(weight: DenseWeight(Tensor([0], shape: [1, 1])))
+        var plan = TrainingPlan(steps: 5, learningRate: .linear(from: 0.1, to: 0, steps: 5))
+        (plan.logEvery, plan.clipNorm) = (2, 0.5)
+        let trainer = try Trainer(
+            model: layer, optimizer: SGD(learningRate: 0),
+            source: ShuffledBatches(Self.rings(4, seed: 1), batchSize: 2, seed: 1), plan: plan,
+            loss: { _, tape in layer(tape.constant(Tensor([3], shape: [1, 1]))).sum() })
+        let metrics = try trainer.train().metrics
+        #expect(metrics.map(\.step) == [2, 4, 5])
+        // The gradient 3 counts as 0.5: losses 0, -0.15, -0.27, -0.36 and -0.42 at rates 0.1, 0.08, 0.06, 0.04 and 0.02.
+        for (line, expected) in zip(metrics, [(-0.075, 0.08), (-0.315, 0.04), (-0.42, 0.02)]) {
+            let (loss, rate) = (try #require(line["loss"]), try #require(line["learning_rate"]))
+            #expect(abs(loss - expected.0) < 1e-6 && abs(rate - expected.1) < 1e-12)
+            let norm = try #require(line["gradient_norm"])
+            #expect(abs(norm - 3) < 1e-6)
+        }
+    }
+
+    /// The loss of a step is the mean over the batches that it is made of.
+    @Test func lossesOfAccumulatedBatchesAreMeans() throws {
+        struct Numbers: BatchSource {
+            var batchesPerEpoch: Int? { nil }
+            func batch(step: Int) -> Float { [1, 2, 3, 6][step % 4] }
+        }
+        let layer = Linear(weight: DenseWeight(Tensor([1], shape: [1, 1])))
+        var plan = TrainingPlan(steps: 2, learningRate: .constant(0))
+        (plan.logEvery, plan.accumulation) = (1, 2)
+        let trainer = try Trainer(
+            model: layer, optimizer: SGD(learningRate: 0), source: Numbers(), plan: plan,
+            loss: { batch, tape in layer(tape.constant(Tensor([batch], shape: [1, 1]))).sum() })
+        let losses = try trainer.train().metrics.map { $0["loss"] }
+        #expect(losses == [1.5, 4.5])
+    }
+
     @Test func nothingToDoIsSaid() throws {
         final class Listener: ProgressReporter, @unchecked Sendable {
             var details: [String] = []
