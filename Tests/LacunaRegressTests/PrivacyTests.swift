@@ -216,6 +216,25 @@ import Testing
         #expect(abs(count / Double(draws) - near) < 4.5 * error)
     }
 
+    /// Grids are powers of two: a thousandth of the resolution of 0.01, whose exponent is -7, unless doubles are coarser.
+    @Test func gridsByHand() throws {
+        #expect(try PrivateQuantile(range: -1...1, resolution: 0.01, epsilon: 1).grid == 0x1p-17)
+        // 2^60 / 2^50, and the next power.
+        #expect(try PrivateQuantile(range: 0...0x1p60, resolution: 0.01, epsilon: 1).grid == 2048)
+        #expect(try PrivateQuantile(range: -0x1p60...0, resolution: 1e6, epsilon: 1).grid == 2048)
+        let budget = try PrivacyBudget(epsilon: 1, delta: 1e-6)
+        let free = try UnboundedPrivateQuantile(resolution: 0.25, budget: budget)
+        #expect(free.grid == 0x1p-12 && free.limit == 0x1p38)
+        let mechanism = try GaussianMechanism(sensitivity: 3, budget: budget)
+        #expect(mechanism.grid(standardDeviation: 5) == 0x1p-14)
+        // Ranks of quantiles among ten and three rows.
+        func rank(_ fraction: Double, _ rows: Int) throws -> Int {
+            try PrivateQuantile(fraction: fraction, range: 0...9, resolution: 1, epsilon: 1).rank(of: rows)
+        }
+        #expect(try [rank(0, 10), rank(0.25, 10), rank(0.5, 10), rank(1, 10)] == [1, 3, 5, 10])
+        #expect(try [rank(0.5, 3), rank(0.5, 1)] == [2, 1])
+    }
+
     // MARK: Local regression
 
     @Test func noiseAsPublished() throws {
