@@ -207,6 +207,9 @@ import Testing
         #expect(frames(.geometric(n: 1, m: 4)) == ["8:32", "4:16", "2:8", "1:4"])
         #expect(PatternSchedule.stepwise(n: 1, m: 8).pattern(at: 0.99)?.description == "1:8")
         #expect(PatternSchedule.stepwise(n: 1, m: 8).pattern(at: 0.25)?.description == "4:8")
+        #expect(PatternSchedule.stepwise(n: 1, m: 8).pattern(at: 0.2499)?.description == "7:8")
+        #expect(PatternSchedule.stepwise(n: 1, m: 8).pattern(at: 1)?.description == "1:8")
+        #expect(PatternSchedule(frames: []).pattern(at: 0.5) == nil)
     }
 
     // MARK: Groups

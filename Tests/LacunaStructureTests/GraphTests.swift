@@ -169,6 +169,21 @@ import Testing
         #expect(!varying.converged && varying.iterations == 1200)
     }
 
+    /// A stage whose objective is looked at every 1000 steps ends at the second look where every change is small enough, and
+    /// at its bound where none is.
+    @Test func stagesEndByTheirTolerance() throws {
+        var generator = SeededGenerator(seed: 24)
+        var data = Tensor<Double>(zeros: [50, 2])
+        for i in 0..<50 {
+            data[i, 0] = generator.normal()
+            data[i, 1] = data[i, 0] + generator.normal()
+        }
+        let easy = try CoLiDE(iterations: 2500, finalIterations: 3500, tolerance: 10).fit(data)
+        #expect(easy.iterations == 4 * 2000 && easy.converged)
+        let hard = try CoLiDE(iterations: 2500, finalIterations: 3500, tolerance: -1).fit(data)
+        #expect(hard.iterations == 3 * 2500 + 3500 && !hard.converged)
+    }
+
     /// The settings of the authors' experiments.
     @Test func settingsOfTheAuthors() {
         let solver = CoLiDE()
