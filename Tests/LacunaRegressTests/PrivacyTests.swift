@@ -216,6 +216,21 @@ import Testing
         #expect(abs(count / Double(draws) - near) < 4.5 * error)
     }
 
+    /// Rows beyond the range count as its ends: where most of them are, the answer is there, too.
+    @Test func rowsBeyondTheRange() throws {
+        let quantile = try PrivateQuantile(range: -1...1, resolution: 0.125, epsilon: 20)
+        let free = try UnboundedPrivateQuantile(
+            resolution: 0.125, budget: PrivacyBudget(epsilon: 20, delta: 1e-6))
+        var generator = SeededGenerator(seed: 4)
+        for sign in [1.0, -1] {
+            let inside = try quantile([100, 0, 100, 1e9, .infinity].map { sign * $0 }, using: &generator)
+            #expect(inside * sign >= 0.875)
+            let rows = [Double](repeating: sign * 1e300, count: 101)
+            let outside = try #require(try free(rows, using: &generator))
+            #expect(outside * sign >= free.limit - 0.125)
+        }
+    }
+
     /// Grids are powers of two: a thousandth of the resolution of 0.01, whose exponent is -7, unless doubles are coarser.
     @Test func gridsByHand() throws {
         #expect(try PrivateQuantile(range: -1...1, resolution: 0.01, epsilon: 1).grid == 0x1p-17)
@@ -413,6 +428,31 @@ import Testing
         #expect(throws: LacunaError.self) { try fit(21) }
     }
 
+    /// Round by round with the same random numbers: the rows in a random order, of which every round takes the next ones.
+    @Test func everyUserAnswersOnce() throws {
+        let design = correlatedDesign(rows: 23, columns: 3)
+        let y = target(design, nonzeros: 1, noise: 0.3)
+        let model = try LocalHardThresholding(
+            epsilon: 5, sparsity: 1, featureBound: 2, targetBound: 2, step: 0.05, rounds: 4)
+        var (one, two) = (SeededGenerator(seed: 7), SeededGenerator(seed: 7))
+        let found = try model.fit(design, y, using: &one)
+        let (rows, randomizer) = (try design.rowMajor(y), try model.randomizer(columns: 3))
+        var waiting = Array(0..<23)
+        waiting.shuffle(using: &two)
+        var theta = [0.0, 0, 0]
+        for size in [5, 6, 6, 6] {
+            var mean = [0.0, 0, 0]
+            for i in waiting.prefix(size) {
+                let row = Array(rows[3 * i..<3 * i + 3])
+                let answer = model.answer(row, y[i], at: theta, by: randomizer, using: &two)
+                for j in 0..<3 { mean[j] += answer[j] / Double(size) }
+            }
+            waiting.removeFirst(size)
+            theta = model.stepped(theta, by: mean)
+        }
+        #expect(waiting.isEmpty && largestDifference(found, theta) < 1e-9 && theta.contains { $0 != 0 })
+    }
+
     // MARK: Subsets
 
     @Test func subsetsAndGrids() throws {
@@ -500,6 +540,19 @@ import Testing
             let p = weights[k] / total
             let error = (p * (1 - p) / first).squareRoot()
             #expect(abs(counts[k] / first - p) < 4.5 * error, "\(k): \(counts[k] / first), not \(p)")
+        }
+    }
+
+    /// A target of 1000 counts as one of 1: seven others of -1 outvote it, where its own square would outweigh them.
+    @Test func targetsBeyondTheBoundDoNotDecide() throws {
+        var model = try PrivateSubsetRegression(
+            epsilon: 1000, size: 1, featureBound: 1, targetBound: 1, radius: 1, huberThreshold: 1e6)
+        model.gridPoints = 3
+        let design = DenseDesign(columnMajor: [Double](repeating: 1, count: 8), rows: 8)
+        for sign in [1.0, -1] {
+            let y = [1000 * sign] + [Double](repeating: -sign, count: 7)
+            var generator = SeededGenerator(seed: 2)
+            #expect(try model.fit(design, y, using: &generator).values == [-sign])
         }
     }
 
