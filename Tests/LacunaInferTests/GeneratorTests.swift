@@ -35,6 +35,16 @@ struct GeneratorTests {
         #expect(result.decode.tokensPerSecond > 0 && result.bytesPerToken > 0)
     }
 
+    /// Bytes are those at the mean position: eleven tokens of the answer are read at the positions 3 to 13. Each position is a key
+    /// and a value of 16 floats in two layers.
+    @Test func bytesAreThoseOfTheMeanPosition() throws {
+        let generator = try makeGenerator()
+        let result = try generator.generate([5, 9, 1], .init(maximumTokens: 12))
+        let decoder = generator.decoder
+        #expect(result.bytesPerToken == decoder.bytesTouchedPerToken(position: 8))
+        #expect(result.bytesPerToken - decoder.bytesTouchedPerToken() == 8 * 2 * 16 * 4 * 2)
+    }
+
     @Test func textEndsAtAnEndToken() throws {
         let free = try makeGenerator()
         let tokens = try free.generate([5, 9, 1], .init(maximumTokens: 12)).tokens

@@ -80,6 +80,100 @@ import Testing
         #expect(close(state.cell.value, start))
     }
 
+    /// Cells by their equations, unit by unit.
+    @Test func cellsByTheirEquations() {
+        var generator = SeededGenerator(seed: 14)
+        let x = Tensor<Float>(normal: [1, 3], using: &generator)
+        let h = Tensor<Float>(normal: [1, 2], using: &generator)
+        let c = Tensor<Float>(normal: [1, 2], using: &generator)
+        let rnn = RNNCell(inputDimensions: 3, hiddenDimensions: 2, using: &generator)
+        let gru = GRUCell(inputDimensions: 3, hiddenDimensions: 2, using: &generator)
+        let lstm = LSTMCell(inputDimensions: 3, hiddenDimensions: 2, using: &generator)
+        for layer in [rnn.input, gru.input, gru.hidden, lstm.input] {
+            layer.bias!.value = Tensor(normal: [layer.outputDimensions], using: &generator)
+        }
+        func product(_ layer: Linear, _ v: Tensor<Float>, _ row: Int) -> Double {
+            let weight = layer.weight.densified()
+            var sum = layer.bias.map { Double($0.value[row]) } ?? 0
+            for i in 0..<v.count { sum += Double(weight[row, i]) * Double(v[0, i]) }
+            return sum
+        }
+        func sigmoid(_ x: Double) -> Double { 1 / (1 + exponential(-x)) }
+        func tanh(_ x: Double) -> Double { 2 * sigmoid(2 * x) - 1 }
+        let tape = Tape<Float>()
+        let (input, state, cell) = (tape.constant(x), tape.constant(h), tape.constant(c))
+        let (plain, gated, long) = (rnn(input, state).value, gru(input, state).value, lstm(input, (state, cell)))
+        for j in 0..<2 {
+            let simple = tanh(product(rnn.input, x, j) + product(rnn.hidden, h, j))
+            #expect(abs(Double(plain[0, j]) - simple) < 1e-5)
+            // Reset, update and new, one below the other.
+            let reset = sigmoid(product(gru.input, x, j) + product(gru.hidden, h, j))
+            let update = sigmoid(product(gru.input, x, 2 + j) + product(gru.hidden, h, 2 + j))
+            let new = tanh(product(gru.input, x, 4 + j) + reset * product(gru.hidden, h, 4 + j))
+            let next = (1 - update) * new + update * Double(h[0, j])
+            #expect(abs(Double(gated[0, j]) - next) < 1e-5)
+            // Input, forget, cell and output.
+            let gates = (0..<4).map { product(lstm.input, x, 2 * $0 + j) + product(lstm.hidden, h, 2 * $0 + j) }
+            let kept = sigmoid(gates[1]) * Double(c[0, j]) + sigmoid(gates[0]) * tanh(gates[2])
+            #expect(abs(Double(long.cell.value[0, j]) - kept) < 1e-5)
+            #expect(abs(Double(long.hidden.value[0, j]) - sigmoid(gates[3]) * tanh(kept)) < 1e-5)
+        }
+    }
+
+    /// Uniform in ±1/√fan-in, or normal of variance 2 / fan-in: by the inputs of one output, of a kernel in all its places.
+    @Test func firstWeightsHaveTheirSpread() {
+        var generator = SeededGenerator(seed: 15)
+        func check(_ weights: Tensor<Float>, variance: Double, bound: Double = .infinity) {
+            let values = weights.scalars.map { Double($0) }
+            let square = values.reduce(0) { $0 + $1 * $1 } / Double(values.count)
+            #expect(abs(square / variance - 1) < 0.07, "\(square), not \(variance)")
+            #expect(values.allSatisfy { abs($0) <= bound * 1.000001 })
+        }
+        let linear = Linear(inputDimensions: 100, outputDimensions: 100, using: &generator)
+        check(linear.weight.densified(), variance: 0.01 / 3, bound: 0.1)
+        #expect(linear.bias!.value.scalars.allSatisfy { $0 == 0 })
+        let normal = Linear(inputDimensions: 100, outputDimensions: 100, initialization: .he, using: &generator)
+        check(normal.weight.densified(), variance: 0.02)
+        check(MLP(widths: [100, 100], using: &generator).layers[0].weight.densified(), variance: 0.02)
+        let whole = Conv2d(inputChannels: 4, outputChannels: 100, kernelSize: 5, using: &generator)
+        check(whole.weight.value, variance: 0.01 / 3, bound: 0.1)
+        let grouped = Conv2d(inputChannels: 8, outputChannels: 100, kernelSize: 5, groups: 2, using: &generator)
+        check(grouped.weight.value, variance: 0.01 / 3, bound: 0.1)
+        let sparse = SparseConv2d(inputChannels: 4, outputChannels: 100, kernelSize: 5, using: &generator)
+        check(sparse.product.weight.densified(), variance: 0.01 / 3, bound: 0.1)
+        let depthwise = DepthwiseConv2d(channels: 400, kernelSize: 5, using: &generator)
+        check(depthwise.product.weight.densified(), variance: 0.04 / 3, bound: 0.2)
+        check(Embedding(count: 100, dimensions: 100, using: &generator).weight.value, variance: 1)
+    }
+
+    /// Rows of next to no spread show what is added to the variance: 1e-5, in RMS norms 1e-6.
+    @Test func smallSpreadsAreNotBlownUp() {
+        let tape = Tape<Float>()
+        let values: [Float] = [1e-3, -1e-3]
+        let row = tape.constant(Tensor(values, shape: [1, 2]))
+        let column = tape.constant(Tensor(values, shape: [2, 1]))
+        let usual: Float = 1e-3 / Float(1e-6 + 1e-5).squareRoot()
+        #expect(close(LayerNorm(dimensions: 2)(row).value, Tensor([usual, -usual], shape: [1, 2])))
+        #expect(close(BatchNorm(channels: 1)(column).value, Tensor([usual, -usual], shape: [2, 1])))
+        #expect(close(GroupNorm(groups: 1, channels: 2)(row).value, Tensor([usual, -usual], shape: [1, 2])))
+        let root: Float = Float(0.5).squareRoot()
+        #expect(close(RMSNorm(dimensions: 2)(row).value, Tensor([root, -root], shape: [1, 2])))
+        // In evaluation by the running statistics as they are at first: mean 0 and variance 1.
+        let fresh = tape.evaluating { BatchNorm(channels: 1)(column) }.value
+        #expect(close(fresh, Tensor([1e-3, -1e-3], shape: [2, 1]), 1e-7))
+    }
+
+    /// The answer itself is never dropped: a network without hidden layers has no dropout.
+    @Test func outputsAreNotDropped() {
+        var generator = SeededGenerator(seed: 16)
+        let model = MLP(widths: [5, 40], dropout: 0.9, using: &generator)
+        let x = Tensor<Float>(normal: [3, 5], using: &generator)
+        let tape = Tape<Float>()
+        let trained = model(tape.constant(x)).value
+        #expect(trained == tape.evaluating { model(tape.constant(x)) }.value)
+        #expect(trained.scalars.allSatisfy { $0 != 0 })
+    }
+
     @Test func batchNormRemembersStatistics() {
         var generator = SeededGenerator(seed: 7)
         let norm = BatchNorm(channels: 3)
@@ -115,7 +209,8 @@ import Testing
         let tape = Tape<Float>(seed: 3)
         let x = tape.constant(Tensor(repeating: 1, shape: [10_000]))
         let y = x.dropout(0.3).value.scalars
-        #expect(abs(y.reduce(0, +) / 10_000 - 1) < 0.03)
+        let mean = y.reduce(0, +) / 10_000
+        #expect(abs(mean - 1) < 0.03)
         #expect(abs(Double(y.count { $0 == 0 }) / 10_000 - 0.3) < 0.02)
         #expect(y != x.dropout(0.3).value.scalars)
         tape.isTraining = false

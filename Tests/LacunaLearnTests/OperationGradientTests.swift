@@ -206,6 +206,38 @@ import Testing
         #expect(Loss.tripletLoss(anchors: zero, positives: zero, negatives: zero, margin: 0.4).item == 0.4)
         #expect(abs(Loss.binaryCrossEntropy(zero, zero).item - logarithm(2)) < 1e-12)
     }
+
+    /// Small numbers by hand, of both signs and of several rows.
+    @Test func lossesOfPairs() {
+        let tape = Tape<Double>()
+        func rows(_ values: [Double], _ columns: Int = 2) -> Variable<Double> {
+            tape.constant(Tensor(values, shape: [values.count / columns, columns]))
+        }
+        // (2² + 3²) / 2
+        #expect(Loss.meanSquaredError(rows([1, 2]), rows([3, 5])).item == 6.5)
+        // Squared distances 1 and 9, then 4 and 1: 1 - 9 + 9 and 4 - 1 + 9, of which the mean is taken.
+        let (anchors, near, far) = (rows([0, 0, 1, 1]), rows([1, 0, 1, 3]), rows([0, 3, 2, 1]))
+        let triplets = Loss.tripletLoss(anchors: anchors, positives: near, negatives: far, margin: 9)
+        #expect(abs(triplets.item - 6.5) < 1e-12)
+        // By a margin of 1 the first is far enough: 0 and 4 - 1 + 1.
+        #expect(abs(Loss.tripletLoss(anchors: anchors, positives: near, negatives: far).item - 2) < 1e-12)
+        // softplus(1) - 1 and softplus(-2) + 2 · 0.25
+        let binary = Loss.binaryCrossEntropy(rows([1, -2]), rows([1, 0.25])).item
+        let (sure, unsure) = (logarithm(1 + exponential(-1)), logarithm(1 + exponential(-2)) + 0.5)
+        #expect(abs(binary - (sure + unsure) / 2) < 1e-12)
+        // Orthogonal pairs, whatever their lengths: cosines 1 and 0.
+        let pairs = rows([3, 0, 0, 5])
+        let contrast = Loss.infoNCE(queries: pairs, keys: pairs, temperature: 0.5).item
+        #expect(abs(contrast - logarithm(1 + exponential(-2))) < 1e-9)
+        let crossed = Loss.infoNCE(queries: pairs, keys: rows([0, 2, 7, 0])).item
+        #expect(abs(crossed - logarithm(1 + exponential(1 / 0.07))) < 1e-7)
+        // (4 + 16) / 25, and of the second row alone 1 / 4.
+        let (student, teacher) = (rows([1, 0, 1, 0]), rows([3, 4, 2, 0]))
+        let distance = Loss.featureDistance(student: rows([1, 0]), teacher: rows([3, 4])).item
+        #expect(abs(distance - 0.8) < 1e-12)
+        let second = Loss.featureDistance(student: student, teacher: teacher, rows: [1]).item
+        #expect(abs(second - 0.25) < 1e-12)
+    }
 }
 
 func close(_ a: Tensor<Double>, _ b: Tensor<Double>, _ tolerance: Double = 1e-10) -> Bool {

@@ -50,6 +50,70 @@ import Testing
         #expect(close(decaying.value, Tensor([1.5])))
     }
 
+    private func setGradient(_ parameter: Parameter<Float>, _ gradient: [Float]) {
+        let tape = Tape<Float>()
+        parameter.clearGradient()
+        tape.backward(from: (parameter.on(tape) * tape.constant(Tensor(gradient))).sum())
+    }
+
+    /// Three steps by the formulas: both means are corrected by the steps done, and decay of either kind goes its own way.
+    @Test(arguments: [false, true]) func adamByHand(isDecoupled: Bool) {
+        let parameter = Parameter(Tensor<Float>([1, -2]), decays: true)
+        let adam = Adam(
+            learningRate: 0.1, beta1: 0.8, beta2: 0.95, epsilon: 1e-2, weightDecay: 0.3, isDecoupled: isDecoupled)
+        var w: [Double] = [1, -2]
+        var (m, v): ([Double], [Double]) = ([0, 0], [0, 0])
+        let gradients: [[Float]] = [[0.5, -1], [-2, 0.25], [1, 3]]
+        for (index, gradient) in gradients.enumerated() {
+            setGradient(parameter, gradient)
+            adam.step([parameter])
+            let steps = Double(index + 1)
+            let (first, second) = (1 - power(0.8, steps), 1 - power(0.95, steps))
+            for i in 0..<2 {
+                let g = Double(gradient[i]) + (isDecoupled ? 0 : 0.3 * w[i])
+                m[i] = 0.8 * m[i] + 0.2 * g
+                v[i] = 0.95 * v[i] + 0.05 * g * g
+                let shrunk = isDecoupled ? w[i] * (1 - 0.1 * 0.3) : w[i]
+                let root = (v[i] / second).squareRoot() + 1e-2
+                w[i] = shrunk - 0.1 * (m[i] / first) / root
+                #expect(abs(Double(parameter.value[i]) - w[i]) < 1e-5, "step \(index), entry \(i)")
+            }
+        }
+    }
+
+    /// What came before counts: squares add up, and a step of Nesterov's looks ahead by the velocity that there is.
+    @Test func secondSteps() {
+        let adapted = Parameter(Tensor<Float>([1]), decays: true)
+        let adagrad = Adagrad(learningRate: 0.5)
+        for gradient: Float in [3, 4] {
+            setGradient(adapted, [gradient])
+            adagrad.step([adapted])
+        }
+        // 1 - 0.5 · 3 / √9 - 0.5 · 4 / √(9 + 16)
+        #expect(close(adapted.value, Tensor([0.1])))
+        let ahead = Parameter(Tensor<Float>([1]), decays: true)
+        let nesterov = SGD(learningRate: 0.1, momentum: 0.5, nesterov: true)
+        for gradient: Float in [2, 1] {
+            setGradient(ahead, [gradient])
+            nesterov.step([ahead])
+        }
+        // Velocities 2 and 0.5 · 2 + 1: 1 - 0.1 (2 + 0.5 · 2) - 0.1 (1 + 0.5 · 2)
+        #expect(close(ahead.value, Tensor([0.5])))
+    }
+
+    /// What is not said is as the authors have it.
+    @Test func customarySettings() {
+        let (adam, decoupled) = (Adam(), Adam.decoupled())
+        #expect(adam.learningRate == 1e-3 && adam.beta1 == 0.9 && adam.beta2 == 0.999 && adam.epsilon == 1e-8)
+        #expect(adam.weightDecay == 0 && !adam.isDecoupled && adam.name == "adam")
+        #expect(decoupled.learningRate == 1e-3 && decoupled.beta1 == 0.9 && decoupled.beta2 == 0.999)
+        #expect(decoupled.weightDecay == 0.01 && decoupled.isDecoupled && decoupled.name == "adamw")
+        let (sgd, adagrad) = (SGD(learningRate: 1), Adagrad())
+        #expect(sgd.momentum == 0 && sgd.dampening == 0 && sgd.weightDecay == 0 && !sgd.nesterov)
+        #expect(adagrad.learningRate == 0.01 && adagrad.epsilon == 1e-10 && adagrad.weightDecay == 0)
+        #expect(ParameterAverage().decay == 0.999)
+    }
+
     @Test func maskedEntriesStayZeroWithTheirState() {
         let p = parameter([1, 2, 3, 4], gradient: [1, 1, 1, 1])
         p.setMask(Tensor([1, 0, 1, 0]))
@@ -143,6 +207,9 @@ import Testing
         #expect(frames(.geometric(n: 1, m: 4)) == ["8:32", "4:16", "2:8", "1:4"])
         #expect(PatternSchedule.stepwise(n: 1, m: 8).pattern(at: 0.99)?.description == "1:8")
         #expect(PatternSchedule.stepwise(n: 1, m: 8).pattern(at: 0.25)?.description == "4:8")
+        #expect(PatternSchedule.stepwise(n: 1, m: 8).pattern(at: 0.2499)?.description == "7:8")
+        #expect(PatternSchedule.stepwise(n: 1, m: 8).pattern(at: 1)?.description == "1:8")
+        #expect(PatternSchedule(frames: []).pattern(at: 0.5) == nil)
     }
 
     // MARK: Groups

@@ -257,6 +257,121 @@ import Testing
         #expect(try weights(batch: 32, accumulation: 1, limit: 1e-3) != whole)
     }
 
+    /// A line has the mean loss of the steps since the last one, the rate of its step, and the norm before it was limited.
+    @Test func linesAreOfTheirSteps() throws {
+        let layer = Linear(weight: DenseWeight(Tensor([0], shape: [1, 1])))
+        var plan = TrainingPlan(steps: 5, learningRate: .linear(from: 0.1, to: 0, steps: 5))
+        (plan.logEvery, plan.clipNorm) = (2, 0.5)
+        let trainer = try Trainer(
+            model: layer, optimizer: SGD(learningRate: 0),
+            source: ShuffledBatches(Self.rings(4, seed: 1), batchSize: 2, seed: 1), plan: plan,
+            loss: { _, tape in layer(tape.constant(Tensor([3], shape: [1, 1]))).sum() })
+        let metrics = try trainer.train().metrics
+        #expect(metrics.map(\.step) == [2, 4, 5])
+        // The gradient 3 counts as 0.5: losses 0, -0.15, -0.27, -0.36 and -0.42 at rates 0.1, 0.08, 0.06, 0.04 and 0.02.
+        for (line, expected) in zip(metrics, [(-0.075, 0.08), (-0.315, 0.04), (-0.42, 0.02)]) {
+            let (loss, rate) = (try #require(line["loss"]), try #require(line["learning_rate"]))
+            #expect(abs(loss - expected.0) < 1e-6 && abs(rate - expected.1) < 1e-12)
+            let norm = try #require(line["gradient_norm"])
+            #expect(abs(norm - 3) < 1e-6)
+        }
+    }
+
+    /// The loss of a step is the mean over the batches that it is made of.
+    @Test func lossesOfAccumulatedBatchesAreMeans() throws {
+        struct Numbers: BatchSource {
+            var batchesPerEpoch: Int? { nil }
+            func batch(step: Int) -> Float { [1, 2, 3, 6][step % 4] }
+        }
+        let layer = Linear(weight: DenseWeight(Tensor([1], shape: [1, 1])))
+        var plan = TrainingPlan(steps: 2, learningRate: .constant(0))
+        (plan.logEvery, plan.accumulation) = (1, 2)
+        let trainer = try Trainer(
+            model: layer, optimizer: SGD(learningRate: 0), source: Numbers(), plan: plan,
+            loss: { batch, tape in layer(tape.constant(Tensor([batch], shape: [1, 1]))).sum() })
+        let losses = try trainer.train().metrics.map { $0["loss"] }
+        #expect(losses == [1.5, 4.5])
+    }
+
+    /// A term of a hook is part of the loss of every batch: of 3 w + w² at w = 1 the slope is 5.
+    @Test(arguments: [1, 2]) func termsOfHooksCount(accumulation: Int) throws {
+        final class Square: TrainingHook {
+            func penalty(_ run: TrainingRun) -> Variable<Float>? {
+                run.model.linears[0].layer.dense!.parameter.on(run.tape).map(.square).sum()
+            }
+        }
+        let layer = Linear(weight: DenseWeight(Tensor([1], shape: [1, 1])))
+        var plan = TrainingPlan(steps: 1, learningRate: .constant(0.1))
+        plan.accumulation = accumulation
+        let trainer = try Trainer(
+            model: Sequential([layer]), optimizer: SGD(learningRate: 0),
+            source: ShuffledBatches(Self.rings(4, seed: 1), batchSize: 2, seed: 1), plan: plan, hooks: [Square()],
+            loss: { _, tape in layer(tape.constant(Tensor([3], shape: [1, 1]))).sum() })
+        let report = try trainer.train()
+        #expect(report.metrics.last!["loss"] == 4)
+        #expect(abs(layer.weight.densified()[0, 0] - 0.5) < 1e-6)
+    }
+
+    /// Evaluated before the first step only where it is said, and then what was there.
+    @Test(arguments: [false, true]) func whatARunStartsFrom(isEvaluated: Bool) throws {
+        let layer = Linear(weight: DenseWeight(Tensor([1], shape: [1, 1])))
+        var plan = TrainingPlan(steps: 2, learningRate: .constant(0.5))
+        (plan.logEvery, plan.evaluatesFirst) = (1, isEvaluated)
+        let trainer = try Trainer(
+            model: layer, optimizer: SGD(learningRate: 0),
+            source: ShuffledBatches(Self.rings(4, seed: 1), batchSize: 2, seed: 1), plan: plan,
+            evaluate: { _ in [("weight", Double(layer.weight.densified()[0, 0]))] },
+            loss: { _, tape in layer(tape.constant(Tensor([1], shape: [1, 1]))).sum() })
+        let metrics = try trainer.train().metrics
+        #expect(metrics.map(\.step) == (isEvaluated ? [0, 1, 2] : [1, 2]))
+        #expect(metrics.compactMap { $0["weight"] } == (isEvaluated ? [1, 0] : [0]))
+    }
+
+    /// Each number of a plan up to its limit, and no further.
+    @Test func plansHaveLimits() {
+        func isRefused(_ change: (inout TrainingPlan) -> Void) -> Bool {
+            var plan = TrainingPlan(steps: 10, learningRate: .constant(0.1))
+            change(&plan)
+            return (try? plan.validate()) == nil
+        }
+        let refused: [(inout TrainingPlan) -> Void] = [
+            { $0.steps = -1 }, { $0.accumulation = 0 }, { $0.clipNorm = 0 }, { $0.evaluateEvery = -1 },
+            { $0.checkpointEvery = -1 }, { $0.logEvery = 0 }, { $0.patience = 0 }, { $0.averageDecay = 1 },
+            { $0.averageDecay = -0.1 }, { $0.groups = [ParameterGroup("*", rate: -1)] },
+        ]
+        let taken: [(inout TrainingPlan) -> Void] = [
+            { $0.steps = 0 }, { $0.accumulation = 1 }, { $0.clipNorm = 1e-9 }, { $0.evaluateEvery = 0 },
+            { $0.checkpointEvery = 0 }, { $0.logEvery = 1 }, { $0.patience = 1 }, { $0.averageDecay = 0 },
+        ]
+        for (index, change) in refused.enumerated() { #expect(isRefused(change), "\(index)") }
+        for (index, change) in taken.enumerated() { #expect(!isRefused(change), "\(index)") }
+    }
+
+    /// A checkpoint of more steps, another optimiser or other hooks is of another run.
+    @Test func otherRunsAreNotTakenUp() throws {
+        let path = try folder()
+        defer { try? FileSystem.remove(path) }
+        let (_, whole) = try makeTrainer(steps: 60)
+        try whole.train(directory: path, stopAfter: 20)
+        func trainer(steps: Int, _ optimizer: any Optimizer, _ hooks: [any TrainingHook]) throws
+            -> Trainer<ShuffledBatches>
+        {
+            let (model, _) = try makeTrainer(steps: 60)
+            return try Trainer(
+                model: model, optimizer: optimizer,
+                source: ShuffledBatches(Self.rings(300, seed: 1), batchSize: 32, seed: 4),
+                plan: TrainingPlan(steps: steps, learningRate: .constant(0.1)), hooks: hooks,
+                loss: { batch, tape in Loss.crossEntropy(model(tape.constant(batch.inputs)), labels: batch.labels) })
+        }
+        try trainer(steps: 20, Adam(), [NoisyHook()]).resume(from: path)
+        #expect(throws: LacunaError.self) { try trainer(steps: 19, Adam(), [NoisyHook()]).resume(from: path) }
+        #expect(throws: LacunaError.self) {
+            try trainer(steps: 60, Adam.decoupled(), [NoisyHook()]).resume(from: path)
+        }
+        #expect(throws: LacunaError.self) { try trainer(steps: 60, Adam(), []).resume(from: path) }
+        #expect(throws: LacunaError.self) { try whole.resume(from: path + "/none") }
+    }
+
     @Test func nothingToDoIsSaid() throws {
         final class Listener: ProgressReporter, @unchecked Sendable {
             var details: [String] = []

@@ -1,6 +1,7 @@
-import LacunaRegress
 import LacunaTensor
 import Testing
+
+@testable import LacunaRegress
 
 @Suite struct CrossValidationTests {
     @Test func foldsAreEvenSeededAndStratified() {
@@ -109,6 +110,52 @@ import Testing
         #expect(throws: LacunaError.self) {
             try CrossValidation(problem, strengths: strengths, folds: [Int](repeating: 0, count: 100))
         }
+    }
+
+    /// Losses 2.5, 2.4, 2 and 2.1 of four folds. The best has a standard error of √(2/3 / 4) = 0.408, which 2.4 is within.
+    @Test func theRuleOfOneError() {
+        let losses = [[2.5, 2.5, 2.5, 2.5], [2.4, 2.4, 2.4, 2.4], [1, 2, 2, 3], [0.1, 0.1, 4.1, 4.1]]
+        let validation = CrossValidation(strengths: [8, 4, 2, 1], losses: losses, converged: true)
+        #expect(largestDifference(validation.losses, [2.5, 2.4, 2, 2.1]) < 1e-12)
+        let errors = [0, 0, (2.0 / 12).squareRoot(), (16.0 / 12).squareRoot()]
+        #expect(largestDifference(validation.standardErrors, errors) < 1e-12)
+        #expect(validation.best == 2 && validation.simplest == 1)
+        // In other units, and for a path that ended early.
+        let scaled = validation.scaled(strengths: [80, 40, 20, 10, 5], losses: 3)
+        #expect(scaled.strengths == [80, 40, 20, 10] && scaled.best == 2 && scaled.simplest == 1 && scaled.converged)
+        #expect(largestDifference(scaled.losses, [7.5, 7.2, 6, 6.3]) < 1e-12)
+        #expect(largestDifference(scaled.standardErrors, errors.map { 3 * $0 }) < 1e-12)
+    }
+
+    /// Strengths fall by one factor from step to step, a hundred of them to a hundredth unless it is said.
+    @Test func strengthsFallEvenly() throws {
+        let four = try RegularizationPath.strengths(from: 8, ratio: 0.125, count: 4)
+        #expect(largestDifference(four, [8, 4, 2, 1]) < 1e-12)
+        #expect(try RegularizationPath.strengths(from: 8, count: 1) == [8])
+        let usual = try RegularizationPath.strengths(from: 8)
+        #expect(usual.count == 100 && usual[0] == 8 && abs(usual[99] - 0.08) < 1e-12)
+        for bad in [0, -1, Double.infinity, .nan] {
+            #expect(throws: LacunaError.self) { try RegularizationPath.strengths(from: bad) }
+        }
+    }
+
+    /// For least squares what is explained is R², by the weights of the rows.
+    @Test func explainedIsTheShareOfTheVariance() throws {
+        let design = correlatedDesign(rows: 30, columns: 4)
+        let y = target(design, nonzeros: 2, noise: 0.7)
+        let weights = (0..<30).map { Double(1 + $0 % 3) }
+        let problem = try Problem(design, SquaredLoss(y, weights: weights), L1(1))
+        let path = try RegularizationPath(problem, strengths: [10, 0.3, 0.01])
+        let total = weights.reduce(0, +)
+        let mean = zip(weights, y).reduce(0) { $0 + $1.0 * $1.1 } / total
+        let spread = zip(weights, y).reduce(0) { $0 + $1.0 * ($1.1 - mean) * ($1.1 - mean) }
+        for (solution, explained) in zip(path.solutions, path.explained) {
+            let predicted = solution.predictors(design)
+            var left = 0.0
+            for i in 0..<30 { left += weights[i] * (y[i] - predicted[i]) * (y[i] - predicted[i]) }
+            #expect(abs(explained - (1 - left / spread)) < 1e-9)
+        }
+        #expect(abs(path.explained[0]) < 1e-9 && path.explained[2] > 0.5)
     }
 
     @Test func groupsAndClasses() throws {

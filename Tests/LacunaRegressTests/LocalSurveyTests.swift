@@ -82,6 +82,22 @@ import Testing
         #expect(account.total.epsilon == 40 && account.total.delta == 0 && account.model == .local)
     }
 
+    /// Rounds say nothing while the noise of a step is longer than any answer may be: up to (η B / R)² users.
+    @Test func roundsOfFewUsersAreNoise() throws {
+        let survey = try Self.survey(.rounds(count: 2, sparsity: 1, radius: 1.5))
+        let mechanism = try LocalHardThresholding(
+            epsilon: 2, sparsity: 1, featureBound: 2, targetBound: 3, radius: 1.5)
+        let length = try mechanism.randomizer(columns: 3).radius
+        let ratio = mechanism.step * length / 1.5
+        let most = Int(ratio * ratio)
+        #expect(most > 10)
+        for users in [1, most, most + 1, 100 * most] {
+            let sum = LocalSurvey.Message(
+                survey: survey.identifier, round: 0, users: users, values: [Double](repeating: 0, count: 3))
+            #expect(try survey.close(sum).isNoiseDominated == (users <= most), "\(users) of \(most)")
+        }
+    }
+
     /// A row beyond the bounds gives the message of one at the bounds.
     @Test(arguments: [LocalSurvey.Method.oneRound(delta: 1e-6), .rounds(count: 2, sparsity: 1, radius: 1)])
     func messagesClip(method: LocalSurvey.Method) throws {

@@ -128,6 +128,95 @@ import Testing
         }
     }
 
+    /// What coefficients cost, by the definitions: on either side of every bend, and with the shapes that are not said.
+    @Test func valuesByTheirDefinitions() throws {
+        let edge = (0.8 / 1.3).squareRoot()
+        let (bent, grown) = (0.4 - 0.65 * (edge - 0.5) * (edge - 0.5), 0.3 * logarithm(3))
+        let constrained = try ConstrainedElasticNet(0.8, mixing: 0.25, factors: [3])
+        let positive = try ConstrainedElasticNet(0.8, factors: [3])
+        let cases: [(penalty: any SeparablePenalty, x: Double, value: Double)] = [
+            (L1(0.7), 2, 1.4), (WeightedL1(0.5, factors: [1.5]), 2, 1.5), (NonNegativeL1(0.4), 2, 0.8),
+            // λ (α|x| + (1 - α) x² / 2)
+            (ElasticNet(0.8, mixing: 0.25), 2, 1.6), (ElasticNet(0.8, mixing: 0.25), 4, 5.6), (ElasticNet(0.8), 4, 4.8),
+            (constrained, 2, 4.8), (positive, 2, 4.8),
+            // λx; (2aλx - x² - λ²) / 2(a - 1); λ²(a + 1) / 2
+            (SCAD(0.5, shape: 3), 0.4, 0.2), (SCAD(0.5, shape: 3), 1, 0.4375), (SCAD(0.5, shape: 3), 2, 0.5),
+            (SCAD(0.5), 9, 0.5875),
+            // λx - x² / 2γ; γλ² / 2
+            (MCP(0.5, shape: 2), 0.6, 0.21), (MCP(0.5, shape: 2), 3, 0.25), (MCP(0.5), 9, 0.375),
+            (LogSum(0.3, width: 0.2), 0.4, grown), (LogSum(0.3), 0.2, grown),
+            (L0(0.4), 1e-9, 0.4), (L0(0.4), 7, 0.4),
+            (CEL0(0.4, squaredNorms: [1.3]), 0.5, bent), (CEL0(0.4, squaredNorms: [1.3]), 1, 0.4),
+        ]
+        for (penalty, x, value) in cases {
+            #expect(abs(penalty.value(x, 0) - value) < 1e-12, "\(penalty) at \(x)")
+            let (mirrored, isOneSided) = (penalty.value(-x, 0), penalty is NonNegativeL1)
+            #expect(isOneSided ? mirrored == .infinity : abs(mirrored - value) < 1e-12)
+            #expect(penalty.value(0, 0) == 0)
+        }
+        // A large pilot is penalised little; one of next to nothing counts as the floor.
+        let adaptive = WeightedL1.adaptive(1, pilot: [2, -0.5, 0])
+        #expect(largestDifference(adaptive.factors, [0.5, 2, 1e6]) < 1e-6)
+        let squared = WeightedL1.adaptive(1, pilot: [2, -0.5, 0], power: 2, floor: 0.1)
+        #expect(largestDifference(squared.factors, [0.25, 4, 100]) < 1e-9)
+    }
+
+    /// The strength that keeps everything at 0, by the definitions, for the gradient (3, -4) and curvatures 1 and 2.
+    @Test func strengthsAtZero() throws {
+        let (gradient, lipschitz): ([Double], [Double]) = ([3, -4], [1, 2])
+        let limited = try ConstrainedElasticNet(1, mixing: 0.5, factors: [1, 2], lower: [0, -1], upper: [9, 1])
+        let free = try ConstrainedElasticNet(1, factors: [1, 2])
+        let sorted = try SortedL1(1, factors: [1, 0.25])
+        let cases: [(penalty: any ScalablePenalty, strength: Double)] = [
+            (L1(1), 4), (WeightedL1(1, factors: [1, 4]), 3), (WeightedL1(1, factors: [1, 0]), 3), (NonNegativeL1(1), 4),
+            (ElasticNet(1, mixing: 0.5), 8), (ElasticNet(1, mixing: 0), 4000), (SCAD(1), 4), (MCP(1), 4),
+            // g ε; g² / 2L; g² / 2a²
+            (LogSum(1, width: 0.5), 2), (L0(1), 4.5), (CEL0(1, squaredNorms: [1, 4]), 4.5),
+            (CEL0(1, squaredNorms: [9, 1]), 8),
+            // Downhill is beyond the first one's limit. 7 / 1.25 of sums.
+            (limited, 4), (free, 3), (sorted, 5.6),
+        ]
+        for (penalty, strength) in cases {
+            let found = penalty.strengthAtZero(gradient: gradient, lipschitz: lipschitz, columns: 2, outputs: 1)
+            #expect(abs(found - strength) < 1e-9, "\(penalty): \(found)")
+        }
+    }
+
+    /// Groups of one, two and four columns by hand: lengths 2, 5 and 2, factors 1, √2 and 2.
+    @Test func groupsByHand() throws {
+        let groups = try Groups([[0], [1, 2], [3, 4, 5, 6]], columns: 7)
+        let beta: [Double] = [2, 3, -4, 1, -1, 1, -1]
+        let ones = [Double](repeating: 1, count: 7)
+        let root = 2.0.squareRoot()
+        #expect(largestDifference(GroupLasso(1, groups: groups).factors, [1, root, 2]) < 1e-15)
+        for mixing in [0, 0.3, 1] {
+            let penalty = GroupLasso(0.5, groups: groups, mixing: mixing)
+            let joint = (1 - mixing) * (2 + 5 * root + 4)
+            #expect(abs(penalty.value(beta, columns: 7, outputs: 1) - 0.5 * (13 * mixing + joint)) < 1e-12)
+        }
+        // Each group becomes shorter by t λ √n.
+        let plain = GroupLasso(0.5, groups: groups)
+        var shrunk = beta
+        plain.proximal(&shrunk, step: 0.4, columns: 7, outputs: 1)
+        let shares = [1 - 0.2 / 2] + [Double](repeating: 1 - 0.2 * root / 5, count: 2)
+        let all = shares + [Double](repeating: 1 - 0.4 / 2, count: 4)
+        #expect(largestDifference(shrunk, zip(beta, all).map { $0 * $1 }) < 1e-12)
+        // As a gradient: 5 / √2 is the largest length over its factor, 4 the largest entry.
+        let joint = plain.strengthAtZero(gradient: beta, lipschitz: ones, columns: 7, outputs: 1)
+        #expect(abs(joint - 5 / root) < 1e-9)
+        let single = GroupLasso(1, groups: groups, mixing: 1)
+        let largest = single.strengthAtZero(gradient: beta, lipschitz: ones, columns: 7, outputs: 1)
+        #expect(abs(largest - 4) < 1e-9)
+        // What scales the gradient into the balls of radius λ √n, or into the cube of λ.
+        #expect(abs(plain.dualScale(beta, columns: 7, outputs: 1) - 0.5 * root / 5) < 1e-12)
+        #expect(GroupLasso(9, groups: groups).dualScale(beta, columns: 7, outputs: 1) == 1)
+        #expect(abs(single.with(strength: 0.5).dualScale(beta, columns: 7, outputs: 1) - 0.125) < 1e-12)
+        // A group for nothing has no dual, unless its entries have a price.
+        #expect(!GroupLasso(1, groups: groups, factors: [1, 0, 1]).hasDual && plain.hasDual)
+        #expect(GroupLasso(1, groups: groups, factors: [1, 0, 1], mixing: 0.1).hasDual)
+        #expect(!GroupLasso(0, groups: groups).hasDual)
+    }
+
     @Test func groupsMustBeAPartition() throws {
         #expect(throws: LacunaError.self) { try Groups([[0, 1], [1, 2]], columns: 3) }
         #expect(throws: LacunaError.self) { try Groups([[0, 1]], columns: 3) }

@@ -16,6 +16,18 @@ import Testing
         }
     }
 
+    @Test func probabilitiesAddUpToOneAtMost() throws {
+        let (a, b) = (try PrivacyBudget(epsilon: 1, delta: 0.6), try PrivacyBudget(epsilon: 0.5, delta: 0.7))
+        #expect((a + b).epsilon == 1.5 && (a + b).delta == 1)
+        let releases = [a, b, b].map { PrivacyAccount.Release("x", mechanism: "y", budget: $0) }
+        let account = PrivacyAccount(model: .central, releases: releases)
+        #expect(account.total.epsilon == 2 && account.total.delta == 1)
+        // Up to ε = 1, that included.
+        let whole = try PrivacyBudget(epsilon: 1, delta: 1e-5)
+        let noise = try GaussianMechanism(sensitivity: 2, budget: whole, calibration: .classical).standardDeviation
+        #expect(abs(noise - 2 * (2 * logarithm(1.25e5)).squareRoot()) < 1e-12)
+    }
+
     // MARK: Gaussian mechanism
 
     /// Both sides of the definition by numerical integration of two normal densities at distance 1.
@@ -186,6 +198,58 @@ import Testing
         #expect(throws: LacunaError.self) { try PrivateQuantile(range: 0 ... .infinity, resolution: 0.1, epsilon: 1) }
     }
 
+    /// One row at 0: the answer is within ρ of it at odds of 1 to 3 exp(-ε/2), as the rest of the range is three times as long.
+    @Test func quantilesSpendTheirBudget() throws {
+        let quantile = try PrivateQuantile(range: -2...2, resolution: 0.5, epsilon: 2)
+        let near = 1 / (1 + 3 * exponential(-1))
+        let pieces = quantile.distribution(of: [0]).pieces
+        #expect(pieces.map(\.interval) == [-2...(-0.5), -0.5...0.5, 0.5...2])
+        #expect(abs(pieces[1].probability - near) < 1e-12 && abs(pieces[0].probability - (1 - near) / 2) < 1e-12)
+        var generator = SeededGenerator(seed: 21)
+        var count = 0.0
+        let draws = 4000
+        for _ in 0..<draws {
+            let answer = try quantile([0], using: &generator)
+            if abs(answer) <= 0.5 { count += 1 }
+        }
+        let error = (near * (1 - near) / Double(draws)).squareRoot()
+        #expect(abs(count / Double(draws) - near) < 4.5 * error)
+    }
+
+    /// Rows beyond the range count as its ends: where most of them are, the answer is there, too.
+    @Test func rowsBeyondTheRange() throws {
+        let quantile = try PrivateQuantile(range: -1...1, resolution: 0.125, epsilon: 20)
+        let free = try UnboundedPrivateQuantile(
+            resolution: 0.125, budget: PrivacyBudget(epsilon: 20, delta: 1e-6))
+        var generator = SeededGenerator(seed: 4)
+        for sign in [1.0, -1] {
+            let inside = try quantile([100, 0, 100, 1e9, .infinity].map { sign * $0 }, using: &generator)
+            #expect(inside * sign >= 0.875)
+            let rows = [Double](repeating: sign * 1e300, count: 101)
+            let outside = try #require(try free(rows, using: &generator))
+            #expect(outside * sign >= free.limit - 0.125)
+        }
+    }
+
+    /// Grids are powers of two: a thousandth of the resolution of 0.01, whose exponent is -7, unless doubles are coarser.
+    @Test func gridsByHand() throws {
+        #expect(try PrivateQuantile(range: -1...1, resolution: 0.01, epsilon: 1).grid == 0x1p-17)
+        // 2^60 / 2^50, and the next power.
+        #expect(try PrivateQuantile(range: 0...0x1p60, resolution: 0.01, epsilon: 1).grid == 2048)
+        #expect(try PrivateQuantile(range: -0x1p60...0, resolution: 1e6, epsilon: 1).grid == 2048)
+        let budget = try PrivacyBudget(epsilon: 1, delta: 1e-6)
+        let free = try UnboundedPrivateQuantile(resolution: 0.25, budget: budget)
+        #expect(free.grid == 0x1p-12 && free.limit == 0x1p38)
+        let mechanism = try GaussianMechanism(sensitivity: 3, budget: budget)
+        #expect(mechanism.grid(standardDeviation: 5) == 0x1p-14)
+        // Ranks of quantiles among ten and three rows.
+        func rank(_ fraction: Double, _ rows: Int) throws -> Int {
+            try PrivateQuantile(fraction: fraction, range: 0...9, resolution: 1, epsilon: 1).rank(of: rows)
+        }
+        #expect(try [rank(0, 10), rank(0.25, 10), rank(0.5, 10), rank(1, 10)] == [1, 3, 5, 10])
+        #expect(try [rank(0.5, 3), rank(0.5, 1)] == [2, 1])
+    }
+
     // MARK: Local regression
 
     @Test func noiseAsPublished() throws {
@@ -243,6 +307,62 @@ import Testing
         #expect(abs(a.mean - b.mean) < 5 * expected / 20 + 1)
     }
 
+    /// The estimate from sums by hand: what solves the equations, and `√(2 ln d)` deviations of each coefficient as its
+    /// threshold.
+    @Test func estimatesByHand() throws {
+        let model = try LocalSparseRegression(
+            columns: 2, budget: PrivacyBudget(epsilon: 1, delta: 1e-5), featureBound: 1.5, targetBound: 4)
+        let users = 100_000_000
+        let n = Double(users)
+        // [2 1; 1 3] (1, -2) = (0, -5); the inverse is [3 -1; -1 2] / 5.
+        let sums = LocalSparseRegression.Aggregate(
+            users: users, covariance: [2 * n, n, 3 * n], correlation: [0, -5 * n])
+        let found = try model.estimate(sums)
+        #expect(largestDifference(found.dense, [1, -2]) < 1e-9 && !found.isNoiseDominated)
+        let (large, small) = (model.covarianceNoise, model.correlationNoise)
+        let deviation = ((small * small + 5 * large * large) / n).squareRoot()
+        let factor = (2 * logarithm(2)).squareRoot()
+        let expected = [10.0, 5].map { factor * deviation * $0.squareRoot() / 5 }
+        #expect(largestDifference(found.thresholds, expected) < 1e-9)
+        #expect(expected[0] > 1e-3 && expected[0] < 1)
+        #expect(largestDifference(found.coefficients, [1 - expected[0], expected[1] - 2]) < 1e-9)
+        // Messages of two groups of users are those of all.
+        var both = sums
+        both += sums
+        #expect(both.users == 2 * users)
+        #expect(largestDifference(both.covariance, [4 * n, 2 * n, 6 * n]) == 0)
+        #expect(largestDifference(both.correlation, [0, -10 * n]) == 0)
+    }
+
+    /// A direction counts as noise below a quarter of the noise's largest eigenvalue, 2 σ √(d/n), and is not divided by less.
+    @Test func directionsBelowTheNoise() throws {
+        let model = try LocalSparseRegression(
+            columns: 2, budget: PrivacyBudget(epsilon: 1, delta: 1e-5), featureBound: 1.5, targetBound: 4)
+        let users = 10_000
+        let n = Double(users)
+        let floor = model.covarianceNoise * (2 / n).squareRoot() / 2
+        for share in [0.9, 1.1] {
+            let sums = LocalSparseRegression.Aggregate(
+                users: users, covariance: [9 * n, 0, share * floor * n], correlation: [9 * n, floor * n])
+            let found = try model.estimate(sums, threshold: .fixed(0))
+            #expect(found.isNoiseDominated == (share < 1))
+            #expect(abs(found.dense[1] - 1 / max(share, 1)) < 1e-9)
+        }
+    }
+
+    /// Means of so many users are sums of their number, the covariance in its upper triangle row by row.
+    @Test func meansOfManyUsers() throws {
+        let model = try LocalSparseRegression(
+            columns: 3, budget: PrivacyBudget(epsilon: 1e12, delta: 0.5), featureBound: 1, targetBound: 1)
+        let mean = Tensor<Double>([1, 2, 3, 2, 5, 6, 3, 6, 9], shape: [3, 3])
+        var generator = SeededGenerator(seed: 3)
+        let sums = model.aggregate(
+            users: 1000, meanCovariance: mean, meanCorrelation: [7, -8, 9], using: &generator)
+        #expect(sums.users == 1000)
+        #expect(largestDifference(sums.covariance, [1000, 2000, 3000, 5000, 6000, 9000]) < 1)
+        #expect(largestDifference(sums.correlation, [7000, -8000, 9000]) < 1)
+    }
+
     @Test func fewRowsSayNothing() throws {
         let design = correlatedDesign(rows: 100, columns: 6)
         let y = target(design, nonzeros: 2, noise: 0.3)
@@ -275,6 +395,62 @@ import Testing
         #expect(throws: LacunaError.self) {
             try LocalHardThresholding(epsilon: 1, sparsity: 0, featureBound: 3, targetBound: 3)
         }
+    }
+
+    /// A step of the rounds by hand: down the gradient by half, twice as many coefficients kept as matter, back into the ball.
+    @Test func stepsOfRounds() throws {
+        let model = try LocalHardThresholding(epsilon: 1, sparsity: 1, featureBound: 1.5, targetBound: 4)
+        #expect(model.kept == 2 && model.gradientBound == 6 && model.radius == 1 && model.step == 0.5)
+        let randomizer = try model.randomizer(columns: 3)
+        #expect(randomizer.bound == 6 && randomizer.epsilon == 1 && randomizer.dimensions == 3)
+        let inside = model.stepped([0.2, 0, -0.1], by: [1, -0.6, 0.2])
+        #expect(largestDifference(inside, [-0.3, 0.3, 0]) < 1e-12)
+        let outside = model.stepped([0.2, 0, -0.1], by: [-1.2, 3.2, 0.2])
+        #expect(largestDifference(outside, [0.8 / 3.2.squareRoot(), -1.6 / 3.2.squareRoot(), 0]) < 1e-12)
+        // Of equals the first stay.
+        #expect(model.stepped([0, 0, 0], by: [-0.4, 0.4, -0.4]) == [0.2, -0.2, 0])
+    }
+
+    /// As many rounds as the logarithm of the rows, rounded, and every row in one of them.
+    @Test func roundsFollowTheRows() throws {
+        let design = correlatedDesign(rows: 20, columns: 3)
+        let y = target(design, nonzeros: 1, noise: 0.3)
+        func fit(_ rounds: Int?) throws -> [Double] {
+            var generator = SeededGenerator(seed: 5)
+            return try LocalHardThresholding(
+                epsilon: 2, sparsity: 1, featureBound: 2, targetBound: 2, rounds: rounds
+            ).fit(design, y, using: &generator)
+        }
+        // ln 20 = 2.996
+        #expect(try fit(nil) == fit(3))
+        #expect(try fit(nil) != fit(2))
+        #expect(throws: Never.self) { try fit(20) }
+        #expect(throws: LacunaError.self) { try fit(21) }
+    }
+
+    /// Round by round with the same random numbers: the rows in a random order, of which every round takes the next ones.
+    @Test func everyUserAnswersOnce() throws {
+        let design = correlatedDesign(rows: 23, columns: 3)
+        let y = target(design, nonzeros: 1, noise: 0.3)
+        let model = try LocalHardThresholding(
+            epsilon: 5, sparsity: 1, featureBound: 2, targetBound: 2, step: 0.05, rounds: 4)
+        var (one, two) = (SeededGenerator(seed: 7), SeededGenerator(seed: 7))
+        let found = try model.fit(design, y, using: &one)
+        let (rows, randomizer) = (try design.rowMajor(y), try model.randomizer(columns: 3))
+        var waiting = Array(0..<23)
+        waiting.shuffle(using: &two)
+        var theta = [0.0, 0, 0]
+        for size in [5, 6, 6, 6] {
+            var mean = [0.0, 0, 0]
+            for i in waiting.prefix(size) {
+                let row = Array(rows[3 * i..<3 * i + 3])
+                let answer = model.answer(row, y[i], at: theta, by: randomizer, using: &two)
+                for j in 0..<3 { mean[j] += answer[j] / Double(size) }
+            }
+            waiting.removeFirst(size)
+            theta = model.stepped(theta, by: mean)
+        }
+        #expect(waiting.isEmpty && largestDifference(found, theta) < 1e-9 && theta.contains { $0 != 0 })
     }
 
     // MARK: Subsets
@@ -335,6 +511,63 @@ import Testing
             }
             #expect(found <= least + 1e-6 && found > least - 0.02 * least)
         }
+    }
+
+    /// Both choices of a fit at their odds, each with half of ε. Eight rows of y = 1, the first column 1 and the second 0: the
+    /// supports lose 0 and 4, the coefficients 1, 0 and -1 on the first 0, 4 and 16; what a row moves a loss by is 2.
+    @Test func fitsSpendTheirBudget() throws {
+        var model = try PrivateSubsetRegression(
+            epsilon: 2, size: 1, featureBound: 1, targetBound: 1, radius: 1, huberThreshold: 10)
+        model.gridPoints = 3
+        #expect(model.sensitivity == 2 && model.grid().points == [[-1], [0], [1]])
+        let design = DenseDesign(
+            columnMajor: [Double](repeating: 1, count: 8) + [Double](repeating: 0, count: 8), rows: 8)
+        let y = [Double](repeating: 1, count: 8)
+        var generator = SeededGenerator(seed: 31)
+        var counts = [Double](repeating: 0, count: 3)
+        let draws = 2000.0
+        for _ in 0..<2000 {
+            let estimate = try model.fit(design, y, using: &generator)
+            if estimate.support == [0] { counts[Int(estimate.values[0]) + 1] += 1 }
+        }
+        let first = counts.reduce(0, +)
+        // The loss of a support may be off by a hundredth of what a row moves.
+        let expected = 1 / (1 + exponential(-4 / (2 * 2.02)))
+        #expect(abs(first / draws - expected) < 0.045, "\(first / draws), not \(expected)")
+        let weights = [exponential(-4), exponential(-1), 1]
+        let total = weights.reduce(0, +)
+        for k in 0..<3 {
+            let p = weights[k] / total
+            let error = (p * (1 - p) / first).squareRoot()
+            #expect(abs(counts[k] / first - p) < 4.5 * error, "\(k): \(counts[k] / first), not \(p)")
+        }
+    }
+
+    /// A target of 1000 counts as one of 1: seven others of -1 outvote it, where its own square would outweigh them.
+    @Test func targetsBeyondTheBoundDoNotDecide() throws {
+        var model = try PrivateSubsetRegression(
+            epsilon: 1000, size: 1, featureBound: 1, targetBound: 1, radius: 1, huberThreshold: 1e6)
+        model.gridPoints = 3
+        let design = DenseDesign(columnMajor: [Double](repeating: 1, count: 8), rows: 8)
+        for sign in [1.0, -1] {
+            let y = [1000 * sign] + [Double](repeating: -sign, count: 7)
+            var generator = SeededGenerator(seed: 2)
+            #expect(try model.fit(design, y, using: &generator).values == [-sign])
+        }
+    }
+
+    /// Where no residual reaches the threshold the loss is a square, and so is what a row moves it by.
+    @Test func sensitivityOnEitherSideOfTheThreshold() throws {
+        func sensitivity(_ threshold: Double?) throws -> Double {
+            try PrivateSubsetRegression(
+                epsilon: 1, size: 4, featureBound: 0.5, targetBound: 2, radius: 3, huberThreshold: threshold
+            ).sensitivity
+        }
+        // Residuals up to 2 + 3 · 0.5 · √4 = 5.
+        #expect(try sensitivity(5) == 12.5 && sensitivity(50) == 12.5)
+        #expect(try sensitivity(4) == 4 * 3.0)
+        // A tenth of the target's bound, unless it is said.
+        #expect(abs(try sensitivity(nil) - 0.2 * 4.9) < 1e-12)
     }
 
     @Test func theSupportSurvivesOutliers() throws {

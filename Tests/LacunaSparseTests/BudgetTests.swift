@@ -76,6 +76,21 @@ import Testing
         }
     }
 
+    /// What the last layer keeps, and leaves to the others, has to be possible to the last entry and no further.
+    @Test func lastLayersAtTheirLimits() throws {
+        let layers: [Layer] = [("a", [2, 2]), ("b", [2, 2])]
+        // Of 8 entries 6 stay, all 4 of the first and 2 of the last; then 2 stay, both of the last.
+        let most = try ErdosRenyiBudget(0.25, lastDensity: 0.5).allocate(layers: layers)
+        #expect(most == ["a": 0, "b": 0.5])
+        let least = try ErdosRenyiBudget(0.75, lastDensity: 0.5).allocate(layers: layers)
+        #expect(least == ["a": 1, "b": 0.5])
+        for sparsity in [0.125, 0.875] {
+            #expect(throws: LacunaError.self) {
+                try ErdosRenyiBudget(sparsity, lastDensity: 0.5).allocate(layers: layers)
+            }
+        }
+    }
+
     @Test func randomModelsConserveTheTotal() throws {
         for seed in 0..<50 as Range<UInt64> {
             var generator = SeededGenerator(seed: seed)

@@ -134,6 +134,65 @@ import Testing
         #expect(checked >= 1, "an edge between unequal levels: \(result.graph.edges) \(result.noise)")
     }
 
+    /// The noise is what the effects leave of every variable, at each moment of the search: its own, or the mean of all.
+    @Test func noiseIsWhatIsLeft() throws {
+        var generator = SeededGenerator(seed: 23)
+        let rows = 60
+        var data = Tensor<Double>(zeros: [rows, 3])
+        for i in 0..<rows {
+            let a = 0.5 * generator.normal()
+            let b = a + 2 * generator.normal()
+            (data[i, 0], data[i, 1], data[i, 2]) = (a, b, 0.8 * b + generator.normal())
+        }
+        var means = [0.0, 0, 0]
+        for i in 0..<rows { for j in 0..<3 { means[j] += data[i, j] / Double(rows) } }
+        func left(_ w: DirectedGraph) -> [Double] {
+            (0..<3).map { j in
+                var sum = 0.0
+                for i in 0..<rows {
+                    var rest = data[i, j] - means[j]
+                    for k in 0..<3 { rest -= w[k, j] * (data[i, k] - means[k]) }
+                    sum += rest * rest / Double(rows)
+                }
+                return sum
+            }
+        }
+        func search(_ noise: CoLiDE.Noise) throws -> CoLiDE.Result {
+            try CoLiDE(noise: noise, iterations: 300, finalIterations: 300).fit(data)
+        }
+        let (varying, equal, fixed) = (try search(.varying), try search(.equal), try search(.fixed(0.7)))
+        #expect(varying.dense.weights.contains { abs($0) > 0.05 })
+        #expect(largestDifference(varying.noise, left(varying.dense).map { $0.squareRoot() }) < 1e-9)
+        let shared = (left(equal.dense).reduce(0, +) / 3).squareRoot()
+        #expect(largestDifference(equal.noise, [shared, shared, shared]) < 1e-9)
+        #expect(largestDifference(fixed.noise, [0.7, 0.7, 0.7]) < 1e-12)
+        #expect(!varying.converged && varying.iterations == 1200)
+    }
+
+    /// A stage whose objective is looked at every 1000 steps ends at the second look where every change is small enough, and
+    /// at its bound where none is.
+    @Test func stagesEndByTheirTolerance() throws {
+        var generator = SeededGenerator(seed: 24)
+        var data = Tensor<Double>(zeros: [50, 2])
+        for i in 0..<50 {
+            data[i, 0] = generator.normal()
+            data[i, 1] = data[i, 0] + generator.normal()
+        }
+        let easy = try CoLiDE(iterations: 2500, finalIterations: 3500, tolerance: 10).fit(data)
+        #expect(easy.iterations == 4 * 2000 && easy.converged)
+        let hard = try CoLiDE(iterations: 2500, finalIterations: 3500, tolerance: -1).fit(data)
+        #expect(hard.iterations == 3 * 2500 + 3500 && !hard.converged)
+    }
+
+    /// The settings of the authors' experiments.
+    @Test func settingsOfTheAuthors() {
+        let solver = CoLiDE()
+        #expect(solver.noise == .equal && solver.sparsity == 0.05 && solver.threshold == 0.3 && solver.rate == 3e-4)
+        #expect(solver.iterations == 20_000 && solver.finalIterations == 70_000 && solver.tolerance == 1e-6)
+        #expect(solver.stages.map { $0.weight } == [1, 0.1, 0.01, 0.001])
+        #expect(solver.stages.map { $0.domain } == [1, 0.9, 0.8, 0.7])
+    }
+
     @Test func graphsAreTheSameInOtherUnits() throws {
         var generator = SeededGenerator(seed: 9)
         var data = Tensor<Double>(zeros: [150, 3])

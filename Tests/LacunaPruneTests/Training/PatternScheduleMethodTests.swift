@@ -185,6 +185,24 @@ import Testing
         #expect(probe.seen.count == 10)
     }
 
+    /// What is reported is the mean size of what goes over that of what stays, in all layers together.
+    @Test func castReportsWhatIsLeftOfMaskedWeights() throws {
+        let model = network()
+        let method = try CAST(pattern: .nm(n: 1, m: 4))
+        var before: [Tensor<Float>] = []
+        method.beforePruning = { before = model.layers.map { $0.weight.densified() } }
+        try train(model, hooks: [method], steps: 3, optimizer: AdamS())
+        var (gone, stays): ([Double], [Double]) = ([], [])
+        for (layer, weight) in zip(model.layers.dropLast(), before) {
+            for (after, old) in zip(layer.weight.densified().scalars, weight.scalars) {
+                if after == 0 { gone.append(Double(abs(old))) } else { stays.append(Double(abs(old))) }
+            }
+        }
+        #expect(gone.count == 3 * stays.count && stays.count == (24 * 20 + 16 * 24) / 4)
+        let (lost, left) = (gone.reduce(0, +) / Double(gone.count), stays.reduce(0, +) / Double(stays.count))
+        #expect(abs(method.residual - lost / left) < 1e-9)
+    }
+
     @Test func gradualPruningFollowsItsRamp() throws {
         let method = try GradualPruning(sparsity: 0.8, layers: .all, interval: 1)
         #expect(method.sparsity(at: 0.2) == 0 && abs(method.sparsity(at: 0.5) - 0.7) < 1e-12)

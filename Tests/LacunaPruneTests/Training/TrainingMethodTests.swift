@@ -81,6 +81,34 @@ func network(_ widths: [Int] = [20, 24, 16, 2], seed: UInt64 = 1) -> MLP {
         #expect(shapes[ObjectIdentifier(convolution.product)] == [64, 32, 3, 3])
     }
 
+    /// A pattern of one shot under a budget sees the same kernels.
+    @Test func oneShotSeesKernels() throws {
+        var generator = SeededGenerator(seed: 2)
+        let convolution = SparseConv2d(inputChannels: 32, outputChannels: 64, kernelSize: 3, using: &generator)
+        let head = Linear(inputDimensions: 64, outputDimensions: 10, using: &generator)
+        try OneShotPruning(budget: ErdosRenyiBudget(0.97), layers: .all).prune(Sequential([convolution, head]))
+        #expect(convolution.product.dense!.mask!.count == 332 && head.dense!.mask!.count == 241)
+    }
+
+    /// Of 480 weights a quarter stays, each of them twice what it was, or what it was.
+    @Test func keptWeightsAreEnlarged() throws {
+        let (enlarged, plain) = (network([20, 24, 2]), network([20, 24, 2]))
+        let start = plain.layers[0].weight.densified()
+        try train(enlarged, hooks: [StaticRandomSparsity(budget: UniformBudget(0.75))], steps: 1, rate: 0)
+        let method = try StaticRandomSparsity(budget: UniformBudget(0.75), rescalesWeights: false)
+        try train(plain, hooks: [method], steps: 1, rate: 0)
+        for (model, factor) in [(enlarged, 2), (plain, 1)] as [(MLP, Float)] {
+            let (weight, mask) = (model.layers[0].weight.densified(), model.layers[0].dense!.mask!)
+            #expect(mask.count == 120)
+            for r in 0..<24 {
+                for c in 0..<20 {
+                    let expected: Float = mask[r, c] ? factor * start[r, c] : 0
+                    #expect(abs(weight[r, c] - expected) < 1e-6)
+                }
+            }
+        }
+    }
+
     /// Frames of a flow are patterns too: 8 · 256 is too large a group.
     @Test func flowsAreCheckedWhenTheyAreMade() {
         #expect(throws: LacunaError.self) { try ProgressiveGradientFlow(n: 2, m: 256, flow: .geometric) }
@@ -177,6 +205,46 @@ func network(_ widths: [Int] = [20, 24, 16, 2], seed: UInt64 = 1) -> MLP {
             }
             #expect(counts == expected)
         }
+    }
+
+    /// What grows starts at 0, or as numbers of the deviation that was asked for.
+    @Test(arguments: [0.0, 0.5]) func grownWeightsStartAsSaid(deviation: Double) throws {
+        let model = network([40, 50, 2])
+        var settings = DropAndGrow.Settings(budget: UniformBudget(0.5), growth: .random)
+        (settings.interval, settings.fraction, settings.isAnnealed) = (1, 0.8, false)
+        (settings.growthDeviation, settings.layers) = (deviation, .allButOutput)
+        var (old, grown): (SparsePattern?, [Double]) = (nil, [])
+        try train(model, hooks: [DropAndGrow(settings)], steps: 3, rate: 0) { _ in
+            let (now, weight) = (model.layers[0].dense!.mask!, model.layers[0].weight.densified())
+            if let old, grown.isEmpty {
+                now.subtracting(old).forEachEntry { _, r, c in grown.append(Double(weight[r, c])) }
+            }
+            old = now
+        }
+        #expect(grown.count == 800)
+        let mean = grown.reduce(0, +) / 800
+        let square = grown.reduce(0) { $0 + $1 * $1 } / 800
+        #expect(abs(mean) <= 0.16 * deviation)
+        #expect(abs(square - deviation * deviation) <= 0.2 * deviation * deviation)
+    }
+
+    /// Each setting up to its limit, and no further.
+    @Test func settingsOfExchangesHaveLimits() {
+        func isRefused(_ change: (inout DropAndGrow.Settings) -> Void) -> Bool {
+            var settings = DropAndGrow.Settings(budget: UniformBudget(0.5))
+            change(&settings)
+            return (try? DropAndGrow(settings)) == nil
+        }
+        let refused: [(inout DropAndGrow.Settings) -> Void] = [
+            { $0.interval = 0 }, { $0.fraction = 1.01 }, { $0.fraction = -0.01 }, { $0.leastFraction = 0.31 },
+            { $0.leastFraction = -0.01 }, { $0.end = 1.01 }, { $0.end = -0.01 }, { $0.growthDeviation = -0.01 },
+        ]
+        let taken: [(inout DropAndGrow.Settings) -> Void] = [
+            { $0.interval = 1 }, { $0.fraction = 1 }, { $0.fraction = 0 }, { $0.leastFraction = 0.3 }, { $0.end = 1 },
+            { $0.end = 0 }, { $0.growthDeviation = 0 },
+        ]
+        for (index, change) in refused.enumerated() { #expect(isRefused(change), "\(index)") }
+        for (index, change) in taken.enumerated() { #expect(!isRefused(change), "\(index)") }
     }
 
     /// Signed drops take the same fraction of the positive and of the negative weights, those nearest 0.
