@@ -263,6 +263,16 @@ import Testing
         #expect(memory.predictions(queries, neighbours: 1) == [3, 5])
         #expect(memory.predictions(queries, neighbours: 2)[0] == 3)
         #expect(ExemplarMemory().predictions(queries, neighbours: 3) == [0, 0])
+        // On no unit everything is alike: that class is nobody's neighbour.
+        memory.set(1, Tensor([1, 2, 3], shape: [1, 3]), units: [])
+        #expect(memory.predictions(queries, neighbours: 1) == [3, 5])
+    }
+
+    @Test func activationsOfExamplesFromEverywhere() {
+        #expect(SHARP.places(of: 3) == [0, 1, 2])
+        let places = SHARP.places(of: 5000)
+        #expect(places.count == 1024 && places.last! > 4990)
+        #expect(zip(places, places.dropFirst()).allSatisfy { $0 < $1 })
     }
 
     private func episodes(
@@ -367,6 +377,12 @@ import Testing
             for name in ["ages", "codes", "exemplars"] {
                 var bad = state
                 bad[name]!.removeLast()
+                #expect(throws: LacunaError.self) { try copy.restore(integerState: bad, file: "f") }
+            }
+            // Ages that could not become a task older: of a unit, and of a class.
+            for (name, place) in [("ages", 0), ("codes", 1)] {
+                var bad = state
+                bad[name]![place] = .max
                 #expect(throws: LacunaError.self) { try copy.restore(integerState: bad, file: "f") }
             }
         }
