@@ -74,6 +74,7 @@ public struct GreedyEquivalenceSearch: Sendable {
         let d = structure.count
         var best: (gain: Double, x: Int, y: Int, t: [Int])?
         for y in 0..<d {
+            if progress?.isCancelled == true { throw LacunaError.cancelled }
             let parents = (0..<d).filter { structure.isDirected($0, y) }
             let neighbours = (0..<d).filter { structure.isUndirected($0, y) }
             for x in 0..<d where x != y && !structure.isAdjacent(x, y) {
@@ -100,6 +101,7 @@ public struct GreedyEquivalenceSearch: Sendable {
         let d = structure.count
         var best: (gain: Double, x: Int, y: Int, h: [Int])?
         for y in 0..<d {
+            if progress?.isCancelled == true { throw LacunaError.cancelled }
             let parents = (0..<d).filter { structure.isDirected($0, y) }
             for x in 0..<d where structure[x, y] {
                 let common = (0..<d).filter {
