@@ -58,6 +58,8 @@ public struct LatentLabelShift: Sendable {
         /// The ratio of the largest singular value of ``mixtures`` to the smallest: the larger, the less the domains tell the
         /// classes apart.
         public let condition: Double
+        /// Inner products of the profiles [classes, classes].
+        private let gram: Tensor<Double>
 
         /// What follows from the profiles of the classes alone, by Bayes.
         ///
@@ -81,7 +83,7 @@ public struct LatentLabelShift: Sendable {
                 for y in 0..<k { mixtures[domain, y] = sum > 0 ? weights[y] / sum : 1 / Double(k) }
             }
             let values = try mixtures.svd().s
-            (self.profiles, self.mixtures, self.shares) = (profiles, mixtures, shares)
+            (self.profiles, self.mixtures, self.shares, self.gram) = (profiles, mixtures, shares, gram)
             condition = (values.max() ?? 0) / max(values.min() ?? 0, .leastNormalMagnitude)
         }
 
@@ -92,8 +94,7 @@ public struct LatentLabelShift: Sendable {
             let (k, d) = (profiles.rows, profiles.columns)
             require(profile.count == d && (domain.map { (0..<d).contains($0) } ?? true))
             let products = (0..<k).map { y in (0..<d).reduce(0) { $0 + profiles[y, $1] * profile[$1] } }
-            var values = NonNegativeLeastSquares.solve(
-                gram: profiles.multiplied(by: profiles, otherTransposed: true), products: products)
+            var values = NonNegativeLeastSquares.solve(gram: gram, products: products)
             if let domain { for y in 0..<k { values[y] *= profiles[y, domain] } }
             let total = values.reduce(0, +)
             return total > 0 ? values.map { $0 / total } : [Double](repeating: 1 / Double(k), count: k)
