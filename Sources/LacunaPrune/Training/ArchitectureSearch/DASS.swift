@@ -122,8 +122,6 @@ public struct DASS: Sendable {
             ? [(Phase(epochs: phases.reduce(0) { $0 + $1.epochs }, rate: pretrain.rate), false)]
             : [(pretrain, false), (prune, true), (finetune, false)]
         for (number, (phase, prunes)) in plans.enumerated() {
-            // Optimisers begin anew: moments of the phase before would be taken for those of their first steps.
-            for parameter in network.parameters { parameter.removeSlots() }
             // Each phase has batches of its own.
             let own = seed &+ UInt64(number) &* 0x9E37
             let source = ShuffledBatches(training, batchSize: batch, seed: own)
