@@ -41,9 +41,9 @@ public struct MobileNetV1: Sendable {
     /// - Parameters:
     ///   - width: Multiplies the number of channels of every layer (rounded to multiples of 8).
     ///   - classes: Outputs of the classifier.
-    /// - Throws: `LacunaError.invalidArgument` for a width or a number of classes that is not positive.
+    /// - Throws: `LacunaError.invalidArgument` for a width or a number of classes that is not positive, and a width above 1024.
     public init(randomOfWidth width: Double = 1, classes: Int = 1000, using generator: inout SeededGenerator) throws {
-        guard width > 0 && classes > 0 else {
+        guard width > 0 && width <= 1024 && classes > 0 else {
             throw LacunaError.invalidArgument("width", reason: "width \(width) with \(classes) classes")
         }
         func channels(_ full: Int) -> Int { max(8, Int((Double(full) * width / 8).rounded()) * 8) }
