@@ -185,18 +185,19 @@ public struct LocalSurvey: Sendable, Equatable {
     /// - Throws: ``LacunaError/malformed(file:location:reason:)`` naming the file that holds something else or messages of another
     ///   survey, round or length; ``LacunaError/invalidArgument(_:reason:)`` for none.
     public func sum(contentsOf paths: [String]) throws -> Message {
-        try sum(
-            paths.flatMap { path in
-                let messages = try Message.messages(in: path)
-                for message in messages {
-                    do {
-                        try check(message)
-                    } catch LacunaError.invalidArgument(let what, let reason) {
-                        throw LacunaError.malformed(file: path, location: what, reason: reason)
-                    }
-                }
-                return messages
-            })
+        // A file at a time: of many users' messages only the sum is held.
+        var total: Message?
+        for path in paths {
+            let messages = try Message.messages(in: path)
+            do {
+                for message in messages { try check(message) }
+            } catch LacunaError.invalidArgument(let what, let reason) {
+                throw LacunaError.malformed(file: path, location: what, reason: reason)
+            }
+            if !messages.isEmpty { total = try sum((total.map { [$0] } ?? []) + messages) }
+        }
+        guard let total else { throw LacunaError.invalidArgument("messages", reason: "are none") }
+        return total
     }
 
     private func check(_ message: Message) throws {
