@@ -238,6 +238,19 @@ import Testing
         #expect(elastic.denseMultiplyAdds > elastic.expectedMultiplyAdds)
     }
 
+    /// The classifier on a teacher's token is one more.
+    @Test func classifiersOfTeachersCost() throws {
+        var generator = SeededGenerator(seed: 3)
+        var vit = try ViT(
+            random: ViTConfiguration(
+                imageSize: 4, patchSize: 2, channels: 1, hiddenSize: 16, intermediateSize: 16, layerCount: 1,
+                headCount: 4, classes: ["a", "b", "c"]), using: &generator)
+        let plain = try ElasticNetwork(TrainableViT(vit), using: &generator).denseMultiplyAdds
+        vit.teacherClassifier = vit.classifier
+        let taught = try ElasticNetwork(TrainableViT(vit), using: &generator).denseMultiplyAdds
+        #expect(taught == plain + 48)
+    }
+
     /// Training goes on through removals: a target, a run, a network that is smaller and needs about that.
     @Test func searchesWhileItTrains() throws {
         var generator = SeededGenerator(seed: 9)

@@ -149,7 +149,7 @@ public final class ElasticNetwork: UnaryLayer {
             cost(2 * tokens * tokens, (heads, mixed))
             cost(2 * tokens, (stream, width), (neurons, inner))
         }
-        if let classifier = network.classifier {
+        for classifier in [network.classifier, network.teacherClassifier].compactMap(\.self) {
             cost(Double(classifier.outputDimensions), (stream, width))
         }
         (self.axes, self.costs, self.widths) = (axes, costs, widths)
