@@ -188,6 +188,9 @@ import Testing
         #expect(throws: LacunaError.self) {
             try DomainDiscriminator().profiles(rows, domains: places.map { $0 == 0 ? 0 : .max })
         }
+        #expect(throws: LacunaError.self) {
+            try DomainDiscriminator().profiles(Tensor(zeros: [4, 0]), domains: [0, 0, 1, 1])
+        }
     }
 
     /// With hundreds of clusters none has a hundredth of the rows.

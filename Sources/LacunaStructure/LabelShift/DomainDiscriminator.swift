@@ -50,7 +50,7 @@ public struct DomainDiscriminator: Sendable {
     ///   - rows: [n, features], of about unit spread.
     ///   - domains: Of each row, from 0; every number up to the largest occurs.
     /// - Throws: ``LacunaError/invalidArgument(_:reason:)`` for sizes that differ, fewer than two domains, domains with fewer than two
-    ///   rows and numbers that are not finite; ``LacunaError/resource(_:needed:available:)`` for profiles that do not fit into memory;
+    ///   rows, no features and numbers that are not finite; ``LacunaError/resource(_:needed:available:)`` for profiles that do not fit into memory;
     ///   ``LacunaError/cancelled``.
     public func profiles(_ rows: Tensor<Double>, domains: [Int]) throws -> Result {
         let (n, last) = (rows.rows, domains.max() ?? -1)
@@ -58,8 +58,8 @@ public struct DomainDiscriminator: Sendable {
             throw LacunaError.invalidArgument(
                 "domains", reason: "are \(domains.count) numbers up to \(last), of \(n) rows; at least two are needed")
         }
-        guard rows.scalars.allSatisfy(\.isFinite) else {
-            throw LacunaError.invalidArgument("rows", reason: "have a number that is not finite")
+        guard rows.columns > 0, rows.scalars.allSatisfy(\.isFinite) else {
+            throw LacunaError.invalidArgument("rows", reason: "have no features, or a number that is not finite")
         }
         // Each domain has two rows: with more domains than half of the rows one of them has fewer.
         guard last < n / 2 else {
