@@ -136,6 +136,45 @@ import Testing
         #expect(failure { try pickle(text) } != nil, "\(text)")
     }
 
+    /// Bytes changed at random: an error that says where, or other numbers.
+    @Test(arguments: ["stream.pth", "archive.pth", "transposed.pth"]) func randomDamage(name: String) throws {
+        let good = try Array(FileSystem.readBytes(try fixture("torch/\(name)")))
+        let scratch = try Scratch()
+        let path = try scratch.write(good, to: "d.pth")
+        var generator = SeededGenerator(seed: 7)
+        for _ in 0..<500 {
+            var bytes = good
+            for _ in 0..<3 {
+                bytes[Int(generator.next() % UInt64(bytes.count))] = UInt8(truncatingIfNeeded: generator.next())
+            }
+            try scratch.overwrite(bytes, in: "d.pth")
+            do {
+                let file = try TorchFile(path)
+                for name in file.names { _ = try? file.float(name) }
+            } catch {
+                #expect(error is LacunaError)
+            }
+        }
+    }
+
+    /// Operations in any order.
+    @Test func randomPrograms() {
+        let operations = Array("NKMJGXUc()tle]}asuqrhj0QRb.".utf8) + [0x80, 0x85, 0x86, 0x88, 0x8A, 0x8C, 0x93, 0x94]
+        var generator = SeededGenerator(seed: 11)
+        for _ in 0..<5000 {
+            // Small numbers follow, as lengths and as keys.
+            let program = (0..<30).flatMap { _ -> [UInt8] in
+                let operation = operations[Int(generator.next() % UInt64(operations.count))]
+                return [operation, UInt8(generator.next() % 3)]
+            }
+            do {
+                _ = try program.withUnsafeBytes { try Pickle($0, file: "p") }
+            } catch {
+                #expect(error is LacunaError)
+            }
+        }
+    }
+
     @Test func memoryIsBounded() {
         let many = String(repeating: "N", count: Pickle.limit + 2)
         #expect(failure { try pickle(many) }?.description.contains("objects") == true)
