@@ -361,6 +361,19 @@ import Testing
         #expect(easier.rows[2][0] > found.rows[2][0])
     }
 
+    /// A class of which there is nothing to learn from stays unknown.
+    @Test func classesWithoutExamples() throws {
+        var generator = SeededGenerator(seed: 3)
+        let x = Tensor<Float>(normal: [40, 10], using: &generator)
+        let examples = try LabelledExamples(inputs: x, labels: (0..<40).map { Int32($0 % 3) }, classes: 4)
+        let stream = try TaskStream(train: examples, test: examples, tasks: 2)
+        let method = try SHARP(small)
+        try method.prepare(mlp([10, 24, 24, 20]), stream: stream)
+        _ = try ContinualTraining(stream, batch: 10).run(method) { (Adam(), plan(8, seed: UInt64($0))) }
+        let known = try #require(method.ageing).exemplars.labels
+        #expect(known == [0, 1, 2])
+    }
+
     @Test func sharesFallToTheirLeast() throws {
         let method = try SHARP(small)
         #expect(abs(method.share(phase: 10) - 0.75) < 1e-12 && method.share(phase: 40) == 0.5)
