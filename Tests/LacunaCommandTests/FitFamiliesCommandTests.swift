@@ -139,6 +139,9 @@ import Testing
         #expect(try survey("other.json", "--rounds", "2", "--sparsity", "1").status == 0)
         try refused("fit", "private-sum", "other.json", "0.json", saying: "0.json")
         #expect(try survey("third.json", "--rounds", "2").errorOutput.contains("--sparsity"))
+        // A single round of gradients has no threshold either.
+        #expect(try survey("once.json", "--rounds", "1", "--sparsity", "1").status == 0)
+        try refused("fit", "private-sum", "once.json", "0.json", "--lambda", "1", saying: "--lambda")
         #expect(try survey("s.json").status == 2, "a file that is there is not replaced")
     }
 }

@@ -531,6 +531,38 @@ import Testing
         #expect(try resumed.train(directory: path).stoppedEarly == 20)
     }
 
+    /// What optimisers and averages of a run before kept is not taken for what those of this one have seen.
+    @Test func newRunsBeginAnew() throws {
+        let examples = Self.rings(100, seed: 1)
+        func network() -> MLP {
+            var generator = SeededGenerator(seed: 1)
+            return MLP(widths: [2, 8, 2], using: &generator)
+        }
+        func train(_ model: MLP, _ optimizer: Adam) throws {
+            var plan = TrainingPlan(steps: 30, learningRate: .constant(0.01))
+            plan.averageDecay = 0.9
+            try Trainer(
+                model: model, optimizer: optimizer, source: ShuffledBatches(examples, batchSize: 10, seed: 3),
+                plan: plan,
+                loss: { batch, tape in Loss.crossEntropy(model(tape.constant(batch.inputs)), labels: batch.labels) }
+            ).train()
+        }
+        let (trained, fresh, going) = (network(), network(), network())
+        let used = Adam()
+        try train(trained, Adam())
+        try train(going, used)
+        for (parameter, source) in zip(fresh.parameters, trained.parameters) { parameter.value = source.value }
+        for model in [trained, fresh] { try train(model, Adam()) }
+        try train(going, used)
+        for (one, two) in zip(fresh.parameters, trained.parameters) {
+            #expect(one.value == two.value)
+            let (a, b) = (try #require(one.slots["average"]), try #require(two.slots["average"]))
+            #expect(Array(a.elements) == Array(b.elements))
+        }
+        // An optimiser that goes on keeps its moments.
+        #expect(zip(going.parameters, trained.parameters).contains { $0.value != $1.value })
+    }
+
     /// A network that gives all classes the same score has not got them right.
     @Test func equalScoresAreNoAnswers() {
         let tape = Tape<Float>()

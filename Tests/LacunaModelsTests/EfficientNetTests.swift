@@ -197,6 +197,33 @@ enum TrainedLite0 {
             #expect(abs(values.reduce(0, +) / 255 - means[c]) < 1e-3)
         }
         #expect(throws: LacunaError.self) { try network.pointwiseInputs([]) }
+        #expect(throws: LacunaError.self) { try network.pointwiseInputs([image, Self.waves(30, 33)]) }
+        #expect(throws: LacunaError.self) { try network.pointwiseInputs([Tensor(zeros: [33, 30])]) }
+    }
+
+    /// What a depthwise layer or a sum has in common with the image keeps the image's order.
+    @Test func channelsOfTheImageStay() throws {
+        var generator = SeededGenerator(seed: 2)
+        let filter = Tensor<Float>(normal: [3, 1, 3, 3], using: &generator)
+        let wide = Tensor<Float>(normal: [8, 3], using: &generator)
+        let back = Tensor<Float>(normal: [3, 8], using: &generator)
+        let classifier = Tensor<Float>(normal: [2, 3], using: &generator)
+        let (few, many) = ([Float](repeating: 0.1, count: 3), [Float](repeating: 0.1, count: 8))
+        let layers = [
+            MobileNetwork.Layer("own", .depthwise, weight: filter, bias: few),
+            MobileNetwork.Layer("wide", .pointwise, weight: wide, bias: many),
+            MobileNetwork.Layer("back", .pointwise, weight: back, bias: few, added: 0),
+        ]
+        let network = try MobileNetwork(
+            layers: layers, classifier: classifier, classifierBias: [0, 0], border: .centred)
+        #expect(network.channelGroups == [-1, 1, -1])
+        let search = ChannelRearrangement(group: 2, sparsity: 0.5, swaps: 50)
+        let orders = try network.orders(search, using: &generator)
+        #expect(Set(orders.keys) == [1])
+        let image = Self.waves(5, 4)
+        let before = try MobileNetRunner(network, engine: .dense, size: (5, 4))(image)
+        let after = try MobileNetRunner(network.rearranged(orders), engine: .dense, size: (5, 4))(image)
+        #expect(near(after, before))
     }
 
     @Test func badNetworksAreRefused() throws {
@@ -218,5 +245,9 @@ enum TrainedLite0 {
         refused { $0[6].added = 40 }
         #expect(throws: LacunaError.self) { try MobileNetRunner(network, engine: .sparse(group: 3), size: (8, 8)) }
         #expect(throws: LacunaError.self) { try MobileNetRunner(network, engine: .dense, size: (0, 8)) }
+        #expect(throws: LacunaError.self) { try MobileNetRunner(network, engine: .dense, size: (1 << 40, 1 << 40)) }
+        var changed = network
+        changed.layers[1].bias.removeLast()
+        #expect(throws: LacunaError.self) { try MobileNetRunner(changed, engine: .dense, size: (8, 8)) }
     }
 }

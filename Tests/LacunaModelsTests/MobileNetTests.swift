@@ -58,6 +58,8 @@ import Testing
         }
         #expect(throws: LacunaError.self) { try network.sparsified(1.5) }
         var generator = SeededGenerator(seed: 1)
-        #expect(throws: LacunaError.self) { try MobileNetV1(randomOfWidth: 0, using: &generator) }
+        for width in [0, 1e300, .infinity, .nan] {
+            #expect(throws: LacunaError.self) { try MobileNetV1(randomOfWidth: width, using: &generator) }
+        }
     }
 }

@@ -176,6 +176,7 @@ import Testing
         #expect(throws: LacunaError.self) { try ForestSolver.solve([[1, 1], [1]], [1, 1]) }
         #expect(throws: LacunaError.self) { try ForestSolver.solve([[2, 1, 1], [1, 2, 1], [1, 1, 2]], [1, 1, 1]) }
         #expect(throws: LacunaError.self) { try ForestSolver.solve([[1, 0], [0, 0]], [1, 1]) }
+        #expect(throws: LacunaError.self, "not symmetric") { try ForestSolver.solve([[2, 1], [0.5, 2]], [1, 1]) }
     }
 
     @Test func shapesMustMatch() {

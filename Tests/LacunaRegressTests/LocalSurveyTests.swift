@@ -136,6 +136,29 @@ import Testing
         }
     }
 
+    /// Numbers that only a hostile file has.
+    @Test func countsDoNotOverflow() throws {
+        let survey = try Self.survey(.rounds(count: 3, sparsity: 1, radius: 1))
+        func message(round: Int, users: Int) -> LocalSurvey.Message {
+            LocalSurvey.Message(survey: survey.identifier, round: round, users: users, values: [0, 0, 0])
+        }
+        let large = message(round: 0, users: LocalSurvey.Message.mostUsers - 1)
+        #expect(try survey.sum([large]).users == large.users)
+        let many = [LocalSurvey.Message](repeating: large, count: 2000)
+        #expect(throws: LacunaError.self) { try survey.sum(many) }
+        let path = Self.path(".json")
+        defer { try? FileSystem.remove(path) }
+        try AtomicFile.write(message(round: .max, users: 1).json.serialized(), to: path)
+        #expect(throws: LacunaError.self) { try survey.sum(contentsOf: [path]) }
+        #expect(try LocalHardThresholding(epsilon: 1, sparsity: .max, featureBound: 1, targetBound: 1).kept == .max)
+        let names = (0..<1_000_000).map { "c\($0)" }
+        #expect(throws: LacunaError.self) {
+            try LocalSurvey(
+                features: names, target: "y", epsilon: 1, method: .oneRound(delta: 1e-6), featureBound: 1,
+                targetBound: 1)
+        }
+    }
+
     @Test func rowsByName() throws {
         let survey = try Self.survey(.oneRound(delta: 1e-6))
         let path = Self.path(".csv")

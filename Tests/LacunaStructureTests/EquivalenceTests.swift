@@ -149,4 +149,14 @@ import Testing
         let data = Tensor<Double>(normal: [50, 4], using: &random)
         #expect(try GreedyEquivalenceSearch(penalty: 1e6).fit(data).structure.edgeCount == 0)
     }
+
+    /// Within a step, too: one may take long.
+    @Test func searchesAreCancelled() {
+        var random = SeededGenerator(seed: 1)
+        let data = Tensor<Double>(normal: [50, 4], using: &random)
+        let search = GreedyEquivalenceSearch(penalty: 1e6, progress: Impatience(after: 2))
+        #expect(throws: LacunaError.self) { try search.fit(data) }
+        let rival = NOTEARS(maximumRounds: 1, progress: Impatience(after: 1))
+        #expect(throws: LacunaError.self) { try rival.fit(data) }
+    }
 }

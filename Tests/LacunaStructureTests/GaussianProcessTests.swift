@@ -347,5 +347,16 @@ import Testing
         #expect(throws: LacunaError.self) { try learner.fit([0, 0, 0, 0], noise: 1) }
         #expect(throws: LacunaError.self) { try learner.fit([1, 2, 3, 4], noise: 0) }
         #expect(throws: LacunaError.self) { try model.predict(after: [], steps: 1) }
+        let impatient = SpectralMixtureLearner(restarts: 1, progress: Impatience(after: 1))
+        #expect(throws: LacunaError.self) { try impatient.fit(Array(y[..<100]), noise: 0.01) }
+    }
+
+    /// The highest frequency is that of signs that alternate: beginnings around it are no higher.
+    @Test func mixturesBeginAtFrequenciesThatThereAre() throws {
+        let y = (0..<8).map { $0 % 2 == 0 ? 1.0 : -1 }
+        for seed in 0..<5 as Range<UInt64> {
+            let model = try SpectralMixtureLearner(restarts: 1, iterations: 1, seed: seed).fit(y, noise: 0.1)
+            #expect(model.frequencies.allSatisfy { $0 <= 0.5 })
+        }
     }
 }

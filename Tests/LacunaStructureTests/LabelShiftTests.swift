@@ -30,6 +30,10 @@ import Testing
         // Names of classes do not matter.
         #expect(try ShiftedClasses.matchedAccuracy([2, 2, 0, 1, 1], [0, 0, 1, 2, 1]) == 0.8)
         #expect(throws: LacunaError.self) { try ShiftedClasses.matchedAccuracy([1], [1, 2]) }
+        #expect(throws: LacunaError.self) { try ShiftedClasses.matchedAccuracy([0, .max], [1, 2]) }
+        // Of a column in which every row is a class of its own each class found gets one.
+        let truth = Array(0..<100_000)
+        #expect(try ShiftedClasses.matchedAccuracy(truth.map { $0 % 2 }, truth) == 2e-5)
     }
 
     /// Against every set of coefficients that are not 0.
@@ -87,6 +91,8 @@ import Testing
         }
         #expect(abs(sum - found.distance) < 1e-9)
         #expect(throws: LacunaError.self) { try KMeans(clusters: 91).fit(table) }
+        let far = Tensor([1e300, -1e300], shape: [2, 1])
+        #expect(throws: LacunaError.self) { try KMeans(clusters: 1).fit(far) }
     }
 
     private static let profiles = Tensor(
@@ -179,6 +185,26 @@ import Testing
             try LatentLabelShift(classes: 2).fit(profiles: learnt.profiles, domains: places.map { $0 % 3 })
         }
         #expect(throws: LacunaError.self) { try DomainDiscriminator().profiles(rows, domains: places.map { _ in 0 }) }
+        #expect(throws: LacunaError.self) {
+            try DomainDiscriminator().profiles(rows, domains: places.map { $0 == 0 ? 0 : .max })
+        }
+        #expect(throws: LacunaError.self) {
+            try DomainDiscriminator().profiles(Tensor(zeros: [4, 0]), domains: [0, 0, 1, 1])
+        }
+    }
+
+    /// With hundreds of clusters none has a hundredth of the rows.
+    @Test func manyClustersAreNotAllNoise() throws {
+        var random = SeededGenerator(seed: 8)
+        var (profiles, domains) = ([Double](), [Int]())
+        for i in 0..<1000 {
+            let share = 0.1 + 0.8 * Double(i % 500) / 499
+            profiles += [share, 1 - share]
+            domains.append(random.uniform() < share ? 0 : 1)
+        }
+        let model = LatentLabelShift(classes: 2, clusters: 300)
+        let found = try model.fit(profiles: Tensor(profiles, shape: [1000, 2]), domains: domains)
+        #expect(found.shares.count == 2)
     }
 
     /// Of several starts the best one counts, so that more of them are never worse and sometimes better.

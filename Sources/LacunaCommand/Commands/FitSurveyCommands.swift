@@ -135,7 +135,8 @@ struct FitPrivateSum: ParsableCommand {
     @Option(
         name: .customLong("lambda"), within: .atLeast(0),
         help: ArgumentHelp(
-            "The soft threshold of one round; if not given it follows from the known noise.", valueName: "x"))
+            "The soft threshold of a survey without --rounds; if not given it follows from the known noise.",
+            valueName: "x"))
     var threshold: Double?
     @Option(help: ArgumentHelp("Write the sum of the messages; - is the output.", valueName: "file.json"))
     var sum: OutputFile?
@@ -152,8 +153,10 @@ struct FitPrivateSum: ParsableCommand {
     func run() throws {
         try OutputFile.check([sum, next, model], overwriting: force)
         let survey = try LocalSurvey(contentsOf: survey.path)
-        if threshold != nil, survey.rounds > 1 {
-            throw LacunaError.invalidArgument("--lambda", reason: "is for surveys in one round")
+        // Randomised gradients may be asked for in a single round, too.
+        let isThresholded = if case .oneRound = survey.method { true } else { false }
+        if threshold != nil && !isThresholded {
+            throw LacunaError.invalidArgument("--lambda", reason: "is for surveys without --rounds")
         }
         if next != nil && survey.round + 1 >= survey.rounds {
             throw LacunaError.invalidArgument("--next", reason: "there is no round after this one")
@@ -170,9 +173,9 @@ struct FitPrivateSum: ParsableCommand {
         var lines = [
             "\(Quantities.grouped(whole.users)) users, round \(survey.round + 1) of \(survey.rounds); "
                 + "\(selected.count) of \(survey.features.count) features, without intercept",
-            survey.rounds > 1
-                ? "noise of a step: \(Quantities.significant(outcome.noise, 3)) for every coefficient"
-                : "threshold: at most \(Quantities.significant(outcome.noise, 3))",
+            isThresholded
+                ? "threshold: at most \(Quantities.significant(outcome.noise, 3))"
+                : "noise of a step: \(Quantities.significant(outcome.noise, 3)) for every coefficient",
             "", table.text(console: .output),
         ]
         if outcome.isNoiseDominated {

@@ -53,31 +53,39 @@ struct ZipArchive: Sendable {
             end -= 1
         }
         guard end >= 0, try number(end, 4) == 0x0605_4B50 else { throw failure(0, "is not a \(kind)") }
-        var at = try number(end + 16, 4)
+        var (count, at) = (try number(end + 10, 2), try number(end + 16, 4))
+        if end >= 20, try number(end - 20, 4) == 0x0706_4B50 {
+            // Of archives that are larger than 4 GiB or have many entries the numbers are in a record of their own, found from here.
+            let record = try number(end - 12, 8)
+            guard try number(record, 4) == 0x0606_4B50 else {
+                throw failure(end - 20, "leads to no end of a directory")
+            }
+            (count, at) = (try number(record + 32, 8), try number(record + 48, 8))
+            guard count >= 0 else { throw failure(record, "has \(count) entries") }
+        }
         var entries: [String: Entry] = [:]
         var total = 0
-        for _ in 0..<(try number(end + 10, 2)) {
+        for _ in 0..<count {
             guard try number(at, 4) == 0x0201_4B50 else { throw failure(at, "no entry of the directory is here") }
             let method = try number(at + 10, 2)
             var (packed, size) = (try number(at + 20, 4), try number(at + 24, 4))
             let (nameLength, extraLength) = (try number(at + 28, 2), try number(at + 30, 2))
-            let local = try number(at + 42, 4)
+            var local = try number(at + 42, 4)
             _ = try number(at + 46 + nameLength + extraLength, 0)
             let name = String(decoding: bytes[(at + 46)..<(at + 46 + nameLength)], as: UTF8.self)
             guard method == 0 || method == 8 else {
                 throw LacunaError.unsupported(file: path, what: "compression method \(method) ('\(name)')")
             }
-            guard try number(local, 4) == 0x0403_4B50 else { throw failure(local, "no entry is here") }
-            let data = local + 30 + (try number(local + 26, 2)) + (try number(local + 28, 2))
-            if size == 0xFFFF_FFFF || packed == 0xFFFF_FFFF {
-                // Large sizes are in the first field of the extra data, the unpacked one first.
-                var place = at + 46 + nameLength + 4
-                guard extraLength >= 4, try number(place - 4, 2) == 1 else {
-                    throw failure(at, "the size of '\(name)' is missing")
-                }
-                let end = place + (try number(place - 2, 2))
+            if size == 0xFFFF_FFFF || packed == 0xFFFF_FFFF || local == 0xFFFF_FFFF {
+                // Large numbers are in a field of the extra data, as far as they are large: the unpacked size, the packed one, the place.
+                let last = at + 46 + nameLength + extraLength
+                var place = at + 46 + nameLength
+                while place + 4 <= last, try number(place, 2) != 1 { place += 4 + (try number(place + 2, 2)) }
+                guard place + 4 <= last else { throw failure(at, "the size of '\(name)' is missing") }
+                let end = place + 4 + (try number(place + 2, 2))
+                place += 4
                 func large() throws -> Int {
-                    guard place + 8 <= end, end <= at + 46 + nameLength + extraLength else {
+                    guard place + 8 <= end, end <= last else {
                         throw failure(at, "the size of '\(name)' is missing")
                     }
                     defer { place += 8 }
@@ -85,7 +93,10 @@ struct ZipArchive: Sendable {
                 }
                 if size == 0xFFFF_FFFF { size = try large() }
                 if packed == 0xFFFF_FFFF { packed = try large() }
+                if local == 0xFFFF_FFFF { local = try large() }
             }
+            guard try number(local, 4) == 0x0403_4B50 else { throw failure(local, "no entry is here") }
+            let data = local + 30 + (try number(local + 26, 2)) + (try number(local + 28, 2))
             if method == 0 { packed = size }
             guard data <= bytes.count, size >= 0, packed >= 0, packed <= bytes.count - data else {
                 throw failure(local, "'\(name)' is cut off")

@@ -40,7 +40,7 @@ struct Pickle {
         }
     }
 
-    /// More objects than this are refused: every byte of a file may make one.
+    /// More objects than this, and times that one is kept, are refused: every byte of a file may be one.
     static let limit = 1 << 22
 
     /// - Parameters:
@@ -65,6 +65,8 @@ private struct Machine {
     private var marks: [Int] = []
     private var memory: [Int: PickleValue] = [:]
     private var objects = 0
+    /// Bytes of a module's name, and of a name in it.
+    private static let longestName = 1024
 
     init(bytes: UnsafeRawBufferPointer, position: Int, file: String) {
         (self.bytes, self.position, self.file) = (bytes, position, file)
@@ -103,6 +105,10 @@ private struct Machine {
                 guard case .text(let name) = try pop(), case .text(let module) = try pop() else {
                     throw failure("a name is no text")
                 }
+                // Texts that were kept may be asked for at every few bytes: of long ones each name would be as much anew.
+                guard max(name.utf8.count, module.utf8.count) <= Self.longestName else {
+                    throw failure("a name is longer than \(Self.longestName) bytes")
+                }
                 try push(.global("\(module) \(name)"))
             case UInt8(ascii: "("):
                 marks.append(stack.count)
@@ -116,9 +122,9 @@ private struct Machine {
             case UInt8(ascii: "e"): try append(try takeToMark())
             case UInt8(ascii: "s"): try set(try take(2))
             case UInt8(ascii: "u"): try set(try takeToMark())
-            case UInt8(ascii: "q"): memory[try number(1)] = try top()
-            case UInt8(ascii: "r"): memory[try number(4)] = try top()
-            case 0x94: memory[memory.count] = try top()
+            case UInt8(ascii: "q"): try keep(try number(1))
+            case UInt8(ascii: "r"): try keep(try number(4))
+            case 0x94: try keep(memory.count)
             case UInt8(ascii: "h"): try push(try recalled(try number(1)))
             case UInt8(ascii: "j"): try push(try recalled(try number(4)))
             case UInt8(ascii: "0"): _ = try pop()
@@ -190,7 +196,7 @@ private struct Machine {
         while true {
             let next = try byte()
             if next == 10 { return String(decoding: letters, as: UTF8.self) }
-            guard letters.count < 1024 else { throw failure("a name does not end") }
+            guard letters.count < Self.longestName else { throw failure("a name does not end") }
             letters.append(next)
         }
     }
@@ -237,6 +243,12 @@ private struct Machine {
         guard let mark = marks.popLast() else { throw failure("there is no mark on the stack") }
         defer { stack.removeLast(stack.count - mark) }
         return Array(stack[mark...])
+    }
+
+    /// Keeps what is on top under a number; that counts as an object, as it takes as much.
+    private mutating func keep(_ key: Int) throws {
+        memory[key] = try top()
+        try count()
     }
 
     private func recalled(_ key: Int) throws -> PickleValue {

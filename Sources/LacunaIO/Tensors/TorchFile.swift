@@ -19,8 +19,8 @@ public final class TorchFile: TensorSource {
     private let ordered = Locked<[String: Buffer<UInt8>]>([:])
 
     /// - Throws: ``LacunaError/file(path:reason:)``; ``LacunaError/malformed(file:location:reason:)`` for damaged files;
-    ///   ``LacunaError/unsupported(file:what:)`` for other objects than dictionaries of tensors, and for tensors that show numbers
-    ///   more than once.
+    ///   ``LacunaError/unsupported(file:what:)`` for other objects than dictionaries of tensors, for a dictionary that stands in two
+    ///   places, and for tensors that show numbers more than once.
     public convenience init(_ path: String) throws { try self.init(mapped: MappedFile(path)) }
 
     init(mapped: MappedFile) throws {
@@ -93,6 +93,11 @@ private struct TorchReader {
     /// Where the numbers of a storage are.
     private var storages: [String: Range<Int>] = [:]
 
+    /// Bytes of all names together, at most.
+    private static let longestNames = 1 << 28
+    /// Dimensions of a tensor, at most: as many as PyTorch has.
+    private static let mostDimensions = 64
+
     private static let types: [String: ElementType] = [
         "torch DoubleStorage": .f64, "torch FloatStorage": .f32, "torch HalfStorage": .f16,
         "torch BFloat16Storage": .bf16, "torch LongStorage": .i64, "torch IntStorage": .i32, "torch ShortStorage": .i16,
@@ -109,14 +114,23 @@ private struct TorchReader {
         // Dictionaries that are still to be walked, the last one first.
         var open: [(prefix: String, value: PickleValue)] = [("", pickle.value)]
         var seen = Set<Int>()
+        var lengths = 0
         while let (prefix, value) = open.popLast() {
             if case .dictionary(let index) = value {
-                guard seen.insert(index).inserted else { throw Self.failure(path, "a dictionary is inside itself") }
+                guard seen.insert(index).inserted else {
+                    throw LacunaError.unsupported(file: path, what: "a dictionary that stands in two places")
+                }
                 let items = pickle.items(value) ?? []
                 for place in stride(from: items.count - 2, through: 0, by: -2) {
                     guard let key = Self.name(items[place]) else { throw Self.failure(path, "a key is no text") }
                     let name = prefix.isEmpty ? key : "\(prefix).\(key)"
                     guard name.utf8.count <= 1024 else { throw Self.failure(path, "a name is longer than 1024 bytes") }
+                    // A key may be asked for again at every few bytes.
+                    lengths += name.utf8.count
+                    guard lengths <= Self.longestNames else {
+                        throw LacunaError.unsupported(
+                            file: path, what: "names of more than \(Self.longestNames) bytes together")
+                    }
                     open.append((name, items[place + 1]))
                 }
             } else if let (info, order) = try tensor(prefix, value) {
@@ -227,7 +241,8 @@ private struct TorchReader {
         }
         guard let storage = pickle.storage(arguments[0]), let shape = pickle.integers(arguments[2]),
             case .integer(let offset) = arguments[1], let strides = pickle.integers(arguments[3]),
-            shape.count == strides.count, shape.allSatisfy({ $0 >= 0 }), strides.allSatisfy({ $0 >= 0 })
+            shape.count == strides.count, shape.count <= Self.mostDimensions,
+            shape.allSatisfy({ $0 >= 0 }), strides.allSatisfy({ $0 >= 0 })
         else { throw Self.failure(path, "'\(name)' is described wrongly") }
         guard let type = Self.types[storage.type] else {
             throw unsupported(name, "numbers of the type \(storage.type.replacing(" ", with: "."))")

@@ -112,6 +112,9 @@ public struct TrainingReport: Sendable {
 /// With a directory, `metrics.jsonl` gets one line of JSON a log interval, `checkpoint.safetensors` everything that
 /// ``resume(from:)`` needs, and `model.safetensors` the result. A run that is stopped at any moment and resumed from its
 /// last checkpoint gives, bit for bit, what it would have given without the interruption.
+///
+/// An optimiser that has done no step begins with nothing, whatever runs before have left at the parameters; one that has goes on. Averages
+/// are those of the run.
 public final class Trainer<Source: BatchSource> {
     /// What hooks see of the run.
     public let run: TrainingRun
@@ -174,6 +177,11 @@ public final class Trainer<Source: BatchSource> {
         var report = TrainingReport()
         report.stoppedEarly = stoppedEarly
         if !hasBegun {
+            // An optimiser without a step would take the moments of a run before for those of its first ones.
+            if run.optimizer.steps == 0 { run.optimizer.restart(run.model.parameters) }
+            if average != nil {
+                for parameter in run.model.parameters { parameter.removeSlot(Parameter<Float>.averageSlot) }
+            }
             for hook in hooks { try hook.begin(run) }
             hasBegun = true
         }

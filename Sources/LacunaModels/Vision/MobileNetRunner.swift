@@ -27,15 +27,23 @@ public final class MobileNetRunner {
     ///   - network: The weights.
     ///   - engine: How pointwise layers are computed.
     ///   - size: Height and width of images.
-    /// - Throws: `LacunaError.invalidArgument` for sizes below 1 or groups that the kernel lacks.
+    /// - Throws: `LacunaError.invalidArgument` for sizes below 1, groups that the kernel lacks and layers that do not fit each other;
+    ///   `.resource` for images that do not fit into memory.
     public init(
         _ network: MobileNetwork, engine: Engine, size: (height: Int, width: Int) = (224, 224)
     ) throws {
         guard size.height >= 1 && size.width >= 1 else {
             throw LacunaError.invalidArgument("size", reason: "images of \(size.height) x \(size.width)")
         }
+        try network.validate()
         self.network = network
-        input = ImageActivation(channels: network.layers[0].inputs, height: size.height, width: size.width)
+        func image(_ channels: Int, _ size: (height: Int, width: Int)) throws -> ImageActivation {
+            try MachineMemory.require(
+                shape: [channels, size.height, size.width], of: Float.self,
+                for: "images of \(size.height) x \(size.width)")
+            return ImageActivation(channels: channels, height: size.height, width: size.width)
+        }
+        input = try image(network.layers[0].inputs, size)
         var current = size
         stages = try network.layers.map { layer in
             let clamp = layer.clamp ?? (-.infinity ... .infinity)
@@ -54,10 +62,7 @@ public final class MobileNetRunner {
                 current = direct.outputSize(height: current.height, width: current.width)
                 run = { direct($0, into: $1) }
             }
-            return Stage(
-                run: run,
-                output: ImageActivation(channels: layer.outputs, height: current.height, width: current.width),
-                added: layer.added)
+            return Stage(run: run, output: try image(layer.outputs, current), added: layer.added)
         }
     }
 
@@ -113,11 +118,16 @@ extension MobileNetwork {
     ///   - images: Each [3, height, width], all of one size.
     ///   - gram: Whether `XᵀX` is kept too.
     /// - Returns: By the layer's place.
-    /// - Throws: `LacunaError.invalidArgument` without images; `LacunaError.cancelled`.
+    /// - Throws: `LacunaError.invalidArgument` without images and for images of other shapes; `LacunaError.cancelled`.
     public func pointwiseInputs(
         _ images: [Tensor<Float>], gram: Bool = true, progress: (any ProgressReporter)? = nil
     ) throws -> [Int: InputStatistics] {
         guard let first = images.first else { throw LacunaError.invalidArgument("images", reason: "there are none") }
+        let channels = layers.first?.inputs ?? 0
+        if let other = images.first(where: { $0.rank != 3 || $0.shape != first.shape || $0.shape[0] != channels }) {
+            throw LacunaError.invalidArgument(
+                "images", reason: "one is \(other.shape), the first \(first.shape); \(channels) channels are read")
+        }
         let runner = try MobileNetRunner(self, engine: .dense, size: (first.shape[1], first.shape[2]))
         var found: [Int: InputStatistics] = [:]
         for place in pointwise { found[place] = InputStatistics(columns: layers[place].inputs, gram: gram) }

@@ -41,9 +41,9 @@ public struct MobileNetV1: Sendable {
     /// - Parameters:
     ///   - width: Multiplies the number of channels of every layer (rounded to multiples of 8).
     ///   - classes: Outputs of the classifier.
-    /// - Throws: `LacunaError.invalidArgument` for a width or a number of classes that is not positive.
+    /// - Throws: `LacunaError.invalidArgument` for a width or a number of classes that is not positive, and a width above 1024.
     public init(randomOfWidth width: Double = 1, classes: Int = 1000, using generator: inout SeededGenerator) throws {
-        guard width > 0 && classes > 0 else {
+        guard width > 0 && width <= 1024 && classes > 0 else {
             throw LacunaError.invalidArgument("width", reason: "width \(width) with \(classes) classes")
         }
         func channels(_ full: Int) -> Int { max(8, Int((Double(full) * width / 8).rounded()) * 8) }
@@ -102,32 +102,22 @@ public struct MobileNetV1: Sendable {
     /// - Precondition: One permutation for each block.
     public func rearranged(_ orders: [[Int]]) -> MobileNetV1 {
         require(orders.count == blocks.count)
+        guard let network = try? layered else {
+            require(false, "layers do not fit each other")
+            return self
+        }
+        // The pointwise layer of a block comes after the first layer, the blocks before and its depthwise layer.
+        func pointwise(_ block: Int) -> Int { 2 * block + 2 }
+        var places: [Int: [Int]] = [:]
+        for (block, order) in orders.enumerated() { places[pointwise(block)] = order }
+        let found = network.rearranged(places)
         var result = self
-        for (index, order) in orders.enumerated() {
-            require(order.sorted() == Array(0..<blocks[index].pointwise.rows), "not a permutation")
-            result.blocks[index].pointwise = Self.rows(result.blocks[index].pointwise, order)
-            result.blocks[index].pointwiseBias = order.map { blocks[index].pointwiseBias[$0] }
-            if index + 1 < blocks.count {
-                let next = blocks[index + 1]
-                let filters = next.depthwise.reshaped([order.count, 9])
-                result.blocks[index + 1].depthwise = Self.rows(filters, order).reshaped(next.depthwise.shape)
-                result.blocks[index + 1].depthwiseBias = order.map { next.depthwiseBias[$0] }
-                result.blocks[index + 1].pointwise = Self.rows(next.pointwise.transposed(), order).transposed()
-            } else {
-                result.classifier = Self.rows(classifier.transposed(), order).transposed()
-            }
+        for block in blocks.indices {
+            let (filter, mixture) = (found.layers[pointwise(block) - 1], found.layers[pointwise(block)])
+            (result.blocks[block].depthwise, result.blocks[block].depthwiseBias) = (filter.weight, filter.bias)
+            (result.blocks[block].pointwise, result.blocks[block].pointwiseBias) = (mixture.weight, mixture.bias)
         }
-        return result
-    }
-
-    private static func rows(_ matrix: Tensor<Float>, _ order: [Int]) -> Tensor<Float> {
-        var result = matrix
-        let n = matrix.columns
-        matrix.withPointer { source in
-            result.withMutablePointer { target in
-                for (place, r) in order.enumerated() { (target + place * n).update(from: source + r * n, count: n) }
-            }
-        }
+        result.classifier = found.classifier
         return result
     }
 }

@@ -67,7 +67,8 @@ public struct MobileNetwork: Sendable {
         try validate()
     }
 
-    private func validate() throws {
+    /// - Throws: As ``init(layers:classifier:classifierBias:border:)``, after which layers may have been changed.
+    func validate() throws {
         func refuse(_ name: String, _ reason: String) -> LacunaError { .invalidArgument(name, reason: reason) }
         guard let first = layers.first, let last = layers.last else { throw refuse("layers", "there are none") }
         var (channels, reduction) = (first.inputs, 1)
@@ -84,7 +85,9 @@ public struct MobileNetwork: Sendable {
                 throw refuse(layer.name, "reads \(layer.inputs) channels of \(channels)")
             }
             before.append((channels, reduction))
-            (channels, reduction) = (layer.outputs, reduction * layer.step)
+            let (steps, overflow) = reduction.multipliedReportingOverflow(by: layer.step)
+            guard !overflow else { throw refuse(layer.name, "a step of \(layer.step) after \(reduction)") }
+            (channels, reduction) = (layer.outputs, steps)
             if let added = layer.added {
                 guard before.indices.contains(added), before[added] == (channels, reduction) else {
                     throw refuse(layer.name, "an image of another size or of other channels is added")
@@ -108,33 +111,34 @@ public struct MobileNetwork: Sendable {
 
     // MARK: Orders of channels
 
-    /// For each layer, which channels have to keep one order together: the first layer whose outputs they are. Depthwise layers pass
-    /// channels on, and sums join them.
+    /// For each layer, which channels have to keep one order together: the first layer whose outputs they are, or -1 for those of the
+    /// image, whose order is given. Depthwise layers pass channels on, and sums join them.
     public var channelGroups: [Int] {
-        var group = Array(layers.indices)
+        // The image's come first, then those of each layer.
+        var group = Array(0...layers.count)
         func root(_ i: Int) -> Int {
             var i = i
             while group[i] != i { i = group[i] }
             return i
         }
         for (i, layer) in layers.enumerated() {
-            var others: [Int] = []
-            if layer.kind == .depthwise && i > 0 { others.append(i - 1) }
-            if let added = layer.added, added > 0 { others.append(added - 1) }
+            // What a layer reads is the outputs of the one before, or the image.
+            let others = (layer.kind == .depthwise ? [i] : []) + (layer.added.map { [$0] } ?? [])
             for other in others {
-                let (a, b) = (root(i), root(other))
+                let (a, b) = (root(i + 1), root(other))
                 group[max(a, b)] = min(a, b)
             }
         }
-        return layers.indices.map(root)
+        return layers.indices.map { root($0 + 1) - 1 }
     }
 
     /// The same network with the channels that layers make in another order, undone in everything that reads them: depthwise filters, the
     /// inputs of the next layers, sums and the classifier.
     ///
     /// - Parameter orders: For some of the groups of ``channelGroups``, the channel that comes to each place.
-    /// - Precondition: Permutations of as many channels as there are.
+    /// - Precondition: Permutations of as many channels as there are, none of them of the image's.
     public func rearranged(_ orders: [Int: [Int]]) -> MobileNetwork {
+        require(orders[-1] == nil, "the order of an image's channels is given")
         let groups = channelGroups
         var result = self
         for (i, layer) in layers.enumerated() {
@@ -181,7 +185,7 @@ public struct MobileNetwork: Sendable {
     ) throws -> [Int: [Int]] {
         let groups = channelGroups
         var orders: [Int: [Int]] = [:]
-        for group in Set(groups).sorted() {
+        for group in Set(groups).sorted() where group >= 0 {
             let makers = layers.indices.filter { groups[$0] == group && layers[$0].kind == .pointwise }
             guard !makers.isEmpty else { continue }
             let weights = makers.map { layers[$0].weight.transposed() }

@@ -128,7 +128,7 @@ public final class DropAndGrow: TrainingMethod {
     }
 
     public func begin(_ run: TrainingRun) throws {
-        visited = []
+        (visited, averages) = ([], [])
         if settings.start == .largest {
             let chosen = try OneShotPruning(
                 budget: GlobalBudget(settings.budget.sparsity ?? 0), layers: settings.layers, storage: settings.storage)

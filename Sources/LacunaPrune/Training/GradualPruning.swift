@@ -84,6 +84,8 @@ public final class GradualPruning: TrainingMethod {
     /// The same as counted so far.
     public var measuredMeanDensity: Double { stepsSeen == 0 ? 1 : densitySum / Double(stepsSeen) }
 
+    public func begin(_ run: TrainingRun) throws { (densitySum, stepsSeen) = (0, 0) }
+
     public func attach(_ run: TrainingRun) throws {
         weights = try layers.layers(of: run.model).map { name, layer in
             guard let weight = layer.dense else {

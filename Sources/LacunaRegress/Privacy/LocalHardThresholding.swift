@@ -37,7 +37,8 @@ public struct LocalHardThresholding: Sendable {
         radius: Double = 1, step: Double = 0.5, rounds: Int? = nil
     ) throws {
         budget = try PrivacyBudget(epsilon: epsilon)
-        kept = 2 * sparsity
+        let (twice, overflow) = sparsity.multipliedReportingOverflow(by: 2)
+        kept = overflow ? .max : twice
         self.featureBound = featureBound
         self.targetBound = targetBound
         self.gradientBound = gradientBound ?? featureBound * targetBound

@@ -48,7 +48,7 @@ public struct LocalSurvey: Sendable, Equatable {
     ///   - featureBound: Above 0, and not chosen by looking at rows; `targetBound` likewise.
     ///   - identifier: A random one for nil.
     /// - Throws: ``LacunaError/invalidArgument(_:reason:)`` for numbers out of range, and for names that are none, given twice,
-    ///   or the target's.
+    ///   or the target's; ``LacunaError/resource(_:needed:available:)`` for messages that do not fit into memory.
     public init(
         features: [String], target: String, epsilon: Double, method: Method, featureBound: Double, targetBound: Double,
         identifier: String? = nil
@@ -62,6 +62,10 @@ public struct LocalSurvey: Sendable, Equatable {
         }
         if case .rounds(let count, _, _) = method, count < 1 {
             throw LacunaError.invalidArgument("rounds", reason: "are \(count)")
+        }
+        if case .oneRound = method {
+            let count = features.count
+            try MachineMemory.require(shape: [count, count], of: Double.self, for: "a message of \(count) features")
         }
         var generator = SeededGenerator.unpredictable()
         self.identifier = identifier ?? String(generator.next(), radix: 36) + String(generator.next(), radix: 36)
@@ -119,6 +123,9 @@ public struct LocalSurvey: Sendable, Equatable {
         public internal(set) var users: Int
         /// Sums over the users.
         public internal(set) var values: [Double]
+
+        /// So many users or more could not be counted in a `Double`.
+        static let mostUsers = 1 << 53
     }
 
     /// How many numbers a message has.
@@ -156,12 +163,16 @@ public struct LocalSurvey: Sendable, Equatable {
 
     /// Adds messages up, sums of messages among them.
     ///
-    /// - Throws: ``LacunaError/invalidArgument(_:reason:)`` for none, and for messages of another survey, round or length.
+    /// - Throws: ``LacunaError/invalidArgument(_:reason:)`` for none, for messages of another survey, round or length, and for those of
+    ///   2⁵³ users or more.
     public func sum(_ messages: some Swift.Sequence<Message>) throws -> Message {
         var sum = Message(
             survey: identifier, round: round, users: 0, values: [Double](repeating: 0, count: messageLength))
         for message in messages {
             try check(message)
+            guard sum.users < Message.mostUsers - message.users else {
+                throw LacunaError.invalidArgument("messages", reason: "are of \(Message.mostUsers) users or more")
+            }
             sum.users += message.users
             for k in sum.values.indices { sum.values[k] += message.values[k] }
         }
@@ -174,18 +185,19 @@ public struct LocalSurvey: Sendable, Equatable {
     /// - Throws: ``LacunaError/malformed(file:location:reason:)`` naming the file that holds something else or messages of another
     ///   survey, round or length; ``LacunaError/invalidArgument(_:reason:)`` for none.
     public func sum(contentsOf paths: [String]) throws -> Message {
-        try sum(
-            paths.flatMap { path in
-                let messages = try Message.messages(in: path)
-                for message in messages {
-                    do {
-                        try check(message)
-                    } catch LacunaError.invalidArgument(let what, let reason) {
-                        throw LacunaError.malformed(file: path, location: what, reason: reason)
-                    }
-                }
-                return messages
-            })
+        // A file at a time: of many users' messages only the sum is held.
+        var total: Message?
+        for path in paths {
+            let messages = try Message.messages(in: path)
+            do {
+                for message in messages { try check(message) }
+            } catch LacunaError.invalidArgument(let what, let reason) {
+                throw LacunaError.malformed(file: path, location: what, reason: reason)
+            }
+            if !messages.isEmpty { total = try sum((total.map { [$0] } ?? []) + messages) }
+        }
+        guard let total else { throw LacunaError.invalidArgument("messages", reason: "are none") }
+        return total
     }
 
     private func check(_ message: Message) throws {
@@ -375,9 +387,11 @@ extension LocalSurvey.Message {
             throw fields.failure("format", "is not a message that 'lacuna fit private-message' wrote")
         }
         let users = try fields.integer("users")
-        guard users > 0, users < 1 << 53 else { throw fields.failure("users", "are \(users)") }
+        guard users > 0, users < LocalSurvey.Message.mostUsers else { throw fields.failure("users", "are \(users)") }
+        let round = try fields.integer("round")
+        guard round >= 0, round < .max else { throw fields.failure("round", "is \(round)") }
         return LocalSurvey.Message(
-            survey: try fields.string("survey"), round: try fields.integer("round"), users: users,
+            survey: try fields.string("survey"), round: round, users: users,
             values: try fields.array("values").map { value in
                 guard let number = value.doubleValue, number.isFinite else {
                     throw fields.failure("values", "are not finite numbers")

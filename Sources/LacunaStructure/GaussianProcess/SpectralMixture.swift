@@ -108,19 +108,24 @@ public struct SpectralMixtureLearner: Sendable {
     public var rate: Double
     /// Of the beginnings.
     public var seed: UInt64
+    /// Told how far the work is; its error, as when a user cancels, ends it.
+    public var progress: (any ProgressReporter)?
 
-    /// Settings as their properties say, all above 0.
-    public init(components: Int = 4, restarts: Int = 5, iterations: Int = 200, rate: Double = 0.05, seed: UInt64 = 0) {
+    /// Settings as their properties say, all numbers but the seed above 0.
+    public init(
+        components: Int = 4, restarts: Int = 5, iterations: Int = 200, rate: Double = 0.05, seed: UInt64 = 0,
+        progress: (any ProgressReporter)? = nil
+    ) {
         require(components > 0 && restarts > 0 && iterations > 0 && rate > 0)
         (self.components, self.restarts, self.iterations) = (components, restarts, iterations)
-        (self.rate, self.seed) = (rate, seed)
+        (self.rate, self.seed, self.progress) = (rate, seed, progress)
     }
 
     /// - Parameters:
     ///   - y: Evenly spaced observations, whose mean is taken as 0.
     ///   - noise: The variance of the noise, above 0.
     /// - Throws: ``LacunaError/invalidArgument(_:reason:)`` for fewer than 4 observations, ones that are not finite or all 0, and a noise
-    ///   that is not above 0; ``LacunaError/numerical(operation:reason:)`` if no beginning has a likelihood.
+    ///   that is not above 0; ``LacunaError/numerical(operation:reason:)`` if no beginning has a likelihood; ``LacunaError/cancelled``.
     /// - Complexity: O(n³) a step.
     public func fit(_ y: [Double], noise: Double) throws -> SpectralMixture {
         let n = y.count
@@ -142,7 +147,8 @@ public struct SpectralMixtureLearner: Sendable {
         }
         var generator = SeededGenerator(seed: seed, stream: 381)
         var best: SpectralMixture?
-        for _ in 0..<restarts {
+        for restart in 0..<restarts {
+            try progress.report("learning a kernel", restart, of: restarts)
             var model = SpectralMixture(
                 weights: [Double](repeating: square / Double(components), count: components),
                 frequencies: (0..<components).map { _ in
@@ -151,12 +157,14 @@ public struct SpectralMixtureLearner: Sendable {
                         draw -= weight
                         return draw < 0
                     }
-                    return (Double(place ?? 0) + 0.5 + generator.uniform()) / Double(n)
+                    // Place k is frequency (k + 1) / n; around the last one some would be beyond what the series can show.
+                    return min(0.5, (Double(place ?? spectrum.count - 1) + 0.5 + generator.uniform()) / Double(n))
                 },
                 bandwidths: (0..<components).map { _ in exponential(logarithm(0.001) + 3 * generator.uniform()) },
                 noise: noise, objective: .infinity)
             var moments = [(first: Double, second: Double)](repeating: (0, 0), count: 3 * components)
             for iteration in 1...iterations {
+                if progress?.isCancelled == true { throw LacunaError.cancelled }
                 guard let found = try? model.evaluate(y), found.value.isFinite else { break }
                 model.objective = found.value
                 if found.value < best?.objective ?? .infinity { best = model }

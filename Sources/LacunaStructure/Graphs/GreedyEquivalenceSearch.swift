@@ -36,8 +36,8 @@ public struct GreedyEquivalenceSearch: Sendable {
     /// - Parameter data: Observations [rows, variables], more rows than variables; they are centred.
     /// - Throws: ``LacunaError/invalidArgument(_:reason:)`` for fewer rows or variables, numbers that are not finite, and variables that
     ///   never vary; ``LacunaError/numerical(operation:reason:)`` for variables that are functions of others; ``LacunaError/cancelled``.
-    /// - Complexity: O(variables²) scores a step, each O(parents³), and exponential in how many neighbours without a direction a
-    ///   variable has.
+    /// - Complexity: O(variables²) scores a step, each O(parents³) where it is new, as many tests of paths at most, each O(variables²), and
+    ///   exponential in how many neighbours without a direction that are joined to each other a variable has.
     public func fit(_ data: Tensor<Double>) throws -> Result {
         guard data.rows > data.columns else {
             throw LacunaError.invalidArgument(
@@ -74,6 +74,7 @@ public struct GreedyEquivalenceSearch: Sendable {
         let d = structure.count
         var best: (gain: Double, x: Int, y: Int, t: [Int])?
         for y in 0..<d {
+            if progress?.isCancelled == true { throw LacunaError.cancelled }
             let parents = (0..<d).filter { structure.isDirected($0, y) }
             let neighbours = (0..<d).filter { structure.isUndirected($0, y) }
             for x in 0..<d where x != y && !structure.isAdjacent(x, y) {
@@ -82,9 +83,10 @@ public struct GreedyEquivalenceSearch: Sendable {
                 let open = neighbours.filter { !structure.isAdjacent($0, x) }
                 for t in structure.subsets(of: open, cliquesWith: common) {
                     let held = common + t
-                    guard structure.isBlocked(from: y, to: x, by: held) else { continue }
                     let gain = try scores[y, parents + held + [x]] - scores[y, parents + held]
-                    if gain > best?.gain ?? 0 { best = (gain, x, y, t) }
+                    // Scores are known from the steps before: paths, which are not, are looked for where they decide.
+                    guard gain > best?.gain ?? 0, structure.isBlocked(from: y, to: x, by: held) else { continue }
+                    best = (gain, x, y, t)
                 }
             }
         }
@@ -100,6 +102,7 @@ public struct GreedyEquivalenceSearch: Sendable {
         let d = structure.count
         var best: (gain: Double, x: Int, y: Int, h: [Int])?
         for y in 0..<d {
+            if progress?.isCancelled == true { throw LacunaError.cancelled }
             let parents = (0..<d).filter { structure.isDirected($0, y) }
             for x in 0..<d where structure[x, y] {
                 let common = (0..<d).filter {

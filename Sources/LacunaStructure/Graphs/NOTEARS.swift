@@ -61,7 +61,7 @@ public struct NOTEARS: Sendable {
             try progress.report("learning a graph", round, of: maximumRounds, "h \(h)")
             var (next, value) = (z, h)
             while lagrangian.weight < 1e16 {
-                next = lagrangian.minimized(from: z, steps: maximumSteps)
+                next = try lagrangian.minimized(from: z, steps: maximumSteps, progress: progress)
                 value = lagrangian.acyclicity(next)
                 if value <= 0.25 * h { break }
                 lagrangian.weight *= 10
@@ -149,13 +149,16 @@ public struct NOTEARS: Sendable {
         }
 
         /// Spectral projected gradients, until no part of a step is longer than 1e-5.
-        func minimized(from start: [Double], steps: Int) -> [Double] {
+        ///
+        /// - Throws: ``LacunaError/cancelled``.
+        func minimized(from start: [Double], steps: Int, progress: (any ProgressReporter)?) throws -> [Double] {
             func isFree(_ k: Int) -> Bool { k % size % (count + 1) != 0 }
             var z = start
             var (value, gradient) = evaluate(z)
             var recent = [value]
             var length = 1 / max(gradient.reduce(0) { max($0, abs($1)) }, 1e-10)
             for _ in 0..<steps {
+                if progress?.isCancelled == true { throw LacunaError.cancelled }
                 var (direction, slope, optimality) = (gradient, 0.0, 0.0)
                 for k in z.indices {
                     direction[k] = isFree(k) ? max(0, z[k] - length * gradient[k]) - z[k] : 0

@@ -49,28 +49,39 @@ public struct DomainDiscriminator: Sendable {
     /// - Parameters:
     ///   - rows: [n, features], of about unit spread.
     ///   - domains: Of each row, from 0; every number up to the largest occurs.
-    /// - Throws: ``LacunaError/invalidArgument(_:reason:)`` for sizes that differ, fewer than two domains, domains without rows
-    ///   and numbers that are not finite; ``LacunaError/cancelled``.
+    /// - Throws: ``LacunaError/invalidArgument(_:reason:)`` for sizes that differ, fewer than two domains, domains with fewer than two
+    ///   rows, no features and numbers that are not finite; ``LacunaError/resource(_:needed:available:)`` for profiles that do not fit into memory;
+    ///   ``LacunaError/cancelled``.
     public func profiles(_ rows: Tensor<Double>, domains: [Int]) throws -> Result {
-        let (n, d) = (rows.rows, (domains.max() ?? -1) + 1)
-        guard domains.count == n, domains.allSatisfy({ $0 >= 0 }), d >= 2 else {
-            throw LacunaError.invalidArgument("domains", reason: "are \(d) of \(n) rows; at least two are needed")
+        let (n, last) = (rows.rows, domains.max() ?? -1)
+        guard domains.count == n, domains.allSatisfy({ $0 >= 0 }), last >= 1 else {
+            throw LacunaError.invalidArgument(
+                "domains", reason: "are \(domains.count) numbers up to \(last), of \(n) rows; at least two are needed")
         }
-        guard rows.scalars.allSatisfy(\.isFinite) else {
-            throw LacunaError.invalidArgument("rows", reason: "have a number that is not finite")
+        guard rows.columns > 0, rows.scalars.allSatisfy(\.isFinite) else {
+            throw LacunaError.invalidArgument("rows", reason: "have no features, or a number that is not finite")
         }
-        let sizes = (0..<d).map { domain in domains.count { $0 == domain } }
-        guard sizes.allSatisfy({ $0 >= 2 }) else {
+        // Each domain has two rows: with more domains than half of the rows one of them has fewer.
+        guard last < n / 2 else {
             throw LacunaError.invalidArgument("domains", reason: "one has fewer than two rows")
         }
+        let d = last + 1
+        var members = [[Int]](repeating: [], count: d)
+        for (row, domain) in domains.enumerated() { members[domain].append(row) }
+        guard members.allSatisfy({ $0.count >= 2 }) else {
+            throw LacunaError.invalidArgument("domains", reason: "one has fewer than two rows")
+        }
+        try MachineMemory.require(shape: [2, n, d], of: Double.self, for: "profiles of \(n) rows in \(d) domains")
         var generator = SeededGenerator(seed: seed, stream: 0xD15C)
         // Every domain has its share in both parts.
         var (inside, outside): ([Int], [Int]) = ([], [])
+        var (learntSizes, heldSizes) = ([Double](repeating: 0, count: d), [Double](repeating: 0, count: d))
         for domain in 0..<d {
-            let own = domains.indices.filter { domains[$0] == domain }.shuffled(using: &generator)
+            let own = members[domain].shuffled(using: &generator)
             let held = min(own.count - 1, max(1, Int((heldOut * Double(own.count)).rounded())))
             outside += own.prefix(held)
             inside += own.dropFirst(held)
+            (learntSizes[domain], heldSizes[domain]) = (Double(own.count - held), Double(held))
         }
         let inputs = Tensor<Float>(rows.scalars.map { Float($0) }, shape: rows.shape)
         let examples = try LabelledExamples(inputs: inputs, labels: domains.map { Int32($0) }, classes: d)
@@ -94,14 +105,13 @@ public struct DomainDiscriminator: Sendable {
         let log = Self.logProbabilities(model, examples)
         // As if domains had as many rows each.
         var profiles = Tensor<Double>(zeros: [n, d])
-        let learntSizes = (0..<d).map { domain in Double(inside.count { domains[$0] == domain }) }
         for i in 0..<n {
             let values = (0..<d).map { exponential(Double(log[i, $0])) / learntSizes[$0] }
             let sum = values.reduce(0, +)
             for j in 0..<d { profiles[i, j] = values[j] / sum }
         }
         let chance = (0..<d).reduce(0) { sum, domain in
-            let share = Double(outside.count { domains[$0] == domain }) / Double(outside.count)
+            let share = heldSizes[domain] / Double(outside.count)
             return sum - (share > 0 ? share * logarithm(learntSizes[domain] / Double(inside.count)) : 0)
         }
         return Result(profiles: profiles, loss: keeper.best, chance: chance, epoch: keeper.epoch)

@@ -31,7 +31,8 @@ public struct KMeans: Sendable {
     }
 
     /// - Parameter points: [n, dimensions].
-    /// - Throws: ``LacunaError/invalidArgument(_:reason:)`` for fewer points than clusters, and numbers that are not finite.
+    /// - Throws: ``LacunaError/invalidArgument(_:reason:)`` for fewer points than clusters, and numbers that are not finite;
+    ///   ``LacunaError/numerical(operation:reason:)`` where squares of distances are not.
     /// - Complexity: O(n · clusters · dimensions) a step.
     public func fit(_ points: Tensor<Double>) throws -> Result {
         guard points.rank == 2, points.rows >= clusters else {
@@ -46,7 +47,10 @@ public struct KMeans: Sendable {
             let found = descend(points, from: start(points, using: &generator))
             if found.distance < best?.distance ?? .infinity { best = found }
         }
-        return best ?? descend(points, from: points)
+        guard let best else {
+            throw LacunaError.numerical(operation: "k-means", reason: "squared distances are not finite")
+        }
+        return best
     }
 
     private static func distance(_ a: UnsafePointer<Double>, _ b: UnsafePointer<Double>, _ count: Int) -> Double {

@@ -26,7 +26,8 @@ public struct LatentLabelShift: Sendable {
     public var classes: Int
     /// Clusters of profiles; four for each class, and no fewer than there are domains, for nil.
     public var clusters: Int?
-    /// Clusters of a smaller share of the rows are left out: their profiles are noise.
+    /// Clusters of a smaller share of the rows are left out, as their profiles are noise; where there are many clusters, those of less
+    /// than an eighth of an even share.
     public var smallestShare: Double
     /// How profiles of classes are found.
     public var recovery: Recovery
@@ -57,6 +58,8 @@ public struct LatentLabelShift: Sendable {
         /// The ratio of the largest singular value of ``mixtures`` to the smallest: the larger, the less the domains tell the
         /// classes apart.
         public let condition: Double
+        /// Inner products of the profiles [classes, classes].
+        private let gram: Tensor<Double>
 
         /// What follows from the profiles of the classes alone, by Bayes.
         ///
@@ -80,7 +83,7 @@ public struct LatentLabelShift: Sendable {
                 for y in 0..<k { mixtures[domain, y] = sum > 0 ? weights[y] / sum : 1 / Double(k) }
             }
             let values = try mixtures.svd().s
-            (self.profiles, self.mixtures, self.shares) = (profiles, mixtures, shares)
+            (self.profiles, self.mixtures, self.shares, self.gram) = (profiles, mixtures, shares, gram)
             condition = (values.max() ?? 0) / max(values.min() ?? 0, .leastNormalMagnitude)
         }
 
@@ -91,8 +94,7 @@ public struct LatentLabelShift: Sendable {
             let (k, d) = (profiles.rows, profiles.columns)
             require(profile.count == d && (domain.map { (0..<d).contains($0) } ?? true))
             let products = (0..<k).map { y in (0..<d).reduce(0) { $0 + profiles[y, $1] * profile[$1] } }
-            var values = NonNegativeLeastSquares.solve(
-                gram: profiles.multiplied(by: profiles, otherTransposed: true), products: products)
+            var values = NonNegativeLeastSquares.solve(gram: gram, products: products)
             if let domain { for y in 0..<k { values[y] *= profiles[y, domain] } }
             let total = values.reduce(0, +)
             return total > 0 ? values.map { $0 / total } : [Double](repeating: 1 / Double(k), count: k)
@@ -117,7 +119,7 @@ public struct LatentLabelShift: Sendable {
     ///   - domains: Of each row, from 0.
     /// - Throws: ``LacunaError/invalidArgument(_:reason:)`` for more classes than domains, sizes that differ, and profiles that
     ///   are not finite numbers of at least 0; ``LacunaError/numerical(operation:reason:)`` where fewer kinds of profiles are
-    ///   found than classes.
+    ///   found than classes; as ``KMeans/fit(_:)``.
     public func fit(profiles: Tensor<Double>, domains: [Int]) throws -> Result {
         let (n, d) = (profiles.rows, profiles.columns)
         guard classes <= d else {
@@ -130,7 +132,8 @@ public struct LatentLabelShift: Sendable {
         guard profiles.scalars.allSatisfy({ $0 >= 0 && $0.isFinite }) else {
             throw LacunaError.invalidArgument("profiles", reason: "are not finite numbers of at least 0")
         }
-        let sizes = (0..<d).map { domain in Double(domains.count { $0 == domain }) }
+        var sizes = [Double](repeating: 0, count: d)
+        for domain in domains { sizes[domain] += 1 }
         guard let empty = sizes.firstIndex(of: 0) else {
             return try fit(profiles, domains, sizes)
         }
@@ -145,7 +148,8 @@ public struct LatentLabelShift: Sendable {
         var shares = Tensor<Double>(zeros: [clustering.means.rows, d])
         for i in 0..<n { shares[clustering.places[i], domains[i]] += 1 / sizes[domains[i]] }
         let masses = (0..<shares.rows).map { c in (0..<d).reduce(0) { $0 + shares[c, $1] } / Double(d) }
-        let kept = masses.indices.filter { masses[$0] >= smallestShare && masses[$0] > 0 }
+        let least = min(smallestShare, 1 / Double(8 * shares.rows))
+        let kept = masses.indices.filter { masses[$0] >= least && masses[$0] > 0 }
         let found: Tensor<Double>
         switch recovery {
         case .corners:

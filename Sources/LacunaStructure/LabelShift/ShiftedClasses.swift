@@ -31,7 +31,7 @@ public struct ShiftedClasses: Sendable {
         try table.requireFinite()
         let groups = RowGroups(labels)
         domains = groups.firstRows.map { labels[$0] }
-        rows = (0..<groups.count).map { group in groups.indices.count { $0 == group } }
+        rows = groups.sizes
         guard shift.classes <= groups.count else {
             throw LacunaError.invalidArgument(
                 "--classes",
@@ -81,13 +81,19 @@ public struct ShiftedClasses: Sendable {
 
     /// The share of rows whose class is right once every class found is matched with at most one true class so that most are.
     ///
-    /// - Throws: ``LacunaError/invalidArgument(_:reason:)`` for numbers of rows that differ.
+    /// - Throws: ``LacunaError/invalidArgument(_:reason:)`` for numbers of rows that differ, and classes below 0.
     public static func matchedAccuracy(_ found: [Int], _ truth: [Int]) throws -> Double {
         guard found.count == truth.count, !found.isEmpty else {
             throw LacunaError.invalidArgument("truth", reason: "has \(truth.count) rows, not \(found.count)")
         }
-        let size = max(found.max() ?? 0, truth.max() ?? 0) + 1
-        var costs = Tensor<Double>(zeros: [size, size])
+        guard found.allSatisfy({ $0 >= 0 && $0 < .max }), truth.allSatisfy({ $0 >= 0 && $0 < .max }) else {
+            throw LacunaError.invalidArgument("truth", reason: "has classes that are no numbers from 0")
+        }
+        // Few classes are found; the true ones may be as many as rows.
+        let (few, many) = ((found.max() ?? 0) + 1, (truth.max() ?? 0) + 1)
+        let shape = [few, max(few, many)]
+        try MachineMemory.require(shape: shape, of: Double.self, for: "\(few) classes against \(many)")
+        var costs = Tensor<Double>(zeros: shape)
         for (a, b) in zip(found, truth) { costs[a, b] -= 1 }
         let match = try Assignment.cheapest(costs)
         return Double(zip(found, truth).count { match[$0] == $1 }) / Double(found.count)

@@ -186,6 +186,10 @@ struct MonetTests {
         func change(_ t: Int) -> Float { (0..<6).reduce(0) { $0 + abs(rest[t, $1] - whole[t, $1]) } }
         #expect(change(0) > 0.1 && change(1) < 1e-4, "\(change(0)) \(change(1))")
         #expect(throws: LacunaError.self) { try MonetDomains(layer, x, labels: [0, 1]) }
+        for bad in [2, .max] {
+            // Domain 1 has no row, or labels end beyond any number of domains.
+            #expect(throws: LacunaError.self) { try MonetDomains(layer, x, labels: (0..<8).map { $0 % 2 * bad }) }
+        }
         #expect(throws: LacunaError.self) { try MonetDomains(layer, x, labels: Array(repeating: 0, count: 8)) }
         #expect(throws: LacunaError.self) { try MonetSettings(width: 5, side: 4, chosen: 1).validate() }
         #expect(throws: LacunaError.self) { try MonetSettings(width: 4, side: 4, chosen: 4).validate() }

@@ -317,6 +317,28 @@ import Testing
         }
     }
 
+    /// Moments of a run before count for nothing: a network that was trained goes on like a fresh one with its weights.
+    @Test func momentsBeginAnew() throws {
+        let examples = try LabelledExamples(
+            inputs: normal([24, 1, 8, 8], 6), labels: (0..<24).map { Int32($0 % 3) }, classes: 3)
+        func network() throws -> CellNetwork {
+            var generator = SeededGenerator(seed: 5)
+            return try CellNetwork(
+                searching: shape(nodes: 1), operations: [.none, .skip, .separable3], using: &generator)
+        }
+        var method = try DASS(sparsity: 0)
+        (method.batch, method.bilevel.rate) = (12, 0.05)
+        (method.pretrain.epochs, method.prune.epochs, method.finetune.epochs) = (1, 0, 0)
+        let (trained, fresh) = (try network(), try network())
+        try method.search(trained, training: examples, validation: examples, seed: 1)
+        #expect(trained.architecture.allSatisfy { !$0.slots.isEmpty })
+        for (parameter, source) in zip(fresh.parameters, trained.parameters) { parameter.value = source.value }
+        for model in [trained, fresh] {
+            try method.search(model, training: examples, validation: examples, seed: 2)
+        }
+        for (one, two) in zip(fresh.parameters, trained.parameters) { #expect(one.value == two.value) }
+    }
+
     /// Three phases: all alphas move in each, and every layer ends with its share.
     @Test func searchesAndTrains() throws {
         var generator = SeededGenerator(seed: 5)

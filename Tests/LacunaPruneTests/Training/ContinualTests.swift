@@ -263,6 +263,16 @@ import Testing
         #expect(memory.predictions(queries, neighbours: 1) == [3, 5])
         #expect(memory.predictions(queries, neighbours: 2)[0] == 3)
         #expect(ExemplarMemory().predictions(queries, neighbours: 3) == [0, 0])
+        // On no unit everything is alike: that class is nobody's neighbour.
+        memory.set(1, Tensor([1, 2, 3], shape: [1, 3]), units: [])
+        #expect(memory.predictions(queries, neighbours: 1) == [3, 5])
+    }
+
+    @Test func activationsOfExamplesFromEverywhere() {
+        #expect(SHARP.places(of: 3) == [0, 1, 2])
+        let places = SHARP.places(of: 5000)
+        #expect(places.count == 1024 && places.last! > 4990)
+        #expect(zip(places, places.dropFirst()).allSatisfy { $0 < $1 })
     }
 
     private func episodes(
@@ -351,6 +361,19 @@ import Testing
         #expect(easier.rows[2][0] > found.rows[2][0])
     }
 
+    /// A class of which there is nothing to learn from stays unknown.
+    @Test func classesWithoutExamples() throws {
+        var generator = SeededGenerator(seed: 3)
+        let x = Tensor<Float>(normal: [40, 10], using: &generator)
+        let examples = try LabelledExamples(inputs: x, labels: (0..<40).map { Int32($0 % 3) }, classes: 4)
+        let stream = try TaskStream(train: examples, test: examples, tasks: 2)
+        let method = try SHARP(small)
+        try method.prepare(mlp([10, 24, 24, 20]), stream: stream)
+        _ = try ContinualTraining(stream, batch: 10).run(method) { (Adam(), plan(8, seed: UInt64($0))) }
+        let known = try #require(method.ageing).exemplars.labels
+        #expect(known == [0, 1, 2])
+    }
+
     @Test func sharesFallToTheirLeast() throws {
         let method = try SHARP(small)
         #expect(abs(method.share(phase: 10) - 0.75) < 1e-12 && method.share(phase: 40) == 0.5)
@@ -367,6 +390,12 @@ import Testing
             for name in ["ages", "codes", "exemplars"] {
                 var bad = state
                 bad[name]!.removeLast()
+                #expect(throws: LacunaError.self) { try copy.restore(integerState: bad, file: "f") }
+            }
+            // Ages that could not become a task older: of a unit, and of a class.
+            for (name, place) in [("ages", 0), ("codes", 1)] {
+                var bad = state
+                bad[name]![place] = .max
                 #expect(throws: LacunaError.self) { try copy.restore(integerState: bad, file: "f") }
             }
         }

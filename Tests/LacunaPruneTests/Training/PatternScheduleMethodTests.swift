@@ -225,6 +225,9 @@ import Testing
         }
         #expect(abs(method.measuredMeanDensity - 0.5) < 0.02)
         #expect(abs(model.layers[0].dense!.mask!.sparsity - 0.8) < 1e-9)
+        // The next run is counted by itself: its only step is dense.
+        try train(network(), hooks: [method], steps: 1)
+        #expect(method.measuredMeanDensity == 1)
         // The end of the window is an update wherever it lies between two.
         let late = network()
         let rare = try GradualPruning(sparsity: 0.6, window: 0.1...0.5, layers: .all, interval: 1000)

@@ -52,6 +52,18 @@ func network(_ widths: [Int] = [20, 24, 16, 2], seed: UInt64 = 1) -> MLP {
         #expect(kept == all - Selection.removedCount(sparsity: 0.7, of: all))
     }
 
+    /// Averages of gradients are those of the run, not of one before, which may have been of another network.
+    @Test func averagesOfGradientsBeginAnew() throws {
+        var settings = DropAndGrow.Settings(budget: UniformBudget(0.5), growth: .momentum)
+        settings.interval = 5
+        let used = try DropAndGrow(settings)
+        try train(network([30, 24, 2], seed: 2), hooks: [used], steps: 20, seed: 2)
+        let (one, two) = (network([20, 16, 2]), network([20, 16, 2]))
+        try train(one, hooks: [used], steps: 20)
+        try train(two, hooks: [DropAndGrow(settings)], steps: 20)
+        for (a, b) in zip(one.layers, two.layers) { #expect(a.weight.densified() == b.weight.densified()) }
+    }
+
     /// Masked and stored training take the same steps.
     @Test func maskedAndStoredTrainingAgree() throws {
         var results: [[Tensor<Float>]] = []

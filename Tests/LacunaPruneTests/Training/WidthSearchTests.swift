@@ -110,6 +110,7 @@ import Testing
         #expect(Array(mask.score.slots["first"]!.elements) == [2, 4, 5, 6])
         #expect(Array(mask.logits.slots["first"]!.elements) == [1, 2])
         #expect(mask.dropCandidates(threshold: 0.2) == nil && mask.decided == nil)
+        #expect(mask.dropCandidates(threshold: 5) == nil && mask.candidates.count == 2, "none would be left")
         // The smaller one goes: nothing leaves the network, and the width is chosen, with what multipliers are then.
         set(mask, score: [0.6, 0.5, 0.3, 0.4], shares: [0.02, 0.98])
         mask.mix = 0.5
@@ -150,6 +151,21 @@ import Testing
 
     private func near(_ a: Tensor<Float>, _ b: Tensor<Float>, _ tolerance: Float = 2e-4) -> Bool {
         a.shape == b.shape && zip(a.scalars, b.scalars).allSatisfy { abs($0 - $1) < tolerance }
+    }
+
+    /// Steps from the least width may pass the whole one by, which has to stay possible.
+    @Test func theWholeIsACandidate() throws {
+        var generator = SeededGenerator(seed: 4)
+        let model = MLP(widths: [6, 20, 3], using: &generator)
+        let elastic = try ElasticNetwork(model, using: &generator)
+        #expect(elastic.axes[0].mask.candidates.map(\.size) == [5, 7, 9, 11, 13, 15, 17, 19, 20])
+        let vit = try TrainableViT(
+            ViT(
+                random: ViTConfiguration(
+                    imageSize: 4, patchSize: 2, channels: 1, hiddenSize: 12, intermediateSize: 16, layerCount: 1,
+                    headCount: 3, classes: ["a", "b", "c"]), using: &generator))
+        let heads = try ElasticNetwork(vit, kinds: [.heads], using: &generator)
+        #expect(Set(heads.axes[0].mask.candidates.map(\.groups)) == [2, 3])
     }
 
     /// What is removed had the multiplier λ sigmoid(s) before: with λ 0 and only the largest share it was 0, so nothing changes; and fusion
@@ -220,6 +236,19 @@ import Testing
         try elastic.shrink { $0.decide() }
         #expect(abs(elastic.expectedMultiplyAdds - counted() - patches()) < 1e-6)
         #expect(elastic.denseMultiplyAdds > elastic.expectedMultiplyAdds)
+    }
+
+    /// The classifier on a teacher's token is one more.
+    @Test func classifiersOfTeachersCost() throws {
+        var generator = SeededGenerator(seed: 3)
+        var vit = try ViT(
+            random: ViTConfiguration(
+                imageSize: 4, patchSize: 2, channels: 1, hiddenSize: 16, intermediateSize: 16, layerCount: 1,
+                headCount: 4, classes: ["a", "b", "c"]), using: &generator)
+        let plain = try ElasticNetwork(TrainableViT(vit), using: &generator).denseMultiplyAdds
+        vit.teacherClassifier = vit.classifier
+        let taught = try ElasticNetwork(TrainableViT(vit), using: &generator).denseMultiplyAdds
+        #expect(taught == plain + 48)
     }
 
     /// Training goes on through removals: a target, a run, a network that is smaller and needs about that.

@@ -17,15 +17,16 @@ public struct MonetDomains: Sendable {
     ///   - labels: The domain of each row, from 0; every domain up to the largest has a row.
     /// - Throws: ``LacunaError/invalidArgument(_:reason:)`` for another number of labels, or domains without rows.
     public init(_ layer: Monet, _ x: Tensor<Float>, labels: [Int]) throws {
-        let domains = (labels.max() ?? -1) + 1
-        var counts = [Int](repeating: 0, count: max(domains, 0))
         guard x.rank == 2, x.rows == labels.count, x.columns == layer.settings.width, labels.allSatisfy({ $0 >= 0 })
         else {
             throw LacunaError.invalidArgument("labels", reason: "\(labels.count) for inputs \(x.shape)")
         }
-        for label in labels { counts[label] += 1 }
-        guard domains >= 2, counts.allSatisfy({ $0 > 0 }) else {
-            throw LacunaError.invalidArgument("labels", reason: "\(domains) domains, of which some have no rows")
+        // As each domain has a row, no label is as large as there are rows.
+        var counts = [Int](repeating: 0, count: labels.count)
+        for label in labels where label < counts.count { counts[label] += 1 }
+        let domains = counts.count { $0 > 0 }
+        guard domains >= 2, labels.allSatisfy({ $0 < domains }) else {
+            throw LacunaError.invalidArgument("labels", reason: "\(domains) domains, or some without rows")
         }
         let (heads, side) = (layer.settings.heads, layer.settings.side)
         let tape = Tape<Float>()
@@ -59,10 +60,14 @@ public struct MonetDomains: Sendable {
     /// What a layer gives for rows [n, width] without some parts of each side, whose gates become 0.
     ///
     /// - Parameter parts: Of the first side and of the second.
+    /// - Precondition: Two lists of parts that there are.
     public static func purged(_ layer: Monet, _ x: Variable<Float>, parts: [[Int]]) -> Variable<Float> {
+        let side = layer.settings.side
+        require(
+            parts.count == 2 && parts.joined().allSatisfy { (0..<side).contains($0) }, "no parts of \(side): \(parts)")
         let (g1, g2) = layer.gates(x)
         let left = zip([g1, g2], parts).map { gates, gone in
-            var mask = Tensor<Float>(repeating: 1, shape: [layer.settings.side])
+            var mask = Tensor<Float>(repeating: 1, shape: [side])
             mask.withMutablePointer { mask in for i in gone { mask[i] = 0 } }
             return gates.multipliedByRow(x.tape.constant(mask))
         }

@@ -50,6 +50,9 @@ public final class BilevelSearch<Source: BatchSource>: TrainingHook {
         for parameter in network.architecture { parameter.isTrainable = false }
     }
 
+    /// What an optimiser before kept about `α` is not this one's.
+    public func begin(_ run: TrainingRun) throws { optimizer.restart(network.architecture) }
+
     public func beforeStep(_ run: TrainingRun) throws {
         let gradients = try gradients(run)
         let (tape, alphas) = (run.tape, network.architecture)

@@ -80,7 +80,8 @@ public struct ActivationMemory: Sendable, Hashable {
         var rest = integers[...]
         while !rest.isEmpty {
             let head = Array(rest.prefix(5))
-            guard head.count == 5, head[1] >= 0, head[4] >= 0, rest.count >= 5 + Int(head[4]), Int(head[4]) % width == 0
+            guard head.count == 5, head[1] >= 0, head[1] <= Int32.max / 2, head[4] >= 0, rest.count >= 5 + Int(head[4]),
+                Int(head[4]) % width == 0
             else { throw bad }
             let codes = rest.dropFirst(5).prefix(Int(head[4]))
             let numbers = IntegerCoding.floats(head[2...3])
@@ -116,7 +117,6 @@ public struct ExemplarMemory: Sendable, Hashable {
 
     /// Keeps embeddings [n, width] of a class on some units.
     public mutating func set(_ label: Int32, _ embeddings: Tensor<Float>, units: [Int]) {
-
         entries[label] = Entry(
             units: units, values: (0..<embeddings.rows).flatMap { Self.seen(embeddings, $0, units) },
             count: embeddings.rows)
@@ -130,11 +130,11 @@ public struct ExemplarMemory: Sendable, Hashable {
     }
 
     /// The class of each embedding [n, width]: that of most of the `neighbours` nearest exemplars, whatever their class, of
-    /// equally many the one with the nearest; 0 if nothing is known.
+    /// equally many the one with the nearest; 0 if nothing is known. Of a class that is known by no unit nothing is.
     ///
     /// - Complexity: O(n · exemplars · units).
     public func predictions(_ embeddings: Tensor<Float>, neighbours: Int) -> [Int32] {
-        let known = labels.filter { entries[$0]!.count > 0 }
+        let known = labels.filter { entries[$0]!.count > 0 && !entries[$0]!.units.isEmpty }
         return (0..<embeddings.rows).map { row in
             var found: [(distance: Double, label: Int32)] = []
             for label in known {
@@ -176,7 +176,6 @@ public struct ExemplarMemory: Sendable, Hashable {
         let bad = LacunaError.malformed(
             file: file, location: "exemplars", reason: "are not embeddings of \(width) units")
         var rest = integers[...]
-
         while !rest.isEmpty {
             let head = Array(rest.prefix(3))
             guard head.count == 3, head[1] >= 0, head[2] >= 0, Int(head[1]) <= width else { throw bad }

@@ -96,7 +96,8 @@ public final class AgeingNetwork: StatefulModule {
 
     public func restore(integerState: [String: [Int32]], file: String) throws {
         var numbers = (integerState["ages"] ?? [])[...]
-        guard numbers.count == ages.reduce(0, { $0 + $1.count }), numbers.allSatisfy({ $0 >= 0 }) else {
+        guard numbers.count == ages.reduce(0, { $0 + $1.count }), numbers.allSatisfy({ $0 >= 0 && $0 <= Int32.max / 2 })
+        else {
             throw LacunaError.malformed(file: file, location: "ages", reason: "are not those of the network's units")
         }
         for layer in ages.indices {

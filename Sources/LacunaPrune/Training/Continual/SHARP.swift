@@ -138,9 +138,15 @@ public final class SHARP: ContinualMethod {
         max(0.5 * (1 + cosine(Double.pi * min(Double(phase) / 30, 1))), settings.leastShare)
     }
 
+    /// The examples, of so many, whose activations are looked at: 1024 at most, from everywhere, as they may lie in the order of classes.
+    static func places(of count: Int) -> [Int] {
+        let most = 1024
+        return count <= most ? Array(0..<count) : (0..<most).map { $0 * count / most }
+    }
+
     private func rewire(_ phase: Int, _ generator: inout SeededGenerator) throws {
-        let part = stream.train[task].prefix(1024)
-        let sums = body.activationSums(part.inputs)
+        let examples = stream.train[task]
+        let sums = body.activationSums(examples.selecting(Self.places(of: examples.count)).inputs)
         for (index, sums) in sums.enumerated() {
             let picked = try Selection.mask(
                 scores: sums, pattern: .unstructured(.layer), amount: .mass(share(phase: phase)))
@@ -238,6 +244,8 @@ public final class SHARP: ContinualMethod {
         let examples = stream.train[task]
         for label in stream.classes[task] {
             let places = examples.labels.indices.filter { Int(examples.labels[$0]) == label }
+            // A class may be there in tests alone: it stays unknown.
+            if places.isEmpty { continue }
             let count = min(places.count, max(settings.replay, settings.exemplars))
             let early = body.earlyActivations(examples.selecting(places.prefix(count)).inputs)
             let rows = Array(0..<count)

@@ -147,13 +147,15 @@ public final class BiMask: Module {
     /// Units that stay: of each group in its old place the units in their old places.
     public typealias Kept = [(group: Int, units: [Int])]
 
-    /// Drops candidates whose share is at most `threshold / K`. What no candidate that is left reaches is gone with them.
+    /// Drops candidates whose share is at most `threshold / K`. What no candidate that is left reaches is gone with them. Where none would
+    /// be left, as with a threshold of 1 or more, all stay.
     ///
     /// - Returns: The units that stay, if some go; the caller removes the others from the network.
     public func dropCandidates(threshold: Double) -> Kept? {
         if decided != nil { return nil }
         let (shares, k) = (shares, Double(candidates.count))
         let left = shares.indices.filter { shares[$0] > threshold / k }
+        if left.isEmpty { return nil }
         if left.count < candidates.count { return take(left) }
         return candidates.count == 1 ? take(left) : nil
     }

@@ -48,7 +48,7 @@ public final class ElasticNetwork: UnaryLayer {
 
     /// A search for all hidden widths of a fully connected network, from `least` of each on.
     ///
-    /// - Parameter least: The smallest candidate's share, in steps of an eighth.
+    /// - Parameter least: The smallest candidate's share; from there they go in steps of an eighth, and to the whole.
     /// - Throws: `LacunaError.unsupported` for weights that are not dense and whole.
     public init(_ network: MLP, least: Double = 0.25, using generator: inout SeededGenerator) throws {
         try Self.requireWhole(network)
@@ -77,7 +77,7 @@ public final class ElasticNetwork: UnaryLayer {
     }
 
     /// A search for the widths of a vision transformer: neurons from a quarter in steps of an eighth, heads two by two and their entries as the
-    /// neurons, the stream from a half in steps of `min(width / 32, 12)`, at least 1.
+    /// neurons, the stream from a half in steps of `min(width / 32, 12)`, at least 1. The whole of each is a candidate in any case.
     ///
     /// - Parameters:
     ///   - kinds: What is searched.
@@ -108,9 +108,8 @@ public final class ElasticNetwork: UnaryLayer {
         }
         let stream = try add(.stream, width) {
             let step = max(1, min(c.hiddenSize / 32, 12))
-            let candidates = stride(from: (c.hiddenSize + 1) / 2, through: c.hiddenSize, by: step).map {
-                BiMask.Width(size: $0)
-            }
+            let sizes = stride(from: (c.hiddenSize + 1) / 2, through: c.hiddenSize, by: step)
+            let candidates = Self.reaching(c.hiddenSize, Array(sizes)).map { BiMask.Width(size: $0) }
             return Axis(
                 name: "stream", kind: .stream,
                 mask: try BiMask(.init(size: c.hiddenSize), candidates: candidates, using: &generator),
@@ -128,7 +127,7 @@ public final class ElasticNetwork: UnaryLayer {
             let (attention, g) = (block.attention, block.attention.geometry)
             let heads = try add(.heads, Double(g.headCount * g.headSize)) {
                 let sizes = Self.sizes(g.headSize, least: 0.25, steps: 8)
-                let counts = g.headCount == 1 ? [1] : Array(stride(from: 2, through: g.headCount, by: 2))
+                let counts = Self.reaching(g.headCount, Array(stride(from: 2, through: g.headCount, by: 2)))
                 return Axis(
                     name: "blocks.\(index).heads", kind: .heads,
                     mask: try BiMask(
@@ -150,7 +149,7 @@ public final class ElasticNetwork: UnaryLayer {
             cost(2 * tokens * tokens, (heads, mixed))
             cost(2 * tokens, (stream, width), (neurons, inner))
         }
-        if let classifier = network.classifier {
+        for classifier in [network.classifier, network.teacherClassifier].compactMap(\.self) {
             cost(Double(classifier.outputDimensions), (stream, width))
         }
         (self.axes, self.costs, self.widths) = (axes, costs, widths)
@@ -173,7 +172,12 @@ public final class ElasticNetwork: UnaryLayer {
 
     private static func sizes(_ width: Int, least: Double, steps: Int) -> [Int] {
         let step = max(1, width / steps)
-        return Array(stride(from: max(1, Int(least * Double(width))), through: width, by: step))
+        return reaching(width, Array(stride(from: max(1, Int(least * Double(width))), through: width, by: step)))
+    }
+
+    /// Sizes in steps, and the whole, which steps may miss.
+    private static func reaching(_ whole: Int, _ sizes: [Int]) -> [Int] {
+        sizes.last == whole ? sizes : sizes + [whole]
     }
 
     private static func mask(

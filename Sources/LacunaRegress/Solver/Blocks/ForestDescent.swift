@@ -97,7 +97,7 @@ public struct ForestDescent: Sendable {
 }
 
 /// A block's matrix, eliminated from the leaves once and for all.
-private struct Forest {
+struct Forest {
     let members: [Int]
     /// Places of `members`, every parent before its children.
     private let order: [Int]
@@ -105,13 +105,21 @@ private struct Forest {
     private let parents: [Int]
     private let factors, pivots: [Double]
 
-    init(_ members: [Int], _ neighbours: [[(place: Int, value: Double)]], _ diagonal: [Double]) throws {
+    /// - Parameters:
+    ///   - members: Coordinates of the block.
+    ///   - neighbours: Of every coordinate, those that a symmetric matrix links it to.
+    ///   - argument: What the block was given as, for messages.
+    /// - Throws: ``LacunaError/invalidArgument(_:reason:)`` for a coordinate twice or beyond the matrix, and a cycle;
+    ///   ``LacunaError/numerical(operation:reason:)`` for a pivot that is not above 0.
+    init(
+        _ members: [Int], _ neighbours: [[(place: Int, value: Double)]], _ diagonal: [Double],
+        argument: String = "blocks"
+    ) throws {
         let n = members.count
         var place: [Int: Int] = [:]
         for (k, i) in members.enumerated() {
             guard diagonal.indices.contains(i), place.updateValue(k, forKey: i) == nil else {
-                throw LacunaError.invalidArgument(
-                    "blocks", reason: "have \(i) twice, or beyond \(diagonal.count)")
+                throw LacunaError.invalidArgument(argument, reason: "\(i) is there twice, or beyond \(diagonal.count)")
             }
         }
         var parents = [Int](repeating: -1, count: n)
@@ -135,7 +143,7 @@ private struct Forest {
         }
         // Each edge was met from both ends; one leads to each place that is no root.
         guard edges == 2 * parents.count(where: { $0 >= 0 }) else {
-            throw LacunaError.invalidArgument("blocks", reason: "one has a cycle")
+            throw LacunaError.invalidArgument(argument, reason: "there is a cycle")
         }
         var (pivots, factors) = (members.map { diagonal[$0] }, [Double](repeating: 0, count: n))
         for k in order.reversed() {
