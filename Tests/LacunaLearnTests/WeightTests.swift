@@ -28,7 +28,7 @@ import Testing
     /// On a tape that rounds to bf16, results and gradients of products are those of rounded operands, and accumulate as others do.
     @Test func productsOfATapeInBF16() throws {
         func rounded(_ tensor: Tensor<Float>) -> Tensor<Float> {
-            Tensor(tensor.scalars.map { Float(BFloat16($0)) }, shape: tensor.shape)
+            Tensor(tensor.scalars.map { BFloat16($0).float }, shape: tensor.shape)
         }
         func isNear(_ a: Tensor<Float>?, _ b: Tensor<Float>) -> Bool {
             zip(a!.scalars, b.scalars).allSatisfy { abs($0 - $1) < 1e-3 }

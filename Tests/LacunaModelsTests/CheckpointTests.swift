@@ -127,7 +127,7 @@ struct CheckpointTests {
         let (tokens, logits) = try fixture.expected()
         let decoder = try Transformer.load(fixture.path, weights: precision)
         let error = relativeError(try decoder.logits(tokens), logits)
-        let limit: [WeightPrecision: Float] = [.bf16: 0.02, .f16: 0.003, .int8: 0.1, .int4: 0.8]
+        let limit: [WeightPrecision: Float] = [.bf16: 0.03, .f16: 0.003, .int8: 0.1, .int4: 0.8]
         #expect(error > 1e-5 && error < limit[precision]!, "\(error)")
         #expect(decoder.blocks[0].attention.query.weight.format == StorageFormat(.dense, precision.valueType!))
         // The head is too important for four bits.

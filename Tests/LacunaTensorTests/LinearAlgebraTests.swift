@@ -41,7 +41,7 @@ private let shapes: [[Int]] = [
 
 @Suite struct ProductTests {
     private func rounded(_ tensor: Tensor<Float>) -> Tensor<Float> {
-        Tensor(tensor.scalars.map { Float(BFloat16($0)) }, shape: tensor.shape)
+        Tensor(tensor.scalars.map { BFloat16($0).float }, shape: tensor.shape)
     }
 
     /// A product in bf16 is that of the rounded numbers: whatever is transposed, in pieces, added to what is there.

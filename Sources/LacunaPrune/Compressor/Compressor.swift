@@ -91,6 +91,8 @@ public final class Compressor {
         let itself = try evaluation.compare(dense, progress: progress)
         if resumes { try run.resume(dense: itself) }
         if run.report.isFinished, let directory {
+            // It may have been stopped before what was kept on the way was removed.
+            try run.finish()
             return (try Transformer.load(FileSystem.join(directory, Self.modelFolder)), run.report)
         }
         if run.report[.dense] == nil { try run.add(.dense, dense, itself, tokens: 0, seconds: 0) }

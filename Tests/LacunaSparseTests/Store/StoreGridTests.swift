@@ -1,6 +1,7 @@
-import LacunaSparse
 import LacunaTensor
 import Testing
+
+@testable import LacunaSparse
 
 /// Every layout × value type × shape × product against plain loops over the rounded weights.
 @Suite struct StoreGridTests {
@@ -66,8 +67,11 @@ import Testing
             }
             // A few vectors are multiplied as single ones are, except that dense integers have products with several.
             let isBatched = [.dense, .masked].contains(square.layout) && [.int8, .int4].contains(square.values)
+            // Of many, sparse products read floats; matrices that are decoded read what their values are multiplied with.
+            let isSparse = (stored as? any PanelMatrix).map { MatrixProduct.isSparseFaster($0) } ?? false
             let encoding: InputEncoding =
-                isBatched && n > 1 ? .int8Groups32 : n <= 4 ? stored.inputEncoding : .float
+                isBatched && n > 1
+                ? .int8Groups32 : n <= 4 ? stored.inputEncoding : square.values == .bf16 && !isSparse ? .bf16 : .float
             for t in n > 8 ? [0, 16, 63, n - 1] : [0, n - 1] {
                 let entries = Array(x[t * square.columns..<(t + 1) * square.columns])
                 let seen = StoreCases.roundedInput(entries, encoding)

@@ -21,7 +21,9 @@ public struct CSRLayout: StoreLayout {
         StorageCosts.Layout(
             entryNanoseconds: 0, valueNanoseconds: 0.26, rate16: 70e9, rate128: 115e9, panelNanoseconds: 0.05)
     }
-    public func densityLimit(_ values: ValueType) -> Double { values == .int4 ? 0.4 : 0.75 }
+    public func densityLimit(_ values: ValueType) -> Double {
+        values == .int4 ? 0.4 : values == .bf16 && Kernels.multipliesBF16 ? 0.5 : 0.75
+    }
 
     public func make(_ source: some RowSource, values: ValueType) throws -> any StoredMatrix {
         try CSRMatrix(source, values: values)

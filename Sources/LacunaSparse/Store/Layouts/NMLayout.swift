@@ -57,6 +57,8 @@ public struct NMLayout: StoreLayout {
     }
 
     public var costKey: String { "n:m" }
+    // Its kernel keeps up with products of bf16.
+    public func densityLimit(_ values: ValueType) -> Double { densityLimitOfFloatProducts(values) }
     public var costs: StorageCosts.Layout {
         StorageCosts.Layout(
             entryNanoseconds: 0.04, valueNanoseconds: 0.004, rate16: 80e9, rate128: 140e9, panelNanoseconds: 0.02)
