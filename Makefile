@@ -11,7 +11,7 @@ LACUNA := .build/release/lacuna
 SOURCES := Package.swift $(wildcard Sources Tests Examples Benchmarks/Package.swift Benchmarks/Sources Benchmarks/Tests \
     Fuzz/Package.swift Fuzz/Sources Server/Package.swift Server/Sources Server/Tests)
 
-.PHONY: demo compress test server test-server fuzz-server server-memory documentation-check examples c-interface test-python wheel test-wheel dependency bench fuzz sanitize lint format docs build \
+.PHONY: demo compress test server test-server fuzz-server server-memory documentation-check examples c-interface python-environment test-python wheel test-wheel dependency bench fuzz sanitize lint format docs build \
     manual install uninstall release clean requirements requirements-test requirements-demo requirements-pip requirements-python
 
 # Prunes SmolLM2-135M to 50 %, compares it with the dense model, and writes report.html.
@@ -63,10 +63,13 @@ c-interface: requirements requirements-python
 
 # The Python package with the debug library, as it stands here: its tests without a wheel. LACUNA_MODEL= names a language model to
 # test with.
-test-python: requirements requirements-pip
+test-python: requirements python-environment
 	swift build --product LacunaC $(TRAITS)
-	test -x .build/python/bin/pytest || { python3 -m venv .build/python && .build/python/bin/pip install -q pytest numpy scipy 'scikit-learn>=1.6'; }
 	LACUNA_LIBRARY=$(CURDIR)/.build/debug/libLacunaC.so PYTHONPATH=Python .build/python/bin/python -m pytest -q -p no:cacheprovider Python/tests
+
+# What these tests import, from PyPI.
+python-environment: requirements-pip
+	test -x .build/python/bin/pytest || { python3 -m venv .build/python && .build/python/bin/pip install -q pytest numpy scipy 'scikit-learn>=1.6'; }
 
 # The Python package as one wheel for every Python 3 on x86-64 Linux, in Python/dist; then the same in a virtual environment that
 # has nothing but what the wheel asks for, with its tests. LACUNA_MODEL= names a language model to test with.
