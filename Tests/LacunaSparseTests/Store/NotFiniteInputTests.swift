@@ -51,8 +51,9 @@ import Testing
                 x.withUnsafeBufferPointer {
                     input.encode($0.baseAddress!, count: columns, encodings: [.float, .bf16, .int8Groups64])
                 }
+                let narrow = halves + singles
                 let run: [(Gemv, UnsafeRawPointer, UnsafeRawPointer?, [UInt32])] = floats.withUnsafeBytes { f in
-                    (halves + singles).withUnsafeBytes { h in
+                    narrow.withUnsafeBytes { h in
                         bytes.withUnsafeBytes { b in
                             nibbles.withUnsafeBytes { n in
                                 rowScales.withUnsafeBytes { s in
@@ -91,7 +92,7 @@ import Testing
                         }
                     }
                 }
-                withExtendedLifetime((floats, halves, bytes, nibbles, rowScales, groupScales)) {}
+                withExtendedLifetime((floats, narrow, bytes, nibbles, rowScales, groupScales)) {}
             }
         }
     }
