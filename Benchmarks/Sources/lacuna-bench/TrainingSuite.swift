@@ -80,7 +80,7 @@ struct TrainingSuite {
             rows: settings.forEachThreadCount { threads in
                 let measured = settings.timer(rounds: 12).measure(candidates)
                 return [Row(measured[0], threads: threads)]
-                    + zip([nil] + cases.map(\.bar), measured.dropFirst()).map { bar, measurement in
+                    + zip([nil] + cases.map { $0.bar }, measured.dropFirst()).map { bar, measurement in
                         var row = Row(measurement, threads: threads)
                         row.compare(measurement, with: measured[0])
                         if let bar { row.bars = [.atLeast(.measured, bar)] }
