@@ -105,16 +105,6 @@ struct CompressCommand: ParsableCommand {
         help: ArgumentHelp("Rate end to end, relative to the size of weights.", valueName: "rate"))
     var learningRate: Double?
 
-    @Option(
-        within: .above(0, below: 1),
-        help: ArgumentHelp("Rate of training block by block, relative to the size of weights.", valueName: "rate"))
-    var blockRate: Double?
-
-    @Option(
-        within: .from(0, to: 1),
-        help: ArgumentHelp("Share of the steps end to end that is taken through the rounding.", valueName: "share"))
-    var roundedShare: Double?
-
     @Option(help: ArgumentHelp("What products of training read: f32 or bf16.", valueName: "type"))
     var precision = ProductPrecision.bf16
 
@@ -124,13 +114,6 @@ struct CompressCommand: ParsableCommand {
             "Share of the dense model's predictions in what is learned end to end; the rest is the text.",
             valueName: "share"))
     var teacherWeight: Double?
-
-    @Option(
-        within: .from(0, to: 1e6),
-        help: ArgumentHelp(
-            "Factor of how far what blocks give is from what the dense model's give, in what is learned end to end.",
-            valueName: "factor"))
-    var featureWeight: Double?
 
     @Flag(help: "Train the dense model in the same way, for comparison.")
     var control = false
@@ -223,11 +206,8 @@ struct CompressCommand: ParsableCommand {
         if let batch { plan.healing.batch = batch }
         if let window { plan.healing.window = window }
         if let learningRate { plan.healing.learningRate = learningRate }
-        if let blockRate { plan.reconstruction.learningRate = blockRate }
-        if let roundedShare { plan.roundedShare = roundedShare }
         (plan.healing.precision, plan.reconstruction.precision) = (precision, precision)
         if let teacherWeight { plan.healing.teacherWeight = teacherWeight }
-        if let featureWeight { plan.healing.featureWeight = featureWeight }
         (plan.control, plan.evaluationTokens, plan.seed) = (control, tokens, seed)
         plan.heldOutTokens = min(plan.heldOutTokens, max(16, sequences * sequenceLength))
         try plan.validate()

@@ -23,8 +23,6 @@ public struct Healing: Sendable, Hashable {
     /// Share of the teacher's predictions in the loss, 0...1; the rest is the text's next tokens. With 1 a model learns nothing from
     /// itself, so that the dense model is its own control.
     public var teacherWeight: Double
-    /// Factor of the distance of what blocks give to what the teacher's give (``Distillation/features``), 0 or more.
-    public var featureWeight = 0.0
     /// Largest norm of all gradients together.
     public var clipNorm: Double
     /// What products of a step read of weights, activations and gradients; the weights that are trained stay floats.
@@ -45,9 +43,6 @@ public struct Healing: Sendable, Hashable {
                 "healing",
                 reason: "\(batch) windows of \(window) at a rate of \(learningRate), gradients up to \(clipNorm)")
         }
-        guard featureWeight >= 0, featureWeight.isFinite else {
-            throw LacunaError.invalidArgument("feature weight", reason: "\(featureWeight) is negative or not finite")
-        }
         guard (0...1).contains(teacherWeight) else {
             throw LacunaError.invalidArgument("teacher weight", reason: "\(teacherWeight) is not in 0...1")
         }
@@ -59,8 +54,7 @@ public struct Healing: Sendable, Hashable {
     var json: JSONValue {
         [
             "window": JSONValue(window), "batch": JSONValue(batch), "learning_rate": .number(learningRate),
-            "teacher_weight": .number(teacherWeight), "feature_weight": .number(featureWeight),
-            "clip": .number(clipNorm),
+            "teacher_weight": .number(teacherWeight), "clip": .number(clipNorm),
             "precision": .string(precision.rawValue),
         ]
     }
@@ -71,7 +65,6 @@ public struct Healing: Sendable, Hashable {
             learningRate: try fields.number("learning_rate"), teacherWeight: try fields.number("teacher_weight"),
             clipNorm: try fields.number("clip"))
         // Runs that were begun before there was a choice.
-        featureWeight = try fields.optionalNumber("feature_weight") ?? 0
         precision = try ProductPrecision(fields, "precision", default: .f32)
     }
 
@@ -125,7 +118,7 @@ public struct Healing: Sendable, Hashable {
         let source = try TokenWindows(
             tokens.map { Int32($0) }, length: min(window, teacher.configuration.maximumPositions), batchSize: batch,
             seed: seed)
-        let distillation = try Distillation(from: teacher, weight: teacherWeight, features: featureWeight)
+        let distillation = try Distillation(from: teacher, weight: teacherWeight)
         let rise = steps / 20
         var plan = TrainingPlan(
             steps: steps,

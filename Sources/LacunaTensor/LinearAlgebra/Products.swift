@@ -5,7 +5,7 @@ import CLinearAlgebra
 public enum ProductPrecision: String, Sendable, Hashable, CaseIterable {
     /// The numbers as they are.
     case f32
-    /// The numbers rounded to bf16, to the nearest, ties to even: about three decimal digits, and twice the speed on processors that
+    /// The numbers rounded to bf16, to the nearest, ties to even: about three decimal digits, and up to twice the speed on processors that
     /// multiply these (AVX-512 BF16: Zen 4, Cooper Lake, Sapphire Rapids and newer), where subnormal numbers count as zeros. Others
     /// give the same up to rounding, at about the speed of ``f32``.
     case bf16

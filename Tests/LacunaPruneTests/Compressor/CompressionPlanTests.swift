@@ -42,7 +42,6 @@ import Testing
         plan.reconstruction = Reconstruction(steps: 3, learningRate: 0.25, batch: 2)
         plan.healing = Healing(window: 40, batch: 3, learningRate: 0.125, teacherWeight: 0.75, clipNorm: 2)
         (plan.reconstruction.precision, plan.healing.precision) = (.bf16, .f32)
-        plan.healing.featureWeight = 0.375
         (plan.roundedShare, plan.control, plan.evaluationTokens, plan.seed) = (0.5, true, 99, .max)
         let text = plan.json.serialized()
         let read = try CompressionPlan(JSONFields(JSONValue(parsing: text), file: "plan"))
