@@ -6,7 +6,7 @@
   .axpy_f32 = N(axpy_f32), .argmax_f32 = N(argmax_f32), .all_finite = N(all_finite),                              \
   .f32_to_bf16 = N(f32_to_bf16), .bf16_to_f32 = N(bf16_to_f32), .f32_to_f16 = N(f32_to_f16),                      \
   .f16_to_f32 = N(f16_to_f32), .split_even_odd = N(split_even_odd), .quantize_x64 = N(quantize_x64),              \
-  .quantize_x32 = N(quantize_x32), .rmsnorm = N(rmsnorm), .softmax = N(softmax), .silu_mul = N(silu_mul),         \
+  .quantize_x32 = N(quantize_x32), .round_i4 = N(round_i4), .rmsnorm = N(rmsnorm), .softmax = N(softmax), .silu_mul = N(silu_mul),         \
   .rope_interleaved = N(rope_interleaved), .rope_halves = N(rope_halves),                                         \
   .attention_scores = N(attention_scores), .attention_mix = N(attention_mix),                                     \
   .accumulate_sums = N(accumulate_sums), .accumulate_squares = N(accumulate_squares),                             \

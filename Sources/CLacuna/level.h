@@ -15,6 +15,7 @@
 #include "dense/gemv.h"
 #include "dense/skip_rows.h"
 #include "quantized/gemv.h"
+#include "quantized/round.h"
 #include "quantized/unpack.h"
 #include "quantized/blocks.h"
 #include "quantized/code_groups.h"

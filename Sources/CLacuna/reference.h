@@ -38,6 +38,7 @@ void reference_f16_to_f32(const uint16_t *x, float *out, long n);
 void reference_split_even_odd(const float *x, long n, float *split);
 void reference_quantize_x64(const float *x, long n, int8_t *q, float *scale);
 void reference_quantize_x32(const float *x, long n, int8_t *q, float *scale, float *total);
+uint16_t reference_round_i4(const float *x, long n, int8_t *codes);
 void reference_sums_x16(const int8_t *q, long n, int32_t *sums);
 void reference_rmsnorm(const float *x, const float *weight, float epsilon, long n, float *out);
 void reference_softmax(float *x, long n);

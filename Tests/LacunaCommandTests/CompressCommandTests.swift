@@ -24,9 +24,7 @@ import Testing
         let result = try tiny.json(arguments: arguments(tiny))
         let steps = try #require(result["steps"]?.arrayValue)
         #expect(
-            steps.map { $0["stage"]?.stringValue } == [
-                "dense", "pruned", "reconstructed", "healed", "rounded", "refitted", "quantised",
-            ])
+            steps.map { $0["stage"]?.stringValue } == ["dense", "pruned", "reconstructed", "rounded", "healed"])
         #expect(steps.allSatisfy { ($0["tokens_per_second"]?.doubleValue ?? 0) > 0 && $0["tokens"]?.intValue == 398 })
         #expect(result["candidates"]?.arrayValue?.count == 2 && result["healing_steps"]?.intValue == 8)
         #expect(result["texts"]?.arrayValue?.count == 3)
@@ -34,7 +32,7 @@ import Testing
         let charts = page.split(separator: "<figure>").dropFirst().map { $0.split(separator: "</figure>")[0] }
         #expect(charts.count == 3)
         for chart in charts { try expectWellFormed(String(chart)) }
-        #expect(page.contains("healed in int4") && page.contains("Quality against size"))
+        #expect(page.contains("rounded to int4") && page.contains("Quality against size"))
         // The other verbs take the output directory as a model.
         let tensors = try tiny.json("inspect", "OUT/small", "--filter", "mlp")["tensors"]?.arrayValue
         #expect(tensors?.count == 6 && tensors!.allSatisfy { $0["type"]?.stringValue == "2:4-int4" })

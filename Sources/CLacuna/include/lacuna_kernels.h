@@ -201,6 +201,11 @@ typedef struct lk_table {
   void (*split_even_odd)(const float *x, long n, float *split);
   void (*quantize_x64)(const float *x, long n, int8_t *q, float *scale);
   void (*quantize_x32)(const float *x, long n, int8_t *q, float *scale, float *total);
+  // Rounds 0 <= n <= 64 entries to codes -8...7, not written if null, and a bf16 scale, which is returned. If the entries are multiples
+  // -8...7 of a bf16 number, that number; else, of six scales that make the entry of largest magnitude about -8 or 7 and may cut
+  // it off a little, and of the least squares scale for the codes that the best of these gives, the one with the smallest sum of
+  // squared errors. 0 where the largest magnitude is not finite or its eighth below the normal numbers. The same at every level.
+  uint16_t (*round_i4)(const float *x, long n, int8_t *codes);
   // The sums of every 16 bytes, n rounded up to a multiple of 32.
   void (*sums_x16)(const int8_t *q, long n, int32_t *sums);
 

@@ -35,6 +35,73 @@ void reference_quantize_x32(const float *x, long n, int8_t *q, float *scale, flo
   }
 }
 
+static float as_bf16(float x) {
+  uint16_t bits;
+  reference_f32_to_bf16(&x, &bits, 1);
+  reference_bf16_to_f32(&bits, &x, 1);
+  return x;
+}
+
+static float nibble(float x, float scale) {
+  const float inverse = 1 / scale;
+  return rintf(fmaxf(-8, fminf(7, x * inverse)));
+}
+
+// Sixteen sums beside each other, then halves onto halves: the order that every level keeps to.
+static float sum_in_order(const float *terms, long n) {
+  float sums[16] = {0};
+  for (long i = 0; i < n; i++) sums[i % 16] += terms[i];
+  for (int width = 8; width > 0; width /= 2)
+    for (int i = 0; i < width; i++) sums[i] += sums[i + width];
+  return sums[0];
+}
+
+uint16_t reference_round_i4(const float *x, long n, int8_t *codes) {
+#pragma STDC FP_CONTRACT OFF
+  float extreme = 0, best = 0, least = INFINITY;
+  for (long i = 0; i < n; i++)
+    if (fabsf(x[i]) > fabsf(extreme)) extreme = x[i];
+  const int counts = as_bf16(fabsf(extreme) / 8) >= 0x1p-126f && isfinite(extreme);
+  int exact = 0;
+  for (int code = 8; counts && !exact && code > 0; code--) {
+    best = as_bf16(code == 8 ? extreme / -8 : fabsf(extreme) / (float)code);
+    exact = 1;
+    for (long i = 0; i < n; i++) exact &= x[i] == best * nibble(x[i], best);
+  }
+  if (!exact) best = 0;
+  const float divisors[6] = {-8, -8.7f, -9.5f, 7, 7.7f, 8.5f};
+  for (int candidate = 0; counts && !exact && candidate < 7; candidate++) {
+    float scale, terms[64], squares[64];
+    if (candidate < 6) {
+      scale = (candidate < 3 ? extreme : fabsf(extreme)) / divisors[candidate];
+    } else {
+      for (long i = 0; i < n; i++) {
+        const float code = best == 0 ? 0 : nibble(x[i], best);
+        terms[i] = x[i] * code;
+        squares[i] = code * code;
+      }
+      const float square = sum_in_order(squares, n);
+      if (square == 0) break;
+      scale = sum_in_order(terms, n) / square;
+    }
+    scale = as_bf16(scale);
+    if (fabsf(scale) < 0x1p-126f || !isfinite(scale)) continue;
+    for (long i = 0; i < n; i++) {
+      const float difference = x[i] - nibble(x[i], scale) * scale;
+      terms[i] = difference * difference;
+    }
+    const float error = sum_in_order(terms, n);
+    if (error < least) {
+      least = error;
+      best = scale;
+    }
+  }
+  for (long i = 0; codes && i < n; i++) codes[i] = best == 0 ? 0 : (int8_t)nibble(x[i], best);
+  uint16_t bits;
+  reference_f32_to_bf16(&best, &bits, 1);
+  return bits;
+}
+
 void reference_sums_x16(const int8_t *q, long n, int32_t *sums) {
   for (long part = 0; part < (n + 31) / 32 * 2; part++) {
     sums[part] = 0;

@@ -136,8 +136,6 @@ public struct CompressionPlan: Sendable, Hashable {
     }()
     /// Training end to end.
     public var healing = Healing()
-    /// The share of end-to-end steps that is taken through the rounding, 0...1, for integer values.
-    public var roundedShare = 0.25
     /// Whether the dense model is trained in the same way, for comparison.
     public var control = false
     /// Tokens of the text that is only measured.
@@ -178,7 +176,6 @@ public struct CompressionPlan: Sendable, Hashable {
         try require(sequenceLength >= 2, "sequence length", "\(sequenceLength) is less than 2")
         try require(heldOutTokens >= 16, "held-out tokens", "\(heldOutTokens) are fewer than 16")
         try require(evaluationTokens >= 16, "evaluation tokens", "\(evaluationTokens) are fewer than 16")
-        try require((0...1).contains(roundedShare), "rounded share", "\(roundedShare) is not in 0...1")
         try reconstruction.validate()
         try healing.validate()
     }
@@ -205,7 +202,7 @@ public struct CompressionPlan: Sendable, Hashable {
                 "steps": JSONValue(reconstruction.steps), "learning_rate": .number(reconstruction.learningRate),
                 "batch": JSONValue(reconstruction.batch), "precision": .string(reconstruction.precision.rawValue),
             ],
-            "healing": healing.json, "rounded_share": .number(roundedShare), "control": .bool(control),
+            "healing": healing.json, "control": .bool(control),
             "evaluation_tokens": JSONValue(evaluationTokens), "seed": .string(String(seed)),
         ]
     }
@@ -244,7 +241,6 @@ public struct CompressionPlan: Sendable, Hashable {
             batch: try blocks.integer("batch"))
         reconstruction.precision = try ProductPrecision(blocks, "precision", default: .f32)
         healing = try Healing(fields.fields("healing"))
-        roundedShare = try fields.number("rounded_share")
         control = try fields.bool("control", default: false)
         evaluationTokens = try fields.integer("evaluation_tokens")
         guard let seed = UInt64(try fields.string("seed")) else { throw fields.failure("seed", "is no number") }

@@ -11,17 +11,13 @@ public enum CompressionStage: String, Sendable, Hashable, CaseIterable {
     case pruned
     /// Trained block by block on what the dense model gives.
     case reconstructed
-    /// Trained end to end on what the dense model predicts.
-    case healed
     /// Stored in integers, nothing trained.
     case rounded
-    /// Trained block by block through the rounding.
-    case refitted
-    /// Trained end to end through the rounding.
-    case quantised
+    /// Trained end to end on what the dense model predicts, through the rounding where there is one.
+    case healed
 
-    /// Whether values are integers from this step on.
-    var isRounded: Bool { self == .rounded || self == .refitted || self == .quantised }
+    /// Whether values are floats whatever the plan says.
+    var precedesRounding: Bool { self == .dense || self == .pruned || self == .reconstructed }
 
     /// In words, for tables.
     public func title(_ values: ValueType) -> String {
@@ -29,10 +25,8 @@ public enum CompressionStage: String, Sendable, Hashable, CaseIterable {
         case .dense: "dense"
         case .pruned: "pruned"
         case .reconstructed: "reconstructed by block"
-        case .healed: "healed"
         case .rounded: "rounded to \(values)"
-        case .refitted: "reconstructed in \(values)"
-        case .quantised: "healed in \(values)"
+        case .healed: "healed"
         }
     }
 }

@@ -97,6 +97,7 @@ public final class Compressor {
         }
         if run.report[.dense] == nil { try run.add(.dense, dense, itself, tokens: 0, seconds: 0) }
 
+        let rounds = plan.values.isInteger
         func take(
             _ stage: CompressionStage, tokens: Int = 0, _ body: (Transformer) throws -> Transformer
         ) throws {
@@ -105,7 +106,7 @@ public final class Compressor {
             let made = try body(run.current())
             let result = try run.keep(made, as: stage)
             let seconds = monotonicSeconds() - begin
-            let form = try stored(result, rounded: stage.isRounded)
+            let form = try stored(result, rounded: rounds && !stage.precedesRounding)
             let fidelity = try evaluation.compare(form, progress: progress)
             try run.add(stage, form, fidelity, tokens: tokens, seconds: seconds)
         }
@@ -119,45 +120,26 @@ public final class Compressor {
         }
         var blocks = plan.reconstruction
         blocks.steps = try blockSteps(&run, dense, progress)
-        let blockTokens = blocks.steps * blocks.batch * calibration.sequenceLength
         if blocks.steps > 0 {
-            try take(.reconstructed, tokens: blockTokens) { decoder in
+            try take(.reconstructed, tokens: blocks.steps * blocks.batch * calibration.sequenceLength) { decoder in
                 var result = decoder
                 try blocks.run(
                     &result, toward: dense, calibration: calibration, seed: plan.seed, progress: progress)
                 return result
             }
         }
-        let steps = try healingSteps(&run, dense, progress)
-        let rounds = plan.values.isInteger
-        let roundedSteps = rounds ? Int((Double(steps) * plan.roundedShare).rounded()) : 0
-        func heal(
-            _ decoder: Transformer, steps: Int, rounded: Bool = false, seed: UInt64, folder: String
-        ) throws -> Transformer {
+        // Rounding costs as much as minutes of training gain, so all training end to end goes through it.
+        let values = rounds ? plan.values : nil
+        if rounds { try take(.rounded) { $0 } }
+        let steps = try healingSteps(&run, dense, values, progress)
+        func heal(_ decoder: Transformer, values: ValueType?, folder: String) throws -> Transformer {
             try plan.healing.run(
-                decoder, teacher: dense, tokens: text.training, steps: steps, values: rounded ? plan.values : nil,
-                seed: plan.seed &+ seed, place: run.place(folder, resumes: resumes), progress: progress)
+                decoder, teacher: dense, tokens: text.training, steps: steps, values: values, seed: plan.seed,
+                place: run.place(folder, resumes: resumes), progress: progress)
         }
-        if steps > roundedSteps {
-            try take(.healed, tokens: (steps - roundedSteps) * plan.healing.tokensPerStep) {
-                try heal($0, steps: steps - roundedSteps, seed: 0, folder: "healing")
-            }
-        }
-        if rounds {
-            try take(.rounded) { $0 }
-            if blocks.steps > 0 {
-                try take(.refitted, tokens: blockTokens) { decoder in
-                    var result = decoder
-                    try blocks.run(
-                        &result, toward: dense, calibration: calibration, values: plan.values,
-                        seed: plan.seed &+ 1, progress: progress)
-                    return result
-                }
-            }
-            if roundedSteps > 0 {
-                try take(.quantised, tokens: roundedSteps * plan.healing.tokensPerStep) {
-                    try heal($0, steps: roundedSteps, rounded: true, seed: 1, folder: "rounding")
-                }
+        if steps > 0 {
+            try take(.healed, tokens: steps * plan.healing.tokensPerStep) {
+                try heal($0, values: values, folder: "healing")
             }
         }
         if plan.control, run.report.control == nil {
@@ -166,7 +148,7 @@ public final class Compressor {
                 plan.healing.teacherWeight == 1
                 ? itself
                 : try evaluation.compare(
-                    heal(try based(dense), steps: steps, seed: 0, folder: "control"), progress: progress)
+                    heal(try based(dense), values: nil, folder: "control"), progress: progress)
             run.report.control = healed
             try run.save()
         }
@@ -230,8 +212,7 @@ public final class Compressor {
             let step = try plan.reconstruction.secondsPerStep(
                 run.current(), toward: dense,
                 calibration: calibration(min(plan.reconstruction.batch, plan.sequences), for: dense))
-            let times = Double(dense.blocks.count * (plan.values.isInteger ? 2 : 1))
-            steps = min(steps, Int(0.3 * seconds / max(times * step, 1e-6)))
+            steps = min(steps, Int(0.3 * seconds / max(Double(dense.blocks.count) * step, 1e-6)))
         }
         run.report.blockSteps = steps
         try run.save()
@@ -240,20 +221,20 @@ public final class Compressor {
 
     /// How many steps there will be end to end.
     private func healingSteps(
-        _ run: inout CompressionRun, _ dense: Transformer, _ progress: (any ProgressReporter)?
+        _ run: inout CompressionRun, _ dense: Transformer, _ values: ValueType?, _ progress: (any ProgressReporter)?
     ) throws -> Int {
         if let decided = run.report.healingSteps { return decided }
         let steps: Int
         switch plan.effort {
         case .steps(let count): steps = count
         case .seconds(let seconds):
-            let blocks = (run.report[.reconstructed]?.seconds ?? 0) * (plan.values.isInteger ? 2 : 1)
-            let rest = seconds - blocks
+            let rest = seconds - (run.report[.reconstructed]?.seconds ?? 0)
             if rest <= 0 {
                 steps = 0
             } else {
                 try progress.report("timing a step", 0, of: 1)
-                let step = try plan.healing.secondsPerStep(run.current(), teacher: dense, tokens: text.training)
+                let step = try plan.healing.secondsPerStep(
+                    run.current(), teacher: dense, tokens: text.training, values: values)
                 steps = Int(rest / max(step, 1e-6))
             }
         }
@@ -275,7 +256,7 @@ public final class Compressor {
         for index in run.report.steps.indices {
             let stage = run.report.steps[index].stage
             run.report.steps[index].tokensPerSecond =
-                stage == .dense ? speeds[0] : stage.isRounded || !hasFloats ? speeds[1] : speeds[2]
+                stage == .dense ? speeds[0] : hasFloats && stage.precedesRounding ? speeds[2] : speeds[1]
         }
         try run.save()
     }
@@ -348,9 +329,7 @@ struct CompressionRun {
         try save()
         // What the step began with, and its checkpoints, are needed no more.
         if let before, let path = folder(before.rawValue), FileSystem.exists(path) { try FileSystem.remove(path) }
-        for name in ["healing", "rounding"] {
-            if let path = folder(name), FileSystem.exists(path) { try FileSystem.remove(path) }
-        }
+        if let path = folder("healing"), FileSystem.exists(path) { try FileSystem.remove(path) }
     }
 
     mutating func save() throws {

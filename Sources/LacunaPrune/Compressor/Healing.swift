@@ -147,8 +147,10 @@ public struct Healing: Sendable, Hashable {
     /// Seconds of a step on this machine: the mean of two after one that is not counted. Nothing is changed by them.
     ///
     /// - Throws: As ``run(_:teacher:tokens:steps:values:seed:place:progress:)``.
-    func secondsPerStep(_ decoder: Transformer, teacher: Transformer, tokens: [Int]) throws -> Double {
-        let network = try MaskedNetwork(decoder, layers: Set(decoder.linearNames), values: nil)
+    func secondsPerStep(
+        _ decoder: Transformer, teacher: Transformer, tokens: [Int], values: ValueType?
+    ) throws -> Double {
+        let network = try MaskedNetwork(decoder, layers: Set(decoder.linearNames), values: values)
         let trainer = try trainer(network, teacher, tokens, 4, 0)
         try trainer.train(stopAfter: 1)
         let begin = monotonicSeconds()

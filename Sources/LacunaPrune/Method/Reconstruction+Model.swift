@@ -13,14 +13,12 @@ extension Reconstruction {
     ///
     /// - Parameters:
     ///   - decoder: The compressed model. Its linear layers come back in f32.
-    ///   - values: Integers for training through the rounding of that type (``RoundedView``), after which a block passes on what
-    ///     its rounded form gives.
     ///   - batchTokens: Calibration tokens that go through a block at once.
     /// - Throws: ``LacunaError/invalidArgument(_:reason:)`` for numbers out of range, and for models of different shapes;
     ///   ``LacunaError/numerical(operation:reason:)`` for errors that are not finite; ``LacunaError/cancelled``.
     public func run(
-        _ decoder: inout Transformer, toward dense: Transformer, calibration: CalibrationSet, values: ValueType? = nil,
-        seed: UInt64 = 0, batchTokens: Int = 4096, progress: (any ProgressReporter)? = nil
+        _ decoder: inout Transformer, toward dense: Transformer, calibration: CalibrationSet, seed: UInt64 = 0,
+        batchTokens: Int = 4096, progress: (any ProgressReporter)? = nil
     ) throws {
         try validate()
         guard decoder.blocks.count == dense.blocks.count,
@@ -39,27 +37,20 @@ extension Reconstruction {
             }
             try aim.advance(dense, layer: layer) { _, _ in try report(0) }
             let names = decoder.blocks[layer].roles.map { decoder.configuration.weightName($0, layer: layer) }
-            let trained = try MaskedNetwork(decoder, layers: Set(names), values: values)
+            let trained = try MaskedNetwork(decoder, layers: Set(names), values: nil)
             try run(
                 block: trained.network.blocks[layer], own.states(toward: aim), seed: seed &+ UInt64(layer),
                 step: report)
             decoder = try trained.stored()
             if layer + 1 == count { break }
-            var passing = decoder
-            if let values, values.isInteger {
-                for name in names {
-                    passing[linear: name] = try WeightStore.make(
-                        decoder[linear: name].densified(), layout: .dense, values: values)
-                }
-            }
-            try own.advance(passing, layer: layer) { _, _ in try report(steps) }
+            try own.advance(decoder, layer: layer) { _, _ in try report(steps) }
         }
     }
 
     /// Seconds of a step on this machine, by the first block: the mean of two after one that is not counted. Nothing is changed by
     /// them.
     ///
-    /// - Throws: As ``run(_:toward:calibration:values:seed:batchTokens:progress:)``.
+    /// - Throws: As ``run(_:toward:calibration:seed:batchTokens:progress:)``.
     func secondsPerStep(
         _ decoder: Transformer, toward dense: Transformer, calibration: CalibrationSet
     ) throws -> Double {

@@ -42,7 +42,7 @@ import Testing
         plan.reconstruction = Reconstruction(steps: 3, learningRate: 0.25, batch: 2)
         plan.healing = Healing(window: 40, batch: 3, learningRate: 0.125, teacherWeight: 0.75, clipNorm: 2)
         (plan.reconstruction.precision, plan.healing.precision) = (.bf16, .f32)
-        (plan.roundedShare, plan.control, plan.evaluationTokens, plan.seed) = (0.5, true, 99, .max)
+        (plan.control, plan.evaluationTokens, plan.seed) = (true, 99, .max)
         let text = plan.json.serialized()
         let read = try CompressionPlan(JSONFields(JSONValue(parsing: text), file: "plan"))
         #expect(read == plan)
@@ -68,7 +68,6 @@ import Testing
         try refused { $0.sequences = 1 }
         try refused { $0.heldOutTokens = 1 }
         try refused { $0.evaluationTokens = 1 }
-        try refused { $0.roundedShare = 1.5 }
         try refused { $0.reconstruction.batch = 0 }
         try refused { $0.healing.learningRate = 0 }
         try refused { $0.healing.window = 1 }

@@ -118,31 +118,22 @@ import Testing
         }
     }
 
-    /// Blocks come nearer to the dense ones under masks that stay, with and without rounding.
+    /// Blocks come nearer to the dense ones under masks that stay.
     @Test func blocksAreReconstructed() throws {
         let dense = try dense()
         let calibration = try CalibrationSet(text: texts().training, sequences: 16, length: 32)
         let reference = try PredictionReference(dense, tokens: texts().heldOut, window: 32)
         let (pruned, _) = try Pruner(Magnitude(), pattern: .nm(n: 2, m: 4)).prune(dense)
         let before = try reference.compare(pruned).divergence
-        for values in [nil, ValueType.int4] {
-            var healed = pruned
-            try Reconstruction(steps: 16, learningRate: 1e-2, batch: 4).run(
-                &healed, toward: dense, calibration: calibration, values: values)
-            for name in pruned.linearNames {
-                let (old, new) = (pruned[linear: name].densified(), healed[linear: name].densified())
-                #expect(zip(old.scalars, new.scalars).allSatisfy { $0 != 0 || $1 == 0 }, "\(name)")
-                #expect(old.scalars != new.scalars)
-            }
-            let form = try healed.sparsified { name, matrix in
-                try values.map {
-                    let weight = matrix.densified()
-                    return try WeightStore.make(
-                        weight, mask: SparsePattern(nonzerosOf: weight), layout: .bitmask, values: $0)
-                }
-            }
-            #expect(try reference.compare(form).divergence < 0.7 * before)
+        var healed = pruned
+        try Reconstruction(steps: 16, learningRate: 1e-2, batch: 4).run(
+            &healed, toward: dense, calibration: calibration)
+        for name in pruned.linearNames {
+            let (old, new) = (pruned[linear: name].densified(), healed[linear: name].densified())
+            #expect(zip(old.scalars, new.scalars).allSatisfy { $0 != 0 || $1 == 0 }, "\(name)")
+            #expect(old.scalars != new.scalars)
         }
+        #expect(try reference.compare(healed).divergence < 0.7 * before)
         var unchanged = pruned
         try Reconstruction(steps: 0, learningRate: 1, batch: 1).run(&unchanged, toward: dense, calibration: calibration)
         #expect(same(unchanged, pruned))
@@ -193,8 +184,7 @@ import Testing
             let (small, report) = try compressor.compress(dense)
             #expect(report.steps.map(\.stage) == CompressionStage.allCases)
             #expect(report.healingSteps == 40 && report.blockSteps == 8 && measured == 1)
-            // Ten of the steps are taken through the rounding.
-            #expect(report[.healed]?.trainedTokens == 30 * 128 && report[.quantised]?.trainedTokens == 10 * 128)
+            #expect(report[.healed]?.trainedTokens == 40 * 128 && report[.rounded]?.trainedTokens == 0)
             #expect(report[.reconstructed]?.trainedTokens == 8 * 4 * 32)
             // Three methods, then the other budgets for the best of them.
             #expect(report.candidates.map(\.budget) == [.uniform, .uniform, .uniform, .owl, .searched])
@@ -204,16 +194,15 @@ import Testing
             #expect(report.searchedSparsities.count == 2)
             let divergences = report.steps.map(\.fidelity.divergence)
             #expect(divergences[0] < 1e-6 && report.steps[0].fidelity.agreement == 1)
+            #expect(report[.healed]!.fidelity.divergence < report[.rounded]!.fidelity.divergence, "\(divergences)")
             #expect(report[.healed]!.fidelity.divergence < 0.5 * report[.pruned]!.fidelity.divergence, "\(divergences)")
-            #expect(
-                report[.quantised]!.fidelity.divergence < report[.rounded]!.fidelity.divergence, "\(divergences)")
             // Half an entry of the shortest rows.
             for step in report.steps.dropFirst() { #expect(abs(step.sparsity - 0.75) < 1.0 / 64, "\(step.stage)") }
-            #expect(report[.quantised]!.bytesPerToken < report[.pruned]!.bytesPerToken)
+            #expect(report[.rounded]!.bytesPerToken < report[.pruned]!.bytesPerToken)
             #expect(report.steps.allSatisfy { $0.tokensPerSecond == Double($0.bytesPerToken) })
             // What was measured is what is returned and what was written.
             let reference = try PredictionReference(dense, tokens: text.evaluation)
-            #expect(try reference.compare(small) == report[.quantised]!.fidelity)
+            #expect(try reference.compare(small) == report[.healed]!.fidelity)
             let loaded = try Transformer.load(folder + "/run/model")
             #expect(same(loaded, small))
             #expect(small.linearNames.allSatisfy { small[linear: $0].format.values == .int4 })
@@ -269,8 +258,8 @@ import Testing
         try folder { folder in
             let (whole, report) = try Compressor(plan, text: text, directory: folder + "/whole").compress(dense)
             let stopped = Compressor(plan, text: text, directory: folder + "/stopped")
-            // Before anything is chosen, in the middle of blocks, of healing, and of healing through the rounding.
-            for (index, stop) in [("pruning", 3), ("reconstructing", 9), ("training", 13), ("training", 17)]
+            // Before anything is chosen, in the middle of blocks, and of healing, twice.
+            for (index, stop) in [("pruning", 3), ("reconstructing", 9), ("training", 13), ("training", 9)]
                 .enumerated()
             {
                 #expect(throws: LacunaError.cancelled, "\(stop)") {

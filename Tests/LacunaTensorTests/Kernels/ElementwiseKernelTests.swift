@@ -113,6 +113,56 @@ import Testing
         }
     }
 
+    /// Bit for bit: what is stored does not depend on the processor.
+    @Test(arguments: supportedLevels) func nibblesAreTheSameAtEveryLevel(level: Int32) {
+        let k = kernels(level)
+        var random = SeededGenerator(seed: 6, stream: UInt64(level))
+        for n in 0...64 {
+            var kinds = [random.normals(n), random.awkwardFloats(n), random.normals(n).map { $0 * 0x1p-125 }]
+            // Half of them 0; multiples of a number; one that is not finite.
+            kinds.append(random.normals(n).enumerated().map { $0.offset % 2 == 0 ? 0 : $0.element })
+            kinds.append((0..<n).map { _ in 0.75 * Float(Int(random.next() % 16) - 8) })
+            kinds.append([.infinity] + random.normals(max(n, 1) - 1))
+            for values in kinds where values.count == n {
+                var (mine, expected) = ([Int8](repeating: 9, count: 65), [Int8](repeating: 9, count: 65))
+                let scale = k.round_i4(values, n, &mine)
+                #expect(scale == reference.round_i4(values, n, &expected), "\(values)")
+                #expect(mine == expected, "\(values)")
+                #expect(k.round_i4(values, n, nil) == scale && mine[n] == 9)
+            }
+        }
+    }
+
+    /// What the reference chooses is what its description says, in double precision.
+    @Test func nibblesHaveTheLeastErrorOfTheScalesTried() {
+        var random = SeededGenerator(seed: 7)
+        for n in [1, 5, 16, 17, 64] {
+            for _ in 0..<50 {
+                let x = random.normals(n)
+                func codes(_ scale: Float) -> [Double] {
+                    x.map { Double(max(-8, min(7, ($0 * (1 / scale)).rounded(.toNearestOrEven)))) }
+                }
+                func error(_ scale: Float) -> Double {
+                    zip(x, codes(scale)).reduce(0) {
+                        let difference = Double($1.0) - $1.1 * Double(scale)
+                        return $0 + difference * difference
+                    }
+                }
+                let extreme = x.max { abs($0) < abs($1) }!
+                var tried = [8, 8.7, 9.5].map { BFloat16(extreme / -$0).float }
+                tried += [7, 7.7, 8.5].map { BFloat16(abs(extreme) / $0).float }
+                let best = codes(tried.min { error($0) < error($1) }!)
+                let square = best.reduce(0) { $0 + $1 * $1 }
+                let dot = zip(x, best).reduce(0) { $0 + Double($1.0) * $1.1 }
+                tried.append(BFloat16(Float(dot / square)).float)
+                var found = [Int8](repeating: 9, count: n)
+                let scale = BFloat16(bits: reference.round_i4(x, n, &found)).float
+                #expect(error(scale) <= tried.map(error).min()! * 1.00001 + 1e-12)
+                #expect(found.map(Double.init) == codes(scale))
+            }
+        }
+    }
+
     @Test func quantisedInputIsWithinHalfAStep() {
         var random = SeededGenerator(seed: 4)
         let input = KernelInput(random.awkwardFloats(640))
