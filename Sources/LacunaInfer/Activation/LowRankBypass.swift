@@ -76,6 +76,9 @@ public struct LowRankBypass: GatedMatrix {
         for i in 0..<count * rows { y[i] += outer.pointer[i] }
     }
 
+    /// The entries of both factors.
+    public var substituteCount: Int { left.rows * left.columns + right.rows * right.columns }
+
     public func bytesRead(activeInputs: UnsafeBufferPointer<UInt32>) -> Int {
         base.bytesRead(activeInputs: activeInputs)
             + (activeInputs.count == columns ? 0 : left.byteCount + right.byteCount)

@@ -30,16 +30,23 @@ public struct Quest: KeySelector {
 
     public var readsPromptsWhole: Bool { true }
 
+    /// The pages among which a query chooses; nil if it reads everything.
+    private func pages(_ request: KeyRequest) -> (store: PageBoundsCache, first: Int, count: Int, budget: Int)? {
+        guard request.layer >= dense, share < 1, let store = request.store as? PageBoundsCache else { return nil }
+        let first = request.visible.lowerBound / store.pageSize
+        let count = (request.visible.upperBound - 1) / store.pageSize - first + 1
+        let budget = max(1, Int((share * Double(count)).rounded(.up)))
+        return budget < count ? (store, first, count, budget) : nil
+    }
+
+    public func numbersCompared(_ request: KeyRequest) -> Int {
+        pages(request).map { ($0.count - 1) * 2 * $0.store.shape.headSize } ?? 0
+    }
+
     public func select(_ request: KeyRequest) -> [Range<Int>] {
         let visible = request.visible
-        guard request.layer >= dense, share < 1, let store = request.store as? PageBoundsCache else { return [visible] }
-        let pageSize = store.pageSize
-        let first = visible.lowerBound / pageSize
-        let last = (visible.upperBound - 1) / pageSize
-        let count = last - first + 1
-        let budget = max(1, Int((share * Double(count)).rounded(.up)))
-        if budget >= count { return [visible] }
-        let size = store.shape.headSize
+        guard let (store, first, count, budget) = pages(request) else { return [visible] }
+        let (pageSize, size) = (store.pageSize, store.shape.headSize)
         return withUnsafeTemporaryAllocation(of: Float.self, capacity: 2 * size + count) { memory in
             let (query, scores) = (memory.baseAddress!, memory.baseAddress! + 2 * size)
             // Negative entries meet the least keys, positive ones the largest: one product with both bounds.

@@ -4,6 +4,9 @@ import LacunaTensor
 public protocol KeySelector: Sendable {
     /// Ascending ranges of positions that do not overlap, all within `request.visible`, at least one position in all.
     func select(_ request: KeyRequest) -> [Range<Int>]
+    /// How many numbers ``select(_:)`` reads for a query to choose, beside the query itself: bounds, labels or sums of keys. Asked for by
+    /// meters alone. 0 unless said.
+    func numbersCompared(_ request: KeyRequest) -> Int
     /// Whether ``select(_:)`` always gives all that is visible. Queries then go in blocks.
     var readsAll: Bool { get }
     /// Whether selection is for tokens that are written, one at a time or as drafts of up to 16, while prompts read all that is
@@ -23,6 +26,7 @@ extension KeySelector {
     /// False: ``select(_:)`` is asked for each query.
     public var readsAll: Bool { false }
     public var readsPromptsWhole: Bool { false }
+    public func numbersCompared(_ request: KeyRequest) -> Int { 0 }
     public func plan(_ request: PromptRequest) -> PromptPlan? { nil }
     public var promptRows: Int { 512 }
     public func observe(_ request: KeyRequest, ranges: [Range<Int>], weights: UnsafePointer<Float>) {}

@@ -148,21 +148,21 @@ struct SpanAttention {
         for head in keyHead * group..<(keyHead + 1) * group {
             let offset = row * g.queryWidth + head * g.headSize
             let (query, output) = (queries + offset, mixed + offset)
-            var ranges =
-                context.selector.readsAll
-                ? [visible]
-                : context.selector.select(
-                    KeyRequest(
-                        layer: layer, head: head, keyHead: keyHead, position: position, visible: visible, query: query,
-                        store: span.store))
+            let (selector, request) = (
+                context.selector,
+                KeyRequest(
+                    layer: layer, head: head, keyHead: keyHead, position: position, visible: visible, query: query,
+                    store: span.store)
+            )
+            var ranges = selector.readsAll ? [visible] : selector.select(request)
             if let store = span.store { ranges = store.evicted(layer: layer, head: keyHead).removed(from: ranges) }
-            context.meter?.note(keys: visible.count, read: ranges.reduce(0) { $0 + $1.count })
+            if let meter = context.meter {
+                meter.note(
+                    layer: layer, keys: visible.count, read: ranges.reduce(0) { $0 + $1.count }, size: g.headSize,
+                    compared: selector.readsAll ? 0 : selector.numbersCompared(request))
+            }
             func note() {
-                if context.selector.readsAll { return }
-                context.selector.observe(
-                    KeyRequest(
-                        layer: layer, head: head, keyHead: keyHead, position: position, visible: visible, query: query,
-                        store: span.store), ranges: ranges, weights: scores)
+                if !selector.readsAll { selector.observe(request, ranges: ranges, weights: scores) }
             }
             if let direct = span.store?.direct {
                 attend(query, ranges, visible.count, keyHead: keyHead, direct, scores, into: output)

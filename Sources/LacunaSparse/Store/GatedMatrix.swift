@@ -22,6 +22,9 @@ public protocol GatedMatrix: StoredMatrix {
 
     /// Bytes that a product with one vector of these active inputs reads.
     func bytesRead(activeInputs: UnsafeBufferPointer<UInt32>) -> Int
+
+    /// Weights that are read in the place of those of inputs left out, as soon as there are any; 0 unless said.
+    var substituteCount: Int { get }
 }
 
 extension GatedMatrix {
@@ -34,6 +37,8 @@ extension GatedMatrix {
     public func bytesRead(activeInputs: UnsafeBufferPointer<UInt32>) -> Int {
         columns == 0 ? 0 : byteCount * activeInputs.count / columns
     }
+
+    public var substituteCount: Int { 0 }
 }
 
 extension InputMajorMatrix: GatedMatrix {
