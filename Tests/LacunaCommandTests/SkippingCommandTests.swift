@@ -118,6 +118,40 @@ import Testing
         #expect(kept.status == 0 && kept.errorOutput.contains("int8"))
     }
 
+    /// A gate is learned, read by, and refused where it is not one.
+    @Test func gatesInFiles() throws {
+        let tiny = try TinyModel()
+        let written = try tiny.json(
+            "calibrate", "MODEL", "--prefill", "seer:0.3", "--block", "8", "--steps", "5", "--calibration", "TEXT",
+            "--sequences", "2", "--sequence-length", "64", "--output", "OUT/gate.safetensors")
+        #expect(written["request"]?.stringValue == "seer:0.3" && written["block"]?.intValue == 8)
+        let rows = try #require(
+            try tiny.json(
+                "eval", "MODEL", "--text", "TEXT", "--tokens", "256", "--window", "256", "--prefill",
+                "OUT/gate.safetensors"
+            ).arrayValue)
+        #expect(rows.last?["keys"]?.stringValue == "all keys, seer:0.3")
+        #expect((rows.last?["promptShare"]?.doubleValue ?? 1) < 0.6)
+        for arguments in [
+            ["run", "MODEL", "--prompt", "a", "--prefill", "TEXT"],
+            ["calibrate", "MODEL", "--prefill", "seer:2", "--calibration", "TEXT", "--output", "OUT/x"],
+            ["calibrate", "MODEL", "--prefill", "seer:0.3", "--output", "OUT/x"],
+            ["calibrate", "MODEL", "--calibration", "TEXT", "--output", "OUT/x"],
+            [
+                "calibrate", "MODEL", "--activation", "wina:0.4", "--block", "8", "--calibration", "TEXT", "--output",
+                "OUT/x",
+            ],
+        ] {
+            let executable = try #require(CommandLineTests.executable)
+            let all = (arguments + ["--quiet"]).map {
+                $0.replacing("MODEL", with: tiny.path).replacing("TEXT", with: tiny.text).replacing(
+                    "OUT", with: tiny.root)
+            }
+            let outcome = try ChildProcess(executable: executable, arguments: all).run()
+            #expect(outcome.status != 0 && !outcome.errorOutput.isEmpty, "\(arguments): \(outcome.output)")
+        }
+    }
+
     /// A page with a row for each of two layers and one for both, and columns of what was left out.
     @Test func pagesOfWhatWasLeftOut() throws {
         let tiny = try TinyModel()

@@ -68,7 +68,7 @@ public struct LinearLayer: Sendable {
                 meter.note(
                     layer: layer, role: role, weights: linear.inputs * linear.outputs, inputs: inputs,
                     active: active?.count ?? inputs,
-                    others: isPartial ? (linear.weight as? any GatedMatrix)?.substituteCount ?? 0 : 0,
+                    others: isPartial ? (linear.weight as? any SubstitutedMatrix)?.substituteCount ?? 0 : 0,
                     compared: active == nil || place > 0 ? 0 : inputs, bytes: bytes, read: isSkipping ? read : nil)
             }
         }

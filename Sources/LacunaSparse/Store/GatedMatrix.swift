@@ -22,9 +22,6 @@ public protocol GatedMatrix: StoredMatrix {
 
     /// Bytes that a product with one vector of these active inputs reads.
     func bytesRead(activeInputs: UnsafeBufferPointer<UInt32>) -> Int
-
-    /// Weights that are read in the place of those of inputs left out, as soon as there are any; 0 unless said.
-    var substituteCount: Int { get }
 }
 
 extension GatedMatrix {
@@ -37,8 +34,6 @@ extension GatedMatrix {
     public func bytesRead(activeInputs: UnsafeBufferPointer<UInt32>) -> Int {
         columns == 0 ? 0 : byteCount * activeInputs.count / columns
     }
-
-    public var substituteCount: Int { 0 }
 }
 
 extension InputMajorMatrix: GatedMatrix {
