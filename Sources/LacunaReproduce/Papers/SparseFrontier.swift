@@ -142,7 +142,7 @@ struct SparseFrontierReproduction: Reproduction {
                 + "(FlexPrefill: 32) queries; all layers; planted keys: \(PlantedAttention.blocks) blocks of \(PlantedAttention.block), "
                 + "\(PlantedAttention.topics) topics"
                 + (context.quick
-                    ? "" : "; SmolLM2-135M-Instruct on WikiText-2, 128 tokens after prompts of 512, a quarter, 5 seeds"),
+                    ? "" : "; SmolLM2-135M-Instruct on WikiText-2, 128 tokens after prompts of 512, a quarter"),
             measurements: measurements,
             checks: real + [
                 Check("dense attention answers: needle", accuracy("dense", .needle).mean, .atLeast, 0.95),
