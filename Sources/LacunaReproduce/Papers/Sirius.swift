@@ -110,7 +110,7 @@ struct SiriusReproduction: Reproduction {
     }
 
     private static let written = 32
-    private static let (sourceWords, copiedWords, copiedShare) = (300, 48, 0.25)
+    private static let (sourceWords, copiedWords, copiedShare) = (300, 48, 0.4)
 
     /// Shares of texts in which every word is the one that followed in the source: of the whole model, of one that reads few pages, and of this
     /// one corrected; and the length that was accepted.
