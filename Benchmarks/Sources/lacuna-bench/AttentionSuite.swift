@@ -45,8 +45,11 @@ struct AttentionSuite {
         return try [
             Form(name: "all keys, f32"),
             Form(
-                name: "quest:0.25", selector: Quest(share: 0.25, dense: 0), bars: [.atLeast(.measured, 2)],
+                name: "quest:0.25", selector: Quest(share: 0.25, dense: 0),
                 store: { PageBoundsCache(KeyValueCache($0), shape: $0) }),
+            Form(
+                name: "quest:0.25 by groups", selector: Quest(share: 0.25, dense: 0, choosesByGroup: true),
+                bars: [.atLeast(.measured, 2)], store: { PageBoundsCache(KeyValueCache($0), shape: $0) }),
             Form(
                 name: "double:0.25", selector: DoubleSparsity(share: 0.25, dense: 0), bars: [.atLeast(.measured, 2)],
                 store: { LabelCache(KeyValueCache($0), shape: $0, channels: channels) }),

@@ -116,6 +116,56 @@ struct KeySparsityTests {
         #expect(ranges.reduce(0) { $0 + $1.count } < 30)
     }
 
+    /// Heads that share keys read the pages with the largest sums of their bounds, chosen once for both.
+    @Test func groupsOfHeadsChooseTogether() throws {
+        let shape = try KeyValueShape(Skip.configuration, capacity: 64)
+        let store = PageBoundsCache(KeyValueCache(shape), shape: shape, pageSize: 4)
+        let keys = Skip.gaussian([60, 16], seed: 3)
+        keys.withPointer { keys in
+            for layer in 0..<2 { store.append(layer: layer, keys: keys, values: keys, count: 60) }
+        }
+        store.advance(by: 60)
+        let quest = try Quest(share: 0.3, dense: 0, choosesByGroup: true)
+        let queries = Skip.gaussian([2, 8], seed: 7).scalars
+        let ranges = queries.withUnsafeBufferPointer { queries in
+            quest.select(
+                KeyRequest(
+                    layer: 1, head: 2, keyHead: 1, group: 2, position: 59, visible: 0..<60,
+                    query: queries.baseAddress!, store: store))
+        }
+        let bounds = store.bounds(layer: 1, head: 1)
+        let scores = (0..<14).map { page in
+            (0..<16).reduce(Float(0)) { sum, i in
+                let (q, e) = (queries[i], i % 8)
+                return sum + max(q * bounds[page * 16 + e], q * bounds[page * 16 + 8 + e])
+            }
+        }
+        // Five of 15 pages, the last one always.
+        let best = (0..<14).sorted { scores[$0] > scores[$1] }.prefix(4) + [14]
+        #expect(Set(ranges.flatMap { $0 }) == Set(best.flatMap { $0 * 4..<$0 * 4 + 4 }))
+
+        let decoder = try Skip.decoder()
+        let tokens = Skip.tokens(60, seed: 1)
+        let dense = try logits(decoder, tokens, prompt: 30)
+        func run(_ share: Double, _ isShared: Bool) throws -> (logits: Tensor<Float>, keys: SkippingMeter.Keys) {
+            let meter = SkippingMeter()
+            let selector = PromptsApart(
+                written: try Quest(share: share, dense: 0, choosesByGroup: isShared), prompts: AllKeys())
+            let session = try DecodingSession(
+                TokenEngine(decoder, selector: selector, meter: meter, store: bounded(4)), context: 60)
+            var rows = try session.verify(Array(tokens[..<30])).scalars
+            for token in tokens[30...] {
+                try session.decode(token)
+                rows += session.logits
+            }
+            return (Tensor(rows, shape: [60, 60]), meter.keys)
+        }
+        #expect(try run(0.999, true).logits == dense)
+        let (shared, apart) = (try run(0.3, true), try run(0.3, false))
+        #expect(shared.keys.read == apart.keys.read && 2 * shared.keys.compared == apart.keys.compared)
+        #expect(Skip.error(shared.logits, apart.logits) > 1e-4 && Skip.error(shared.logits, dense) > 1e-4)
+    }
+
     /// Needles in pages of noise: bounds find them where means of pages do not.
     @Test func boundsFindNeedlesBetterThanMeans() throws {
         let configuration = TransformerConfiguration(
