@@ -61,7 +61,7 @@ struct SparkReproduction: Reproduction {
         checks.append(Check("at least 5 times as fast as sorting", sorting / quick, .atLeast, 5))
         var missing: [String] = []
         var values: [String: [Double]] = [:]
-        let steps = context.quick ? 200 : 1500
+        let steps = context.quick ? 80 : 1500
         for (place, seed) in seeds.prefix(5).enumerated() {
             try context.progress.report("language models", place, of: 5)
             guard let found = try Self.language(seed: seed, steps: steps, progress: context.progress) else {
