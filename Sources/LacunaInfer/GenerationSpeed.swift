@@ -35,7 +35,8 @@ public struct GenerationSpeed: Sendable, Equatable {
 extension Generator {
     /// Measures how fast a prompt is read and how fast text is written after it, greedily and past every end.
     ///
-    /// One run before the others is not counted: it reads the weights from the disk. What is written is the same in every run.
+    /// One run before the others is not counted: it reads the weights from the disk, and a meter counts during it, as counting takes time. What is
+    /// written is the same in every run.
     ///
     /// - Parameters:
     ///   - prompt: At least one token. What a model leaves out depends on what it reads; other speeds do not.
@@ -57,16 +58,21 @@ extension Generator {
         }
         let options = Options(maximumTokens: written, ignoresEnd: true)
         var (reading, writing, bytes): ([Double], [Double], Int) = ([], [], 0)
+        var uncounted = skipping
+        uncounted.meter = nil
+        let measured = Generator(decoder, tokenizer: tokenizer, skipping: uncounted)
         for run in 0...runs {
             try progress.report("measuring", run, of: runs + 1)
-            let result = try generate(prompt, options) { _ in
+            let result = try (run == 0 ? self : measured).generate(prompt, options) { _ in
                 try progress.report("measuring", run, of: runs + 1)
                 return true
             }
-            if run == 0 { continue }
+            if run == 0 {
+                bytes = result.bytesPerToken
+                continue
+            }
             reading.append(result.prefill.tokensPerSecond)
             writing.append(result.decode.tokensPerSecond)
-            bytes = result.bytesPerToken
         }
         return GenerationSpeed(
             promptTokens: prompt.count, writtenTokens: written, reading: reading, writing: writing, bytesPerToken: bytes

@@ -80,6 +80,12 @@ import Testing
         let window = try tiny.json(
             "run", "MODEL", "--prompt", "the gap left out on purpose", "--max-tokens", "4", "--attention", "window:8")
         #expect((window["skipping"]?["keyShare"]?.doubleValue ?? 1) < 0.9)
+        #expect(rows[1]["wholeQueries"]?.doubleValue == 1 && rows[1]["keyChoiceCost"]?.doubleValue == 0)
+        let sums = try tiny.json(
+            "eval", "MODEL", "--text", "TEXT", "--tokens", "128", "--window", "128", "--attention", "alisa:0.25",
+            "--kv", "int4")
+        let row = try #require(sums.arrayValue?.last)
+        #expect(row["wholeQueries"]?.doubleValue == 0 && (row["keyChoiceCost"]?.doubleValue ?? 0) > 0)
         let double = try tiny.json(
             "eval", "MODEL", "--text", "TEXT", "--tokens", "128", "--window", "128", "--attention", "double:0.25",
             "--calibration", "TEXT")
@@ -112,6 +118,61 @@ import Testing
         #expect(kept.status == 0 && kept.errorOutput.contains("int8"))
     }
 
+    /// A gate is learned, read by, and refused where it is not one.
+    @Test func gatesInFiles() throws {
+        let tiny = try TinyModel()
+        let written = try tiny.json(
+            "calibrate", "MODEL", "--prefill", "seer:0.3", "--block", "8", "--steps", "5", "--calibration", "TEXT",
+            "--sequences", "2", "--sequence-length", "64", "--output", "OUT/gate.safetensors")
+        #expect(written["request"]?.stringValue == "seer:0.3" && written["block"]?.intValue == 8)
+        let rows = try #require(
+            try tiny.json(
+                "eval", "MODEL", "--text", "TEXT", "--tokens", "256", "--window", "256", "--prefill",
+                "OUT/gate.safetensors"
+            ).arrayValue)
+        #expect(rows.last?["keys"]?.stringValue == "all keys, seer:0.3")
+        #expect((rows.last?["promptShare"]?.doubleValue ?? 1) < 0.6)
+        for arguments in [
+            ["run", "MODEL", "--prompt", "a", "--prefill", "TEXT"],
+            ["calibrate", "MODEL", "--prefill", "seer:2", "--calibration", "TEXT", "--output", "OUT/x"],
+            ["calibrate", "MODEL", "--prefill", "seer:0.3", "--output", "OUT/x"],
+            ["calibrate", "MODEL", "--calibration", "TEXT", "--output", "OUT/x"],
+            [
+                "calibrate", "MODEL", "--activation", "wina:0.4", "--block", "8", "--calibration", "TEXT", "--output",
+                "OUT/x",
+            ],
+        ] {
+            let executable = try #require(CommandLineTests.executable)
+            let all = (arguments + ["--quiet"]).map {
+                $0.replacing("MODEL", with: tiny.path).replacing("TEXT", with: tiny.text).replacing(
+                    "OUT", with: tiny.root)
+            }
+            let outcome = try ChildProcess(executable: executable, arguments: all).run()
+            #expect(outcome.status != 0 && !outcome.errorOutput.isEmpty, "\(arguments): \(outcome.output)")
+        }
+    }
+
+    /// A page with a row for each of two layers and one for both, and columns of what was left out.
+    @Test func pagesOfWhatWasLeftOut() throws {
+        let tiny = try TinyModel()
+        let run = [
+            "run", "MODEL", "--prompt", "the gap left out on purpose", "--max-tokens", "4", "--activation",
+            "teal+top:0.4", "--attention", "window:8", "--report", "OUT/left-out.html",
+        ]
+        let json = try tiny.json(arguments: run)
+        let roles = try #require(json["skipping"]?["roles"])
+        #expect(roles["mlp.down_proj"]?["layers"]?.arrayValue?.count == 2)
+        #expect(abs((roles["self_attn.q_proj"]?["sparsity"]?.doubleValue ?? 0) - 0.4) < 0.02)
+        let page = try FileSystem.readText(tiny.root + "/left-out.html")
+        #expect(page.contains("mlp.down_proj") && page.contains("to choose keys"))
+        let rows = page.ranges(of: "<tr>").count
+        #expect(rows == 4, "\(rows)")
+        let again = try tiny.json(arguments: run + ["--force"])
+        #expect(again["tokens"] == json["tokens"])
+        let outcome = try tiny.lacuna("run", "MODEL", "--prompt", "a", "--report", "OUT/x.html")
+        #expect(outcome.status != 0 && outcome.errorOutput.contains("--activation"))
+    }
+
     @Test func whatCannotBeIsRefused() throws {
         let tiny = try TinyModel()
         for arguments in [
@@ -127,6 +188,9 @@ import Testing
             ["run", "--prompt", "a", "--attention", "window:4", "--correct", "4", "--kv", "int8"],
             ["run", "--prompt", "a", "--attention", "window:4", "--correct", "4", "--temperature", "0.5"],
             ["run", "--chat", "--attention", "window:4", "--correct", "4"],
+            ["run", "--prompt", "a", "--attention", "alisa:0.5", "--correct", "4"],
+            ["run", "--chat", "--attention", "window:4", "--report", "OUT/x.html"],
+            ["run", "--prompt", "a", "--kv", "int4:1"],
             ["run", "--prompt", "a", "--prefill", "quest:0.5"], ["run", "--prompt", "a", "--prefill", "flexprefill:2"],
             ["run", "--prompt", "a", "--evict", "snapkv"], ["run", "--prompt", "a", "--evict", "int8"],
             ["eval", "--text", "TEXT", "--evict", "snapkv:0.5", "--stride", "5"],

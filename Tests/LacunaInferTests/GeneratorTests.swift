@@ -89,6 +89,18 @@ struct GeneratorTests {
         }
     }
 
+    /// A meter counts the run before those that are timed, and is in the way of none of these.
+    @Test func metersDoNotSlowDownWhatIsTimed() throws {
+        let meter = SkippingMeter()
+        let skipping = Skipping(gate: ThresholdGate([.down: 0.1]), meter: meter)
+        let generator = Generator(try makeGenerator().decoder, skipping: skipping)
+        let speed = try generator.measureSpeed(prompt: [5, 9, 1], written: 4, runs: 3)
+        let counted = meter.total
+        meter.reset()
+        let result = try generator.generate([5, 9, 1], .init(maximumTokens: 4, ignoresEnd: true))
+        #expect(counted.vectors > 0 && counted == meter.total && speed.bytesPerToken == result.bytesPerToken)
+    }
+
     @Test func theContextEndsTheText() throws {
         let result = try makeGenerator(positions: 8).generate([1, 2, 3], .init(maximumTokens: 100))
         #expect(result.reason == .contextFull)

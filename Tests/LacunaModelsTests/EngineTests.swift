@@ -118,13 +118,14 @@ struct EngineTests {
     // MARK: Stores
 
     /// Forks share what came before and go their own ways; truncating and going on is as if it had never been.
-    @Test(arguments: [false, true]) func forksAndRollbacks(isQuantized: Bool) throws {
+    @Test(arguments: [nil, .eight, .four] as [QuantizedKeyValueCache.Bits?])
+    func forksAndRollbacks(bits: QuantizedKeyValueCache.Bits?) throws {
         let decoder = try makeDecoder(seed: 4)
         let engine = TokenEngine(decoder) { shape -> any KeyValueStore in
-            if isQuantized { return QuantizedKeyValueCache(shape) }
+            if let bits { return QuantizedKeyValueCache(shape, bits: bits) }
             return KeyValueCache(shape)
         }
-        let tolerance: Float = isQuantized ? 0.02 : 1e-5
+        let tolerance: Float = bits == nil ? 1e-5 : bits == .eight ? 0.02 : 0.3
         let a = try engine.addSequence(context: 30)
         func step(_ tokens: [Int], _ sequence: Int) throws -> Tensor<Float> {
             var batch = TokenBatch()
@@ -144,7 +145,41 @@ struct EngineTests {
         #expect(relativeError(other, row(try decoder.logits(tokens[..<5] + [31, 32]), 6)) < tolerance)
         #expect(try engine.store(of: b).count == 11)
         // 3 layers, keys and values, 2 heads of 10 entries.
-        #expect(store.byteCount == 7 * 3 * 2 * 2 * (isQuantized ? 10 + 4 : 10 * 4))
+        let bytes = bits == nil ? 10 * 4 : bits == .eight ? 10 + 4 : 5 + 8
+        #expect(store.byteCount == 7 * 3 * 2 * 2 * bytes)
+    }
+
+    /// Three groups of 4 bits, the last with five entries: each within half a step of its own, its ends exact; what is not a number is
+    /// the least, and a group of nothing else 0.
+    @Test func fourBitsByGroups() throws {
+        let size = 69
+        let store = QuantizedKeyValueCache(KeyValueShape(layers: 1, heads: 1, headSize: size, capacity: 3), bits: .four)
+        var generator = SeededGenerator(seed: 2)
+        var keys = (0..<2 * size).map { Float(generator.normal()) * ($0 % size < 32 ? 1 : 50) }
+        let values = keys.map { $0 - 7 }
+        keys[3] = .nan
+        for e in 64..<69 { keys[e] = .nan }
+        store.append(layer: 0, keys: keys, values: values, count: 2)
+        store.advance(by: 2)
+        let view = store.view(layer: 0, head: 0, positions: 0..<2)
+        for (found, source) in [(view.keys, keys), (view.values, values)] {
+            for position in 0..<2 {
+                for start in [0, 32, 64] {
+                    let places = start..<min(start + 32, size)
+                    let own = places.map { source[position * size + $0] }
+                    let numbers = own.filter { !$0.isNaN }
+                    let (least, largest) = (numbers.min() ?? 0, numbers.max() ?? 0)
+                    for (place, x) in zip(places, own) {
+                        let y = found[position * size + place]
+                        let distance = abs(y - (x.isNaN ? least : x))
+                        #expect(distance <= 0.501 * (largest - least) / 15)
+                        if x == least || x == largest { #expect(distance <= 1e-5 * max(1, abs(x))) }
+                    }
+                }
+            }
+        }
+        withExtendedLifetime(view) {}
+        #expect(store.byteCount == 2 * 2 * (35 + 6 * 4))
     }
 
     @Test func quantizedEntriesAreNear() throws {

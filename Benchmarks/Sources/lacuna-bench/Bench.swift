@@ -8,7 +8,7 @@ import LacunaTensor
 @main
 struct Bench: ParsableCommand {
     enum Suite: String, ExpressibleByArgument, CaseIterable {
-        case vectors, matrices, decode, layers, training, sparse, algebra, planner, regress
+        case vectors, matrices, decode, attention, layers, training, sparse, algebra, planner, regress
     }
 
     static let configuration = CommandConfiguration(
@@ -72,6 +72,7 @@ struct Bench: ParsableCommand {
             case .decode:
                 let peer = try peers.map(PeerResults.init(contentsOf:))
                 report.sections += try DecodeSuite(settings: settings, weights: weights, peer: peer).sections()
+            case .attention: report.sections += try AttentionSuite(settings: settings).sections()
             case .regress:
                 if let problems {
                     report.sections += try RegressSuite(settings: settings, folder: problems).sections()

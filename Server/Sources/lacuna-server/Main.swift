@@ -117,7 +117,7 @@ struct LacunaServer: AsyncParsableCommand {
     @Option(help: "Keys that attention reads: quest:SHARE, alisa:SHARE or window:POSITIONS.")
     var attention: String?
 
-    @Option(help: "How keys and values are kept: int8, or mustafar:SPARSITY.")
+    @Option(help: "How keys and values are kept: int8, int4, or mustafar:SPARSITY.")
     var kv: String?
 
     @Option(help: "Keys that prompts read: block-sparse:SHARE, vertical-slash:SHARE or flexprefill:MASS.")

@@ -12,10 +12,14 @@ struct CalibrateCommand: ParsableCommand {
             Examples:
               lacuna calibrate smollm2 --activation wina:0.4 --calibration train.txt --output smollm2.wina.json
               lacuna run smollm2 --activation smollm2.wina.json --weights bf16 --prompt "The capital of France is"
+              lacuna calibrate smollm2 --prefill seer:0.4 --calibration train.txt --output smollm2.seer.safetensors
 
             METHOD:RATIO names a method of 'lacuna methods' and the share of the linear layers' weights that a token is not \
             to read. The file holds a threshold for every matrix, and ranks where the method has them (r-sparse; their \
             factors go into a .safetensors file beside it). It refuses other models than the one it was made for.
+
+            --prefill seer:SHARE learns, from the attention that the model pays on the text, which blocks of keys the blocks of a \
+            prompt will look at; the file is for --prefill.
 
             --allocation greedy spreads the ratio over a block's matrices by the error that each step makes; it takes a few \
             minutes where uniform takes seconds.
@@ -24,11 +28,23 @@ struct CalibrateCommand: ParsableCommand {
     @Argument(help: "A model file or directory, or a catalogue name.")
     var model: ModelArgument
 
-    @Option(help: ArgumentHelp("What to leave out, and how much.", valueName: "method:ratio"))
-    var activation: String
+    @Option(help: ArgumentHelp("What to leave out of products, and how much.", valueName: "method:ratio"))
+    var activation: String?
 
     @Option(help: ArgumentHelp("uniform or greedy.", valueName: "name"))
-    var allocation: RatioAllocation = .uniform
+    var allocation: RatioAllocation?
+
+    @Option(
+        help: ArgumentHelp(
+            "Instead: the share of what prompts may read that a learned gate is to choose.", valueName: "seer:share"))
+    var prefill: String?
+
+    @Option(in: 1...65_536, help: ArgumentHelp("With --prefill: positions of a block; 64 by default.", valueName: "n"))
+    var block: Int?
+
+    @Option(
+        in: 1...1_000_000, help: ArgumentHelp("With --prefill: steps for each layer; 300 by default.", valueName: "n"))
+    var steps: Int?
 
     @OptionGroup var text: CalibrationOptions
 
@@ -46,21 +62,56 @@ struct CalibrateCommand: ParsableCommand {
         if output.isStandardOutput {
             throw ValidationError("--output needs a file: ranks go into another one beside it")
         }
+        if (activation == nil) == (prefill == nil) {
+            throw ValidationError("give --activation METHOD:RATIO, or --prefill seer:SHARE")
+        }
+        if prefill != nil && allocation != nil { throw ValidationError("--allocation is about --activation") }
+        if prefill == nil && (block != nil || steps != nil) {
+            throw ValidationError("--block and --steps are about --prefill")
+        }
+        if prefill != nil && text.calibration == nil {
+            throw ValidationError("--prefill needs a text to learn from: --calibration")
+        }
     }
 
     func run() throws {
         try OutputFile.check([output], overwriting: force)
-        let request = try ActivationRequest(activation)
+        if let prefill { return try learnGate(prefill) }
+        let request = try ActivationRequest(activation ?? "")
         if request.method.hasBypass { try checkCompanion() }
         let progress = options.begin()
         defer { progress.clear() }
-        let calibrator = try ActivationCalibrator(request, allocation: allocation)
+        let calibrator = try ActivationCalibrator(request, allocation: allocation ?? .uniform)
         let loaded = try LanguageModel(model, weights: precision.weights, head: precision.head, progress: progress)
         let plan = try calibrator.plan(
             loaded.decoder, calibration: try text.set(loaded.tokenizer), progress: progress)
         try plan.save(to: output.path)
         progress.clear()
         printResult(json: form.json, Self.json(plan, output.path), text: Self.text(plan, output.path))
+    }
+
+    /// Learns which blocks prompts look at.
+    private func learnGate(_ words: String) throws {
+        let parts = words.split(separator: ":", omittingEmptySubsequences: false)
+        guard parts.count == 2, parts[0] == "seer", let share = Double(parts[1]), share > 0, share <= 1 else {
+            throw LacunaError.invalidArgument("prefill", reason: "'\(words)' is not seer:SHARE, such as seer:0.4")
+        }
+        let progress = options.begin()
+        defer { progress.clear() }
+        let loaded = try LanguageModel(model, weights: precision.weights, head: precision.head, progress: progress)
+        guard let set = try text.set(loaded.tokenizer) else { return }
+        let settings = SeerGate.Options(block: block ?? 64, steps: steps ?? 300, seed: text.seed)
+        let gate = try SeerGate(of: loaded.decoder, on: set, options: settings, progress: progress)
+        try SeerAttention(gate, .share(share)).save(to: output.path, for: loaded.decoder)
+        progress.clear()
+        let json: JSONValue = [
+            "file": .string(output.path), "request": .string(words), "block": JSONValue(settings.block),
+            "steps": JSONValue(settings.steps), "calibrationTokens": JSONValue(set.tokens.count),
+        ]
+        printResult(
+            json: form.json, json,
+            text: "\(words), blocks of \(settings.block), on \(Quantities.grouped(set.tokens.count)) tokens, in "
+                + output.path)
     }
 
     /// Ranks go into a file whose name nobody gave: one that is there is replaced with the plan that it belongs to, and only then.

@@ -16,6 +16,11 @@ extension RunCommand {
                 "--correct is for drafts, whose keys and values are the whole model's: leave --kv, --evict and --prefill out"
             )
         }
+        if skipping.attention?.lowercased().hasPrefix("alisa") == true {
+            throw ValidationError(
+                "--correct cannot draft by --attention alisa, which chooses by attention paid before that a draft loses; quest and double can"
+            )
+        }
         if temperature > 0 { throw ValidationError("--correct writes greedily; leave --temperature out") }
         if prompt == nil { throw ValidationError("--correct needs a --prompt") }
     }
@@ -35,6 +40,7 @@ extension RunCommand {
         ) { text.receive($0) }
         text.finish()
         try Interruption.check()
+        try report?.write(summary.page(model: model.name).html())
         if form.json {
             let report: JSONValue = [
                 "prompt": .string(prompt), "text": .string(text.text),

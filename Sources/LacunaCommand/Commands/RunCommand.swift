@@ -73,6 +73,15 @@ struct RunCommand: ParsableCommand {
             valueName: "n"))
     var correct: Int?
 
+    @Option(
+        help: ArgumentHelp(
+            "Write a page of what was left out, layer by layer, with --activation or what is about keys.",
+            valueName: "file"))
+    var report: OutputFile?
+
+    @Flag(help: "Replace a file that exists.")
+    var force = false
+
     @OptionGroup var skipping: SkippingOptions
     @OptionGroup var precision: PrecisionOptions
     @OptionGroup var form: JSONOption
@@ -84,6 +93,13 @@ struct RunCommand: ParsableCommand {
         }
         try validateCorrection()
         if prompt == nil && !chat { throw ValidationError("give a --prompt, or --chat") }
+        if report != nil {
+            if skipping.activation.isEmpty && !skipping.concernsKeys {
+                throw ValidationError(
+                    "--report is about what is left out: give --activation, --attention, --kv, --prefill or --evict")
+            }
+            if prompt == nil { throw ValidationError("--report needs a --prompt") }
+        }
         if system != nil && !chat { throw ValidationError("--system needs --chat") }
         if form.json && prompt == nil { throw ValidationError("--json needs a --prompt") }
         if skipping.specialTokens && skipping.calibration == nil {
@@ -92,6 +108,7 @@ struct RunCommand: ParsableCommand {
     }
 
     func run() throws {
+        try OutputFile.check([report], overwriting: force)
         let progress = options.begin()
         defer { progress.clear() }
         let prompt = try prompt.map { try $0 == "-" ? Self.readInput() : $0 }
@@ -121,10 +138,11 @@ struct RunCommand: ParsableCommand {
         let skipped =
             plan != nil || skipping.concernsKeys
             ? SkippingSummary(request: plan?.request, cache: cache, meter: meter) : nil
+        if let skipped { try report?.write(skipped.page(model: loaded.name).html()) }
         if form.json {
             Console.output.print(json(prompt, text.text, tokens: tokens, result, skipped).serialized(.pretty))
         } else {
-            report(result)
+            tell(result)
             if let skipped, !options.quiet { Console.error.print(Console.error.styled(skipped.line, .dim)) }
         }
     }
@@ -151,7 +169,7 @@ struct RunCommand: ParsableCommand {
     }
 
     /// The speed, for people who watch.
-    func report(_ result: Generation) {
+    func tell(_ result: Generation) {
         if options.quiet { return }
         func rate(_ rate: Generation.Rate) -> String {
             "\(rate.tokens) tokens at \(Quantities.fixed(rate.tokensPerSecond, 1)) tokens/s"
@@ -257,6 +275,6 @@ struct ConversationLoop {
             receive: { text.receive($0) })
         text.finish()
         try Interruption.check()
-        command.report(result)
+        command.tell(result)
     }
 }

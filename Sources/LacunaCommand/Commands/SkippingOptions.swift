@@ -42,7 +42,7 @@ struct SkippingOptions: ParsableArguments {
 
     @Option(
         help: ArgumentHelp(
-            "How keys and values are kept: int8, or mustafar:SPARSITY, which leaves out their small entries.",
+            "How keys and values are kept: int8, int4, or mustafar:SPARSITY, which leaves out their small entries.",
             valueName: "name"))
     var kv: String?
 
@@ -50,9 +50,10 @@ struct SkippingOptions: ParsableArguments {
         help: ArgumentHelp(
             """
             Keys that prompts read of what they may: block-sparse:SHARE chooses blocks, vertical-slash:SHARE keys and distances, \
-            flexprefill:MASS as many of both as get this share of the attention.
+            flexprefill:MASS as many of both as get this share of the attention; or a file of a gate that 'lacuna calibrate \
+            --prefill seer:SHARE' wrote.
             """,
-            valueName: "name:number"))
+            valueName: "name:number|file"))
     var prefill: String?
 
     @Option(
@@ -69,13 +70,15 @@ struct SkippingOptions: ParsableArguments {
 
     /// How keys and values are read and kept.
     func cacheRequest(_ model: LanguageModel, progress: (any ProgressReporter)?) throws -> CacheRequest {
-        try CacheRequest(attention: attention, keeping: kv, prompts: prefill, eviction: evict) {
-            guard let set = try calibrationSet(model) else {
-                throw LacunaError.invalidArgument(
-                    "attention", reason: "double needs a text to find its channels on: --calibration")
-            }
-            return try HeavyChannels(of: model.decoder, on: set, progress: progress)
-        }
+        try CacheRequest(
+            attention: attention, keeping: kv, prompts: prefill, eviction: evict,
+            channels: {
+                guard let set = try calibrationSet(model) else {
+                    throw LacunaError.invalidArgument(
+                        "attention", reason: "double needs a text to find its channels on: --calibration")
+                }
+                return try HeavyChannels(of: model.decoder, on: set, progress: progress)
+            }, seer: { try SeerAttention(contentsOf: $0, for: model.decoder) })
     }
 
     private var findsChannels: Bool { attention?.hasPrefix("double") ?? false }
@@ -130,10 +133,13 @@ struct SkippingSummary {
         if let request {
             parts.append(
                 "\(request): \(Quantities.percent(count.sparsity)) of the linear layers' weights left out; token by token "
-                    + "\(Quantities.percent(count.byteShare)) of their bytes read")
+                    + "\(Quantities.percent(count.byteShare)) of their bytes read; choosing looked at "
+                    + "\(Quantities.percent(count.cost, 2)) as many numbers")
         }
-        if cache.attention != .all || cache.keeping != .floats || cache.prompts != .unplanned || cache.eviction != nil {
-            var part = "\(cache): \(Quantities.percent(keys.share)) of the keys read, prompts aside"
+        if !cache.isDense {
+            var part = "\(cache): \(Quantities.percent(keys.share)) of the keys read, prompts aside, all of them by "
+            part += "\(Quantities.percent(keys.wholeShare)) of the queries; choosing read "
+            part += "\(Quantities.percent(keys.cost)) as much as all keys and values"
             if meter.prompts.visible > 0 {
                 part += "; \(Quantities.percent(meter.prompts.share)) of those of prompts, choosing took "
                 part += "\(Quantities.percent(meter.prompts.cost)) of their products"
@@ -143,14 +149,56 @@ struct SkippingSummary {
         return "[\(parts.joined(separator: "; "))]"
     }
 
+    /// A page of what was left out where: the line, layers against roles, and the keys of each layer.
+    func page(model: String) -> HTMLReport {
+        var report = HTMLReport(
+            title: "What \(model) left out",
+            lead: String(line.dropFirst().dropLast())
+                + ". Of weights the share that met no input, of keys the share that single queries did not read.")
+        let (counts, keys) = (meter.counts, meter.keysByLayer)
+        let roles = LinearRole.allCases.filter { role in counts.keys.contains { $0.role == role } }
+        let layers = Set(counts.keys.map(\.layer)).union(keys.keys).sorted()
+        let hasKeys = keys.values.contains { $0.read < $0.visible }
+        let names = roles.map(\.rawValue) + (hasKeys ? ["keys", "to choose keys"] : [])
+        var table = Table([.left("layer")] + names.map { .right($0) })
+        func row(_ name: String, _ count: (LinearRole) -> SkippingMeter.Count, _ keys: SkippingMeter.Keys) {
+            let shares = roles.map { Quantities.percent(count($0).sparsity) }
+            let read = [Quantities.percent(1 - keys.share), Quantities.percent(keys.cost)]
+            table.append([name] + shares + (hasKeys ? read : []))
+        }
+        for layer in layers {
+            row("\(layer)", { counts[.init(layer: layer, role: $0)] ?? .init() }, keys[layer] ?? .init())
+        }
+        row("all", { meter.total($0) }, meter.keys)
+        report.table(table)
+        return report
+    }
+
+    /// What was left out of each role's weights, role by role and layer by layer.
+    private var roles: JSONObject {
+        let counts = meter.counts
+        var roles = JSONObject()
+        for role in LinearRole.allCases where counts.keys.contains(where: { $0.role == role }) {
+            let total = meter.total(role)
+            let layers = counts.filter { $0.key.role == role }.sorted { $0.key.layer < $1.key.layer }
+            roles[role.rawValue] = [
+                "sparsity": .number(total.sparsity), "byteShare": .number(total.byteShare),
+                "layers": .array(layers.map { .number($0.value.sparsity) }),
+            ]
+        }
+        return roles
+    }
+
     var json: JSONValue {
         let (count, keys) = (meter.total, meter.keys)
         return [
             "activation": request.map { .string("\($0)") } ?? .null, "cache": .string("\(cache)"),
             "sparsity": .number(count.sparsity), "byteShare": .number(count.byteShare),
+            "choiceCost": .number(count.cost),
             "vectors": JSONValue(count.vectors), "skippingVectors": JSONValue(count.skipping),
-            "keyShare": .number(keys.share), "promptShare": .number(meter.prompts.share),
-            "promptCost": .number(meter.prompts.cost),
+            "keyShare": .number(keys.share), "wholeQueries": .number(keys.wholeShare),
+            "keyChoiceCost": .number(keys.cost), "promptShare": .number(meter.prompts.share),
+            "promptCost": .number(meter.prompts.cost), "roles": .object(roles),
         ]
     }
 }

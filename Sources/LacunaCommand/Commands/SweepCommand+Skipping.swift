@@ -23,7 +23,7 @@ struct SkippingSweepOptions: ParsableArguments {
 
     @Option(
         help: ArgumentHelp(
-            "How keys and values are kept, separated by commas, such as int8,mustafar:0.5, combined with the others.",
+            "How keys and values are kept, separated by commas, such as int8,int4,mustafar:0.5, combined with the others.",
             valueName: "list"))
     var kv: String?
 
@@ -57,13 +57,15 @@ struct SkippingSweepResult {
 
     var table: Table {
         var table = Table([
-            .left("left out"), .right("weights"), .right("keys read"), .right("bytes a token"), .right("cache"),
+            .left("left out"), .right("weights"), .right("keys read"), .right("to choose"), .right("bytes a token"),
+            .right("cache"),
             .right("tokens/s"), .right("perplexity"), .right("÷ dense"), .left("front"),
         ])
         let (dense, front) = (results[0], front)
         for (place, result) in results.enumerated() {
             table.append([
                 result.name, Quantities.percent(result.sparsity), Quantities.percent(result.keyShare),
+                Quantities.percent(result.keys.cost),
                 Quantities.bytes(result.bytesPerToken), Quantities.bytes(result.cacheBytes),
                 Quantities.fixed(result.tokensPerSecond, 1), Quantities.fixed(result.perplexity.value, 3),
                 Quantities.fixed(result.perplexity.value / dense.perplexity.value, 4), front.contains(place) ? "*" : "",
@@ -75,7 +77,7 @@ struct SkippingSweepResult {
     var explanation: String {
         "Perplexity of \(model) on \(text), written token by token in windows of \(window), of which the first half is a prompt. "
             + "Weights: what was left out of the linear layers'. Bytes a token: of weights, and of the keys and values that a token at the end of a window "
-            + "reads. Front (*): no other has a lower perplexity at as few bytes."
+            + "reads; to choose: numbers read to choose keys, over all keys and values. Front (*): no other has a lower perplexity at as few bytes."
     }
 
     func summary(console: Console) -> String { "\(explanation)\n\n\(table.text(console: console))" }
@@ -122,7 +124,8 @@ struct SkippingSweepResult {
                         "cache": result.cache.map { .string($0) } ?? .null,
                         "perplexity": .number(result.perplexity.value), "loss": .number(result.perplexity.loss),
                         "tokensScored": JSONValue(result.perplexity.tokens), "sparsity": .number(result.sparsity),
-                        "keyShare": .number(result.keyShare), "bytesPerToken": JSONValue(result.bytesPerToken),
+                        "keyShare": .number(result.keyShare), "wholeQueries": .number(result.keys.wholeShare),
+                        "keyChoiceCost": .number(result.keys.cost), "bytesPerToken": JSONValue(result.bytesPerToken),
                         "weightBytes": JSONValue(result.weightBytes), "cacheBytes": JSONValue(result.cacheBytes),
                         "tokensPerSecond": .number(result.tokensPerSecond), "onFront": .bool(front.contains(place)),
                     ]

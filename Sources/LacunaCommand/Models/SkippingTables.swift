@@ -9,19 +9,20 @@ struct ActivationTable {
 
     var text: String {
         var table = Table([
-            .left("activation"), .right("left out"), .right("linear bytes"), .right("bytes a token"),
-            .right("perplexity"), .right("÷ dense"),
+            .left("activation"), .right("left out"), .right("to choose"), .right("linear bytes"),
+            .right("bytes a token"), .right("perplexity"), .right("÷ dense"),
         ])
         let dense = results[0].perplexity.value
         for result in results {
             table.append([
-                result.name, Quantities.percent(result.sparsity), Quantities.percent(result.linearShare, 0),
-                Quantities.bytes(result.bytesPerToken), Quantities.fixed(result.perplexity.value, 3),
+                result.name, Quantities.percent(result.sparsity), Quantities.percent(result.cost, 2),
+                Quantities.percent(result.linearShare, 0), Quantities.bytes(result.bytesPerToken),
+                Quantities.fixed(result.perplexity.value, 3),
                 Quantities.fixed(result.perplexity.value / dense, 4),
             ])
         }
         return table.text(console: .output)
-            + "\n\nleft out: of the linear layers' weights, on this text; linear bytes: of these layers, read to decode a token. "
+            + "\n\nleft out: of the linear layers' weights, on this text; to choose: numbers looked at, over these weights; linear bytes: of these layers, read to decode a token. "
             + "Head, norms and embedding, \(Quantities.bytes(results[0].denseBytes)) a token, are read whole."
     }
 
@@ -38,6 +39,7 @@ struct ActivationTable {
                     "seconds": .number(result.perplexity.seconds), "sparsity": .number(result.sparsity),
                     "sparsityByRole": .object(roles), "bytesPerToken": JSONValue(result.bytesPerToken),
                     "denseBytes": JSONValue(result.denseBytes), "linearShare": .number(result.linearShare),
+                    "choiceCost": .number(result.cost),
                 ]
             })
     }
@@ -49,15 +51,15 @@ struct CacheTable {
 
     var text: String {
         var table = Table([
-            .left("keys"), .right("keys read"), .right("in prompts"), .right("to choose"), .right("cache"),
-            .right("÷ floats"), .right("perplexity"),
-            .right("÷ dense"),
+            .left("keys"), .right("keys read"), .right("whole"), .right("to choose"), .right("in prompts"),
+            .right("to choose"), .right("cache"), .right("÷ floats"), .right("perplexity"), .right("÷ dense"),
             .right("tokens scored"), .right("tokens/s"),
         ])
         let dense = results[0]
         for result in results {
             table.append([
-                result.name, Quantities.percent(result.keyShare), Quantities.percent(result.prompts.share),
+                result.name, Quantities.percent(result.keyShare), Quantities.percent(result.keys.wholeShare),
+                Quantities.percent(result.keys.cost), Quantities.percent(result.prompts.share),
                 Quantities.percent(result.prompts.cost), Quantities.bytes(result.cacheBytes),
                 Quantities.fixed(Double(result.cacheBytes) / Double(max(dense.cacheBytes, 1)), 3),
                 Quantities.fixed(result.perplexity.value, 3),
@@ -67,8 +69,9 @@ struct CacheTable {
             ])
         }
         return table.text(console: .output)
-            + "\n\nkeys read: of those that single tokens could see; in prompts: of pairs of a query and a key; to choose: products "
-            + "made to choose for prompts, over all that there are."
+            + "\n\nkeys read: of those that single tokens could see; whole: queries that read all of them, as in layers that are left dense; "
+            + "to choose: numbers read for it, over all keys and values; in prompts: of pairs of a query and a key; to choose: products made "
+            + "for it, over all that there are."
     }
 
     func json(file: String, tokens: Int) -> JSONValue {
@@ -76,7 +79,8 @@ struct CacheTable {
             results.map { result in
                 [
                     "keys": .string(result.name), "text": .string(file), "tokens": JSONValue(tokens),
-                    "keyShare": .number(result.keyShare), "promptShare": .number(result.prompts.share),
+                    "keyShare": .number(result.keyShare), "wholeQueries": .number(result.keys.wholeShare),
+                    "keyChoiceCost": .number(result.keys.cost), "promptShare": .number(result.prompts.share),
                     "promptCost": .number(result.prompts.cost), "cacheBytes": JSONValue(result.cacheBytes),
                     "perplexity": .number(result.perplexity.value), "loss": .number(result.perplexity.loss),
                     "tokensScored": JSONValue(result.perplexity.tokens), "seconds": .number(result.perplexity.seconds),

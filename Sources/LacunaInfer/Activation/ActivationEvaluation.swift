@@ -46,9 +46,11 @@ public struct ActivationEvaluation: Sendable {
     public let denseBytes: Int
     /// Bytes of the linear layers that decoding one token reads, over all of them.
     public let linearShare: Double
+    /// Numbers that were looked at to choose, over the weights of the linear layers.
+    public let cost: Double
 
     /// Tokens that are decoded one by one to see what is read.
-    private static let decodedTokens = 16
+    private static let decodedTokens = 128
 
     /// Scores a text, then decodes the beginning of it again, one token at a time.
     ///
@@ -70,7 +72,7 @@ public struct ActivationEvaluation: Sendable {
         perplexity = try Perplexity.measure(
             model.decoder, tokens: tokens, window: window ?? model.defaultWindow, stride: stride,
             gate: model.skipping.gate, meter: meter, progress: progress)
-        sparsity = meter.total.sparsity
+        (sparsity, cost) = (meter.total.sparsity, meter.total.cost)
         var byRole: [LinearRole: Double] = [:]
         for role in LinearRole.allCases { byRole[role] = meter.total(role).sparsity }
         sparsityByRole = byRole

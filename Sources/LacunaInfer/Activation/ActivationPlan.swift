@@ -180,7 +180,9 @@ public struct ActivationPlan: Sendable {
             let found = Rule(
                 layer: try rule.integer("layer"), role: role, share: try rule.number("share"),
                 threshold: try rule.optionalNumber("threshold").map { Float($0) }, rank: try rule.integer("rank"))
-            guard found.layer >= 0, found.share >= 0, found.share < 1, found.rank >= 0,
+            // A matrix that spends its whole budget on rank reads no input.
+            guard found.layer >= 0, found.share >= 0, found.share < 1 || (found.share == 1 && found.rank > 0),
+                found.rank >= 0,
                 found.threshold.map({ $0 >= 0 && $0.isFinite }) ?? true
             else { throw rule.failure("share", "or another number is out of range") }
             return found

@@ -1,9 +1,10 @@
+import LacunaModels
 import LacunaSparse
 import LacunaTensor
 
 /// A matrix W and a low-rank copy `L R` of it that stands for the inputs that a gate leaves out:
 /// `y = W (x · m) + L R (x · (1 - m))` with m the active inputs. Without a gate it is W.
-public struct LowRankBypass: GatedMatrix {
+public struct LowRankBypass: SubstitutedMatrix {
     /// W [rows, columns].
     public let base: any GatedMatrix
     /// L [rows, rank].
@@ -75,6 +76,9 @@ public struct LowRankBypass: GatedMatrix {
         Product.gemm(left, inner.pointer, count: count, into: outer.pointer)
         for i in 0..<count * rows { y[i] += outer.pointer[i] }
     }
+
+    /// The entries of both factors.
+    public var substituteCount: Int { left.rows * left.columns + right.rows * right.columns }
 
     public func bytesRead(activeInputs: UnsafeBufferPointer<UInt32>) -> Int {
         base.bytesRead(activeInputs: activeInputs)

@@ -36,6 +36,13 @@ public struct ALISA: KeySelector {
 
     public var readsPromptsWhole: Bool { true }
 
+    /// Of the sums of a layer's positions, which are for all of its heads; the first head counts them.
+    public func numbersCompared(_ request: KeyRequest) -> Int {
+        let half = half(request.position + 1)
+        guard request.head == 0, 2 * half < request.visible.count, request.store is AttentionMassCache else { return 0 }
+        return request.position + 1 - half
+    }
+
     public func select(_ request: KeyRequest) -> [Range<Int>] {
         let visible = request.visible
         let half = half(request.position + 1)

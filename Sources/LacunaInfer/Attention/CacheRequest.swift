@@ -1,8 +1,9 @@
+import LacunaIO
 import LacunaModels
 import LacunaTensor
 
 /// How attention reads and keeps keys and values, as people write it: `quest:0.25`, `double:0.125`, `alisa:0.25`, `window:1024` for what is read, `int8`,
-/// `mustafar:0.5` for how they are kept, `block-sparse:0.5`, `vertical-slash:0.5`, `flexprefill:0.9` for what prompts read, and
+/// `int4`, `mustafar:0.5` for how they are kept, `block-sparse:0.5`, `vertical-slash:0.5`, `flexprefill:0.9` for what prompts read, and
 /// `snapkv:0.25`, `ada-snapkv:0.25` for what is forgotten of them. The four combine.
 public struct CacheRequest: Sendable, CustomStringConvertible {
     /// Which keys are read.
@@ -23,14 +24,16 @@ public struct CacheRequest: Sendable, CustomStringConvertible {
     public enum Keeping: Sendable, Hashable {
         /// Floats of 32 bits.
         case floats
-        /// ``QuantizedKeyValueCache``.
+        /// ``QuantizedKeyValueCache`` of 8 bits.
         case int8
+        /// ``QuantizedKeyValueCache`` of 4 bits.
+        case int4
         /// ``MustafarCache``.
         case mustafar(Mustafar)
     }
 
     /// Which keys prompts read.
-    public enum Prompts: Sendable, Hashable {
+    public enum Prompts: Sendable {
         /// What ``Attention`` says: everything, but for windows.
         case unplanned
         /// ``BlockSparsePrompt``, of this share of the blocks.
@@ -39,6 +42,11 @@ public struct CacheRequest: Sendable, CustomStringConvertible {
         case verticalSlash(Double)
         /// ``FlexPrefill``, for this share of the attention.
         case flexPrefill(Double)
+        /// What a learned gate says; the file that it is from.
+        case seer(SeerAttention, file: String)
+
+        /// Whether it is ``unplanned``.
+        var isUnplanned: Bool { if case .unplanned = self { true } else { false } }
     }
 
     /// Which keys are read.
@@ -59,17 +67,20 @@ public struct CacheRequest: Sendable, CustomStringConvertible {
 
     /// - Parameters:
     ///   - attention: `quest:SHARE`, `double:SHARE`, `alisa:SHARE` or `window:POSITIONS`; nil for all keys.
-    ///   - keeping: `int8` or `mustafar:SPARSITY`; nil for floats.
-    ///   - prompts: `block-sparse:SHARE`, `vertical-slash:SHARE` or `flexprefill:MASS`; nil for all keys.
+    ///   - keeping: `int8`, `int4` or `mustafar:SPARSITY`; nil for floats.
+    ///   - prompts: `block-sparse:SHARE`, `vertical-slash:SHARE`, `flexprefill:MASS` or a file of a gate; nil for all keys.
     ///   - eviction: `snapkv:SHARE` or `ada-snapkv:SHARE`; nil to forget nothing.
     ///   - channels: Calibrated now, for attention that asks for them.
-    /// - Throws: ``LacunaError/invalidArgument(_:reason:)`` for other words and numbers out of range; what `channels` throws.
+    ///   - seer: Reads the file of a gate, for the model; nil where files are not taken.
+    /// - Throws: ``LacunaError/invalidArgument(_:reason:)`` for other words and numbers out of range; what `channels` and `seer` throw.
     public init(
         attention: String?, keeping: String?, prompts: String? = nil, eviction: String? = nil,
-        channels: () throws -> HeavyChannels
+        channels: () throws -> HeavyChannels, seer: ((String) throws -> SeerAttention)? = nil
     ) throws {
         self.init()
-        if let prompts {
+        if let prompts, let seer, FileSystem.isPlainFile(prompts) {
+            self.prompts = .seer(try seer(prompts), file: prompts)
+        } else if let prompts {
             let (name, number) = Self.parts(prompts)
             switch (name, number) {
             case ("block-sparse", let share?):
@@ -83,7 +94,9 @@ public struct CacheRequest: Sendable, CustomStringConvertible {
                 self.prompts = .flexPrefill(mass)
             default:
                 throw Self.unknown(
-                    "prefill", prompts, name, ["block-sparse:SHARE", "vertical-slash:SHARE", "flexprefill:MASS"])
+                    "prefill", prompts, name,
+                    ["block-sparse:SHARE", "vertical-slash:SHARE", "flexprefill:MASS"]
+                        + (seer == nil ? [] : ["a gate's file"]))
             }
         }
         if let eviction {
@@ -120,8 +133,9 @@ public struct CacheRequest: Sendable, CustomStringConvertible {
             let (name, number) = Self.parts(keeping)
             switch (name, number) {
             case ("int8", nil) where keeping == "int8": self.keeping = .int8
+            case ("int4", nil) where keeping == "int4": self.keeping = .int4
             case ("mustafar", let sparsity?): self.keeping = .mustafar(try Mustafar(sparsity: sparsity))
-            default: throw Self.unknown("kv", keeping, name, ["int8", "mustafar:SPARSITY"])
+            default: throw Self.unknown("kv", keeping, name, ["int8", "int4", "mustafar:SPARSITY"])
             }
         }
     }
@@ -152,11 +166,17 @@ public struct CacheRequest: Sendable, CustomStringConvertible {
         case .blockSparse(let share): parts.append("block-sparse:\(share)")
         case .verticalSlash(let share): parts.append("vertical-slash:\(share)")
         case .flexPrefill(let mass): parts.append("flexprefill:\(mass)")
+        case .seer(let seer, _):
+            switch seer.choice {
+            case .share(let share): parts.append("seer:\(share)")
+            case .threshold(let threshold): parts.append("seer above \(threshold)")
+            }
         }
         if let eviction { parts.append("\(eviction.isAdaptive ? "ada-snapkv" : "snapkv"):\(eviction.share)") }
         switch keeping {
         case .floats: break
         case .int8: parts.append("int8")
+        case .int4: parts.append("int4")
         case .mustafar(let settings): parts.append("mustafar:\(settings.sparsity)")
         }
         return parts.joined(separator: ", ")
@@ -171,6 +191,7 @@ public struct CacheRequest: Sendable, CustomStringConvertible {
             switch keeping {
             case .floats: KeyValueCache(shape)
             case .int8: QuantizedKeyValueCache(shape)
+            case .int4: QuantizedKeyValueCache(shape, bits: .four)
             case .mustafar(let settings): MustafarCache(shape, settings)
             }
         }
@@ -197,6 +218,7 @@ public struct CacheRequest: Sendable, CustomStringConvertible {
             case .blockSparse(let share): try BlockSparsePrompt(share: share)
             case .verticalSlash(let share): try VerticalSlash(share: share)
             case .flexPrefill(let mass): try FlexPrefill(mass: mass)
+            case .seer(let seer, _): seer
             }
         if let planner { skipping.selector = PromptsApart(written: skipping.selector, prompts: planner) }
     }
@@ -251,6 +273,12 @@ public struct CacheRequest: Sendable, CustomStringConvertible {
                 arXiv: "2502.20766"),
             composition: ["attention of a prompt's last queries", "keys and distances of a share of it"]),
         MethodCard(
+            name: "seer", family: .attention,
+            paper: .init(
+                authors: "Yizhao Gao et al.",
+                title: "SeerAttention: Learning Intrinsic Sparse Attention in Your LLMs", arXiv: "2410.13276"),
+            composition: ["pooled queries × pooled keys, learned from the model's attention", "top blocks of a prompt"]),
+        MethodCard(
             name: "snapkv", family: .cache,
             paper: .init(
                 authors: "Yuhong Li et al.",
@@ -272,6 +300,8 @@ public struct CacheRequest: Sendable, CustomStringConvertible {
             composition: ["magnitude", "top-k within every key and value", "bitmask rows"]),
         MethodCard(
             name: "int8", family: .cache, composition: ["a scale for every key and value"]),
+        MethodCard(
+            name: "int4", family: .cache, composition: ["a step and a beginning for 32 entries of a key or value"]),
     ]
 }
 
@@ -282,8 +312,8 @@ public struct CacheEvaluation: Sendable {
     public let name: String
     /// Of the text, written token by token with the cache in place.
     public let perplexity: Perplexity
-    /// Share of the visible keys that single queries read.
-    public let keyShare: Double
+    /// What single queries read, how many of them read everything, and what choosing took.
+    public let keys: SkippingMeter.Keys
     /// Of the prompts for which there were plans, what was read, and what choosing took.
     public let prompts: SkippingMeter.Prompts
     /// Bytes of keys and values at the end of a window, those of the last one.
@@ -304,6 +334,9 @@ public struct CacheEvaluation: Sendable {
         perplexity = try Perplexity.measureWriting(
             skipping.engine(model.decoder), tokens: tokens, window: window, prompt: prompt,
             store: { bytes = $0.byteCount }, progress: progress)
-        (name, keyShare, cacheBytes, prompts) = ("\(request)", meter.keys.share, bytes, meter.prompts)
+        (name, keys, cacheBytes, prompts) = ("\(request)", meter.keys, bytes, meter.prompts)
     }
+
+    /// Share of the visible keys that single queries read.
+    public var keyShare: Double { keys.share }
 }

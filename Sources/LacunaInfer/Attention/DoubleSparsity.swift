@@ -28,12 +28,22 @@ public struct DoubleSparsity: KeySelector {
 
     public var readsPromptsWhole: Bool { true }
 
+    /// Where the labels are among which a query chooses, and how many keys it reads; nil if it reads everything.
+    private func labels(_ request: KeyRequest) -> (store: LabelCache, budget: Int)? {
+        let budget = max(1, Int((share * Double(request.visible.count)).rounded(.up)))
+        guard request.layer >= dense, budget < request.visible.count, let store = request.store as? LabelCache else {
+            return nil
+        }
+        return (store, budget)
+    }
+
+    public func numbersCompared(_ request: KeyRequest) -> Int {
+        labels(request).map { (request.visible.count - 1) * $0.store.channels.count } ?? 0
+    }
+
     public func select(_ request: KeyRequest) -> [Range<Int>] {
         let visible = request.visible
-        let budget = max(1, Int((share * Double(visible.count)).rounded(.up)))
-        guard request.layer >= dense, budget < visible.count, let store = request.store as? LabelCache else {
-            return [visible]
-        }
+        guard let (store, budget) = labels(request) else { return [visible] }
         let channels = store.channels.places[request.layer][request.keyHead]
         let count = visible.count - 1
         return withUnsafeTemporaryAllocation(of: Float.self, capacity: channels.count + count) { memory in
@@ -65,6 +75,20 @@ public struct HeavyChannels: Sendable, Hashable {
     /// Channels of every head.
     public var count: Int { places[0][0].count }
 
+    /// The channels of the largest importance, of equals the first.
+    ///
+    /// - Parameters:
+    ///   - importance: [layer][key head][head size], such as the sums of `|q_c · k_c|` over positions.
+    ///   - count: Channels of a head, at least 1 and at most the size of a head.
+    public init(importance: [[[Double]]], count: Int) {
+        self.init(
+            importance.map { heads in
+                heads.map { sums in
+                    Array(sums.indices.sorted { sums[$0] == sums[$1] ? $0 < $1 : sums[$0] > sums[$1] }.prefix(count))
+                }
+            })
+    }
+
     /// Those with the largest mean of `|q_c · k_c|` over a text, with query and key of one position, after rotation; query heads
     /// that share keys add up.
     ///
@@ -88,15 +112,7 @@ public struct HeavyChannels: Sendable, Hashable {
             try session.prefill(Array(calibration.tokens[index * length..<(index + 1) * length]))
             try progress.report("channels", index + 1, of: calibration.sequenceCount)
         }
-        self.init(
-            observer.sums.withLock { sums in
-                sums.map { heads in
-                    heads.map { sums in
-                        Array(
-                            sums.indices.sorted { sums[$0] == sums[$1] ? $0 < $1 : sums[$0] > sums[$1] }.prefix(count))
-                    }
-                }
-            })
+        self.init(importance: observer.sums.withLock { $0 }, count: count)
     }
 }
 

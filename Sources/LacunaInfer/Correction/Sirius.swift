@@ -67,7 +67,8 @@ public struct Sirius: Sendable {
     /// - Parameters:
     ///   - decoder: As ``ActivationPlan/applied(to:file:progress:)`` makes it, if the draft is gated.
     ///   - skipping: Of the draft.
-    /// - Throws: ``LacunaError/invalidArgument(_:reason:)`` for options out of range.
+    /// - Throws: ``LacunaError/invalidArgument(_:reason:)`` for options out of range; ``LacunaError/unsupported(file:what:)`` for ``ALISA``,
+    ///   which chooses by what attention was paid before: of that nothing is left when a draft has been overwritten.
     public init(_ decoder: Transformer, draft skipping: Skipping, options: Options = .init()) throws {
         guard options.draft >= 1, options.temperature > 0, options.threshold >= 0 else {
             throw LacunaError.invalidArgument(
@@ -75,6 +76,11 @@ public struct Sirius: Sendable {
                 reason:
                     "drafts of \(options.draft) tokens, threshold \(options.threshold), temperature \(options.temperature)"
             )
+        }
+        let written = (skipping.selector as? PromptsApart)?.written ?? skipping.selector
+        if written is ALISA {
+            throw LacunaError.unsupported(
+                file: nil, what: "drafts that read keys by the attention paid before (alisa); quest and double can")
         }
         (self.decoder, self.skipping, self.options) = (decoder, skipping, options)
     }

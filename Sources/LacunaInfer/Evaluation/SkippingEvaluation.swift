@@ -13,13 +13,15 @@ public struct SkippingEvaluation: Sendable {
     public let perplexity: Perplexity
     /// Of the weights of linear layers, the share whose input or neuron was left out.
     public let sparsity: Double
-    /// Of the keys that single tokens could see, the share that was read.
-    public let keyShare: Double
+    /// What single tokens read of the keys that they could see, and what choosing took.
+    public let keys: SkippingMeter.Keys
     /// Bytes of weights that a token reads.
     public let weightBytes: Int
     /// Bytes of keys and values at the end of a window.
     public let cacheBytes: Int
 
+    /// Of the keys that single tokens could see, the share that was read.
+    public var keyShare: Double { keys.share }
     /// Bytes that a token at the end of a window reads: of weights, and of the keys and values of as many positions as attention reads.
     public var bytesPerToken: Int { weightBytes + Int(Double(cacheBytes) * keyShare) }
     /// Tokens scored in a second, prompts included in the time.
@@ -57,7 +59,7 @@ public struct SkippingEvaluation: Sendable {
         activation = plan.map { "\($0.request)" }
         self.cache = cache.isDense ? nil : "\(cache)"
         sparsity = meter.total.sparsity
-        keyShare = meter.keys.share
+        keys = meter.keys
         if plan == nil {
             weightBytes = all
         } else {
@@ -89,7 +91,7 @@ public struct SkippingEvaluation: Sendable {
 
 extension CacheRequest {
     /// Whether all keys are read and kept as floats.
-    public var isDense: Bool { attention == .all && keeping == .floats && prompts == .unplanned && eviction == nil }
+    public var isDense: Bool { attention == .all && keeping == .floats && prompts.isUnplanned && eviction == nil }
 }
 
 /// Combinations of ways to leave out work: every choice for inputs with every choice for keys, and every choice for what is kept of them.

@@ -58,9 +58,9 @@ public struct SparseTransport: Sendable, Hashable {
     ///   one part in a million.
     /// - Complexity: O(rows · columns) a step.
     public func solve(_ costs: Tensor<Double>, rows a: [Double], columns b: [Double]) throws -> Plan {
-        let (m, n) = (costs.rows, costs.columns)
+        let (m, n) = (a.count, b.count)
         let (sumA, sumB) = (a.reduce(0, +), b.reduce(0, +))
-        guard costs.rank == 2, a.count == m, b.count == n, (a + b).allSatisfy({ $0 > 0 && $0.isFinite }),
+        guard costs.shape == [m, n], (a + b).allSatisfy({ $0 > 0 && $0.isFinite }),
             abs(sumA - sumB) <= 1e-6 * sumA
         else {
             throw LacunaError.invalidArgument(

@@ -1,3 +1,4 @@
+import LacunaSparse
 import LacunaTensor
 
 /// Decides which inputs of a linear layer are read, and which neurons of a feed-forward part are computed: activation
@@ -24,6 +25,12 @@ public protocol InputGate: Sendable {
     func neurons(
         preactivations: UnsafePointer<Float>, activations: UnsafePointer<Float>, count: Int, layer: Int
     ) -> [UInt32]?
+}
+
+/// A matrix with weights that stand for those of the inputs that a gate leaves out.
+public protocol SubstitutedMatrix: GatedMatrix {
+    /// How many weights are read in the place of the others, as soon as an input is left out.
+    var substituteCount: Int { get }
 }
 
 extension InputGate {

@@ -4,6 +4,12 @@ import LacunaTensor
 public protocol KeySelector: Sendable {
     /// Ascending ranges of positions that do not overlap, all within `request.visible`, at least one position in all.
     func select(_ request: KeyRequest) -> [Range<Int>]
+    /// How many numbers ``select(_:)`` reads for a query to choose, beside the query itself: bounds, labels or sums of keys. Asked for by
+    /// meters alone. 0 unless said.
+    func numbersCompared(_ request: KeyRequest) -> Int
+    /// Whether heads that share keys read the same of them: ``select(_:)`` is then asked once for all of these, with the queries of all
+    /// (``KeyRequest/group``), so that what is chosen is read from memory once. False unless said.
+    var choosesByGroup: Bool { get }
     /// Whether ``select(_:)`` always gives all that is visible. Queries then go in blocks.
     var readsAll: Bool { get }
     /// Whether selection is for tokens that are written, one at a time or as drafts of up to 16, while prompts read all that is
@@ -23,6 +29,8 @@ extension KeySelector {
     /// False: ``select(_:)`` is asked for each query.
     public var readsAll: Bool { false }
     public var readsPromptsWhole: Bool { false }
+    public func numbersCompared(_ request: KeyRequest) -> Int { 0 }
+    public var choosesByGroup: Bool { false }
     public func plan(_ request: PromptRequest) -> PromptPlan? { nil }
     public var promptRows: Int { 512 }
     public func observe(_ request: KeyRequest, ranges: [Range<Int>], weights: UnsafePointer<Float>) {}
@@ -32,25 +40,27 @@ extension KeySelector {
 public struct KeyRequest {
     /// From 0.
     public let layer: Int
-    /// Of the queries.
+    /// Of the queries; of several the first.
     public let head: Int
     /// Of the keys.
     public let keyHead: Int
+    /// How many heads choose together; 1 but for selectors that choose by groups.
+    public let group: Int
     /// The query's place in its sequence, from 0.
     public let position: Int
     /// What the model lets the query see: all up to its position, or a window of it.
     public let visible: Range<Int>
-    /// [head size], after rotation.
+    /// [group, head size], after rotation.
     public let query: UnsafePointer<Float>
     /// Where the keys are, for selectors that look at them; nil if they are those of this step alone.
     public let store: (any KeyValueStore)?
 
     /// The query of one head, and where its keys are.
     public init(
-        layer: Int, head: Int, keyHead: Int, position: Int, visible: Range<Int>, query: UnsafePointer<Float>,
-        store: (any KeyValueStore)?
+        layer: Int, head: Int, keyHead: Int, group: Int = 1, position: Int, visible: Range<Int>,
+        query: UnsafePointer<Float>, store: (any KeyValueStore)?
     ) {
-        (self.layer, self.head, self.keyHead, self.position) = (layer, head, keyHead, position)
+        (self.layer, self.head, self.keyHead, self.group, self.position) = (layer, head, keyHead, group, position)
         (self.visible, self.query, self.store) = (visible, query, store)
     }
 }

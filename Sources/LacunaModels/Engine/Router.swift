@@ -174,7 +174,7 @@ public struct ExpertFeedForward: Sendable {
             }
             let part = context.pointer(.expert, rows.count * outputs)
             let own = StepContext(
-                rotations: [], headSize: 0, spans: [], count: rows.count, gate: context.gate,
+                rotations: [], headSize: 0, spans: [], count: rows.count, gate: context.gate, meter: context.meter,
                 workspace: context.workspace)
             try expert.step(gathered, context: own, layer: layer, into: part, observe: nil)
             for (i, reader) in rows.enumerated() {

@@ -91,7 +91,8 @@ extension FeedForward {
             }
             context.meter?.note(
                 layer: layer, role: .up, weights: up.inputs * up.outputs, inputs: width,
-                active: active?.count ?? width, bytes: up.weight.byteCount, read: read)
+                active: active?.count ?? width, compared: active == nil ? 0 : width, bytes: up.weight.byteCount,
+                read: read)
             up.addBias(ups)
             guard let active else {
                 for i in 0..<width { gates[i] = values[i] * ups[i] }

@@ -61,12 +61,15 @@ public struct LinearLayer: Sendable {
         let (count, inputs) = (context.count, layers[0].0.inputs)
         func note(_ active: [UInt32]?, isSkipping: Bool) {
             guard let meter = context.meter else { return }
-            for ((linear, _), role) in zip(layers, roles) {
+            for (place, ((linear, _), role)) in zip(layers, roles).enumerated() {
                 let bytes = linear.weight.byteCount
                 let read = active.flatMap { linear.bytesRead($0) } ?? bytes
+                let isPartial = active.map { $0.count < inputs } ?? false
                 meter.note(
                     layer: layer, role: role, weights: linear.inputs * linear.outputs, inputs: inputs,
-                    active: active?.count ?? inputs, bytes: bytes, read: isSkipping ? read : nil)
+                    active: active?.count ?? inputs,
+                    others: isPartial ? (linear.weight as? any SubstitutedMatrix)?.substituteCount ?? 0 : 0,
+                    compared: active == nil || place > 0 ? 0 : inputs, bytes: bytes, read: isSkipping ? read : nil)
             }
         }
         if goesRowByRow(count) {

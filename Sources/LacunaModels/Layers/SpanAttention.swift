@@ -145,24 +145,29 @@ struct SpanAttention {
         let row = piece.rows.lowerBound
         let position = span.firstPosition + row - span.rows.lowerBound
         let (visible, group) = (g.visible(position, in: span), g.headCount / g.keyValueHeadCount)
-        for head in keyHead * group..<(keyHead + 1) * group {
+        let (selector, first) = (context.selector, keyHead * group)
+        func request(_ head: Int, group: Int = 1) -> KeyRequest {
+            KeyRequest(
+                layer: layer, head: head, keyHead: keyHead, group: group, position: position, visible: visible,
+                query: queries + row * g.queryWidth + head * g.headSize, store: span.store)
+        }
+        let isShared = selector.choosesByGroup && !selector.readsAll
+        let common = isShared ? selector.select(request(first, group: group)) : []
+        for head in first..<first + group {
             let offset = row * g.queryWidth + head * g.headSize
             let (query, output) = (queries + offset, mixed + offset)
-            var ranges =
-                context.selector.readsAll
-                ? [visible]
-                : context.selector.select(
-                    KeyRequest(
-                        layer: layer, head: head, keyHead: keyHead, position: position, visible: visible, query: query,
-                        store: span.store))
+            let own = request(head)
+            var ranges = selector.readsAll ? [visible] : isShared ? common : selector.select(own)
             if let store = span.store { ranges = store.evicted(layer: layer, head: keyHead).removed(from: ranges) }
-            context.meter?.note(keys: visible.count, read: ranges.reduce(0) { $0 + $1.count })
+            if let meter = context.meter {
+                // What a group looks at to choose counts once.
+                let asked = !isShared ? own : head == first ? request(first, group: group) : nil
+                meter.note(
+                    layer: layer, keys: visible.count, read: ranges.reduce(0) { $0 + $1.count }, size: g.headSize,
+                    compared: selector.readsAll ? 0 : asked.map { selector.numbersCompared($0) } ?? 0)
+            }
             func note() {
-                if context.selector.readsAll { return }
-                context.selector.observe(
-                    KeyRequest(
-                        layer: layer, head: head, keyHead: keyHead, position: position, visible: visible, query: query,
-                        store: span.store), ranges: ranges, weights: scores)
+                if !selector.readsAll { selector.observe(own, ranges: ranges, weights: scores) }
             }
             if let direct = span.store?.direct {
                 attend(query, ranges, visible.count, keyHead: keyHead, direct, scores, into: output)

@@ -55,6 +55,7 @@ public enum Reproductions {
         SparkReproduction(),
         MustafarReproduction(),
         CrosscodersReproduction(),
+        DoubleSparsityReproduction(),
         SparseRNNsReproduction(),
         GTSPReproduction(),
         MaskLLMReproduction(),

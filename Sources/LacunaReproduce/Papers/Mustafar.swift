@@ -15,7 +15,7 @@ struct MustafarReproduction: Reproduction {
     private static let positions = 1024
 
     func run(_ context: ReproductionContext) throws -> Outcome {
-        let seeds = (0..<(context.quick ? 3 : 5)).map { context.seed &* 1000 &+ UInt64($0) }
+        let seeds = (0..<5).map { context.seed &* 1000 &+ UInt64($0) }
         var measurements: [Measurement] = []
         var checks: [Check] = []
         var missing: [String] = []

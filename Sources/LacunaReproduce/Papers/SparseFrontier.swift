@@ -110,16 +110,41 @@ struct SparseFrontierReproduction: Reproduction {
             Measurement("the same, the best four", planted.oracle),
             Measurement("snapkv, needle, asked only after the prompt", Sample(late)),
         ]
+        var (real, missing): ([Check], [String]) = ([], [])
+        if !context.quick {
+            let found = try Self.language(context, Array(seeds.prefix(5)))
+            if found.losses.isEmpty {
+                missing.append("SmolLM2 or WikiText-2 is not at hand, so their part was not run.")
+            }
+            func loss(_ name: String) -> Sample { Sample(found.losses[name] ?? []) }
+            for name in ["quest", "snapkv", "ada-snapkv", "vertical-slash", "block-sparse", "flexprefill"]
+            where found.losses[name] != nil {
+                measurements += [
+                    Measurement(
+                        "SmolLM2, \(name): loss a token of what follows a prompt, above dense",
+                        loss(name) - loss("dense")),
+                    Measurement("SmolLM2, \(name): density that was achieved", Sample(found.densities[name] ?? [])),
+                ]
+            }
+            if found.losses["quest"] != nil {
+                real.append(
+                    Check(
+                        "SmolLM2: at a quarter, writing by pages loses less than reading by blocks",
+                        loss("quest") - loss("block-sparse"), staysBelow: 0))
+            }
+        }
         let quest = accuracy("quest", .needle)
         let prompts = ["vertical-slash", "block-sparse", "flexprefill"].map { accuracy($0, .needle) }
         return Outcome(
             setting:
                 "\(seeds.count) transformers built for looking words up, of 2 layers; \(texts) texts of \(length) words a task and "
-                + "seed; shares of \(share), FlexPrefill at its authors' 0.65; patterns and what is kept chosen by the last 16 (FlexPrefill: "
-                + "32) queries; all layers; planted keys: \(PlantedAttention.blocks) blocks of \(PlantedAttention.block), "
-                + "\(PlantedAttention.topics) topics",
+                + "seed; shares of \(share), FlexPrefill at its authors' 0.65; patterns and what is kept chosen by the last 16 "
+                + "(FlexPrefill: 32) queries; all layers; planted keys: \(PlantedAttention.blocks) blocks of \(PlantedAttention.block), "
+                + "\(PlantedAttention.topics) topics"
+                + (context.quick
+                    ? "" : "; SmolLM2-135M-Instruct on WikiText-2, 128 tokens after prompts of 512, a quarter"),
             measurements: measurements,
-            checks: [
+            checks: real + [
                 Check("dense attention answers: needle", accuracy("dense", .needle).mean, .atLeast, 0.95),
                 Check("dense attention answers: tracking", accuracy("dense", .tracking).mean, .atLeast, 0.95),
                 Check(
@@ -141,7 +166,45 @@ struct SparseFrontierReproduction: Reproduction {
             notes: [
                 "Stories, questions about real texts, larger models and the laws fitted over sizes are not part of this check.",
                 "Ada-SnapKV has one head that looks and one that averages to share its budget between.",
-            ])
+            ], missing: missing)
+    }
+
+    /// Losses of text that SmolLM2 writes after a prompt, and what was read of keys (or in prompts), by method; empty without the model.
+    private static func language(
+        _ context: ReproductionContext, _ seeds: [UInt64]
+    ) throws -> (losses: [String: [Double]], densities: [String: [Double]]) {
+        let share = 0.25
+        let (even, adaptive) = try (SnapKV(share: share), SnapKV(share: share, isAdaptive: true))
+        let methods: [Method] = try [
+            Method(name: "dense"),
+            Method(
+                name: "quest",
+                skipping: Skipping(
+                    selector: Quest(share: share), store: { PageBoundsCache(KeyValueCache($0), shape: $0) })),
+            Method(name: "snapkv", skipping: Skipping(store: { SnapKVCache($0, even) })),
+            Method(name: "ada-snapkv", skipping: Skipping(store: { SnapKVCache($0, adaptive) })),
+            Method(
+                name: "vertical-slash", skipping: Skipping(selector: VerticalSlash(share: share)), readsPrompts: true),
+            Method(
+                name: "block-sparse", skipping: Skipping(selector: BlockSparsePrompt(share: share)), readsPrompts: true),
+            Method(name: "flexprefill", skipping: Skipping(selector: FlexPrefill(mass: 0.65)), readsPrompts: true),
+        ]
+        var (losses, densities) = ([String: [Double]](), [String: [Double]]())
+        for (place, seed) in seeds.enumerated() {
+            try context.progress.report("SmolLM2", place, of: seeds.count)
+            guard let task = try SkippingTask.smollm2(seed: seed) else { break }
+            for method in methods {
+                var skipping = method.skipping
+                let meter = SkippingMeter()
+                skipping.meter = meter
+                let found = try Perplexity.measureWriting(
+                    skipping.engine(task.decoder), tokens: Array(task.tokens.prefix(640)), window: 640, prompt: 512)
+                losses[method.name, default: []].append(found.loss)
+                densities[method.name, default: []].append(
+                    method.readsPrompts ? meter.prompts.share : meter.keys.share)
+            }
+        }
+        return (losses, densities)
     }
 
     private static func score(

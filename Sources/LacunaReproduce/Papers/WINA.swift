@@ -11,7 +11,7 @@ struct WINAReproduction: Reproduction {
         + "orthogonal, and at equal sparsity better than magnitudes alone (TEAL) in language models, the more so at high sparsity."
 
     func run(_ context: ReproductionContext) throws -> Outcome {
-        let seeds = (0..<(context.quick ? 3 : 5)).map { context.seed &* 1000 &+ UInt64($0) }
+        let seeds = (0..<5).map { context.seed &* 1000 &+ UInt64($0) }
         var measurements: [Measurement] = []
         var checks: [Check] = []
         var missing: [String] = []

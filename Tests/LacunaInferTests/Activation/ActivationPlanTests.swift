@@ -64,6 +64,61 @@ struct ActivationPlanTests {
         #expect(loss > 1e-3)
     }
 
+    /// Weights of a low-rank copy are read, and count as that: with them half of the weights are left out, and what is reported of weights is
+    /// what is reported of bytes.
+    @Test func bypassesCountAsRead() throws {
+        // Weights of falling spectra, of which rank holds much.
+        let decoder = try Skip.decoder().sparsified { _, matrix in
+            let (u, s, vt) = try matrix.densified().svd()
+            var left = u
+            for i in 0..<s.count {
+                let factor = s[0] / Float((i + 1) * (i + 1))
+                for row in 0..<u.rows { left[row, i] *= factor }
+            }
+            return try WeightStore.make(left.multiplied(by: vt), layout: .dense, values: .f32)
+        }
+        let found = try plan("r-sparse:0.5", decoder)
+        #expect(found.rules.contains { $0.rank > 0 })
+        let (gated, gate) = try found.applied(to: decoder)
+        let meter = SkippingMeter()
+        _ = try logits(gated, gate, Skip.tokens(100, seed: 9), meter: meter, oneByOne: true)
+        #expect(abs(meter.total.sparsity - (1 - meter.total.byteShare)) < 1e-9, "\(meter.total)")
+        // Ranks are rounded down: what is left of a small matrix's budget is not spent.
+        #expect(meter.total.sparsity > 0.47 && meter.total.sparsity < 0.6, "\(meter.total)")
+        #expect(meter.total(.down).compared == 100 * 2 * 64 && meter.total(.key).compared == 100 * 2 * 32)
+        // A matrix that reads no input, its copy alone, is kept in a file like the others.
+        #expect(found.rules.contains { $0.share == 1 && $0.rank > 0 })
+        let path = "/tmp/lacuna-plan-\(String(UInt64.random(in: 0 ... .max), radix: 36)).json"
+        defer {
+            try? FileSystem.remove(path)
+            try? FileSystem.remove(path.replacing(".json", with: ".safetensors"))
+        }
+        try found.save(to: path)
+        #expect(try ActivationPlan(contentsOf: path).rules == found.rules)
+        let text = try FileSystem.readText(path)
+        #expect(text.contains("\"rank\": 8"))
+        try AtomicFile.write(text.replacing("\"rank\": 8", with: "\"rank\": 0"), to: path)
+        #expect(throws: LacunaError.self) { try ActivationPlan(contentsOf: path) }
+    }
+
+    /// Layers that share a choice look at their input once, and the gate of a neuron's activations at each of these.
+    @Test func numbersLookedAt() throws {
+        let decoder = try Skip.decoder()
+        func count(_ words: String) throws -> SkippingMeter {
+            let (gated, gate) = try plan(words, decoder).applied(to: decoder)
+            let meter = SkippingMeter()
+            _ = try logits(gated, gate, Skip.tokens(10, seed: 9), meter: meter, oneByOne: true)
+            return meter
+        }
+        // Query, key and value have one threshold; the input of down has 64 entries.
+        let teal = try count("teal:0.3")
+        #expect(teal.total.compared == 10 * 2 * (32 + 32 + 32 + 64))
+        #expect(abs(teal.total.cost - 160 / Double(2 * 1024 + 2 * 512 + 3 * 2048)) < 1e-12)
+        let cats = try count("cats:0.2")
+        #expect(cats.total(.up).compared == 10 * 2 * 64 && cats.total(.query).compared == 0)
+        #expect(cats.total(.down).compared == 10 * 2 * 64)
+    }
+
     /// Choosing by column norms, at the same share, moves the outputs of random networks less; and both less than chance.
     @Test func weightedScoresLoseLess() throws {
         let decoder = try Skip.decoder(seed: 5)

@@ -1,3 +1,5 @@
+import Foundation
+import LacunaIO
 import LacunaLearn
 import LacunaModels
 import LacunaTensor
@@ -164,6 +166,44 @@ struct SeerAttentionTests {
         }
     }
 
+    /// A file has the gate and what is read by it, to the bit, and is taken by its own model alone, whole, and for what it says it is.
+    private func isReadFromItsFile(
+        _ gate: SeerGate, _ decoder: Transformer, _ expected: Tensor<Float>,
+        _ logits: (any KeySelector) throws -> Tensor<Float>
+    ) throws {
+        let folder = NSTemporaryDirectory() + "seer-\(UInt64.random(in: 0 ... .max))"
+        try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
+        defer { try? FileManager.default.removeItem(atPath: folder) }
+        let path = folder + "/gate.safetensors"
+        try SeerAttention(gate, .share(0.3)).save(to: path, for: decoder)
+        let found = try SeerAttention(contentsOf: path, for: decoder)
+        #expect(found.choice == .share(0.3) && found.gate.block == 8 && found.gate.width == 16)
+        #expect(try logits(found) == expected)
+        let request = try CacheRequest(
+            attention: nil, keeping: nil, prompts: path, channels: { HeavyChannels([[[0]]]) },
+            seer: { try SeerAttention(contentsOf: $0, for: decoder) })
+        #expect("\(request)" == "all keys, seer:0.3" && !request.isDense)
+        var skipping = Skipping()
+        try request.apply(to: &skipping)
+        #expect(try logits(skipping.selector) == expected)
+        #expect(throws: LacunaError.self) { try SeerAttention(contentsOf: path, for: Skip.decoder(seed: 4)) }
+        #expect(throws: LacunaError.self) {
+            try CacheRequest(attention: nil, keeping: nil, prompts: path) { HeavyChannels([[[0]]]) }
+        }
+        try SeerAttention(gate, .threshold(0.125)).save(to: path, for: decoder)
+        #expect(try SeerAttention(contentsOf: path, for: decoder).choice == .threshold(0.125))
+        // A head less than the model has, and a file of something else.
+        var layers = gate.layers
+        layers[1].queries.removeLast()
+        let short = SeerGate(block: 8, width: 16, layers: layers, rotations: gate.rotations)
+        try SeerAttention(short, .share(0.3)).save(to: path, for: decoder)
+        #expect(throws: LacunaError.self) { try SeerAttention(contentsOf: path, for: decoder) }
+        let writer = try SafetensorsWriter(path, metadata: ["lacuna": "{\"kind\": \"x\", \"version\": 1}"])
+        try writer.write("x", Tensor<Float>([1]))
+        try writer.finish()
+        #expect(throws: LacunaError.self) { try SeerAttention(contentsOf: path, for: decoder) }
+    }
+
     /// Learned from a model's attention: its loss falls, the model stays, everything read is dense attention.
     @Test func learnsFromAModel() throws {
         let decoder = try Skip.decoder(seed: 3)
@@ -213,6 +253,7 @@ struct SeerAttentionTests {
         let meter = SkippingMeter()
         let sparse = try logits(SeerAttention(gate, .share(0.3)), meter: meter)
         #expect(Skip.error(sparse, dense) > 1e-3 && meter.prompts.share < 0.75 && meter.prompts.products > 0)
+        try isReadFromItsFile(gate, decoder, sparse) { try logits($0) }
         for options in [SeerGate.Options(block: 0), .init(width: 7), .init(block: 40), .init(steps: -1)] {
             #expect(throws: LacunaError.self) { try SeerGate(of: decoder, on: calibration, options: options) }
         }

@@ -105,6 +105,49 @@ struct SiriusTests {
         #expect(throws: LacunaError.self) { try sirius.generate([], maximum: 5) }
     }
 
+    /// After drafts that were accepted, and others that were taken back, every key and value is the whole model's.
+    @Test(arguments: [0, 0.05, 1.5]) func keysAndValuesAreTheWholeModels(threshold: Double) throws {
+        let decoder = try Skip.decoder(seed: 4)
+        let kept = Locked<(any KeyValueStore)?>(nil)
+        var skipping = try draft(decoder, 0.8)
+        skipping.store = { shape in
+            let store = KeyValueCache(shape)
+            kept.withLock { $0 = store }
+            return store
+        }
+        let sirius = try Sirius(decoder, draft: skipping, options: .init(draft: 6, threshold: threshold))
+        let result = try sirius.generate(prompt, maximum: 30)
+        #expect((result.rejected > 0) == (threshold > 0))
+        let store = try #require(kept.withLock { $0 })
+        let text = prompt + result.tokens
+        #expect(store.count == text.count)
+        let dense = try DecodingSession(decoder, context: text.count)
+        try dense.prefill(text)
+        for layer in 0..<2 {
+            for head in 0..<2 {
+                let (a, b) = (
+                    store.view(layer: layer, head: head, positions: 0..<text.count),
+                    dense.cache.view(layer: layer, head: head, positions: 0..<text.count)
+                )
+                for i in 0..<text.count * 8 {
+                    #expect(abs(a.keys[i] - b.keys[i]) < 1e-5 * (1 + abs(b.keys[i])))
+                    #expect(abs(a.values[i] - b.values[i]) < 1e-5 * (1 + abs(b.values[i])))
+                }
+                withExtendedLifetime((a, b)) {}
+            }
+        }
+    }
+
+    /// Sums of the attention that was paid do not survive the overwriting of drafts.
+    @Test func draftsByPaidAttentionAreRefused() throws {
+        let decoder = try Skip.decoder(seed: 2)
+        let alisa = try ALISA(share: 0.4)
+        for selector: any KeySelector in [alisa, PromptsApart(written: alisa, prompts: AllKeys())] {
+            #expect(throws: LacunaError.self) { try Sirius(decoder, draft: Skipping(selector: selector)) }
+        }
+        _ = try Sirius(decoder, draft: Skipping(selector: PromptsApart(written: AllKeys(), prompts: alisa)))
+    }
+
     /// The neurons with the largest normalised share over the prompt.
     @Test func neuronsOfAPrompt() throws {
         let decoder = try Skip.decoder(seed: 6)

@@ -179,6 +179,13 @@ struct BlockFFNTests {
         let routes = try decoder.routes(tokens, length: 12)
         #expect(routes.keys.sorted() == [0, 1] && routes.values.allSatisfy { $0.count == 24 })
         #expect(throws: LacunaError.self) { try decoder.routes(tokens, length: 7) }
+        // What a gate leaves out of experts is counted: a product for each expert that was chosen.
+        let meter = SkippingMeter()
+        let engine = TokenEngine(decoder, gate: ThresholdGate([.up: 1e-9, .down: 1e-9]), meter: meter)
+        try DecodingSession(engine, context: 1).decode(tokens[0])
+        let chosen = try decoder.routes([tokens[0]], length: 1).values.reduce(0) { $0 + $1[0].count }
+        #expect(chosen > 0 && meter.total(.up).vectors == chosen && meter.total(.down).vectors == chosen)
+        #expect(meter.total(.up).weights == chosen * 8 * 32)
         let plain = try TrainableTransformer(Skip.decoder())
         #expect(throws: LacunaError.self) {
             try hook(1).attach(

@@ -122,6 +122,111 @@ struct MonetTests {
         #expect(equal.scalars.allSatisfy { abs($0 - 1.0 / 64) < 1e-6 })
     }
 
+    /// Heads are normalised each by its own scores, on each side: whether its scores are large or small, all choose as
+    /// many. Running statistics follow a batch by their momentum, each in its place; gates are the softmax of scores as they are.
+    @Test func headsAreNormalizedApart() throws {
+        var random = SeededGenerator(seed: 8)
+        let (side, heads, n, width) = (32, 3, 300, 16)
+        let layer = try Monet(
+            MonetSettings(width: width, side: side, size: 2, heads: heads, chosen: 4, decomposition: .horizontal),
+            using: &random)
+        for (router, factors) in [(layer.router1, [1, 3, 0.1]), (layer.router2, [0.3, 1, 4])] {
+            let weight = router.dense!.parameter
+            weight.value = Tensor(
+                (0..<heads * side * width).map { i in
+                    Float(factors[i / (side * width)] * random.normal())
+                }, shape: [heads * side, width])
+        }
+        let x = Tensor<Float>(normal: [n, width], using: &random).map { $0 + 0.2 }
+        let tape = Tape<Float>()
+        let batch = tape.withoutRecording { () -> [Tensor<Float>] in
+            let (a, b) = layer.gates(tape.constant(x))
+            return [a.value, b.value]
+        }
+        for (which, router) in [layer.router1, layer.router2].enumerated() {
+            let scores = tape.withoutRecording { router(tape.constant(x)).value.scalars }
+            for head in 0..<heads {
+                let own = (0..<n).flatMap { row in
+                    (0..<side).map { Double(scores[(row * heads + head) * side + $0]) }
+                }
+                let mean = own.reduce(0, +) / Double(own.count)
+                let variance = own.reduce(0) { $0 + ($1 - mean) * ($1 - mean) } / Double(own.count)
+                let place = which * heads + head
+                // A tenth of the way from 0 and from 1.
+                #expect(abs(Double(layer.runningMean.value[place]) - 0.1 * mean) < 1e-4 * (1 + abs(mean)))
+                let moved = Double(layer.runningVariance.value[place])
+                #expect(abs(moved - (0.9 + 0.1 * variance)) < 1e-3 * (1 + variance))
+                var chosen = 0
+                for row in 0..<n {
+                    let start = (row * heads + head) * side
+                    let gates = (0..<side).map { batch[which].scalars[start + $0] }
+                    let places = gates.indices.filter { gates[$0] > 0 }
+                    chosen += places.count
+                    guard let first = places.first, row < 20 else { continue }
+                    for i in places.dropFirst() where gates[i] > 1e-20 && gates[first] > 1e-20 {
+                        let ratio = logarithm(Double(gates[i]) / Double(gates[first]))
+                        let difference = Double(scores[start + i] - scores[start + first])
+                        #expect(abs(ratio - difference) < 1e-3 * (1 + abs(difference)))
+                    }
+                    let limit = mean + (variance + 1e-5).squareRoot() * MonetGates.quantile(layer.settings)
+                    let above = (0..<side).filter { Double(scores[start + $0]) > limit + 1e-3 * (1 + abs(limit)) }
+                    #expect(above.allSatisfy { places.contains($0) } && !places.isEmpty)
+                }
+                #expect(abs(Double(chosen) / Double(n) - 4) < 1.2, "side \(which), head \(head): \(chosen)")
+            }
+        }
+        // Statistics that are the batch's give the batch's gates, side by side and where only what is chosen is read.
+        layer.momentum = 1
+        let gates = tape.withoutRecording { layer.gates(tape.constant(x)).second.value }
+        let running = tape.evaluating { layer.gates(tape.constant(x)).second.value }
+        #expect(Skip.error(running, gates) < 1e-4)
+        guard case .custom(let mixer) = try layer.stored(.f32), let run = mixer as? MonetLayer else {
+            Issue.record("not a Monet layer")
+            return
+        }
+        for row in 0..<5 {
+            let found = run.gates(x.rows(row..<row + 1).scalars, first: false).gates
+            for (a, b) in zip(found.joined(), gates.scalars[row * heads * side..<(row + 1) * heads * side]) {
+                #expect(abs(a - b) < 1e-3)
+            }
+        }
+    }
+
+    /// The term of the loss is the weight times the mean, over sides and layers, of both terms of their gates.
+    @Test func regularizationIsAMean() throws {
+        let model = try TrainableTransformer(Skip.decoder())
+        var random = SeededGenerator(seed: 4)
+        var layers: [Monet] = []
+        for block in model.blocks {
+            let layer = try Monet(MonetSettings(width: 32, side: 8, size: 4, heads: 2, chosen: 2), using: &random)
+            layers.append(layer)
+            block.mixer = .custom(layer)
+        }
+        let tape = Tape<Float>()
+        let hook = try MonetRegularization(weight: 0.3)
+        let run = TrainingRun(model: model, optimizer: SGD(learningRate: 1), tape: tape, totalSteps: 1, seed: 0)
+        try hook.attach(run)
+        try hook.beforeStep(run)
+        let own = layers.map(\.watch)
+        var expected = 0.0
+        for (layer, watch) in zip(layers, own) {
+            layer.watch = { first, second in
+                for gates in [first, second] {
+                    let terms = RoutingLoss.uniformity(gates).item + RoutingLoss.ambiguity(gates).item
+                    expected += 0.3 * Double(terms) / 4
+                }
+                watch?(first, second)
+            }
+        }
+        _ = model(Skip.tokens(12, seed: 1).map { Int32($0) }, batch: 1, on: tape)
+        let found = try #require(hook.penalty(run))
+        #expect(abs(Double(found.item) - expected) < 1e-5 && expected > 0)
+        // It is asked for once.
+        #expect(hook.penalty(run) == nil)
+        try hook.end(run)
+        #expect(layers.allSatisfy { $0.watch == nil })
+    }
+
     @Test(arguments: MonetSettings.Decomposition.allCases) func gradients(_ kind: MonetSettings.Decomposition) throws {
         let layer = try Self.layer(kind, seed: 5)
         let x = Skip.gaussian([7, 6], seed: 1)

@@ -16,6 +16,8 @@ public struct PromptsApart: KeySelector {
     public var readsPromptsWhole: Bool { true }
     public var promptRows: Int { max(written.promptRows, prompts.promptRows) }
     public func select(_ request: KeyRequest) -> [Range<Int>] { written.select(request) }
+    public var choosesByGroup: Bool { written.choosesByGroup }
+    public func numbersCompared(_ request: KeyRequest) -> Int { written.numbersCompared(request) }
     public func plan(_ request: PromptRequest) -> PromptPlan? {
         // The other may look at prompts as well.
         let own = written.plan(request)

@@ -1,3 +1,4 @@
+import LacunaLearn
 import LacunaModels
 import LacunaTensor
 
@@ -6,7 +7,8 @@ extension ActivationMethod {
     /// were trained with it have that sparsity by construction; others pay for the neurons it leaves out.
     ///
     /// Chong You and others, "Spark Transformer: Reactivating Sparsity in FFN and Attention", arXiv 2506.06644. Neurons that stay
-    /// keep their values, as the networks here were not trained with the paper's soft threshold.
+    /// keep their values, as networks that are loaded were not trained with the paper's soft threshold; ``SparkFeedForward`` is the
+    /// part that was.
     public static let spark = ActivationMethod(
         name: "spark", target: .preactivations, score: .magnitude, choice: .statistical,
         card: MethodCard(
@@ -64,5 +66,49 @@ public struct StatisticalTopK: Sendable, Hashable {
         if density == 1 { return x }
         let limit = x.withUnsafeBufferPointer { $0.isEmpty ? 0 : threshold($0.baseAddress!, count: x.count) }
         return x.map { max($0 - limit, 0) }
+    }
+}
+
+extension Variable {
+    /// Of each row `max(x - θ, 0)`, θ that of the row (``StatisticalTopK/soft(_:)``). Gradients go through what is above θ, and through the
+    /// row's mean and deviation.
+    ///
+    /// - Complexity: O(count), a few passes.
+    public func softTopK(_ selection: StatisticalTopK) -> Variable {
+        if selection.density == 1 { return self }
+        let (rows, width) = (rows, columns)
+        func moments(_ x: UnsafePointer<Scalar>) -> (mean: Double, deviation: Double) {
+            var (sum, squares) = (0.0, 0.0)
+            for i in 0..<width { sum += Double(x[i]) }
+            let mean = sum / Double(max(width, 1))
+            for i in 0..<width { squares += (Double(x[i]) - mean) * (Double(x[i]) - mean) }
+            return (mean, (squares / Double(max(width, 1))).squareRoot())
+        }
+        return tape.operation(inputs: [self], shape: shape) { inputs, output in
+            guard let x = inputs[0].baseAddress, let y = output.baseAddress else { return }
+            for row in 0..<rows {
+                let (x, y) = (x + row * width, y + row * width)
+                let (mean, deviation) = moments(x)
+                let limit = Scalar(mean + deviation * selection.quantile)
+                for i in 0..<width { y[i] = max(x[i] - limit, 0) }
+            }
+        } backward: { pass in
+            pass.accumulate(0) { dx in
+                guard let x = pass.inputs[0].baseAddress else { return }
+                for row in 0..<rows {
+                    let start = row * width
+                    let (mean, deviation) = moments(x + start)
+                    // What all survivors together ask θ to be.
+                    var sum = 0.0
+                    for i in start..<start + width where pass.output[i] > 0 { sum += Double(pass.gradient[i]) }
+                    let slope = deviation > 0 ? selection.quantile / deviation : 0
+                    for i in start..<start + width {
+                        let own = pass.output[i] > 0 ? Double(pass.gradient[i]) : 0
+                        let share = sum / Double(width) * (1 + slope * (Double(x[i]) - mean))
+                        dx[i] += Scalar(own - share)
+                    }
+                }
+            }
+        }
     }
 }
