@@ -129,7 +129,7 @@ import Testing
         // Few different numbers: many ties.
         var x = Tensor<Float>(zeros: [700, 8])
         for t in 0..<700 { for i in 0..<8 { x[t, i] = Float(Int(generator.uniform() * 3)) - 1 } }
-        func make() throws -> SparseAutoencoder {
+        @Sendable func make() throws -> SparseAutoencoder {
             let a = try SparseAutoencoder(.init(inputDimensions: 8, width: 12, rule: rule), seed: 5)
             for parameter in [a.encoderWeight!, a.decoderWeight] {
                 for i in 0..<parameter.count { parameter.buffer.pointer[i] = parameter.buffer.pointer[i] > 0 ? 1 : -1 }

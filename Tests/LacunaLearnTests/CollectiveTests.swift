@@ -77,7 +77,7 @@ import Testing
     @Test func gradientsAddUp() throws {
         let shapes = [[50, 8], [7], [130], [3, 2, 5], [2, 2], [40, 4]]
         /// What a rank has: nothing for the fifth parameter on rank 1, rows alone for the last, an older gradient in between.
-        func gradients(_ rank: Int) -> [Tensor<Float>?] {
+        @Sendable func gradients(_ rank: Int) -> [Tensor<Float>?] {
             var generator = SeededGenerator(seed: 5, stream: UInt64(rank))
             return shapes.enumerated().map { i, shape in
                 var x = Tensor<Float>(normal: shape, using: &generator)

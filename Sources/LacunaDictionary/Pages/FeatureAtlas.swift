@@ -67,13 +67,7 @@ public struct FeatureAtlas: Sendable {
         context: Int = 128, skipping: Int = 1, contexts: Int = 8, radius: Int = 12, effects: Int = 8,
         progress: (any ProgressReporter)? = nil
     ) throws {
-        let d = site.dimensions(of: decoder.configuration)
-        guard dictionary.configuration.inputDimensions == d, dictionary.configuration.outputDimensions == d else {
-            throw LacunaError.invalidArgument(
-                "dictionary",
-                reason: "of \(dictionary.configuration.inputDimensions) dimensions, \(site) of the model has \(d)")
-        }
-        try site.validate(for: decoder.configuration)
+        try dictionary.requireSite(site, of: decoder)
         guard context >= 2, (0..<context).contains(skipping), tokens.count >= context else {
             throw LacunaError.invalidArgument(
                 "text", reason: "\(tokens.count) tokens for sequences of \(context), of which \(skipping) are skipped")

@@ -25,7 +25,7 @@ final class DictionaryLearner: TrainingHook {
     /// - Parameter label: Before the names of metrics; empty for a dictionary by itself.
     init(
         _ dictionary: SparseAutoencoder, _ settings: DictionaryTraining, steps: Int, logEvery: Int, label: String,
-        collective: any Collective, batch: @escaping (Int) -> ActivationBatch
+        collective: any Collective = SingleProcess(), batch: @escaping (Int) -> ActivationBatch
     ) throws {
         try settings.validate(for: dictionary.configuration, steps: steps)
         (self.dictionary, self.settings, self.steps, self.logEvery) = (dictionary, settings, steps, logEvery)

@@ -61,14 +61,16 @@ struct DictionaryFile {
     let dictionary: SparseAutoencoder
     let site: ActivationSite
 
-    /// - Parameter site: In the place of what the dictionary says of itself.
-    init(_ path: String, layer: Int?, part: ActivationSite.Part?) throws {
+    /// - Parameters:
+    ///   - layer: In the place of what the dictionary says of itself, and `part` likewise.
+    ///   - option: What the site is given by.
+    init(_ path: String, layer: Int?, part: ActivationSite.Part?, option: String = "--layer and --site") throws {
         dictionary = try SparseAutoencoder.load(path)
         name = FileSystem.name(of: path)
         let own = dictionary.origin.site.flatMap { ActivationSite($0) }
         guard let layer = layer ?? own?.layer, let part = part ?? own?.part else {
             throw LacunaError.invalidArgument(
-                "--layer", reason: "\(path) does not say where its activations are from: give --layer and --site")
+                option, reason: "must be given, as \(path) does not say where its activations are from")
         }
         site = ActivationSite(layer: layer, part)
     }
