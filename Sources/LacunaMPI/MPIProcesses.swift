@@ -60,7 +60,9 @@ public final class MPIProcesses: Collective {
                 let sent = pieces.map(\.count)
                 var received = [Int](repeating: 0, count: count)
                 try check(lmpi_sizes(sent, &received))
-                let targets = received.map { Optional(UnsafeMutableRawPointer.allocate(byteCount: max($0, 1), alignment: 16)) }
+                let targets = received.map {
+                    Optional(UnsafeMutableRawPointer.allocate(byteCount: max($0, 1), alignment: 16))
+                }
                 defer { for target in targets { target!.deallocate() } }
                 try check(
                     withAddresses(pieces) {

@@ -6,7 +6,8 @@ import Testing
 
 /// `mpirun -n 2 lacuna … --mpi` against one process.
 @Suite(.serialized) struct SharedTrainingCommandTests {
-    private static let hasProcesses = MPIProcesses.isBuilt && ChildProcess.find("mpirun", in: ChildProcess.searchPath) != nil
+    private static let hasProcesses =
+        MPIProcesses.isBuilt && ChildProcess.find("mpirun", in: ChildProcess.searchPath) != nil
 
     private func train(_ tiny: TinyModel, _ output: String, _ more: [String]) -> [String] {
         [

@@ -54,7 +54,9 @@ import Testing
         let report = try trainer.train(directory: directory, stopAfter: stopAfter)
         return Result(
             parameters: dictionaries.flatMap { $0.dictionary.parameters.map { $0.buffer.array } },
-            metrics: Dictionary(report.metrics.flatMap { m in m.values.map { ("\(m.step) \($0.name)", $0.value) } }) { $1 })
+            metrics: Dictionary(report.metrics.flatMap { m in m.values.map { ("\(m.step) \($0.name)", $0.value) } }) {
+                $1
+            })
     }
 
     private func expectSame(
@@ -72,7 +74,9 @@ import Testing
         #expect(Set(found[0].metrics.keys) == Set(alone.metrics.keys), sourceLocation: sourceLocation)
         for (name, value) in alone.metrics {
             let other = found[0].metrics[name] ?? .nan
-            #expect(abs(other - value) <= 1e-3 * max(1, abs(value)), "\(name): \(other), \(value)", sourceLocation: sourceLocation)
+            #expect(
+                abs(other - value) <= 1e-3 * max(1, abs(value)), "\(name): \(other), \(value)",
+                sourceLocation: sourceLocation)
         }
     }
 
@@ -91,7 +95,8 @@ import Testing
     /// once.
     @Test func everythingElseIsSharedToo() throws {
         func check(
-            _ rules: [SelectionRule], parts: [Int] = [], _ change: @escaping @Sendable (inout DictionaryTraining) -> Void
+            _ rules: [SelectionRule], parts: [Int] = [],
+            _ change: @escaping @Sendable (inout DictionaryTraining) -> Void
         ) throws {
             let alone = try Self.trained(rules, SingleProcess(), parts: parts, change)
             expectSame(try ThreadRanks.run(2) { try Self.trained(rules, $0, parts: parts, change) }, alone)
@@ -102,7 +107,9 @@ import Testing
         try check([.topK(2)]) { $0.resampling = Resampling(every: 5, times: 2, batches: 3, rise: 3) }
         try check([.batchTopK(3)]) { $0.prefixes = [4, 8] }
         try check([.batchTopK(3)], parts: [4, 4]) { _ in }
-        try check([.topK(3), .batchTopK(3)]) { $0.auxiliary = AuxiliaryLoss(.underUsed(share: 0.9, exponent: 1, shift: 1)) }
+        try check([.topK(3), .batchTopK(3)]) {
+            $0.auxiliary = AuxiliaryLoss(.underUsed(share: 0.9, exponent: 1, shift: 1))
+        }
     }
 
     @Test func aSharedRunResumes() throws {
@@ -123,7 +130,9 @@ import Testing
     }
 
     /// Competitions over a batch keep the same entries however the batch is cut, also where strengths are equal.
-    @Test(arguments: [SelectionRule.batchTopK(2), .batchAbsTopK(2), .featureChoice(2, profile: .zipf(exponent: 1, shift: 1))])
+    @Test(arguments: [
+        SelectionRule.batchTopK(2), .batchAbsTopK(2), .featureChoice(2, profile: .zipf(exponent: 1, shift: 1)),
+    ])
     func competitionsAreOverTheWholeBatch(rule: SelectionRule) throws {
         var generator = SeededGenerator(seed: 3)
         // Few different numbers: many ties.

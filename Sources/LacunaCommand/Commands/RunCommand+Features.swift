@@ -21,7 +21,8 @@ struct FeatureOptions: ParsableArguments {
 
     @Option(
         help: ArgumentHelp(
-            "With --features: where the dictionary belongs, such as 12.residual, if it does not say.", valueName: "site"))
+            "With --features: where the dictionary belongs, such as 12.residual, if it does not say.", valueName: "site"
+        ))
     var featureSite: String?
 
     /// Mistakes that can be said before anything is read.
@@ -35,11 +36,13 @@ struct FeatureOptions: ParsableArguments {
         }
         if features != nil && corrects { throw ValidationError("--correct has no --features") }
         if features != nil && steer.isEmpty && !hasPrompt {
-            throw ValidationError("the features that wrote a text are shown after a --prompt; a conversation can be steered")
+            throw ValidationError(
+                "the features that wrote a text are shown after a --prompt; a conversation can be steered")
         }
         _ = try strengths
         if let featureSite, ActivationSite(featureSite) == nil {
-            throw ValidationError("--feature-site: '\(featureSite)' is not LAYER.residual, LAYER.mlp or LAYER.attention")
+            throw ValidationError(
+                "--feature-site: '\(featureSite)' is not LAYER.residual, LAYER.mlp or LAYER.attention")
         }
     }
 
@@ -63,7 +66,9 @@ struct FeatureOptions: ParsableArguments {
     /// The dictionary; nil if none is named.
     func file() throws -> DictionaryFile? {
         let site = featureSite.flatMap { ActivationSite($0) }
-        return try features.map { try DictionaryFile($0, layer: site?.layer, part: site?.part, option: "--feature-site") }
+        return try features.map {
+            try DictionaryFile($0, layer: site?.layer, part: site?.part, option: "--feature-site")
+        }
     }
 }
 
@@ -97,7 +102,8 @@ extension RunCommand {
                 "\(effect.feature): \(signed(effect.effect)) at \(name(tokens[effect.position]))"
             }
             table.append([
-                name(place.token), Quantities.fixed(place.logit, 2), signed(place.explained), effects.joined(separator: "  "),
+                name(place.token), Quantities.fixed(place.logit, 2), signed(place.explained),
+                effects.joined(separator: "  "),
             ])
         }
         return table.text(console: .output)
@@ -107,7 +113,8 @@ extension RunCommand {
         .array(
             written.map { place in
                 [
-                    "position": JSONValue(place.position), "token": JSONValue(place.token), "logit": .number(place.logit),
+                    "position": JSONValue(place.position), "token": JSONValue(place.token),
+                    "logit": .number(place.logit),
                     "explained": .number(place.explained), "missed": .number(place.missed),
                     "features": .array(
                         place.effects.map { effect in

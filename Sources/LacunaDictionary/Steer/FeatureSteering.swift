@@ -55,7 +55,9 @@ public struct FeatureSteering: Sendable {
         var missing = [[(feature: Int, strength: Float)]](
             repeating: strengths.sorted { $0.key < $1.key }.map { ($0.key, $0.value) }, count: n)
         try dictionary.encode(activations).forEachEntry { row, feature, value in
-            if let place = missing[row].firstIndex(where: { $0.feature == feature }) { missing[row][place].strength -= value }
+            if let place = missing[row].firstIndex(where: { $0.feature == feature }) {
+                missing[row][place].strength -= value
+            }
         }
         let directions = dictionary.decoderWeight.buffer
         var result = activations

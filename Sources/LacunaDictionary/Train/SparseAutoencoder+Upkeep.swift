@@ -59,7 +59,9 @@ extension SparseAutoencoder {
                 smallest[j] = min(smallest[j], abs(values[i]))
             }
         }
-        for other in try collective.gather(smallest) { for j in smallest.indices { smallest[j] = min(smallest[j], other[j]) } }
+        for other in try collective.gather(smallest) {
+            for j in smallest.indices { smallest[j] = min(smallest[j], other[j]) }
+        }
         let p = threshold.buffer.pointer
         for j in smallest.indices where smallest[j] < .infinity {
             // Below the smallest that was kept, so that it would be kept again, also where its sum is added up in another order, as

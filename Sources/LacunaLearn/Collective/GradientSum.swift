@@ -51,7 +51,9 @@ extension Collective {
         if Set(try gather([hash]).map { $0[0] }).count > 1 {
             throw LacunaError.numerical(
                 operation: "training by \(count) processes",
-                reason: "\(when) their parameters are not the same: they need the same program, settings and kind of processor")
+                reason:
+                    "\(when) their parameters are not the same: they need the same program, settings and kind of processor"
+            )
         }
     }
 }

@@ -56,7 +56,8 @@ public final class ThreadRanks: Collective, @unchecked Sendable {
 
     /// Where the threads leave what they send and wait for the others.
     private final class Meeting: @unchecked Sendable {
-        static let left = LacunaError.numerical(operation: "collective", reason: "another rank has failed or could not begin")
+        static let left = LacunaError.numerical(
+            operation: "collective", reason: "another rank has failed or could not begin")
         let count: Int
         private let lock = ThreadLock()
         private let changed: UnsafeMutablePointer<pthread_cond_t>

@@ -318,7 +318,9 @@ public final class Trainer<Source: BatchSource> {
         return report
     }
 
-    private func step(_ loader: Prefetcher<SharedSource<Source>>, _ parameters: [Parameter<Float>]) throws -> (Double, Double?) {
+    private func step(_ loader: Prefetcher<SharedSource<Source>>, _ parameters: [Parameter<Float>]) throws -> (
+        Double, Double?
+    ) {
         let tape = run.tape
         tape.isTraining = true
         tape.precision = plan.precision

@@ -140,12 +140,15 @@ public struct ActivationWatch: Sendable {
     public var sites: [ActivationSite]
     /// Is given the activations at a site of all rows of a step [rows, dimensions] and the position of each in its sequence; returns whether it
     /// has replaced them.
-    public var visit: @Sendable (_ site: ActivationSite, _ positions: [Int], _ values: inout Tensor<Float>) throws -> Bool
+    public var visit:
+        @Sendable (_ site: ActivationSite, _ positions: [Int], _ values: inout Tensor<Float>) throws -> Bool
 
     /// A watch of some sites.
     public init(
         sites: [ActivationSite],
-        visit: @escaping @Sendable (_ site: ActivationSite, _ positions: [Int], _ values: inout Tensor<Float>) throws -> Bool
+        visit:
+            @escaping @Sendable (_ site: ActivationSite, _ positions: [Int], _ values: inout Tensor<Float>) throws ->
+            Bool
     ) {
         (self.sites, self.visit) = (sites, visit)
     }
