@@ -52,7 +52,8 @@ extension Collective {
             throw LacunaError.numerical(
                 operation: "training by \(count) processes",
                 reason:
-                    "\(when) their parameters are not the same: they need the same program, settings and kind of processor"
+                    "\(when) their parameters are not the same: they need one program, settings and kind of processor, and "
+                    + "no layers that keep statistics of batches"
             )
         }
     }
