@@ -37,6 +37,7 @@ import Testing
         }
         let logits = directions.multiplied(by: model.head.densified(), otherTransposed: true)
         #expect(atlas.features.map(\.index) == (0..<30).filter { j in (0..<64).contains { codes[$0, j] != 0 } })
+        var seen = 0
         for feature in atlas.features {
             let j = feature.index
             let active = (0..<64).filter { codes[$0, j] != 0 }
@@ -72,7 +73,32 @@ import Testing
             let total = shares.values.reduce(0, +)
             #expect(abs(feature.tokens[0].share - shares.values.max()! / total) < 1e-5)
             #expect(feature.tokens.count == min(8, shares.count))
+            // Phrases, by looking for each in the text.
+            func strength(_ phrase: [Int]) -> (share: Double, count: Int) {
+                let ends = active.filter { end in
+                    end % 8 + 1 >= phrase.count && Array(tokens[end + 1 - phrase.count...end]) == phrase
+                }
+                return (ends.reduce(0) { $0 + Double(codes[$1, j]) } / total, ends.count)
+            }
+            for phrase in feature.phrases {
+                let found = strength(phrase.tokens)
+                #expect(
+                    found.count >= 2 && abs(found.share - phrase.share) < 1e-5 && (2...3).contains(phrase.tokens.count))
+                if phrase.tokens.count == 2 {
+                    #expect(
+                        (0..<20).allSatisfy { first in
+                            let longer = strength([first] + phrase.tokens)
+                            return longer.count < 2 || longer.share < 0.75 * phrase.share
+                        })
+                }
+            }
+            let pairs = Set(active.filter { $0 % 8 >= 1 }.map { Array(tokens[$0 - 1...$0]) })
+            if let best = pairs.map(strength).filter({ $0.count >= 2 }).map(\.share).max() {
+                #expect(feature.phrases.first.map { $0.share >= 0.75 * best - 1e-6 } ?? false)
+                seen += 1
+            }
         }
+        #expect(seen > 0)
         // The page holds it all, and no text can end a script.
         let page = atlas.page { $0 == 3 ? "</script>&\"@INDEX@" : "t\($0)" }
         #expect(page.components(after: "</script>") == 4)
@@ -94,6 +120,7 @@ import Testing
             let peak = context[2].intValue!
             let place = stride(from: 0, to: strengths.count, by: 2).first { strengths[$0] == peak }!
             #expect(strengths[place + 1] == 100)
+            #expect(lines[i].arrayValue![6].arrayValue!.count == feature.phrases.count)
         }
         #expect(throws: LacunaError.self) {
             try FeatureAtlas(of: a, in: model, model: "tiny", at: site, tokens: [1], context: 8)
