@@ -163,7 +163,7 @@ if Context.environment["LACUNA_EXAMPLES"] != nil {
     ].map { .executableTarget(name: $0, dependencies: ["Lacuna"], path: "Examples/Sources/\($0)") }
     package.targets.append(
         .target(
-            name: "Snippets", dependencies: ["Lacuna"], path: "Examples/Snippets",
+            name: "Snippets", dependencies: ["Lacuna", "LacunaMPI"], path: "Examples/Snippets",
             swiftSettings: [.enableUpcomingFeature("MemberImportVisibility")]))
 }
 

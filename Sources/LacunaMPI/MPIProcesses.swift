@@ -8,8 +8,13 @@ import LacunaTensor
 /// The processes that `mpirun` has started, on one machine or several, as a ``Collective``.
 ///
 /// ```swift
+/// import LacunaDictionary
+/// import LacunaMPI
+///
+/// let dictionary = try SparseAutoencoder(.init(inputDimensions: 576, width: 8192, rule: .topK(32)), seed: 1)
+/// let batches = try ActivationStore("activations").batches(of: ActivationSite(layer: 12, .residual), size: 2048, seed: 1)
 /// let processes = try MPIProcesses.join()
-/// try DictionaryTrainer([(dictionary, settings)], source: batches, steps: 1000, collective: processes).train()
+/// try DictionaryTrainer([(dictionary, DictionaryTraining())], source: batches, steps: 1000, collective: processes).train()
 /// try processes.leave()
 /// ```
 ///

@@ -7,7 +7,12 @@ import LacunaTensor
 /// dictionary does not explain stays as it is. 0 takes a feature out.
 ///
 /// ```swift
+/// import LacunaDictionary
+/// import LacunaInfer
+///
 /// var model = try LanguageModel.load("smollm2")
+/// let dictionary = try SparseAutoencoder.load("sae/topk")
+/// let site = ActivationSite(layer: 12, .residual)
 /// model.watch = try FeatureSteering(dictionary, of: model.decoder, at: site, strengths: [300: 40]).watch
 /// print(try model.generate("The weather"))
 /// ```
