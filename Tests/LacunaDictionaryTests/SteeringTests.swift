@@ -58,7 +58,7 @@ import Testing
         let x: Tensor<Float> = normal([9, 12], seed: 5)
         let code = try a.encode(x).densified()
         let active = (0..<30).first { code[4, $0] != 0 }!
-        let strengths: [Int: Float] = [active: 0, 7: 3.5]
+        let strengths: [Int: Float] = [active: 0, active == 7 ? 8 : 7: 3.5]
         let steering = try FeatureSteering(a, of: model, at: site, strengths: strengths)
         let found = try steering.steered(x)
         var expected = x
