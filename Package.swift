@@ -215,7 +215,7 @@ if Context.environment["LACUNA_SERVER"] != nil {
 // Some rooms and their tests alone, such as LACUNA_ROOMS="Tensor Sparse IO": what is built anew for every sanitizer need not be all.
 if let rooms = Context.environment["LACUNA_ROOMS"], !isDependency {
     let kept = Set(
-        ["CLacuna", "CLinearAlgebra", "COpenBLAS", "CZlib"]
+        ["CLacuna", "CLinearAlgebra", "CMPI", "COpenBLAS", "CZlib"]
             + rooms.split(separator: " ").flatMap { ["Lacuna\($0)", "Lacuna\($0)Tests"] })
     package.dependencies.removeAll()
     package.products.removeAll { !kept.contains($0.name) }

@@ -17,14 +17,16 @@ import Testing
         ] + more
     }
 
-    /// `mpirun` refuses to run as root, and more processes than cores, unless it is told.
+    /// `mpirun` refuses to run as root, and more processes than cores, unless it is told; and processes that wait for each other keep
+    /// a core that they share to themselves.
     private func run(_ count: Int, _ arguments: [String]) throws -> ChildProcess.Outcome {
         let executable = try #require(CommandLineTests.executable)
         return try ChildProcess(
             executable: "mpirun", arguments: ["-n", "\(count)", executable] + arguments,
             environment: [
                 "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
-                "OMPI_MCA_rmaps_base_oversubscribe": "1",
+                "OMPI_MCA_rmaps_base_oversubscribe": "1", "OMPI_MCA_mpi_yield_when_idle": "1",
+                "OMPI_MCA_hwloc_base_binding_policy": "none", "OPENBLAS_NUM_THREADS": "1",
             ]
         ).run()
     }
