@@ -26,15 +26,15 @@ compress: requirements-demo requirements-pip build
 	$(LACUNA) data smollm2 >/dev/null
 	$(LACUNA) compress smollm2 --target 50% --weights int4 --heal $(HEAL) --text small-text.txt --output small
 
-# With the trait, so that the direct solvers are tested too; without it nothing needs SuiteSparse.
-TRAITS := --traits SuiteSparse
+# With the traits, so that direct solvers and several processes are tested too; without them nothing needs SuiteSparse or MPI.
+TRAITS := --traits SuiteSparse,MPI
 test: requirements-test
 	swift build --build-tests $(TRAITS)
 	swift test --skip-build $(TRAITS)
 
 # Every public symbol is documented: read out of what `make test`, or any other debug build, has left in .build. In these
 # modules, or, with `MODULES=`, in all libraries.
-MODULES = LacunaTensor LacunaSparse LacunaSuiteSparse LacunaIO LacunaLearn LacunaModels LacunaInfer LacunaPrune LacunaRetrieve \
+MODULES = LacunaTensor LacunaSparse LacunaSuiteSparse LacunaIO LacunaLearn LacunaMPI LacunaModels LacunaInfer LacunaPrune LacunaRetrieve \
     LacunaDictionary LacunaRegress LacunaStructure
 documentation-check: requirements-python
 	Scripts/check-documentation.py $(MODULES)
@@ -45,7 +45,7 @@ documentation-check: requirements-python
 examples: requirements-test requirements-python
 	Scripts/snippets.py Examples/Snippets/Generated
 	swift package --package-path Examples dump-package >/dev/null
-	LACUNA_EXAMPLES=1 swift build --traits SuiteSparse
+	LACUNA_EXAMPLES=1 swift build $(TRAITS)
 	mkdir -p .build/examples
 	cd .build/examples; for program in sparse-algebra sparse-product "own-training ../../Data/digits/digits.csv" \
 	    "fit-a-table ../../Data/digits/digits.csv class" "rank-documents ../../Data/cranfield"; do echo "examples: $$program"; ../debug/$$program; done
@@ -181,6 +181,7 @@ requirements:
 
 requirements-test: requirements
 	@if [ "$$(uname)" != Darwin ] && [ ! -e /usr/include/suitesparse/umfpack.h ]; then $(call install,libsuitesparse-dev); fi
+	@if [ "$$(uname)" != Darwin ] && ! command -v mpirun >/dev/null; then $(call install,libopenmpi-dev openmpi-bin); fi
 
 requirements-python:
 	@if ! command -v python3 >/dev/null; then $(call install,python3); fi

@@ -26,6 +26,7 @@ let package = Package(
         .library(name: "LacunaStructure", targets: ["LacunaStructure"]),
         .library(name: "LacunaDictionary", targets: ["LacunaDictionary"]),
         .library(name: "LacunaSuiteSparse", targets: ["LacunaSuiteSparse"]),
+        .library(name: "LacunaMPI", targets: ["LacunaMPI"]),
         .library(name: "LacunaC", type: .dynamic, targets: ["LacunaC"]),
         .executable(name: "lacuna", targets: ["LacunaCommand"]),
     ],
@@ -33,7 +34,9 @@ let package = Package(
         .trait(
             name: "SuiteSparse",
             description:
-                "LacunaSuiteSparse: direct factorisations by UMFPACK and CHOLMOD, which need libsuitesparse-dev")
+                "LacunaSuiteSparse: direct factorisations by UMFPACK and CHOLMOD, which need libsuitesparse-dev"),
+        .trait(
+            name: "MPI", description: "LacunaMPI: training by several processes, which needs libopenmpi-dev and openmpi-bin"),
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2")
@@ -55,6 +58,10 @@ let package = Package(
                 .linkedLibrary($0, .when(traits: ["SuiteSparse"]))
             }),
         .target(name: "LacunaSuiteSparse", dependencies: ["CSuiteSparse", "LacunaSparse"]),
+        .target(
+            name: "CMPI", cSettings: [.define("LACUNA_MPI", .when(traits: ["MPI"]))],
+            linkerSettings: [.linkedLibrary("mpi", .when(traits: ["MPI"]))]),
+        .target(name: "LacunaMPI", dependencies: ["CMPI", "LacunaTensor", "LacunaLearn"]),
         .target(name: "LacunaTensor", dependencies: ["CLacuna", "CLinearAlgebra"], swiftSettings: hotSettings),
         .target(name: "LacunaSparse", dependencies: ["CLacuna", "LacunaTensor"], swiftSettings: hotSettings),
         .target(
@@ -109,13 +116,15 @@ let package = Package(
         .executableTarget(
             name: "LacunaCommand",
             dependencies: [
-                "Lacuna", "LacunaReproduce", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                "Lacuna", "LacunaMPI", "LacunaReproduce",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ]),
         .testTarget(
             name: "LacunaTensorTests", dependencies: ["LacunaTensor", "CLacuna", "CLinearAlgebra"],
             swiftSettings: hotSettings),
         .testTarget(name: "LacunaSparseTests", dependencies: ["LacunaSparse", "CLacuna"], swiftSettings: hotSettings),
         .testTarget(name: "LacunaSuiteSparseTests", dependencies: ["LacunaSuiteSparse"]),
+        .testTarget(name: "LacunaMPITests", dependencies: ["LacunaMPI"]),
         .testTarget(name: "LacunaIOTests", dependencies: ["LacunaIO"], resources: [.copy("Fixtures")]),
         .testTarget(
             name: "LacunaLearnTests", dependencies: ["LacunaLearn", "CLacuna"], resources: [.copy("Fixtures")]),
@@ -132,7 +141,9 @@ let package = Package(
         .testTarget(name: "LacunaReproduceTests", dependencies: ["LacunaReproduce"]),
         .testTarget(
             name: "LacunaCommandTests",
-            dependencies: ["LacunaCommand", .product(name: "ArgumentParser", package: "swift-argument-parser")]),
+            dependencies: [
+                "LacunaCommand", "LacunaMPI", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ]),
     ]
 )
 
@@ -152,7 +163,7 @@ if Context.environment["LACUNA_EXAMPLES"] != nil {
     ].map { .executableTarget(name: $0, dependencies: ["Lacuna"], path: "Examples/Sources/\($0)") }
     package.targets.append(
         .target(
-            name: "Snippets", dependencies: ["Lacuna"], path: "Examples/Snippets",
+            name: "Snippets", dependencies: ["Lacuna", "LacunaMPI"], path: "Examples/Snippets",
             swiftSettings: [.enableUpcomingFeature("MemberImportVisibility")]))
 }
 
@@ -204,7 +215,7 @@ if Context.environment["LACUNA_SERVER"] != nil {
 // Some rooms and their tests alone, such as LACUNA_ROOMS="Tensor Sparse IO": what is built anew for every sanitizer need not be all.
 if let rooms = Context.environment["LACUNA_ROOMS"], !isDependency {
     let kept = Set(
-        ["CLacuna", "CLinearAlgebra", "COpenBLAS", "CZlib"]
+        ["CLacuna", "CLinearAlgebra", "CMPI", "COpenBLAS", "CZlib"]
             + rooms.split(separator: " ").flatMap { ["Lacuna\($0)", "Lacuna\($0)Tests"] })
     package.dependencies.removeAll()
     package.products.removeAll { !kept.contains($0.name) }

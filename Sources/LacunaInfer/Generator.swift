@@ -17,9 +17,14 @@ public struct Generator: Sendable {
     public let tokenizer: Tokenizer?
     /// What the model leaves out while it runs.
     public let skipping: Skipping
+    /// What looks at activations while it writes, and may replace them; nil for nothing.
+    public let watch: ActivationWatch?
 
     /// A generator of tokens, and of text if there is a tokenizer.
-    public init(_ decoder: Transformer, tokenizer: Tokenizer? = nil, skipping: Skipping = .init()) {
+    public init(
+        _ decoder: Transformer, tokenizer: Tokenizer? = nil, skipping: Skipping = .init(), watch: ActivationWatch? = nil
+    ) {
+        self.watch = watch
         self.decoder = decoder
         self.tokenizer = tokenizer
         self.skipping = skipping
@@ -29,7 +34,7 @@ public struct Generator: Sendable {
     ///
     /// - Throws: ``LacunaError/invalidArgument(_:reason:)`` if there are more than the model has.
     public func session(context: Int) throws -> DecodingSession {
-        try DecodingSession(skipping.engine(decoder), context: context)
+        try DecodingSession(skipping.engine(decoder, watch: watch), context: context)
     }
 
     /// How far and how to write.

@@ -27,6 +27,9 @@ public struct LanguageModel: Sendable {
     public let diskBytes: Int
     /// What it leaves out while it runs; nothing at first.
     public var skipping = Skipping()
+    /// What looks at its activations while it writes, and may replace them, such as the steering of `LacunaDictionary`; nil for nothing.
+    /// Scores of texts are those of the model as it is.
+    public var watch: ActivationWatch?
 
     /// A model of parts that are there already, such as one that was trained here.
     public init(
@@ -82,7 +85,9 @@ public struct LanguageModel: Sendable {
     public var defaultWindow: Int { min(512, decoder.configuration.maximumPositions) }
 
     /// What writes tokens and measures how fast.
-    public var generator: Generator { Generator(decoder, tokenizer: tokenizer, skipping: skipping) }
+    public var generator: Generator {
+        Generator(decoder, tokenizer: tokenizer, skipping: skipping, watch: watch)
+    }
 
     /// The template that the model's conversations have.
     ///

@@ -28,7 +28,9 @@ public struct Skipping: Sendable {
     }
 
     /// An engine that leaves this out.
-    public func engine(_ decoder: Transformer) -> TokenEngine {
-        TokenEngine(decoder, selector: selector, gate: gate, meter: meter, store: store)
+    ///
+    /// - Parameter watch: What looks at activations while it runs, and may replace them; nil for nothing.
+    public func engine(_ decoder: Transformer, watch: ActivationWatch? = nil) -> TokenEngine {
+        TokenEngine(decoder, selector: selector, gate: gate, meter: meter, watch: watch, store: store)
     }
 }

@@ -94,6 +94,7 @@ import Testing
             let peak = context[2].intValue!
             let place = stride(from: 0, to: strengths.count, by: 2).first { strengths[$0] == peak }!
             #expect(strengths[place + 1] == 100)
+            #expect(lines[i].arrayValue![6].arrayValue!.count == feature.phrases.count)
         }
         #expect(throws: LacunaError.self) {
             try FeatureAtlas(of: a, in: model, model: "tiny", at: site, tokens: [1], context: 8)
@@ -102,6 +103,50 @@ import Testing
             try FeatureAtlas(
                 of: a, in: model, model: "tiny", at: ActivationSite(layer: 5, .residual), tokens: tokens, context: 8)
         }
+    }
+
+    /// Phrases, by looking for each in the text.
+    @Test func phrasesAreThoseOfTheText() throws {
+        let model = try Transformer(random: configuration, seed: 1)
+        var generator = SeededGenerator(seed: 6)
+        let tokens = (0..<320).map { _ in Int(generator.uniform() * 4) }
+        let site = ActivationSite(layer: 0, .residual)
+        let a = try SparseAutoencoder(.init(inputDimensions: 12, width: 30, rule: .topK(3)), seed: 1)
+        let atlas = try FeatureAtlas(of: a, in: model, model: "tiny", at: site, tokens: tokens, context: 8, skipping: 2)
+        var codes = Tensor<Float>(zeros: [320, 30])
+        _ = try model.hiddenStates(tokens, sequenceLength: 8, sites: [site], upTo: 1) { _, x in
+            codes = try a.encode(x).densified()
+            return false
+        }
+        var seen = 0
+        for feature in atlas.features {
+            let j = feature.index
+            let active = (0..<320).filter { $0 % 8 >= 2 && codes[$0, j] != 0 }
+            let total = active.reduce(0) { $0 + Double(codes[$1, j]) }
+            func strength(_ phrase: [Int]) -> (share: Double, count: Int) {
+                let ends = active.filter {
+                    $0 + 1 >= phrase.count && $0 % 8 + 1 >= phrase.count
+                        && Array(tokens[$0 + 1 - phrase.count...$0]) == phrase
+                }
+                return (ends.reduce(0) { $0 + Double(codes[$1, j]) } / total, ends.count)
+            }
+            for phrase in feature.phrases {
+                let found = strength(phrase.tokens)
+                #expect(found.count >= 2 && abs(found.share - phrase.share) < 1e-4)
+                #expect((2...3).contains(phrase.tokens.count))
+                let longer = (0..<4).map { strength([$0] + phrase.tokens) }.filter { $0.count > 1 }.map(\.share)
+                #expect(phrase.tokens.count == 3 || (longer.max() ?? 0) < 0.75 * phrase.share + 1e-6)
+            }
+            let shares = feature.phrases.map(\.share)
+            #expect(shares == shares.sorted(by: >) && shares.count <= 5)
+            let pairs = Set(active.map { Array(tokens[$0 - 1...$0]) }).map(strength).filter { $0.count >= 2 }.map(
+                \.share)
+            if let best = pairs.max() {
+                #expect((shares.first ?? 0) >= 0.75 * best - 1e-6)
+                seen += 1
+            }
+        }
+        #expect(seen > 3)
     }
 }
 

@@ -78,7 +78,7 @@ import Testing
         #expect(abs(try loss(gated) - expected) < 1e-3)
         // The gate's reconstruction does not move directions.
         let tape = Tape<Float>()
-        let pass = a.pass(batch, ranking: nil, prefixes: [], on: tape)
+        let pass = try a.pass(batch, ranking: nil, prefixes: [], on: tape)
         let out = pass.gateReconstruction!
         tape.backward(from: (out * out).sum())
         #expect(!a.decoderWeight.hasGradient && a.encoderWeight!.hasGradient && a.encoderBias!.hasGradient)
@@ -130,14 +130,14 @@ import Testing
     @Test func thresholdsFollowWhatIsKept() throws {
         let a = try SparseAutoencoder(.init(inputDimensions: 6, width: 3, rule: .batchTopK(1)), seed: 3)
         let pattern = SparsePattern(rows: 2, columns: 3) { _, j in j != 1 }
-        a.averageThresholds(pattern, [3, 0, 2, 5], decay: 0.75)
+        try a.averageThresholds(pattern, [3, 0, 2, 5], decay: 0.75)
         #expect(a.threshold!.value[0] < 2 && a.threshold!.value[0] > 2 - 1e-5)
-        a.averageThresholds(pattern, [3, 1, 2, 5], decay: 0.75)
+        try a.averageThresholds(pattern, [3, 1, 2, 5], decay: 0.75)
         #expect(abs(a.threshold!.value[0] - 1.75) < 1e-5)
         let each = try SparseAutoencoder(
             .init(inputDimensions: 6, width: 3, rule: .featureChoice(1, profile: .uniform)), seed: 3)
-        each.averageThresholds(pattern, [3, 0, 2, 5], decay: 0.75)
-        each.averageThresholds(pattern, [6, 0, 4, 3], decay: 0.75)
+        try each.averageThresholds(pattern, [3, 0, 2, 5], decay: 0.75)
+        try each.averageThresholds(pattern, [6, 0, 4, 3], decay: 0.75)
         let found = each.threshold!.value.scalars
         #expect(abs(found[0] - 2.5) < 1e-5 && found[1] == 0 && abs(found[2] - 4.5) < 1e-5)
     }

@@ -45,7 +45,7 @@ import Testing
         a.decoderBias.value = normal([8], seed: 7)
         let batch = source().batch(step: 0)
         let tape = Tape<Float>()
-        let pass = a.pass(batch, ranking: nil, prefixes: [], on: tape)
+        let pass = try a.pass(batch, ranking: nil, prefixes: [], on: tape)
         tape.backward(from: (pass.reconstructions[0] * pass.reconstructions[0]).sum())
         let found = a.trainableParameters.map { $0.gradient! }
         a.clearGradients()
@@ -65,7 +65,7 @@ import Testing
         a.decoderBias.value = normal([8], seed: 7)
         let batch = source().batch(step: 0)
         let code = try a.encode(batch.inputs)
-        let pass = a.pass(batch, ranking: nil, prefixes: [3, 7], on: Tape())
+        let pass = try a.pass(batch, ranking: nil, prefixes: [3, 7], on: Tape())
         #expect(pass.reconstructions.count == 3)
         for (width, found) in zip([3, 7, 12], pass.reconstructions) {
             expectClose(found.value, a.decode(code.filter { _, j, _ in j < width }), 1e-5)
@@ -208,14 +208,14 @@ import Testing
         #expect(abs(far[0]) < 1.1 && abs(far[1]) < 1.1)
     }
 
-    @Test func featuresThatAreNeverActiveAreFound() {
+    @Test func featuresThatAreNeverActiveAreFound() throws {
         let use = FeatureUse(width: 4)
         let pattern = SparsePattern(rows: 2, columns: 4) { t, j in j == t || j == 2 }
-        use.note(pattern, values: [1, 1, -1, 0], decay: 0.5)
+        try use.note(pattern, values: [1, 1, -1, 0], decay: 0.5)
         // Column 2 is active in the first token alone: the stored zero of the second is not.
         #expect(use.quiet.value == Tensor([0, 0, 0, 2]))
         #expect(use.activity.value == Tensor([0.25, 0.25, 0.25, 0]))
-        use.note(SparsePattern(rows: 2, columns: 4) { _, j in j == 1 }, values: [1, 1], decay: 0.5)
+        try use.note(SparsePattern(rows: 2, columns: 4) { _, j in j == 1 }, values: [1, 1], decay: 0.5)
         #expect(use.quiet.value == Tensor([2, 0, 2, 4]))
         #expect(use.activity.value == Tensor([0.125, 0.625, 0.125, 0]))
         #expect(use.chosen(.dead(afterTokens: 2), active: 1) == [0, 2, 3])
@@ -236,7 +236,7 @@ import Testing
         let a = try SparseAutoencoder(.init(inputDimensions: 8, width: 12, rule: rule), seed: 5)
         let x = source().batch(step: 0).inputs
         let code = try a.encode(x, scope: .batch)
-        a.averageThresholds(code.pattern, code.values, decay: 0)
+        try a.averageThresholds(code.pattern, code.values, decay: 0)
         let again = try a.encode(x)
         // Of equal codes a batch may keep some, a threshold keeps all.
         #expect(code.count > 40 && again.count <= code.count + 2)

@@ -1,4 +1,5 @@
 import ArgumentParser
+import LacunaDictionary
 import LacunaIO
 import LacunaInfer
 import LacunaModels
@@ -16,8 +17,12 @@ struct RunCommand: ParsableCommand {
               lacuna run sparse-model --prompt - --temperature 0.8 --top-p 0.95 --seed 7 < draft.txt
               lacuna run smollm2 --prompt "Once" --activation wina:0.4 --calibration train.txt --weights bf16
               lacuna run smollm2 --prompt "Once" --activation wina:0.5 --calibration train.txt --weights bf16 --correct 16
+              lacuna run smollm2 --prompt "The capital of France is" --max-tokens 8 --features sae/topk
+              lacuna run smollm2 --prompt "The weather today" --features sae/topk --steer 300=40
 
             Greedy unless --temperature is above 0. The text goes to the output stream, the speed to the error stream.
+
+            With --features every written token is followed up: the features of the dictionary that account for its logit, less the             mean of all logits, each with its effect and the token at which it was active. Effects are to first order, through all later             layers. With --steer nothing is followed up: the features are held at strengths while the model writes.
 
             Special tokens such as <|im_end|> count in a --prompt that is continued, as the model's own form may be written \
             there by hand. What is said in a conversation (--chat) cannot spell them: there they are plain text, as in the texts \
@@ -82,6 +87,7 @@ struct RunCommand: ParsableCommand {
     @Flag(help: "Replace a file that exists.")
     var force = false
 
+    @OptionGroup var dictionary: FeatureOptions
     @OptionGroup var skipping: SkippingOptions
     @OptionGroup var precision: PrecisionOptions
     @OptionGroup var form: JSONOption
@@ -92,6 +98,7 @@ struct RunCommand: ParsableCommand {
             throw ValidationError("give one --activation; 'lacuna eval' compares several")
         }
         try validateCorrection()
+        try dictionary.validate(hasPrompt: prompt != nil, corrects: correct != nil)
         if prompt == nil && !chat { throw ValidationError("give a --prompt, or --chat") }
         if report != nil {
             if skipping.activation.isEmpty && !skipping.concernsKeys {
@@ -112,6 +119,7 @@ struct RunCommand: ParsableCommand {
         let progress = options.begin()
         defer { progress.clear() }
         let prompt = try prompt.map { try $0 == "-" ? Self.readInput() : $0 }
+        let file = try dictionary.file()
         var loaded = try LanguageModel(
             model, weights: precision.weights, head: precision.head, progress: progress)
         let meter = SkippingMeter()
@@ -120,6 +128,7 @@ struct RunCommand: ParsableCommand {
         if let plan { try loaded.skipActivations(plan, meter: meter, progress: progress) }
         try cache.apply(to: &loaded.skipping)
         if skipping.concernsKeys { loaded.skipping.meter = meter }
+        try steer(&loaded, by: file)
         progress.clear()
         if let correct, let prompt {
             let summary = SkippingSummary(request: plan?.request, cache: cache, meter: meter)
@@ -135,14 +144,17 @@ struct RunCommand: ParsableCommand {
         let result = try generator.generate(tokens, generation) { text.receive($0) }
         text.finish()
         try Interruption.check()
+        let written = try written(loaded, prompt: tokens, text: result.tokens, by: file, progress: progress)
+        progress.clear()
         let skipped =
             plan != nil || skipping.concernsKeys
             ? SkippingSummary(request: plan?.request, cache: cache, meter: meter) : nil
         if let skipped { try report?.write(skipped.page(model: loaded.name).html()) }
         if form.json {
-            Console.output.print(json(prompt, text.text, tokens: tokens, result, skipped).serialized(.pretty))
+            Console.output.print(json(prompt, text.text, tokens: tokens, result, skipped, written).serialized(.pretty))
         } else {
             tell(result)
+            if let written { Console.output.print("\n" + table(written, tokens: tokens + result.tokens, loaded)) }
             if let skipped, !options.quiet { Console.error.print(Console.error.styled(skipped.line, .dim)) }
         }
     }
@@ -186,7 +198,8 @@ struct RunCommand: ParsableCommand {
     }
 
     private func json(
-        _ prompt: String, _ text: String, tokens: [Int], _ result: Generation, _ skipped: SkippingSummary?
+        _ prompt: String, _ text: String, tokens: [Int], _ result: Generation, _ skipped: SkippingSummary?,
+        _ written: [FeatureAttribution.Written]?
     ) -> JSONValue {
         func rate(_ rate: Generation.Rate) -> JSONValue {
             [
@@ -206,6 +219,7 @@ struct RunCommand: ParsableCommand {
             "tokens": .array(result.tokens.map { JSONValue($0) }), "ended": .string(reason),
             "prefill": rate(result.prefill), "decode": rate(result.decode),
             "bytesPerToken": JSONValue(result.bytesPerToken), "skipping": skipped?.json ?? .null,
+            "features": written.map { json($0) } ?? .null,
         ]
     }
 }

@@ -12,9 +12,11 @@ struct RunOptions: ParsableArguments {
     var quiet = false
 
     /// Sets the number of threads and makes the display for the command's progress.
-    func begin() -> ProgressDisplay {
+    ///
+    /// - Parameter speaks: Whether this process is the one that shows it.
+    func begin(speaks: Bool = true) -> ProgressDisplay {
         if let threads { Parallel.threads = threads }
-        return ProgressDisplay(isQuiet: quiet)
+        return ProgressDisplay(isQuiet: quiet || !speaks)
     }
 }
 

@@ -2,6 +2,7 @@ import ArgumentParser
 import LacunaIO
 import LacunaInfer
 import LacunaLearn
+import LacunaMPI
 import LacunaPrune
 import LacunaTensor
 
@@ -16,6 +17,7 @@ struct TrainCommand: ParsableCommand {
               lacuna train --resume runs/first                  # after Ctrl-C, which writes a checkpoint, or a crash
               lacuna train runs/first --predict new.csv         # what a trained network says about a table, or pictures
               lacuna train runs/answers --predict new.jsonl     # what a language model answers to further lines
+              mpirun -n 2 lacuna train run.toml --output runs/first --mpi
 
             The output directory gets metrics.jsonl, checkpoint.safetensors, the model, report.html and the \
             configuration. A resumed run ends, bit for bit, as one that was never interrupted. A language model is in \
@@ -23,6 +25,9 @@ struct TrainCommand: ParsableCommand {
             network is network.json and model.safetensors, which --predict reads. Of a language model that was trained on questions \
             with answers or on conversations --predict reads lines of the same form, and prints what it answers, greedily and \
             256 tokens at most.
+
+            With --mpi the processes that mpirun has started, on one machine or several, share the batches of a step \
+            (accumulation in [training], at least as many as there are processes). The first writes the files, in a directory that all see.
 
             Special tokens such as <|im_end|> that a text file spells are read as plain text, unless [data] has \
             special_tokens = true; those around messages of conversations are the chat template's own.
@@ -57,6 +62,9 @@ struct TrainCommand: ParsableCommand {
             valueName: "name"), completion: NameCompletion.examples)
     var example: String?
 
+    @Flag(help: "Share the batches of a step among the processes of mpirun; needs a program that was built with MPI.")
+    var mpi = false
+
     @OptionGroup var form: JSONOption
     @OptionGroup var options: RunOptions
 
@@ -68,6 +76,7 @@ struct TrainCommand: ParsableCommand {
         if predict != nil && (config == nil || output != nil) {
             throw ValidationError("--predict goes with the directory of a run, and with nothing else")
         }
+        if mpi && (predict != nil || example != nil) { throw ValidationError("--mpi is for training") }
     }
 
     func run() throws {
@@ -81,7 +90,9 @@ struct TrainCommand: ParsableCommand {
             }
             return Console.output.print(found.text)
         }
-        let progress = options.begin()
+        let processes: MPIProcesses? = try mpi ? MPIProcesses.join() : nil
+        let writes = (processes?.rank ?? 0) == 0
+        let progress = options.begin(speaks: writes)
         defer { progress.clear() }
         if let predict { return try printPredictions(of: predict, directory: config!, progress) }
         let directory = resume ?? output ?? Self.defaultOutput(config!)
@@ -92,7 +103,7 @@ struct TrainCommand: ParsableCommand {
         // A configuration that somebody has put there is this one, or is not written over.
         let isSame = (try? FileSystem.readText(own, limit: 1 << 22)) == text
         let accepted: Set<String> = isSame ? [TrainingJob.configurationName] : []
-        if resume == nil {
+        if resume == nil && writes {
             try Self.requireNoRun(directory)
             try RunDirectory.check(directory, accepting: accepted)
         }
@@ -103,23 +114,33 @@ struct TrainCommand: ParsableCommand {
             }, conversations: { try ChatTemplate($0) })
         let job = try TrainingJob(ConfigurationFile(text: text, file: path), environment: environment)
         // Two runs in one directory would mix their files.
-        let lock = try resume == nil ? RunDirectory.claim(directory, accepting: accepted) : DirectoryLock(directory)
-        defer { lock.release() }
-        if resume == nil {
+        var lock: DirectoryLock?
+        if writes {
+            lock = try resume == nil ? RunDirectory.claim(directory, accepting: accepted) : DirectoryLock(directory)
+        }
+        defer { lock?.release() }
+        if resume == nil && writes {
             try Self.requireNoRun(directory)
             try AtomicFile.write(text, to: own)
         }
         let report: TrainingReport
         do {
             report = try Interruption.whileSaving {
-                try job.run(directory: directory, resumes: resume != nil, progress: progress)
+                try job.run(directory: directory, resumes: resume != nil, collective: processes, progress: progress)
             }
-        } catch LacunaError.cancelled {
+        } catch LacunaError.cancelled where writes {
             progress.clear()
             Console.error.print("lacuna: go on with: lacuna train --resume \(directory)")
             throw LacunaError.cancelled
         }
         progress.clear()
+        if writes { try tell(job, report, directory) }
+        // After an error mpirun ends the others, which would wait here for ever.
+        try processes?.leave()
+    }
+
+    /// The page of a run that has ended, and its result.
+    private func tell(_ job: TrainingJob, _ report: TrainingReport, _ directory: String) throws {
         let story = TrainingStory(
             directory: directory, summary: job.summary,
             method: job.methods.map { $0?.card.name ?? "dense" }.joined(separator: ", then "), report: report,

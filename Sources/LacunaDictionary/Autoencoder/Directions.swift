@@ -55,9 +55,12 @@ enum Directions {
     }
 
     /// `√(mean over tokens and features of (g·d)²)` from the moments of the directions, without their products.
-    static func rootMeanSquareSlope(_ gradients: Tensor<Float>, _ decoder: Parameter<Float>) -> Double {
+    ///
+    /// - Parameter sum: Adds up numbers over all tokens of a batch, of which these may be a part.
+    static func rootMeanSquareSlope(
+        _ gradients: Tensor<Float>, _ decoder: Parameter<Float>, sum: ([Double]) throws -> [Double]
+    ) rethrows -> Double {
         let (tokens, d, width) = (gradients.rows, gradients.columns, decoder.shape[0])
-        if tokens == 0 { return 0 }
         var moments = Tensor<Float>(zeros: [d, d])
         moments.withMutablePointer { m in
             LinearAlgebra.accumulateGram(decoder.buffer.pointer, rows: width, columns: d, into: m)
@@ -66,6 +69,7 @@ enum Directions {
         let image = gradients.multiplied(by: moments)
         let squares = gradients.withPointer { g in image.withPointer { dots(g, $0, rows: tokens, columns: d) } }
         let total = squares.reduce(0.0) { $0 + Double($1) }
-        return (max(0, total) / (Double(tokens) * Double(width))).squareRoot()
+        let all = try sum([total, Double(tokens)])
+        return all[1] > 0 ? (max(0, all[0]) / (all[1] * Double(width))).squareRoot() : 0
     }
 }

@@ -26,15 +26,17 @@ extension SparseAutoencoder {
     /// - Parameters:
     ///   - ranking: Features from the most to the least active, for rules that share out by rank.
     ///   - prefixes: Widths of nested dictionaries.
+    ///   - collective: The processes that have the other tokens of the batch, which compete with these.
     func pass(
-        _ batch: ActivationBatch, ranking: [Int]?, prefixes: [Int], on tape: Tape<Float>
-    ) -> DictionaryPass {
+        _ batch: ActivationBatch, ranking: [Int]?, prefixes: [Int], on tape: Tape<Float>,
+        among collective: any Collective = SingleProcess()
+    ) throws -> DictionaryPass {
         let x = tape.constant(batch.inputs)
         let (decoder, bias) = (decoderWeight.on(tape), decoderBias.on(tape))
         if case .matchingPursuit(let k) = rule { return pursuit(x, batch.inputs, rounds: k, decoder, bias) }
         let weight = encoderWeight!.on(tape)
         let center = configuration.centersInputs ? bias : nil
-        let code = selection(batch, ranking: ranking)
+        let code = try selection(batch, ranking: ranking, among: collective)
         let pattern = code.pattern
         let known = code.values
         func raw(_ bias: Variable<Float>?) -> Variable<Float> {
@@ -72,9 +74,11 @@ extension SparseAutoencoder {
     }
 
     /// The entries that take part in a step, with their pre-activations.
-    private func selection(_ batch: ActivationBatch, ranking: [Int]?) -> SparseMatrix<Float> {
-        let pre = preActivations(batch.inputs, gradients: batch.gradients)
-        var competition = competition(tokens: batch.inputs.rows, scope: .batch)
+    private func selection(
+        _ batch: ActivationBatch, ranking: [Int]?, among collective: any Collective
+    ) throws -> SparseMatrix<Float> {
+        let pre = try preActivations(batch.inputs, gradients: batch.gradients, among: collective)
+        var competition = competition(tokens: try collective.sum(batch.inputs.rows), scope: .batch)
         switch (rule, competition) {
         case (.jumpReLU(_, let bandwidth), .above(let thresholds)):
             competition = .above(thresholds.map { $0 - Float(bandwidth) / 2 })
@@ -86,7 +90,9 @@ extension SparseAutoencoder {
             }
         default: break
         }
-        return pre.selected(competition, signed: rule.isSigned)
+        return try pre.selected(competition, signed: rule.isSigned, rank: collective.rank) {
+            try collective.gather($0)
+        }
     }
 
     /// Reconstructions by the first features up to each width: each adds to the one before, so that all together take

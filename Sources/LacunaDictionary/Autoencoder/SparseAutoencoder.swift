@@ -192,6 +192,20 @@ public final class SparseAutoencoder: Module {
 
     /// What every token is multiplied by before anything is selected.
     func preActivations(_ x: Tensor<Float>, gradients: Tensor<Float>? = nil) -> PreActivations {
+        preActivations(x, gradients: gradients) { $0 }
+    }
+
+    /// The same where other processes have the other tokens of a batch.
+    func preActivations(
+        _ x: Tensor<Float>, gradients: Tensor<Float>?, among collective: any Collective
+    ) throws -> PreActivations {
+        try preActivations(x, gradients: gradients) { try collective.sum($0) }
+    }
+
+    /// - Parameter sum: Adds up numbers over all tokens of a batch.
+    private func preActivations(
+        _ x: Tensor<Float>, gradients: Tensor<Float>?, sum: ([Double]) throws -> [Double]
+    ) rethrows -> PreActivations {
         let (weight, d) = (encoderWeight!.buffer.pointer, configuration.inputDimensions)
         var bias = encoderBias!.buffer.array
         if configuration.centersInputs {
@@ -203,7 +217,7 @@ public final class SparseAutoencoder: Module {
         var result = PreActivations(inputs: x, weight: weight, bias: bias)
         if !configuration.parts.isEmpty { result.featureScale = partNorms }
         if case .gradientAware(_, let strength) = rule, let gradients, strength > 0 {
-            let scale = Directions.rootMeanSquareSlope(gradients, decoderWeight)
+            let scale = try Directions.rootMeanSquareSlope(gradients, decoderWeight, sum: sum)
             if scale > 0 {
                 result.gradients = .init(
                     gradients: gradients, decoder: UnsafePointer(decoderWeight.buffer.pointer),

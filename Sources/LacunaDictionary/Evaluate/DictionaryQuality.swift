@@ -93,17 +93,28 @@ public struct DictionaryQuality: Sendable {
 
         /// Chan's formula for joining two samples, which subtracts no large numbers from each other.
         mutating func add(_ x: Tensor<Float>) {
-            if x.rows == 0 { return }
-            let (n, m) = (Double(count), Double(x.rows))
-            let own = x.rowMean
+            if x.rows > 0 { add(x.rows, x.rowMean.map(Double.init), x.sumOfSquaresAroundMean) }
+        }
+
+        private mutating func add(_ rows: Int, _ own: [Double], _ squares: Double) {
+            let (n, m) = (Double(count), Double(rows))
             var shift = 0.0
             for j in own.indices {
-                let difference = Double(own[j]) - mean[j]
+                let difference = own[j] - mean[j]
                 shift += difference * difference
                 mean[j] += difference * m / (n + m)
             }
-            sumOfSquaresAroundMean += x.sumOfSquaresAroundMean + shift * n * m / (n + m)
-            count += x.rows
+            sumOfSquaresAroundMean += squares + shift * n * m / (n + m)
+            count += rows
+        }
+
+        /// `Σ ‖x - mean‖²` of rows that several processes have a part of each, at least one row.
+        static func sumOfSquaresAroundMean(_ x: Tensor<Float>, among collective: any Collective) throws -> Double {
+            if collective.count == 1 { return x.sumOfSquaresAroundMean }
+            let own = [Double(x.rows), x.sumOfSquaresAroundMean] + x.rowMean.map(Double.init)
+            var moments = Moments(dimensions: x.columns)
+            for part in try collective.gather(own) { moments.add(Int(part[0]), Array(part[2...]), part[1]) }
+            return moments.sumOfSquaresAroundMean
         }
     }
 }

@@ -34,12 +34,7 @@ public struct SplicedLoss: Sendable, Hashable {
         _ decoder: Transformer, _ dictionary: SparseAutoencoder, at site: ActivationSite, tokens: [Int],
         context: Int = 128, skipping: Int = 1, progress: (any ProgressReporter)? = nil
     ) throws {
-        let d = site.dimensions(of: decoder.configuration)
-        guard dictionary.configuration.inputDimensions == d, dictionary.configuration.outputDimensions == d else {
-            throw LacunaError.invalidArgument(
-                "dictionary",
-                reason: "of \(dictionary.configuration.inputDimensions) dimensions, \(site) of the model has \(d)")
-        }
+        try dictionary.requireSite(site, of: decoder)
         func loss(_ replacement: Replacement, _ part: Int) throws -> (sum: Double, count: Int) {
             try Self.loss(
                 decoder, at: site, tokens: tokens, context: context, skipping: skipping, replacement,

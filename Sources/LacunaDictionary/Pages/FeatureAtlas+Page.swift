@@ -16,6 +16,7 @@ extension FeatureAtlas {
         for feature in features {
             for context in feature.contexts { used.formUnion(context.tokens) }
             used.formUnion(feature.raised.map(\.token) + feature.lowered.map(\.token) + feature.tokens.map(\.token))
+            used.formUnion(feature.phrases.flatMap(\.tokens))
         }
         let order = used.sorted()
         let place = Dictionary(uniqueKeysWithValues: order.enumerated().map { ($1, $0) })
@@ -42,7 +43,7 @@ extension FeatureAtlas {
             .replacing("@LINES@", with: Self.embedded(lines))
     }
 
-    /// `[contexts, raised, lowered, nearest, tokens, maximum]`; a context is `[tokens, strengths in hundredths of the
+    /// `[contexts, raised, lowered, nearest, tokens, maximum, phrases]`; a context is `[tokens, strengths in hundredths of the
     /// maximum, peak]`, strengths as pairs of place and value where they are not 0.
     private func line(_ feature: Feature, _ place: [Int: Int]) -> String {
         let scale = max(abs(feature.maximum), 1e-30)
@@ -62,6 +63,13 @@ extension FeatureAtlas {
             .array(feature.nearest.map { [JSONValue($0.feature), number($0.cosine)] }),
             .array(feature.tokens.map { [JSONValue(place[$0.token]!), JSONValue(Int(($0.share * 100).rounded()))] }),
             number(feature.maximum),
+            .array(
+                feature.phrases.map { phrase in
+                    [
+                        .array(phrase.tokens.map { JSONValue(place[$0]!) }),
+                        JSONValue(Int((phrase.share * 100).rounded())),
+                    ]
+                }),
         ]
         return value.serialized()
     }
@@ -157,14 +165,18 @@ extension FeatureAtlas {
           current = i;
           const main = byId("main");
           if (i === undefined || i < 0) { main.replaceChildren(element("p", "There is no such feature here.")); return; }
-          const [contexts, raised, lowered, nearest, carried, maximum] = JSON.parse(lines[i]), [number, density] = index[i];
+          const [contexts, raised, lowered, nearest, carried, maximum, phrases] = JSON.parse(lines[i]);
+          const [number, density] = index[i];
           const parts = [element("h2", "Feature " + number),
             element("p", "active in " + share(density) + " of the tokens, largest strength " + maximum)];
           const bar = element("div", undefined, "bar");
           bar.style.width = Math.max(1, 100 * (1 + Math.log10(Math.max(density, 1e-6)) / 6)) + "%";
           bar.title = "density, from 1e-6 to 1 on a logarithmic scale";
           parts.push(bar, element("h3", "Tokens that carry it"),
-            chips(carried, (t, p) => shown(tokens[t]) + "  " + p + " %"), element("h3", "Strongest places"));
+            chips(carried, (t, p) => shown(tokens[t]) + "  " + p + " %"));
+          if (phrases.length) parts.push(element("h3", "Phrases that end in it"),
+            chips(phrases, (ids, p) => shown(ids.map(t => tokens[t]).join("")) + "  " + p + " %"));
+          parts.push(element("h3", "Strongest places"));
           for (const [ids, strengths, peak] of contexts) {
             const line = element("div", undefined, "context"), values = new Map();
             for (let k = 0; k < strengths.length; k += 2) values.set(strengths[k], strengths[k + 1]);

@@ -35,6 +35,9 @@ public struct FeatureAtlas: Sendable {
         public var nearest: [(feature: Int, cosine: Float)]
         /// Tokens at which it is strongest, with the share of its strength that each carries, the largest first.
         public var tokens: [(token: Int, share: Double)]
+        /// Stretches of two or three tokens at whose last it is strong, at least twice, with the share of its strength that each carries, the
+        /// largest first. A stretch is left out for a longer one that carries three quarters of its share.
+        public var phrases: [(tokens: [Int], share: Double)]
 
         public static func == (a: Feature, b: Feature) -> Bool { a.index == b.index && a.contexts == b.contexts }
         public func hash(into hasher: inout Hasher) { hasher.combine(index) }
@@ -67,13 +70,7 @@ public struct FeatureAtlas: Sendable {
         context: Int = 128, skipping: Int = 1, contexts: Int = 8, radius: Int = 12, effects: Int = 8,
         progress: (any ProgressReporter)? = nil
     ) throws {
-        let d = site.dimensions(of: decoder.configuration)
-        guard dictionary.configuration.inputDimensions == d, dictionary.configuration.outputDimensions == d else {
-            throw LacunaError.invalidArgument(
-                "dictionary",
-                reason: "of \(dictionary.configuration.inputDimensions) dimensions, \(site) of the model has \(d)")
-        }
-        try site.validate(for: decoder.configuration)
+        try dictionary.requireSite(site, of: decoder)
         guard context >= 2, (0..<context).contains(skipping), tokens.count >= context else {
             throw LacunaError.invalidArgument(
                 "text", reason: "\(tokens.count) tokens for sequences of \(context), of which \(skipping) are skipped")
@@ -148,16 +145,32 @@ public struct FeatureAtlas: Sendable {
             chosen.append(Context(tokens: Array(tokens[from..<to]), strengths: strengths, peak: peak - from))
         }
         var shares: [Int: Double] = [:]
+        var stretches: [[Int]: (strength: Double, count: Int)] = [:]
         var total = 0.0
         for entry in entries {
-            shares[tokens[place(entry.row)], default: 0] += Double(abs(entry.strength))
-            total += Double(abs(entry.strength))
+            let (end, strength) = (place(entry.row), Double(abs(entry.strength)))
+            shares[tokens[end], default: 0] += strength
+            for length in 2...3 where end % context + 1 >= length {
+                let found = stretches[Array(tokens[end + 1 - length...end]), default: (0, 0)]
+                stretches[Array(tokens[end + 1 - length...end])] = (found.strength + strength, found.count + 1)
+            }
+            total += strength
         }
+        let repeated = stretches.filter { $0.value.count > 1 }
+        var longer: [[Int]: Double] = [:]
+        for (stretch, found) in repeated where stretch.count == 3 {
+            longer[Array(stretch[1...])] = max(longer[Array(stretch[1...])] ?? 0, found.strength)
+        }
+        let phrases = repeated.filter { stretch, found in (longer[stretch] ?? 0) < 0.75 * found.strength }.sorted {
+            $0.value.strength != $1.value.strength
+                ? $0.value.strength > $1.value.strength : $0.key.lexicographicallyPrecedes($1.key)
+        }.prefix(5)
         let tops = shares.sorted { $0.value != $1.value ? $0.value > $1.value : $0.key < $1.key }.prefix(8)
         return Feature(
             index: index, density: Double(entries.count) / Double(max(rows, 1)), maximum: sorted[0].strength,
             contexts: chosen, raised: raised, lowered: lowered, nearest: nearest,
-            tokens: tops.map { ($0.key, $0.value / max(total, 1e-30)) })
+            tokens: tops.map { ($0.key, $0.value / max(total, 1e-30)) },
+            phrases: phrases.map { ($0.key, $0.value.strength / max(total, 1e-30)) })
     }
 
     /// Inner products of directions with the output head, through the output projection where the site is before it,

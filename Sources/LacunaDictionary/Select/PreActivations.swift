@@ -66,10 +66,22 @@ struct PreActivations {
     ///
     /// - Parameter signed: Whether magnitudes compete; otherwise only positive entries are kept.
     func selected(_ competition: Competition, signed: Bool) -> SparseMatrix<Float> {
+        selected(competition, signed: signed, rank: 0) { [$0] }
+    }
+
+    /// The same where other processes have other tokens, which compete with those of this one as if they stood before and
+    /// behind them.
+    ///
+    /// - Parameters:
+    ///   - rank: Which of the processes this is.
+    ///   - gather: Gives the scores of all, by rank: only those that could win travel.
+    func selected(
+        _ competition: Competition, signed: Bool, rank: Int, gather: ([Float]) throws -> [[Float]]
+    ) rethrows -> SparseMatrix<Float> {
         switch competition {
-        case .feature(let counts): return byFeature(counts, signed: signed)
-        case .batch(let total): return byBatch(total, signed: signed)
-        case .token, .above: return byToken(competition, signed: signed)
+        case .feature(let counts): try byFeature(counts, signed: signed, rank: rank, gather: gather)
+        case .batch(let total): try byBatch(total, signed: signed, rank: rank, gather: gather)
+        case .token, .above: byToken(competition, signed: signed)
         }
     }
 
@@ -196,7 +208,9 @@ struct PreActivations {
         return assembled(parts, rows: tokens, columns: width)
     }
 
-    private func byBatch(_ total: Int, signed: Bool) -> SparseMatrix<Float> {
+    private func byBatch(
+        _ total: Int, signed: Bool, rank: Int, gather: ([Float]) throws -> [[Float]]
+    ) rethrows -> SparseMatrix<Float> {
         // Each tile keeps what could win if it won everything; then the winners of all tiles compete.
         var parts = [Kept](repeating: Kept(), count: tileCount)
         parts.withUnsafeMutableBufferPointer { parts in
@@ -229,9 +243,11 @@ struct PreActivations {
                 target.pointer![tile] = kept
             }
         }
-        let all = parts.flatMap(\.scores)
+        let everywhere = try gather(parts.flatMap(\.scores))
+        let all = everywhere.flatMap(\.self)
         if all.count > total, let line = RankThreshold(smallest: all.count - total, of: all, count: all.count) {
-            var skipped = 0
+            // Of equals the first are left out, wherever they are.
+            var skipped = everywhere[..<rank].reduce(0) { $0 + $1.count { $0 == line.value } }
             for tile in parts.indices {
                 let old = parts[tile]
                 var kept = Kept()
@@ -257,7 +273,9 @@ struct PreActivations {
         return assembled(parts, rows: tokens, columns: width)
     }
 
-    private func byFeature(_ counts: [Int], signed: Bool) -> SparseMatrix<Float> {
+    private func byFeature(
+        _ counts: [Int], signed: Bool, rank: Int, gather: ([Float]) throws -> [[Float]]
+    ) rethrows -> SparseMatrix<Float> {
         let d = inputs.columns
         let tiles = (width + Self.tileRows - 1) / Self.tileRows
         var parts = [Kept](repeating: Kept(), count: tiles)
@@ -298,7 +316,56 @@ struct PreActivations {
                 }
             }
         }
+        // What could win here competes with what could win elsewhere: a feature's scores, with their number before them.
+        let own = parts.flatMap { part in
+            var place = 0
+            return part.counts.map { count in
+                defer { place += count }
+                return part.values[place..<place + count].map { signed ? abs($0) : $0 }
+            }
+        }
+        let everywhere = try gather(own.flatMap { [Float($0.count)] + $0 })
+        if everywhere.count > 1 {
+            let all = everywhere.map { Self.lists($0, width) }
+            var feature = 0
+            for tile in parts.indices {
+                let old = parts[tile]
+                var (kept, place) = (Kept(), 0)
+                for count in old.counts {
+                    let before = kept.columns.count
+                    let scores = all.flatMap { $0[feature] }
+                    let surplus = max(0, scores.count - counts[feature])
+                    if let line = RankThreshold(smallest: surplus, of: scores, count: scores.count) {
+                        var skipped = all[..<rank].reduce(0) { $0 + $1[feature].count { $0 == line.value } }
+                        for i in 0..<count {
+                            let s = own[feature][i]
+                            if s < line.value { continue }
+                            if s == line.value && skipped < line.ties {
+                                skipped += 1
+                                continue
+                            }
+                            kept.columns.append(old.columns[place + i])
+                            kept.values.append(old.values[place + i])
+                        }
+                    }
+                    kept.counts.append(kept.columns.count - before)
+                    place += count
+                    feature += 1
+                }
+                parts[tile] = kept
+            }
+        }
         return assembled(parts, rows: width, columns: tokens).transposed()
+    }
+
+    /// Lists that are written one after the other, each with its length before it.
+    private static func lists(_ numbers: [Float], _ count: Int) -> [ArraySlice<Float>] {
+        var place = 0
+        return (0..<count).map { _ in
+            let from = place + 1
+            place = from + Int(numbers[place])
+            return numbers[from..<place]
+        }
     }
 
     private func assembled(_ parts: [Kept], rows: Int, columns: Int) -> SparseMatrix<Float> {

@@ -18,6 +18,13 @@ public struct ActivationBatch: Sendable {
     ) {
         (self.step, self.inputs, self.targets, self.gradients) = (step, inputs, targets, gradients)
     }
+
+    /// The tokens of a range.
+    func tokens(_ range: Range<Int>) -> ActivationBatch {
+        if range == 0..<inputs.rows { return self }
+        return ActivationBatch(
+            step: step, inputs: inputs.rows(range), targets: targets?.rows(range), gradients: gradients?.rows(range))
+    }
 }
 
 /// Batches of vectors in memory, in an order drawn anew for every pass. A rest that fills no batch is left out.

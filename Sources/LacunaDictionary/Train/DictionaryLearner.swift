@@ -12,6 +12,8 @@ final class DictionaryLearner: TrainingHook {
     private let label: String
     /// Batches of the run, for what looks beyond the present one.
     private let batch: (Int) -> ActivationBatch
+    /// Every process is given whole batches and takes its share of their tokens; what depends on all of them is asked of the others.
+    private let collective: any Collective
     /// What activations are multiplied by while the dictionary is trained.
     private var scale: (input: Float, output: Float) = (1, 1)
     /// The code of the present step, and what it left.
@@ -23,11 +25,11 @@ final class DictionaryLearner: TrainingHook {
     /// - Parameter label: Before the names of metrics; empty for a dictionary by itself.
     init(
         _ dictionary: SparseAutoencoder, _ settings: DictionaryTraining, steps: Int, logEvery: Int, label: String,
-        batch: @escaping (Int) -> ActivationBatch
+        collective: any Collective = SingleProcess(), batch: @escaping (Int) -> ActivationBatch
     ) throws {
         try settings.validate(for: dictionary.configuration, steps: steps)
         (self.dictionary, self.settings, self.steps, self.logEvery) = (dictionary, settings, steps, logEvery)
-        (self.label, self.batch) = (label, batch)
+        (self.label, self.batch, self.collective) = (label, batch, collective)
         use = FeatureUse(width: dictionary.width)
     }
 
@@ -71,6 +73,10 @@ final class DictionaryLearner: TrainingHook {
     private func check(_ batch: ActivationBatch) throws {
         let configuration = dictionary.configuration
         try dictionary.requireShapes(batch)
+        if batch.inputs.rows < collective.count {
+            throw LacunaError.invalidArgument(
+                "batch", reason: "\(batch.inputs.rows) tokens for \(collective.count) processes to share")
+        }
         for (name, tensor) in [
             ("activations", batch.inputs), ("targets", batch.targets), ("gradients", batch.gradients),
         ] {
@@ -89,12 +95,14 @@ final class DictionaryLearner: TrainingHook {
 
     func loss(_ original: ActivationBatch, on tape: Tape<Float>, step: Int) throws -> Variable<Float> {
         try check(original)
-        let (batch, goal) = scaled(original, by: scale)
-        let tokens = Float(max(goal.rows, 1))
+        let (batch, goal) = scaled(original.tokens(collective.share(of: original.inputs.rows)), by: scale)
+        // Of all processes together: their losses add up to that of the batch.
+        let tokens = Float(max(original.inputs.rows, 1))
         let rule = dictionary.rule
         var ranking: [Int]?
         if case .featureChoice = rule { ranking = use.ranking }
-        let pass = dictionary.pass(batch, ranking: ranking, prefixes: settings.prefixes, on: tape)
+        let pass = try dictionary.pass(
+            batch, ranking: ranking, prefixes: settings.prefixes, on: tape, among: collective)
         let target = tape.constant(goal)
         func squaredError(_ y: Variable<Float>) -> Variable<Float> {
             let difference = y - target
@@ -105,27 +113,37 @@ final class DictionaryLearner: TrainingHook {
         loss = loss.affine(1 / Float(pass.reconstructions.count))
         if let gate = pass.gateReconstruction { loss = loss + squaredError(gate) }
         let values = pass.values.withPointer { Array(UnsafeBufferPointer(start: $0, count: pass.values.count)) }
-        if let term = penalty(pass, tokens: tokens, step: step) { loss = loss + term }
+        if let term = try penalty(pass, tokens: tokens, step: step) { loss = loss + term }
         let residual = goal.subtracting(pass.reconstructions.last!.value)
-        if let term = auxiliary(batch, residual: residual, on: tape) { loss = loss + term }
+        if let term = try auxiliary(batch, residual: residual, on: tape) { loss = loss + term }
         code = (pass.pattern, values)
         scores = pass.norms.map { norms in norms.withPointer { n in values.indices.map { values[$0] * n[$0] } } }
-        if isLogged(step + 1) { quality = (residual.sumOfSquares, goal.sumOfSquaresAroundMean) }
+        if isLogged(step + 1) {
+            quality = (
+                try collective.sum(residual.sumOfSquares), try Moments.sumOfSquaresAroundMean(goal, among: collective)
+            )
+        }
         return loss
     }
 
-    private func penalty(_ pass: DictionaryPass, tokens: Float, step: Int) -> Variable<Float>? {
+    private typealias Moments = DictionaryQuality.Moments
+
+    private func penalty(_ pass: DictionaryPass, tokens: Float, step: Int) throws -> Variable<Float>? {
         guard let sparsity = settings.sparsity else { return nil }
         let weight = sparsity.weight(step)
         if case .jumpReLU(let k, let bandwidth) = dictionary.rule {
             let threshold = dictionary.logThreshold!.on(pass.values.tape)
             let count = pass.raw!.countAbove(threshold, at: pass.pattern, bandwidth: bandwidth)
-            let excess = count.affine(1 / (tokens * Float(k)), -1)
-            return (excess * excess).sum().affine(Float(weight))
+            let own = count.item
+            let all = try collective.sum(own)
+            let excess = count.affine(1 / (tokens * Float(k)), (all - own) / (tokens * Float(k)) - 1)
+            let square = (excess * excess).sum()
+            // Every process has the whole square, whose derivative is by its own tokens; their values are to add up to it.
+            let surplus = square.item * (1 - 1 / Float(collective.count))
+            return square.affine(Float(weight), -Float(weight) * surplus)
         }
         var strengths = pass.gate ?? pass.values
         if let norms = pass.norms { strengths = strengths * norms }
-        if strengths.count == 0 { return nil }
         let power = sparsity.power(step)
         // Strengths are positive: relu and gate keep nothing else. λ follows a power that changes, so that the
         // penalty of the present codes stays what it was.
@@ -135,22 +153,23 @@ final class DictionaryLearner: TrainingHook {
                 (0..<strengths.count).reduce(0.0) { $0 + (v[$1] > 0 ? LacunaTensor.power(Double(v[$1]), p) : 0) }
             }
         }
-        if Double(state[1]) != power {
-            let (before, after) = (total(Double(state[1])), total(power))
-            if before > 0 && after > 0 { state[0] *= Float(before / after) }
+        if try collective.any(strengths.count > 0), Double(state[1]) != power {
+            let sums = try collective.sum([total(Double(state[1])), total(power)])
+            if sums[0] > 0 && sums[1] > 0 { state[0] *= Float(sums[0] / sums[1]) }
             state[1] = Float(power)
         }
+        if strengths.count == 0 { return nil }
         let sum = power == 1 ? strengths.sum() : (strengths + 1e-12).raised(to: power).sum()
         return sum.affine(Float(weight) * state[0] / tokens)
     }
 
     private func auxiliary(
         _ batch: ActivationBatch, residual: Tensor<Float>, on tape: Tape<Float>
-    ) -> Variable<Float>? {
+    ) throws -> Variable<Float>? {
         guard let term = settings.auxiliary, let encoder = dictionary.encoderWeight else { return nil }
         let columns = use.chosen(term.choice, active: Double(dictionary.rule.activeFeatures ?? 1))
         if columns.isEmpty || term.coefficient == 0 { return nil }
-        let spread = residual.sumOfSquaresAroundMean
+        let spread = try Moments.sumOfSquaresAroundMean(residual, among: collective)
         if !(spread > 0) { return nil }
         let d = dictionary.configuration.inputDimensions
         var full = dictionary.preActivations(batch.inputs)
@@ -198,11 +217,12 @@ final class DictionaryLearner: TrainingHook {
             dictionary.decoderWeight.noteChange()
         }
         guard let code else { return }
-        use.note(code.pattern, values: code.values, decay: settings.activityDecay)
+        try use.note(code.pattern, values: code.values, decay: settings.activityDecay, among: collective)
         let start = settings.thresholdStart ?? min(1000, steps / 2)
         if dictionary.rule.looksAtBatches, run.step >= start {
-            dictionary.averageThresholds(
-                code.pattern, scores ?? code.values, decay: run.step == start ? 0 : settings.thresholdDecay)
+            try dictionary.averageThresholds(
+                code.pattern, scores ?? code.values, decay: run.step == start ? 0 : settings.thresholdDecay,
+                among: collective)
         }
         let done = run.step + 1
         if let resampling = settings.resampling, done % resampling.every == 0,
@@ -213,7 +233,8 @@ final class DictionaryLearner: TrainingHook {
         }
         if isLogged(done) {
             let prefix = label.isEmpty ? "" : label + "."
-            let active = Double(code.values.count { $0 != 0 }) / Double(max(code.pattern.rows, 1))
+            let totals = try collective.sum([code.values.count { $0 != 0 }, code.pattern.rows])
+            let active = Double(totals[0]) / Double(max(totals[1], 1))
             let unexplained = quality.spread > 0 ? quality.error / quality.spread : .nan
             run.metrics += [
                 (prefix + "unexplained", unexplained), (prefix + "active", active),

@@ -32,10 +32,13 @@ public final class DictionaryTrainer<Source: BatchSource> where Source.Batch == 
     ///   - logEvery: Steps between lines of metrics: `unexplained` (the share of variance that the batch's
     ///     reconstruction lacks), `active` (features a token) and `dead` (share of features), with the dictionary's
     ///     number before them if there are several.
+    ///   - collective: Processes that train together: of every batch, which all have to be given, each takes its share of the
+    ///     tokens. Rules that look at a batch look at all of it, and the result is, up to the rounding of sums, that of one process.
+    ///     The first writes the files. See ``Trainer``.
     /// - Throws: `LacunaError.invalidArgument` for settings that cannot work, before anything is trained.
     public init(
         _ dictionaries: [(dictionary: SparseAutoencoder, settings: DictionaryTraining)], source: Source, steps: Int,
-        checkpointEvery: Int = 0, logEvery: Int = 50
+        checkpointEvery: Int = 0, logEvery: Int = 50, collective: any Collective = SingleProcess()
     ) throws {
         guard let first = dictionaries.first else {
             throw LacunaError.invalidArgument("dictionaries", reason: "there are none")
@@ -55,7 +58,8 @@ public final class DictionaryTrainer<Source: BatchSource> where Source.Batch == 
             learners.append(
                 try DictionaryLearner(
                     dictionary, settings, steps: steps, logEvery: logEvery,
-                    label: dictionaries.count > 1 ? "\(index)" : "", batch: { source.batch(step: $0) }))
+                    label: dictionaries.count > 1 ? "\(index)" : "", collective: collective,
+                    batch: { source.batch(step: $0) }))
         }
         var plan = TrainingPlan(steps: steps, learningRate: first.settings.schedule(steps: steps))
         plan.checkpointEvery = checkpointEvery
@@ -64,7 +68,7 @@ public final class DictionaryTrainer<Source: BatchSource> where Source.Batch == 
         trainer = try Trainer(
             model: Collection(learners),
             optimizer: Adam(learningRate: 1, beta1: first.settings.beta1, beta2: first.settings.beta2), source: source,
-            plan: plan, hooks: learners + [step],
+            plan: plan, hooks: learners + [step], collective: collective, sharing: .withinBatches,
             loss: { batch, tape in
                 var total = try learners[0].loss(batch, on: tape, step: step.value)
                 for learner in learners.dropFirst() {

@@ -22,12 +22,18 @@ public final class FeatureUse: Module {
     }
 
     /// Takes in the code of a batch. Stored zeros are not active.
-    func note(_ code: SparsePattern, values: [Float], decay: Double) {
-        let (quiet, activity, tokens) = (quiet.buffer.pointer, activity.buffer.pointer, Float(code.rows))
+    ///
+    /// - Parameter collective: The processes that have the other tokens of the batch.
+    func note(
+        _ code: SparsePattern, values: [Float], decay: Double, among collective: any Collective = SingleProcess()
+    ) throws {
+        let (quiet, activity) = (quiet.buffer.pointer, activity.buffer.pointer)
+        let tokens = Float(try collective.sum(code.rows))
         var counts = [Float](repeating: 0, count: code.columns)
         code.withCompressedRows { _, columns in
             for i in columns.indices where values[i] != 0 { counts[Int(columns[i])] += 1 }
         }
+        try collective.sum(&counts)
         let kept = Float(decay)
         for j in counts.indices {
             quiet[j] = counts[j] > 0 ? 0 : min(quiet[j] + tokens, 0x1p24)

@@ -45,8 +45,12 @@ extension SparseAutoencoder {
 
     /// Moves the thresholds towards the smallest strengths that a batch has kept.
     ///
-    /// - Parameter decay: Share of the old value.
-    func averageThresholds(_ pattern: SparsePattern, _ values: [Float], decay: Double) {
+    /// - Parameters:
+    ///   - decay: Share of the old value.
+    ///   - collective: The processes that have the other tokens of the batch.
+    func averageThresholds(
+        _ pattern: SparsePattern, _ values: [Float], decay: Double, among collective: any Collective = SingleProcess()
+    ) throws {
         guard let threshold else { return }
         var smallest = [Float](repeating: .infinity, count: threshold.count)
         pattern.withCompressedRows { _, columns in
@@ -54,6 +58,9 @@ extension SparseAutoencoder {
                 let j = threshold.count == 1 ? 0 : Int(columns[i])
                 smallest[j] = min(smallest[j], abs(values[i]))
             }
+        }
+        for other in try collective.gather(smallest) {
+            for j in smallest.indices { smallest[j] = min(smallest[j], other[j]) }
         }
         let p = threshold.buffer.pointer
         for j in smallest.indices where smallest[j] < .infinity {

@@ -8,30 +8,6 @@ import LacunaTensor
     import Glibc
 #endif
 
-/// A mutual exclusion lock.
-final class ThreadLock: @unchecked Sendable {
-    private let mutex: UnsafeMutablePointer<pthread_mutex_t>
-
-    init() {
-        mutex = .allocate(capacity: 1)
-        pthread_mutex_init(mutex, nil)
-    }
-
-    deinit {
-        pthread_mutex_destroy(mutex)
-        mutex.deallocate()
-    }
-
-    func withLock<R>(_ body: () throws -> R) rethrows -> R {
-        pthread_mutex_lock(mutex)
-        defer { pthread_mutex_unlock(mutex) }
-        return try body()
-    }
-
-    /// Gives up the lock, which the caller holds, until the condition is signalled.
-    fileprivate func wait(_ condition: UnsafeMutablePointer<pthread_cond_t>) { pthread_cond_wait(condition, mutex) }
-}
-
 /// Makes the batches of the next steps on a thread of its own while the present one is in use.
 public final class Prefetcher<Source: BatchSource>: @unchecked Sendable {
     private let source: Source
@@ -41,7 +17,7 @@ public final class Prefetcher<Source: BatchSource>: @unchecked Sendable {
     private var ready: [Int: Source.Batch] = [:]
     private var wanted: Int
     private var isStopped = false
-    private var thread: pthread_t?
+    private var thread: JoinableThread?
 
     /// - Parameters:
     ///   - first: The step that will be asked for first.
@@ -52,38 +28,13 @@ public final class Prefetcher<Source: BatchSource>: @unchecked Sendable {
         wanted = first
         changed = .allocate(capacity: 1)
         pthread_cond_init(changed, nil)
-        if depth > 0 { start() }
+        // Without a thread batches are made when they are asked for.
+        if depth > 0 { thread = JoinableThread { [self] in work() } }
     }
 
     deinit {
         pthread_cond_destroy(changed)
         changed.deallocate()
-    }
-
-    private func start() {
-        #if canImport(Darwin)
-            var thread: pthread_t?
-        #else
-            var thread = pthread_t()
-        #endif
-        let context = Unmanaged.passRetained(self).toOpaque()
-        let status = pthread_create(
-            &thread, nil,
-            { context in
-                #if canImport(Darwin)
-                    let object = Unmanaged<AnyObject>.fromOpaque(context).takeRetainedValue()
-                #else
-                    let object = Unmanaged<AnyObject>.fromOpaque(context!).takeRetainedValue()
-                #endif
-                (object as! any Worker).work()
-                return nil
-            }, context)
-        if status == 0 {
-            self.thread = thread
-        } else {
-            // Without a thread batches are made when they are asked for.
-            Unmanaged<AnyObject>.fromOpaque(context).release()
-        }
     }
 
     /// The batch of a step. Steps are asked for in ascending order, one at a time.
@@ -107,15 +58,13 @@ public final class Prefetcher<Source: BatchSource>: @unchecked Sendable {
             isStopped = true
             pthread_cond_broadcast(changed)
         }
-        pthread_join(thread, nil)
+        thread.join()
         self.thread = nil
     }
 }
 
-private protocol Worker: AnyObject { func work() }
-
-extension Prefetcher: Worker {
-    fileprivate func work() {
+extension Prefetcher {
+    private func work() {
         while true {
             let step: Int? = lock.withLock {
                 while !isStopped {

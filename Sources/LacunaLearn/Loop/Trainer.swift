@@ -115,13 +115,36 @@ public struct TrainingReport: Sendable {
 ///
 /// An optimiser that has done no step begins with nothing, whatever runs before have left at the parameters; one that has goes on. Averages
 /// are those of the run.
+///
+/// With a ``Collective``, several processes take every step together: each computes the loss of its share, gradients are added up, and all
+/// take the same step (``Sharing``). The first process writes the files, which the others must be able to read when a run is resumed. All
+/// need the same model, settings and kind of processor: where their parameters come to differ, the run stops with an error, after the first
+/// step, at the next checkpoint or at the end.
 public final class Trainer<Source: BatchSource> {
     /// What hooks see of the run.
     public let run: TrainingRun
     /// How the run goes.
     public let plan: TrainingPlan
+    /// How the processes of a ``Collective`` divide a step.
+    public enum Sharing: Sendable {
+        /// Of the batches that ``TrainingPlan/accumulation`` averages each process takes some, in the order of ranks. What the loss draws
+        /// on the tape, dropout for instance, then depends on the seed and the batch's number alone, so that the result is, up to the
+        /// rounding of sums, that of ``SingleProcess`` with the same plan. Running statistics that layers keep
+        /// of their batches would be other ones in every process: that is an error after the first step.
+        case batches
+        /// Every process is given every batch, and the loss takes its share of it: the losses of all processes add up to the loss, and
+        /// anything that depends on the whole batch has to be asked of the collective.
+        case withinBatches
+    }
+
     private let source: Source
     private let hooks: [any TrainingHook]
+    private let collective: any Collective
+    private let sharing: Sharing
+    /// Batches of a step that this process computes.
+    private let parts: Range<Int>
+    /// Whether randomness begins anew at every batch.
+    private let drawsByBatch: Bool
     private let loss: (Source.Batch, Tape<Float>) throws -> Variable<Float>
     private let evaluate: ((Tape<Float>) throws -> [(name: String, value: Double)])?
     private let average: ParameterAverage?
@@ -142,13 +165,26 @@ public final class Trainer<Source: BatchSource> {
     /// - Parameters:
     ///   - loss: The loss of a batch, a single number.
     ///   - evaluate: Metrics of the model on data of its own; called with a tape that neither records nor trains. The
-    ///     first is the one that early stopping wants small.
+    ///     first is the one that early stopping wants small. With several processes each computes them all.
+    ///   - collective: The processes that take the steps together; nil for this one alone.
+    ///   - sharing: What each of them computes.
+    /// - Throws: `LacunaError.invalidArgument` for a plan that makes no run, and one that has fewer batches a step than
+    ///   there are processes to share them.
     public init(
         model: any Module, optimizer: any Optimizer, source: Source, plan: TrainingPlan,
-        hooks: [any TrainingHook] = [], evaluate: ((Tape<Float>) throws -> [(name: String, value: Double)])? = nil,
+        hooks: [any TrainingHook] = [], collective: (any Collective)? = nil, sharing: Sharing = .batches,
+        evaluate: ((Tape<Float>) throws -> [(name: String, value: Double)])? = nil,
         loss: @escaping (Source.Batch, Tape<Float>) throws -> Variable<Float>
     ) throws {
         try plan.validate()
+        let processes = collective ?? SingleProcess()
+        if sharing == .batches, plan.accumulation < processes.count {
+            throw LacunaError.invalidArgument(
+                "accumulation", reason: "\(plan.accumulation) batches a step for \(processes.count) processes to share")
+        }
+        (self.collective, self.sharing) = (processes, sharing)
+        parts = sharing == .batches ? processes.share(of: plan.accumulation) : 0..<plan.accumulation
+        drawsByBatch = collective != nil && sharing == .batches
         self.plan = plan
         self.source = source
         self.hooks = hooks
@@ -170,6 +206,7 @@ public final class Trainer<Source: BatchSource> {
     public func train(
         directory: String? = nil, progress: (any ProgressReporter)? = nil, stopAfter: Int? = nil
     ) throws -> TrainingReport {
+        let directory = collective.rank == 0 ? directory : nil
         if let directory { try FileSystem.createDirectory(directory) }
         // The last line is written anew by a run that has nothing left but its end.
         let log = try directory.map { try MetricsLog($0, upTo: isDone ? run.step - 1 : run.step) }
@@ -189,6 +226,7 @@ public final class Trainer<Source: BatchSource> {
         // Hooks may have given layers other storage, which is other parameters.
         try run.model.apply(plan.groups)
         let parameters = run.model.parameters
+        try collective.requireSame(parameters, "at step \(run.step)")
         if run.step < plan.steps, !parameters.contains(where: { $0.isTrainable && $0.count > 0 }) {
             throw LacunaError.invalidArgument("model", reason: "has no parameters to train")
         }
@@ -197,7 +235,8 @@ public final class Trainer<Source: BatchSource> {
             progress?.update(
                 task: "training", completed: run.step, total: plan.steps, detail: "nothing to do: no step is left")
         }
-        let loader = Prefetcher(source, first: run.step * plan.accumulation)
+        let shared = SharedSource(source: source, of: plan.accumulation, parts: parts)
+        let loader = Prefetcher(shared, first: run.step * parts.count)
         defer { loader.stop() }
         func record() throws {
             if line.isEmpty { return }
@@ -247,12 +286,14 @@ public final class Trainer<Source: BatchSource> {
             if !isDone { try record() }
             progress?.update(
                 task: "training", completed: run.step, total: plan.steps, detail: "loss \(Self.short(value))")
-            let isCancelled = progress?.isCancelled ?? false
+            let isCancelled = try collective.any(progress?.isCancelled ?? false)
             let isInterrupted = isCancelled || run.step == stopAfter
-            if let directory,
-                isInterrupted || isDone || (plan.checkpointEvery > 0 && run.step % plan.checkpointEvery == 0)
-            {
-                try saveCheckpoint(to: directory)
+            if stepsHere == 1 { try collective.requireSame(parameters, "after step \(run.step)") }
+            if isInterrupted || isDone || (plan.checkpointEvery > 0 && run.step % plan.checkpointEvery == 0) {
+                try collective.requireSame(parameters, "after step \(run.step)")
+                if let directory { try saveCheckpoint(to: directory) }
+                // Whoever ends the program ends that of the others.
+                try collective.barrier()
             }
             if isCancelled && !isDone { throw LacunaError.cancelled }
             if isInterrupted && !isDone { return report }
@@ -271,12 +312,15 @@ public final class Trainer<Source: BatchSource> {
         if let directory, plan.savesModel {
             try ModelFile.save(run.model, to: FileSystem.join(directory, "model.safetensors"))
         }
+        try collective.requireSame(parameters, "at the end")
         report.steps = run.step
         report.seconds = monotonicSeconds() - begin
         return report
     }
 
-    private func step(_ loader: Prefetcher<Source>, _ parameters: [Parameter<Float>]) throws -> (Double, Double?) {
+    private func step(_ loader: Prefetcher<SharedSource<Source>>, _ parameters: [Parameter<Float>]) throws -> (
+        Double, Double?
+    ) {
         let tape = run.tape
         tape.isTraining = true
         tape.precision = plan.precision
@@ -284,16 +328,24 @@ public final class Trainer<Source: BatchSource> {
         for hook in hooks { try hook.beforeStep(run) }
         for parameter in parameters { parameter.clearGradient() }
         var total = 0.0
-        for part in 0..<plan.accumulation {
-            var value = try loss(loader.batch(step: run.step * plan.accumulation + part), tape)
-            for hook in hooks { if let term = hook.penalty(run) { value = value + term } }
+        for (place, part) in parts.enumerated() {
+            if drawsByBatch {
+                let number = UInt64(run.step) &* UInt64(plan.accumulation) &+ UInt64(part)
+                tape.generator = SeededGenerator(seed: plan.seed, stream: 0xBA7C_0000_0000_0000 &+ number)
+            }
+            var value = try loss(loader.batch(step: run.step * parts.count + place), tape)
+            // Of a loss in parts one has the penalty.
+            if sharing == .batches || collective.rank == 0 {
+                for hook in hooks { if let term = hook.penalty(run) { value = value + term } }
+            }
             total += Double(value.item)
             tape.backward(from: value, seed: 1 / Float(plan.accumulation))
         }
-        total /= Double(plan.accumulation)
+        total = try collective.sum(total) / Double(plan.accumulation)
         guard total.isFinite else {
             throw LacunaError.numerical(operation: "training", reason: "the loss is \(total) at step \(run.step)")
         }
+        try collective.sumGradients(parameters)
         run.optimizer.learningRate = plan.learningRate(run.step)
         for hook in hooks { try hook.gradientsReady(run) }
         let norm = plan.clipNorm.map { Parameter.clipGradients(parameters, norm: $0) }
@@ -419,6 +471,24 @@ public final class Trainer<Source: BatchSource> {
         stoppedEarly = fields.object["stopped_early"]?.intValue
         for (hook, state) in zip(hooks, states) { try hook.restore(state) }
         hasBegun = true
+    }
+}
+
+/// The batches of a source that one process computes, one after the other.
+private struct SharedSource<Source: BatchSource>: BatchSource {
+    let source: Source
+    /// Batches of a step, and which of them are the process's.
+    let accumulation: Int
+    let parts: Range<Int>
+
+    init(source: Source, of accumulation: Int, parts: Range<Int>) {
+        (self.source, self.accumulation, self.parts) = (source, accumulation, parts)
+    }
+
+    var batchesPerEpoch: Int? { nil }
+    func batch(step: Int) -> Source.Batch {
+        let (step, place) = step.quotientAndRemainder(dividingBy: parts.count)
+        return source.batch(step: step * accumulation + parts.lowerBound + place)
     }
 }
 

@@ -119,6 +119,15 @@ public final class Parameter<Scalar: LearningScalar> {
         touchedRows? += rows
     }
 
+    /// Takes what stands in ``gradientPointer`` for the gradient.
+    ///
+    /// - Parameter rows: Those outside which it is 0; nil for all.
+    func adoptGradient(rows: [Int32]?) {
+        hasGradient = true
+        gradientIsZero = false
+        touchedRows = rows
+    }
+
     /// Makes the next gradient replace this one.
     public func clearGradient() {
         if hasGradient, let rows = touchedRows, shape.count == 2 {

@@ -73,53 +73,83 @@ extension Transformer {
         try requirePositions(sequenceLength)
         var hidden = try embed(tokens, sequenceLength: sequenceLength)
         if tokens.isEmpty { return hidden }
+        let context = wholeSequences(hidden.rows, length: sequenceLength)
         // The observer of a block is optional, and so counts as escaping.
         try withoutActuallyEscaping(visit) { visit in
-            try walk(&hidden, sequenceLength: sequenceLength, sites: sites, upTo: upTo, visit: visit)
+            try hidden.withMutablePointer { try step($0, context: context, sites: sites, upTo: upTo, visit: visit) }
         }
         return hidden
     }
 
-    private func walk(
-        _ hidden: inout Tensor<Float>, sequenceLength: Int, sites: [ActivationSite], upTo: Int?,
-        visit: @escaping ActivationVisitor
+    /// Passes a step's rows through all blocks, in place, with a visitor at some sites.
+    ///
+    /// - Parameter upTo: The first layer that is not run; nil for all.
+    func step(
+        _ hidden: UnsafeMutablePointer<Float>, context: StepContext, sites: [ActivationSite] = [], upTo: Int? = nil,
+        visit: @escaping ActivationVisitor = { _, _ in false }
     ) throws {
-        let (rows, width) = (hidden.rows, configuration.hiddenSize)
-        let context = wholeSequences(rows, length: sequenceLength)
-        for layer in 0..<min(upTo ?? blocks.count, blocks.count) {
+        let layers = blocks.indices.prefix(upTo ?? blocks.count)
+        if sites.isEmpty {
+            for layer in layers { try blocks[layer].step(hidden, context: context, layer: layer) }
+            return
+        }
+        let (rows, width) = (context.count, configuration.hiddenSize)
+        /// Shows the visitor numbers that stand in memory, and says whether there are new ones.
+        func shown(
+            _ site: ActivationSite, _ numbers: UnsafePointer<Float>, _ shape: [Int]
+        ) throws -> (old: Tensor<Float>, new: Tensor<Float>)? {
+            let old = Tensor(UnsafeBufferPointer(start: numbers, count: shape[0] * shape[1]), shape: shape)
+            var new = old
+            let isReplaced = try visit(site, &new)
+            LacunaTensor.require(new.shape == shape, "a visitor may not change the shape of activations")
+            return isReplaced ? (old, new) : nil
+        }
+        for layer in layers {
             func isVisited(_ part: ActivationSite.Part) -> Bool { sites.contains(ActivationSite(layer: layer, part)) }
-            let readsHeads = isVisited(.attention)
-            try hidden.withMutablePointer { h in
-                try blocks[layer].step(h, context: context, layer: layer) { roles, inputs, count in
-                    guard readsHeads, roles == [.output] else { return }
-                    let n = count * configuration.queryWidth
-                    var values = Tensor(
-                        UnsafeBufferPointer(start: inputs, count: n), shape: [count, configuration.queryWidth])
-                    if try visit(ActivationSite(layer: layer, .attention), &values) {
-                        LacunaTensor.require(values.count == n, "a visitor may not change the shape of activations")
-                        // The rows stand in the step's workspace, and are multiplied when this returns.
-                        values.withPointer { UnsafeMutablePointer(mutating: inputs).update(from: $0, count: n) }
-                    }
+            let observe: BlockObserver = { roles, inputs, count in
+                guard roles == [.output] else { return }
+                let shape = [count, configuration.queryWidth]
+                if let (_, new) = try shown(ActivationSite(layer: layer, .attention), inputs, shape) {
+                    // The rows stand in the step's workspace, and are multiplied when this returns.
+                    new.withPointer { UnsafeMutablePointer(mutating: inputs).update(from: $0, count: new.count) }
                 }
-                if isVisited(.mlp) {
-                    // The last change to the stream is that of the feed-forward part.
-                    let change = context.pointer(.change, rows * width)
-                    let old = Tensor(UnsafeBufferPointer(start: change, count: rows * width), shape: [rows, width])
-                    var values = old
-                    if try visit(ActivationSite(layer: layer, .mlp), &values) {
-                        LacunaTensor.require(
-                            values.shape == old.shape, "a visitor may not change the shape of activations")
-                        old.withPointer { old in
-                            values.withPointer { new in for i in 0..<rows * width { h[i] += new[i] - old[i] } }
-                        }
+            }
+            try blocks[layer].step(
+                hidden, context: context, layer: layer, observe: isVisited(.attention) ? observe : nil)
+            if isVisited(.mlp) {
+                // The last change to the stream is that of the feed-forward part.
+                let change = context.pointer(.change, rows * width)
+                if let (old, new) = try shown(ActivationSite(layer: layer, .mlp), change, [rows, width]) {
+                    old.withPointer { old in
+                        new.withPointer { new in for i in 0..<rows * width { hidden[i] += new[i] - old[i] } }
                     }
                 }
             }
-            if isVisited(.residual) {
-                let shape = hidden.shape
-                _ = try visit(ActivationSite(layer: layer, .residual), &hidden)
-                LacunaTensor.require(hidden.shape == shape, "a visitor may not change the shape of activations")
+            if isVisited(.residual),
+                let (_, new) = try shown(ActivationSite(layer: layer, .residual), hidden, [rows, width])
+            {
+                new.withPointer { hidden.update(from: $0, count: rows * width) }
             }
         }
+    }
+}
+
+/// What looks at activations of a model that reads and writes, step by step, and may replace them.
+public struct ActivationWatch: Sendable {
+    /// Where it looks.
+    public var sites: [ActivationSite]
+    /// Is given the activations at a site of all rows of a step [rows, dimensions] and the position of each in its sequence; returns whether it
+    /// has replaced them.
+    public var visit:
+        @Sendable (_ site: ActivationSite, _ positions: [Int], _ values: inout Tensor<Float>) throws -> Bool
+
+    /// A watch of some sites.
+    public init(
+        sites: [ActivationSite],
+        visit:
+            @escaping @Sendable (_ site: ActivationSite, _ positions: [Int], _ values: inout Tensor<Float>) throws ->
+            Bool
+    ) {
+        (self.sites, self.visit) = (sites, visit)
     }
 }

@@ -71,16 +71,22 @@ public final class TokenEngine {
     public let gate: (any InputGate)?
     /// Counts what the gate leaves out; nil for no counting.
     public let meter: SkippingMeter?
+    /// What looks at activations, and may replace them; nil for nothing.
+    public let watch: ActivationWatch?
     private let makeStore: (KeyValueShape) -> any KeyValueStore
     private var sequences: [Int: any KeyValueStore] = [:]
     private var next = 0
     private let workspace = StepWorkspace()
 
-    /// - Parameter store: Makes the store of each sequence.
+    /// - Parameters:
+    ///   - watch: Of sites that the model has: those that it does not have are never reached.
+    ///   - store: Makes the store of each sequence.
     public init(
         _ decoder: Transformer, selector: any KeySelector = AllKeys(), gate: (any InputGate)? = nil,
-        meter: SkippingMeter? = nil, store: @escaping (KeyValueShape) -> any KeyValueStore = { KeyValueCache($0) }
+        meter: SkippingMeter? = nil, watch: ActivationWatch? = nil,
+        store: @escaping (KeyValueShape) -> any KeyValueStore = { KeyValueCache($0) }
     ) {
+        self.watch = watch
         self.decoder = decoder
         self.selector = selector
         self.gate = gate
@@ -164,7 +170,14 @@ public final class TokenEngine {
             let context = StepContext(
                 rotations: decoder.rotations, headSize: decoder.configuration.headSize, spans: shifted, count: count,
                 selector: selector, gate: gate, meter: meter, workspace: workspace)
-            try decoder.step(hidden, context: context)
+            if let watch {
+                let positions = shifted.flatMap { $0.firstPosition..<$0.firstPosition + $0.rows.count }
+                try decoder.step(hidden, context: context, sites: watch.sites) {
+                    try watch.visit($0, positions, &$1)
+                }
+            } else {
+                try decoder.step(hidden, context: context)
+            }
             for span in shifted { span.store?.advance(by: span.rows.count) }
             // Rows that want logits are brought together, in place: each moves towards the front.
             var kept = 0

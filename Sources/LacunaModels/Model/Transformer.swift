@@ -194,13 +194,6 @@ public struct Transformer: Sendable {
             workspace: StepWorkspace())
     }
 
-    /// Passes a step's rows through all blocks, in place.
-    func step(_ hidden: UnsafeMutablePointer<Float>, context: StepContext) throws {
-        for (layer, block) in blocks.enumerated() {
-            try block.step(hidden, context: context, layer: layer, observe: nil)
-        }
-    }
-
     /// The final hidden states of whole sequences, before the last norm, [tokens.count, hiddenSize].
     ///
     /// - Parameters:

@@ -125,18 +125,30 @@ public final class TrainableTransformer: Module {
 
     /// The embeddings, then what each block gives: [batch · T, hiddenSize] each.
     public func blockStates(_ ids: [Int32], batch: Int, on tape: Tape<Float>) -> [Variable<Float>] {
-        let length = ids.count / max(batch, 1)
-        require(
-            length * batch == ids.count && length <= configuration.maximumPositions, "sequences of \(length) tokens")
-        let places = (0..<ids.count).map { Int32($0 % length) }
+        let places = places(ids.count, batch: batch)
         var start = embedding(ids, on: tape)
         if let positions { start = start + positions.on(tape).gathered(places) }
-        var states = [start.dropout(dropout)]
-        for block in blocks {
+        return blockStates(start.dropout(dropout), from: 0, batch: batch)
+    }
+
+    private func places(_ rows: Int, batch: Int) -> [Int32] {
+        let length = rows / max(batch, 1)
+        require(
+            length * batch == rows && length <= configuration.maximumPositions, "sequences of \(length) tokens")
+        return (0..<rows).map { Int32($0 % length) }
+    }
+
+    /// A stream [batch · T, hiddenSize] as it comes to a block, then what that and each later one make of it.
+    ///
+    /// - Parameter layer: The first block that is run, 0...``TransformerConfiguration/layerCount``.
+    public func blockStates(_ stream: Variable<Float>, from layer: Int, batch: Int) -> [Variable<Float>] {
+        let places = places(stream.rows, batch: batch)
+        var states = [stream]
+        for block in blocks[layer...] {
             let x = states.last!
             if recomputesBlocks {
                 states.append(
-                    tape.recomputing { [dropout] in
+                    stream.tape.recomputing { [dropout] in
                         block(x, positions: places, batch: batch, dropout: dropout)
                     })
             } else {

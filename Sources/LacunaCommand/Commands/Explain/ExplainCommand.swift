@@ -10,6 +10,7 @@ struct ExplainCommand: ParsableCommand {
             Examples:
               lacuna explain train smollm2 --layer 12 --rule topk --k 32 --width 8192 --text corpus.txt --output sae
               lacuna explain eval sae/topk --model smollm2 --text test.txt
+              lacuna explain probe sae/topk --model smollm2 --text test.txt
               lacuna explain page sae/topk --model smollm2 --text test.txt --output features.html
               lacuna explain compare sparse-model smollm2 --layer 12 --text corpus.txt --output compared
               lacuna explain code patches.npy --atoms 256
@@ -17,8 +18,8 @@ struct ExplainCommand: ParsableCommand {
             Dictionaries are directories in the layout of SAELens (cfg.json, sae_weights.safetensors), and are read from there.
             """,
         subcommands: [
-            ExplainTrainCommand.self, ExplainEvalCommand.self, ExplainPageCommand.self, ExplainCompareCommand.self,
-            ExplainCodeCommand.self,
+            ExplainTrainCommand.self, ExplainEvalCommand.self, ExplainProbeCommand.self, ExplainPageCommand.self,
+            ExplainCompareCommand.self, ExplainCodeCommand.self,
         ])
 }
 
@@ -61,14 +62,16 @@ struct DictionaryFile {
     let dictionary: SparseAutoencoder
     let site: ActivationSite
 
-    /// - Parameter site: In the place of what the dictionary says of itself.
-    init(_ path: String, layer: Int?, part: ActivationSite.Part?) throws {
+    /// - Parameters:
+    ///   - layer: In the place of what the dictionary says of itself, and `part` likewise.
+    ///   - option: What the site is given by.
+    init(_ path: String, layer: Int?, part: ActivationSite.Part?, option: String = "--layer and --site") throws {
         dictionary = try SparseAutoencoder.load(path)
         name = FileSystem.name(of: path)
         let own = dictionary.origin.site.flatMap { ActivationSite($0) }
         guard let layer = layer ?? own?.layer, let part = part ?? own?.part else {
             throw LacunaError.invalidArgument(
-                "--layer", reason: "\(path) does not say where its activations are from: give --layer and --site")
+                option, reason: "must be given, as \(path) does not say where its activations are from")
         }
         site = ActivationSite(layer: layer, part)
     }

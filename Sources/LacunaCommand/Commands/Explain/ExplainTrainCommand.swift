@@ -1,6 +1,7 @@
 import ArgumentParser
 import LacunaDictionary
 import LacunaInfer
+import LacunaMPI
 
 struct ExplainTrainCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
@@ -11,9 +12,12 @@ struct ExplainTrainCommand: ParsableCommand {
               lacuna explain train smollm2 --layer 12 --rule topk --k 32 --width 8192 --text corpus.txt --output sae
               lacuna explain train smollm2 --layer 12 --rule topk,batchtopk,abstopk --text corpus.txt --output sae
               lacuna explain train smollm2 --layer 12 --text corpus.txt --output sae --resume
+              mpirun -n 2 lacuna explain train smollm2 --layer 12 --text corpus.txt --output sae --mpi
 
             The output directory gets the activations (unless --store names another place for them), checkpoints, metrics.jsonl \
             and one dictionary a rule. A run that was stopped and is resumed ends, bit for bit, as one that was not.
+
+            With --mpi the processes that mpirun has started, on one machine or several, share the tokens of every batch. The first             runs the model and writes the files; the others read the activations, in a directory that all machines see. The result is that             of one process, up to the rounding of sums.
 
             Rules: relu, topk, abstopk, batchtopk (also mutual-choice), batchabstopk, feature-choice, jumprelu, gated, \
             matching-pursuit. Signed thresholds (batchabstopk) have no name in the layout of SAELens.
@@ -75,11 +79,15 @@ struct ExplainTrainCommand: ParsableCommand {
     @Option(seed: ArgumentHelp("Changes every random choice.", valueName: "n"))
     var seed: UInt64 = 0
 
+    @Flag(help: "Share every batch among the processes of mpirun; needs a program that was built with MPI.")
+    var mpi = false
+
     @OptionGroup var form: JSONOption
     @OptionGroup var options: RunOptions
 
     func run() throws {
-        let progress = options.begin()
+        let processes: any Collective = try mpi ? MPIProcesses.join() : SingleProcess()
+        let progress = options.begin(speaks: processes.rank == 0)
         defer { progress.clear() }
         let rules = try rule.split(separator: ",").map {
             (name: String($0), rule: try SelectionRule(named: String($0), k: k, bandwidth: bandwidth))
@@ -100,26 +108,8 @@ struct ExplainTrainCommand: ParsableCommand {
         }
         // What cannot work is said before hours are spent.
         for (_, rule) in rules { try rule.validate(width: width) }
-        if resume {
-            try DictionaryTrainer<StoredBatches>.requireCheckpoint(
-                in: output, otherwise: "start it again without --resume")
-        } else if DictionaryTrainer<StoredBatches>.hasCheckpoint(output) {
-            throw LacunaError.file(
-                path: output, reason: "holds a run already: go on with --resume, or give another --output")
-        }
-        if !resume { try RunDirectory.check(output) }
-        for (name, _) in rules { try AtomicDirectory.check(FileSystem.join(output, name), overwrite: true) }
-        let loaded = try LanguageModel(model, progress: progress)
-        try place.value.validate(for: loaded.decoder.configuration)
-        let slice = try TextSlice(source.text.path, limit: source.tokens, tokenizer: loaded.tokenizer)
-        try DictionaryTrainer<StoredBatches>.requireMemory(
-            dictionaries: rules.count, inputs: place.value.dimensions(of: loaded.decoder.configuration), width: width,
-            batch: batch)
-        let lock = try resume ? DirectoryLock(output) : RunDirectory.claim(output)
-        defer { lock.release() }
-        let activations = try ActivationStore.write(
-            loaded.decoder, model: loaded.name, tokens: slice.tokens, sites: [place.value], context: source.context,
-            skipping: source.skip, to: store ?? FileSystem.join(output, "activations"), progress: progress)
+        let (activations, lock) = try activations(rules.map(\.name), processes, progress)
+        defer { lock?.release() }
         let description = activations.description
         let dimensions = description.dimensions[description.sites.firstIndex(of: place.value)!]
         let batches = try activations.batches(of: place.value, size: batch, seed: seed)
@@ -135,7 +125,7 @@ struct ExplainTrainCommand: ParsableCommand {
             return (dictionary: dictionary, settings: settings)
         }
         let trainer = try DictionaryTrainer(
-            dictionaries, source: batches, steps: steps, checkpointEvery: checkpointEvery)
+            dictionaries, source: batches, steps: steps, checkpointEvery: checkpointEvery, collective: processes)
         trainer.settings = arguments(steps: steps, description)
         if resume {
             let before = try DictionaryTrainer<StoredBatches>.settings(inCheckpointOf: output)
@@ -146,13 +136,49 @@ struct ExplainTrainCommand: ParsableCommand {
             try trainer.resume(from: output)
         }
         let report = try Interruption.whileSaving { try trainer.train(directory: output, progress: progress) }
-        for ((name, _), (dictionary, _)) in zip(rules, dictionaries) {
-            dictionary.origin = DictionaryOrigin(
-                model: description.model, site: place.value.description, contextLength: description.context)
-            try dictionary.save(to: FileSystem.join(output, name), overwrite: true)
+        if processes.rank == 0 {
+            for ((name, _), (dictionary, _)) in zip(rules, dictionaries) {
+                dictionary.origin = DictionaryOrigin(
+                    model: description.model, site: place.value.description, contextLength: description.context)
+                try dictionary.save(to: FileSystem.join(output, name), overwrite: true)
+            }
+            progress.clear()
+            printResult(json: form.json, json(rules.map(\.name), report), text: text(rules.map(\.name), report))
         }
-        progress.clear()
-        printResult(json: form.json, json(rules.map(\.name), report), text: text(rules.map(\.name), report))
+        // After an error mpirun ends the others, which would wait here for ever.
+        if let processes = processes as? MPIProcesses { try processes.leave() }
+    }
+
+    /// What the dictionaries are trained on, and the right to write the output directory, which the first of the processes has.
+    private func activations(
+        _ rules: [String], _ processes: any Collective, _ progress: ProgressDisplay
+    ) throws -> (ActivationStore, DirectoryLock?) {
+        let path = store ?? FileSystem.join(output, "activations")
+        if processes.rank > 0 {
+            try processes.barrier()
+            return (try ActivationStore(path), nil)
+        }
+        if resume {
+            try DictionaryTrainer<StoredBatches>.requireCheckpoint(
+                in: output, otherwise: "start it again without --resume")
+        } else if DictionaryTrainer<StoredBatches>.hasCheckpoint(output) {
+            throw LacunaError.file(
+                path: output, reason: "holds a run already: go on with --resume, or give another --output")
+        }
+        if !resume { try RunDirectory.check(output) }
+        for name in rules { try AtomicDirectory.check(FileSystem.join(output, name), overwrite: true) }
+        let loaded = try LanguageModel(model, progress: progress)
+        try place.value.validate(for: loaded.decoder.configuration)
+        let slice = try TextSlice(source.text.path, limit: source.tokens, tokenizer: loaded.tokenizer)
+        try DictionaryTrainer<StoredBatches>.requireMemory(
+            dictionaries: rules.count, inputs: place.value.dimensions(of: loaded.decoder.configuration), width: width,
+            batch: batch)
+        let lock = try resume ? DirectoryLock(output) : RunDirectory.claim(output)
+        let activations = try ActivationStore.write(
+            loaded.decoder, model: loaded.name, tokens: slice.tokens, sites: [place.value], context: source.context,
+            skipping: source.skip, to: path, progress: progress)
+        try processes.barrier()
+        return (activations, lock)
     }
 
     private func arguments(steps: Int, _ activations: ActivationStore.Description) -> JSONValue {

@@ -66,8 +66,12 @@ final class ContinualTask: JobTask {
     }
 
     func trainer(
-        _ plan: TrainingPlan, _ optimizer: any Optimizer, _ method: (any TrainingMethod)?
+        _ plan: TrainingPlan, _ optimizer: any Optimizer, _ method: (any TrainingMethod)?,
+        _ collective: (any Collective)?
     ) throws -> any PhaseTrainer {
+        if (collective?.count ?? 1) > 1 {
+            throw LacunaError.unsupported(file: nil, what: "continual learning by several processes")
+        }
         let task = self.method.task
         return try training.trainer(
             task, self.method, progress, optimizer, plan,

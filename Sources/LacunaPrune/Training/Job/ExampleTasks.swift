@@ -30,7 +30,8 @@ final class ClassificationTask: JobTask {
     }
 
     func trainer(
-        _ plan: TrainingPlan, _ optimizer: any Optimizer, _ method: (any TrainingMethod)?
+        _ plan: TrainingPlan, _ optimizer: any Optimizer, _ method: (any TrainingMethod)?,
+        _ collective: (any Collective)?
     ) throws -> any PhaseTrainer {
         let (network, test, split) = (network, test, split)
         var examples = method is SparseUnlearning ? split?.retain ?? train : train
@@ -51,7 +52,7 @@ final class ClassificationTask: JobTask {
         return try Trainer(
             model: network, optimizer: optimizer,
             source: ShuffledBatches(examples, batchSize: min(batch, examples.count), seed: plan.seed), plan: plan,
-            hooks: hooks(method),
+            hooks: hooks(method), collective: collective,
             evaluate: { tape in
                 var (loss, right) = (0.0, 0.0)
                 for start in stride(from: 0, to: test.count, by: evaluationBatch) {
@@ -137,12 +138,14 @@ final class RegressionTask: JobTask {
     var summary: String { "\(train.count) examples of \(train.inputShape) with a number each; \(test.count) to test" }
 
     func trainer(
-        _ plan: TrainingPlan, _ optimizer: any Optimizer, _ method: (any TrainingMethod)?
+        _ plan: TrainingPlan, _ optimizer: any Optimizer, _ method: (any TrainingMethod)?,
+        _ collective: (any Collective)?
     ) throws -> any PhaseTrainer {
         let (network, test, deviation) = (network, test, deviation)
         return try Trainer(
             model: network, optimizer: optimizer,
             source: ShuffledTargets(train, batchSize: batch, seed: plan.seed), plan: plan, hooks: hooks(method),
+            collective: collective,
             evaluate: { tape in
                 var error = 0.0
                 for start in stride(from: 0, to: test.count, by: evaluationBatch) {
@@ -203,11 +206,13 @@ final class FeatureTask: JobTask {
     var summary: String { "\(rows.rows) rows of \(rows.columns) features; \(held.rows) to test" }
 
     func trainer(
-        _ plan: TrainingPlan, _ optimizer: any Optimizer, _ method: (any TrainingMethod)?
+        _ plan: TrainingPlan, _ optimizer: any Optimizer, _ method: (any TrainingMethod)?,
+        _ collective: (any Collective)?
     ) throws -> any PhaseTrainer {
         let (model, held) = (autoencoder, held)
         return try Trainer(
             model: model, optimizer: optimizer, source: source, plan: plan, hooks: hooks(method),
+            collective: collective,
             evaluate: { tape in
                 var error = 0.0
                 for start in stride(from: 0, to: held.rows, by: evaluationBatch) {

@@ -10,8 +10,11 @@ protocol JobTask: AnyObject {
     /// Batches in which every example comes once.
     var batchesPerEpoch: Int { get }
     /// The trainer of one phase. The order of batches follows the plan's seed.
+    ///
+    /// - Parameter collective: The processes that train together; nil for this one alone.
     func trainer(
-        _ plan: TrainingPlan, _ optimizer: any Optimizer, _ method: (any TrainingMethod)?
+        _ plan: TrainingPlan, _ optimizer: any Optimizer, _ method: (any TrainingMethod)?,
+        _ collective: (any Collective)?
     ) throws -> any PhaseTrainer
     /// The cost of one example, or of one window of text.
     func ledger() -> Ledger

@@ -51,7 +51,8 @@ final class LanguageTask: JobTask {
     }
 
     func trainer(
-        _ plan: TrainingPlan, _ optimizer: any Optimizer, _ method: (any TrainingMethod)?
+        _ plan: TrainingPlan, _ optimizer: any Optimizer, _ method: (any TrainingMethod)?,
+        _ collective: (any Collective)?
     ) throws -> any PhaseTrainer {
         let (network, teacher) = (network, teacher)
         if let method = method as? any CalibratedMethod, method.textOption != nil {
@@ -63,7 +64,7 @@ final class LanguageTask: JobTask {
         }
         return try Trainer(
             model: network, optimizer: optimizer, source: train.source(form, seed: plan.seed), plan: plan,
-            hooks: hooks(method), evaluate: { [self] tape in evaluate(tape) },
+            hooks: hooks(method), collective: collective, evaluate: { [self] tape in evaluate(tape) },
             loss: { input, tape in
                 if let teacher {
                     return try teacher.loss(network, input.ids, next: input.next, batch: input.count, on: tape)

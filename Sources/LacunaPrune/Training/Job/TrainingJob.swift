@@ -270,10 +270,14 @@ public final class TrainingJob {
     /// - Parameters:
     ///   - directory: Where metrics, checkpoints and the model go. The phases of a run of several have folders there.
     ///   - resumes: Go on from the directory's last checkpoint.
+    ///   - collective: Processes that train together, each with some of the batches that `training.accumulation` averages; the first
+    ///     writes the files. Nil for this process alone. See ``Trainer``.
     /// - Throws: `LacunaError.cancelled` after writing a checkpoint, and what the trainer throws.
     public func run(
-        directory: String?, resumes: Bool = false, progress: (any ProgressReporter)? = nil
+        directory: String?, resumes: Bool = false, collective: (any Collective)? = nil,
+        progress: (any ProgressReporter)? = nil
     ) throws -> TrainingReport {
+        let writes = (collective?.rank ?? 0) == 0
         var first = 0
         if resumes, let directory {
             first = phases.indices.last { Trainer<ShuffledBatches>.hasCheckpoint(folder($0, in: directory)) } ?? 0
@@ -289,7 +293,7 @@ public final class TrainingJob {
             let place = directory.map { folder(index, in: $0) }
             if index > 0 { try prepareNext(from: index == first ? folder(index - 1, in: directory ?? "") : nil) }
             plan.savesModel = isLast && phases.count == 1 && task.savesModel
-            let trainer = try task.trainer(plan, phase.optimizer, phase.method)
+            let trainer = try task.trainer(plan, phase.optimizer, phase.method, collective)
             trainer.settings = configuration.settings
             if resumes, index == first, let place {
                 if let begun = try trainer.settings(inCheckpointOf: place) {
@@ -300,7 +304,7 @@ public final class TrainingJob {
                 try trainer.resume(from: place)
             }
             let report = try trainer.train(directory: place, progress: progress)
-            if let place, !isLast {
+            if let place, !isLast, writes {
                 // What the next phase begins with, should it have to begin anew.
                 try ModelFile.save(task.model, to: FileSystem.join(place, Self.resultName))
             }
@@ -314,7 +318,7 @@ public final class TrainingJob {
             offset += phase.plan.steps
         }
         let isSmaller = task.shrink()
-        if let directory {
+        if let directory, writes {
             try task.save(to: directory)
             if (phases.count > 1 || isSmaller) && task.savesModel {
                 try ModelFile.save(task.model, to: FileSystem.join(directory, Self.resultName))
