@@ -81,7 +81,9 @@ public struct SharedRepresentation: TaskRepresentation {
         while iterations < maximumIterations {
             iterations += 1
             heads = try statistics.map { try $0.head(basis) }
-            let objective = zip(statistics, heads).reduce(0) { $0 + $1.0.loss(basis, $1.1) }
+            let objective = zip(tasks, heads).reduce(0) {
+                $0 + $1.0.meanSquare(basis, $1.1) * Double($1.0.targets.count)
+            }
             if previous - objective <= tolerance * objective {
                 settled = true
                 break
@@ -232,13 +234,5 @@ private struct TaskStatistics: Sendable {
         // Fewer samples than dimensions: the shortest of the heads that fit, nearly.
         for i in 0..<k { inner[i, i] += 1e-10 * trace / Double(k) + .leastNormalMagnitude }
         return try inner.solvePositiveDefinite(right).scalars
-    }
-
-    func loss(_ basis: Tensor<Double>, _ head: [Double]) -> Double {
-        let v = basis.multiplied(by: Tensor(head, shape: [head.count, 1]))
-        let gv = gram.multiplied(by: v).scalars
-        var sum = square
-        for i in gv.indices { sum += v[i, 0] * (gv[i] - 2 * cross[i]) }
-        return max(0, sum)
     }
 }
