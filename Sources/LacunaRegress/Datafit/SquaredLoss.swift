@@ -7,9 +7,10 @@ public struct SquaredLoss: Datafit {
     /// Targets [rows, outputs], column-major.
     public let targets: [Double]
     public let weights: [Double]
-    /// What targets are multiplied by, and what is then subtracted from those of each output: millions of them need not be there twice.
-    private let scale: Double
+    /// What is subtracted from the targets of each output, and what they are then multiplied by, wherever they are used: millions of
+    /// them need not be there twice, and targets far from 0 lose nothing to the scale.
     private let shifts: [Double]
+    private let scale: Double
 
     /// - Throws: ``LacunaError/invalidArgument(_:reason:)`` for targets or weights that are not finite, weights below 0,
     ///   weights of sum 0, and no rows.
@@ -44,7 +45,7 @@ public struct SquaredLoss: Datafit {
         for k in 0..<outputs {
             let shift = shifts[k]
             for i in 0..<rows {
-                let residual = eta[k * rows + i] - (targets[k * rows + i] * scale - shift)
+                let residual = eta[k * rows + i] - (targets[k * rows + i] - shift) * scale
                 sum += weights[i] * residual * residual
             }
         }
@@ -55,7 +56,7 @@ public struct SquaredLoss: Datafit {
         for k in 0..<outputs {
             let shift = shifts[k]
             for i in 0..<rows {
-                out[k * rows + i] = weights[i] * (eta[k * rows + i] - (targets[k * rows + i] * scale - shift))
+                out[k * rows + i] = weights[i] * (eta[k * rows + i] - (targets[k * rows + i] - shift) * scale)
             }
         }
     }
@@ -70,17 +71,15 @@ public struct SquaredLoss: Datafit {
             let shift = shifts[k]
             for i in 0..<rows where weights[i] > 0 {
                 let v = s * g[k * rows + i]
-                sum += v * (v / (2 * weights[i]) + (targets[k * rows + i] * scale - shift))
+                sum += v * (v / (2 * weights[i]) + (targets[k * rows + i] - shift) * scale)
             }
         }
         return sum
     }
 
     public func centered() -> (datafit: SquaredLoss, shifts: [Double]) {
-        let means = (0..<outputs).map {
-            SampleWeights.mean(targets[($0 * rows)..<(($0 + 1) * rows)], weights) * scale
-        }
-        return (SquaredLoss(self, weights: weights, shifts: means), zip(means, shifts).map { $0 - $1 })
+        let means = (0..<outputs).map { SampleWeights.mean(targets[($0 * rows)..<(($0 + 1) * rows)], weights) }
+        return (SquaredLoss(self, weights: weights, shifts: means), zip(means, shifts).map { ($0 - $1) * scale })
     }
 
     private init(_ other: SquaredLoss, weights: [Double], shifts: [Double]) {
