@@ -403,6 +403,58 @@ import Testing
         #expect(few.status == 2 && few.errorOutput.contains("more rows than variables"))
     }
 
+    /// What would not be heeded, and what does not combine, is refused by name before anything is read: there is no such file.
+    @Test(arguments: [
+        (["lasso", "--lambda", "0.1", "--rule", "min"], "--rule"),
+        (["lasso", "--lambda", "0.1", "--folds", "3"], "--folds"),
+        (["scad", "--lambda", "0.1", "--measure", "mae"], "--measure"),
+        (["lasso", "--lambda", "0.1", "--fold-column", "f"], "--fold-column"),
+        (["lasso", "--lambda", "0.1", "--ratio", "0.1"], "--ratio"),
+        (["lasso", "--lambda", "0.1", "--group", "g"], "--group"),
+        (["l0", "--size", "3", "--rule", "min"], "--rule"), (["l0", "--size", "3", "--count", "10"], "--count"),
+        (["l0", "--radius", "3"], "--radius"), (["lasso", "--delta", "0.1"], "--delta"),
+        (["lasso", "--family", "huber", "--delta", "0.5"], "--delta"), (["lasso", "--samples", "50"], "--samples"),
+        (["lasso", "--intervals", "debiased", "--samples", "50"], "--samples"),
+        (["lasso", "--intervals", "debiased", "--weights", "w"], "weights"),
+        (["lasso", "--intervals", "debiased", "--positive"], "limits"),
+        (["lasso", "--intervals", "debiased", "--adaptive", "1"], "factors"),
+        (["lasso", "--intervals", "debiased", "--no-intercept"], "intercept"),
+        (["scad", "--intervals", "debiased"], "scad"), (["lasso", "--relaxed", "--positive"], "relaxed"),
+        (["multinomial", "--relaxed"], "relaxed"), (["multinomial", "--joint", "--mixing", "0.5"], "--mixing"),
+        (["multinomial", "--joint", "--positive"], "--positive"),
+        (["mixed", "--choose", "bic", "--rule", "min"], "--rule"),
+        (["mixed", "--choose", "bic", "--lambda", "1"], "--choose"),
+        (["screen", "--estimator", "histogram", "--cells", "50"], "--cells"),
+        (["lasso", "--private", "1", "--feature-bound", "1", "--target-bound", "1", "--positive"], "--positive"),
+        (["lasso", "--private", "1", "--feature-bound", "1", "--target-bound", "1", "--rule", "min"], "--rule"),
+        (["l0", "--private", "1", "--feature-bound", "1", "--target-bound", "1", "--delta", "0.1"], "--delta"),
+    ]) func nothingThatIsSaidIsPassedOver(arguments: [String], word: String) throws {
+        let executable = try #require(CommandLineTests.executable)
+        let outcome = try ChildProcess(
+            executable: executable,
+            arguments: ["fit", arguments[0], "/nowhere/none.csv", "--target", "y"] + arguments.dropFirst()
+        ).run()
+        #expect(outcome.status != 0 && outcome.output.isEmpty, "\(outcome)")
+        #expect(outcome.errorOutput.contains(word) && !outcome.errorOutput.contains("No such file"))
+    }
+
+    /// Several targets are refused before too, and what is written about text where there is none.
+    @Test func whatIsForOtherTablesIsRefused() throws {
+        let tables = try Tables()
+        for (arguments, word) in [
+            (["lasso", "/nowhere/none.csv", "--target", "a,b", "--family", "poisson"], "several targets"),
+            (["l0", "/nowhere/none.csv", "--target", "a,b", "--size", "2"], "several targets"),
+            (["lasso", "AT/t.svm", "--lambda", "0.1", "--missing", "mean"], "--missing"),
+            (["lasso", "AT/t.svm", "--lambda", "0.1", "--text", "drop"], "--text"),
+            (["lasso", "AT/t.svm", "--lambda", "0.1", "--na", "x"], "--na"),
+            (["lasso", "AT/t.svm", "--lambda", "0.1", "--header", "no"], "--header"),
+            (["inspect", "AT/t.svm", "--decimal", "comma"], "--decimal"),
+        ] {
+            let outcome = try tables.run(arguments)
+            #expect(outcome.status == 2 && outcome.errorOutput.contains(word), "\(arguments): \(outcome.errorOutput)")
+        }
+    }
+
     @Test(arguments: [
         (["lasso", "AT/t.csv", "--target", "price"], "column 'c'"),
         (["lasso", "AT/t.csv", "--target", "price", "--missing", "mean"], "--text one-hot"),

@@ -184,8 +184,11 @@ import Testing
             return csv
         }
         let plain = table { i, a in 2 * a + Double(i % 8) }
-        for options in [grouped, grouped + ["--choose", "bic"], grouped + ["--choose", "ebic", "--penalty", "mcp"]] {
-            let found = try Self.fit("mixed", plain, options + ["--rule", "min"])
+        for options in [
+            grouped + ["--rule", "min"], grouped + ["--choose", "bic"],
+            grouped + ["--choose", "ebic", "--penalty", "mcp"],
+        ] {
+            let found = try Self.fit("mixed", plain, options)
             #expect(abs((found.coefficients["a"] ?? 0) - 2) < 0.4 && (found.coefficients["three"] ?? 0) == 0)
         }
         // Without groups the labels are a column of text.

@@ -121,6 +121,21 @@ import Testing
         }
     }
 
+    /// What counts as near a bound follows the units of the coordinates.
+    @Test func unitsOfCoordinatesDoNotMatter() throws {
+        let (hessian, linear, _) = Self.problem(30, seed: 7)
+        for update in BoundedBlockDescent.Update.allCases {
+            let descent = BoundedBlockDescent(rule: .gaussSouthwellQuadratic, update: update, blockSize: 6)
+            let plain = try descent.minimize(hessian: hessian, linear: linear, upper: 0.02, iterations: 40)
+            for unit in [0x1p-30, 0x1p30] {
+                let moved = try descent.minimize(
+                    hessian: hessian, linear: linear.map { $0 * unit }, upper: 0.02 * unit, iterations: 40)
+                #expect(moved.point == plain.point.map { $0 * unit }, "\(update)")
+                #expect(moved.identification == plain.identification)
+            }
+        }
+    }
+
     @Test func coordinatesWithoutCurvature() throws {
         let hessian = Tensor([2.0, 0, 0, 0, 0, 0, 0, 0, 4], shape: [3, 3])
         for update in BoundedBlockDescent.Update.allCases {

@@ -47,6 +47,31 @@ import Testing
         #expect(abs(excess - delta) < 1e-3 * delta, "\(excess)")
     }
 
+    /// Where the two terms of δ are equal to the last bit: to first order in ε, δ is `φ(εσ)/σ - ε Φ(-εσ)`.
+    @Test(arguments: [(1e-20, 1e-20), (1e-13, 1e-14), (1e-16, 1e-5), (1e-9, 1e-12)])
+    func roundingHidesNothing(epsilon: Double, delta: Double) throws {
+        let sigma = try GaussianMechanism(sensitivity: 1, budget: PrivacyBudget(epsilon: epsilon, delta: delta))
+            .standardDeviation
+        func reached(_ sigma: Double) -> Double {
+            let b = epsilon * sigma
+            // The tail by Simpson's rule, far enough out.
+            let (count, width) = (4000, 12.0 / 4000)
+            let tail =
+                (0...count).reduce(0.0) { sum, i in
+                    let at = b + Double(i) * width
+                    return sum + (i == 0 || i == count ? 1 : i % 2 == 1 ? 4 : 2) * exponential(-at * at / 2)
+                } * width / 3
+            return (exponential(-b * b / 2) / sigma - epsilon * tail) / (2 * Double.pi).squareRoot()
+        }
+        #expect(reached(sigma) <= delta * (1 + 1e-6), "\(sigma) reaches \(reached(sigma))")
+        // No more than rounding asks for.
+        #expect(reached(sigma / 20) > delta)
+        #expect(throws: LacunaError.self) {
+            try GaussianMechanism(
+                sensitivity: 1e300, budget: PrivacyBudget(epsilon: .leastNonzeroMagnitude, delta: 1e-300))
+        }
+    }
+
     @Test func classicalNoise() throws {
         let budget = try PrivacyBudget(epsilon: 0.5, delta: 1e-5)
         let classical = try GaussianMechanism(sensitivity: 3, budget: budget, calibration: .classical)

@@ -8,7 +8,7 @@ import Testing
     /// The slowest with one seed, which is not the default that its page shows.
     @Test(arguments: [
         ("RandomSupports", UInt64(5)), ("fastHDMI", 0), ("fastHDMI", 5), ("LinfSketch", 0), ("LinfSketch", 5),
-        ("LDP-Sparse", 5), ("Robust2Private", 5), ("LoSSE", 5),
+        ("LinfSketch", 27), ("LDP-Sparse", 5), ("Robust2Private", 5), ("LoSSE", 5), ("DDFA", 5),
     ])
     func isReproduced(name: String, seed: UInt64) throws {
         let outcome = try Reproductions.find(name).run(ReproductionContext(seed: seed, quick: true))

@@ -81,6 +81,15 @@ import Testing
         }
     }
 
+    /// One action in a hundred shows what the second feature is worth, in whatever unit.
+    @Test(arguments: [1e-8, 1, 1e8]) func unitsOfFeaturesDoNotMatter(unit: Double) throws {
+        var random = SeededGenerator(seed: 7)
+        var features = Tensor<Double>(zeros: [100, 2])
+        for a in 0..<100 { features[a, a == 41 ? 1 : 0] = unit }
+        let bandit = try LinearBandit(features: features, rewards: (0..<100).map { $0 == 41 ? 2 : 1 })
+        #expect(try LeastSquaresBandit(queries: 100).decide(bandit, using: &random).action == 41)
+    }
+
     @Test func noiseIsAveragedAway() throws {
         var random = SeededGenerator(seed: 6)
         let features = Tensor<Double>([1, 0, 0, 1, -1, 0, 0, -1], shape: [4, 2])

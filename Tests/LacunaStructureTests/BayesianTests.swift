@@ -172,6 +172,39 @@ import Testing
         #expect(Set(greedy.coefficients.indices.filter { greedy.coefficients[$0] != 0 }).count == 8)
     }
 
+    /// Neither the unit of the measurements nor that of a factor changes what is found.
+    @Test func unitsDoNotMatter() throws {
+        let bed = try Self.signal([6, 6, 6], [5, 5, 5], nonzeros: 2, ratio: 30, seed: 9)
+        let whole = bed.a.dense()
+        let plain = try SparseBayesianLearning(noise: .known(bed.noise)).fit(whole, bed.y)
+        for unit in [0x1p-40, 0x1p40] {
+            let (y, noise) = (bed.y.map { $0 * unit }, bed.noise * unit * unit)
+            let found = try SparseBayesianLearning(noise: .known(noise)).fit(whole, y)
+            #expect(largestDifference(found.mean.map { $0 / unit }, plain.mean) < 1e-9)
+            #expect(found.iterations == plain.iterations)
+            let other = try SparseBayesianLearning(noise: .known(bed.noise)).fit(whole * unit, bed.y)
+            #expect(largestDifference(other.mean.map { $0 * unit }, plain.mean) < 1e-9)
+            for update in KroneckerSparseBayesianLearning.Update.allCases {
+                let first = try KroneckerSparseBayesianLearning(update: update, noise: .known(bed.noise)).fit(
+                    bed.a, bed.y)
+                let second = try KroneckerSparseBayesianLearning(update: update, noise: .known(noise)).fit(bed.a, y)
+                #expect(largestDifference(second.mean.map { $0 / unit }, first.mean) < 1e-9, "\(update)")
+                #expect(second.iterations == first.iterations && second.supports == first.supports)
+            }
+        }
+    }
+
+    /// Columns of very different lengths are not taken for dependent ones.
+    @Test func shortColumnsAreColumnsToo() throws {
+        let factor = Tensor<Double>([1, 0, 0, 1e-14, 1, 1e-14], shape: [3, 2])
+        let found = try KroneckerMatchingPursuit(counts: [2]).fit(KroneckerProduct([factor]), [3, 2e-14, 3 + 2e-14])
+        #expect(largestDifference(found.coefficients, [3, 2]) < 0.1, "\(found.coefficients)")
+        let twice = Tensor<Double>([1, 1, 2, 2], shape: [2, 2])
+        #expect(throws: LacunaError.self) {
+            _ = try KroneckerProduct([twice]).leastSquares([1, 2])
+        }
+    }
+
     /// What is left, and the part of the old variance that the coefficients' own spread explains, a row.
     @Test func noiseIsReestimated() {
         typealias Noise = SparseBayesianLearning.Noise

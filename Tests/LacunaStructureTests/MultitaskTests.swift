@@ -150,6 +150,8 @@ import Testing
             ([0.5, 0.5], 11, 1), ([1, 0, 0, 0], 100, 5), ([0.4, 0.3, 0.2, 0.1], 37, 0),
             ([0.25, 0.25, 0.25, 0.25], 8, 2),
             ([0.97, 0.01, 0.02], 30, 4),
+            // What the floors cost brings the second task to its floor too.
+            ([0.74, 0.26, 0, 0], 40, 10), ([0.6, 0.2, 0.15, 0.05], 20, 5), ([0.5, 0.5, 0, 0], 21, 5),
         ] {
             let counts = ActiveMultitask.counts(shares, total: total, floor: floor)
             #expect(counts.reduce(0, +) == total && counts.allSatisfy { $0 >= floor }, "\(counts)")
@@ -178,6 +180,49 @@ import Testing
         #expect(throws: LacunaError.self) {
             try ActiveMultitask(dimensions: 3, floor: 3).run(sources: 10, budget: 50, target: target) { _, _ in target }
         }
+    }
+
+    /// Floors of early epochs are not paid twice.
+    @Test func floorsStayWithinTheBudget() throws {
+        var random = SeededGenerator(seed: 22)
+        let basis = try Tensor<Double>(normal: [5, 2], using: &random).qr().q
+        let heads = Self.heads(4, 2, seed: 5)
+        let target = try Self.task(basis, heads[0], 20, noise: 0.1, &random)
+        for budget in [120, 125, 137] {
+            let result = try ActiveMultitask(dimensions: 2, epochs: 10, growth: 4, floor: 3).run(
+                sources: 4, budget: budget, target: target
+            ) { source, count in try Self.task(basis, heads[source], count, noise: 0.1, &random) }
+            #expect(result.epochs.reduce(0) { $0 + $1.drawn.reduce(0, +) } == budget)
+            #expect(result.epochs.allSatisfy { $0.drawn.allSatisfy { $0 >= 3 } })
+        }
+    }
+
+    /// Prices of the simplex method belong to heads of any size.
+    @Test func unitsOfHeadsDoNotMatter() throws {
+        let heads = Self.heads(9, 3, seed: 4)
+        let target = Self.combined(heads, [0.7, -0.5, 0.4, 0, 0, 0, 0, 0, 0.2])
+        let plain = try TaskRelevance.l1.weights(heads: heads, target: target)
+        for (unit, size) in [(0x1p-40, 1.0), (0x1p40, 1.0), (1.0, 0x1p-60), (0x1p30, 0x1p60)] {
+            let found = try TaskRelevance.l1.weights(
+                heads: heads.map { $0.map { $0 * unit } }, target: target.map { $0 * size })
+            #expect(found == plain.map { $0 * size / unit })
+        }
+        // A target at right angles to all heads is no combination of them.
+        #expect(throws: LacunaError.self) { try TaskRelevance.l1.weights(heads: [[1, 0], [2, 0]], target: [0, 1]) }
+        #expect(throws: LacunaError.self) { try TaskRelevance.l1.weights(heads: [[0, 0]], target: [0, 1]) }
+        #expect(try TaskRelevance.l1.weights(heads: [[1, 0]], target: [0, 0]) == [0])
+    }
+
+    /// Residuals that sums over samples would hide.
+    @Test func smallResidualsAreTold() throws {
+        var random = SeededGenerator(seed: 23)
+        let basis = try Tensor<Double>(normal: [6, 2], using: &random).qr().q
+        let tasks = try Self.heads(5, 2, seed: 6).map {
+            try Self.task(basis, $0.map { $0 * 100 }, 40, noise: 1e-7, &random)
+        }
+        let found = try SharedRepresentation(tasks, dimensions: 2)
+        // The noise, but for what two heads and a fifth of the basis explain of forty samples.
+        for residual in found.residuals { #expect(residual > 0.3e-14 && residual < 2e-14, "\(residual)") }
     }
 
     // MARK: Networks
@@ -230,6 +275,28 @@ import Testing
         #expect(shared < 0.7 * error(alone.predictions(many.inputs, head: alone.heads[0])), "\(shared)")
         #expect(throws: LacunaError.self) { try SharedNetwork([]) }
         #expect(throws: LacunaError.self) { try SharedNetwork([none]) }
+    }
+
+    /// Inputs and targets of any unit, around any number.
+    @Test func networksDoNotSeeUnits() throws {
+        var random = SeededGenerator(seed: 32)
+        let tasks = try Self.heads(3, 3, seed: 8).map { try Self.kinked($0, 60, &random) }
+        let settings = SharedNetwork.Settings(hidden: [12, 5], epochs: 20, learningRate: 5e-3, seed: 3)
+        let plain = try SharedNetwork(tasks, settings)
+        let moved = try tasks.map { task in
+            try SharedRepresentation.Task(
+                inputs: Tensor(task.inputs.scalars.map { $0 * 0x1p10 + 0x1p26 }, shape: task.inputs.shape),
+                targets: task.targets.map { $0 * 0x1p-10 + 0x1p12 })
+        }
+        let other = try SharedNetwork(moved, settings)
+        for t in 0..<3 {
+            let expected = plain.predictions(tasks[t].inputs, head: plain.heads[t])
+            let found = other.predictions(moved[t].inputs, head: other.heads[t]).map { ($0 - 0x1p12) * 0x1p10 }
+            #expect(largestDifference(found, expected) < 1e-2, "\(t)")
+            #expect(abs(other.residuals[t] * 0x1p20 - plain.residuals[t]) < 1e-2 * plain.residuals[t] + 1e-4)
+            let own = other.predictions(moved[t].inputs, head: try other.head(moved[t]))
+            #expect(largestDifference(own.map { ($0 - 0x1p12) * 0x1p10 }, expected) < 1e-2)
+        }
     }
 
     @Test func drawsByANetwork() throws {

@@ -222,6 +222,18 @@ import Testing
         #expect(plain.standardError > 0 && plain.standardError.isFinite)
     }
 
+    /// Tests in which the event never came do not say that it never comes.
+    @Test func anEventThatWasNotSeenMayBe() throws {
+        var random = SeededGenerator(seed: 12)
+        let tests = try Self.tests(40, &random) { _ in 0 }
+        let strata = SparseControlVariates.Strata(probabilities: [1], proposals: Self.bounds.count)
+        for adjustment in [SparseControlVariates.Adjustment.none, .global, .stepwise(steps: 1), .stratified(strata)] {
+            let found = try SparseControlVariates(try Self.mixture(), adjustment: adjustment).estimate(tests)
+            #expect(found.rate == 0 && found.standardError == .infinity, "\(adjustment)")
+            #expect(found.interval.upperBound == .infinity)
+        }
+    }
+
     /// Two critical steps, the second only if the first was high: the mean of every step control is 0 all the same.
     @Test func stepControlsAreMartingales() throws {
         let mixture = try MixtureProposal(weights: [0.5, 0.5])

@@ -166,6 +166,28 @@ import Testing
         ] { #expect(largestDifference(zip(found.coefficients, [1, 1e-20, 1]).map { $0 * $1 }, [1, 2, -1]) < 1e-10) }
     }
 
+    /// Nor does the unit of the target, though the squares of its numbers be no numbers.
+    @Test func theScaleOfTheTargetDoesNotMatter() throws {
+        var random = SeededGenerator(seed: 8)
+        let a = Tensor<Double>(normal: [200, 3], using: &random)
+        let b = (0..<200).map { a[$0, 0] + 2 * a[$0, 1] + 0.1 * random.normal() }
+        let sketch = GaussianSketch(rows: 40, inputRows: 200)
+        let plain = try SketchedLeastSquares.solve(a, b, sketch: sketch)
+        let exact = try SketchedLeastSquares.solve(a, b, preconditionedBy: sketch)
+        for unit in [0x1p-700, 0x1p700] {
+            let moved = b.map { $0 * unit }
+            let found = try SketchedLeastSquares.solve(a, moved, sketch: sketch)
+            #expect(found.coefficients == plain.coefficients.map { $0 * unit })
+            #expect(found.residual == plain.residual * unit)
+            let iterated = try SketchedLeastSquares.solve(a, moved, preconditionedBy: sketch)
+            #expect(iterated.coefficients == exact.coefficients.map { $0 * unit } && iterated.converged)
+            #expect(iterated.iterations == exact.iterations)
+        }
+        // Columns so large that their squares are no numbers are not taken for dependent ones.
+        let tall = a * 0x1p600
+        #expect(try SketchedLeastSquares.solve(tall, b, preconditionedBy: sketch).converged)
+    }
+
     @Test func theBoundOnStepsIsKept() throws {
         var random = SeededGenerator(seed: 6)
         let a = Tensor<Double>(normal: [600, 10], using: &random)
@@ -191,7 +213,7 @@ import Testing
             try SketchedLeastSquares.solve(
                 Tensor(repeating: .nan, shape: [8, 3]), b, sketch: GaussianSketch(rows: 4, inputRows: 8))
         }
-        // In rows that a sketch leaves out, and so large that the norm is not a number.
+        // In rows that a sketch leaves out too.
         var random = SeededGenerator(seed: 1)
         let normal = Tensor<Double>(normal: [64, 3], using: &random)
         let projection = VerySparseProjection(rows: 4, inputRows: 64, rarity: 16)
@@ -199,7 +221,7 @@ import Testing
             let unit = Tensor((0..<64).map { $0 == i ? 1.0 : 0 }, shape: [64, 1])
             return projection.apply(unit).scalars.allSatisfy { $0 == 0 }
         }
-        for (row, value) in [(lost ?? -1, Double.nan), (5, 1e200)] {
+        for (row, value) in [(lost ?? -1, Double.nan), (5, Double.infinity)] {
             var target = [Double](repeating: 1, count: 64)
             target[row] = value
             #expect(throws: LacunaError.self) {

@@ -60,6 +60,9 @@ struct FitLasso: ParsableCommand {
     func run() throws {
         guard privacy.epsilon != nil else { return try options.run(.lasso, family.family, shape, event: family.event) }
         try family.requireGaussian()
+        if let option = shape.given.first {
+            throw LacunaError.invalidArgument(option, reason: "cannot be used with --private")
+        }
         try options.prepare()
         try PrivateFit(options, privacy).lasso()
     }
@@ -110,6 +113,11 @@ struct FitMultinomial: ParsableCommand {
     var joint = false
     @OptionGroup var shape: ElasticOptions
     @OptionGroup var options: FitOptions
+    func validate() throws {
+        if joint, let option = (mixing < 1 ? ["--mixing"] : shape.given).first {
+            throw ValidationError("\(option) cannot be used with --joint, which penalises columns as groups")
+        }
+    }
     func run() throws {
         try options.run(.elasticNet(mixing: mixing), .multinomial, shape, method: "multinomial") { estimator, table in
             if joint { estimator.regularizer = .group(.singletons(table.design.columns), mixing: 0) }
@@ -223,11 +231,23 @@ struct FitL0: ParsableCommand {
         help: ArgumentHelp("How many features, or cv; with --private 2 if not given.", valueName: "n|cv"))
     var size: SubsetSize?
     @Option(
-        within: .above(0), help: ArgumentHelp("With --private: the longest vector of coefficients.", valueName: "x"))
-    var radius = 2.0
+        within: .above(0),
+        help: ArgumentHelp("With --private: the longest vector of coefficients; 2 if not given.", valueName: "x"))
+    var radius: Double?
     @OptionGroup var privacy: PrivacyOptions
     @OptionGroup var family: FamilyOptions
     @OptionGroup var options: FitOptions
+    func validate() throws {
+        if radius != nil && privacy.epsilon == nil { throw ValidationError("--radius belongs to --private") }
+        if privacy.delta ?? 0 > 0 {
+            throw ValidationError("--delta is spent by 'fit lasso --private'; l0 spends ε alone")
+        }
+        guard let size, privacy.epsilon == nil else { return }
+        if size.count != nil { try options.refuseChoice("is for cross-validation; --size says how many features") }
+        if options.ratio != nil || options.count != nil {
+            throw ValidationError("--ratio and --count are for strengths; --size counts features")
+        }
+    }
     func run() throws {
         guard privacy.epsilon != nil else {
             let regularizer: Regularizer = size.map { .subset(size: $0.count) } ?? .l0
@@ -239,6 +259,6 @@ struct FitL0: ParsableCommand {
         }
         let progress = try options.prepare()
         defer { progress.clear() }
-        try PrivateFit(options, privacy).subset(size: size?.count ?? 2, radius: radius, progress: progress)
+        try PrivateFit(options, privacy).subset(size: size?.count ?? 2, radius: radius ?? 2, progress: progress)
     }
 }

@@ -72,8 +72,12 @@ struct FitMixed: ParsableCommand {
         for (name, isGiven) in [
             ("--weights", options.weights != nil), ("--offset", options.offset != nil),
             ("--stability", options.certainty.stability != nil), ("--intervals", options.certainty.intervals != nil),
-            ("--measure", options.measure != .loss), ("--fold-column", options.foldColumn != nil),
+            ("--measure", options.measure != nil), ("--fold-column", options.foldColumn != nil),
         ] where isGiven { throw ValidationError("\(name) cannot be used with 'fit mixed'") }
+        if choose != .crossValidation {
+            if options.strength != nil { throw ValidationError("--choose chooses what --lambda says") }
+            try options.refuseChoice("is for --choose cv", sparing: ["--ratio"])
+        }
     }
 
     private var tails: [Tail] {

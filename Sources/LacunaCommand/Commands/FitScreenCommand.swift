@@ -31,8 +31,8 @@ struct FitScreen: ParsableCommand {
     @Option(help: "How information is estimated: kernel (densities on a grid) or histogram (counts).")
     var estimator = Estimator.kernel
 
-    @Option(in: 2...2000, help: ArgumentHelp("Cells a side of the kernel's grid.", valueName: "n"))
-    var cells = 100
+    @Option(in: 2...2000, help: ArgumentHelp("Cells a side of the kernel's grid; 100 if not given.", valueName: "n"))
+    var cells: Int?
 
     @Option(in: 0...1_000_000, help: ArgumentHelp("Permutations of the target for p; 0 for none.", valueName: "n"))
     var permutations = 19
@@ -45,6 +45,10 @@ struct FitScreen: ParsableCommand {
 
     @OptionGroup var form: JSONOption
     @OptionGroup var options: RunOptions
+
+    func validate() throws {
+        if cells != nil && estimator != .kernel { throw ValidationError("--cells is for --estimator kernel") }
+    }
 
     func run() throws {
         try source.requireTarget()
@@ -59,7 +63,7 @@ struct FitScreen: ParsableCommand {
         try table.requireFinite()
         let found: [Row]
         switch estimator {
-        case .kernel: found = try rank(KernelDensityInformation(cells: cells), table, values, progress)
+        case .kernel: found = try rank(KernelDensityInformation(cells: cells ?? 100), table, values, progress)
         case .histogram: found = try rank(HistogramInformation(), table, values, progress)
         }
         progress.clear()

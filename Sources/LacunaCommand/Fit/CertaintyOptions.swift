@@ -18,15 +18,23 @@ struct CertaintyOptions: ParsableArguments {
             """)
     var intervals: Certainty.Method?
 
-    @Option(in: 20...100_000, help: ArgumentHelp("Samples of the bootstrap.", valueName: "n"))
-    var samples = 200
+    @Option(in: 20...100_000, help: ArgumentHelp("Samples of the bootstrap; 200 if not given.", valueName: "n"))
+    var samples: Int?
+
+    func validate() throws {
+        if samples != nil && intervals != .bootstrap { throw ValidationError("--samples is for --intervals bootstrap") }
+    }
+
+    /// Whether fits to other samples of the rows are asked for.
+    var drawsRows: Bool { stability != nil || intervals == .bootstrap }
 
     /// Refuses what does not combine before any work.
-    func validate(_ estimator: Estimator) throws {
+    func validate(_ estimator: Estimator, hasWeights: Bool, hasFactors: Bool) throws {
         if intervals == .debiased && estimator.family != .gaussian {
             throw LacunaError.invalidArgument(
                 "--intervals", reason: "debiased are for numbers; bootstrap is for every family")
         }
+        if intervals == .debiased { try estimator.validateDebiased(hasWeights: hasWeights, hasFactors: hasFactors) }
         if intervals == .bootstrap && estimator.family == .multinomial {
             throw LacunaError.invalidArgument("--intervals", reason: "bootstrap is not for several classes")
         }
@@ -36,7 +44,7 @@ struct CertaintyOptions: ParsableArguments {
         var result = try stability.map { try estimator.stability(table, of: fit, pairs: $0, seed: seed) }
         switch intervals {
         case .bootstrap:
-            let found = try estimator.bootstrap(table, of: fit, samples: samples, seed: seed)
+            let found = try estimator.bootstrap(table, of: fit, samples: samples ?? 200, seed: seed)
             result = result?.joined(found) ?? found
         case .debiased:
             // All features of a narrow table; of a wide one those that were selected.

@@ -98,11 +98,23 @@ struct ElasticOptions: ParsableArguments {
         if adaptive != nil && factors != nil { throw ValidationError("give --adaptive or --factors, not both") }
     }
 
-    func set(_ estimator: inout Estimator, _ table: LacunaRegress.Table) throws {
+    /// The options that are given, by name.
+    var given: [String] {
+        [
+            ("--positive", positive), ("--lower", lower != nil), ("--upper", upper != nil),
+            ("--adaptive", adaptive != nil), ("--factors", factors != nil), ("--relaxed", relaxed),
+        ].filter(\.1).map(\.0)
+    }
+
+    /// All that does not depend on the table.
+    func set(_ estimator: inout Estimator) {
         estimator.lower = positive ? 0 : lower ?? -.infinity
         estimator.upper = upper ?? .infinity
         estimator.adaptivePower = adaptive
         estimator.isRelaxed = relaxed
+    }
+
+    func setFactors(_ estimator: inout Estimator, _ table: LacunaRegress.Table) throws {
         if let factors {
             estimator.factors = try table.numbers(
                 of: CSVTable(contentsOf: factors.path), column: "factor", file: factors.path)
@@ -125,17 +137,19 @@ struct FitOptions: ParsableArguments {
         help: ArgumentHelp("Strength of the penalty; by cross-validation if not given.", valueName: "x"))
     var strength: Double?
 
-    @Option(help: "Which strength cross-validation chooses: 1se or min.")
-    var rule = StrengthChoice.Rule.simplest
+    @Option(help: "Which strength cross-validation chooses: 1se (if not given) or min.")
+    var rule: StrengthChoice.Rule?
 
     @Option(
         help:
-            "What cross-validation measures: loss, mae (absolute error), errors (of classes), auc, or concordance (of times of events)."
-    )
-    var measure = StrengthChoice.Measure.loss
+            """
+            What cross-validation measures: loss (if not given), mae (absolute error), errors (of classes), auc, or concordance \
+            (of times of events).
+            """)
+    var measure: StrengthChoice.Measure?
 
-    @Option(in: 0...1000, help: ArgumentHelp("Folds of the cross-validation.", valueName: "n"))
-    var folds = 5
+    @Option(in: 2...1000, help: ArgumentHelp("Folds of the cross-validation; 5 if not given.", valueName: "n"))
+    var folds: Int?
 
     @Option(help: ArgumentHelp("A column that says which fold each row is in.", valueName: "column"))
     var foldColumn: String?
@@ -143,13 +157,14 @@ struct FitOptions: ParsableArguments {
     @Option(help: ArgumentHelp("A column of labels: rows of equal labels stay in one fold.", valueName: "column"))
     var group: String?
 
-    @Option(in: 2...10_000, help: ArgumentHelp("Strengths on the path.", valueName: "n"))
-    var count = 100
+    @Option(in: 2...10_000, help: ArgumentHelp("Strengths on the path; 100 if not given.", valueName: "n"))
+    var count: Int?
 
     @Option(
         within: .above(0, below: 1),
-        help: ArgumentHelp("The smallest strength of the path over the largest.", valueName: "x"))
-    var ratio = 0.01
+        help: ArgumentHelp(
+            "The smallest strength of the path over the largest; 0.01 if not given.", valueName: "x"))
+    var ratio: Double?
 
     @Option(seed: ArgumentHelp("Changes the folds and the samples drawn.", valueName: "n"))
     var seed: UInt64 = 0
@@ -188,8 +203,18 @@ struct FitOptions: ParsableArguments {
     @OptionGroup var options: RunOptions
 
     func validate() throws {
-        if folds < 2 && strength == nil { throw ValidationError("--folds must be at least 2 without --lambda") }
+        if strength != nil { try refuseChoice("is for the cross-validation that --lambda leaves out") }
         if foldColumn != nil && group != nil { throw ValidationError("give --fold-column or --group, not both") }
+    }
+
+    /// Refuses the options that choose a strength, where nothing is chosen: what is not heeded must not pass for heeded.
+    ///
+    /// - Parameter sparing: Options that count all the same.
+    func refuseChoice(_ reason: String, sparing: Set<String> = []) throws {
+        for (name, isGiven) in [
+            ("--rule", rule != nil), ("--measure", measure != nil), ("--folds", folds != nil),
+            ("--fold-column", foldColumn != nil), ("--ratio", ratio != nil),
+        ] where isGiven && !sparing.contains(name) { throw ValidationError("\(name) \(reason)") }
     }
 
     /// Checks what can be checked before anything is read.
@@ -202,8 +227,12 @@ struct FitOptions: ParsableArguments {
 
     var choice: StrengthChoice {
         var choice = StrengthChoice()
-        (choice.rule, choice.measure, choice.folds, choice.seed) = (rule, measure, folds, seed)
-        (choice.count, choice.ratio) = (count, ratio)
+        choice.seed = seed
+        if let rule { choice.rule = rule }
+        if let measure { choice.measure = measure }
+        if let folds { choice.folds = folds }
+        if let count { choice.count = count }
+        if let ratio { choice.ratio = ratio }
         return choice
     }
 
@@ -226,13 +255,19 @@ struct FitOptions: ParsableArguments {
         var estimator = Estimator(regularizer, family: family, strength: strength)
         (estimator.choice, estimator.tolerance) = (choice, tolerance)
         (estimator.hasIntercept, estimator.standardizes) = (!noIntercept, !noStandardize)
-        try estimator.validate()
-        try certainty.validate(estimator)
+        elastic?.set(&estimator)
+        try estimator.validate(responses: source.target?.names.count ?? 1)
+        try certainty.validate(estimator, hasWeights: weights != nil, hasFactors: elastic?.factors != nil)
+        if group != nil && strength != nil && !certainty.drawsRows {
+            throw LacunaError.invalidArgument(
+                "--group",
+                reason: "keeps rows together in cross-validation, --stability and the bootstrap: there is none")
+        }
         let progress = try prepare()
         defer { progress.clear() }
         estimator.progress = progress
         let table = try read(event: event)
-        try elastic?.set(&estimator, table)
+        try elastic?.setFactors(&estimator, table)
         try adjust(&estimator, table)
         var fit = try estimator.fit(table)
         let sure = try certainty.measure(estimator, table, fit, seed: seed)

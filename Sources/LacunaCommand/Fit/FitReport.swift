@@ -102,9 +102,10 @@ struct FitReport {
                 ? ("size", "\(Int(fit.strength)) features, exactly")
                 : (
                     "strength",
-                    "\(Quantities.significant(fit.strength, 6)), "
-                        + "\(Quantities.significant(fit.strength / max(fit.maximumStrength, .leastNormalMagnitude), 4)) of the "
-                        + "largest that matters"
+                    Quantities.significant(fit.strength, 6) + ", "
+                        + (fit.maximumStrength > 0
+                            ? "\(Quantities.significant(fit.strength / fit.maximumStrength, 4)) of the largest that matters"
+                            : "and none matters: nothing is related to the target")
                 ),
             ("selected", "\(selected.count) features"),
             model.eventColumn != nil

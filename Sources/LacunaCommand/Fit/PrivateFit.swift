@@ -10,8 +10,11 @@ struct PrivacyOptions: ParsableArguments {
         help: ArgumentHelp("Fit with differential privacy of this ε for every row.", valueName: "epsilon"))
     var epsilon: Double?
 
-    @Option(within: .from(0, below: 1), help: ArgumentHelp("δ of the privacy; lasso only.", valueName: "x"))
-    var delta = 1e-6
+    @Option(
+        within: .from(0, below: 1),
+        help: ArgumentHelp(
+            "With --private: δ of the privacy; 1e-6 if not given, and 0 for l0, which takes none.", valueName: "x"))
+    var delta: Double?
 
     @Option(
         within: .above(0),
@@ -30,8 +33,8 @@ struct PrivacyOptions: ParsableArguments {
 
     func validate() throws {
         guard epsilon != nil else {
-            if featureBound != nil || targetBound != nil || noiseSeed != nil {
-                throw ValidationError("--feature-bound, --target-bound and --noise-seed belong to --private")
+            if featureBound != nil || targetBound != nil || noiseSeed != nil || delta != nil {
+                throw ValidationError("--feature-bound, --target-bound, --delta and --noise-seed belong to --private")
             }
             return
         }
@@ -53,6 +56,8 @@ struct PrivateFit {
 
     init(_ options: FitOptions, _ privacy: PrivacyOptions) throws {
         let source = options.source
+        try options.refuseChoice("would look at the rows that --private hides")
+        if options.count != nil { throw ValidationError("--count is for a path, of which --private has none") }
         for (option, reason, isGiven) in [
             ("--report", "would show what --private hides", options.report != nil),
             ("--coefficients", "would show what --private hides", options.coefficients != nil),
@@ -91,7 +96,7 @@ struct PrivateFit {
     func lasso() throws {
         let model = try LocalSparseRegression(
             columns: data.design.columns,
-            budget: PrivacyBudget(epsilon: privacy.epsilon ?? 0, delta: privacy.delta),
+            budget: PrivacyBudget(epsilon: privacy.epsilon ?? 0, delta: privacy.delta ?? 1e-6),
             featureBound: bounds.feature, targetBound: bounds.target)
         var generator = generator
         let sums = try model.aggregate(data.design, target, using: &generator)

@@ -68,30 +68,31 @@ extension Datafit {
     public func interceptsAlone(maximumSteps: Int = 100) -> [Double] {
         var intercepts = [Double](repeating: 0, count: outputs)
         let eta = Buffer<Double>(repeating: 0, count: rows * outputs)
-        let work = Buffer<Double>(uninitialized: 2 * rows * outputs)
+        let work = Buffer<Double>(uninitialized: rows * outputs)
         refineIntercepts(&intercepts, eta: eta.pointer, work: work.pointer, maximumSteps: maximumSteps)
         return intercepts
     }
 
-    /// Newton steps on the intercepts alone; keeps `eta` up to date. `work` holds `2 · rows · outputs` numbers.
+    /// Newton steps on the intercepts alone; keeps `eta` up to date. `work` holds `rows · outputs` numbers, of which none is read and
+    /// none kept: a solver's row gradients, which no longer belong to `eta` afterwards, will do.
     func refineIntercepts(
         _ intercepts: inout [Double], eta: UnsafeMutablePointer<Double>, work: UnsafeMutablePointer<Double>,
         maximumSteps: Int
     ) {
         let n = rows
-        let second = work + n * outputs
         let isExact = isQuadratic && outputs == 1
         var before = isExact ? 0 : value(eta)
         let far = longestStep
         // What steps are compared with: predictors of classes and counts are of the size of 1, others as large as they are.
         var unit = far.isFinite ? 1.0 : 0
         for _ in 0..<maximumSteps {
+            curvature(eta, into: work)
+            let bends = (0..<outputs).map { Self.sum(work + $0 * n, n) }
             gradient(eta, into: work)
-            curvature(eta, into: second)
             var steps = [Double](repeating: 0, count: outputs)
             var largest = 0.0
             for k in 0..<outputs {
-                let (slope, bend) = (Self.sum(work + k * n, n), Self.sum(second + k * n, n))
+                let (slope, bend) = (Self.sum(work + k * n, n), bends[k])
                 if slope == 0 { continue }
                 // Far out, where a loss is flat, a step is bounded.
                 steps[k] =

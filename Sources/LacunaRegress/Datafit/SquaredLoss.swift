@@ -7,6 +7,10 @@ public struct SquaredLoss: Datafit {
     /// Targets [rows, outputs], column-major.
     public let targets: [Double]
     public let weights: [Double]
+    /// What is subtracted from the targets of each output, and what they are then multiplied by, wherever they are used: millions of
+    /// them need not be there twice, and targets far from 0 lose nothing to the scale.
+    private let shifts: [Double]
+    private let scale: Double
 
     /// - Throws: ``LacunaError/invalidArgument(_:reason:)`` for targets or weights that are not finite, weights below 0,
     ///   weights of sum 0, and no rows.
@@ -16,9 +20,15 @@ public struct SquaredLoss: Datafit {
 
     /// - Parameter tasks: One target for each task, of equal length.
     public init(tasks: [[Double]], weights: [Double]? = nil) throws {
+        try self.init(tasks: tasks, unit: 1, weights: weights)
+    }
+
+    /// - Parameter unit: What the targets are divided by.
+    init(tasks: [[Double]], unit: Double, weights: [Double]?) throws {
+        scale = 1 / unit
         rows = tasks.first?.count ?? 0
         outputs = tasks.count
-        // One of millions of rows need not be there twice.
+        shifts = [Double](repeating: 0, count: tasks.count)
         targets = tasks.count == 1 ? tasks[0] : tasks.flatMap { $0 }
         if targets.count != rows * outputs {
             throw LacunaError.invalidArgument("target", reason: "the tasks have different numbers of rows")
@@ -33,8 +43,9 @@ public struct SquaredLoss: Datafit {
     public func value(_ eta: UnsafePointer<Double>) -> Double {
         var sum = 0.0
         for k in 0..<outputs {
+            let shift = shifts[k]
             for i in 0..<rows {
-                let residual = eta[k * rows + i] - targets[k * rows + i]
+                let residual = eta[k * rows + i] - (targets[k * rows + i] - shift) * scale
                 sum += weights[i] * residual * residual
             }
         }
@@ -43,7 +54,10 @@ public struct SquaredLoss: Datafit {
 
     public func gradient(_ eta: UnsafePointer<Double>, into out: UnsafeMutablePointer<Double>) {
         for k in 0..<outputs {
-            for i in 0..<rows { out[k * rows + i] = weights[i] * (eta[k * rows + i] - targets[k * rows + i]) }
+            let shift = shifts[k]
+            for i in 0..<rows {
+                out[k * rows + i] = weights[i] * (eta[k * rows + i] - (targets[k * rows + i] - shift) * scale)
+            }
         }
     }
 
@@ -54,28 +68,26 @@ public struct SquaredLoss: Datafit {
     public func conjugate(gradient g: UnsafePointer<Double>, scale s: Double) -> Double {
         var sum = 0.0
         for k in 0..<outputs {
+            let shift = shifts[k]
             for i in 0..<rows where weights[i] > 0 {
                 let v = s * g[k * rows + i]
-                sum += v * (v / (2 * weights[i]) + targets[k * rows + i])
+                sum += v * (v / (2 * weights[i]) + (targets[k * rows + i] - shift) * scale)
             }
         }
         return sum
     }
 
     public func centered() -> (datafit: SquaredLoss, shifts: [Double]) {
-        let shifts = (0..<outputs).map { SampleWeights.mean(targets[($0 * rows)..<(($0 + 1) * rows)], weights) }
-        var moved = targets
-        for k in 0..<outputs { for i in k * rows..<(k + 1) * rows { moved[i] -= shifts[k] } }
-        return (SquaredLoss(rows: rows, outputs: outputs, targets: moved, weights: weights), shifts)
+        let means = (0..<outputs).map { SampleWeights.mean(targets[($0 * rows)..<(($0 + 1) * rows)], weights) }
+        return (SquaredLoss(self, weights: weights, shifts: means), zip(means, shifts).map { ($0 - $1) * scale })
     }
 
-    private init(rows: Int, outputs: Int, targets: [Double], weights: [Double]) {
-        (self.rows, self.outputs, self.targets, self.weights) = (rows, outputs, targets, weights)
+    private init(_ other: SquaredLoss, weights: [Double], shifts: [Double]) {
+        (rows, outputs, targets, scale) = (other.rows, other.outputs, other.targets, other.scale)
+        (self.weights, self.shifts) = (weights, shifts)
     }
 
     public func weighted(by weights: [Double]) throws -> SquaredLoss {
-        SquaredLoss(
-            rows: rows, outputs: outputs, targets: targets,
-            weights: try SampleWeights.normalized(weights, rows: rows))
+        SquaredLoss(self, weights: try SampleWeights.normalized(weights, rows: rows), shifts: shifts)
     }
 }

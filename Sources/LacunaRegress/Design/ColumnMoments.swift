@@ -147,12 +147,24 @@ extension ColumnMoments {
 
     /// For columns multiplied by these numbers.
     func scaled(by scales: [Double]?) -> ColumnMoments {
-        guard let scales else { return self }
         var result = self
-        for j in scales.indices {
-            result.means[j] *= scales[j]
-            result.variances[j] *= scales[j] * scales[j]
-        }
+        result.scale(by: scales)
         return result
+    }
+
+    /// The same in place.
+    mutating func scale(by scales: [Double]?) {
+        guard let scales else { return }
+        for j in scales.indices {
+            means[j] *= scales[j]
+            variances[j] *= scales[j] * scales[j]
+        }
+    }
+
+    /// Whether a column that can be shifted has a mean above so many deviations.
+    func isFar(beyond tolerated: Double) -> Bool {
+        means.indices.contains {
+            isFull[$0] && means[$0] != 0 && abs(means[$0]) > tolerated * variances[$0].squareRoot()
+        }
     }
 }

@@ -19,39 +19,39 @@ struct Conditioning: Sendable {
     let isVoid: [Bool]
 
     /// A mean of half a deviation is worth a copy: steps along single columns are shorter by its square.
-    private static let tolerated = 0.25
+    private static let tolerated = 0.5
 
     /// - Parameter weights: They sum to 1.
     init(_ design: any Design, weights: [Double], hasIntercept: Bool) {
-        let plain = design.scaled(by: nil).moments(weights: weights)
-        let moments = plain.scaled(by: design.inverseScales)
+        // In stored units, so that subtracting the number of a constant column leaves exact zeros.
+        var moments = design.scaled(by: nil).moments(weights: weights)
+        var chosen: [Double]?
+        if hasIntercept, moments.isFar(beyond: Self.tolerated) {
+            chosen = moments.means.indices.map { moments.isFull[$0] ? moments.means[$0] : 0 }
+        }
+        let inverse = design.inverseScales
+        moments.scale(by: inverse)
         guard hasIntercept else {
             self.design = design
             shifts = nil
             means = [Double](repeating: 0, count: design.columns)
-            let squares = moments.squares
-            squaredNorms = Buffer(squares)
-            isVoid = squares.map { $0 == 0 }
+            squaredNorms = Buffer(uninitialized: design.columns)
+            for j in moments.means.indices {
+                squaredNorms.pointer[j] = moments.means[j] * moments.means[j] + moments.variances[j]
+            }
+            isVoid = squaredNorms.elements.map { $0 == 0 }
             return
         }
         squaredNorms = Buffer(moments.variances)
         isVoid = moments.isConstant
-        let far = moments.means.indices.contains {
-            moments.isFull[$0] && moments.means[$0] != 0
-                && moments.means[$0] * moments.means[$0] > Self.tolerated * moments.variances[$0]
-        }
-        guard far else {
+        guard let chosen else {
             self.design = design
             shifts = nil
             means = moments.means
             return
         }
-        let inverse = design.inverseScales
-        // In stored units, so that subtracting the number of a constant column leaves exact zeros.
-        let chosen = plain.means.indices.map { moments.isFull[$0] ? plain.means[$0] : 0 }
         self.design = design.shifted(by: chosen)
-        let scaledShifts = chosen.indices.map { chosen[$0] * (inverse?[$0] ?? 1) }
-        shifts = scaledShifts
+        shifts = chosen.indices.map { chosen[$0] * (inverse?[$0] ?? 1) }
         means = moments.means.indices.map { moments.isFull[$0] ? 0 : moments.means[$0] }
     }
 

@@ -8,7 +8,7 @@ extension Estimator {
     ///   suit; ``LacunaError/numerical(operation:reason:)`` where nothing is related to the target;
     ///   ``LacunaError/cancelled``.
     public func fit(_ table: Table) throws -> Fit {
-        try validate()
+        try validate(responses: table.responses.count)
         guard table.design.columns > 0 else {
             throw LacunaError.malformed(
                 file: table.file, location: "columns", reason: "there is none beside the target")
@@ -18,12 +18,6 @@ extension Estimator {
         }
         if table.events != nil && !family.hasEvents {
             throw LacunaError.unsupported(file: nil, what: "a column of events with the family \(family.name)")
-        }
-        if table.responses.count > 1, case .subset = regularizer {
-            throw LacunaError.unsupported(file: nil, what: "a best subset for several targets")
-        }
-        if table.responses.count > 1 && family != .gaussian {
-            throw LacunaError.unsupported(file: nil, what: "several targets with the family \(family.name)")
         }
         try requireMemory(table)
         let weights = try SampleWeights.normalized(table.weights, rows: table.rows)
@@ -35,9 +29,9 @@ extension Estimator {
             if let offset = table.offset { targets = targets.map { zip($0, offset).map { $0 - $1 } } }
             let scale = scale(of: targets, weights)
             let unit = Unit(target: scale, loss: scale * scale)
-            let datafit = try SquaredLoss(tasks: targets.map { $0.map { $0 / scale } }, weights: table.weights)
+            let datafit = try SquaredLoss(tasks: targets, unit: scale, weights: table.weights)
             let names = table.responses.count > 1 ? table.responses.map(\.name) : []
-            return try fit(table, datafit, weights, unit, outputs: names)
+            return try fit(table, datafit, unit, outputs: names)
         case .huber(let delta):
             let target = try numbers(response, table)
             let scale = scale(of: [target], weights)
@@ -46,7 +40,7 @@ extension Estimator {
             let spread = target.map { abs($0 - median) }.sorted()[sorted.count / 2] * 1.4826
             let bend = delta ?? 1.345 * (spread > 0 ? spread : scale)
             let datafit = try HuberLoss(target.map { $0 / scale }, delta: bend / scale, weights: table.weights)
-            return try withOffset(table, datafit, weights, Unit(target: scale, loss: scale * scale))
+            return try withOffset(table, datafit, Unit(target: scale, loss: scale * scale))
         case .quantile(let level):
             let target = try numbers(response, table)
             let scale = scale(of: [target], weights)
@@ -55,10 +49,10 @@ extension Estimator {
             let width = max(0.05, (level * (1 - level)).squareRoot() * power(logarithm(p + 1) / n, 0.25))
             let datafit = try QuantileLoss(
                 target.map { $0 / scale }, level: level, width: width, weights: table.weights)
-            return try withOffset(table, datafit, weights, Unit(target: scale, loss: scale))
+            return try withOffset(table, datafit, Unit(target: scale, loss: scale))
         case .poisson:
             let datafit = try PoissonLoss(numbers(response, table), weights: table.weights)
-            return try withOffset(table, datafit, weights, Unit(target: 1, loss: 1))
+            return try withOffset(table, datafit, Unit(target: 1, loss: 1))
         case .cox(let ties):
             guard let events = table.events else {
                 throw LacunaError.invalidArgument(
@@ -67,7 +61,7 @@ extension Estimator {
             let datafit = try CoxLoss(
                 numbers(response, table), events: events, ties: ties, weights: table.weights)
             var result = try withOffset(
-                table, datafit, weights, Unit(target: 1, loss: 1), labels: events.map { $0 ? 1 : 0 })
+                table, datafit, Unit(target: 1, loss: 1), labels: events.map { $0 ? 1 : 0 })
             result.model.eventColumn = table.eventColumn
             return result
         case .binomial, .multinomial:
@@ -89,7 +83,7 @@ extension Estimator {
                             + (names.count > 5 ? " …" : "") + "), not two; 'multinomial' is for several")
                 }
                 let datafit = try LogisticLoss(labels.map { Double($0) }, weights: table.weights)
-                result = try withOffset(table, datafit, weights, Unit(target: 1, loss: 1), labels: labels)
+                result = try withOffset(table, datafit, Unit(target: 1, loss: 1), labels: labels)
             } else {
                 guard names.count <= 1000 else {
                     throw LacunaError.malformed(
@@ -100,7 +94,7 @@ extension Estimator {
                 }
                 let datafit = try MultinomialLoss(classes: labels, count: names.count, weights: table.weights)
                 result = try fit(
-                    table, datafit, weights, Unit(target: 1, loss: 1), outputs: names, labels: labels)
+                    table, datafit, Unit(target: 1, loss: 1), outputs: names, labels: labels)
             }
             result.model.classes = names
             result.model.hasNumericClasses = classes.isNumeric
@@ -167,18 +161,17 @@ extension Estimator {
     }
 
     private func withOffset<F: Datafit>(
-        _ table: Table, _ datafit: F, _ weights: [Double], _ unit: Unit, labels: [Int]? = nil
+        _ table: Table, _ datafit: F, _ unit: Unit, labels: [Int]? = nil
     ) throws -> Fit {
-        guard let offset = table.offset else { return try fit(table, datafit, weights, unit, labels: labels) }
-        return try fit(
-            table, OffsetLoss(datafit, offset: offset.map { $0 / unit.target }), weights, unit, labels: labels)
+        guard let offset = table.offset else { return try fit(table, datafit, unit, labels: labels) }
+        return try fit(table, OffsetLoss(datafit, offset: offset.map { $0 / unit.target }), unit, labels: labels)
     }
 
     private func fit<F: Datafit>(
-        _ table: Table, _ datafit: F, _ weights: [Double], _ unit: Unit, outputs: [String] = [], labels: [Int]? = nil
+        _ table: Table, _ datafit: F, _ unit: Unit, outputs: [String] = [], labels: [Int]? = nil
     ) throws -> Fit {
         let design =
-            standardizes ? table.design.standardized(weights: weights, centered: hasIntercept) : table.design
+            standardizes ? table.design.standardized(weights: datafit.weights, centered: hasIntercept) : table.design
         let columns = design.columns
         let scales = design.inverseScales
         func one<P: SeparablePenalty & ScalablePenalty>(_ penalty: P, mixing: Double? = nil, given: Double? = nil)
@@ -187,14 +180,14 @@ extension Estimator {
             let problem = try Problem(design, datafit, penalty, hasIntercept: hasIntercept)
             if datafit.outputs == 1 {
                 return try finish(
-                    table, problem, unit, outputs, labels, mixing, given, weights,
+                    table, problem, unit, outputs, labels, mixing, given,
                     path: {
                         try RegularizationPath(
                             $0, strengths: $1, solver: ProximalNewton(tolerance: tolerance, progress: $2))
                     })
             }
             return try finish(
-                table, problem, unit, outputs, labels, mixing, given, weights,
+                table, problem, unit, outputs, labels, mixing, given,
                 path: {
                     try RegularizationPath(
                         $0, strengths: $1, solver: CoordinateDescent(tolerance: tolerance, progress: $2))
@@ -247,7 +240,7 @@ extension Estimator {
             let problem = try Problem(
                 design, datafit, SortedL1(1, factors: sequence.factors(columns: columns)), hasIntercept: hasIntercept)
             return try finish(
-                table, problem, unit, outputs, labels, nil, strength.map { $0 * unit.target / unit.loss }, weights,
+                table, problem, unit, outputs, labels, nil, strength.map { $0 * unit.target / unit.loss },
                 path: {
                     let solver = SortedDescent(tolerance: tolerance, progress: $2)
                     let solutions = try solver.path($0, strengths: $1)
@@ -272,7 +265,7 @@ extension Estimator {
                     explained: RegularizationPath.explained(problem, solutions))
             }
             var result = try finish(
-                table, problem, unit, outputs, labels, nil, size.map { Double($0) }, weights, sizes: sizes,
+                table, problem, unit, outputs, labels, nil, size.map { Double($0) }, sizes: sizes,
                 // Nothing is proven of folds.
                 path: { problem, sizes, _ in
                     try path(problem, sizes, BestSubset(tolerance: tolerance, maximumBounds: 0))
@@ -286,14 +279,14 @@ extension Estimator {
             let given = strength.map { $0 * unit.target / unit.loss }
             if datafit.curvatureBound == nil {
                 return try finish(
-                    table, problem, unit, outputs, labels, nil, given, weights,
+                    table, problem, unit, outputs, labels, nil, given,
                     path: {
                         try RegularizationPath(
                             groups: $0, strengths: $1, solver: FISTA(tolerance: tolerance, progress: $2))
                     })
             }
             return try finish(
-                table, problem, unit, outputs, labels, nil, given, weights,
+                table, problem, unit, outputs, labels, nil, given,
                 path: {
                     try RegularizationPath(
                         groups: $0, strengths: $1, solver: BlockCoordinateDescent(tolerance: tolerance, progress: $2))
@@ -308,10 +301,11 @@ extension Estimator {
     ///   - final: What follows the path of all rows, if not the same as that of folds.
     private func finish<F: Datafit, P: ScalablePenalty>(
         _ table: Table, _ problem: Problem<F, P>, _ unit: Unit, _ outputs: [String], _ labels: [Int]?,
-        _ mixing: Double?, _ given: Double?, _ weights: [Double], sizes: ClosedRange<Int>? = nil,
+        _ mixing: Double?, _ given: Double?, sizes: ClosedRange<Int>? = nil,
         path: (Problem<F, P>, [Double], (any ProgressReporter)?) throws -> RegularizationPath,
         final: ((Problem<F, P>, [Double], (any ProgressReporter)?) throws -> RegularizationPath)? = nil
     ) throws -> Fit {
+        let weights = problem.datafit.weights
         let maximum = sizes.map { Double($0.upperBound) } ?? RegularizationPath.maximumStrength(problem)
         let strengths = try sizes.map { $0.map { Double($0) } } ?? Self.strengths(maximum, choice, given: given)
         var validation: CrossValidation?

@@ -158,10 +158,17 @@ public struct Estimator: Sendable {
         self.strength = strength
     }
 
-    /// What does not combine is refused here, before anything is computed.
+    /// What does not combine is refused here, before anything is read or computed.
     ///
+    /// - Parameter responses: How many targets there are to be.
     /// - Throws: ``LacunaError/invalidArgument(_:reason:)`` and ``LacunaError/unsupported(file:what:)``.
-    public func validate() throws {
+    public func validate(responses: Int = 1) throws {
+        if responses > 1, case .subset = regularizer {
+            throw LacunaError.unsupported(file: nil, what: "a best subset for several targets")
+        }
+        if responses > 1 && family != .gaussian {
+            throw LacunaError.unsupported(file: nil, what: "several targets with the family \(family.name)")
+        }
         func refuse(_ what: String, _ reason: String) throws { throw LacunaError.invalidArgument(what, reason: reason) }
         if let strength, !(strength >= 0) || !strength.isFinite { try refuse("strength", "is \(strength)") }
         if strength == nil, !isSubsetOfSize, choice.folds < 2 {

@@ -72,10 +72,11 @@ public struct CrossValidation: Sendable {
         var converged = true
         for fold in 0..<count {
             try progress.report("cross-validation", fold, of: count)
-            let inside = weights.indices.map { folds[$0] == fold ? 0 : weights[$0] }
+            func inside() -> [Double] { weights.indices.map { folds[$0] == fold ? 0 : weights[$0] } }
+            // What rows are left out for comes after the path, which needs the memory.
+            let solutions = try path(try problem.weighted(by: inside()))
             let outside = weights.indices.map { folds[$0] == fold ? weights[$0] : 0 }
-            let test = try problem.datafit.leftOut(outside, beside: inside)
-            let solutions = try path(try problem.weighted(by: inside))
+            let test = try problem.datafit.leftOut(outside, beside: inside())
             for (index, solution) in solutions.enumerated() {
                 let eta = solution.predictors(problem.design)
                 losses[index].append(measure.map { $0(eta, outside) } ?? test(eta))

@@ -31,7 +31,7 @@ public struct GaussianMechanism: Sendable, Equatable {
 
     /// - Parameter sensitivity: The largest Euclidean distance between what two neighbouring tables release. Above 0.
     /// - Throws: ``LacunaError/invalidArgument(_:reason:)`` for δ = 0, which no normal noise reaches, a sensitivity that
-    ///   is not above 0 and finite, and the classical calibration with ε above 1.
+    ///   is not above 0 and finite, the classical calibration with ε above 1, and an ε so small that no finite noise does.
     public init(sensitivity: Double, budget: PrivacyBudget, calibration: Calibration = .analytic) throws {
         guard sensitivity > 0, sensitivity.isFinite else {
             throw LacunaError.invalidArgument(
@@ -53,23 +53,38 @@ public struct GaussianMechanism: Sendable, Equatable {
         case .analytic:
             standardDeviation = sensitivity * Self.analyticRatio(budget)
         }
+        guard standardDeviation.isFinite else {
+            throw LacunaError.invalidArgument(
+                "epsilon", reason: "of \(budget.epsilon) takes more noise than there are numbers for")
+        }
     }
 
-    /// The δ that noise of `ratio` times the sensitivity reaches at `epsilon`.
+    /// The δ that noise of `ratio` times the sensitivity reaches at `epsilon`, but for rounding.
     public static func delta(ratio: Double, epsilon: Double) -> Double {
         let (a, b) = (0.5 / ratio, epsilon * ratio)
         // exp(ε) may overflow where the probability it multiplies underflows.
         let tail = NormalDistribution.share(below: -a - b)
-        return NormalDistribution.share(below: a - b) - (tail > 0 ? exponential(epsilon + logarithm(tail)) : 0)
+        return max(
+            0, NormalDistribution.share(below: a - b) - (tail > 0 ? exponential(epsilon + logarithm(tail)) : 0))
+    }
+
+    /// At least ``delta(ratio:epsilon:)``, whatever the rounding of its two terms: for an ε near 0 these are so nearly equal that
+    /// their difference may come out as 0.
+    private static func largestDelta(ratio: Double, epsilon: Double) -> Double {
+        let (a, b) = (0.5 / ratio, epsilon * ratio)
+        // Tails are right to some units in the last place times their exponents, and so are arguments that were rounded.
+        let exponent = 1 + (a + b) * (a + b) + epsilon
+        return delta(ratio: ratio, epsilon: epsilon) + 0x1p-48 * exponent * NormalDistribution.share(below: a - b)
     }
 
     private static func analyticRatio(_ budget: PrivacyBudget) -> Double {
         // δ falls as the noise grows.
         var (low, high) = (1e-6, 1.0)
-        while delta(ratio: high, epsilon: budget.epsilon) > budget.delta { high *= 2 }
+        while largestDelta(ratio: high, epsilon: budget.epsilon) > budget.delta { high *= 2 }
         for _ in 0..<200 where high - low > 1e-12 * high {
             let middle = (low + high) / 2
-            if delta(ratio: middle, epsilon: budget.epsilon) > budget.delta { low = middle } else { high = middle }
+            let delta = largestDelta(ratio: middle, epsilon: budget.epsilon)
+            if delta > budget.delta { low = middle } else { high = middle }
         }
         return high
     }

@@ -11,8 +11,11 @@ struct AndersonAcceleration {
 
     mutating func reset() { iterates = [] }
 
-    /// Takes the next iterate; every `depth` of them gives an extrapolation to try.
+    /// Takes the next iterate; every `depth` of them gives an extrapolation to try. Iterates may grow: what is not there yet was 0.
     mutating func extrapolated(after iterate: [Double]) -> [Double]? {
+        for k in iterates.indices where iterates[k].count < iterate.count {
+            iterates[k] += [Double](repeating: 0, count: iterate.count - iterates[k].count)
+        }
         iterates.append(iterate)
         guard iterates.count == depth + 1 else { return nil }
         defer { iterates = [] }

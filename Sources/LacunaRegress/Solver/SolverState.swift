@@ -6,7 +6,7 @@ final class SolverState<F: Datafit> {
     let datafit: F
     let hasIntercept: Bool
     let (n, p, outputs): (Int, Int, Int)
-    let beta, eta, slope, work, gradient: Buffer<Double>
+    let beta, eta, slope, gradient: Buffer<Double>
     var intercepts: [Double]
     /// Loss of the best constant predictor beyond that of a perfect fit, and the largest gradient there.
     private(set) var nullLoss = 0.0
@@ -30,17 +30,16 @@ final class SolverState<F: Datafit> {
         beta = Buffer(repeating: 0, count: p * outputs)
         eta = Buffer(repeating: 0, count: n * outputs)
         slope = Buffer(uninitialized: n * outputs)
-        work = Buffer(uninitialized: 2 * n * outputs)
         gradient = Buffer(uninitialized: p * outputs)
         intercepts = [Double](repeating: 0, count: outputs)
         let weights = datafit.weights
         evenWeight = datafit.isQuadratic && weights.allSatisfy { $0 == weights[0] } ? weights[0] : nil
         refineIntercepts(100)
-        refreshSlope()
         if datafit.curvatureBound == nil {
-            datafit.curvature(eta.pointer, into: work.pointer)
-            nullCurvature = (0..<n * outputs).reduce(0) { $0 + work.pointer[$1] } / Double(max(outputs, 1))
+            datafit.curvature(eta.pointer, into: slope.pointer)
+            nullCurvature = (0..<n * outputs).reduce(0) { $0 + slope.pointer[$1] } / Double(max(outputs, 1))
         }
+        refreshSlope()
         nullLoss = datafit.value(eta.pointer) + datafit.conjugate(gradient: slope.pointer, scale: 0)
         refreshGradient()
         for i in 0..<p * outputs { nullGradient = max(nullGradient, abs(gradient.pointer[i])) }
@@ -57,9 +56,10 @@ final class SolverState<F: Datafit> {
         refreshSlope()
     }
 
+    /// Leaves ``slope`` to be refreshed.
     func refineIntercepts(_ steps: Int) {
         guard hasIntercept else { return }
-        datafit.refineIntercepts(&intercepts, eta: eta.pointer, work: work.pointer, maximumSteps: steps)
+        datafit.refineIntercepts(&intercepts, eta: eta.pointer, work: slope.pointer, maximumSteps: steps)
     }
 
     func refreshSlope() { datafit.gradient(eta.pointer, into: slope.pointer) }

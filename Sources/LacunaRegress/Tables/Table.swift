@@ -158,7 +158,10 @@ public struct Table: Sendable {
         let own: [(String, Bool)] = [
             ("--weights", layout.weights != nil), ("--offset", layout.offset != nil), ("--drop", !layout.drop.isEmpty),
             ("--category", !layout.categories.isEmpty), ("--fold-column", layout.fold != nil),
-            ("--event", layout.event != nil),
+            ("--event", layout.event != nil), ("--missing", layout.missing != .error),
+            ("--text", layout.text != .error), ("--dates", layout.dates != .text),
+            ("--header", layout.csv.header != .auto), ("--separator", layout.csv.separator != nil),
+            ("--decimal", layout.csv.decimal != nil), ("--na", !layout.csv.missing.isEmpty),
         ]
         if let (option, _) = own.first(where: { $0.1 }) {
             throw LacunaError.invalidArgument(option, reason: "is for CSV files")

@@ -63,16 +63,16 @@ public struct TableSummary: Sendable {
     /// - Throws: As ``CSVTable`` and the readers of other formats.
     public init(contentsOf path: String, _ options: CSVTable.Options = .init(header: .auto)) throws {
         file = path
+        var layout = TableLayout()
+        layout.csv = options
         if try TableFormat(path) == .csv {
-            var layout = TableLayout()
-            layout.csv = options
             let features = try CSVFeatures(path, layout, isPrediction: false)
             rows = features.csv.rows
             remarks = features.csv.remarks
             columns = Columns(storage: .listed(features.csv.columns.map(Self.column)))
             return
         }
-        let table = try Table(contentsOf: path)
+        let table = try Table(contentsOf: path, layout)
         rows = table.rows
         remarks = table.isZeroBased == true ? ["features are counted from 0"] : []
         let moments = table.design.moments(weights: [Double](repeating: 1 / Double(table.rows), count: table.rows))

@@ -153,22 +153,31 @@ extension Estimator {
             }, method: .bootstrap)
     }
 
+    /// Refuses what debiased intervals are not for, which can be known before any fit.
+    ///
+    /// - Throws: ``LacunaError/unsupported(file:what:)`` naming it.
+    public func validateDebiased(hasWeights: Bool, hasFactors: Bool, responses: Int = 1) throws {
+        let isElastic = regularizer == .lasso || { if case .elasticNet = regularizer { true } else { false } }()
+        for (what, isSo) in [
+            ("the family \(family.name)", family != .gaussian), ("several targets", responses != 1),
+            ("the penalty \(regularizer.name)", !isElastic), ("limits of coefficients", hasLimits),
+            ("factors of the penalty", hasFactors || adaptivePower != nil), ("weights of rows", hasWeights),
+            ("no intercept", !hasIntercept),
+        ] where isSo {
+            throw LacunaError.unsupported(
+                file: nil,
+                what: "debiased intervals with \(what); they are for the lasso and the elastic net of numbers")
+        }
+    }
+
     /// Intervals of debiased coefficients.
     ///
     /// - Parameter features: Columns of the design; all for nil.
     /// - Throws: ``LacunaError/unsupported(file:what:)`` for anything but one target of numbers, a lasso or elastic net without
     ///   limits or factors, and rows that count alike; ``LacunaError/invalidArgument(_:reason:)`` for too few rows.
     public func debiased(_ table: Table, of fit: Fit, features: [Int]? = nil) throws -> Certainty {
-        let isElastic = regularizer == .lasso || { if case .elasticNet = regularizer { true } else { false } }()
-        guard family == .gaussian, table.responses.count == 1, isElastic, !hasLimits, factors == nil,
-            adaptivePower == nil, table.weights == nil, hasIntercept
-        else {
-            throw LacunaError.unsupported(
-                file: nil,
-                what:
-                    "debiased intervals with this family, penalty, weights or without an intercept; they are for the lasso "
-                    + "and the elastic net of numbers")
-        }
+        try validateDebiased(
+            hasWeights: table.weights != nil, hasFactors: factors != nil, responses: table.responses.count)
         guard let numbers = table.responses.first?.numbers else { return Certainty() }
         let target = table.offset.map { zip(numbers, $0).map { $0 - $1 } } ?? numbers
         let intervals = try DebiasedLasso(progress: progress).intervals(

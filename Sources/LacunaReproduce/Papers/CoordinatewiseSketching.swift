@@ -77,7 +77,9 @@ struct CoordinatewiseSketchingReproduction: Reproduction {
                 Check(
                     "every sketch keeps the residual within 1 + 3ε", residuals.max() ?? .infinity, .atMost,
                     1 + 3 * epsilon),
-                Check("LSQR with a sketch reaches the exact solution", iterations.error, .less, 1e-9),
+                Check(
+                    "LSQR with a sketch reaches the exact solution, within a share of each coefficient's deviation",
+                    iterations.error, .less, 1e-9),
             ],
             notes: [
                 "The paper's theorem does not stand as proved: two of its authors later wrote (Song and Zhang, 2026) that the bound "
@@ -106,7 +108,15 @@ struct CoordinatewiseSketchingReproduction: Reproduction {
         let exact = r.solveTriangular(right, lower: false).scalars
         let found = try SketchedLeastSquares.solve(
             a, b, preconditionedBy: SparseSketch(rows: 16 * d, inputRows: n, seed: context.seed))
-        let error = zip(found.coefficients, exact).reduce(0) { max($0, abs($1.0 - $1.1) / max(abs($1.1), 1e-300)) }
+        // By each coefficient's own deviation under the noise of the target, which is what it is known to; the coefficient itself may
+        // lie as near 0 as chance has it. R⁻¹ has those deviations as the lengths of its rows.
+        var identity = Tensor<Double>(zeros: [d, d])
+        for j in 0..<d { identity[j, j] = 1 }
+        let inverse = r.solveTriangular(identity, lower: false)
+        let error = (0..<d).reduce(0.0) { worst, j in
+            let deviation = (0..<d).reduce(0) { $0 + inverse[j, $1] * inverse[j, $1] }.squareRoot()
+            return max(worst, abs(found.coefficients[j] - exact[j]) / deviation)
+        }
         return (Double(found.iterations), error)
     }
 }

@@ -72,10 +72,10 @@ public struct BanditDecision: Sendable, Equatable {
 public struct LeastSquaresBandit: Sendable {
     /// How many rewards are asked for, at least 1.
     public var queries: Int
-    /// Added to the diagonal of the mean Gram matrix.
+    /// Added to the diagonal of the Gram matrix, as a share of that diagonal's mean: the scale of the features does not matter.
     public var ridge: Double
 
-    /// - Parameter ridge: What is added to the diagonal of the Gram matrix, at least 0.
+    /// - Parameter ridge: What is added to the diagonal of the Gram matrix as a share of its mean, at least 0.
     public init(queries: Int, ridge: Double = 1e-8) {
         require(queries > 0 && ridge >= 0)
         self.queries = queries
@@ -88,7 +88,8 @@ public struct LeastSquaresBandit: Sendable {
         let phi = bandit.features(of: asked)
         let (m, d) = (asked.count, bandit.dimensions)
         var gram = phi.multiplied(by: phi, transposed: true)
-        gram.withMutablePointer { for j in 0..<d { $0[j * d + j] += ridge * Double(m) } }
+        let mean = (0..<d).reduce(0) { $0 + gram[$1, $1] } / Double(d)
+        gram.withMutablePointer { for j in 0..<d { $0[j * d + j] += ridge * mean } }
         let theta = try gram.solvePositiveDefinite(
             phi.multiplied(by: Tensor(answers, shape: [m, 1]), transposed: true))
         let promised = bandit.features.multiplied(by: theta).scalars

@@ -69,6 +69,15 @@ extension KroneckerDictionary {
         }
     }
 
+    /// Where the variances of all entries begin: where they would explain `y` together, `‖y‖² / ‖A‖²_F`, so that what is found
+    /// does not depend on the units of `y`, nor on those of the columns.
+    func startVariance(_ y: Vector) -> Double {
+        let energy = y.squaredMagnitudes.reduce(0, +)
+        let size = lengths.reduce(1) { $0 * $1.reduce(0) { $0 + $1 * $1 } }
+        let start = energy / size
+        return start > 0 && start.isFinite ? start : 1
+    }
+
     /// `‖y - A x‖²`.
     func residual(_ x: Vector, _ y: Vector) -> Double {
         Vector.difference(y, product(x)).squaredMagnitudes.reduce(0, +)
@@ -117,15 +126,20 @@ extension KroneckerProduct: KroneckerDictionary {
     func leastSquares(_ y: [Double]) throws -> [Double] {
         let inverses = try factors.map { factor -> Tensor<Double> in
             let (q, r) = try factor.qr()
-            try Self.requireIndependent((0..<r.rows).map { r[$0, $0] })
+            try Self.requireIndependent(r)
             return r.solveTriangular(q.transposed(), lower: false)
         }
         return KroneckerProduct(unchecked: inverses).multiplied(y)
     }
 
-    /// - Parameter pivots: The diagonal of a factor's R, in the order of its columns.
-    static func requireIndependent(_ pivots: [Double]) throws {
-        for pivot in pivots where abs(pivot) <= 1e-12 * abs(pivots[0]) {
+    /// By what is left of each column beside those before it, as a share of the column: scales of columns do not matter.
+    ///
+    /// - Parameter triangle: A factor's R.
+    static func requireIndependent(_ triangle: Tensor<Double>) throws {
+        for j in 0..<triangle.columns {
+            let column = (0...j).map { triangle[$0, j] }
+            let largest = column.reduce(0) { max($0, abs($1)) }
+            guard abs(column[j]) <= 1e-12 * largest else { continue }
             throw LacunaError.numerical(
                 operation: "matching pursuit", reason: "chosen columns of a factor are linearly dependent")
         }
@@ -173,7 +187,7 @@ extension ComplexKroneckerProduct: KroneckerDictionary {
                 }
             }
             let (q, r) = try whole.qr()
-            try KroneckerProduct.requireIndependent((0..<r.rows).map { r[$0, $0] })
+            try KroneckerProduct.requireIndependent(r)
             let inverse = r.solveTriangular(q.transposed(), lower: false)
             var (real, imaginary) = (Tensor<Double>(uninitialized: [n, m]), Tensor<Double>(uninitialized: [n, m]))
             for j in 0..<n {

@@ -9,7 +9,7 @@ import LacunaTensor
 ///
 /// Yanbin He, Geethu Joseph, "Bayesian Algorithms for Kronecker-structured Sparse Vector Recovery With Application to IRS-MIMO
 /// Channel Estimation", arXiv 2307.14719, for real numbers and for complex ones, with circular normal priors and noise; defaults are the
-/// authors'.
+/// authors', but for where variances begin: at 1 there, here at the scale of the measurements.
 public struct KroneckerSparseBayesianLearning: Sendable {
     /// How variances move in a step.
     public enum Update: String, Sendable, CaseIterable {
@@ -85,6 +85,8 @@ public struct KroneckerSparseBayesianLearning: Sendable {
         var part = a
         var kept = sizes.map { Array(0..<$0) }
         var gamma = Self.normalized(sizes.map { [Double](repeating: 1, count: $0) })
+        let start = a.startVariance(y)
+        for j in gamma[gamma.count - 1].indices { gamma[gamma.count - 1][j] *= start }
         var variance = noise.variance
         var objectives: [Double] = []
         var converged = false

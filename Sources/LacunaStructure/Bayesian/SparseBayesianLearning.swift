@@ -86,7 +86,7 @@ public struct SparseBayesianLearning: Sendable {
         }
         var kept = Array(0..<n)
         var part = a
-        var gamma = [Double](repeating: 1, count: n)
+        var gamma = [Double](repeating: KroneckerProduct(unchecked: [a]).startVariance(y), count: n)
         var variance = noise.variance
         var objectives: [Double] = []
         var converged = false

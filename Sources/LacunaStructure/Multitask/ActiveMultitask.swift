@@ -96,9 +96,10 @@ public struct ActiveMultitask: Sendable {
         let total = (0..<epochs).reduce(0) { $0 + power(growth, Double($1)) }
         var spent = 0
         for epoch in 0..<epochs {
+            // What later epochs need for their floors is not for this one.
+            let most = budget - spent - floor * sources * (epochs - 1 - epoch)
             let wanted =
-                epoch == epochs - 1
-                ? budget - spent : Int(Double(budget) * power(growth, Double(epoch)) / total)
+                epoch == epochs - 1 ? most : min(most, Int(Double(budget) * power(growth, Double(epoch)) / total))
             let rule = known == nil && epoch == 0 ? TaskRelevance.uniform : relevance
             let drawn = Self.counts(rule.shares(weights), total: max(wanted, floor * sources), floor: floor)
             spent += drawn.reduce(0, +)
@@ -117,19 +118,27 @@ public struct ActiveMultitask: Sendable {
         return Result(epochs: history, representation: last, targetHead: try last.head(target))
     }
 
-    /// Whole numbers of samples with these shares: the floor for each, the rest by largest remainders.
+    /// Whole numbers of samples with these shares, `total` of them together: the floor for each, the rest by largest remainders.
+    ///
+    /// - Parameter total: At least the floors of all.
     static func counts(_ shares: [Double], total: Int, floor: Int) -> [Int] {
-        let exact = shares.map { $0 * Double(total) }
-        // Tasks below the floor get it; what that costs, the others give up in proportion.
-        let above = exact.indices.filter { exact[$0] > Double(floor) }
-        let kept = Double(total - floor * (shares.count - above.count))
-        let mass = above.reduce(0) { $0 + exact[$1] }
+        require(total >= floor * shares.count, "\(total) samples for \(shares.count) floors of \(floor)")
+        // Tasks below the floor get it; what that costs, the others give up in proportion, which may bring some of them there too.
+        var above = Array(shares.indices)
+        var exact = shares.map { $0 * Double(total) }
+        while true {
+            let kept = Double(total - floor * (shares.count - above.count))
+            let mass = above.reduce(0) { $0 + shares[$1] }
+            for t in above { exact[t] = mass > 0 ? shares[t] / mass * kept : 0 }
+            let left = above.filter { exact[$0] > Double(floor) }
+            if left.count == above.count { break }
+            above = left
+        }
         var counts = [Int](repeating: floor, count: shares.count)
         var remainders: [(share: Double, task: Int)] = []
         for t in above {
-            let value = max(Double(floor), exact[t] * kept / mass)
-            counts[t] = Int(value)
-            remainders.append((value - Double(Int(value)), t))
+            counts[t] = Int(exact[t])
+            remainders.append((exact[t] - Double(counts[t]), t))
         }
         var left = total - counts.reduce(0, +)
         for (_, t) in remainders.sorted(by: { ($0.share, $1.task) > ($1.share, $0.task) }) where left > 0 {

@@ -45,6 +45,15 @@ public struct SharedRepresentation: TaskRepresentation {
             self.inputs = inputs
             self.targets = targets
         }
+
+        /// The mean square of what a head leaves, from the samples themselves: sums over them cannot tell small residuals.
+        fileprivate func meanSquare(_ basis: Tensor<Double>, _ head: [Double]) -> Double {
+            if targets.isEmpty { return 0 }
+            let fitted = inputs.multiplied(
+                by: basis.multiplied(by: Tensor(head, shape: [head.count, 1]))
+            ).scalars
+            return zip(targets, fitted).reduce(0) { $0 + ($1.0 - $1.1) * ($1.0 - $1.1) } / Double(targets.count)
+        }
     }
 
     /// Minimises `Σ_t ‖X_t B w_t - y_t‖²` by turns over heads and basis, from the leading directions of the tasks' own ridge
@@ -72,7 +81,9 @@ public struct SharedRepresentation: TaskRepresentation {
         while iterations < maximumIterations {
             iterations += 1
             heads = try statistics.map { try $0.head(basis) }
-            let objective = zip(statistics, heads).reduce(0) { $0 + $1.0.loss(basis, $1.1) }
+            let objective = zip(tasks, heads).reduce(0) {
+                $0 + $1.0.meanSquare(basis, $1.1) * Double($1.0.targets.count)
+            }
             if previous - objective <= tolerance * objective {
                 settled = true
                 break
@@ -82,7 +93,7 @@ public struct SharedRepresentation: TaskRepresentation {
         }
         self.basis = basis
         self.heads = heads
-        residuals = zip(statistics, heads).map { $0.count > 0 ? $0.loss(basis, $1) / Double($0.count) : 0 }
+        residuals = zip(tasks, heads).map { $0.meanSquare(basis, $1) }
         self.iterations = iterations
         self.statistics = statistics
         converged = settled
@@ -102,7 +113,7 @@ public struct SharedRepresentation: TaskRepresentation {
         statistics = tasks.map { TaskStatistics($0) }
         let heads = try statistics.map { try $0.head(basis) }
         self.heads = heads
-        residuals = zip(statistics, heads).map { $0.count > 0 ? $0.loss(basis, $1) / Double($0.count) : 0 }
+        residuals = zip(tasks, heads).map { $0.meanSquare(basis, $1) }
         iterations = 0
         converged = true
     }
@@ -223,13 +234,5 @@ private struct TaskStatistics: Sendable {
         // Fewer samples than dimensions: the shortest of the heads that fit, nearly.
         for i in 0..<k { inner[i, i] += 1e-10 * trace / Double(k) + .leastNormalMagnitude }
         return try inner.solvePositiveDefinite(right).scalars
-    }
-
-    func loss(_ basis: Tensor<Double>, _ head: [Double]) -> Double {
-        let v = basis.multiplied(by: Tensor(head, shape: [head.count, 1]))
-        let gv = gram.multiplied(by: v).scalars
-        var sum = square
-        for i in gv.indices { sum += v[i, 0] * (gv[i] - 2 * cross[i]) }
-        return max(0, sum)
     }
 }

@@ -109,14 +109,23 @@ public enum TaskRelevance: String, Sendable, CaseIterable {
         let k = target.count
         let design = DenseDesign(columnMajor: heads.flatMap { $0 }, rows: k)
         let problem = try Problem(design, SquaredLoss(target), L1(1), hasIntercept: false)
-        let maximum = RegularizationPath.maximumStrength(problem)
-        if maximum == 0 { return [Double](repeating: 0, count: heads.count) }
         if strength > 0 {
+            let maximum = RegularizationPath.maximumStrength(problem)
+            if maximum == 0 { return [Double](repeating: 0, count: heads.count) }
             let solution = try CoordinateDescent(tolerance: 1e-10).solve(
                 problem.with(penalty: L1(strength * maximum)))
             return solution.coefficients
         }
-        return try basisPursuit(heads, target)
+        // In units in which the largest numbers are of the size of 1: prices and what counts as 0 belong to such.
+        let (unit, size) = (largest(heads.joined()), largest(target))
+        let scaled = try basisPursuit(heads.map { $0.map { $0 / unit } }, target.map { $0 / size })
+        return scaled.map { $0 * (size / unit) }
+    }
+
+    /// The largest magnitude; 1 if all are 0.
+    private static func largest(_ numbers: some Sequence<Double>) -> Double {
+        let found = numbers.reduce(0) { max($0, abs($1)) }
+        return found > 0 ? found : 1
     }
 
     /// `argmin ‖ν‖₁` over `W ν = w`, by the simplex method's exchange on the columns `±W`: exact, `k` weights at most.

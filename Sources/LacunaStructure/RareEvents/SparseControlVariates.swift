@@ -69,7 +69,8 @@ public struct SparseControlVariates: Sendable {
     public struct Estimate: Sendable, Equatable {
         /// The mean outcome under the natural distribution.
         public var rate: Double
-        /// Of ``rate``; ∞ where tests are no more than coefficients, so that the regression leaves nothing to judge it by.
+        /// Of ``rate``; ∞ where tests are no more than coefficients, so that the regression leaves nothing to judge it by, and where no
+        /// test came to anything but 0, which says nothing about how rare the event is.
         public var standardError: Double
         /// Share of the variance of `Y` that the controls explain, of the tests that they were used for.
         public var explained: Double
@@ -131,10 +132,11 @@ public struct SparseControlVariates: Sendable {
         let sum = ratios.reduce(0) { $0 + $1.weight }
         let squares = ratios.reduce(0) { $0 + $1.weight * $1.weight }
         let effective = squares > 0 ? sum * sum / squares : 0
+        let isSeen = y.contains { $0 != 0 }
         func estimate(_ mean: AdjustedMean, _ pooled: [Int]) -> Estimate {
             Estimate(
-                rate: mean.value, standardError: mean.variance.squareRoot(), explained: mean.explained,
-                effectiveTests: effective, pooledStrata: pooled)
+                rate: mean.value, standardError: isSeen ? mean.variance.squareRoot() : .infinity,
+                explained: mean.explained, effectiveTests: effective, pooledStrata: pooled)
         }
         switch adjustment {
         case .none: return estimate(try AdjustedMean(y, controls: y.map { _ in [] }, crossFitting: false), [])

@@ -22,10 +22,12 @@ public enum SketchedLeastSquares {
     ///   - b: [n].
     ///   - sketch: Of n rows, to d or more.
     /// - Throws: ``LacunaError/invalidArgument(_:reason:)`` for shapes that do not match and fewer rows in the sketch than
-    ///   columns; ``LacunaError/numerical(operation:reason:)`` for numbers that are not finite or whose squares are not.
+    ///   columns; ``LacunaError/numerical(operation:reason:)`` for numbers that are not finite.
     public static func solve(
         _ a: Tensor<Double>, _ b: [Double], sketch: some Sketch
     ) throws -> Result {
+        let unit = unit(of: b)
+        let b = b.map { $0 / unit }
         let (q, r, right, isRegular) = try factor(a, b, sketch)
         let projected = q.multiplied(by: right, transposed: true)
         var x = r.solveTriangular(projected, lower: false).scalars
@@ -36,7 +38,7 @@ public enum SketchedLeastSquares {
             for (k, value) in s.enumerated() where value > 1e-13 * s[0] { scaled[k, 0] = inner[k, 0] / value }
             x = vt.multiplied(by: scaled, transposed: true).scalars
         }
-        return Result(coefficients: x, residual: try residual(a, b, x), iterations: 0, converged: true)
+        return try result(a, b, x, unit: unit, iterations: 0, converged: true)
     }
 
     /// `argmin ‖A x - b‖` by LSQR on `A R⁻¹`, where `R` is the triangle of the sketch: as exact as asked for, in a number of
@@ -58,6 +60,8 @@ public enum SketchedLeastSquares {
         maximumIterations: Int = 200
     ) throws -> Result {
         require(tolerance > 0 && maximumIterations > 0)
+        let unit = unit(of: b)
+        let b = b.map { $0 / unit }
         let (q, r, right, isRegular) = try factor(a, b, sketch)
         guard isRegular else {
             throw LacunaError.numerical(
@@ -115,7 +119,7 @@ public enum SketchedLeastSquares {
             }
         }
         let x = r.solveTriangular(Tensor(z, shape: [d, 1]), lower: false).scalars
-        return Result(coefficients: x, residual: try residual(a, b, x), iterations: iterations, converged: converged)
+        return try result(a, b, x, unit: unit, iterations: iterations, converged: converged)
     }
 
     private static func factor(
@@ -135,7 +139,9 @@ public enum SketchedLeastSquares {
         let (q, r) = try small.qr()
         // A column's distance from those before it, measured by the column itself: scales of columns do not matter.
         let isRegular = (0..<a.columns).allSatisfy { j in
-            abs(r[j, j]) > 1e-13 * (0...j).reduce(0) { $0 + r[$1, j] * r[$1, j] }.squareRoot()
+            let unit = unit(of: (0...j).map { r[$0, j] })
+            let square = (0...j).reduce(0) { $0 + r[$1, j] / unit * (r[$1, j] / unit) }
+            return abs(r[j, j]) / unit > 1e-13 * square.squareRoot()
         }
         return (q, r, right, isRegular)
     }
@@ -143,12 +149,24 @@ public enum SketchedLeastSquares {
     private static let notFinite = LacunaError.numerical(
         operation: "sketched least squares", reason: "the result is not finite")
 
-    /// - Throws: ``LacunaError/numerical(operation:reason:)`` if it is not finite, as with any coefficient, entry of the matrix or
-    ///   target that is not: a sparse sketch may have passed over the row.
-    private static func residual(_ a: Tensor<Double>, _ b: [Double], _ x: [Double]) throws -> Double {
+    /// A power of two of the size of the largest of these numbers, by which they are divided without rounding: so that the squares of
+    /// no target overflow or vanish, whatever its unit.
+    private static func unit(of numbers: [Double]) -> Double {
+        let largest = numbers.reduce(0) { max($0, abs($1)) }
+        return largest > 0 && largest.isFinite ? largest.binade : 1
+    }
+
+    /// - Parameters:
+    ///   - b: The target in units of `unit`, as are the coefficients.
+    /// - Throws: ``LacunaError/numerical(operation:reason:)`` if something is not finite, as with any coefficient, entry of the matrix
+    ///   or target that is not: a sparse sketch may have passed over the row.
+    private static func result(
+        _ a: Tensor<Double>, _ b: [Double], _ x: [Double], unit: Double, iterations: Int, converged: Bool
+    ) throws -> Result {
         let fitted = a.multiplied(by: Tensor(x, shape: [x.count, 1])).scalars
-        let result = zip(b, fitted).reduce(0) { $0 + ($1.0 - $1.1) * ($1.0 - $1.1) }.squareRoot()
-        guard result.isFinite else { throw notFinite }
-        return result
+        let residual = unit * zip(b, fitted).reduce(0) { $0 + ($1.0 - $1.1) * ($1.0 - $1.1) }.squareRoot()
+        let coefficients = x.map { $0 * unit }
+        guard residual.isFinite, coefficients.allSatisfy(\.isFinite) else { throw notFinite }
+        return Result(coefficients: coefficients, residual: residual, iterations: iterations, converged: converged)
     }
 }

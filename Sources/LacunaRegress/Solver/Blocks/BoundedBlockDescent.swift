@@ -97,6 +97,8 @@ public struct BoundedBlockDescent: Sendable {
             }
             descent.record()
         }
+        // Not with what the steps' rounding has left in the gradient.
+        descent.refresh()
         let distance = (0..<descent.count).reduce(0.0) { worst, i in
             let (x, l) = (descent.point[i], descent.curvatures[i])
             return l > 0 ? max(worst, abs(x - clamp(x - descent.gradient[i] / l)) * l) : worst
@@ -148,9 +150,12 @@ public struct BoundedBlockDescent: Sendable {
         switch update {
         case .projectedGradient: return gradientStep()
         case .twoMetric:
-            // Coordinates at a bound, or within a ten-thousandth of it, that the gradient pushes out stay with the gradient.
-            let free = (0..<m).filter {
-                !(old[$0] < lower + 1e-4 && slope[$0] > 0) && !(old[$0] > upper - 1e-4 && slope[$0] < 0)
+            // Coordinates that a step along themselves alone would take to a bound, or that are there, stay with the gradient: a
+            // distance from the bound that counts as near, in whatever units.
+            let free = (0..<m).filter { a in
+                guard slope[a] != 0, sub[a, a] > 0 else { return slope[a] == 0 }
+                let next = old[a] - slope[a] / sub[a, a]
+                return slope[a] > 0 ? next > lower : next < upper
             }
             let solved = BlockMatrix.solve(BlockMatrix(free, sub).factor(), free.map { slope[$0] })
             var direction = (0..<m).map { sub[$0, $0] > 0 ? -slope[$0] / sub[$0, $0] : 0 }

@@ -61,7 +61,8 @@ struct QuadraticDescent {
         }
     }
 
-    private mutating func refresh() {
+    /// The gradient afresh.
+    mutating func refresh() {
         gradient = linear.map { -$0 }
         let p = count
         hessian.withPointer { h in

@@ -30,9 +30,7 @@ extension NewtonSession {
     func finishQuadratic() {
         intercepts[0] = 0
         updateEta()
-        if hasIntercept {
-            datafit.refineIntercepts(&intercepts, eta: eta.pointer, work: work.pointer, maximumSteps: 1)
-        }
+        if hasIntercept { refineIntercepts(1) }
     }
 
     @_specialize(where P == L1)
@@ -48,9 +46,7 @@ extension NewtonSession {
         let lipschitz = lipschitz.pointer
         let b = beta.pointer
         for step in 0..<settings.maximumSteps {
-            if hasIntercept && step > 0 {
-                datafit.refineIntercepts(&intercepts, eta: eta.pointer, work: work.pointer, maximumSteps: 20)
-            }
+            if hasIntercept && step > 0 { refineIntercepts(20) }
             datafit.gradient(eta.pointer, into: slope.pointer)
             datafit.curvature(eta.pointer, into: curvature.pointer)
             // A floor keeps the model strictly convex where a loss is flat.

@@ -13,10 +13,13 @@ extension NewtonSession {
         let (b, r) = (beta.pointer, slope.pointer)
         let weights = datafit.weights
         var anderson = AndersonAcceleration()
+        // The columns that have not been 0 all the time, of perhaps a million: they alone are extrapolated.
+        var moving = columns.filter { b[Int($0)] != 0 }
+        var isMoving = columns.map { b[Int($0)] != 0 }
         datafit.gradient(eta.pointer, into: r)
         for _ in 0..<2000 {
             var worst = 0.0
-            for column in columns {
+            for (place, column) in columns.enumerated() {
                 let j = Int(column)
                 let curvature = rawNorm(j)
                 if curvature < 1e-290 { continue }
@@ -27,6 +30,10 @@ extension NewtonSession {
                 let new = penalty.proximal(old - g / curvature, step: 1 / curvature, j)
                 if new == old { continue }
                 b[j] = new
+                if !isMoving[place] {
+                    isMoving[place] = true
+                    moving.append(column)
+                }
                 if let evenWeight {
                     design.add((new - old) * evenWeight, column: j, to: r)
                 } else {
@@ -40,25 +47,22 @@ extension NewtonSession {
                 worst = max(worst, abs(total))
             }
             if worst <= tolerance { break }
-            let iterate = columns.map { b[Int($0)] }
+            let iterate = moving.map { b[Int($0)] }
             if let better = anderson.extrapolated(after: iterate) {
                 func objective() -> Double {
                     intercepts[0] = 0
                     updateEta()
-                    if hasIntercept {
-                        datafit.refineIntercepts(
-                            &intercepts, eta: eta.pointer, work: work.pointer, maximumSteps: 1)
-                    }
+                    if hasIntercept { refineIntercepts(1) }
                     var sum = datafit.value(eta.pointer)
-                    for column in columns where b[Int(column)] != 0 {
+                    for column in moving where b[Int(column)] != 0 {
                         sum += penalty.value(b[Int(column)], Int(column))
                     }
                     return sum
                 }
                 let before = objective()
-                for (column, value) in zip(columns, better) { b[Int(column)] = value }
+                for (column, value) in zip(moving, better) { b[Int(column)] = value }
                 if !(objective() < before) {
-                    for (column, value) in zip(columns, iterate) { b[Int(column)] = value }
+                    for (column, value) in zip(moving, iterate) { b[Int(column)] = value }
                     _ = objective()
                 }
                 datafit.gradient(eta.pointer, into: r)

@@ -78,9 +78,8 @@ extension NewtonSession {
     @_specialize(where P == SCAD)
     func remaining(_ penalty: P) -> [UInt32]? {
         guard penalty.hasDual, penalty.screeningLevel(0) != nil, let bound = datafit.curvatureBound else { return nil }
-        let g = referenceGradient.pointer
         var scale = 1.0
-        for j in 0..<p { scale = min(scale, penalty.dualScale(-g[j], j)) }
+        for j in 0..<p { scale = min(scale, penalty.dualScale(-referenceGradient(j), j)) }
         let objective = datafit.value(eta.pointer) + lengthAndValue(penalty).value
         let gap = max(0, objective + datafit.conjugate(gradient: referenceSlope.pointer, scale: scale))
         let radius = (2 * bound * gap).squareRoot()
@@ -88,7 +87,8 @@ extension NewtonSession {
         var left: [UInt32] = []
         for j in 0..<p {
             let level = penalty.screeningLevel(j) ?? .infinity
-            if beta.pointer[j] != 0 || scale * abs(g[j]) + radius * norms[j].squareRoot() >= level * (1 - 1e-12) {
+            let reach = scale * abs(referenceGradient(j)) + radius * norms[j].squareRoot()
+            if beta.pointer[j] != 0 || reach >= level * (1 - 1e-12) {
                 left.append(UInt32(j))
                 if left.count >= p / 3 { return nil }
             }

@@ -8,11 +8,14 @@ final class NewtonSession<P: SeparablePenalty> {
     let hasIntercept: Bool
     let (n, p): (Int, Int)
 
-    let beta, eta, slope, work, gradient: Buffer<Double>
+    let beta, eta, slope, gradient: Buffer<Double>
     /// Of the rows, for datafits where they change.
     lazy var curvature = Buffer<Double>(uninitialized: n)
-    /// Row and column gradients at the last pass over all columns: a dual point that later strengths are screened by.
-    let referenceSlope, referenceGradient: Buffer<Double>
+    /// Row and column gradients at the last pass over all columns: a dual point that later strengths are screened by. Those of columns,
+    /// of which there may be millions, are rounded away from 0, which screens a little less, and in units of the largest.
+    let referenceSlope: Buffer<Double>
+    private let roundedGradient: Buffer<Float>
+    private var gradientUnit = 1.0
     /// How often in a row that point was of no use.
     var staleness = 0
     var intercepts: [Double]
@@ -52,10 +55,9 @@ final class NewtonSession<P: SeparablePenalty> {
         beta = Buffer(repeating: 0, count: p)
         eta = Buffer(repeating: 0, count: n)
         slope = Buffer(uninitialized: n)
-        work = Buffer(uninitialized: 2 * n)
         gradient = Buffer(uninitialized: p)
         referenceSlope = Buffer(uninitialized: n)
-        referenceGradient = Buffer(uninitialized: p)
+        roundedGradient = Buffer(uninitialized: p)
         isWorking = [Bool](repeating: false, count: p)
         let weights = problem.datafit.weights
         let perColumn = (core.design as? SparseDesign).map { $0.count / max($0.columns, 1) } ?? .max
@@ -63,10 +65,8 @@ final class NewtonSession<P: SeparablePenalty> {
         short = isShort ? core.design as? SparseDesign : nil
         evenWeight = weights.allSatisfy { $0 == weights[0] } ? weights.first : nil
         intercepts = [0]
-        if hasIntercept {
-            datafit.refineIntercepts(&intercepts, eta: eta.pointer, work: work.pointer, maximumSteps: 100)
-        }
         lipschitz = norms
+        if hasIntercept { refineIntercepts(100) }
         refresh(nil)
         let bend = datafit.curvatureBound ?? meanCurvature()
         if bend != 1 {
@@ -94,13 +94,18 @@ final class NewtonSession<P: SeparablePenalty> {
         for j in 0..<p where beta.pointer[j] != 0 { design.add(beta.pointer[j], column: j, to: eta.pointer) }
     }
 
+    /// Leaves ``slope`` to be computed anew.
+    func refineIntercepts(_ steps: Int) {
+        datafit.refineIntercepts(&intercepts, eta: eta.pointer, work: slope.pointer, maximumSteps: steps)
+    }
+
     /// Gradients of the rows and of the columns, or of those that are alive.
     func refresh(_ alive: [UInt32]?) {
         datafit.gradient(eta.pointer, into: slope.pointer)
         guard let alive else {
             design.correlations(nil, with: slope.pointer, into: gradient.pointer)
             referenceSlope.pointer.update(from: slope.pointer, count: n)
-            referenceGradient.pointer.update(from: gradient.pointer, count: p)
+            keepReference()
             return
         }
         // The model's columns too, alive or not: its steps move all of them.
@@ -110,6 +115,20 @@ final class NewtonSession<P: SeparablePenalty> {
             for (j, value) in zip(some, values) { gradient.pointer[Int(j)] = value }
         }
     }
+
+    private func keepReference() {
+        let (g, rounded) = (gradient.pointer, roundedGradient.pointer)
+        let largest = (0..<p).reduce(0) { max($0, abs(g[$1])) }
+        gradientUnit = largest > 0 && largest.isFinite ? largest : 1
+        for j in 0..<p {
+            let size = Float(abs(g[j]) / gradientUnit).nextUp
+            rounded[j] = g[j] < 0 ? -size : size
+        }
+    }
+
+    /// The gradient of a column at the last pass over all of them, or a little more.
+    @inline(__always)
+    func referenceGradient(_ j: Int) -> Double { Double(roundedGradient.pointer[j]) * gradientUnit }
 
     /// `Σ_i w_i x_ij²`.
     @inline(__always)
@@ -147,9 +166,7 @@ final class NewtonSession<P: SeparablePenalty> {
         }
         while true {
             if !isFresh {
-                if hasIntercept && !datafit.isQuadratic {
-                    datafit.refineIntercepts(&intercepts, eta: eta.pointer, work: work.pointer, maximumSteps: 20)
-                }
+                if hasIntercept && !datafit.isQuadratic { refineIntercepts(20) }
                 refresh(alive)
                 passes += 1
             }
