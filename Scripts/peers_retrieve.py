@@ -158,6 +158,7 @@ class Curve:
         return max((rate for recall, rate in self.points if recall >= goal), default=None)
 
 
+TIMES = 3
 CUTS = [(c, h) for c in (3, 4, 5, 6, 8, 10, 12, 16) for h in (1.0, 0.9, 0.8, 0.7)] + [(20, 0.6), (24, 0.5), (39, 0.4)]
 
 
@@ -178,7 +179,7 @@ def approximate(data, threads):
     for setting in [None] + CUTS:
         extra = ["--exact"] if setting is None else ["--query-cut", str(setting[0]), "--heap-factor", str(setting[1])]
         runs = [lacuna(["search", index, "--vectors", data.queries_path, "--output", "-", "--trust"] + extra, threads)
-                for _ in range(3)]
+                for _ in range(TIMES)]
         found = hits(runs[0][1])
         ours.add(" ".join(extra), recall([[d for d, _ in found.get(str(i), [])] for i in range(QUERIES)]),
                  max(rate(err) for _, _, err, _ in runs))
@@ -201,12 +202,14 @@ def approximate(data, threads):
         for row in search():
             for q, _, d in row:
                 found[int(q)].append(int(d))
-        curve.add(f"query cut {cut}, factor {factor}", recall(found), QUERIES / best(3, lambda: timed(search)))
+        curve.add(f"query cut {cut}, factor {factor}", recall(found), QUERIES / best(TIMES, lambda: timed(search)))
     del peer
     curves.append(curve)
 
     import kannolo
-    flat = Q.indices.astype(np.int32), Q.data.astype(np.float32), Q.indptr.astype(np.int64)
+    # It aborts for terms beyond the documents' last, which score nothing.
+    known = Q[:, :D.indices.max() + 1]
+    flat = known.indices.astype(np.int32), known.data.astype(np.float32), known.indptr.astype(np.int64)
     os.environ["RAYON_NUM_THREADS"] = str(threads)
     start = time.time()
     peer = kannolo.SparseFixedU16HNSW.build_from_arrays(
@@ -216,11 +219,11 @@ def approximate(data, threads):
     stored = f"{data.place}/peer-kannolo"
     peer.save(stored)
     curve = Curve("kannolo (its build takes all processors)", seconds, size(stored))
-    for breadth in (10, 20, 30, 40, 60, 80, 100, 150, 200, 300, 500, 800):
+    for breadth in (10, 100) if options.quick else (10, 20, 30, 40, 60, 80, 100, 150, 200, 300, 500, 800):
         def search():
             return peer.batch_search(*flat, 10, ef_search=breadth, num_threads=threads)
         found = np.asarray(search()[1]).reshape(QUERIES, -1)
-        curve.add(f"ef {breadth}", recall(found.tolist()), QUERIES / best(3, lambda: timed(search)))
+        curve.add(f"ef {breadth}", recall(found.tolist()), QUERIES / best(TIMES, lambda: timed(search)))
     curves.append(curve)
 
     for goal in GOALS:
@@ -238,7 +241,10 @@ def exact(data, threads):
     """Whole weights, so that scores are equal to the last bit and answers can be compared."""
     print(f"\n== exact, whole weights, {data.count} documents; {threads} thread(s)")
     D, Q = data.matrices()
-    D.data, Q.data = np.ceil(D.data * 20).clip(1, 255), np.ceil(Q.data * 20).clip(1, 255)
+    D.data = np.ceil(D.data * 20).clip(1, 255)
+    # bmp brings a query's largest weight to 32 and rounds the others: with 32 for the largest nothing is lost.
+    largest = np.maximum.reduceat(Q.data, Q.indptr[:-1])
+    Q.data = np.ceil(Q.data / np.repeat(largest, np.diff(Q.indptr)) * 32).clip(1, 32)
 
     def rows(M):
         for i in range(M.shape[0]):
@@ -251,7 +257,7 @@ def exact(data, threads):
             write_lines(path, rows(matrix))
     index = f"{data.place}/index-exact"
     seconds, _, _, _ = lacuna(["index", "build", index, documents, "--force", "--no-contents", "--memory", "8192"], threads)
-    runs = [lacuna(["search", index, "--vectors", queries, "--output", "-", "--trust"], threads) for _ in range(3)]
+    runs = [lacuna(["search", index, "--vectors", queries, "--output", "-", "--trust"], threads) for _ in range(TIMES)]
     own, found = max(rate(err) for _, _, err, _ in runs), hits(runs[0][1])
     print(f"lacuna: built in {seconds:.1f} s, {size(index) / 1e6:.0f} MB, {own:.0f} queries a second", flush=True)
     true = [np.asarray((D @ Q[i].T).todense()).ravel() for i in range(QUERIES)]
@@ -259,12 +265,15 @@ def exact(data, threads):
     wrong = sum([s for _, s in found[str(i)]] != scores[i].tolist() for i in range(QUERIES))
     print(f"  {QUERIES - wrong} of {QUERIES} queries have the ten best scores of the dense product")
     import bmp
-    for block in (8, 16, 32, 64):
+    for block in (32,) if options.quick else (8, 16, 32, 64):
         path = f"{data.place}/peer-{block}.bmp"
         start = time.time()
         indexer = bmp.Indexer(path, block, False)
         for i, (terms, weights) in enumerate(rows(D)):
             indexer.add_document(str(i), {str(a): int(w) for a, w in zip(terms, weights)})
+        # It leaves out a last block that is not full.
+        for i in range(-D.shape[0] % block):
+            indexer.add_document(str(D.shape[0] + i), {"nothing": 1})
         indexer.finish()
         built = time.time() - start
         searcher = bmp.Searcher(path)
@@ -275,7 +284,7 @@ def exact(data, threads):
         results = search()
         # It scales scores by itself: what counts is which documents it finds.
         agree = sum(len(r[0]) == 10 and all(true[i][int(d)] >= scores[i][9] for d in r[0]) for i, r in enumerate(results))
-        peer = QUERIES / best(3, lambda: timed(search))
+        peer = QUERIES / best(TIMES, lambda: timed(search))
         print(f"bmp, blocks of {block} (one thread): built in {built:.1f} s, {size(path) / 1e6:.0f} MB, {peer:.0f} queries a second,"
               f" {agree} of {QUERIES} answers are ten best documents; lacuna {own / peer:.2f} x", flush=True)
 
@@ -300,7 +309,7 @@ def words(texts, threads):
             f.write(json.dumps({"_id": str(i), "text": q}) + "\n")
     index = f"{place}/index-words"
     seconds, _, _, _ = lacuna(["index", "build", index, texts, "--bm25", "--force", "--no-contents"], threads)
-    runs = [lacuna(["search", index, "--queries", asked, "--output", "-", "--trust"], threads) for _ in range(3)]
+    runs = [lacuna(["search", index, "--queries", asked, "--output", "-", "--trust"], threads) for _ in range(TIMES)]
     own = max(rate(err) for _, _, err, _ in runs)
     print(f"lacuna: built in {seconds:.1f} s, {size(index) / 1e6:.0f} MB, {own:.0f} queries a second", flush=True)
     import bm25s
@@ -319,7 +328,7 @@ def words(texts, threads):
     def search():
         peer.retrieve(queries, k=10, show_progress=False, n_threads=threads if threads > 1 else 0)
     search()
-    other = 2000 / best(3, lambda: timed(search))
+    other = 2000 / best(TIMES, lambda: timed(search))
     print(f"bm25s ({backend}; no stemming): built in {built:.1f} s, {other:.0f} queries a second; lacuna {own / other:.2f} x", flush=True)
 
 
@@ -334,8 +343,8 @@ def encode(texts, threads):
             f.writelines(part)
     output = f"{options.directory}/vectors.jsonl"
     # What starting the program and loading the model takes is taken off.
-    load = min(lacuna(["encode", short, "--model", model, "--output", output, "--force"], threads)[0] for _ in range(3))
-    spent = min(lacuna(["encode", whole, "--model", model, "--output", output, "--force"], threads)[0] for _ in range(3)) - load
+    load = min(lacuna(["encode", short, "--model", model, "--output", output, "--force"], threads)[0] for _ in range(TIMES))
+    spent = min(lacuna(["encode", whole, "--model", model, "--output", output, "--force"], threads)[0] for _ in range(TIMES)) - load
     print(f"lacuna: {len(lines) / spent:.1f} texts a second, JSON lines in and out", flush=True)
     import torch
     from sentence_transformers import SparseEncoder
@@ -343,7 +352,7 @@ def encode(texts, threads):
     peer = SparseEncoder(model, device="cpu", local_files_only=True)
     contents = [" ".join(filter(None, (d.get("title"), d.get("text") or d.get("contents")))) for d in map(json.loads, lines)]
     vectors = peer.encode_document(contents[:32], convert_to_sparse_tensor=False, show_progress_bar=False)
-    other = min(timed(lambda: peer.encode_document(contents, batch_size=32, show_progress_bar=False)) for _ in range(3))
+    other = min(timed(lambda: peer.encode_document(contents, batch_size=32, show_progress_bar=False)) for _ in range(TIMES))
     names = peer.tokenizer.convert_ids_to_tokens(range(vectors.shape[1]))
     largest = 0.0
     for line, row in zip(open(output), np.asarray(vectors)):
@@ -383,8 +392,11 @@ parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
 parser.add_argument("--texts", help="lines of documents, such as Scripts/debian_collection.py makes")
 parser.add_argument("--model", default="splade-tiny")
 parser.add_argument("--large", type=int, default=1_000_000)
+parser.add_argument("--quick", action="store_true", help="few settings, once each: to see that it runs")
 parser.add_argument("--keep", action="store_true", help="keep the indexes of `large`")
 options = parser.parse_args()
+if options.quick:
+    TIMES, CUTS = 1, [(5, 0.9), (39, 0.4)]
 unknown = set(options.parts) - {"approximate", "exact", "words", "encode", "large"}
 if unknown:
     parser.error(f"there is no part {', '.join(unknown)}")
