@@ -51,7 +51,7 @@ private let texts = ["wing drag", "the lift of a wing in flow", "heat", "", "dra
         let (model, input) = try network()
         func gradients(atOnce: Int) throws -> [Tensor<Float>] {
             let encoder = try TrainableSpladeEncoder(TrainableBERT(model), pooling: LexicalPooling(strategy: strategy))
-            encoder.tokensAtOnce = atOnce
+            encoder.head.tokensAtOnce = atOnce
             let tape = Tape<Float>()
             let vectors = encoder(TokenTexts(texts.map { encoder.tokens($0, input) }), on: tape)
             tape.backward(from: (vectors * vectors).sum())
@@ -110,6 +110,60 @@ private let texts = ["wing drag", "the lift of a wing in flow", "heat", "", "dra
         // What surrounds a word decides its weight.
         let wing = try #require(input.tokenizer.id(of: "wing"))
         #expect(learned[0, wing] != learned[1, wing] && learned[0, wing] > 0)
+    }
+
+    private func decoder(_ vocabulary: Int) throws -> TrainableTransformer {
+        var generator = SeededGenerator(seed: 3)
+        let network = try TrainableTransformer(
+            TransformerConfiguration(
+                vocabularySize: vocabulary, hiddenSize: 12, intermediateSizes: [20, 20], headCount: 2,
+                keyValueHeadCount: 2, headSize: 6, maximumPositions: 64, tiedEmbeddings: true), using: &generator)
+        // Larger than training begins with, so that what is looked at is no rounding.
+        for parameter in network.parameters where parameter.shape.count == 2 {
+            parameter.value = parameter.value.map { 25 * $0 }
+        }
+        return network
+    }
+
+    /// What stands at the end is known at the first position of a second copy, and at none of a single one.
+    @Test func echoesKnowWhatFollows() throws {
+        let network = try decoder(9)
+        func first(_ tokens: [Int], isEchoed: Bool) -> Tensor<Float> {
+            let encoder = TrainableEchoEncoder(network, isEchoed: isEchoed)
+            encoder.readTokens = 1
+            return rows(encoder(TokenTexts([tokens, [3]]), on: Tape<Float>()))
+        }
+        let (one, other) = ([1, 2, 3, 4], [1, 2, 3, 8])
+        #expect(largestDifference(first(one, isEchoed: false), first(other, isEchoed: false)) == 0)
+        #expect(largestDifference(first(one, isEchoed: true), first(other, isEchoed: true)) > 1e-3)
+        // By its definition: the logits of the second copy, the largest over its positions.
+        let encoder = TrainableEchoEncoder(network, isEchoed: true)
+        let found = rows(encoder(TokenTexts([one, [5, 6]]), on: Tape<Float>()))
+        let logits = try network.stored().logits(one + one)
+        for term in 0..<9 {
+            let largest = (4..<8).map { logits[$0, term] }.max() ?? 0
+            #expect(abs(found[0, term] - Float(logarithmOfOnePlus(Double(max(0, largest))))) < 1e-4)
+        }
+        #expect(rows(encoder(TokenTexts([[]]), on: Tape<Float>())).scalars.allSatisfy { $0 == 0 })
+    }
+
+    @Test(arguments: [EchoForm(), EchoForm(before: "", between: nil), EchoForm(before: "wing ", between: " drag ")])
+    func languageModelsEncode(form: EchoForm) throws {
+        let input = try TextInput(Tokenizer(directory: fixture("splade")), maximumLength: 12)
+        let encoder = TrainableEchoEncoder(
+            try decoder(input.tokenizer.vocabularySize), tokenizer: input.tokenizer, form: form,
+            pooling: LexicalPooling(activation: .doubleLog))
+        let tape = Tape<Float>()
+        let learned = rows(encoder(TokenTexts(texts.map { encoder.tokens($0, input) }), on: tape))
+        let run = try #require(try encoder.stored(input) as? EchoEncoder)
+        #expect(try largestDifference(learned, run.encode(texts).densified()) < 1e-4)
+        let scratch = try Scratch()
+        try SparseEncoder(run).save(to: scratch.file("echo"))
+        let back = try SparseEncoder.load(scratch.file("echo"))
+        #expect(try back.encodeDocuments(texts) == run.encode(texts))
+        #expect((back.document as? EchoEncoder)?.form == form)
+        let long = try TextInput(input.tokenizer, maximumLength: 70)
+        #expect(failure { try EchoEncoder(run.model, input: long, form: form) } != nil)
     }
 
     @Test func foldersComeBackAsTheyWere() throws {
@@ -546,6 +600,21 @@ private let texts = ["wing drag", "the lift of a wing in flow", "heat", "", "dra
         #expect(try a.encodeDocuments(["wing drag"]) == b.encodeDocuments(["wing drag"]))
         // And a run's result can be gone on with.
         _ = try job(text(model: "from = \"\(directory)\"", steps: 1)).run(directory: scratch.file("again"))
+    }
+
+    @Test func languageModelsAreTrained() throws {
+        let echo = text(
+            query: "encoder = \"table\"",
+            document: "encoder = \"echo\"\nregularizer = \"flops\"\nweight = 0.001")
+        _ = try job(echo).run(directory: scratch.file("echo"))
+        #expect(try SparseEncoder.load(scratch.file("echo")).document is EchoEncoder)
+        // Its decoder goes on, and is no encoder of the BERT family; one of these is no decoder.
+        let again = echo.replacing(Self.sizes, with: "from = \"\(scratch.file("echo"))\"")
+        #expect(try job(again).run(directory: nil).steps == 2)
+        let other = failure { try job(again.replacing("\"echo\"\nreg", with: "\"splade\"\nreg")) }
+        #expect("\(other!)".contains("document.encoder"))
+        let bert = failure { try job(echo.replacing(Self.sizes, with: "from = \"\(try fixture("splade"))\"")) }
+        #expect("\(bert!)".contains("document.encoder"))
     }
 
     @Test func pruningMethodsApply() throws {

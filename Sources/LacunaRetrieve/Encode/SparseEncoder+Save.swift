@@ -28,8 +28,40 @@ enum TokenWeighting {
     }
 }
 
+/// The module of ``EchoEncoder``: `config.json` with what stands before and between the copies, and how logits are pooled.
+enum EchoPooling {
+    static let kind = "EchoPooling"
+
+    static func load(_ directory: String, model: Transformer, input: TextInput) throws -> EchoEncoder {
+        let fields = try JSONFields(contentsOf: FileSystem.join(directory, "config.json"))
+        return try EchoEncoder(
+            model, input: input,
+            form: EchoForm(before: try fields.string("before"), between: try fields.optionalString("between")),
+            pooling: LexicalPooling(fields))
+    }
+
+    static func settings(_ encoder: EchoEncoder) -> JSONValue {
+        [
+            "before": .string(encoder.form.before), "between": encoder.form.between.map { .string($0) } ?? .null,
+            "pooling_strategy": .string(encoder.pooling.strategy.rawValue),
+            "activation_function": .string(encoder.pooling.activation.rawValue),
+        ]
+    }
+}
+
+extension LexicalPooling {
+    /// As modules of sentence-transformers have it.
+    init(_ fields: JSONFields) throws {
+        guard let strategy = Strategy(rawValue: try fields.optionalString("pooling_strategy") ?? "max")
+        else { throw fields.failure("pooling_strategy", "is neither max nor sum") }
+        guard let activation = Activation(rawValue: try fields.optionalString("activation_function") ?? "relu")
+        else { throw fields.failure("activation_function", "is neither relu nor log1p_relu") }
+        self.init(activation: activation, strategy: strategy)
+    }
+}
+
 extension SparseEncoder {
-    /// Writes a folder that ``load(_:)`` and, if neither side is a ``TokenWeightEncoder``, sentence-transformers read:
+    /// Writes a folder that ``load(_:)`` and, if neither side is a ``TokenWeightEncoder`` or an ``EchoEncoder``, sentence-transformers read:
     /// `modules.json`, with a Router if queries and documents have encoders of their own.
     ///
     /// - Parameter overwrite: Replace a folder that was written before.
@@ -93,6 +125,7 @@ extension SparseEncoder {
         case let encoder as SpladeEncoder: encoder.input
         case let encoder as TableEncoder: encoder.input
         case let encoder as TokenWeightEncoder: encoder.input
+        case let encoder as EchoEncoder: encoder.input
         default: throw LacunaError.unsupported(file: nil, what: "saving an encoder of kind \(type(of: encoder))")
         }
     }
@@ -133,6 +166,16 @@ extension SparseEncoder {
             return [
                 (name, "sentence_transformers.base.modules.transformer.Transformer"),
                 (weighting.name, "lacuna." + TokenWeighting.kind),
+            ]
+        case let encoder as EchoEncoder:
+            let model = try folder("0_Transformer")
+            try encoder.model.save(to: model.place, tokenizer: input.tokenizer)
+            try limit(input, in: model.place)
+            let pooling = try folder("1_" + EchoPooling.kind)
+            try write(EchoPooling.settings(encoder), "config.json", to: pooling.place)
+            return [
+                (model.name, "sentence_transformers.base.modules.transformer.Transformer"),
+                (pooling.name, "lacuna." + EchoPooling.kind),
             ]
         case let encoder as TableEncoder:
             let table = try folder("0_SparseStaticEmbedding")

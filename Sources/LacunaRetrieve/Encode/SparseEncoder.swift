@@ -64,7 +64,7 @@ public struct SparseEncoder: Sendable {
     }
 
     /// Loads a `SparseEncoder` of sentence-transformers (`modules.json` with MLMTransformer, SpladePooling,
-    /// SparseStaticEmbedding and Router; also the TokenWeighting of this library), the directory of a run that trained one,
+    /// SparseStaticEmbedding and Router; also TokenWeighting and EchoPooling of this library), the directory of a run that trained one,
     /// or a plain BERT with a head for masked tokens, which is taken for a SPLADE.
     ///
     /// - Throws: `LacunaError.unsupported` for other modules or models, and what reading them throws.
@@ -111,16 +111,7 @@ public struct SparseEncoder: Sendable {
         switch modules.map(\.kind) {
         case ["MLMTransformer", "SpladePooling"], ["Transformer", "SpladePooling"]:
             let fields = try JSONFields(contentsOf: FileSystem.join(place(1), "config.json"))
-            guard
-                let strategy = LexicalPooling.Strategy(
-                    rawValue: try fields.optionalString("pooling_strategy") ?? "max")
-            else { throw fields.failure("pooling_strategy", "is neither max nor sum") }
-            guard
-                let activation = LexicalPooling.Activation(
-                    rawValue: try fields.optionalString("activation_function") ?? "relu")
-            else { throw fields.failure("activation_function", "is neither relu nor log1p_relu") }
-            return try splade(
-                place(0), pooling: LexicalPooling(activation: activation, strategy: strategy), prompt: prompt)
+            return try splade(place(0), pooling: LexicalPooling(fields), prompt: prompt)
         case ["SparseStaticEmbedding"]:
             let tensors = try TensorFiles.open(FileSystem.join(place(0), "model.safetensors"))
             try tensors.requireFinite()
@@ -132,6 +123,14 @@ public struct SparseEncoder: Sendable {
         case ["Transformer", TokenWeighting.kind]:
             let (model, input) = try network(place(0), prompt: prompt)
             return try TokenWeighting.load(place(1), model: model, input: input)
+        case ["Transformer", EchoPooling.kind]:
+            let tensors = try TensorFiles.open(place(0))
+            try MachineMemory.require(tensors.loadedBytes(), for: "the encoder \(place(0))")
+            try tensors.requireFinite()
+            let model = try Transformer.load(tensors, at: place(0))
+            let tokenizer = try Tokenizer(directory: place(0))
+            let input = try TextInput(tokenizer, maximumLength: maximumLength(place(0)), prompt: prompt)
+            return try EchoPooling.load(place(1), model: model, input: input)
         case let names:
             throw LacunaError.unsupported(
                 file: file, what: "modules \(names.joined(separator: ", ")) for sparse vectors")

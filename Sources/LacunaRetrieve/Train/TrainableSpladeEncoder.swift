@@ -29,15 +29,14 @@ public final class TrainableSpladeEncoder: StorableTermEncoder {
     /// The encoder with its head.
     public let network: TrainableBERT
     /// What becomes of the logits.
-    public let pooling: LexicalPooling
-    private let logits: (Variable<Float>) -> Variable<Float>
-    /// Logits of so many tokens are in memory at once; what is left of the others is computed again for gradients.
-    var tokensAtOnce = 512
+    public var pooling: LexicalPooling { head.pooling }
+    var head: LexicalHead
 
     /// - Throws: `LacunaError.unsupported` for a network without a head for masked tokens.
     public init(_ network: TrainableBERT, pooling: LexicalPooling = LexicalPooling()) throws {
-        (self.network, self.pooling) = (network, pooling)
-        logits = try network.predictor()
+        self.network = network
+        head = LexicalHead(
+            pooling, terms: network.configuration.vocabularySize, logits: try network.predictor())
     }
 
     public var termCount: Int { network.configuration.vocabularySize }
@@ -46,38 +45,7 @@ public final class TrainableSpladeEncoder: StorableTermEncoder {
 
     public func callAsFunction(_ texts: TokenTexts, on tape: Tape<Float>) -> Variable<Float> {
         if texts.count == 0 { return tape.constant(Tensor(zeros: [0, termCount])) }
-        let states = network.states(of: texts, on: tape)
-        // The tokens of a text stand together: cut between texts.
-        var (groups, first): ([Range<Int>], Int) = ([], 0)
-        var starts = [Int](repeating: 0, count: texts.count + 1)
-        for text in texts.texts { starts[Int(text) + 1] += 1 }
-        for text in 0..<texts.count { starts[text + 1] += starts[text] }
-        for text in 0..<texts.count where text > first && starts[text + 1] - starts[first] > tokensAtOnce {
-            groups.append(first..<text)
-            first = text
-        }
-        groups.append(first..<texts.count)
-        let parts = groups.map { group -> Variable<Float> in
-            let rows = starts[group.lowerBound]..<starts[group.upperBound]
-            let owners = texts.texts[rows].map { $0 - Int32(group.lowerBound) }
-            let own = states.gathered(rows.map { Int32($0) })
-            return groups.count == 1
-                ? pooled(logits(own), owners, group.count)
-                : tape.recomputing { [self] in pooled(logits(own), owners, group.count) }
-        }
-        let all = parts.count == 1 ? parts[0] : .concatenated(rows: parts)
-        // Logarithms are monotone: they may wait until one row a text is left.
-        return pooling.strategy == .max ? activated(all) : all
-    }
-
-    private func activated(_ x: Variable<Float>) -> Variable<Float> {
-        let once = x.relu().logarithmOfOnePlus()
-        return pooling.activation == .log ? once : once.logarithmOfOnePlus()
-    }
-
-    private func pooled(_ logits: Variable<Float>, _ owners: [Int32], _ count: Int) -> Variable<Float> {
-        pooling.strategy == .max
-            ? logits.segmentMaxima(owners, count: count) : activated(logits).scattered(owners, into: count)
+        return head(network.states(of: texts, on: tape), texts: texts.texts, count: texts.count)
     }
 
     public func stored(_ input: TextInput) throws -> any TermEncoder {

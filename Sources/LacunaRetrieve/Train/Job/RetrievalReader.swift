@@ -42,11 +42,11 @@ public enum RetrievalTraining {
             from = "splade-tiny"          # or a folder; or, from nothing, vocabulary, dimensions, layers, heads
 
             [query]
-            encoder = "table"             # shared, splade, weights, table or binary
+            encoder = "table"             # shared, splade, weights, echo, table or binary
             trainable = true              # the table begins with inverse document frequencies
 
             [document]
-            encoder = "splade"            # splade or weights (of the text's own words)
+            encoder = "splade"            # splade, weights (of the text's own words) or echo (a language model)
             regularizer = "df-flops"      # flops, l1, idf-flops, df-flops or none
             weight = 0.02
             warm_up = 100
@@ -143,13 +143,13 @@ struct RetrievalReader {
         }
         var generator = SeededGenerator(seed: seed, stream: 0x5B1A)
         let document = try encoder(
-            "document", of: ["splade", "weights", "table", "binary"], default: "splade", backbone, data.texts,
+            "document", of: ["splade", "weights", "echo", "table", "binary"], default: "splade", backbone, data.texts,
             inputs.document, using: &generator)
         let query =
             try file.optionalString("query.encoder") ?? "shared" == "shared"
             ? document
             : encoder(
-                "query", of: ["shared", "splade", "weights", "table", "binary"], default: "shared", backbone,
+                "query", of: ["shared", "splade", "weights", "echo", "table", "binary"], default: "shared", backbone,
                 data.texts,
                 inputs.query, using: &generator)
         let (queryPenalty, documentPenalty) = (try regularizer("query"), try regularizer("document"))
@@ -304,10 +304,25 @@ struct RetrievalReader {
     /// What both sides are made of.
     private struct Backbone {
         let tokenizer: Tokenizer
-        /// The network that is loaded; nil for one that is made anew, or none.
-        let model: BERT?
-        let pooling: LexicalPooling
-        let positions: Int?
+        /// The network that is loaded; both are nil for one that is made anew, or none.
+        var model: BERT?
+        var decoder: Transformer?
+        var pooling = LexicalPooling()
+        var form = EchoForm()
+
+        /// Tokens of a text that the loaded network has positions for; nil for one that is made anew.
+        var positions: Int? {
+            if let decoder {
+                return EchoForm.Tokens(form, tokenizer).longest(decoder.configuration.maximumPositions)
+            }
+            return model?.configuration.maximumPositions
+        }
+        /// Terms of the vectors.
+        var terms: Int {
+            decoder?.configuration.vocabularySize ?? model?.configuration.vocabularySize ?? tokenizer.vocabularySize
+        }
+        /// Numbers of the loaded network.
+        var parameterCount: Int { decoder?.parameterCount ?? model?.configuration.parameterCount ?? 0 }
     }
 
     private func backbone(_ texts: [String]) throws -> Backbone {
@@ -316,13 +331,11 @@ struct RetrievalReader {
                 throw file.failure("model.\(key)", "is that of the model it is made from")
             }
             let path = FileSystem.exists(name) ? name : try environment.fetch(name)
-            let (model, tokenizer, pooling) = try Self.network(path)
+            let loaded = try Self.network(path)
             // Values, gradients and two moments.
             try MachineMemory.require(
-                shape: [model.configuration.parameterCount, 4], of: Float.self,
-                for: "training all weights (\(file.file))")
-            return Backbone(
-                tokenizer: tokenizer, model: model, pooling: pooling, positions: model.configuration.maximumPositions)
+                shape: [loaded.parameterCount, 4], of: Float.self, for: "training all weights (\(file.file))")
+            return loaded
         }
         let tokenizer: Tokenizer
         if let path = try? file.optionalString("model.vocabulary") {
@@ -332,20 +345,35 @@ struct RetrievalReader {
             let vocabulary = try WordPieceVocabulary(texts, size: size)
             tokenizer = try Tokenizer(vocabulary.tokenizerJSON, name: file.file)
         }
-        return Backbone(tokenizer: tokenizer, model: nil, pooling: LexicalPooling(), positions: nil)
+        return Backbone(tokenizer: tokenizer)
     }
 
-    /// The network of a folder, with or without a list of modules.
-    private static func network(_ path: String) throws -> (BERT, Tokenizer, LexicalPooling) {
+    /// The network of a folder, with or without a list of modules, or of a GGUF file.
+    private static func network(_ path: String) throws -> Backbone {
         if FileSystem.exists(FileSystem.join(path, ModuleList.name)) || SparseEncoder.isRun(path) {
             switch try SparseEncoder.load(path).document {
-            case let encoder as SpladeEncoder: return (encoder.model, encoder.input.tokenizer, encoder.pooling)
-            case let encoder as TokenWeightEncoder: return (encoder.model, encoder.input.tokenizer, LexicalPooling())
+            case let encoder as SpladeEncoder:
+                return Backbone(tokenizer: encoder.input.tokenizer, model: encoder.model, pooling: encoder.pooling)
+            case let encoder as TokenWeightEncoder:
+                return Backbone(tokenizer: encoder.input.tokenizer, model: encoder.model)
+            case let encoder as EchoEncoder:
+                return Backbone(
+                    tokenizer: encoder.input.tokenizer, decoder: encoder.model, pooling: encoder.pooling,
+                    form: encoder.form)
             default: throw LacunaError.unsupported(file: path, what: "going on from an encoder without a network")
             }
         }
-        try TensorFiles.open(path).requireFinite()
-        return (try BERT.load(path), try Tokenizer(directory: path), LexicalPooling())
+        let source = try TensorFiles.open(path)
+        try source.requireFinite()
+        if source is GGUFFile {
+            return Backbone(
+                tokenizer: try Tokenizer(gguf: GGUFFile(path)), decoder: try Transformer.load(source, at: path))
+        }
+        let settings = try JSONFields(contentsOf: FileSystem.join(path, "config.json"))
+        let tokenizer = try Tokenizer(directory: path)
+        return try settings.optionalString("model_type") == "bert"
+            ? Backbone(tokenizer: tokenizer, model: BERT.load(path))
+            : Backbone(tokenizer: tokenizer, decoder: Transformer.load(source, at: path))
     }
 
     private func input(_ key: String, default value: Int, _ backbone: Backbone) throws -> TextInput {
@@ -354,8 +382,8 @@ struct RetrievalReader {
             backbone.tokenizer, maximumLength: try file.optionalInteger(key, in: 1...most) ?? min(value, most))
     }
 
-    private func model(_ backbone: Backbone, using generator: inout SeededGenerator) throws -> BERT {
-        if let model = backbone.model { return model }
+    /// Sizes of a network that is made anew.
+    private func sizes() throws -> (dimensions: Int, heads: Int, layers: Int, hidden: Int, longest: Int) {
         let (dimensions, heads) = (
             try file.integer("model.dimensions", in: 1...8192), try file.integer("model.heads", in: 1...256)
         )
@@ -363,15 +391,54 @@ struct RetrievalReader {
             try file.optionalInteger("data.query_length", in: 1...65_536) ?? 64,
             try file.optionalInteger("data.document_length", in: 1...65_536) ?? 256)
         let hidden = try file.optionalInteger("model.hidden", in: 1...65_536) ?? 4 * dimensions
-        let layers = try file.integer("model.layers", in: 1...256)
+        return (dimensions, heads, try file.integer("model.layers", in: 1...256), hidden, longest)
+    }
+
+    private func bert(
+        _ key: String, _ backbone: Backbone, using generator: inout SeededGenerator
+    ) throws -> TrainableBERT {
+        if backbone.decoder != nil {
+            throw file.failure(key, "needs an encoder of the BERT family; a language model takes encoder = \"echo\"")
+        }
+        if let model = backbone.model { return try TrainableBERT(model) }
+        let sizes = try sizes()
         let configuration = try located("model.heads") {
             try BERTConfiguration(
-                vocabularySize: backbone.tokenizer.vocabularySize, hiddenSize: dimensions, intermediateSize: hidden,
-                layerCount: layers, headCount: heads, maximumPositions: longest)
+                vocabularySize: backbone.tokenizer.vocabularySize, hiddenSize: sizes.dimensions,
+                intermediateSize: sizes.hidden, layerCount: sizes.layers, headCount: sizes.heads,
+                maximumPositions: sizes.longest)
         }
         try MachineMemory.require(
             shape: [configuration.parameterCount, 4], of: Float.self, for: "training all weights (\(file.file))")
-        return try BERT(random: configuration, using: &generator)
+        return try TrainableBERT(BERT(random: configuration, using: &generator))
+    }
+
+    private func decoder(
+        _ key: String, _ backbone: Backbone, using generator: inout SeededGenerator
+    ) throws -> TrainableTransformer {
+        if backbone.model != nil {
+            throw file.failure(
+                key, "needs a causal language model; encoders of the BERT family see all of a text at once")
+        }
+        if let decoder = backbone.decoder { return try TrainableTransformer(decoder) }
+        let sizes = try sizes()
+        guard sizes.dimensions % sizes.heads == 0, sizes.dimensions / sizes.heads % 2 == 0 else {
+            throw file.failure(
+                "model.heads", "\(sizes.dimensions) dimensions do not divide into \(sizes.heads) heads of even size")
+        }
+        let prompt = EchoForm.Tokens(backbone.form, backbone.tokenizer)
+        let parameters =
+            sizes.layers * sizes.dimensions * (4 * sizes.dimensions + 3 * sizes.hidden)
+            + backbone.tokenizer.vocabularySize * sizes.dimensions
+        try MachineMemory.require(
+            shape: [parameters, 4], of: Float.self, for: "training all weights (\(file.file))")
+        return try TrainableTransformer(
+            TransformerConfiguration(
+                vocabularySize: backbone.tokenizer.vocabularySize, hiddenSize: sizes.dimensions,
+                intermediateSizes: Array(repeating: sizes.hidden, count: sizes.layers), headCount: sizes.heads,
+                keyValueHeadCount: sizes.heads, headSize: sizes.dimensions / sizes.heads,
+                maximumPositions: 2 * sizes.longest + prompt.before.count + (prompt.between?.count ?? 0),
+                tiedEmbeddings: true), using: &generator)
     }
 
     /// Inverse document frequencies, one for each of the terms; what no text has is worth most.
@@ -385,7 +452,17 @@ struct RetrievalReader {
         _ input: TextInput, using generator: inout SeededGenerator
     ) throws -> any StorableTermEncoder {
         let key = "\(side).encoder"
-        let terms = backbone.model?.configuration.vocabularySize ?? backbone.tokenizer.vocabularySize
+        let terms = backbone.terms
+        func pooling() throws -> LexicalPooling {
+            var pooling = backbone.pooling
+            if let name = try file.optionalString("\(side).pooling") {
+                guard let activation = LexicalPooling.Activation(rawValue: name) else {
+                    throw file.failure("\(side).pooling", "is neither relu nor log1p_relu")
+                }
+                pooling.activation = activation
+            }
+            return pooling
+        }
         switch try file.choice(key, of: kinds, default: kind) {
         case "table":
             let scale = Float(try file.optionalNumber("\(side).scale", in: 1e-6...1e6) ?? 1)
@@ -397,19 +474,15 @@ struct RetrievalReader {
                 terms: terms, scale: Float(try file.optionalNumber("\(side).scale", in: 1e-6...1e6) ?? 0.3))
         case "weights":
             return TrainableTokenWeightEncoder(
-                try TrainableBERT(model(backbone, using: &generator)), addedTokens: input.addedTokens, using: &generator
-            )
+                try bert(key, backbone, using: &generator), addedTokens: input.addedTokens, using: &generator)
+        case "echo":
+            let network = try decoder(key, backbone, using: &generator)
+            network.recomputesBlocks = try file.optionalBool("model.recompute") ?? false
+            return try TrainableEchoEncoder(
+                network, tokenizer: backbone.tokenizer, form: backbone.form, pooling: pooling())
         default:
-            var pooling = backbone.pooling
-            if let name = try file.optionalString("\(side).pooling") {
-                guard let activation = LexicalPooling.Activation(rawValue: name) else {
-                    throw file.failure("\(side).pooling", "is neither relu nor log1p_relu")
-                }
-                pooling.activation = activation
-            }
-            return try located(key) {
-                try TrainableSpladeEncoder(TrainableBERT(model(backbone, using: &generator)), pooling: pooling)
-            }
+            let network = try bert(key, backbone, using: &generator)
+            return try located(key) { try TrainableSpladeEncoder(network, pooling: pooling()) }
         }
     }
 
