@@ -68,9 +68,9 @@ private let texts = ["wing drag", "the lift of a wing in flow", "heat", "", "dra
         let encoder = try TrainableSpladeEncoder(TrainableBERT(model))
         let tokens = TokenTexts(texts.map { encoder.tokens($0, input) })
         let bias = try #require(encoder.network.maskedHead).bias
-        func value() -> Float {
-            let tape = Tape<Float>()
-            return encoder(tokens, on: tape).sum().item
+        func weights(_ term: Int) -> [Float] {
+            let found = rows(encoder(tokens, on: Tape<Float>()))
+            return texts.indices.map { found[$0, term] }
         }
         let tape = Tape<Float>()
         tape.backward(from: encoder(tokens, on: tape).sum())
@@ -81,12 +81,15 @@ private let texts = ["wing drag", "the lift of a wing in flow", "heat", "", "dra
             var moved = start
             moved[term] = start[term] + 0.01
             bias.value = moved
-            let above = value()
+            let above = weights(term)
             moved[term] = start[term] - 0.01
             bias.value = moved
-            let slope = (above - value()) / 0.02
+            let below = weights(term)
             bias.value = start
-            #expect(abs(slope - gradient[term]) < 0.05 * max(1, gradient[term]))
+            // Where a weight begins there is no slope.
+            if above.count(where: { $0 > 0 }) != below.count(where: { $0 > 0 }) { continue }
+            let slope = (above.reduce(0, +) - below.reduce(0, +)) / 0.02
+            #expect(abs(slope - gradient[term]) < 0.02 * max(1, gradient[term]))
             checked += 1
         }
         #expect(checked > 3)
@@ -418,18 +421,22 @@ private let texts = ["wing drag", "the lift of a wing in flow", "heat", "", "dra
     /// A collection in which queries and documents speak of the same things in other words.
     init() throws {
         scratch = try Scratch()
+        let words = ["wing", "drag", "heat", "flow", "lift", "nose", "jet", "hull"]
+        let others = ["alpha", "beta", "gamma", "delta", "kappa", "omega", "sigma", "theta"]
         var generator = SeededGenerator(seed: 9)
-        func word(_ concept: Int) -> String { ["wing", "drag", "heat", "flow", "lift", "nose"][concept] }
-        func other(_ concept: Int) -> String { ["alpha", "beta", "gamma", "delta", "kappa", "omega"][concept] }
         var (corpus, queries, qrels) = ("", "", "query-id\tcorpus-id\tscore\n")
-        for index in 0..<48 {
-            let concepts = Array((0..<6).shuffled(using: &generator).prefix(3))
-            let text =
-                concepts.map(word).joined(separator: " the ") + ". Of the " + word(concepts[0]) + ". The "
-                + word(concepts[1])
-            corpus += "{\"_id\": \"d\(index)\", \"title\": \"\", \"text\": \"\(text)\"}\n"
-            queries += "{\"_id\": \"q\(index)\", \"text\": \"the \(concepts.map(other).joined(separator: " "))\"}\n"
-            qrels += "q\(index)\td\(index)\t1\n"
+        for a in 0..<8 {
+            for b in a + 1..<8 {
+                for c in b + 1..<8 {
+                    let (id, concepts) = ("\(a)\(b)\(c)", [a, b, c].shuffled(using: &generator))
+                    let own = concepts.map { words[$0] }
+                    let text = own.joined(separator: " the ") + ". Of the \(own[0]). The \(own[1])"
+                    let query = concepts.shuffled(using: &generator).map { others[$0] }.joined(separator: " ")
+                    corpus += "{\"_id\": \"d\(id)\", \"title\": \"\", \"text\": \"\(text)\"}\n"
+                    queries += "{\"_id\": \"q\(id)\", \"text\": \"the \(query)\"}\n"
+                    qrels += "q\(id)\td\(id)\t1\n"
+                }
+            }
         }
         _ = try scratch.write(corpus, to: "c/corpus.jsonl")
         _ = try scratch.write(queries, to: "c/queries.jsonl")
@@ -437,7 +444,7 @@ private let texts = ["wing drag", "the lift of a wing in flow", "heat", "", "dra
         collection = scratch.file("c")
     }
 
-    private static let sizes = "vocabulary = 60\ndimensions = 16\nlayers = 1\nheads = 2"
+    private static let sizes = "vocabulary = 80\ndimensions = 16\nlayers = 1\nheads = 2"
 
     private func text(
         data: String = "", model: String = sizes, query: String = "encoder = \"shared\"", document: String = "",
@@ -480,12 +487,12 @@ private let texts = ["wing drag", "the lift of a wing in flow", "heat", "", "dra
 
     @Test func otherWordsAreLearned() throws {
         let configuration = text(
-            document: "regularizer = \"flops\"\nweight = 0.01\nwarm_up = 20", steps: 150,
+            data: "test_fraction = 0.25", document: "regularizer = \"flops\"\nweight = 0.01\nwarm_up = 20", steps: 150,
             training: "evaluate_every = 150")
-        let untrained = try job(text(steps: 0)).run(directory: nil)
+        let untrained = try job(text(data: "test_fraction = 0.25", steps: 1, rate: 0)).run(directory: nil)
         let report = try job(configuration).run(directory: scratch.file("run"))
         let (before, after) = (try value(untrained, "ndcg_at_10"), try value(report, "ndcg_at_10"))
-        #expect(after > 0.6 && after > before + 0.2, "\(before), then \(after)")
+        #expect(after > 0.5 && after > before + 0.2, "\(before), then \(after)")
         #expect(try value(report, "lacking_to_ndcg") == 1 - after)
         // The result is an encoder, by the name of the run.
         let encoder = try SparseEncoder.load(scratch.file("run"))
@@ -525,7 +532,7 @@ private let texts = ["wing drag", "the lift of a wing in flow", "heat", "", "dra
             document: "encoder = \"\(document)\"\nregularizer = \"idf-flops\"\nweight = 0.001")
         if ![document, query].contains(where: ["splade", "weights"].contains) {
             // No network: its sizes would be left unread.
-            configuration = configuration.replacing(Self.sizes, with: "vocabulary = 60")
+            configuration = configuration.replacing(Self.sizes, with: "vocabulary = 80")
         }
         guard learns.contains(document) || learns.contains(query) else {
             #expect(failure { try job(configuration) } != nil)
@@ -534,7 +541,8 @@ private let texts = ["wing drag", "the lift of a wing in flow", "heat", "", "dra
         let directory = scratch.file("pair")
         _ = try job(configuration).run(directory: directory)
         let encoder = try SparseEncoder.load(directory)
-        #expect(try encoder.encodeQueries(["wing"]).columns == 60)
+        #expect(try encoder.encodeQueries(["wing"]).columns == encoder.termNames.count)
+        #expect(encoder.termNames.contains("wing") && encoder.termNames.count > 40)
     }
 
     @Test(arguments: ["margin-mse", "kl"], ["", "negatives = 2"])
@@ -587,14 +595,14 @@ private let texts = ["wing drag", "the lift of a wing in flow", "heat", "", "dra
         } else if task == "inverse-cloze" {
             // Judgements of a collection to evaluate on.
             #expect(
-                try job(base.replacing("[model]", with: "valid = \"train\"\n[model]")).summary.contains("48 queries"))
+                try job(base.replacing("[model]", with: "valid = \"train\"\n[model]")).summary.contains("56 queries"))
         }
     }
 
     @Test func loadedEncodersGoOn() throws {
         let model = "from = \"\(try fixture("splade"))\""
         let directory = scratch.file("tuned")
-        _ = try job(text(model: model, steps: 0)).run(directory: directory)
+        _ = try job(text(model: model, steps: 1, rate: 0)).run(directory: directory)
         // Nothing was learned: the encoder is what it was, but for what is cut off.
         let (a, b) = (try SparseEncoder.load(fixture("splade")), try SparseEncoder.load(directory))
         #expect(try a.encodeDocuments(["wing drag"]) == b.encodeDocuments(["wing drag"]))
@@ -634,8 +642,8 @@ private let texts = ["wing drag", "the lift of a wing in flow", "heat", "", "dra
             (("[document]", "[document]\npooling = \"tanh\""), "document.pooling"),
             (("[document]", "[document]\nwarm_up = 3"), "document.warm_up"),
             (("heads = 2", "heads = 3"), "model.heads"),
-            (("vocabulary = 60", ""), "model.vocabulary"),
-            (("vocabulary = 60", "vocabulary = \"/nowhere.json\""), "nowhere"),
+            (("vocabulary = 80", ""), "model.vocabulary"),
+            (("vocabulary = 80", "vocabulary = \"/nowhere.json\""), "nowhere"),
             (("query_length = 12", "query_length = 2"), "query_length"),
             (("batch = 8", "batch = 8\nsplit = \"dev\""), "dev.tsv"),
             (("batch = 8", "batch = 8\ntask = \"guess\""), "data.task"),
@@ -659,7 +667,9 @@ private let texts = ["wing drag", "the lift of a wing in flow", "heat", "", "dra
         let place = try RepositoryData.require("cranfield/corpus.jsonl", otherwise: "it is in the repository")
         let data = FileSystem.directory(of: place)
         for (name, example) in RetrievalTraining.examples {
+            // The fixture has positions for 32 tokens.
             let text = example.replacing("\"Data/cranfield\"", with: "\"\(data)\"")
+                .replacing("document_length = 128", with: "document_length = 32")
             let job = try TrainingJob(
                 ConfigurationFile(text: text, file: name),
                 environment: .init(

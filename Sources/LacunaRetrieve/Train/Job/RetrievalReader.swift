@@ -134,7 +134,8 @@ struct RetrievalReader {
 
     func task() throws -> any JobTask {
         let data = try readData()
-        let backbone = try backbone(data.texts)
+        // Words that only queries have are words of the vocabulary too.
+        let backbone = try backbone(data.texts + (data.train?.examples.map(\.query) ?? []))
         let inputs = try located("data.query_length") {
             (
                 query: try input("data.query_length", default: 64, backbone),
@@ -197,7 +198,7 @@ struct RetrievalReader {
         var pages: (task: PairTask, pages: [LinkedPage])?
         var held: RetrievalExamples
         var negatives = 0
-        /// What vocabularies and frequencies are counted in.
+        /// What frequencies are counted in.
         var texts: [String]
         var summary: String
     }
