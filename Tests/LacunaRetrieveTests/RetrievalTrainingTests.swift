@@ -148,6 +148,13 @@ private let texts = ["wing drag", "the lift of a wing in flow", "heat", "", "dra
             #expect(abs(found[0, term] - Float(logarithmOfOnePlus(Double(max(0, largest))))) < 1e-4)
         }
         #expect(rows(encoder(TokenTexts([[]]), on: Tape<Float>())).scalars.allSatisfy { $0 == 0 })
+        // Of texts that are computed apart, too.
+        let long = Array(repeating: 2, count: 20)
+        let some = rows(encoder(TokenTexts([[], long, []]), on: Tape<Float>()))
+        let apart = TrainableEchoEncoder(network, isEchoed: true)
+        apart.head.tokensAtOnce = 3
+        #expect(rows(apart(TokenTexts([[], long, []]), on: Tape<Float>())) == some)
+        #expect(some.scalars[..<9].allSatisfy { $0 == 0 } && some.scalars[9..<18].contains { $0 > 0 })
     }
 
     @Test(arguments: [EchoForm(), EchoForm(before: "", between: nil), EchoForm(before: "wing ", between: " drag ")])

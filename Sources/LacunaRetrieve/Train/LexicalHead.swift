@@ -34,6 +34,8 @@ struct LexicalHead {
         groups.append(first..<count)
         let parts = groups.map { group -> Variable<Float> in
             let rows = starts[group.lowerBound]..<starts[group.upperBound]
+            // Texts without a token have no weights.
+            if rows.isEmpty { return states.tape.constant(Tensor(zeros: [group.count, terms])) }
             let owners = texts[rows].map { $0 - Int32(group.lowerBound) }
             let own = states.gathered(rows.map { Int32($0) })
             return groups.count == 1

@@ -14,7 +14,7 @@ public final class TrainableEchoEncoder: StorableTermEncoder {
     /// How many of a text's first tokens are read, of the copy that is; nil for all. To see what they know.
     public var readTokens: Int?
     private let tokens: EchoForm.Tokens
-    private var head: LexicalHead
+    var head: LexicalHead
 
     /// - Parameters:
     ///   - tokenizer: The model's own, which the form is spelled with.

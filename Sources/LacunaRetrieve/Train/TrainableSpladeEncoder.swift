@@ -77,6 +77,7 @@ public final class TrainableTokenWeightEncoder: StorableTermEncoder {
 
     public func callAsFunction(_ texts: TokenTexts, on tape: Tape<Float>) -> Variable<Float> {
         let own = texts.tokens.indices.filter { !addedTokens.contains(texts.tokens[$0]) }
+        if own.isEmpty { return tape.constant(Tensor(zeros: [texts.count, termCount])) }
         let states = network.states(of: texts, on: tape).gathered(own.map { Int32($0) })
         return score(states).relu().logarithmOfOnePlus().reshaped([own.count])
             .largestOfTerms(texts.selecting(own), terms: termCount)
