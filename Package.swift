@@ -85,6 +85,7 @@ let package = Package(
             name: "LacunaRetrieve",
             dependencies: [
                 "CLacuna", "CZlib", "LacunaTensor", "LacunaSparse", "LacunaIO", "LacunaLearn", "LacunaModels",
+                "LacunaPrune",
             ],
             swiftSettings: hotSettings),
         .target(

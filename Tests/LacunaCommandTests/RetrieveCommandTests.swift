@@ -65,6 +65,13 @@ import Testing
         let weighted = try run("fuse", "my.run", "wide.run", "--weight", "0", "--name", "first")
         let order = { (text: String) in text.split(separator: "\n").map { $0.split(separator: " ")[2] } }
         #expect(order(weighted).prefix(2) == order(try FileSystem.readText(folder.file("my.run"))).prefix(2))
+        // Parts of a collection, indexed by themselves.
+        try folder.write("q1 Q0 x 1 2.5 a\nq1 Q0 y 2 1 a\n", to: "first-part.run")
+        try folder.write("q1 Q0 z 1 1.5 a\n", to: "second-part.run")
+        let parts = try run("fuse", "first-part.run", "second-part.run", "--shards", "--depth", "2")
+        #expect(order(parts) == ["x", "z"])
+        try refused("fuse", "my.run", "my.run", "--shards", saying: "two of them")
+        try refused("fuse", "my.run", "my.run", "--shards", "--weight", "1", saying: "--shards")
         try refused("fuse", "my.run", saying: "two runs")
         try refused("fuse", "my.run", "my.run", "my.run", "--weight", "1", saying: "two runs")
         let table = try run("evaluate", "my.run", "qrels.tsv", "--metric", "nDCG@10", "--metric", "MAP")
@@ -73,6 +80,45 @@ import Testing
             parsing: run("evaluate", "my.run", "qrels.tsv", "--baseline", "my.run", "--json", "--per-query"))
         #expect(json["MRR@10"] == nil && json["RR@10"]?["mean"]?.doubleValue == 1)
         #expect(json["AP"]?["difference"]?.doubleValue == 0 && json["AP"]?["values"]?["q2"]?.doubleValue == 1)
+    }
+
+    /// An encoder that is trained here encodes, and makes an index.
+    @Test func fromTrainingToSearch() throws {
+        try folder.write(
+            (0..<6).map { "{\"query\": \"wing \($0 % 3)\", \"positive\": \"lift of the swept wing \($0)\"}\n" }
+                .joined(),
+            to: "pairs.jsonl")
+        try folder.write(
+            """
+            [data]
+            kind = "retrieval"
+            path = "pairs.jsonl"
+            batch = 2
+            document_length = 16
+            query_length = 16
+            [model]
+            vocabulary = 50
+            dimensions = 8
+            layers = 1
+            heads = 2
+            [optimizer]
+            learning_rate = 0.01
+            [training]
+            steps = 2
+            """, to: "run.toml")
+        let said = try run("train", "run.toml", "--output", "trained", "--quiet")
+        #expect(said.contains("ndcg at 10") && said.contains("document terms"))
+        let vectors = try run("encode", "corpus.jsonl", "--model", "trained")
+        #expect(vectors.split(separator: "\n").count == 3 && vectors.contains("\"wing\""))
+        _ = try run("index", "build", "own", "corpus.jsonl", "--model", "trained")
+        #expect(try run("search", "own", "--query", "swept wing", "--k", "1").contains("1. "))
+        let terms = try run("index", "export", "own", "--format", "terms")
+        #expect(terms.contains("\"wing\"\n"))
+        try refused("train", "trained", "--predict", "corpus.jsonl", saying: "lacuna encode")
+        for name in ["splade-cranfield", "encoder-from-nothing"] {
+            let text = try run("train", "--example", name)
+            #expect(try ConfigurationFile(text: text, file: name).string("data.kind") == "retrieval")
+        }
     }
 
     @Test func changesAndExports() throws {

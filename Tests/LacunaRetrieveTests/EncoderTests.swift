@@ -265,6 +265,7 @@ import Testing
         }
         #expect(try export(.anserini) == #"{"id":"a\tb","contents":"hello","vector":{"x":150}}"# + "\n")
         #expect(try export(.pgvector) == "a\\tb\t{1:1.5,2:0.001}/2\n")
+        #expect(try export(.terms) == "\"x\"\n\"y.z\"\n")
         let bulk = try export(.opensearch).split(separator: "\n").map { try JSONValue(parsing: String($0)) }
         #expect(bulk[0]["index"]?["_id"]?.stringValue == "a\tb" && bulk[1]["vector"]?["x"]?.doubleValue == 1.5)
         #expect(bulk[1]["vector"]?.objectValue?.keys == ["x", "y\u{FF0E}z"])

@@ -45,6 +45,29 @@ import Testing
         #expect(failure { try Fusion.reciprocalRank([], depth: 0) } != nil)
     }
 
+    /// Parts of a collection that were indexed by themselves give what the whole gives.
+    @Test func shardsAreOneCollection() throws {
+        let matrix = try collection(documents: 90, terms: 60, entries: 8)
+        let queries = try collection(documents: 12, terms: 60, entries: 4, seed: 5)
+        func run(_ documents: Range<Int>) throws -> RankedRun {
+            let index = try InvertedIndex(matrix.selecting(rows: Array(documents)))
+            var run = RankedRun(name: "part")
+            for (row, result) in try index.search(queries, count: 10).enumerated() {
+                let hits = result.documents.map {
+                    RankedRun.Hit(document: "\($0.document + documents.lowerBound)", score: Double($0.score))
+                }
+                try run.append(query: "\(row)", hits: hits)
+            }
+            return run
+        }
+        let whole = try run(0..<90)
+        let parts = try Fusion.union([run(0..<20), run(20..<21), run(21..<90)], depth: 10)
+        #expect(parts == whole)
+        #expect(try Fusion.union([whole], depth: 3).hits(of: "4") == Array(whole.hits(of: "4").prefix(3)))
+        #expect(failure { try Fusion.union([whole, run(0..<20)]) } != nil)
+        #expect(failure { try Fusion.union([whole], depth: 0) } != nil)
+    }
+
     @Test func denseFeedback() throws {
         let (query, documents): ([Float], [[Float]]) = ([1, 0], [[0, 2], [4, 2]])
         #expect(try Feedback.rocchio(alpha: 0.5, beta: 0.25).query(query, documents: documents) == [1, 0.5])

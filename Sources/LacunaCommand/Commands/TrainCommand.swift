@@ -4,6 +4,7 @@ import LacunaInfer
 import LacunaLearn
 import LacunaMPI
 import LacunaPrune
+import LacunaRetrieve
 import LacunaTensor
 
 struct TrainCommand: ParsableCommand {
@@ -22,7 +23,8 @@ struct TrainCommand: ParsableCommand {
             The output directory gets metrics.jsonl, checkpoint.safetensors, the model, report.html and the \
             configuration. A resumed run ends, bit for bit, as one that was never interrupted. A language model is in \
             the folder model, and `run`, `eval`, `prune` and `inspect` take the output directory as MODEL; any other \
-            network is network.json and model.safetensors, which --predict reads. Of a language model that was trained on questions \
+            network is network.json and model.safetensors, which --predict reads, and a sparse encoder for search is the folder encoder: \
+            `encode` and `index build` take the output directory as --model. Of a language model that was trained on questions \
             with answers or on conversations --predict reads lines of the same form, and prints what it answers, greedily and \
             256 tokens at most.
 
@@ -58,7 +60,7 @@ struct TrainCommand: ParsableCommand {
 
     @Option(
         help: ArgumentHelp(
-            "Print this example configuration: \(TrainingJob.examples.map(\.name).joined(separator: ", ")).",
+            "Print this example configuration: \(Self.examples.map(\.name).joined(separator: ", ")).",
             valueName: "name"), completion: NameCompletion.examples)
     var example: String?
 
@@ -67,6 +69,9 @@ struct TrainCommand: ParsableCommand {
 
     @OptionGroup var form: JSONOption
     @OptionGroup var options: RunOptions
+
+    /// Configurations that work as they are, of all rooms.
+    static var examples: [(name: String, text: String)] { TrainingJob.examples + RetrievalTraining.examples }
 
     func validate() throws {
         guard [config, resume, example].count(where: { $0 != nil }) == 1 else {
@@ -81,12 +86,12 @@ struct TrainCommand: ParsableCommand {
 
     func run() throws {
         if let example {
-            guard let found = TrainingJob.examples.first(where: { $0.name == example }) else {
-                let names = TrainingJob.examples.map(\.name).joined(separator: ", ")
+            guard let found = Self.examples.first(where: { $0.name == example }) else {
+                let names = Self.examples.map(\.name).joined(separator: ", ")
                 throw LacunaError.invalidArgument(
                     "--example",
                     reason: "there is no '\(example)'; there are \(names)"
-                        + Suggestion.phrase(example, among: TrainingJob.examples.map(\.name)))
+                        + Suggestion.phrase(example, among: Self.examples.map(\.name)))
             }
             return Console.output.print(found.text)
         }
@@ -111,7 +116,7 @@ struct TrainCommand: ParsableCommand {
             fetch: { name in
                 guard let argument = ModelArgument(argument: name) else { return name }
                 return try argument.path(progress: progress)
-            }, conversations: { try ChatTemplate($0) })
+            }, conversations: { try ChatTemplate($0) }, kinds: [RetrievalTraining.kind: RetrievalTraining.task])
         let job = try TrainingJob(ConfigurationFile(text: text, file: path), environment: environment)
         // Two runs in one directory would mix their files.
         var lock: DirectoryLock?
@@ -167,6 +172,11 @@ struct TrainCommand: ParsableCommand {
 
     /// One line of CSV, or one member of a JSON array, for each row or picture.
     private func printPredictions(of path: String, directory: String, _ progress: ProgressDisplay) throws {
+        if SparseEncoder.isRun(directory) {
+            throw LacunaError.invalidArgument(
+                "--predict",
+                reason: "\(directory) holds an encoder of texts: use lacuna encode \(path) --model \(directory)")
+        }
         if !TrainedNetwork.isIn(directory), let model = TrainingJob.modelDirectory(of: directory) {
             return try printAnswers(to: path, directory: directory, modelDirectory: model, progress)
         }

@@ -14,7 +14,7 @@ enum NameCompletion {
 
     static let layoutNames = ["dense", "bitmask", "csr", "bsr4x4", "bsr16x16", "2:4", "4:8"]
 
-    static var examples: CompletionKind { .list(TrainingJob.examples.map(\.name)) }
+    static var examples: CompletionKind { .list(TrainCommand.examples.map(\.name)) }
     static var reproductions: CompletionKind { .list(Reproductions.all.map(\.shortName)) }
     static var catalogue: CompletionKind { .list(Catalogue.entries.map(\.name)) }
 

@@ -359,12 +359,13 @@ struct IndexExport: ParsableCommand {
               opensearch   lines of the bulk API with a rank_features field
               qdrant       lines of points with a sparse vector of indices and values
               pgvector     rows to COPY into a sparsevec column: identifier, tab, {index:value,…}/terms
+              terms        the terms that qdrant's and pgvector's indices stand for, a JSON string a line, for queries
             """)
 
     @Argument(help: "The directory of the index.", completion: .directory)
     var index: String
 
-    @Option(help: "vectors, anserini, opensearch, qdrant or pgvector.")
+    @Option(help: "vectors, anserini, opensearch, qdrant, pgvector or terms.")
     var format: VectorExport.Format
 
     @Option(help: ArgumentHelp("Where it goes; - is standard output.", valueName: "file"))

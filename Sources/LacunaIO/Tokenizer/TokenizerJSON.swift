@@ -9,6 +9,13 @@ extension Tokenizer {
         try self.init(TokenizerDefinition(json: JSONFields(contentsOf: path)))
     }
 
+    /// A tokenizer of the content of a `tokenizer.json` that was made rather than read.
+    ///
+    /// - Throws: As ``init(json:)``, with `name` for the file.
+    public convenience init(_ content: JSONValue, name: String = "tokenizer") throws {
+        try self.init(TokenizerDefinition(json: JSONFields(content, file: name)))
+    }
+
     /// Reads `tokenizer.json` and, where they exist, `tokenizer_config.json`, `generation_config.json` and
     /// `chat_template.jinja` of a model's directory.
     public convenience init(directory: String) throws {

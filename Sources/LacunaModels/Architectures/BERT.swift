@@ -389,8 +389,10 @@ public final class TrainableBERT: Module {
         }
     }
 
-    /// What gives logits [n, vocabularySize] of what a masked token is, of hidden states.
-    private func predictor() throws -> (Variable<Float>) -> Variable<Float> {
+    /// What gives logits [n, vocabularySize] of what a masked token is, of hidden states [n, hiddenSize].
+    ///
+    /// - Throws: ``LacunaError/unsupported(file:what:)`` for a model without such a head.
+    public func predictor() throws -> (Variable<Float>) -> Variable<Float> {
         guard let head = maskedHead else {
             throw LacunaError.unsupported(file: nil, what: "masked tokens with a model that has no head for them")
         }
@@ -429,7 +431,7 @@ public final class TrainableBERT: Module {
 }
 
 extension BERT {
-    fileprivate init(
+    init(
         configuration: BERTConfiguration, words: any StoredMatrix, positions: Tensor<Float>, segments: Tensor<Float>,
         embeddingNorm: Normalization, blocks: [TransformerBlock], maskedHead: MaskedHead?
     ) throws {

@@ -29,6 +29,7 @@ public enum Reproductions {
         SparseIFTReproduction(),
         ReprogramLTReproduction(),
         DASSReproduction(),
+        EchoSPLADEReproduction(),
         AdaptiveAllocationReproduction(),
         SparselandReproduction(),
         ProductSearchReproduction(),

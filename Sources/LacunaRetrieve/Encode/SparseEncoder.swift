@@ -9,6 +9,8 @@ public struct SparseEncoder: Sendable {
     public let query: any TermEncoder
     /// Encodes documents; equal to ``query`` where both sides share one network.
     public let document: any TermEncoder
+    /// Whether ``query`` and ``document`` are one and the same.
+    public let isShared: Bool
     /// How many of a text's largest weights are kept; nil for all.
     public var maximumTerms: Int?
 
@@ -21,6 +23,12 @@ public struct SparseEncoder: Sendable {
                     + "(\(document.termCount)) differ")
         }
         (self.query, self.document, self.maximumTerms) = (query, document, maximumTerms)
+        isShared = false
+    }
+
+    /// One encoder for both sides.
+    public init(_ encoder: any TermEncoder, maximumTerms: Int? = nil) {
+        (query, document, self.maximumTerms, isShared) = (encoder, encoder, maximumTerms, true)
     }
 
     /// The name of each column of the vectors: the same for queries and documents.
@@ -47,8 +55,17 @@ public struct SparseEncoder: Sendable {
 
     // MARK: Loading
 
+    /// The folder of a training run's directory that holds its encoder.
+    static let runFolder = "encoder"
+
+    /// Whether a directory is that of a run that trained an encoder.
+    public static func isRun(_ directory: String) -> Bool {
+        FileSystem.exists(FileSystem.join(FileSystem.join(directory, runFolder), ModuleList.name))
+    }
+
     /// Loads a `SparseEncoder` of sentence-transformers (`modules.json` with MLMTransformer, SpladePooling,
-    /// SparseStaticEmbedding and Router), or a plain BERT with a head for masked tokens, which is taken for a SPLADE.
+    /// SparseStaticEmbedding and Router; also TokenWeighting and EchoPooling of this library), the directory of a run that trained one,
+    /// or a plain BERT with a head for masked tokens, which is taken for a SPLADE.
     ///
     /// - Throws: `LacunaError.unsupported` for other modules or models, and what reading them throws.
     public static func load(_ directory: String) throws -> SparseEncoder {
@@ -56,8 +73,9 @@ public struct SparseEncoder: Sendable {
             throw LacunaError.file(path: directory, reason: "is no directory of a model")
         }
         guard FileSystem.exists(FileSystem.join(directory, ModuleList.name)) else {
-            let encoder = try splade(directory, pooling: LexicalPooling(), prompt: "")
-            return try SparseEncoder(query: encoder, document: encoder)
+            // The directory of a training run stands for the encoder in it.
+            if isRun(directory) { return try load(FileSystem.join(directory, runFolder)) }
+            return SparseEncoder(try splade(directory, pooling: LexicalPooling(), prompt: ""))
         }
         let list = try ModuleList(directory)
         let settingsPath = FileSystem.join(directory, "config_sentence_transformers.json")
@@ -79,9 +97,10 @@ public struct SparseEncoder: Sendable {
         }
         let limit = try settings?.optionalInteger("max_active_dims")
         let document = try encoder(directory, documentModules, prompt: documentPrompt, list.path)
-        let query =
-            queryModules == documentModules && queryPrompt == documentPrompt
-            ? document : try encoder(directory, queryModules, prompt: queryPrompt, list.path)
+        if queryModules == documentModules && queryPrompt == documentPrompt {
+            return SparseEncoder(document, maximumTerms: limit)
+        }
+        let query = try encoder(directory, queryModules, prompt: queryPrompt, list.path)
         return try SparseEncoder(query: query, document: document, maximumTerms: limit)
     }
 
@@ -92,16 +111,7 @@ public struct SparseEncoder: Sendable {
         switch modules.map(\.kind) {
         case ["MLMTransformer", "SpladePooling"], ["Transformer", "SpladePooling"]:
             let fields = try JSONFields(contentsOf: FileSystem.join(place(1), "config.json"))
-            guard
-                let strategy = LexicalPooling.Strategy(
-                    rawValue: try fields.optionalString("pooling_strategy") ?? "max")
-            else { throw fields.failure("pooling_strategy", "is neither max nor sum") }
-            guard
-                let activation = LexicalPooling.Activation(
-                    rawValue: try fields.optionalString("activation_function") ?? "relu")
-            else { throw fields.failure("activation_function", "is neither relu nor log1p_relu") }
-            return try splade(
-                place(0), pooling: LexicalPooling(activation: activation, strategy: strategy), prompt: prompt)
+            return try splade(place(0), pooling: LexicalPooling(fields), prompt: prompt)
         case ["SparseStaticEmbedding"]:
             let tensors = try TensorFiles.open(FileSystem.join(place(0), "model.safetensors"))
             try tensors.requireFinite()
@@ -110,6 +120,17 @@ public struct SparseEncoder: Sendable {
             return try TableEncoder(
                 weights.scalars, input: try TextInput(tokenizer, maximumLength: maximumLength(place(0)), prompt: prompt)
             )
+        case ["Transformer", TokenWeighting.kind]:
+            let (model, input) = try network(place(0), prompt: prompt)
+            return try TokenWeighting.load(place(1), model: model, input: input)
+        case ["Transformer", EchoPooling.kind]:
+            let tensors = try TensorFiles.open(place(0))
+            try MachineMemory.require(tensors.loadedBytes(), for: "the encoder \(place(0))")
+            try tensors.requireFinite()
+            let model = try Transformer.load(tensors, at: place(0))
+            let tokenizer = try Tokenizer(directory: place(0))
+            let input = try TextInput(tokenizer, maximumLength: maximumLength(place(0)), prompt: prompt)
+            return try EchoPooling.load(place(1), model: model, input: input)
         case let names:
             throw LacunaError.unsupported(
                 file: file, what: "modules \(names.joined(separator: ", ")) for sparse vectors")
@@ -117,15 +138,21 @@ public struct SparseEncoder: Sendable {
     }
 
     private static func splade(_ directory: String, pooling: LexicalPooling, prompt: String) throws -> SpladeEncoder {
+        let (model, input) = try network(directory, prompt: prompt)
+        return try SpladeEncoder(model, input: input, pooling: pooling)
+    }
+
+    private static func network(_ directory: String, prompt: String) throws -> (model: BERT, input: TextInput) {
         let tensors = try TensorFiles.open(directory)
         try MachineMemory.require(tensors.loadedBytes(), for: "the encoder \(directory)")
         try tensors.requireFinite()
         let model = try BERT.load(directory)
-        return try SpladeEncoder(
+        return (
             model,
-            input: try TextInput(
+            try TextInput(
                 Tokenizer(directory: directory), maximumLength: try ModuleList.maximumLength(directory, model),
-                prompt: prompt), pooling: pooling)
+                prompt: prompt)
+        )
     }
 
     /// What the tokenizer's settings allow; without a word on it, as much as any text has.

@@ -9,15 +9,19 @@ public struct TextInput: Sendable {
     public let maximumLength: Int
     /// Put before every text.
     public let prompt: String
+    /// What the tokenizer puts around a text.
+    public let addedTokens: Set<Int>
 
     /// - Throws: `LacunaError.invalidArgument` for a length that leaves no room for text.
     public init(_ tokenizer: Tokenizer, maximumLength: Int, prompt: String = "") throws {
-        let added = tokenizer.encode("", and: nil).isAdded.count { $0 }
-        guard maximumLength > added else {
+        let added = tokenizer.encode("", and: nil)
+        let count = added.isAdded.count { $0 }
+        guard maximumLength > count else {
             throw LacunaError.invalidArgument(
-                "length", reason: "\(maximumLength) tokens leave no room beside the \(added) that are put around a text"
+                "length", reason: "\(maximumLength) tokens leave no room beside the \(count) that are put around a text"
             )
         }
+        addedTokens = Set(zip(added.ids, added.isAdded).filter(\.1).map(\.0))
         (self.tokenizer, self.maximumLength, self.prompt) = (tokenizer, maximumLength, prompt)
     }
 

@@ -16,6 +16,9 @@ public struct VectorExport: Sendable {
         case qdrant
         /// Rows for PostgreSQL's `COPY` into a column of pgvector's `sparsevec`, whose indices count from 1.
         case pgvector
+        /// The terms in the order of the numbers that ``qdrant`` and ``pgvector`` have in their places, from 0 and from 1: a
+        /// JSON string a line. Queries are made of it.
+        case terms
     }
 
     /// Whose form is written.
@@ -42,6 +45,12 @@ public struct VectorExport: Sendable {
         guard scale > 0 && scale.isFinite else {
             throw LacunaError.invalidArgument("scale", reason: "\(scale) is not above 0")
         }
+        if format == .terms {
+            for term in 0..<snapshot.terms.count {
+                try write(Array((JSONValue.string(snapshot.terms[term]).serialized() + "\n").utf8))
+            }
+            return
+        }
         for (number, place) in snapshot.livePlaces().enumerated() {
             let segment = snapshot.parts[place.part].segment
             let metadata = snapshot.metadata(part: place.part, document: place.document)
@@ -60,6 +69,7 @@ public struct VectorExport: Sendable {
             .object(members.reduce(into: JSONObject()) { $0[$1.0] = $1.1 })
         }
         switch format {
+        case .terms: return ""
         case .vectors:
             let weights = vector.map { (term: terms[$0.index], weight: $0.value) }
             return IndexedDocument(id: id, weights: weights, text: text, metadata: metadata).line

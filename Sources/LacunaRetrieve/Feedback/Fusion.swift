@@ -74,6 +74,34 @@ public enum Fusion {
         return result
     }
 
+    /// The best of all lists by their scores as they are: for shards, indexes of parts of one collection whose scores compare, as
+    /// those of learned vectors do. Scores of BM25 compare if the parts are much alike, as each counts its own frequencies.
+    ///
+    /// - Parameter depth: As many documents of each list are looked at, and returned.
+    /// - Throws: `LacunaError.invalidArgument` for a depth below 1, and for a document that two lists of a query have.
+    public static func union(_ shards: [RankedRun], depth: Int = 1000) throws -> RankedRun {
+        guard depth >= 1 else { throw LacunaError.invalidArgument("depth", reason: "\(depth) is below 1") }
+        var result = RankedRun(name: shards.first?.name ?? "lacuna")
+        var seen: Set<String> = []
+        for query in shards.flatMap(\.queries) where seen.insert(query).inserted {
+            let hits = shards.flatMap { $0.hits(of: query).prefix(depth) }
+            if let twice = repeated(hits) {
+                throw LacunaError.invalidArgument(
+                    "runs",
+                    reason:
+                        "query '\(query)' has document '\(twice)' in two of them: they are no shards of one collection")
+            }
+            try result.append(
+                query: query, hits: best(hits, depth))
+        }
+        return result
+    }
+
+    private static func repeated(_ hits: [RankedRun.Hit]) -> String? {
+        var seen: Set<String> = []
+        return hits.first { !seen.insert($0.document).inserted }?.document
+    }
+
     /// The first of a list that is not sorted, equal ones in the order they are in.
     private static func best(_ hits: [RankedRun.Hit], _ count: Int) -> [RankedRun.Hit] {
         Array(

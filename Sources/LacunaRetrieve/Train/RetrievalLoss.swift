@@ -1,6 +1,16 @@
 import LacunaLearn
 import LacunaTensor
 
+/// What a retriever learns from.
+public enum RetrievalObjective: String, Sendable, Hashable, CaseIterable {
+    /// Which document is a query's own: ``RetrievalLoss/contrastive(_:_:temperature:sources:)``.
+    case contrastive
+    /// How far a teacher puts it above others: ``RetrievalLoss/marginMSE(student:teacher:)``.
+    case marginMSE = "margin-mse"
+    /// How a teacher distributes its preference over all candidates: the Kullback-Leibler divergence.
+    case divergence = "kl"
+}
+
 /// What a retriever is trained to do, given the scores of some queries' candidates.
 public enum RetrievalLoss {
     /// The cross-entropy of picking each query's own document among all documents of the batch, and its hard
@@ -14,17 +24,48 @@ public enum RetrievalLoss {
     public static func contrastive<Scalar: LearningScalar>(
         _ queries: Variable<Scalar>, _ documents: Variable<Scalar>, temperature: Scalar = 1, sources: [Int]? = nil
     ) -> Variable<Scalar> {
-        let (n, m) = (queries.rows, documents.rows)
+        let scores = queries.multiplied(by: documents, otherTransposed: true)
+        guard let sources else { return contrastive(scores, temperature: temperature) }
+        require(sources.count == documents.rows, "\(sources.count) sources of \(documents.rows) documents")
+        return contrastive(scores, temperature: temperature) { i, j in sources[i] == sources[j] }
+    }
+
+    /// The same of scores.
+    ///
+    /// - Parameters:
+    ///   - scores: [n, m] with m ≥ n; document i belongs to query i.
+    ///   - excludes: Whether document j, which is not i, is no negative of query i.
+    public static func contrastive<Scalar: LearningScalar>(
+        _ scores: Variable<Scalar>, temperature: Scalar = 1, excludes: ((_ query: Int, _ document: Int) -> Bool)? = nil
+    ) -> Variable<Scalar> {
+        let (n, m) = (scores.rows, scores.columns)
         require(m >= n, "\(m) documents for \(n) queries")
-        var scores = queries.multiplied(by: documents, otherTransposed: true).affine(1 / temperature)
-        if let sources {
-            require(sources.count == m, "\(sources.count) sources of \(m) documents")
+        var scores = scores.affine(1 / temperature)
+        if let excludes {
             var offsets = Tensor<Scalar>(zeros: [n, m])
             // Far below any score, and finite, so that the softmax of what is left stays defined.
-            for i in 0..<n { for j in 0..<m where i != j && sources[i] == sources[j] { offsets[i, j] = -1e30 } }
-            scores = scores + queries.tape.constant(offsets)
+            for i in 0..<n { for j in 0..<m where i != j && excludes(i, j) { offsets[i, j] = -1e30 } }
+            scores = scores + scores.tape.constant(offsets)
         }
-        return Loss.crossEntropy(scores, labels: (0..<Int32(queries.rows)).map { $0 })
+        return Loss.crossEntropy(scores, labels: (0..<Int32(n)).map { $0 })
+    }
+
+    /// Which documents are each query's candidates in a batch, its own first: the negatives that were chosen for it, or all
+    /// documents if none were.
+    ///
+    /// - Parameters:
+    ///   - queries: n; document i belongs to query i.
+    ///   - negatives: h, the number of negatives a query; those of query i are documents n + h i and on.
+    ///   - documents: m = n (1 + h).
+    /// - Returns: [n, 1 + h] or, if h is 0, [n, n].
+    public static func candidates(queries: Int, negatives: Int, documents: Int) -> [[Int]] {
+        require(documents == queries * (1 + negatives), "\(documents) documents for \(queries) queries")
+        return (0..<queries).map { i in
+            let others =
+                negatives > 0
+                ? Array(queries + negatives * i..<queries + negatives * (i + 1)) : (0..<queries).filter { $0 != i }
+            return [i] + others
+        }
     }
 
     /// The mean squared difference between student and teacher of how far a relevant document is above another.

@@ -18,6 +18,15 @@ public struct TokenTexts: Sendable {
         self.texts = texts.enumerated().flatMap { index, text in text.map { _ in Int32(index) } }
         count = texts.count
     }
+
+    /// Some of the tokens, by their places; the number of texts stays.
+    func selecting(_ places: [Int]) -> TokenTexts {
+        TokenTexts(tokens: places.map { tokens[$0] }, texts: places.map { texts[$0] }, count: count)
+    }
+
+    private init(tokens: [Int32], texts: [Int32], count: Int) {
+        (self.tokens, self.texts, self.count) = (tokens, texts, count)
+    }
 }
 
 /// Makes weights of all terms from texts, on the tape: one side of a learned sparse retriever.
@@ -33,8 +42,25 @@ public protocol TrainableTermEncoder: Module {
     func callAsFunction(_ texts: TokenTexts, on tape: Tape<Float>) -> Variable<Float>
 }
 
+/// A trainable encoder whose result is an encoder of texts, which ``SparseEncoder`` can save.
+public protocol StorableTermEncoder: TrainableTermEncoder {
+    /// Whether it reads what a tokenizer puts around a text, such as `[CLS]`.
+    var readsAddedTokens: Bool { get }
+    /// The encoder that this is now, to be run.
+    ///
+    /// - Throws: `LacunaError.invalidArgument` for weights that are not finite.
+    func stored(_ input: TextInput) throws -> any TermEncoder
+}
+
+extension StorableTermEncoder {
+    /// The tokens of a text as this encoder reads them.
+    public func tokens(_ text: String, _ input: TextInput) -> [Int] {
+        readsAddedTokens ? input.tokens(text) : input.bareTokens(text)
+    }
+}
+
 /// The same learned weight for every token that occurs: no weighting, no expansion.
-public final class BinaryTermEncoder: TrainableTermEncoder {
+public final class BinaryTermEncoder: StorableTermEncoder {
     /// Number of terms of the vocabulary.
     public let termCount: Int
     /// The one weight, [1]; what falls below 0 counts as 0.
@@ -47,16 +73,21 @@ public final class BinaryTermEncoder: TrainableTermEncoder {
     }
 
     public var parts: [(name: String, part: Any)] { [("scale", scale)] }
+    public var readsAddedTokens: Bool { false }
 
     public func callAsFunction(_ texts: TokenTexts, on tape: Tape<Float>) -> Variable<Float> {
         let weights = scale.on(tape).relu().expanded(to: [texts.tokens.count])
         return weights.largestOfTerms(texts, terms: termCount)
     }
+
+    public func stored(_ input: TextInput) throws -> any TermEncoder {
+        try TableEncoder([Float](repeating: scale.value[0], count: termCount), input: input)
+    }
 }
 
 /// A weight of its own for every token that occurs, from a table: of inverse document frequencies, for queries that
 /// need no network.
-public final class TableTermEncoder: TrainableTermEncoder {
+public final class TableTermEncoder: StorableTermEncoder {
     /// [terms, 1]; what is below 0 counts as 0.
     public let weights: Parameter<Float>
 
@@ -67,10 +98,15 @@ public final class TableTermEncoder: TrainableTermEncoder {
 
     public var termCount: Int { weights.count }
     public var parts: [(name: String, part: Any)] { [("weights", weights)] }
+    public var readsAddedTokens: Bool { false }
 
     public func callAsFunction(_ texts: TokenTexts, on tape: Tape<Float>) -> Variable<Float> {
         weights.on(tape).gathered(texts.tokens).relu().reshaped([texts.tokens.count])
             .largestOfTerms(texts, terms: termCount)
+    }
+
+    public func stored(_ input: TextInput) throws -> any TermEncoder {
+        try TableEncoder(weights.value.scalars, input: input)
     }
 }
 

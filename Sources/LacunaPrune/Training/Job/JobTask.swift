@@ -3,7 +3,11 @@ import LacunaLearn
 import LacunaTensor
 
 /// What a run trains on what: a model, its data, and how the two meet. One for each kind of data.
-protocol JobTask: AnyObject {
+///
+/// A room of its own kind of data gives ``TrainingJob/Environment`` a reader of it, and has methods, phases, checkpoints and
+/// resuming of every other run.
+public protocol JobTask: AnyObject {
+    /// What is trained.
     var model: any Module { get }
     /// The data, in a sentence.
     var summary: String { get }
@@ -27,26 +31,38 @@ protocol JobTask: AnyObject {
 }
 
 extension JobTask {
-    var savesModel: Bool { true }
-    func shrink() -> Bool { false }
+    public var savesModel: Bool { true }
+    public func shrink() -> Bool { false }
 
-    func hooks(_ method: (any TrainingMethod)?) -> [any TrainingHook] { method.map { [$0] } ?? [] }
+    /// The hooks of a method, which are the method itself.
+    public func hooks(_ method: (any TrainingMethod)?) -> [any TrainingHook] { method.map { [$0] } ?? [] }
 }
 
 /// A trainer whatever its batches are.
-protocol PhaseTrainer: AnyObject {
+public protocol PhaseTrainer: AnyObject {
+    /// What checkpoints keep of the run's configuration.
     var settings: JSONValue? { get set }
+    /// What the checkpoint of a run in a directory kept of its configuration.
+    ///
+    /// - Throws: As reading the checkpoint.
     func settings(inCheckpointOf directory: String) throws -> JSONValue?
+    /// Goes on from a directory's checkpoint.
+    ///
+    /// - Throws: As reading the checkpoint, and for one of another model.
     func resume(from directory: String) throws
+    /// Trains to the end of the plan.
+    ///
+    /// - Parameter directory: Where metrics and checkpoints go; nil for nowhere.
+    /// - Throws: `LacunaError.cancelled` after writing a checkpoint, and what the loss throws.
     func train(directory: String?, progress: (any ProgressReporter)?) throws -> TrainingReport
 }
 
 extension Trainer: PhaseTrainer {
-    func settings(inCheckpointOf directory: String) throws -> JSONValue? {
+    public func settings(inCheckpointOf directory: String) throws -> JSONValue? {
         try Self.settings(inCheckpointOf: directory)
     }
 
-    func train(directory: String?, progress: (any ProgressReporter)?) throws -> TrainingReport {
+    public func train(directory: String?, progress: (any ProgressReporter)?) throws -> TrainingReport {
         try train(directory: directory, progress: progress, stopAfter: nil)
     }
 }

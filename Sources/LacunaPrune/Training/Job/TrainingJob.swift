@@ -14,17 +14,23 @@ public final class TrainingJob {
         public var fetch: (String) throws -> String
         /// The form of conversations that a model's tokenizer brings along, as `ChatTemplate` of LacunaInfer reads it.
         public var conversations: (Tokenizer) throws -> any ConversationForm
+        /// Kinds of data (`data.kind`) that other rooms read, with what makes a task of the file and of the run's seed.
+        public var kinds: [String: TaskReader]
 
-        /// By default nothing can be fetched and conversations cannot be read.
+        /// Makes a task of a configuration and of the run's seed.
+        public typealias TaskReader = (ConfigurationFile, UInt64, Environment) throws -> any JobTask
+
+        /// By default nothing can be fetched, conversations cannot be read, and kinds of data are this room's.
         public init(
             fetch: @escaping (String) throws -> String = { name in
                 throw LacunaError.file(path: name, reason: "is not there")
             },
             conversations: @escaping (Tokenizer) throws -> any ConversationForm = { _ in
                 throw LacunaError.unsupported(file: nil, what: "conversations without a reader of chat templates")
-            }
+            },
+            kinds: [String: TaskReader] = [:]
         ) {
-            (self.fetch, self.conversations) = (fetch, conversations)
+            (self.fetch, self.conversations, self.kinds) = (fetch, conversations, kinds)
         }
     }
 
@@ -162,7 +168,14 @@ public final class TrainingJob {
         _ file: ConfigurationFile, _ reader: JobReader, _ method: (any TrainingMethod)?, _ environment: Environment,
         forgets: Bool, seed: UInt64
     ) throws -> any JobTask {
-        let kind = try file.choice("data.kind", of: JobReader.exampleKinds + JobReader.textKinds)
+        let kind = try file.choice(
+            "data.kind", of: JobReader.exampleKinds + JobReader.textKinds + environment.kinds.keys.sorted())
+        if let read = environment.kinds[kind] {
+            if method is FeatureSelection || method is any ContinualMethod || method is any NetworkShaping {
+                throw file.failure("method.name", "\(method?.card.name ?? "") does not train what '\(kind)' is about")
+            }
+            return try read(file, seed, environment)
+        }
         var generator = SeededGenerator(seed: seed, stream: 0x10B)
         if JobReader.textKinds.contains(kind) {
             if method is FeatureSelection {
