@@ -49,8 +49,11 @@ public enum ModelFile {
     private static func adoptStorage(_ model: any Module, _ file: SafetensorsFile) throws {
         let text = file.metadata[storageKey] ?? "{}"
         let fields = try JSONFields(JSONValue(parsing: text, file: file.path), file: file.path, location: storageKey)
-        // What the model itself gives a layer, such as another method's storage, gives way to what the file has.
-        for (name, layer) in model.linears {
+        // What the model itself gives a layer, such as another method's storage, gives way to what the file has. A weight can have
+        // layers inside, whose turn it is then.
+        var done = Set<ObjectIdentifier>()
+        while let (name, layer) = model.linears.first(where: { !done.contains(ObjectIdentifier($0.layer)) }) {
+            done.insert(ObjectIdentifier(layer))
             guard let record = fields.object[name], record != StorageRecord.record(of: layer.weight) else { continue }
             layer.weight = try StorageRecord.weight(
                 record, outputs: layer.outputDimensions, inputs: layer.inputDimensions, layer: name, file: file.path)

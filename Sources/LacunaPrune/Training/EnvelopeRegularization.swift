@@ -44,6 +44,15 @@ public final class EnvelopeRegularization: TrainingMethod {
                 arXiv: "2212.12921"),
             composition: [
                 "row norm", "convex envelope of k groups, then the k largest", "proximal step, smaller layers",
+            ],
+            implements: [
+                "value and proximal map of the envelope",
+                "neurons of each layer, the strongest cut out, training on without shrinkage",
+            ],
+            leavesOut: [
+                "half-space steps",
+                "budgets over all layers, groups of other weights",
+                "adaptive metrics: the step is that of plain gradient descent",
             ])
     }
 
@@ -86,7 +95,8 @@ public final class EnvelopeRegularization: TrainingMethod {
     }
 
     public func end(_ run: TrainingRun) throws {
-        if cut(run) == run.totalSteps { try remove(run) }
+        // There may be no last part, and a run may end before it.
+        if run.step <= cut(run) { try remove(run) }
         let all = chosen.reduce(0) { $0 + $1.outputDimensions }
         let left = chosen.reduce(0) { sum, layer in
             let mask = layer.dense!.mask

@@ -91,5 +91,20 @@ import Testing
         let small = try #require(NeuronRemoval.shrunk(model) as? MLP)
         #expect(small.layers.map(\.outputDimensions) == [12, 8, 2])
         #expect(throws: LacunaError.self) { try EnvelopeRegularization(keep: 0.5, lambda: 1, fineTune: 1.5) }
+        // A run that is stopped before the last part ends with the removal all the same.
+        let short = network()
+        var generator = SeededGenerator(seed: 4)
+        let examples = try LabelledExamples(
+            inputs: Tensor(normal: [40, 20], using: &generator), labels: (0..<40).map { $0 % 2 }, classes: 2)
+        var plan = TrainingPlan(steps: 40, learningRate: .constant(0.01))
+        (plan.evaluateEvery, plan.patience) = (2, 1)
+        let report = try Trainer(
+            model: short, optimizer: SGD(learningRate: 0), source: ShuffledBatches(examples, batchSize: 20, seed: 1),
+            plan: plan, hooks: [EnvelopeRegularization(keep: 0.5, lambda: 0.1)], evaluate: { _ in [("loss", 1)] },
+            loss: { batch, tape in Loss.crossEntropy(short(tape.constant(batch.inputs)), labels: batch.labels) }
+        ).train()
+        #expect(report.stoppedEarly == 4)
+        let mask = try #require(short.layers[0].dense?.mask)
+        #expect((0..<24).count { mask.keptCount(row: $0) > 0 } == 12)
     }
 }

@@ -121,12 +121,17 @@ public final class TrainingJob {
                 "'\(methods[index]?.card.name ?? "")' looks at what the layers of a language model read; there is none here"
             )
         }
-        if let index = methods.firstIndex(where: { ($0 as? LOST)?.activation != nil }),
+        /// The option by which a method's layers are no matrices; nil if they are.
+        func nonlinear(_ method: (any TrainingMethod)?) -> String? {
+            if (method as? LOST)?.activation != nil { return "activation" }
+            return (method as? IsoFLOPLayers)?.isLinear == false ? "variant" : nil
+        }
+        if let index = methods.firstIndex(where: { nonlinear($0) != nil }), let option = nonlinear(methods[index]),
             try JobReader.textKinds.contains(configuration.string("data.kind"))
         {
             throw configuration.failure(
-                count == 0 ? "method.activation" : "phase.\(index).method.activation",
-                "a layer with a nonlinearity inside is no matrix, and a language model is saved as matrices: give none")
+                count == 0 ? "method.\(option)" : "phase.\(index).method.\(option)",
+                "a layer with a norm or a nonlinearity inside is no matrix, and a language model is saved as matrices")
         }
         if count > 0, let method = methods.first(where: { $0 is any ContinualMethod }) {
             throw configuration.failure(
