@@ -181,13 +181,24 @@ public final class TrainingJob {
         if file.containsSection("teacher") {
             throw file.failure("teacher.from", "a teacher is for language models")
         }
+        if method is FeatureSelection, file.contains("data.task") {
+            throw file.failure("data.task", "quick-selection looks at no target: leave it out")
+        }
+        if let selection = method as? FeatureSelection, kind == "csv" {
+            let (train, test, inputs) = try reader.features(seed: seed)
+            return try FeatureTask(
+                selection, train: train, test: test, names: inputs.inputNames,
+                batch: reader.batch(of: train.rows, default: 100), seed: seed, using: &generator)
+        }
         let examples = try reader.examples(kind, seed: seed, fetch: environment.fetch)
         switch examples.parts {
         case .classes(let train, let test):
             if let selection = method as? FeatureSelection {
+                var names: [String]?
+                if case .table(let encoding) = examples.inputs { names = encoding.inputNames }
                 return try FeatureTask(
-                    selection, train: train.rows, test: test.rows, batch: reader.batch(of: train.count, default: 100),
-                    seed: seed, using: &generator)
+                    selection, train: train.rows, test: test.rows, names: names,
+                    batch: reader.batch(of: train.count, default: 100), seed: seed, using: &generator)
             }
             let continual = method as? any ContinualMethod
             let network = try reader.network(
@@ -212,9 +223,6 @@ public final class TrainingJob {
         case .numbers(let train, let test, let target):
             if method is any ContinualMethod {
                 throw file.failure("data.task", "tasks are made of classes, and numbers have none")
-            }
-            if method is FeatureSelection {
-                throw file.failure("data.task", "quick-selection looks at no target: leave it out")
             }
             let network = try reader.network(
                 inputs: train.inputShape, outputs: 1, examples: nil, method: method, using: &generator)
