@@ -76,7 +76,8 @@ public enum TableFiles {
             {
                 throw LacunaError.malformed(
                     file: path, location: "column '\(column.name)'",
-                    reason: "has \(names.count) different numbers, not all whole: say task = \"regression\" to predict a number, or "
+                    reason:
+                        "has \(names.count) different numbers, not all whole: say task = \"regression\" to predict a number, or "
                         + "\"classification\" for a class each")
             }
             let places = Dictionary(uniqueKeysWithValues: names.enumerated().map { ($1, $0) })

@@ -139,7 +139,8 @@ import Testing
         let missing = message(table + "task = \"regression\"\n[method]\nname = \"static\"\nsparsty = 0.5")
         #expect(missing.contains("method.sparsity") && missing.contains("is missing"))
         #expect(message(table).contains("regression"))
-        #expect(message(table + "task = \"regression\"").isEmpty && message(table + "task = \"classification\"").isEmpty)
+        #expect(
+            message(table + "task = \"regression\"").isEmpty && message(table + "task = \"classification\"").isEmpty)
         #expect(message(table + "target = \"x\"").isEmpty)
         let pictures = "[data]\nkind = \"images\"\npath = \"\(folder)\"\n"
         try FileSystem.remove(folder + "/t.csv")

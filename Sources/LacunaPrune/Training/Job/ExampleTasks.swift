@@ -235,6 +235,7 @@ final class FeatureTask: JobTask {
         features["ranking"] = .array(selection.ranking.map { JSONValue($0) })
         features["strengths"] = .array(selection.strengths.map { .number($0) })
         if let names { features["names"] = .array(names.map { .string($0) }) }
-        try AtomicFile.write(JSONValue.object(features).serialized() + "\n", to: FileSystem.join(directory, "features.json"))
+        try AtomicFile.write(
+            JSONValue.object(features).serialized() + "\n", to: FileSystem.join(directory, "features.json"))
     }
 }

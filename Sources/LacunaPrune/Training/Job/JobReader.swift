@@ -91,7 +91,9 @@ struct JobReader {
             {
                 throw LacunaError.malformed(
                     file: picture, location: "picture",
-                    reason: "is \(found) where others are \(expected): [data] size = [height, width] brings all to one size")
+                    reason:
+                        "is \(found) where others are \(expected): [data] size = [height, width] brings all to one size"
+                )
             }
             return Examples(
                 parts: .classes(train: train, test: test), inputs: .images(encoding), classes: folder.classes)
