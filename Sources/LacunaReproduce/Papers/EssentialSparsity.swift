@@ -74,6 +74,8 @@ struct EssentialSparsityReproduction: Reproduction {
             }
             return model
         }
+        // The short form prunes alone.
+        if quick { return found }
         for sparsity in Self.retrainedAt {
             let model = copy()
             var recipe = ClassifierTraining()
@@ -82,12 +84,12 @@ struct EssentialSparsityReproduction: Reproduction {
                 model, bed.task.train, hooks: [OneShotPruning(budget: GlobalBudget(sparsity))], seed: seed)
             found.retrained.append(ClassifierTraining.accuracy(model, test))
         }
-        found.overlaps = try overlaps(bed, with: copy, quick: quick)
+        found.overlaps = try overlaps(bed, with: copy)
         return found
     }
 
     /// Iterative pruning from the first weights, its masks beside one-shot ones of as many entries.
-    private func overlaps(_ bed: NMTraining, with copy: @escaping () -> MLP, quick: Bool) throws -> [Double] {
+    private func overlaps(_ bed: NMTraining, with copy: @escaping () -> MLP) throws -> [Double] {
         let model = bed.fresh()
         var overlaps: [Double] = []
         let method = try RewoundPruning(rounds: Self.rounds, share: 0.2)
@@ -102,7 +104,7 @@ struct EssentialSparsityReproduction: Reproduction {
             overlaps.append(Double(shared) / Double(max(masks.reduce(0) { $0 + $1.count }, 1)))
         }
         let source = ShuffledBatches(try bed.task.train, batchSize: 64, seed: bed.seed)
-        let length = (quick ? 5 : 20) * source.batchesPerEpoch!
+        let length = 20 * source.batchesPerEpoch!
         var plan = TrainingPlan(
             steps: length * Self.rounds,
             learningRate: .repeating(.linear(from: 0.05, to: 0, steps: length), every: length, times: Self.rounds))
@@ -136,14 +138,15 @@ struct EssentialSparsityReproduction: Reproduction {
                 Measurement(
                     "accuracy at \(pattern)", sample { $0.patterned[place] }, baseline: dense, baselineName: "dense"))
         }
-        for (place, sparsity) in Self.retrainedAt.enumerated() {
+        let isWhole = found.allSatisfy { !$0.overlaps.isEmpty }
+        for (place, sparsity) in Self.retrainedAt.enumerated() where isWhole {
             rows.append(
                 Measurement(
                     "accuracy with \(Int(sparsity * 100 + 0.5)) % removed, trained on for 10 epochs",
                     sample { $0.retrained[place] }, baseline: sample { $0.at(sparsity) }, baselineName: "at once"))
         }
         let rounds = [0, 2, 4, 9]
-        for round in rounds {
+        for round in rounds where isWhole {
             let density = power(0.8, Double(round + 1))
             rows.append(
                 Measurement(
@@ -151,6 +154,17 @@ struct EssentialSparsityReproduction: Reproduction {
                     sample { $0.overlaps[round] }, baseline: Sample(found.map { _ in density }), baselineName: "chance")
             )
         }
+        let late =
+            !isWhole
+            ? []
+            : [
+                Check(
+                    "training on moves the fall: 80 % is within 0.03 of dense", sample { $0.retrained[1] } - dense,
+                    exceeds: -0.03),
+                Check(
+                    "masks of one-shot and iterative pruning agree less where more goes",
+                    sample { $0.overlaps[rounds[0]] - $0.overlaps[rounds[3]] }, exceeds: 0),
+            ]
         func pattern(_ place: Int) -> Sample { sample { $0.patterned[place] } }
         return Outcome(
             setting: "mean of \(found.count) networks 64-256-256-10 trained on ten classes of noisy blobs; one-shot, "
@@ -161,23 +175,15 @@ struct EssentialSparsityReproduction: Reproduction {
                 Check("a random mask is not free at 10 %", control, staysBelow: 0.1),
                 Check("the fall beyond is sharp: over 0.2 lost at 90 %", dense - sample { $0.at(0.9) }, exceeds: 0.2),
                 Check("the knee does not lie before the essential sparsity", knee.mean, .atLeast, essential.mean),
-                Check(
-                    "free choice of half is no worse than 4:8 by half a point", sample { $0.at(0.5) } - pattern(0),
-                    exceeds: -0.005),
+                Check("free choice of half is no worse than 4:8", sample { $0.at(0.5) } - pattern(0), exceeds: 0),
                 Check("4:8 is no worse than 2:4", pattern(0) - pattern(1), exceeds: 0),
                 Check("2:4 is no worse than 1:4", pattern(1) - pattern(2), exceeds: 0),
-                Check(
-                    "training on moves the fall: 80 % is within 0.03 of dense", sample { $0.retrained[1] } - dense,
-                    exceeds: -0.03),
-                Check(
-                    "masks of one-shot and iterative pruning agree less where more goes",
-                    sample { $0.overlaps[rounds[0]] - $0.overlaps[rounds[3]] }, exceeds: 0),
-            ],
+            ] + late,
             notes: [
                 "The authors read the sharp drop off a plot; here it is the last point of the grid (steps of 0.05) before "
                     + "the accuracy has fallen by more than 0.02.",
                 "Their finding that more training data makes models more compressible does not show at this size and is "
                     + "not checked.",
-            ])
+            ] + (isWhole ? [] : ["Training on and iterative pruning are parts of the long form."]))
     }
 }

@@ -114,8 +114,7 @@ struct SparseIFTReproduction: Reproduction {
                 Check(
                     "at 2 % density RigL beats a fixed mask by 0.1", Sample(dynamicLarge) - Sample(staticLarge),
                     exceeds: 0.1),
-                Check(
-                    "and is no worse than dense by half a point", Sample(dynamicLarge) - Sample(large), exceeds: -0.005),
+                Check("and is no worse than dense", Sample(dynamicLarge) - Sample(large), exceeds: 0),
                 Check("its connections find the inputs: 1.4 times chance", Sample(dynamicShare), exceeds: 1.4 * 0.06),
             ],
             notes: ["The last three are the check of the drop-and-grow engine: 3000 steps of Adam, ERK."])
