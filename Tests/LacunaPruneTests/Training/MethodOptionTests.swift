@@ -139,6 +139,10 @@ import Testing
         let weak = Options(numbers: ["keep": 0.3, "lambda": 0.01, "fine_tune": 0.5])
         let other = try make("wgsef", weak, as: EnvelopeRegularization.self)
         #expect(other.keep == 0.3 && other.lambda == 0.01 && other.fineTune == 0.5)
+        #expect(envelope.scope == .layer && envelope.penalty == .envelope)
+        let together = Options(texts: ["scope": "weights", "penalty": "lasso"])
+        let rival = try make("wgsef", together, as: EnvelopeRegularization.self)
+        #expect(rival.scope == .weights && rival.penalty == .lasso)
     }
 
     @Test func rounds() throws {

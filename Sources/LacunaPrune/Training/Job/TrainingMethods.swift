@@ -367,6 +367,8 @@ public enum TrainingMethods {
                 try EnvelopeRegularization(
                     keep: options.number("keep") ?? 0.5, lambda: options.number("lambda") ?? 0.1,
                     fineTune: options.number("fine_tune") ?? 0.25,
+                    scope: choice("scope", options, default: .layer),
+                    penalty: choice("penalty", options, default: .envelope),
                     layers: layers(options, default: .allButOutput))
             }
         ),
