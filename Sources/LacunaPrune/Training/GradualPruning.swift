@@ -84,9 +84,8 @@ public final class GradualPruning: TrainingMethod {
             implements: [
                 "cubic and linear ramps",
                 "windows in steps or in compute",
-                "mean density as counted, the law and its fit (ScalingLaw, from Swift)",
-            ],
-            leavesOut: ["a command for the law"])
+                "mean density as counted, the law and its fit (`lacuna fit law`)",
+            ])
     }
 
     /// The mean over a ramp of the share of the sparsity that is reached.
