@@ -47,12 +47,21 @@ public struct MethodCard: Sendable, Hashable {
     public var paper: Paper?
     /// The shared pieces that the method is made of, in the order score, select, learn.
     public var composition: [String]
+    /// What of the paper is here, a part each; empty where nobody has said it.
+    public var implements: [String]
+    /// What of the paper is not here, or otherwise than there.
+    public var leavesOut: [String]
 
     /// A card; listings show it as it is.
-    public init(name: String, family: Family, paper: Paper? = nil, composition: [String]) {
+    public init(
+        name: String, family: Family, paper: Paper? = nil, composition: [String], implements: [String] = [],
+        leavesOut: [String] = []
+    ) {
         self.name = name
         self.family = family
         self.paper = paper
         self.composition = composition
+        self.implements = implements
+        self.leavesOut = leavesOut
     }
 }

@@ -293,6 +293,35 @@ import Testing
         #expect(again.status == 2 && again.errorOutput.contains("--force"))
     }
 
+    /// Runs that follow a law give it back, and what it says of another run.
+    @Test func scalingLaws() throws {
+        let tables = try Tables()
+        var csv = "size,tokens,loss\n"
+        func loss(_ size: Double, _ tokens: Double) -> Double {
+            1.7 + 400 * power(size, -0.34) + 410 * power(tokens, -0.28)
+        }
+        for size in [1e6, 1e7, 1e8, 1e9] {
+            for tokens in [1e8, 1e9, 1e10] { csv += "\(size),\(tokens),\(loss(size, tokens))\n" }
+        }
+        try AtomicFile.write(csv, to: tables.root + "/runs.csv")
+        let found = try tables.json(
+            "law", "AT/runs.csv", "--parameters", "size", "--at-parameters", "1e10", "--at-tokens", "1e11")
+        func number(_ name: String) -> Double { found[name]?.doubleValue ?? .nan }
+        #expect(abs(number("irreducible") - 1.7) < 0.01 && found["runs"]?.intValue == 12)
+        #expect(abs(number("size_exponent") - 0.34) < 0.005 && abs(number("data_exponent") - 0.28) < 0.005)
+        #expect(abs(number("predicted") - loss(1e10, 1e11)) < 0.01 && number("largest_error") < 1e-3)
+        for (arguments, part) in [
+            (["law", "AT/runs.csv"], "no column 'parameters'"),
+            (["law", "AT/t.csv", "--parameters", "city", "--tokens", "a", "--loss", "b"], "is not all numbers"),
+            (["law", "AT/t.csv", "--parameters", "a", "--tokens", "b", "--loss", "d"], "is not a positive number"),
+        ] {
+            let outcome = try tables.run(arguments)
+            #expect(outcome.status == 2 && outcome.errorOutput.contains(part), "\(outcome.errorOutput)")
+        }
+        let alone = try tables.run("law", "AT/runs.csv", "--parameters", "size", "--at-tokens", "1e9")
+        #expect(alone.status != 0 && alone.errorOutput.contains("--at-parameters"))
+    }
+
     /// A column that acts through its square stands out; the target as words, and formats, make no difference to that.
     @Test func screening() throws {
         let tables = try Tables()

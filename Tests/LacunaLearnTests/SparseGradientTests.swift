@@ -140,6 +140,26 @@ import Testing
         #expect(weight.byteCount == 4 * (3 * 30 + 20 * 3 + 30 + 30))
     }
 
+    /// Both ways to multiply give the same, forward and backward; one does what the stored numbers need.
+    @Test(arguments: [(3, 0.05), (0, 0.2), (4, 0)]) func lowRankSparseProductsAgree(rank: Int, density: Double) {
+        func run(_ product: LowRankSparseWeight.Product) -> (values: [Tensor<Float>], work: Int) {
+            var generator = SeededGenerator(seed: 6)
+            let weight = LowRankSparseWeight(
+                outputs: 20, inputs: 30, rank: rank, alpha: 6, density: density, product: product, using: &generator)
+            for i in 0..<weight.b.count { weight.b.buffer.pointer[i] = Float(generator.normal()) }
+            let tape = Tape<Float>()
+            let x = tape.variable(Tensor(normal: [7, 30], using: &generator))
+            let bias = tape.variable(Tensor(normal: [20], using: &generator))
+            let y = weight.apply(x, bias: bias)
+            tape.backward(from: y.map(.square).sum())
+            let gradients = [weight.a, weight.b, weight.values].map { $0.gradient ?? Tensor(zeros: $0.shape) }
+            return ([y.value, x.gradient!, bias.gradient!] + gradients, tape.multiplyAdds)
+        }
+        let (factored, whole) = (run(.factored), run(.materialized))
+        for (a, b) in zip(factored.values, whole.values) { #expect(close(a, b, 1e-2)) }
+        #expect(factored.work == 3 * 7 * (rank * 50 + Int(density * 600)))
+    }
+
     /// Memory of a layer at 90 %: values, gradient and both moments of Adam, and the pattern, against the dense layer's.
     @Test func memoryFollowsWhatIsStored() throws {
         var generator = SeededGenerator(seed: 4)

@@ -34,7 +34,7 @@ struct FitCommand: ParsableCommand {
         subcommands: [
             FitInspect.self, FitLasso.self, FitElasticNet.self, FitRidge.self, FitLogistic.self, FitMultinomial.self,
             FitGroupLasso.self, FitSCAD.self, FitMCP.self, FitSLOPE.self, FitL0.self, FitMixed.self, FitPredict.self,
-            FitScreen.self,
+            FitScreen.self, FitLaw.self,
             FitDAG.self, FitShift.self, FitPrivateSurvey.self, FitPrivateMessage.self, FitPrivateSum.self,
         ])
 }

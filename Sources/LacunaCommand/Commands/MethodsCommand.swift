@@ -12,6 +12,8 @@ struct MethodsCommand: ParsableCommand {
               lacuna methods
               lacuna methods --json
 
+            Of methods of training the list says what of their paper is here ('has') and what is not, or otherwise ('leaves').
+
             NAME+dsnot refines the masks of another method, for example magnitude+dsnot. \
             Methods of the family 'sparse training' are for 'lacuna train', but \(swiftOnly), which are used from Swift; \
             those of 'activation sparsity' for --activation of \
@@ -37,6 +39,11 @@ struct MethodsCommand: ParsableCommand {
     private static func paragraph(_ card: MethodCard) -> String {
         var lines = ["\(Console.output.styled(card.name, .bold)): \(card.family.rawValue)"]
         lines.append("    composes  \(card.composition.joined(separator: " + "))")
+        if !card.implements.isEmpty {
+            lines.append("    has       \(card.implements.joined(separator: "; "))")
+            let missing = card.leavesOut.isEmpty ? "nothing" : card.leavesOut.joined(separator: "; ")
+            lines.append("    leaves    \(missing)")
+        }
         if let paper = card.paper {
             lines += ["    paper     \(paper.title)", "              \(paper.authors), arXiv:\(paper.arXiv)"]
         }
@@ -47,6 +54,8 @@ struct MethodsCommand: ParsableCommand {
         [
             "name": .string(card.name), "family": .string(card.family.rawValue),
             "composes": .array(card.composition.map { .string($0) }),
+            "implements": .array(card.implements.map { .string($0) }),
+            "leaves_out": .array(card.leavesOut.map { .string($0) }),
             "paper": card.paper.map {
                 ["authors": .string($0.authors), "title": .string($0.title), "arXiv": .string($0.arXiv)]
             } ?? .null,

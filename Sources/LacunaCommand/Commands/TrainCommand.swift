@@ -17,16 +17,17 @@ struct TrainCommand: ParsableCommand {
               lacuna train run.toml --output runs/first
               lacuna train --resume runs/first                  # after Ctrl-C, which writes a checkpoint, or a crash
               lacuna train runs/first --predict new.csv         # what a trained network says about a table, or pictures
-              lacuna train runs/answers --predict new.jsonl     # what a language model answers to further lines
+              lacuna train runs/answers --predict new.jsonl     # what a language model says to further lines
+              lacuna train runs/first --export net.safetensors  # whole matrices for other programs
               mpirun -n 2 lacuna train run.toml --output runs/first --mpi
 
             The output directory gets metrics.jsonl, checkpoint.safetensors, the model, report.html and the \
             configuration. A resumed run ends, bit for bit, as one that was never interrupted. A language model is in \
             the folder model, and `run`, `eval`, `prune` and `inspect` take the output directory as MODEL; any other \
             network is network.json and model.safetensors, which --predict reads, and a sparse encoder for search is the folder encoder: \
-            `encode` and `index build` take the output directory as --model. Of a language model that was trained on questions \
-            with answers or on conversations --predict reads lines of the same form, and prints what it answers, greedily and \
-            256 tokens at most.
+            `encode` and `index build` take the output directory as --model. Of a language model that was trained on lines \
+            --predict reads lines of the same form, and prints what it answers, or how it continues a text, greedily and \
+            256 tokens at most. --export writes the other networks' numbers as PyTorch names and shapes them.
 
             With --mpi the processes that mpirun has started, on one machine or several, share the batches of a step \
             (accumulation in [training], at least as many as there are processes). The first writes the files, in a directory that all see.
@@ -37,7 +38,8 @@ struct TrainCommand: ParsableCommand {
 
     @Argument(
         help: ArgumentHelp(
-            "The configuration, a TOML file; with --predict, the output directory of a run.", valueName: "config"),
+            "The configuration, a TOML file; with --predict and --export, the output directory of a run.",
+            valueName: "config"),
         completion: .file(extensions: ["toml"]))
     var config: String?
 
@@ -49,6 +51,12 @@ struct TrainCommand: ParsableCommand {
             """,
             valueName: "file"), completion: .file())
     var predict: String?
+
+    @Option(
+        help: ArgumentHelp(
+            "Write the network's whole matrices to this safetensors file; not for language models.", valueName: "file"),
+        completion: .file(extensions: ["safetensors"]))
+    var export: String?
 
     @Option(
         help: ArgumentHelp("Where results go; runs/NAME by default.", valueName: "directory"), completion: .directory)
@@ -81,7 +89,12 @@ struct TrainCommand: ParsableCommand {
         if predict != nil && (config == nil || output != nil) {
             throw ValidationError("--predict goes with the directory of a run, and with nothing else")
         }
-        if mpi && (predict != nil || example != nil) { throw ValidationError("--mpi is for training") }
+        if mpi && (predict != nil || export != nil || example != nil) {
+            throw ValidationError("--mpi is for training")
+        }
+        if export != nil && (config == nil || output != nil || predict != nil) {
+            throw ValidationError("--export goes with the directory of a run, and with nothing else")
+        }
     }
 
     func run() throws {
@@ -100,6 +113,7 @@ struct TrainCommand: ParsableCommand {
         let progress = options.begin(speaks: writes)
         defer { progress.clear() }
         if let predict { return try printPredictions(of: predict, directory: config!, progress) }
+        if let export { return try write(config!, to: export) }
         let directory = resume ?? output ?? Self.defaultOutput(config!)
         let path = resume.map { FileSystem.join($0, TrainingJob.configurationName) } ?? config!
         if let resume { try Self.requireRun(resume) }
@@ -168,6 +182,22 @@ struct TrainCommand: ParsableCommand {
         guard TrainingJob.hasRun(directory) else { return }
         throw LacunaError.file(
             path: directory, reason: "holds a run already: go on with --resume, or give another --output")
+    }
+
+    /// The network of a run for other programs.
+    private func write(_ directory: String, to path: String) throws {
+        if !TrainedNetwork.isIn(directory), let model = TrainingJob.modelDirectory(of: directory) {
+            throw LacunaError.unsupported(
+                file: directory,
+                what:
+                    "exporting a language model: other programs read \(model) as it is, and `lacuna prune --format gguf` writes GGUF"
+            )
+        }
+        guard !FileSystem.exists(path) else {
+            throw LacunaError.file(path: path, reason: "is there already: give another name")
+        }
+        try TrainedNetwork.load(directory).export(to: path)
+        printResult(json: form.json, ["written": .string(path)], text: "written: \(path)")
     }
 
     /// One line of CSV, or one member of a JSON array, for each row or picture.

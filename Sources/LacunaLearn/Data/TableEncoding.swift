@@ -19,6 +19,11 @@ public struct TableEncoding: Sendable, Hashable {
     /// Inputs of a network.
     public var width: Int { scaler.means.count }
 
+    /// What each input is called: its column, or its column and the text that it stands for (`colour=red`).
+    public var inputNames: [String] {
+        columns.flatMap { column in column.levels.map { $0.map { "\(column.name)=\($0)" } } ?? [column.name] }
+    }
+
     /// Most levels of a column of text: more is an identifier rather than a kind.
     static let mostLevels = 1000
 

@@ -33,31 +33,23 @@ public enum TableFiles {
     ///
     /// - Parameters:
     ///   - target: The column to predict; nil for the last one.
-    ///   - task: Nil stands for classification.
+    ///   - task: Nil stands for classification, and is not enough for a target of many fractions.
     /// - Throws: `LacunaError.malformed` as ``TableEncoding``, for a target that is not there, is missing in a row, or is
-    ///   text where numbers are asked for, and for more than 10,000 classes.
+    ///   text where numbers are asked for, for more than 10,000 classes, and without a task for more than 20 numbers of which some
+    ///   are not whole.
     public static func examples(
         _ path: String, target: String? = nil, task: Task? = nil, testFraction: Double = 0.2, seed: UInt64 = 0
     ) throws -> Examples {
-        let table = try CSVTable(contentsOf: path)
-        guard table.rows >= 2, table.columns.count >= 2 else {
+        let table = try self.table(path, with: target)
+        guard table.columns.count >= 2, let column = target.map({ table[$0] }) ?? table.columns.last else {
             throw LacunaError.malformed(
                 file: path, location: "table", reason: "\(table.rows) rows of \(table.columns.count) columns")
-        }
-        guard let column = target.map({ table[$0] }) ?? table.columns.last else {
-            throw LacunaError.malformed(
-                file: path, location: "line 1",
-                reason: "has no column '\(target ?? "")'"
-                    + Suggestion.phrase(target ?? "", among: table.columns.map(\.name)))
         }
         func failure(_ row: Int, _ reason: String) -> LacunaError {
             .malformed(file: path, location: "column '\(column.name)', row \(row + 1)", reason: reason)
         }
         if let row = column.missing.first { throw failure(row, "the target is missing") }
-        var generator = SeededGenerator(seed: seed, stream: 0x7AB1)
-        let order = Array(0..<table.rows).shuffled(using: &generator)
-        let testCount = max(1, min(table.rows - 1, Int(testFraction * Double(table.rows))))
-        let (test, train) = (Array(order[..<testCount]), Array(order[testCount...]))
+        let (train, test) = split(table, testFraction, seed: seed)
         let inputs = try TableEncoding(of: table, rows: train, excluding: column.name, file: path)
         func rows(_ part: [Int]) throws -> Tensor<Float> { try inputs(table, rows: part, file: path) }
         switch task ?? .classification {
@@ -79,6 +71,15 @@ public enum TableFiles {
                 throw failure(
                     0, "has \(names.count) different values, more than \(mostClasses): is it for regression?")
             }
+            if task == nil, names.count > 20, case .numbers(let numbers) = column.values,
+                numbers.contains(where: { $0 != $0.rounded() })
+            {
+                throw LacunaError.malformed(
+                    file: path, location: "column '\(column.name)'",
+                    reason:
+                        "has \(names.count) different numbers, not all whole: say task = \"regression\" to predict a number, or "
+                        + "\"classification\" for a class each")
+            }
             let places = Dictionary(uniqueKeysWithValues: names.enumerated().map { ($1, $0) })
             func part(_ indices: [Int]) throws -> LabelledExamples {
                 let labels = try indices.map { Int32(try label(column, $0, among: names, places, failure)) }
@@ -88,6 +89,44 @@ public enum TableFiles {
                 parts: .classes(train: try part(train), test: try part(test)), inputs: inputs,
                 outputs: .classes(names))
         }
+    }
+
+    /// A table of two rows at least that has a column, if one is named.
+    private static func table(_ path: String, with column: String?) throws -> CSVTable {
+        let table = try CSVTable(contentsOf: path)
+        guard table.rows >= 2 else {
+            throw LacunaError.malformed(
+                file: path, location: "table", reason: "\(table.rows) rows of \(table.columns.count) columns")
+        }
+        if let column, table[column] == nil {
+            throw LacunaError.malformed(
+                file: path, location: "line 1",
+                reason: "has no column '\(column)'" + Suggestion.phrase(column, among: table.columns.map(\.name)))
+        }
+        return table
+    }
+
+    /// Rows drawn at random to test with, one at least, and the others.
+    private static func split(_ table: CSVTable, _ testFraction: Double, seed: UInt64) -> (train: [Int], test: [Int]) {
+        var generator = SeededGenerator(seed: seed, stream: 0x7AB1)
+        let order = Array(0..<table.rows).shuffled(using: &generator)
+        let testCount = max(1, min(table.rows - 1, Int(testFraction * Double(table.rows))))
+        return (Array(order[testCount...]), Array(order[..<testCount]))
+    }
+
+    /// Reads a CSV file in which there is nothing to predict, splits its rows at random, and standardises by the training part's
+    /// statistics.
+    ///
+    /// - Parameter left: A column that is left out; nil for none.
+    /// - Returns: Inputs [rows, width] to train and to test with, and what the columns went through.
+    /// - Throws: `LacunaError.malformed` as ``TableEncoding``, and for a column that is not there.
+    public static func features(
+        _ path: String, leavingOut left: String? = nil, testFraction: Double = 0.2, seed: UInt64 = 0
+    ) throws -> (train: Tensor<Float>, test: Tensor<Float>, inputs: TableEncoding) {
+        let table = try self.table(path, with: left)
+        let (train, test) = split(table, testFraction, seed: seed)
+        let inputs = try TableEncoding(of: table, rows: train, excluding: left, file: path)
+        return (try inputs(table, rows: train, file: path), try inputs(table, rows: test, file: path), inputs)
     }
 
     private static let mostClasses = 10_000
@@ -132,7 +171,7 @@ public enum TableFiles {
     public static func classification(
         _ path: String, testFraction: Double = 0.2, seed: UInt64 = 0
     ) throws -> (train: LabelledExamples, test: LabelledExamples, scaler: Standardization) {
-        let found = try examples(path, testFraction: testFraction, seed: seed)
+        let found = try examples(path, task: .classification, testFraction: testFraction, seed: seed)
         if let text = found.inputs.columns.first(where: { $0.levels != nil }) {
             throw LacunaError.malformed(file: path, location: "column '\(text.name)'", reason: "is not all numbers")
         }

@@ -23,8 +23,11 @@ public struct Ledger: Sendable, Hashable {
         activeMultiplyAdds = costs.reduce(0) { $0 + $1.active }
         parameters = model.parameterCount
         var positions = 0
+        // A weight that is made of others counts them.
+        var inner = Set<ObjectIdentifier>()
         model.forEachModule { _, module in
-            guard let weight = module as? any TrainableWeight else { return }
+            guard let weight = module as? any TrainableWeight, !inner.contains(ObjectIdentifier(weight)) else { return }
+            weight.forEachModule { inner.insert(ObjectIdentifier($1)) }
             positions += weight.byteCount - weight.parameters.reduce(0) { $0 + $1.buffer.byteCount }
         }
         weightBytes = positions + model.parameters.reduce(0) { $0 + $1.buffer.byteCount }

@@ -49,11 +49,17 @@ public enum ModelFile {
     private static func adoptStorage(_ model: any Module, _ file: SafetensorsFile) throws {
         let text = file.metadata[storageKey] ?? "{}"
         let fields = try JSONFields(JSONValue(parsing: text, file: file.path), file: file.path, location: storageKey)
-        // What the model itself gives a layer, such as another method's storage, gives way to what the file has.
-        for (name, layer) in model.linears {
+        // What the model itself gives a layer, such as another method's storage, gives way to what the file has. A weight that comes
+        // can have layers inside, whose turn it is then.
+        var layers = model.linears
+        var next = 0
+        while next < layers.count {
+            let (name, layer) = layers[next]
+            next += 1
             guard let record = fields.object[name], record != StorageRecord.record(of: layer.weight) else { continue }
             layer.weight = try StorageRecord.weight(
                 record, outputs: layer.outputDimensions, inputs: layer.inputDimensions, layer: name, file: file.path)
+            layers += layer.weight.linears.map { ("\(name).weight.\($0.name)", $0.layer) }
         }
         // A layer that the file has dense becomes dense: a network may have been densified.
         for (name, layer) in model.linears

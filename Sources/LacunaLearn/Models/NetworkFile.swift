@@ -180,6 +180,52 @@ public struct TrainedNetwork {
             JSONValue.object(object).serialized() + "\n", to: FileSystem.join(directory, Self.descriptionName))
     }
 
+    /// Writes the network's numbers for other programs, as PyTorch names and shapes those of the same layers: whole matrices, with
+    /// zeros where nothing is stored, kernels of convolutions [outputs, channels, height, width], and the statistics of norms as
+    /// `running_mean` and `running_var`.
+    ///
+    /// - Throws: `LacunaError.unsupported` for layers that are not those of matrices, `.file` if it cannot be written.
+    public func export(to path: String) throws {
+        var kernels: [ObjectIdentifier: [Int]] = [:]
+        var inner = Set<ObjectIdentifier>()
+        var norms: [(name: String, norm: BatchNorm)] = []
+        model.forEachModule { name, module in
+            if let layer = module as? SparseConv2d {
+                kernels[ObjectIdentifier(layer.product)] = [
+                    layer.product.outputDimensions, layer.inputChannels, layer.kernelSize, layer.kernelSize,
+                ]
+            }
+            if let layer = module as? Linear {
+                for part in layer.weight.linears { inner.insert(ObjectIdentifier(part.layer)) }
+            }
+            if let norm = module as? BatchNorm { norms.append((name, norm)) }
+        }
+        let layers = model.linears.filter { !inner.contains(ObjectIdentifier($0.layer)) }
+        for (name, layer) in layers where !layer.weight.isLinear {
+            throw LacunaError.unsupported(
+                file: path, what: "a matrix of '\(name)', which has a norm or a nonlinearity inside")
+        }
+        let writer = try SafetensorsWriter(path, metadata: ["format": "pt"])
+        func write(_ name: String, _ tensor: Tensor<Float>, _ shape: [Int]? = nil) throws {
+            try tensor.withPointer {
+                try writer.write(
+                    name, type: .f32, shape: shape ?? tensor.shape,
+                    bytes: UnsafeRawBufferPointer(start: $0, count: 4 * tensor.count))
+            }
+        }
+        for (name, layer) in layers {
+            try write("\(name).weight", layer.weight.densified(), kernels[ObjectIdentifier(layer)])
+            if let bias = layer.bias { try write("\(name).bias", bias.value) }
+        }
+        for (name, norm) in norms {
+            try write("\(name).weight", norm.weight.value)
+            try write("\(name).bias", norm.bias.value)
+            try write("\(name).running_mean", norm.runningMean.value)
+            try write("\(name).running_var", norm.runningVariance.value)
+        }
+        try writer.finish()
+    }
+
     /// Reads what ``save(to:)`` wrote.
     ///
     /// - Throws: `LacunaError.file`, `.malformed` and what ``ModelFile/load(_:from:)-(_,String)`` throws.

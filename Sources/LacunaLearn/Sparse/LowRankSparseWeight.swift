@@ -16,11 +16,26 @@ public final class LowRankSparseWeight: StatefulModule, TrainableWeight {
     public private(set) var support: [Int32]
     /// What the product is multiplied by.
     public let scale: Float
+    /// How inputs are multiplied.
+    public var product: Product
+    /// Where the entries of `S` stand, as products want it.
+    private var pattern: SparsePattern?
+
+    /// How inputs are multiplied by such a weight.
+    public enum Product: String, Sendable, Hashable, CaseIterable {
+        /// `scale · B (A x) + S x`: multiplications are those of the stored numbers alone, and `A x` is kept for the way back.
+        case factored
+        /// As by a matrix, which is whole during each product, as the authors have it: nothing is kept for the way back.
+        case materialized
+    }
 
     /// A weight of given parts.
     ///
     /// - Precondition: Factors of one rank, and as many values as places, which ascend.
-    public init(a: Tensor<Float>, b: Tensor<Float>, scale: Float, values: [Float], support: [Int32]) {
+    public init(
+        a: Tensor<Float>, b: Tensor<Float>, scale: Float, values: [Float], support: [Int32],
+        product: Product = .factored
+    ) {
         require(a.rank == 2 && b.rank == 2 && a.shape[0] == b.shape[1], "factors of different rank")
         require(
             values.count == support.count && Self.isValid(support, below: b.shape[0] * a.shape[1]), "a bad support")
@@ -29,6 +44,7 @@ public final class LowRankSparseWeight: StatefulModule, TrainableWeight {
         self.values = Parameter(Tensor(values), decays: true)
         self.support = support
         self.scale = scale
+        self.product = product
     }
 
     private static func isValid(_ support: [Int32], below limit: Int) -> Bool {
@@ -38,7 +54,8 @@ public final class LowRankSparseWeight: StatefulModule, TrainableWeight {
     /// The start that the authors use: A and the entries of S uniform in ±1/√inputs, B zero, a random support of
     /// `density · outputs · inputs` entries, rounded down.
     public convenience init(
-        outputs: Int, inputs: Int, rank: Int, alpha: Float, density: Double, using generator: inout SeededGenerator
+        outputs: Int, inputs: Int, rank: Int, alpha: Float, density: Double, product: Product = .factored,
+        using generator: inout SeededGenerator
     ) {
         let start = Initialization.uniform
         let count = Int(density * Double(outputs * inputs))
@@ -46,7 +63,7 @@ public final class LowRankSparseWeight: StatefulModule, TrainableWeight {
             a: start.tensor([rank, inputs], fanIn: inputs, using: &generator), b: Tensor(zeros: [outputs, rank]),
             scale: rank == 0 ? 0 : alpha / Float(rank),
             values: start.tensor([count], fanIn: inputs, using: &generator).scalars,
-            support: sampledPlaces(count, of: outputs * inputs, using: &generator))
+            support: sampledPlaces(count, of: outputs * inputs, using: &generator), product: product)
     }
 
     public var outputs: Int { b.shape[0] }
@@ -70,8 +87,25 @@ public final class LowRankSparseWeight: StatefulModule, TrainableWeight {
     }
 
     public func apply(_ x: Variable<Float>, bias: Variable<Float>?) -> Variable<Float> {
-        x.linear(
-            lowRank: a.on(x.tape), b.on(x.tape), scale: scale, values: values.on(x.tape), support: support, bias: bias)
+        let tape = x.tape
+        if product == .materialized {
+            return x.linear(
+                lowRank: a.on(tape), b.on(tape), scale: scale, values: values.on(tape), support: support, bias: bias)
+        }
+        func sparse(_ bias: Variable<Float>?) -> Variable<Float> {
+            x.linear(csr: places(), values: values.on(tape), bias: bias)
+        }
+        if rank == 0 { return sparse(bias) }
+        let low = x.linear(a.on(tape)).affine(scale).linear(b.on(tape), bias: bias)
+        return support.isEmpty ? low : low + sparse(nil)
+    }
+
+    private func places() -> SparsePattern {
+        if let pattern { return pattern }
+        var found = SparsePattern(rows: outputs, columns: inputs)
+        for place in support { found[Int(place) / inputs, Int(place) % inputs] = true }
+        pattern = found
+        return found
     }
 
     public var integerState: [(name: String, values: [Int32])] { [("support", support)] }
@@ -81,7 +115,7 @@ public final class LowRankSparseWeight: StatefulModule, TrainableWeight {
         guard Self.isValid(restored, below: outputs * inputs) else {
             throw LacunaError.malformed(file: file, location: "support", reason: "is not an ascending list of places")
         }
-        support = restored
+        (support, pattern) = (restored, nil)
         values.rearrange(from: Array(repeating: -1, count: restored.count)) { _ in 0 }
     }
 }

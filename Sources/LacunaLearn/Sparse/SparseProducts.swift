@@ -70,6 +70,57 @@ extension Variable {
         return linear(matrix, values: values, bias: bias, denseGradient: nil)
     }
 
+    /// `x Wᵀ + b` with a part of a dense weight, the gradient of which is that of all its entries.
+    ///
+    /// - Parameters:
+    ///   - weight: [outputs, inputs].
+    ///   - forward: What the product reads of it; nil for all.
+    ///   - backward: What the gradient reads on its way to the input; nil for what `forward` says.
+    public func linear(
+        _ weight: Variable, forward: CompressedGroups<Scalar>?, backward: CompressedGroups<Scalar>?,
+        bias: Variable? = nil
+    ) -> Variable {
+        let (m, n, k) = (rows, weight.shape[0], weight.columns)
+        require(weight.shape.count == 2 && columns == k, "a weight \(weight.shape) for \(shape)")
+        for part in [forward, backward] {
+            require(
+                part.map { $0.rows == n && $0.columns == k } ?? true, "a part of another shape than \(weight.shape)")
+        }
+        let y = tape.output(shape.dropLast() + [n], self, weight, bias)
+        if let forward {
+            tape.multiplyAdds += m * forward.count
+            forward.multiply(UnsafePointer(pointer), leadingX: k, batch: m, into: y.pointer, leadingY: n)
+        } else {
+            tape.multiplyAdds += m * n * k
+            LinearAlgebra.parallelGemm(
+                m: m, n: n, k: k, UnsafePointer(pointer), leadingA: k, UnsafePointer(weight.pointer), leadingB: k,
+                transposedB: true, precision: tape.precision, into: y.pointer, leadingC: n)
+        }
+        if let bias { y.addRowInPlace(bias) }
+        let through = backward ?? forward
+        tape.record(y) { [self] dy in
+            bias?.accumulate { db, add in Scalar.kernels.pointee.column_sums(dy, db, m, n, add) }
+            weight.accumulate { dw, add in
+                tape.multiplyAdds += m * n * k
+                LinearAlgebra.parallelGemm(
+                    m: n, n: k, k: m, dy, leadingA: n, transposedA: true, UnsafePointer(pointer), leadingB: k,
+                    beta: Scalar(add), precision: tape.precision, into: dw, leadingC: k)
+            }
+            accumulate { dx, add in
+                if let through {
+                    tape.multiplyAdds += m * through.count
+                    through.multiplyTransposed(dy, leadingY: n, batch: m, beta: Scalar(add), into: dx, leadingX: k)
+                } else {
+                    tape.multiplyAdds += m * n * k
+                    LinearAlgebra.parallelGemm(
+                        m: m, n: k, k: n, dy, leadingA: n, UnsafePointer(weight.pointer), leadingB: k,
+                        beta: Scalar(add), precision: tape.precision, into: dx, leadingC: k)
+                }
+            }
+        }
+        return y
+    }
+
     /// `x Wᵀ + b` with a matrix that has the products of training, whose values are `values`.
     private func linear(
         _ matrix: some PanelProducts<Scalar>, values: Variable, bias: Variable?,

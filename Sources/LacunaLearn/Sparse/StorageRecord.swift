@@ -22,6 +22,18 @@ enum StorageRecord {
                 "channels": JSONValue(weight.channels.count), "mix": .number(Double(weight.mix)),
                 "activation": weight.activation.map { .string($0.rawValue) } ?? .null,
             ]
+        // What stands inside has records of its own.
+        case let weight as SummedWeight:
+            [
+                "kind": .string(weight.storage), "branches": JSONValue(weight.branches.count),
+                "norms": .bool(!weight.norms.isEmpty),
+            ]
+        case let weight as ComposedWeight:
+            [
+                "kind": .string(weight.storage), "width": JSONValue(weight.first.outputDimensions),
+                "norm": .bool(weight.norm != nil),
+                "activation": weight.activation.map { .string($0.rawValue) } ?? .null,
+            ]
         default: nil
         }
     }
@@ -51,6 +63,13 @@ enum StorageRecord {
             }
             return (Tensor(zeros: [rank, inputs]), Tensor(zeros: [outputs, rank]), scale)
         }
+        func activation() throws -> Activation? {
+            guard let name = try fields.optionalString("activation") else { return nil }
+            guard let found = Activation(rawValue: name) else {
+                throw fields.failure("activation", "'\(name)' is unknown")
+            }
+            return found
+        }
         switch try fields.string("kind") {
         case "bsr":
             let block = try fields.integers("block")
@@ -75,17 +94,28 @@ enum StorageRecord {
             guard rank >= 0, rank <= max(outputs, inputs), count >= 0, count <= inputs, mix.isFinite else {
                 throw fields.failure("rank", "\(rank) and \(count) channels are none of [\(outputs), \(inputs)]")
             }
-            var activation: Activation?
-            if let name = try fields.optionalString("activation") {
-                guard let found = Activation(rawValue: name) else {
-                    throw fields.failure("activation", "'\(name)' is unknown")
-                }
-                activation = found
-            }
             return ChannelLowRankWeight(
                 a: Tensor(zeros: [rank, inputs]), b: Tensor(zeros: [outputs, rank]),
                 values: Tensor(zeros: [outputs, count]), channels: (0..<count).map { Int32($0) }, mix: mix,
-                activation: activation)
+                activation: try activation())
+        case "sum":
+            let count = try fields.integer("branches")
+            guard 1...1000 ~= count else { throw fields.failure("branches", "\(count) are not 1...1000") }
+            try MachineMemory.require(
+                shape: [count, outputs, inputs], of: Float.self, for: "\(layer) of \(file)")
+            let branches = (0..<count).map { _ in Linear(weight: DenseWeight(zeros)) }
+            let norms =
+                try fields.bool("norms", default: false) ? branches.map { _ in BatchNorm(channels: outputs) } : []
+            return SummedWeight(branches, norms: norms)
+        case "composed":
+            let width = try fields.integer("width")
+            guard 1...(1 << 24) ~= width else { throw fields.failure("width", "\(width) is none of a layer") }
+            try MachineMemory.require(shape: [width, outputs + inputs], of: Float.self, for: "\(layer) of \(file)")
+            return ComposedWeight(
+                Linear(weight: DenseWeight(Tensor(zeros: [width, inputs]))),
+                norm: try fields.bool("norm", default: false) ? BatchNorm(channels: width) : nil,
+                activation: try activation(),
+                Linear(weight: DenseWeight(Tensor(zeros: [outputs, width]))))
         case let kind: throw fields.failure("kind", "'\(kind)' is no storage of a layer")
         }
     }

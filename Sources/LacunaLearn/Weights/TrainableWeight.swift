@@ -67,6 +67,7 @@ public final class DenseWeight: TrainableWeight {
     public func apply(_ x: Variable<Float>, bias: Variable<Float>?) -> Variable<Float> {
         let weight = parameter.on(x.tape)
         guard let view else { return x.linear(weight, bias: bias) }
+        if let y = view.product(x, weight, bias: bias) { return y }
         let (forward, backward) = view.weights(weight)
         return x.linear(forward, bias: bias, backward: backward)
     }
@@ -86,6 +87,14 @@ public protocol WeightView: AnyObject {
     /// The weight for the forward product, and another one for carrying the gradient to the input if that is not the
     /// same. When the tape is not training, the forward weight must be the one that would be shipped.
     func weights(_ weight: Variable<Float>) -> (forward: Variable<Float>, backward: Variable<Float>?)
+    /// `x Wᵀ + b` with the weights of ``weights(_:)``, if the view has a product of its own; nil, the default, for that of dense ones.
+    func product(_ x: Variable<Float>, _ weight: Variable<Float>, bias: Variable<Float>?) -> Variable<Float>?
     /// Multiply-adds that one row of input costs forward.
     func multiplyAdds(_ parameter: Parameter<Float>) -> Int
+}
+
+extension WeightView {
+    public func product(
+        _ x: Variable<Float>, _ weight: Variable<Float>, bias: Variable<Float>?
+    ) -> Variable<Float>? { nil }
 }

@@ -82,7 +82,13 @@ public final class AdaptivePruning: JudgedMethod {
             paper: .init(
                 authors: "Enmao Diao, Ganghua Wang, Jiawei Zhan, Yuhong Yang, Jie Ding, Vahid Tarokh",
                 title: "Pruning Deep Neural Networks from a Sparsity Perspective", arXiv: "2302.05601"),
-            composition: ["|w|", "all layers together, at the rate of the PQ index", "rounds of training"])
+            composition: ["|w|", "all layers together, at the rate of the PQ index", "rounds of training"],
+            implements: [
+                "index and bound, any p and q",
+                "one index for all layers or one each",
+                "the best network of a round by examples held out",
+            ],
+            leavesOut: ["an index for each neuron"])
     }
 
     public func begin(_ run: TrainingRun) throws {

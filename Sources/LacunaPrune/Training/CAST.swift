@@ -9,10 +9,12 @@ import LacunaTensor
 /// chosen anew every `interval` steps from |w|; pruning with it at the end then costs nothing. Clipping, accumulation, β, rates
 /// of groups and weight decay are those of the run.
 ///
+/// Meanwhile every row of a weight has some trained factors, one for each run of consecutive inputs, which make up for what goes
+/// (``GroupScaledWeight``); at the end they are multiplied in.
+///
 /// Weiyu Huang, Yuezhou Hu, Jun Zhu, Jianfei Chen, "CAST: Continuous and Differentiable Semi-Structured Sparsity-Aware
-/// Training for Large Language Models", arXiv 2509.25996. The column scales and the distillation of the authors are not
-/// part of this: their effect is orthogonal, see ``Loss/distillation(student:teacher:temperature:)``. λ should be of the size
-/// of gradients. Use a rate that decays, as what remains of masked weights is of the size of the last rate.
+/// Training for Large Language Models", arXiv 2509.25996. The distillation of the authors is not part of this, as it goes with every
+/// method: see ``Loss/distillation(student:teacher:temperature:)``. λ should be of the size of gradients. Use a rate that decays, as what remains of masked weights is of the size of the last rate.
 public final class CAST: TrainingMethod {
     /// What is kept at the end; one that fixes its sparsity, such as 2:4.
     public let pattern: Pattern
@@ -20,17 +22,22 @@ public final class CAST: TrainingMethod {
     public let lambda: Double
     /// Steps between choices of the mask.
     public let interval: Int
+    /// Factors of each row, of two runs of inputs for the authors; 0 for none.
+    public let scales: Int
     /// The layers that are pruned. Their weights are dense and without masks.
     public let layers: LayerChoice
-    private var chosen: [(weight: DenseWeight, kept: SparsePattern)] = []
+    private var chosen: [(layer: Linear, weight: DenseWeight, kept: SparsePattern)] = []
     /// Mean magnitude of the masked weights over that of the kept ones, just before the final pruning.
     public private(set) var residual = Double.nan
     /// Called at the end, before anything is pruned.
     public var beforePruning: (() -> Void)?
 
-    /// - Throws: `LacunaError.invalidArgument` unless the pattern is N:M, λ not negative and the interval positive.
-    public init(pattern: Pattern, lambda: Double = 1e-3, interval: Int = 10, layers: LayerChoice = .allButOutput) throws
-    {
+    /// - Throws: `LacunaError.invalidArgument` unless the pattern is N:M, λ and the scales not negative and the interval positive.
+    public init(
+        pattern: Pattern, lambda: Double = 1e-3, interval: Int = 10, scales: Int = 2,
+        layers: LayerChoice = .allButOutput
+    ) throws {
+        guard scales >= 0 else { throw LacunaError.invalidArgument("scales", reason: "\(scales) is negative") }
         try pattern.validate()
         guard pattern.impliedSparsity != nil else {
             throw LacunaError.invalidArgument("pattern", reason: "\(pattern) is not N:M")
@@ -44,6 +51,7 @@ public final class CAST: TrainingMethod {
         self.pattern = pattern
         self.lambda = lambda
         self.interval = interval
+        self.scales = scales
         self.layers = layers
     }
 
@@ -55,7 +63,13 @@ public final class CAST: TrainingMethod {
                 title:
                     "CAST: Continuous and Differentiable Semi-Structured Sparsity-Aware Training for Large Language Models",
                 arXiv: "2509.25996"),
-            composition: ["|w|", "N:M", "dense forward, adaptive decay of what is masked"])
+            composition: ["|w|", "N:M", "dense forward, adaptive decay of what is masked"],
+            implements: [
+                "AdamS: decay of masked weights alone, in a copy of the mean",
+                "column scales, folded in at the end",
+                "any optimiser settings of Adam",
+            ],
+            leavesOut: ["distillation: for language models [teacher] adds it"])
     }
 
     /// ``AdamS`` in the place of Adam.
@@ -70,6 +84,24 @@ public final class CAST: TrainingMethod {
         return AdamS(adam)
     }
 
+    /// Gives rows their factors.
+    ///
+    /// - Throws: `LacunaError.unsupported` for weights that are not dense.
+    public func begin(_ run: TrainingRun) throws {
+        if scales == 0 { return }
+        for (name, layer) in try layers.layers(of: run.model) where !(layer.weight is GroupScaledWeight) {
+            layer.weight = GroupScaledWeight(try Self.dense(name, layer), groups: min(scales, layer.inputDimensions))
+        }
+    }
+
+    private static func dense(_ name: String, _ layer: Linear) throws -> DenseWeight {
+        let weight = layer.dense ?? (layer.weight as? GroupScaledWeight)?.base
+        guard let weight, weight.parameter.mask == nil, weight.view == nil else {
+            throw LacunaError.unsupported(file: nil, what: "CAST on \(layer.weight.storage) weights ('\(name)')")
+        }
+        return weight
+    }
+
     /// - Throws: `LacunaError.invalidArgument` for a run whose optimiser is not ``AdamS``, `.unsupported` for weights that are
     ///   not dense.
     public func attach(_ run: TrainingRun) throws {
@@ -79,17 +111,15 @@ public final class CAST: TrainingMethod {
         }
         adams.lambda = lambda
         chosen = try layers.layers(of: run.model).map { name, layer in
-            guard let weight = layer.dense, weight.parameter.mask == nil else {
-                throw LacunaError.unsupported(file: nil, what: "CAST on \(layer.weight.storage) weights ('\(name)')")
-            }
-            return (weight, try StraightThroughView.mask(weight.parameter.value, pattern))
+            let weight = try Self.dense(name, layer)
+            return (layer, weight, try StraightThroughView.mask(weight.parameter.value, pattern))
         }
         if let restored {
             try MaskCoding.requireFit(restored, chosen.map(\.weight.parameter.shape))
             for (index, mask) in restored.enumerated() { chosen[index].kept = mask }
         }
         restored = nil
-        for (weight, mask) in chosen { adams.keep(mask, of: weight.parameter) }
+        for (_, weight, mask) in chosen { adams.keep(mask, of: weight.parameter) }
     }
 
     public func beforeStep(_ run: TrainingRun) throws {
@@ -106,8 +136,7 @@ public final class CAST: TrainingMethod {
     public func end(_ run: TrainingRun) throws {
         var (masked, maskedCount, keptSum, keptCount) = (0.0, 0, 0.0, 0)
         for index in chosen.indices {
-            let (weight, _) = chosen[index]
-            let value = weight.parameter.value
+            let value = chosen[index].weight.parameter.value
             // Recomputed from the weights: a mask that is only counted proves nothing.
             let mask = try StraightThroughView.mask(value, pattern)
             chosen[index].kept = mask
@@ -125,7 +154,13 @@ public final class CAST: TrainingMethod {
         }
         residual = (masked / Double(max(maskedCount, 1))) / (keptSum / Double(max(keptCount, 1)))
         beforePruning?()
-        for (weight, mask) in chosen { weight.mask = mask }
+        for (layer, weight, mask) in chosen {
+            if layer.weight is GroupScaledWeight {
+                weight.parameter.value = layer.weight.densified()
+                layer.weight = weight
+            }
+            weight.mask = mask
+        }
     }
 
     public var state: JSONValue { .array(chosen.map { MaskCoding.json($0.kept) }) }

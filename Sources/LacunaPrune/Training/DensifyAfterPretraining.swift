@@ -11,6 +11,8 @@ import LacunaTensor
 extension Module {
     /// Removes all masks and sparse storage of linear layers. Removed weights start at 0, the function is unchanged, and
     /// optimiser states are forgotten, as old moments would give a kick.
+    ///
+    /// - Precondition: All layers are those of matrices (``TrainableWeight/isLinear``).
     public func densify() {
         for (_, layer) in linears {
             if let dense = layer.dense, dense.view == nil {
@@ -37,8 +39,17 @@ public final class Densification: TrainingMethod {
                     "Vithursan Thangarasa, Abhay Gupta, William Marshall, Tianda Li, Kevin Leong, Dennis DeCoste, Sean "
                     + "Lie, Shreyas Saxena",
                 title: "SPDF: Sparse Pre-training and Dense Fine-tuning for Large Language Models", arXiv: "2303.10464"),
-            composition: ["no score", "every entry", "dense training of what was sparse"])
+            composition: ["no score", "every entry", "dense training of what was sparse"],
+            implements: ["static sparse phase, then dense phase with new optimiser state"],
+            leavesOut: ["sparser and denser pre-training phases are said as phases of their own"])
     }
 
-    public func begin(_ run: TrainingRun) throws { run.model.densify() }
+    /// - Throws: `LacunaError.unsupported` for layers that are not those of a matrix.
+    public func begin(_ run: TrainingRun) throws {
+        for (name, layer) in run.model.linears where !layer.weight.isLinear {
+            throw LacunaError.unsupported(
+                file: nil, what: "making \(layer.weight.storage) weights with a nonlinearity inside dense ('\(name)')")
+        }
+        run.model.densify()
+    }
 }

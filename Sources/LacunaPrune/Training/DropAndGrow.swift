@@ -124,6 +124,11 @@ public final class DropAndGrow: TrainingMethod {
             composition: [
                 "|w| drops, \(isRandom ? "chance" : "|\(settings.growth)|") grows", "exact exchange by layer",
                 "every \(settings.interval) steps",
+            ],
+            implements: [
+                "magnitude or sign-separated drops",
+                "growth by chance, also among places never used",
+                "stored sparse or masked",
             ])
     }
 

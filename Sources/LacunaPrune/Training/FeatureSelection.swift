@@ -26,7 +26,12 @@ public final class FeatureSelection: TrainingMethod {
                 title:
                     "Quick and Robust Feature Selection: the Strength of Energy-efficient Sparse Training for Autoencoders",
                 arXiv: "2012.00560"),
-            composition: ["|w| drops, chance grows; Σ|w| ranks inputs", "exact exchange after every epoch", "SET"])
+            composition: ["|w| drops, chance grows; Σ|w| ranks inputs", "exact exchange after every epoch", "SET"],
+            implements: ["sparse denoising autoencoder with SET after every epoch", "strengths of inputs"],
+            leavesOut: [
+                "strengths read between the last removal and growth: they are those at the end",
+                "a tanh in the place of the linear output",
+            ])
     }
 
     func network(inputs: Int, using generator: inout SeededGenerator) throws -> SparseAutoencoder {

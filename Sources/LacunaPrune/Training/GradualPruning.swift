@@ -9,7 +9,7 @@ import LacunaTensor
 /// Prune, or Not to Prune", arXiv 1710.01878) or a line; masks only grow. The default window, from 25 % to 75 %, is that of
 /// Tian Jin, Ahmed Imtiaz Humayun, Utku Evci, Suvinay Subramanian, Amir Yazdanbakhsh, Dan Alistarh, Gintare Karolina
 /// Dziugaite, "The Journey Matters: Average Parameter Count over Pre-training Unifies Sparse and Dense Scaling Laws",
-/// arXiv 2501.12486, who measure it in compute; here it is in steps.
+/// arXiv 2501.12486, who measure it in compute (``Measure/compute``); by default it is in steps, that is in examples or tokens.
 public final class GradualPruning: TrainingMethod {
     /// How the sparsity rises within the window.
     public enum Ramp: String, Sendable, Hashable, CaseIterable {
@@ -17,6 +17,14 @@ public final class GradualPruning: TrainingMethod {
         case cubic
         /// `s u`.
         case linear
+    }
+
+    /// What the window is a share of.
+    public enum Measure: String, Sendable, Hashable, CaseIterable {
+        /// Steps, and so examples or tokens.
+        case steps
+        /// Multiply-adds with the weights in use of the layers that are pruned: dense steps take more of them.
+        case compute
     }
 
     /// The sparsity at the end, 0...1.
@@ -34,19 +42,29 @@ public final class GradualPruning: TrainingMethod {
     private var stepsSeen = 0
     private var weights: [DenseWeight] = []
 
-    /// - Throws: `LacunaError.invalidArgument` for numbers out of range.
+    /// - Parameters:
+    ///   - window: Shares of the run, in what `measure` says; ``window`` has them in steps.
+    ///   - interval: Steps between prunings.
+    /// - Throws: `LacunaError.invalidArgument` for numbers out of range, and for shares of compute of a run that ends without a weight.
     public init(
-        sparsity: Double, window: ClosedRange<Double> = 0.25...0.75, ramp: Ramp = .cubic,
+        sparsity: Double, window: ClosedRange<Double> = 0.25...0.75, measure: Measure = .steps, ramp: Ramp = .cubic,
         layers: LayerChoice = .allButOutput, interval: Int = 20
     ) throws {
         guard (0...1).contains(sparsity) else {
             throw LacunaError.invalidArgument("sparsity", reason: "\(sparsity) is not in 0...1")
         }
-        guard window.lowerBound >= 0, window.upperBound <= 1, interval >= 1 else {
+        guard window.lowerBound >= 0, window.upperBound <= 1 else {
             throw LacunaError.invalidArgument("window", reason: "\(window) is not within 0...1")
         }
+        guard interval >= 1 else {
+            throw LacunaError.invalidArgument("interval", reason: "\(interval) is not positive")
+        }
+        guard measure == .steps || sparsity < 1 else {
+            throw LacunaError.invalidArgument(
+                "measure", reason: "a run that ends with no weights computes nothing there")
+        }
         self.sparsity = sparsity
-        self.window = window
+        self.window = measure == .steps ? window : Self.steps(window, of: sparsity, ramp)
         self.ramp = ramp
         self.layers = layers
         self.interval = interval
@@ -62,7 +80,24 @@ public final class GradualPruning: TrainingMethod {
                 title:
                     "The Journey Matters: Average Parameter Count over Pre-training Unifies Sparse and Dense Scaling Laws",
                 arXiv: "2501.12486"),
-            composition: ["|w|", "within layers, cubic ramp", "masks that only grow"])
+            composition: ["|w|", "within layers, cubic ramp", "masks that only grow"],
+            implements: [
+                "cubic and linear ramps",
+                "windows in steps or in compute",
+                "mean density as counted, the law and its fit (`lacuna fit law`)",
+            ])
+    }
+
+    /// The mean over a ramp of the share of the sparsity that is reached.
+    private static func mean(_ ramp: Ramp) -> Double { ramp == .cubic ? 0.75 : 0.5 }
+
+    /// A window in shares of compute, in shares of steps. A step costs 1 before the window, 1 - s behind it, and on average
+    /// 1 - c s within.
+    private static func steps(_ window: ClosedRange<Double>, of sparsity: Double, _ ramp: Ramp) -> ClosedRange<Double> {
+        let (a, b) = (window.lowerBound, window.upperBound)
+        let (before, within, behind) = (a, (b - a) / (1 - mean(ramp) * sparsity), (1 - b) / (1 - sparsity))
+        let all = before + within + behind
+        return before / all...min((before + within) / all, 1)
     }
 
     /// The sparsity at a share of the run.
@@ -78,7 +113,7 @@ public final class GradualPruning: TrainingMethod {
     /// the cubic ramp and 1/2 for the line.
     public var meanDensity: Double {
         let (a, b) = (window.lowerBound, window.upperBound)
-        return 1 - sparsity * ((ramp == .cubic ? 0.75 : 0.5) * (b - a) + 1 - b)
+        return 1 - sparsity * (Self.mean(ramp) * (b - a) + 1 - b)
     }
 
     /// The same as counted so far.
@@ -110,6 +145,8 @@ public final class GradualPruning: TrainingMethod {
         densitySum += Double(weights.reduce(0) { $0 + $1.activeCount }) / Double(max(total, 1))
         stepsSeen += 1
     }
+
+    public func end(_ run: TrainingRun) throws { run.metrics.append(("mean_density", measuredMeanDensity)) }
 
     public var state: JSONValue { ["density": .number(densitySum), "steps": JSONValue(stepsSeen)] }
     public func restore(_ state: JSONValue) throws {

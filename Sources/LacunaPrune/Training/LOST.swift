@@ -63,7 +63,12 @@ public final class LOST: TrainingMethod {
                 authors:
                     "Jiaxi Li, Lu Yin, Li Shen, Jinjin Xu, Liwu Xu, Tianjin Huang, Wenwu Wang, Shiwei Liu, Xilu Wang",
                 title: "LOST: Low-rank and Sparse Pre-training for Large Language Models", arXiv: "2508.02668"),
-            composition: ["columns of what a rank leaves", "input channels", "low-rank + channels"])
+            composition: ["columns of what a rank leaves", "input channels", "low-rank + channels"],
+            implements: [
+                "factors and columns from one decomposition",
+                "columns by the length of the residual",
+                "a nonlinearity between the factors, outside of language models",
+            ])
     }
 
     /// Replaces the weights of the chosen layers.

@@ -48,7 +48,12 @@ public final class RandomSearch: NetworkShaping {
             paper: .init(
                 authors: "Rezsa Farahani",
                 title: "Random Search as a Baseline for Sparse Neural Network Architecture Search", arXiv: "2403.08265"),
-            composition: ["loss before training", "nodes, best of many random choices", "plain training"])
+            composition: ["loss before training", "nodes, best of many random choices", "plain training"],
+            implements: [
+                "random nodes of every hidden layer, by the loss of untrained slices",
+                "slices that are smaller networks",
+            ],
+            leavesOut: ["convolutional networks"])
     }
 
     public func shaped(_ widths: [Int], examples: LabelledExamples, make: ([Int]) -> MLP) throws -> MLP {
@@ -64,71 +69,4 @@ public final class RandomSearch: NetworkShaping {
     }
 
     public func end(_ run: TrainingRun) throws { run.metrics.append(("search_advantage", advantage)) }
-}
-
-/// ``SparseIFT`` as a method. Wide: hidden layers become wider at the same cost, and connections move by ``DropAndGrow``.
-/// Doped: all layers but the last become a fixed random part beside a low-rank product.
-public final class IsoFLOPTraining: NetworkShaping {
-    /// Which of the transformations is made.
-    public enum Variant: String, Sendable, Hashable, CaseIterable {
-        /// Hidden layers become wider, and connections move.
-        case wide
-        /// Widths stay; sparse weights stand beside a low-rank product.
-        case doped
-    }
-
-    /// How much sparser, and so how much larger, layers become.
-    public let transformation: SparseIFT
-    /// Which of the transformations is made.
-    public let variant: Variant
-    private let settings: DropAndGrow.Settings
-    private var engine: DropAndGrow?
-
-    /// - Parameter settings: How connections move; its budget is replaced by the transformation's.
-    /// - Throws: `LacunaError.invalidArgument` for settings out of range.
-    public init(_ transformation: SparseIFT, variant: Variant = .wide, settings: DropAndGrow.Settings) throws {
-        _ = try DropAndGrow(settings)
-        self.transformation = transformation
-        self.variant = variant
-        self.settings = settings
-    }
-
-    public var card: MethodCard {
-        MethodCard(
-            name: "sparse-ift", family: .sparseTraining,
-            paper: .init(
-                authors: "Vithursan Thangarasa, Shreyas Saxena, Abhay Gupta, Sean Lie",
-                title: "Sparse-IFT: Sparse Iso-FLOP Transformations for Maximizing Training Efficiency",
-                arXiv: "2303.11525"),
-            composition: ["|w| drops, |gradient| grows", "wider layers of the dense cost", "drop and grow"])
-    }
-
-    public func shaped(_ widths: [Int], examples: LabelledExamples, make: ([Int]) -> MLP) throws -> MLP {
-        if variant == .doped { return make(widths) }
-        let (wider, budget) = transformation.wide(widths)
-        var settings = settings
-        settings.budget = budget
-        engine = try DropAndGrow(settings)
-        return make(wider)
-    }
-
-    public func begin(_ run: TrainingRun) throws {
-        switch variant {
-        case .wide:
-            guard let engine else {
-                throw LacunaError.invalidArgument("model", reason: "the network was not shaped by the method")
-            }
-            try engine.begin(run)
-        case .doped:
-            for (_, layer) in try LayerChoice.allButOutput.layers(of: run.model) {
-                layer.weight = transformation.doped(layer, using: &run.generator)
-            }
-        }
-    }
-    public func attach(_ run: TrainingRun) throws { try engine?.attach(run) }
-    public func beforeStep(_ run: TrainingRun) throws { try engine?.beforeStep(run) }
-    public func gradientsReady(_ run: TrainingRun) throws { try engine?.gradientsReady(run) }
-    public func end(_ run: TrainingRun) throws { try engine?.end(run) }
-    public var state: JSONValue { engine?.state ?? .null }
-    public func restore(_ state: JSONValue) throws { try engine?.restore(state) }
 }

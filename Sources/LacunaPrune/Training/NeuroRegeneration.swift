@@ -46,7 +46,9 @@ public final class NeuroRegeneration: TrainingMethod {
             paper: .init(
                 authors: "Shiwei Liu and others",
                 title: "Sparse Training via Boosting Pruning Plasticity with Neuroregeneration", arXiv: "2106.10404"),
-            composition: ["|w| of all layers, cubic ramp", "|w| drops, |gradient| grows", "exact exchange by layer"])
+            composition: ["|w| of all layers, cubic ramp", "|w| drops, |gradient| grows", "exact exchange by layer"],
+            implements: ["one competition of all layers, cubic ramp, regeneration by gradients"],
+            leavesOut: ["starts from sparse networks"])
     }
 
     /// The sparsity at a share of the run.

@@ -40,7 +40,12 @@ public final class OneShotPruning: TrainingMethod {
             paper: .init(
                 authors: "Song Han, Jeff Pool, John Tran, William J. Dally",
                 title: "Learning both Weights and Connections for Efficient Neural Networks", arXiv: "1506.02626"),
-            composition: ["|w|", "any pattern under a budget (uniform)", "fixed mask"])
+            composition: ["|w|", "any pattern under a budget (uniform)", "fixed mask"],
+            implements: [
+                "any pattern and budget",
+                "the masks of every method of `lacuna prune` (`by`)",
+                "training under the mask in any layout that trains",
+            ])
     }
 
     public func begin(_ run: TrainingRun) throws { try prune(run.model) }

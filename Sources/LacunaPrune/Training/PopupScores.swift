@@ -49,7 +49,9 @@ public final class PopupScores: TrainingMethod {
                 title: "HYDRA: Pruning Adversarially Robust Neural Networks", arXiv: "2002.10509"),
             composition: [
                 "learned scores, started at |w|", "any pattern, within layers", "straight-through, frozen weights",
-            ])
+            ],
+            implements: ["scores that start at the weights' own sizes or at random", "any pattern"],
+            leavesOut: ["training that is robust against attacks"])
     }
 
     /// Replaces the weights of the chosen layers.

@@ -60,7 +60,16 @@ public final class SRSTE: TrainingMethod {
                     "Aojun Zhou, Yukun Ma, Junnan Zhu, Jianbo Liu, Zhijie Zhang, Kun Yuan, Wenxiu Sun, Hongsheng Li",
                 title: "Learning N:M Fine-grained Structured Sparse Neural Networks From Scratch",
                 arXiv: "2102.04010"),
-            composition: ["|w|", "N:M", "straight-through with masked decay"])
+            composition: ["|w|", "N:M", "straight-through with masked decay"],
+            implements: [
+                "straight-through estimator with masked decay, in the gradient or decoupled",
+                "steadiness of the mask (SAD)",
+                "groups along inputs of linear layers",
+            ],
+            leavesOut: [
+                "groups along the channels of convolutions: they run along channel and kernel",
+                "products that skip what is masked",
+            ])
     }
 
     public func begin(_ run: TrainingRun) throws { (last, divergence) = ([], 0) }
@@ -71,12 +80,7 @@ public final class SRSTE: TrainingMethod {
     }
 
     public func gradientsReady(_ run: TrainingRun) throws {
-        for (_, weight, view) in views.layers {
-            guard decay > 0, !isDecoupled, let mask = view.mask else { continue }
-            mask.addRemoved(
-                of: UnsafePointer(weight.parameter.buffer.pointer), times: Double(decay),
-                to: weight.parameter.gradientPointer)
-        }
+        if !isDecoupled { views.pull(Double(decay)) }
     }
 
     public func afterStep(_ run: TrainingRun) throws {

@@ -61,7 +61,16 @@ public final class SoupPruning: JudgedMethod {
             paper: .init(
                 authors: "Max Zimmer, Christoph Spiegel, Sebastian Pokutta",
                 title: "Sparse Model Soups: A Recipe for Improved Pruning via Model Averaging", arXiv: "2306.16788"),
-            composition: ["|w|", "all layers together, in rounds", "copies trained under one mask, averaged"])
+            composition: ["|w|", "all layers together, in rounds", "copies trained under one mask, averaged"],
+            implements: [
+                "rounds of pruning, copies and means",
+                "greedy soups by examples held out",
+                "statistics of batch norms taken anew",
+            ],
+            leavesOut: [
+                "copies that differ in rate, decay or length",
+                "the authors' other retraining schedules: give the run its own",
+            ])
     }
 
     /// Whether copies are chosen. Statistics can be taken anew only if there is somebody to give inputs, too.

@@ -4,9 +4,14 @@ import LacunaTensor
 
 /// Sparse iso-FLOP transformations: a larger sparse network at the cost of the dense one.
 ///
-/// Sparse-Wide multiplies the widths of hidden layers by `k = √(1 / (1 - s))`. A layer of which both sides widen keeps
-/// `1/k²` of its weights, one of which one side widens `1/k`, so every product costs what it did. Sparse-Doped keeps the
-/// widths and spends what sparse weights save on a low-rank product.
+/// - Wide multiplies the widths of hidden layers by `k = √(1 / (1 - s))`. A layer of which both sides widen keeps `1/k²` of its
+///   weights, one of which one side widens `1/k`, so every product costs what it did.
+/// - Parallel puts `1 / (1 - s)` sparse layers, each with a norm of its own, in the place of one, and adds what they give.
+/// - Factorized puts two sparse layers with a norm and a rectifier between them in the place of one.
+/// - Doped keeps a sparse layer and spends what it saves on a low-rank product beside it.
+///
+/// All but Wide replace the weight of a layer, of a convolution's patches too: a factorised convolution is one of the kernel's size
+/// and one of 1 × 1.
 ///
 /// Vithursan Thangarasa, Shreyas Saxena, Abhay Gupta, Sean Lie, "Sparse-IFT: Sparse Iso-FLOP Transformations for Maximizing
 /// Training Efficiency", arXiv 2303.11525. Train the result with ``DropAndGrow``, as the authors do.
@@ -45,19 +50,51 @@ public struct SparseIFT: Sendable, Hashable {
         return sum == 0 ? 0 : Int(sparsity * Double(inputs * outputs) / sum + 1e-9)
     }
 
-    /// Sparse-Doped: a random part of a layer's weights, enlarged by `1/√(1 - s)`, beside a low-rank product of equal
-    /// cost to the rest. The factors start as two layers of their own would.
-    public func doped(_ layer: Linear, using generator: inout SeededGenerator) -> LowRankSparseWeight {
+    /// The inner width of Sparse-Factorized: `⌈in · out / ((1 - s) (in + out))⌉`.
+    public func factorizedWidth(inputs: Int, outputs: Int) -> Int {
+        let sum = Double(inputs + outputs)
+        return sum == 0 ? 1 : max(1, Int((Double(inputs * outputs) / ((1 - sparsity) * sum) - 1e-9).rounded(.up)))
+    }
+
+    /// How many branches Sparse-Parallel has: `1 / (1 - s)`, rounded.
+    public var branchCount: Int { Int((1 / (1 - sparsity)).rounded()) }
+
+    /// Sparse-Parallel: ``branchCount`` layers, the first with the weights of `layer`, each before a norm. They are dense yet: their
+    /// density is to become 1 - s.
+    public func parallel(_ layer: Linear, using generator: inout SeededGenerator) -> SummedWeight {
         let (rows, columns) = (layer.outputDimensions, layer.inputDimensions)
-        let kept = rows * columns - Selection.removedCount(sparsity: sparsity, of: rows * columns)
-        let support = sampledPlaces(kept, of: rows * columns, using: &generator)
-        let dense = layer.weight.densified().scalars
-        let scale = Float((1 / (1 - sparsity)).squareRoot())
+        let branches = (0..<branchCount).map { index in
+            index == 0
+                ? Linear(weight: DenseWeight(layer.weight.densified()))
+                : Linear(inputDimensions: columns, outputDimensions: rows, bias: false, using: &generator)
+        }
+        return SummedWeight(branches, norms: branches.map { _ in BatchNorm(channels: rows) })
+    }
+
+    /// Sparse-Factorized: two layers of ``factorizedWidth(inputs:outputs:)`` between them, dense yet: their density is to become 1 - s.
+    public func factorized(_ layer: Linear, using generator: inout SeededGenerator) -> ComposedWeight {
+        let (rows, columns) = (layer.outputDimensions, layer.inputDimensions)
+        let width = factorizedWidth(inputs: columns, outputs: rows)
+        return ComposedWeight(
+            Linear(inputDimensions: columns, outputDimensions: width, bias: false, using: &generator),
+            norm: BatchNorm(channels: width), activation: .relu,
+            Linear(inputDimensions: width, outputDimensions: rows, bias: false, using: &generator))
+    }
+
+    /// Sparse-Doped: the layer's weights, dense yet, whose density is to become 1 - s, and a low-rank product of equal cost to the
+    /// rest. The factors start as two layers of their own would. Without a rank there is no such product.
+    public func doped(_ layer: Linear, using generator: inout SeededGenerator) -> SummedWeight {
+        let (rows, columns) = (layer.outputDimensions, layer.inputDimensions)
+        var branches = [Linear(weight: DenseWeight(layer.weight.densified()))]
         let rank = dopedRank(inputs: columns, outputs: rows)
-        let start = Initialization.uniform
-        return LowRankSparseWeight(
-            a: start.tensor([rank, columns], fanIn: columns, using: &generator),
-            b: start.tensor([rows, rank], fanIn: max(rank, 1), using: &generator), scale: 1,
-            values: support.map { scale * dense[Int($0)] }, support: support)
+        if rank > 0 {
+            let start = Initialization.uniform
+            branches.append(
+                Linear(
+                    weight: FactoredWeight(
+                        a: start.tensor([rank, columns], fanIn: columns, using: &generator),
+                        b: start.tensor([rows, rank], fanIn: rank, using: &generator), scale: 1)))
+        }
+        return SummedWeight(branches)
     }
 }

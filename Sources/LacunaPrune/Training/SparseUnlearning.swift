@@ -40,7 +40,13 @@ public final class SparseUnlearning: TrainingMethod {
                 authors:
                     "Jinghan Jia, Jiancheng Liu, Parikshit Ram, Yuguang Yao, Gaowen Liu, Yang Liu, Pranay Sharma, Sijia Liu",
                 title: "Model Sparsity Can Simplify Machine Unlearning", arXiv: "2304.04934"),
-            composition: ["|w|", isProximal ? "soft threshold" : "L1 subgradient", "fine-tuning on retained examples"])
+            composition: ["|w|", isProximal ? "soft threshold" : "L1 subgradient", "fine-tuning on retained examples"],
+            implements: [
+                "fading L1 by subgradient or proximal step",
+                "pruning first, then unlearning, as phases",
+                "forgotten, retained and test accuracy, attack on membership",
+            ],
+            leavesOut: ["gradient ascent, influence and Fisher baselines", "SynFlow masks"])
     }
 
     /// γ_t at a share of the run.

@@ -53,7 +53,15 @@ public final class StaticRandomSparsity: TrainingMethod {
                 title:
                     "The Unreasonable Effectiveness of Random Pruning: Return of the Most Naive Baseline for Sparse Training",
                 arXiv: "2202.02643"),
-            composition: ["random", "exact counts by layer under a budget (ERK)", "fixed mask"])
+            composition: ["random", "exact counts by layer under a budget (ERK)", "fixed mask"],
+            implements: [
+                "uniform, uniform+, ERK and ERK+ budgets",
+                "ratios of SNIP and GraSP",
+                "exact counts in place of chances",
+                "weights enlarged by 1/√density or not",
+                "stored sparse from the first step",
+            ],
+            leavesOut: ["robustness, uncertainty and detection of other data"])
     }
 
     /// - Throws: `LacunaError.invalidArgument` for ratios by saliency without ``exampleLoss``.

@@ -16,15 +16,20 @@ public final class StraightThroughView: WeightView {
     public var appliesChainRule = false
     /// A pattern for the weight through which gradients flow back to the input; nil for the forward one.
     public var backwardPattern: Pattern?
+    /// Whether products skip what is masked, as far as masked entries take no part, instead of multiplying by zeros. Choosing
+    /// and compressing the parts costs some passes over the weight, which products of many rows make up for.
+    public let skipsMasked: Bool
     /// The mask of the last forward pass.
     public private(set) var mask: SparsePattern?
 
     /// - Parameters:
     ///   - pattern: Of the forward weight; nil for the dense one.
     ///   - backward: Of the weight through which gradients reach the input; nil for the forward one.
-    public init(_ pattern: Pattern?, backward: Pattern? = nil) {
+    ///   - skipsMasked: Whether products skip what is masked.
+    public init(_ pattern: Pattern?, backward: Pattern? = nil, skipsMasked: Bool = false) {
         self.pattern = pattern
         backwardPattern = backward
+        self.skipsMasked = skipsMasked
     }
 
     /// The mask that `pattern` gives for the magnitudes of `weight`.
@@ -58,6 +63,21 @@ public final class StraightThroughView: WeightView {
         return (forward, weight.detached().masked(Self.chosen(dense, backwardPattern)))
     }
 
+    public func product(
+        _ x: Variable<Float>, _ weight: Variable<Float>, bias: Variable<Float>?
+    ) -> Variable<Float>? {
+        // What fades takes part, and the chain rule's gradient of what is masked is 0.
+        guard skipsMasked, !x.tape.isTraining || (maskedFactor == 0 && !appliesChainRule) else { return nil }
+        let dense = weight.value
+        func part(_ pattern: Pattern) -> CompressedGroups<Float> {
+            CompressedGroups(Self.chosen(dense, pattern), from: dense)
+        }
+        let forward = pattern.map(part)
+        mask = forward?.pattern ?? mask
+        return x.linear(
+            weight, forward: forward, backward: x.tape.isTraining ? backwardPattern.map(part) : nil, bias: bias)
+    }
+
     public func multiplyAdds(_ parameter: Parameter<Float>) -> Int {
         guard let fraction = pattern?.impliedSparsity else { return parameter.count }
         return parameter.count - Selection.removedCount(sparsity: fraction, of: parameter.count)
@@ -71,7 +91,8 @@ final class StraightThroughLayers {
     /// - Throws: `LacunaError.unsupported` for layers whose weights are not dense, `.invalidArgument` for patterns that
     ///   cannot be selected of them.
     func attach(
-        _ choice: LayerChoice, of model: any Module, _ pattern: Pattern?, backward: Pattern? = nil
+        _ choice: LayerChoice, of model: any Module, _ pattern: Pattern?, backward: Pattern? = nil,
+        skipsMasked: Bool = false
     ) throws {
         layers = try choice.layers(of: model).map { name, layer in
             guard let weight = layer.dense, weight.parameter.mask == nil else {
@@ -82,9 +103,18 @@ final class StraightThroughLayers {
             for pattern in [pattern, backward].compactMap(\.self) {
                 _ = try StraightThroughView.mask(weight.parameter.value, pattern)
             }
-            let view = StraightThroughView(pattern, backward: backward)
+            let view = StraightThroughView(pattern, backward: backward, skipsMasked: skipsMasked)
             weight.view = view
             return (name, weight, view)
+        }
+    }
+
+    /// Adds `decay · w` to the gradients of the weights that the masks of the last forward pass leave out.
+    func pull(_ decay: Double) {
+        if decay == 0 { return }
+        for (_, weight, view) in layers {
+            view.mask?.addRemoved(
+                of: UnsafePointer(weight.parameter.buffer.pointer), times: decay, to: weight.parameter.gradientPointer)
         }
     }
 

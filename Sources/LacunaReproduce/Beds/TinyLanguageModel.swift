@@ -2,10 +2,18 @@ import Lacuna
 
 /// A small character-level transformer on Jane Austen, for methods that are about language models.
 struct TinyLanguageModel {
+    /// Tokens of a window.
     static let context = 64
+    /// Windows of a step.
+    static let batch = 16
     let vocabulary: ByteVocabulary
     let train: [Int32]
     let valid: [Int32]
+
+    /// Other texts.
+    init(vocabulary: ByteVocabulary, train: [Int32], valid: [Int32]) {
+        (self.vocabulary, self.train, self.valid) = (vocabulary, train, valid)
+    }
 
     /// Nil if the text is not there.
     init?() throws {
@@ -34,7 +42,7 @@ struct TinyLanguageModel {
     /// Trains with AdamW, warm-up and a cosine to a tenth of the rate.
     func train(
         _ model: TrainableTransformer, steps: Int, learningRate: Double = 2e-3, length: Int = Self.context,
-        batch: Int = 16, hooks: [any TrainingHook] = [], seed: UInt64,
+        batch: Int = Self.batch, hooks: [any TrainingHook] = [], seed: UInt64,
         progress: (any ProgressReporter)? = nil
     ) throws {
         let warm = steps / 10

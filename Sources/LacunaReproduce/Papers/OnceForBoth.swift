@@ -93,17 +93,27 @@ struct OnceForBothReproduction: Reproduction {
                 + "transformers of 2 blocks, width 32 and 17 tokens on 1797 digits, at a half of theirs; each searched, then trained on",
             measurements: measurements, checks: checks,
             notes: [
-                "At the authors' factors the terms of one width outweigh the cost's as soon as shares differ, and which width wins follows from the first "
-                    + "logits; with the cost a hundredfold, widths that are eight apart still step over the target.",
+                "Of \(2 * count) searched layers of perceptrons \(Self.followers(perceptrons)) end at the width whose logit was the largest before "
+                    + "the first step (by chance 1 in \(perceptrons[0].candidates)), and \(Self.followers(priced)) with the cost a hundredfold. The "
+                    + "widths a layer can have are \(perceptrons[0].spacing) apart: half of that of the second layer is "
+                    + "\(Self.percent(perceptrons[0].stride)) % of the target.",
                 "Widths of the perceptron are searched from an eighth on, not a quarter: its teacher's first layer is an eighth.",
                 "Networks of equal widths are trained as long, cut to the neurons of largest norm (a vision transformer's heads and stream as well, by "
                     + "the norms of their rows), and trained on as long.",
             ], missing: missing)
     }
 
+    /// Layers that end at the width that was ahead before the first step.
+    private static func followers(_ found: [Perceptron]) -> Int { found.reduce(0) { $0 + $1.followers } }
+    private static func percent(_ share: Double) -> Int { Int((100 * share).rounded()) }
+
     /// One perceptron, searched and cut.
     private struct Perceptron {
         var (first, second, cost, accuracy, uniform, dense) = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+        /// Layers whose width is the one that was ahead before the first step; how many widths there are, and how far apart.
+        var (followers, candidates, spacing) = (0, 0, 0)
+        /// What half a spacing of the second layer costs, in the target.
+        var stride = 0.0
 
         init(seed: UInt64, quick: Bool, costFactor: Double = 5) throws {
             var generator = SeededGenerator(seed: seed, stream: 73)
@@ -138,6 +148,15 @@ struct OnceForBothReproduction: Reproduction {
             let model = fresh()
             let elastic = try ElasticNetwork(model, least: 0.125, using: &generator)
             let target = Double(32 * 8 + 8 * 40 + 40 * 4)
+            let ahead = elastic.axes.map { axis -> Int in
+                let logits = axis.mask.logits.value.scalars
+                return axis.mask.candidates[logits.indices.max { logits[$0] < logits[$1] }!].count
+            }
+            candidates = elastic.axes[0].mask.candidates.count
+            let counts = elastic.axes[0].mask.candidates.map(\.count).sorted()
+            spacing = counts[1] - counts[0]
+            // Inputs that the teacher's first layer gives, and outputs.
+            stride = Double(spacing) / 2 * Double(8 + 4) / target
             let search = try OnceForBoth(target: target / elastic.denseMultiplyAdds, interval: steps / 50)
             search.costFactor = costFactor
             try fit(elastic, steps, hooks: [search]) { elastic.loss($0, on: $1) }
@@ -146,6 +165,7 @@ struct OnceForBothReproduction: Reproduction {
             try elastic.fuse()
             try plain(model, after)
             (first, second) = (Double(model.layers[0].outputDimensions), Double(model.layers[1].outputDimensions))
+            followers = zip(ahead, model.layers).count { $0 == $1.outputDimensions }
             accuracy = ClassifierTraining.accuracy(model, test)
 
             let whole = fresh()

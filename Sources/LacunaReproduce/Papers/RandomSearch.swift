@@ -11,61 +11,66 @@ struct RandomSearchReproduction: Reproduction {
         + "than others of their size."
 
     func run(_ context: ReproductionContext) throws -> Outcome {
-        let seeds = context.quick ? 2 : 3
+        let seeds = (0..<(context.quick ? 5 : 8)).map { context.seed &* 1000 &+ UInt64($0) }
         let sizes = [512, 128, 64, 32, 16]
         let trials = context.quick ? 100 : 500
-        var (parentAccuracy, advantage) = (0.0, 0.0)
+        var parents: [Double] = []
+        var advantages: [Double] = []
         var (searched, random, deviations) = (
-            [Double](repeating: 0, count: sizes.count), [Double](repeating: 0, count: sizes.count),
-            [Double](repeating: 0, count: sizes.count)
+            sizes.map { _ in [Double]() }, sizes.map { _ in [Double]() }, sizes.map { _ in [Double]() }
         )
-        for index in 0..<seeds {
-            let bed = NMTraining(seed: context.seed &* 1000 &+ UInt64(index))
+        for (index, seed) in seeds.enumerated() {
+            let bed = NMTraining(seed: seed)
             let widths = [BlobTask.features, 1024, BlobTask.classes]
-            let parent = bed.fresh(widths: widths)
+            func parent() -> MLP { bed.fresh(widths: widths) }
             func accuracy(_ model: MLP) throws -> Double {
                 try ClassifierTraining().train(model, bed.task.train, seed: bed.seed)
                 return ClassifierTraining.accuracy(model, try bed.task.test)
             }
-            let batch = try bed.task.train.selecting(0..<256)
             for (row, size) in sizes.enumerated() {
-                try context.progress.report("searching", index * sizes.count + row, of: seeds * sizes.count)
-                let found = NodeSearch(trials: trials, seed: bed.seed).best(of: parent, kept: size, batch: batch)
-                let mean = found.losses.reduce(0, +) / Double(found.losses.count)
-                advantage = max(advantage, 1 - found.losses.min()! / mean)
-                searched[row] += try accuracy(NodeSearch.sliced(parent, found.choice)) / Double(seeds)
+                try context.progress.report("searching", index * sizes.count + row, of: seeds.count * sizes.count)
+                let method = try RandomSearch(
+                    keep: Double(size) / 1024, trials: trials, batch: 256, seed: bed.seed)
+                searched[row].append(
+                    try accuracy(method.shaped(widths, examples: bed.task.train) { bed.fresh(widths: $0) }))
+                advantages.append(method.advantage)
                 var generator = SeededGenerator(seed: bed.seed, stream: 0xA2)
-                let others = try (0..<5).map { _ in
-                    try accuracy(
-                        NodeSearch.sliced(parent, NodeSearch.randomChoice(widths, kept: size, using: &generator)))
-                }
-                let average = others.reduce(0, +) / 5
-                random[row] += average / Double(seeds)
-                deviations[row] +=
-                    (others.reduce(0) { $0 + ($1 - average) * ($1 - average) } / 4).squareRoot() / Double(seeds)
+                let others = Sample(
+                    try (0..<5).map { _ in
+                        try accuracy(
+                            NodeSearch.sliced(parent(), NodeSearch.randomChoice(widths, kept: size, using: &generator)))
+                    })
+                random[row].append(others.mean)
+                // Of one choice: the error of the mean of five times √5.
+                deviations[row].append(others.standardError * 5.0.squareRoot())
             }
-            parentAccuracy += try accuracy(parent) / Double(seeds)
+            parents.append(try accuracy(parent()))
         }
-        let rows = sizes.indices.map {
+        let (winners, chances, whole) = (searched.map { Sample($0) }, random.map { Sample($0) }, Sample(parents))
+        var measurements = sizes.indices.flatMap {
+            [
+                Measurement(
+                    "accuracy of \(sizes[$0]) of 1024 nodes, searched", winners[$0], baseline: chances[$0],
+                    baselineName: "random"),
+                Measurement("deviation of a random choice's, \(sizes[$0]) nodes", Sample(deviations[$0])),
+            ]
+        }
+        measurements += [
+            Measurement("accuracy of the parent", whole),
             Measurement(
-                "accuracy of \(sizes[$0]) of 1024 nodes, searched", measured: searched[$0], baseline: random[$0],
-                baselineName: "random, sd \((deviations[$0] * 10_000).rounded() / 10_000)")
-        }
+                "largest relative advantage of a winner's loss before training", measured: advantages.max() ?? .nan),
+        ]
         var checks = sizes.indices.map {
-            // Means over seeds of a winner and of five others differ by this much by chance, and accuracy is known to 0.005.
             Check(
-                "at \(sizes[$0]) nodes the search gains no more than 2 sd", searched[$0] - random[$0], .less,
-                max(2 * deviations[$0], 0.01))
+                "at \(sizes[$0]) nodes the search gains less than 2 deviations of a choice", winners[$0] - chances[$0],
+                staysBelow: 2 * Sample(deviations[$0]).mean)
         }
-        checks.append(Check("64 of 1024 nodes keep accuracy within 0.03", random[2], .atLeast, parentAccuracy - 0.03))
-        checks.append(Check("16 nodes do not", random[4], .less, parentAccuracy - 0.05))
+        checks.append(Check("64 of 1024 nodes keep accuracy within 0.03", chances[2] - whole, exceeds: -0.03))
+        checks.append(Check("16 nodes do not", chances[4] - whole, staysBelow: -0.05))
         return Outcome(
             setting:
-                "mean of \(seeds) networks 64-1024-10 on ten classes of noisy blobs; the best of \(trials) random choices by the loss "
-                + "before training, against 5 random ones",
-            measurements: rows + [
-                Measurement("accuracy of the parent", measured: parentAccuracy),
-                Measurement("largest relative advantage of a winner's loss before training", measured: advantage),
-            ], checks: checks)
+                "mean of \(seeds.count) networks 64-1024-10 on ten classes of noisy blobs; the best of \(trials) random choices by the "
+                + "loss before training, against 5 random ones",
+            measurements: measurements, checks: checks)
     }
 }

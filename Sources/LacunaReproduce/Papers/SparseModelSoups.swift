@@ -10,23 +10,6 @@ struct SparseModelSoupsReproduction: Reproduction {
         "Averaging several copies that were retrained from one pruned network, before each further pruning, beats iterative "
         + "pruning, also with as much training."
 
-    /// Accuracy when a training is over, before copies are averaged.
-    private final class Candidates: TrainingHook {
-        let from: Int
-        let length: Int
-        let accuracy: () throws -> Double
-        private(set) var found: [Double] = []
-
-        init(from: Int, length: Int, accuracy: @escaping () throws -> Double) {
-            (self.from, self.length, self.accuracy) = (from, length, accuracy)
-        }
-
-        func afterStep(_ run: TrainingRun) throws {
-            guard run.step + 1 > from, (run.step + 1) % length == 0 else { return }
-            found.append(try accuracy())
-        }
-    }
-
     func run(_ context: ReproductionContext) throws -> Outcome {
         let count = context.quick ? 5 : 12
         let epochs = context.quick ? 5 : 10
@@ -43,6 +26,7 @@ struct SparseModelSoupsReproduction: Reproduction {
                 train.labels[i] = Int32.random(in: 0..<10, using: &noise)
             }
             let test = try bed.task.test
+            // Of the copies of the last round, before they are averaged.
             var last: [Double] = []
             /// Trains with a soup of some copies, each training of some epochs, and returns the network.
             func run(copies: Int, epochs: Int, watch: Bool = false) throws -> MLP {
@@ -58,15 +42,14 @@ struct SparseModelSoupsReproduction: Reproduction {
                         times: method.phases))
                 plan.seed = bed.seed
                 plan.logEvery = plan.steps
-                let watcher = Candidates(from: length * (method.phases - copies), length: length) {
-                    ClassifierTraining.accuracy(model, test)
+                let watcher = RoundWatch(from: length * (method.phases - copies), length: length) {
+                    last.append(ClassifierTraining.accuracy(model, test))
                 }
                 try Trainer(
                     model: model, optimizer: SGD(learningRate: 0, momentum: 0.9, weightDecay: 1e-4), source: source,
                     plan: plan, hooks: watch ? [watcher, method] : [method],
                     loss: { batch, tape in Loss.crossEntropy(model(tape.constant(batch.inputs)), labels: batch.labels) }
                 ).train()
-                if watch { last = watcher.found }
                 return model
             }
             func measure(_ name: String, _ model: MLP) {

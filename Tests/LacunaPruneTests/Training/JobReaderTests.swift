@@ -114,4 +114,37 @@ import Testing
         #expect(first.steps == 16 && first.learningRate(0) == 0.1)
         #expect(second.steps == 7 && second.learningRate(0) == 0.2)
     }
+
+    /// What is missing is named, and so is what a user can do about pictures of two sizes and a target of fractions.
+    @Test func mistakesAreNamed() throws {
+        let folder = "/tmp/lacuna-mistakes-\(UInt64.random(in: 0...UInt64.max))"
+        defer { try? FileSystem.remove(folder) }
+        for (name, side) in [("a/one", 4), ("a/two", 4), ("b/one", 4), ("b/two", 3)] {
+            try FileSystem.createDirectory(folder + "/" + name.prefix(1))
+            let pixels = String(repeating: "7 ", count: side * side)
+            try AtomicFile.write("P2\n\(side) \(side)\n255\n\(pixels)\n", to: "\(folder)/\(name).pgm")
+        }
+        let rows = (0..<40).map { "\($0),\(Double($0) / 8)" }.joined(separator: "\n")
+        try AtomicFile.write("x,y\n" + rows, to: folder + "/t.csv")
+        func message(_ text: String) -> String {
+            do {
+                _ = try TrainingJob(
+                    ConfigurationFile(
+                        text: text + "\n[model]\nkind = \"mlp\"\nhidden = [4]\n[training]\nsteps = 2", file: "t.toml"),
+                    fetch: { _ in "" })
+                return ""
+            } catch { return "\(error)" }
+        }
+        let table = "[data]\nkind = \"csv\"\npath = \"\(folder)/t.csv\"\n"
+        let missing = message(table + "task = \"regression\"\n[method]\nname = \"static\"\nsparsty = 0.5")
+        #expect(missing.contains("method.sparsity") && missing.contains("is missing"))
+        #expect(message(table).contains("regression"))
+        #expect(
+            message(table + "task = \"regression\"").isEmpty && message(table + "task = \"classification\"").isEmpty)
+        #expect(message(table + "target = \"x\"").isEmpty)
+        let pictures = "[data]\nkind = \"images\"\npath = \"\(folder)\"\n"
+        try FileSystem.remove(folder + "/t.csv")
+        #expect(message(pictures).contains("size = [height, width]"))
+        #expect(message(pictures + "size = [4, 4]").isEmpty)
+    }
 }

@@ -97,12 +97,24 @@ import Testing
         let apart = try make("sr-ste", pull, as: SRSTE.self)
         #expect(apart.pattern == .nm(n: 1, m: 8) && apart.decay == 0.5 && apart.isDecoupled)
         let cast = try make("cast", as: CAST.self)
-        #expect(cast.pattern == .nm(n: 2, m: 4) && cast.lambda == 1e-3 && cast.interval == 10)
-        let strong = Options(numbers: ["decay": 0.5], integers: ["interval": 3], texts: ["layers": "head"])
+        #expect(cast.pattern == .nm(n: 2, m: 4) && cast.lambda == 1e-3 && cast.interval == 10 && cast.scales == 2)
+        let strong = Options(
+            numbers: ["decay": 0.5], integers: ["interval": 3, "scales": 4], texts: ["layers": "head"])
         let other = try make("cast", strong, as: CAST.self)
-        #expect(other.lambda == 0.5 && other.interval == 3 && other.layers == head)
+        #expect(other.lambda == 0.5 && other.interval == 3 && other.layers == head && other.scales == 4)
+        let directions = try make("bdwp", as: BDWP.self)
+        #expect(directions.n == 2 && directions.m == 4 && directions.decay == 0)
+        #expect(try make("bdwp", Options(numbers: ["decay": 2e-4]), as: BDWP.self).decay == 2e-4)
+        let low = try make("sltrain", as: SLTrain.self)
+        #expect(low.product == .factored && low.rank == 16 && low.density == 0.03)
+        #expect(
+            try make("sltrain", Options(texts: ["product": "materialized"]), as: SLTrain.self).product == .materialized)
         let flow = try make("pgf", as: ProgressiveGradientFlow.self)
         #expect(flow.n == 2 && flow.m == 4 && flow.flow == .exponential(6))
+        #expect(flow.dense == 0 && flow.fineTune == 0 && !flow.appliesChainRule)
+        let parts = Options(numbers: ["dense": 0.2, "fine_tune": 0.3], truths: ["chain_rule": true])
+        let phased = try make("pgf", parts, as: ProgressiveGradientFlow.self)
+        #expect(phased.dense == 0.2 && phased.fineTune == 0.3 && phased.appliesChainRule)
         let straight = Options(numbers: ["rate": 3], texts: ["flow": "linear", "pattern": "1:4"])
         let linear = try make("pgf", straight, as: ProgressiveGradientFlow.self)
         #expect(linear.n == 1 && linear.m == 4 && linear.flow == .linear(3))
@@ -115,7 +127,10 @@ import Testing
         let gradual = try make("gradual", as: GradualPruning.self)
         #expect(gradual.sparsity == 0.8 && gradual.window == 0.25...0.75 && gradual.layers == .allButOutput)
         let early = try make("gradual", Options(numbers: ["start": 0, "end": 0.5]), as: GradualPruning.self)
-        #expect(early.window == 0...0.5)
+        #expect(early.window == 0...0.5 && early.interval == 20 && early.ramp == .cubic)
+        let straight = Options(integers: ["interval": 3], texts: ["ramp": "linear", "measure": "compute"])
+        let linear = try make("gradual", straight, as: GradualPruning.self)
+        #expect(linear.ramp == .linear && linear.interval == 3 && linear.window.lowerBound < 0.25)
         #expect(throws: LacunaError.self) {
             try make("gradual", Options(numbers: ["end": 0.2]), as: GradualPruning.self)
         }
@@ -124,6 +139,10 @@ import Testing
         let weak = Options(numbers: ["keep": 0.3, "lambda": 0.01, "fine_tune": 0.5])
         let other = try make("wgsef", weak, as: EnvelopeRegularization.self)
         #expect(other.keep == 0.3 && other.lambda == 0.01 && other.fineTune == 0.5)
+        #expect(envelope.scope == .layer && envelope.penalty == .envelope)
+        let together = Options(texts: ["scope": "weights", "penalty": "lasso"])
+        let rival = try make("wgsef", together, as: EnvelopeRegularization.self)
+        #expect(rival.scope == .weights && rival.penalty == .lasso)
     }
 
     @Test func rounds() throws {
@@ -156,6 +175,28 @@ import Testing
         for sparsity in [-0.1, 1.1] {
             let options = Options(numbers: ["sparsity": sparsity])
             #expect(throws: LacunaError.self) { try TrainingMethods.make("static", options: options) }
+        }
+    }
+
+    @Test func transformations() throws {
+        let wide = try make("sparse-ift", as: IsoFLOPTraining.self)
+        #expect(wide.transformation.sparsity == 0.8)
+        for variant in IsoFLOPLayers.Variant.allCases {
+            let method = try make("sparse-ift", Options(texts: ["variant": variant.rawValue]), as: IsoFLOPLayers.self)
+            #expect(method.variant == variant && method.isLinear == (variant == .doped))
+        }
+        #expect(throws: LacunaError.self) {
+            try make("sparse-ift", Options(texts: ["variant": "deep"]), as: IsoFLOPLayers.self)
+        }
+    }
+
+    /// What of its paper a method has, everybody can read.
+    @Test func everyMethodSaysWhatItHas() {
+        let cards = TrainingMethods.cards + TrainingMethods.libraryCards
+        #expect(cards.count > 30)
+        for card in cards {
+            #expect(!card.implements.isEmpty, "\(card.name)")
+            #expect((card.implements + card.leavesOut).allSatisfy { !$0.isEmpty }, "\(card.name)")
         }
     }
 }

@@ -91,5 +91,84 @@ import Testing
         let small = try #require(NeuronRemoval.shrunk(model) as? MLP)
         #expect(small.layers.map(\.outputDimensions) == [12, 8, 2])
         #expect(throws: LacunaError.self) { try EnvelopeRegularization(keep: 0.5, lambda: 1, fineTune: 1.5) }
+        // A run that is stopped before the last part ends with the removal all the same.
+        let short = network()
+        var generator = SeededGenerator(seed: 4)
+        let examples = try LabelledExamples(
+            inputs: Tensor(normal: [40, 20], using: &generator), labels: (0..<40).map { $0 % 2 }, classes: 2)
+        var plan = TrainingPlan(steps: 40, learningRate: .constant(0.01))
+        (plan.evaluateEvery, plan.patience) = (2, 1)
+        let report = try Trainer(
+            model: short, optimizer: SGD(learningRate: 0), source: ShuffledBatches(examples, batchSize: 20, seed: 1),
+            plan: plan, hooks: [EnvelopeRegularization(keep: 0.5, lambda: 0.1)], evaluate: { _ in [("loss", 1)] },
+            loss: { batch, tape in Loss.crossEntropy(short(tape.constant(batch.inputs)), labels: batch.labels) }
+        ).train()
+        #expect(report.stoppedEarly == 4)
+        let mask = try #require(short.layers[0].dense?.mask)
+        #expect((0..<24).count { mask.keptCount(row: $0) > 0 } == 12)
+    }
+
+    /// With costs the map still is that of the value: no step away from what it gives lowers the objective.
+    @Test func envelopesWithCostsAreMinimal() throws {
+        var generator = SeededGenerator(seed: 12)
+        for _ in 0..<20 {
+            let norms = (0..<5).map { _ in abs(generator.normal()) + 0.05 }
+            let costs = (0..<5).map { _ in [0.5, 1, 2, 3][Int.random(in: 0..<4, using: &generator)] }
+            let k = 0.5 + 0.7 * costs.reduce(0, +) * generator.uniform()
+            let lambda = 0.05 + 2 * generator.uniform()
+            let envelope = try GroupEnvelope(k: k)
+            func objective(_ x: [Double]) -> Double {
+                zip(x, norms).reduce(lambda * envelope.value(norms: x, costs: costs)) {
+                    $0 + 0.5 * ($1.0 - $1.1) * ($1.0 - $1.1)
+                }
+            }
+            let u = envelope.weights(norms: norms, costs: costs, lambda: lambda)
+            let x = zip(norms, u).map { $0 * $1 / (lambda + $1) }
+            let (best, spent) = (objective(x), zip(u, costs).reduce(0) { $0 + $1.0 * $1.1 })
+            #expect(spent <= k + 1e-9)
+            for _ in 0..<50 {
+                #expect(objective(x.map { max(0, $0 + 0.05 * generator.normal()) }) > best - 1e-9)
+            }
+            // Costs of 1 are none, and a budget counts in their unit.
+            let plain = envelope.weights(norms: norms, lambda: lambda)
+            #expect(envelope.weights(norms: norms, costs: norms.map { _ in 1 }, lambda: lambda) == plain)
+        }
+    }
+
+    /// One budget for all layers keeps the strongest of all, one of each layer at least; weights are dearer than neurons.
+    @Test(arguments: EnvelopeRegularization.Scope.allCases, EnvelopeRegularization.Penalty.allCases) func oneBudget(
+        scope: EnvelopeRegularization.Scope, penalty: EnvelopeRegularization.Penalty
+    ) throws {
+        // Rows of 2 and of 6 inputs; those of the second layer are three times as long.
+        let model = network([2, 6, 4, 2])
+        for (index, layer) in model.layers.prefix(2).enumerated() {
+            let parameter = layer.dense!.parameter
+            for r in 0..<layer.outputDimensions {
+                for c in 0..<layer.inputDimensions {
+                    let norm = Float(index == 0 ? 1 : 3) * (1 + 0.1 * Float(r))
+                    parameter.buffer.pointer[r * layer.inputDimensions + c] =
+                        norm / Float(layer.inputDimensions).squareRoot()
+                }
+            }
+        }
+        let method = try EnvelopeRegularization(keep: 0.5, lambda: 0.1, scope: scope, penalty: penalty)
+        var kept: [[Int]] = []
+        final class Look: TrainingHook {
+            let body: () throws -> Void
+            init(_ body: @escaping () throws -> Void) { self.body = body }
+            func attach(_ run: TrainingRun) throws { try body() }
+        }
+        let look = Look { kept = try method.strongestRows() }
+        try train(model, hooks: [method, look], steps: 8)
+        switch scope {
+        case .layer: #expect(kept == [[3, 4, 5], [2, 3]])
+        // Five of ten: the four long ones, and the strongest of the short.
+        case .neurons: #expect(kept == [[5], [0, 1, 2, 3]])
+        // 18 of 36 weights: norms over √2 and √6 are 0.71…1.06 and 1.22…1.59, so three long rows would do, but for one short one.
+        case .weights: #expect(kept == [[3, 4, 5], [2, 3]])
+        }
+        let (left, all) = (model.layers.prefix(2).map(\.weight.activeCount), 2 * 6 + 6 * 4)
+        #expect(left.reduce(0, +) < all && left.allSatisfy { $0 > 0 })
+        #expect(NeuronRemoval.shrunk(model) != nil)
     }
 }

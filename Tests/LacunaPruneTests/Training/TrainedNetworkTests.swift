@@ -226,4 +226,47 @@ import Testing
             #expect(sparse.layers[0].weight.densified().scalars == dense.layers[0].weight.densified().scalars)
         }
     }
+
+    /// For other programs: whole matrices, kernels of four dimensions, statistics of norms; zeros where nothing is stored.
+    @Test func exportedNetworksAreWhole() throws {
+        let folder = "/tmp/lacuna-export-\(UInt64.random(in: 0...UInt64.max))"
+        try FileSystem.createDirectory(folder)
+        defer { try? FileSystem.remove(folder) }
+        var generator = SeededGenerator(seed: 3)
+        let net = ConvNet(inputChannels: 2, channels: [4, 3], classes: 2, using: &generator)
+        let product = net.convolutions[1].product
+        let mask = try SparsePattern(rows: 3, columns: 36, keepingRandom: 20, using: &generator)
+        try product.sparsify(.csr, mask: mask)
+        net.norms[0].runningMean.value = Tensor([1, 2, 3, 4])
+        let inputs = ImageEncoding(channels: 2, height: 4, width: 4, mean: 0, scale: 1)
+        let network = try TrainedNetwork(net, inputs: .images(inputs), outputs: .classes(["a", "b"]))
+        try network.export(to: folder + "/net.safetensors")
+        let file = try SafetensorsFile(folder + "/net.safetensors")
+        let kernel = try file.float("convolutions.1.weight", shape: [3, 4, 3, 3])
+        #expect(kernel.scalars == product.weight.densified().scalars && kernel.scalars.count { $0 != 0 } == 20)
+        #expect(try file.float("convolutions.0.weight", shape: [4, 2, 3, 3]).count == 72)
+        #expect(try file.float("classifier.weight", shape: [2, 3]) == net.classifier.weight.densified())
+        #expect(try file.float("classifier.bias", shape: [2]) == net.classifier.bias!.value)
+        #expect(try file.float("norms.0.running_mean", shape: [4]).scalars == [1, 2, 3, 4])
+        #expect(try file.float("norms.1.running_var", shape: [3]).scalars == [1, 1, 1])
+        #expect(file.names.count == 2 + 2 * 4 + 2)
+        // A sum of layers is a matrix, one with norms is none.
+        let doped = MLP(widths: [6, 5, 2], using: &generator)
+        doped.layers[0].weight = try SparseIFT(sparsity: 0.5).doped(doped.layers[0], using: &generator)
+        let table = try TableFiles.features(Self.table(folder), leavingOut: "class").inputs
+        let whole = try TrainedNetwork(doped, inputs: .table(table), outputs: .classes(["a", "b"]))
+        try whole.export(to: folder + "/doped.safetensors")
+        let sum = try SafetensorsFile(folder + "/doped.safetensors")
+        #expect(try sum.float("layers.0.weight", shape: [5, 6]) == doped.layers[0].weight.densified())
+        #expect(sum.names.count == 4)
+        doped.layers[0].weight = try SparseIFT(sparsity: 0.5).parallel(doped.layers[0], using: &generator)
+        #expect(throws: LacunaError.self) { try whole.export(to: folder + "/no.safetensors") }
+    }
+
+    /// A table of six numbers and a class.
+    private static func table(_ folder: String) throws -> String {
+        let rows = (0..<6).map { row in (0..<6).map { "\(($0 * 7 + row * 3) % 5)" }.joined(separator: ",") + ",x" }
+        try AtomicFile.write("a,b,c,d,e,f,class\n" + rows.joined(separator: "\n"), to: folder + "/t.csv")
+        return folder + "/t.csv"
+    }
 }

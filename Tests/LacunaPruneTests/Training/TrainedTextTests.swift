@@ -63,4 +63,55 @@ import Testing
         #expect(abs(sum / Double(windows) - loss) < 1e-3 * loss)
         #expect(abs(model.linearSparsity - (method == "dense" ? 0 : 0.5)) < 1e-9)
     }
+
+    /// Lines of texts make a model of bytes, without a tokenizer of somebody else's; further lines are continued.
+    @Test func linesOfTextsNeedNoTokenizer() throws {
+        let folder = "/tmp/lacuna-trained-lines-\(UInt64.random(in: 0...UInt64.max))"
+        try FileSystem.createDirectory(folder)
+        defer { try? FileSystem.remove(folder) }
+        // A letter that the file spells by its number.
+        let lines = (0..<80).map { #"{"words": "H\u00e4uschen \#($0 % 7), und noch eins."}"# }
+        try AtomicFile.write(lines.joined(separator: "\n"), to: folder + "/lines.jsonl")
+        func text(_ data: String) -> String {
+            """
+            [data]
+            kind = "jsonl"
+            path = "\(folder)/lines.jsonl"
+            batch = 4
+            \(data)
+            [model]
+            dimensions = 32
+            layers = 1
+            heads = 4
+            context = 16
+            [method]
+            name = "static"
+            sparsity = 0.5
+            [training]
+            steps = 5
+            """
+        }
+        func job(_ data: String) throws -> TrainingJob {
+            try TrainingJob(ConfigurationFile(text: text(data), file: "job.toml"), fetch: { _ in "/nowhere" })
+        }
+        let data = "text = \"words\"\ntest_fraction = 0.2"
+        let made = try job(data)
+        _ = try made.run(directory: folder + "/run")
+        let tokenizer = try Tokenizer(directory: folder + "/run/model")
+        let line = "Häuschen 3, und noch eins.\n"
+        let tokens = tokenizer.encode(line, recognizesSpecials: false, addsBeginning: false)
+        // A byte each, all of them known, and the line break that ends a line.
+        #expect(tokens.count == line.utf8.count && tokenizer.decode(tokens) == line)
+        // 64 lines of 27 bytes to train, 16 to validate.
+        #expect(made.summary.contains("\(64 * 28) tokens"), "\(made.summary)")
+        try AtomicFile.write(text(data), to: folder + "/run/" + TrainingJob.configurationName)
+        let prompts = try LinePrompts(ofRun: folder + "/run", tokenizer: tokenizer)
+        try AtomicFile.write(#"{"words": "H\u00e4us"}"#, to: folder + "/new.jsonl")
+        let found = try prompts.read(folder + "/new.jsonl")
+        #expect(found.count == 1 && found[0].line == 1)
+        #expect(found[0].tokens == tokenizer.encode("Häus", recognizesSpecials: false, addsBeginning: false))
+        for wrong in ["form = \"answers\"", data + "\nspecial_tokens = true", "text = \"other\"", "form = \"poems\""] {
+            #expect(throws: LacunaError.self) { try job(wrong) }
+        }
+    }
 }

@@ -352,11 +352,13 @@ import Testing
         try inFolder("features") { folder in
             let job = try job("quick-selection")
             let report = try job.run(directory: folder)
-            #expect(report.evaluation?["connections"] == 72)
+            // All five columns of the table, as no target is named: ⌊1.5 · 25⌋ connections on each side.
+            #expect(report.evaluation?["connections"] == 74)
             let found = try JSONValue(parsing: FileSystem.readText(folder + "/features.json"))
             let ranking = found["ranking"]?.arrayValue?.compactMap(\.intValue) ?? []
             let strengths = found["strengths"]?.arrayValue?.compactMap(\.doubleValue) ?? []
-            #expect(ranking.sorted() == [0, 1, 2, 3] && strengths.count == 4)
+            #expect(ranking.sorted() == [0, 1, 2, 3, 4] && strengths.count == 5)
+            #expect(found["names"]?.arrayValue?.compactMap(\.stringValue) == ["a", "b", "c", "d", "class"])
             #expect(zip(ranking, ranking.dropFirst()).allSatisfy { strengths[$0] >= strengths[$1] })
         }
     }

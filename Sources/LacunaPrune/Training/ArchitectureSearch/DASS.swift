@@ -71,7 +71,9 @@ public struct DASS: Sendable {
         paper: .init(
             authors: "Hamid Mousavi, Mohammad Loni, Mina Alibeigi, Masoud Daneshtalab",
             title: "DASS: Differentiable Architecture Search for Sparse Neural Networks", arXiv: "2207.06968"),
-        composition: ["learned scores, started at |w|", "within layers", "unrolled search over mixed operations"])
+        composition: ["learned scores, started at |w|", "within layers", "unrolled search over mixed operations"],
+        implements: ["search in three phases, unrolled or not", "training of what was found in the same phases"],
+        leavesOut: ["training that is robust against attacks"])
 
     /// Trains weights, scores and `α` of a network that holds candidates. Read the decision from its ``SearchableNetwork/architecture``.
     ///

@@ -128,7 +128,8 @@ public final class SequentialTraining: ContinualMethod {
             paper: .init(
                 authors: "Gido M. van de Ven, Andreas S. Tolias", title: "Three scenarios for continual learning",
                 arXiv: "1904.07734"),
-            composition: ["no score", "every entry", "dense training, task after task"])
+            composition: ["no score", "every entry", "dense training, task after task"],
+            implements: ["dense training task after task, the task known or not"])
     }
 
     public var network: any Module { layer }

@@ -55,7 +55,13 @@ public final class IsolatedSubnetworks: ContinualMethod {
                 "|w| drops, \(settings.growth == .random || settings.growth == .unvisited ? "chance" : "|\(settings.growth)|") grows",
                 "exact exchange by layer",
                 "a mask a task over shared, frozen weights",
-            ])
+            ],
+            implements: [
+                "a mask for every task over one set of weights, frozen to the bit",
+                "growth by chance, among places never used, by gradient or by momentum",
+                "norms of each task by itself",
+            ],
+            leavesOut: ["gradual pruning for each task"])
     }
 
     public var network: any Module { bank }

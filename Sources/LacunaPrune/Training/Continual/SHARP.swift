@@ -83,8 +83,12 @@ public final class SHARP: ContinualMethod {
                 arXiv: "2305.18563"),
             composition: [
                 "summed activation", "units of a share of it; chance grows", "old units frozen, replay in 8 bits",
-            ]
-        )
+            ],
+            implements: [
+                "ages, freezing, rewiring, replay in 8 bits, contrast of embeddings",
+                "nearest embeddings on the units of their class",
+            ],
+            leavesOut: ["convolutional layers", "Adadelta: the optimiser is that of the run"])
     }
 
     public var hasHead: Bool { false }

@@ -103,7 +103,12 @@ public final class DSEE: TrainingMethod {
                 arXiv: "2111.00160"),
             composition: [
                 "size of the update", "entries, heads or neurons over all layers", "low-rank + sparse update",
-            ])
+            ],
+            implements: [
+                "low-rank change and single entries by GoDec",
+                "pruning by the change, by weights or at random; heads and neurons",
+            ],
+            leavesOut: ["the release's decomposition of growing rank"])
     }
 
     private func chosen(_ model: any Module) throws -> [(name: String, layer: Linear)] {

@@ -124,7 +124,13 @@ public final class MaskLLM: CalibratedMethod {
                     "Gongfan Fang, Hongxu Yin, Saurav Muralidharan, Greg Heinrich, Jeff Pool, Jan Kautz, Pavlo Molchanov, "
                     + "Xinchao Wang",
                 title: "MaskLLM: Learnable Semi-Structured Sparsity for Large Language Models", arXiv: "2409.17481"),
-            composition: ["learned scores of patterns", "N:M", "Gumbel softmax over frozen weights"])
+            composition: ["learned scores of patterns", "N:M", "Gumbel softmax over frozen weights"],
+            implements: [
+                "all patterns of n:m, n of m up to what a table holds",
+                "priors by any method of `lacuna prune`",
+                "schedules of temperature and scale, reward of large weights",
+            ],
+            leavesOut: ["transfer of a learned mask to another domain as its prior"])
     }
 
     public var textOption: String? {

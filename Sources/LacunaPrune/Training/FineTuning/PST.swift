@@ -78,7 +78,9 @@ public final class PST: TrainingMethod {
                 title: "Parameter-Efficient Sparsity for Large Language Models Fine-Tuning", arXiv: "2205.11005"),
             composition: [
                 "|W'| + learned low-rank and row and column scores", "within layers, cubic ramp", "low-rank update",
-            ])
+            ],
+            implements: ["low-rank change, low-rank and row and column scores, cubic ramp", "any pattern"],
+            leavesOut: ["keeping the best network after the last pruning"])
     }
 
     /// The sparsity at a share of the run; nil where the pattern says it.

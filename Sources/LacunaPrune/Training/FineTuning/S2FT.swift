@@ -99,7 +99,12 @@ public final class S2FT: TrainingMethod {
                     "Xinyu Yang, Jixuan Leng, Geyang Guo, Jiawei Zhao, Ryumei Nakada, Linjun Zhang, Huaxiu Yao, Beidi Chen",
                 title: "S2FT: Efficient, Scalable and Generalizable LLM Fine-tuning by Structured Sparsity",
                 arXiv: "2412.06289"),
-            composition: ["random", "heads and neurons over all layers", "dense slices of coupled layers"])
+            composition: ["random", "heads and neurons over all layers", "dense slices of coupled layers"],
+            implements: [
+                "heads and neurons over all layers, at random or by norms",
+                "co-permutation, slices trained in place, adapters to add, fuse and switch",
+            ],
+            leavesOut: ["choices by activations and gradients"])
     }
 
     /// Brings the chosen units side by side and lays trained slices beside frozen weights.

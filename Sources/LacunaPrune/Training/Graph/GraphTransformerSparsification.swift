@@ -93,7 +93,9 @@ public final class GraphTransformerSparsification: TrainingMethod {
                 "learned node scores, |gradient · output| of heads and layers, |w|",
                 "Gumbel top-k, exchange of heads, cubic ramp",
                 "straight-through",
-            ])
+            ],
+            implements: ["nodes, heads, layers and weights, each or together", "nodes left out are not multiplied"],
+            leavesOut: ["GraphTrans and Graphormer as base layers"])
     }
 
     private var notes: Bool { settings.heads != nil || settings.attentionLayers != nil }

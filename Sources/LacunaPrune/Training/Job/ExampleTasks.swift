@@ -189,11 +189,14 @@ final class FeatureTask: JobTask {
     private let autoencoder: SparseAutoencoder
     private let rows, held: Tensor<Float>
     private let source: NoisyRows
+    /// What the inputs are called; nil for those of pictures.
+    private let names: [String]?
 
     init(
-        _ selection: FeatureSelection, train: Tensor<Float>, test: Tensor<Float>, batch: Int, seed: UInt64,
-        using generator: inout SeededGenerator
+        _ selection: FeatureSelection, train: Tensor<Float>, test: Tensor<Float>, names: [String]?, batch: Int,
+        seed: UInt64, using generator: inout SeededGenerator
     ) throws {
+        self.names = names
         let scaler = Standardization(of: train)
         (rows, held) = (scaler(train), scaler(test))
         self.selection = selection
@@ -230,12 +233,14 @@ final class FeatureTask: JobTask {
         return Ledger(autoencoder, on: tape) { _ = autoencoder(tape.constant(held.rows(0..<1))) }
     }
 
-    /// What was found, for `features.json`: inputs, the strongest first, with their strengths.
+    /// What was found, for `features.json`: the numbers of the inputs, the strongest first, and the strengths of all inputs in the
+    /// table's order, with their names.
     func save(to directory: String) throws {
-        let features: JSONValue = [
-            "ranking": .array(selection.ranking.map { JSONValue($0) }),
-            "strengths": .array(selection.strengths.map { .number($0) }),
-        ]
-        try AtomicFile.write(features.serialized() + "\n", to: FileSystem.join(directory, "features.json"))
+        var features = JSONObject()
+        features["ranking"] = .array(selection.ranking.map { JSONValue($0) })
+        features["strengths"] = .array(selection.strengths.map { .number($0) })
+        if let names { features["names"] = .array(names.map { .string($0) }) }
+        try AtomicFile.write(
+            JSONValue.object(features).serialized() + "\n", to: FileSystem.join(directory, "features.json"))
     }
 }

@@ -34,7 +34,8 @@ struct JobReader {
             return try body()
         } catch let LacunaError.invalidArgument(argument, reason) {
             let named = "\(method).\(argument)"
-            throw file.failure(file.contains(named) ? named : key, reason)
+            // What is missing has no line, but a name.
+            throw file.failure(file.contains(named) || reason == "is missing" ? named : key, reason)
         }
     }
 
@@ -81,8 +82,19 @@ struct JobReader {
         case "images":
             guard let path else { throw file.failure("data.path", "is missing: a folder with a folder for each class") }
             let folder = try ImageFolder(path)
-            let (train, test, encoding) = try folder.examples(
-                testFraction: testFraction(), size: pictureSize(), seed: seed)
+            let size = try pictureSize()
+            let (train, test, encoding): (LabelledExamples, LabelledExamples, ImageEncoding)
+            do {
+                (train, test, encoding) = try folder.examples(testFraction: testFraction(), size: size, seed: seed)
+            } catch let LacunaError.tensorMismatch(picture, _, expected, found)
+                where size == nil && expected.first == found.first
+            {
+                throw LacunaError.malformed(
+                    file: picture, location: "picture",
+                    reason:
+                        "is \(found) where others are \(expected): [data] size = [height, width] brings all to one size"
+                )
+            }
             return Examples(
                 parts: .classes(train: train, test: test), inputs: .images(encoding), classes: folder.classes)
         default:
@@ -90,10 +102,10 @@ struct JobReader {
                 path == nil && kind == "digits"
                 ? try RepositoryData.require("digits/digits.csv", otherwise: "give its path as data.path") : nil
             guard let table = path ?? digits else { throw file.failure("data.path", "is missing") }
-            let task = try file.choice(
-                "data.task", of: TableFiles.Task.allCases.map(\.rawValue), default: "classification")
+            let tasks = TableFiles.Task.allCases.map(\.rawValue)
+            let task = try file.optionalString("data.task") == nil ? nil : file.choice("data.task", of: tasks)
             let found = try TableFiles.examples(
-                table, target: file.optionalString("data.target"), task: TableFiles.Task(rawValue: task),
+                table, target: file.optionalString("data.target"), task: task.flatMap { TableFiles.Task(rawValue: $0) },
                 testFraction: testFraction(), seed: seed)
             switch (found.parts, found.outputs) {
             case (.numbers(let train, let test), .number(let name, let scaler)):
@@ -106,6 +118,13 @@ struct JobReader {
             default: throw file.failure("data.task", "does not fit the table")
             }
         }
+    }
+
+    /// A table of which every column is an input, but the one that `data.target` names.
+    func features(seed: UInt64) throws -> (train: Tensor<Float>, test: Tensor<Float>, inputs: TableEncoding) {
+        guard let path = try file.optionalString("data.path") else { throw file.failure("data.path", "is missing") }
+        return try TableFiles.features(
+            path, leavingOut: file.optionalString("data.target"), testFraction: testFraction(), seed: seed)
     }
 
     private func testFraction() throws -> Double {

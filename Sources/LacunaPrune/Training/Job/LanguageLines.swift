@@ -12,6 +12,9 @@ struct LanguageLines {
         case chat(String, any ConversationForm)
     }
 
+    /// What `data.form` can be; the first is the default.
+    static let forms = ["text", "answers", "chat"]
+
     private let form: Form
     private let tokenizer: Tokenizer
     private let end: Int?
@@ -27,7 +30,7 @@ struct LanguageLines {
     ) throws {
         self.tokenizer = tokenizer
         self.end = end
-        switch try file.choice("data.form", of: ["text", "answers", "chat"], default: "text") {
+        switch try file.choice("data.form", of: Self.forms, default: Self.forms[0]) {
         case "text": form = .text(try file.optionalString("data.text") ?? "text")
         case "answers":
             form = .answers(
@@ -77,13 +80,12 @@ struct LanguageLines {
         tokenizer.encode(text, recognizesSpecials: recognizesSpecials, addsBeginning: false).map { Int32($0) }
     }
 
-    /// What the model is to go on from: a question, or a conversation up to its last answer, which a line may have or not.
+    /// What the model is to go on from: a text, a question, or a conversation up to its last answer, which a line may have or not.
     ///
     /// - Throws: `LacunaError.malformed` for a line without it.
     func prompt(_ fields: JSONFields) throws -> [Int] {
         switch form {
-        case .text(let key): throw fields.failure(key, "is a text, not a question")
-        case .answers(let key, _):
+        case .text(let key), .answers(let key, _):
             let tokens = encode(try fields.string(key))
             if tokens.isEmpty { throw fields.failure(key, "is empty") }
             return tokens.map { Int($0) }

@@ -108,34 +108,71 @@ struct LanguageReader {
         if try file.string("data.kind") == "text" {
             return try text(paths, validPaths, loaded?.tokenizer, vocabulary: vocabulary)
         }
+        let form = try file.choice("data.form", of: LanguageLines.forms, default: LanguageLines.forms[0])
+        if vocabulary == "byte", form == "text" { return try lines(paths, validPaths, seed: seed) }
         guard let tokenizer = try loaded?.tokenizer ?? (vocabulary == "byte" ? nil : Tokenizer(json: vocabulary!))
         else {
-            throw file.failure("data.vocabulary", "is missing: the path of a tokenizer.json, for a model made anew")
-        }
-        let fraction = try file.optionalNumber("data.test_fraction", in: 0.001...0.99) ?? 0.1
-        if validPaths != nil && file.contains("data.test_fraction") {
-            throw file.failure("data.test_fraction", "stands beside valid: give one")
+            throw file.failure(
+                "data.vocabulary",
+                "bytes have no token that ends an answer: give the path of a tokenizer.json, or model.from with a model that has one"
+            )
         }
         let end = loaded?.decoder.configuration.endTokens.first ?? tokenizer.endTokens.first
         let reader = try LanguageLines(file: file, tokenizer: tokenizer, end: end, environment: environment)
-        var (train, valid) = (try reader.examples(paths), try validPaths.map { try reader.examples($0) })
-        if valid == nil {
-            var generator = SeededGenerator(seed: seed, stream: 0x7E57)
-            let count = max(1, Int(fraction * Double(train.count)))
-            guard train.count > count else {
-                throw LacunaError.malformed(
-                    file: paths[0], location: "lines", reason: "\(train.count) are too few to split")
-            }
-            train.shuffle(using: &generator)
-            valid = Array(train.suffix(count))
-            train.removeLast(count)
-        }
+        let (train, valid) = try split(
+            try reader.examples(paths), validPaths.map { try reader.examples($0) }, of: paths[0], seed: seed)
         func part(_ examples: [TokenExamples.Example]) -> LanguageData.Part {
             reader.isStream ? .stream(examples.flatMap(\.tokens)) : .examples(examples)
         }
         return LanguageData(
-            train: part(train), valid: part(valid ?? []), vocabulary: tokenizer.vocabularySize,
+            train: part(train), valid: part(valid), vocabulary: tokenizer.vocabularySize,
             coding: .tokenizer(tokenizer))
+    }
+
+    /// Lines to train on and lines to validate by: those of files of their own, or a share drawn at random.
+    private func split<Line>(
+        _ lines: [Line], _ own: [Line]?, of path: String, seed: UInt64
+    ) throws -> (train: [Line], valid: [Line]) {
+        let fraction = try file.optionalNumber("data.test_fraction", in: 0.001...0.99) ?? 0.1
+        if own != nil && file.contains("data.test_fraction") {
+            throw file.failure("data.test_fraction", "stands beside valid: give one")
+        }
+        if let own { return (lines, own) }
+        var generator = SeededGenerator(seed: seed, stream: 0x7E57)
+        let count = max(1, Int(fraction * Double(lines.count)))
+        guard lines.count > count else {
+            throw LacunaError.malformed(file: path, location: "lines", reason: "\(lines.count) are too few to split")
+        }
+        var train = lines
+        train.shuffle(using: &generator)
+        let valid = Array(train.suffix(count))
+        train.removeLast(count)
+        return (train, valid)
+    }
+
+    /// Texts of lines as bytes, one after the other. A line break ends each of them, since bytes have no token for that.
+    private func lines(_ paths: [String], _ validPaths: [String]?, seed: UInt64) throws -> LanguageData {
+        if try file.optionalBool("data.special_tokens") ?? false {
+            throw file.failure("data.special_tokens", "a vocabulary of bytes has none")
+        }
+        let key = try file.optionalString("data.text") ?? "text"
+        func read(_ paths: [String]) throws -> [[UInt8]] {
+            try paths.flatMap { path in
+                var result: [[UInt8]] = []
+                let lines = try JSONLines(path)
+                while let text = try lines.next({ try $0.string(key) }) { result.append(Array(text.utf8) + [10]) }
+                guard !result.isEmpty else {
+                    throw LacunaError.malformed(file: path, location: "lines", reason: "has none")
+                }
+                return result
+            }
+        }
+        let (train, valid) = try split(try read(paths), validPaths.map(read), of: paths[0], seed: seed)
+        let first = Array(train.joined())
+        let bytes = ByteVocabulary(first)
+        return LanguageData(
+            train: .stream(bytes.encode(first)), valid: .stream(bytes.encode(Array(valid.joined()))),
+            vocabulary: bytes.count, coding: .bytes(bytes))
     }
 
     private func text(

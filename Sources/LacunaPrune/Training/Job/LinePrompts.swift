@@ -2,8 +2,8 @@ import LacunaIO
 import LacunaModels
 import LacunaTensor
 
-/// What a language model that was trained on questions with answers, or on conversations, is asked by further lines: read as the
-/// run read its own.
+/// What a language model that was trained on lines is asked by further ones, read as the run read its own: questions to answer,
+/// conversations to go on with, or texts to continue.
 ///
 /// ```swift
 /// import Lacuna
@@ -20,17 +20,17 @@ public struct LinePrompts {
     /// - Parameters:
     ///   - tokenizer: That of the trained model.
     ///   - environment: Reads chat templates.
-    /// - Throws: `LacunaError.unsupported` for a run on texts, in which nothing is asked; `.file` and `.malformed` for a
+    /// - Throws: `LacunaError.unsupported` for a run on text files, which have no lines to read; `.file` and `.malformed` for a
     ///   configuration that is not there or has mistakes.
     public init(
         ofRun directory: String, tokenizer: Tokenizer, environment: TrainingJob.Environment = .init()
     ) throws {
         let path = FileSystem.join(directory, TrainingJob.configurationName)
         let file = try ConfigurationFile(text: FileSystem.readText(path, limit: 1 << 22), file: path)
-        guard try file.string("data.kind") == "jsonl", try file.optionalString("data.form") ?? "text" != "text" else {
+        guard try file.string("data.kind") == "jsonl" else {
             throw LacunaError.unsupported(
                 file: path,
-                what: "answers of a model that was trained on texts: `lacuna run` continues a text")
+                what: "reading lines as a run on text files: `lacuna run` continues a text")
         }
         lines = try LanguageLines(file: file, tokenizer: tokenizer, end: nil, environment: environment)
     }

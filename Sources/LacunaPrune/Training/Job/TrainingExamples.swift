@@ -110,7 +110,7 @@ extension TrainingJob {
             seed = 0
 
             [data]
-            kind = "digits"               # or csv with path = "TABLE.csv"; columns are standardised, classes not looked at
+            kind = "digits"               # or csv with path = "TABLE.csv": all columns, but one that target names
             batch = 100
 
             [method]

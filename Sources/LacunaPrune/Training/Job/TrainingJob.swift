@@ -127,12 +127,17 @@ public final class TrainingJob {
                 "'\(methods[index]?.card.name ?? "")' looks at what the layers of a language model read; there is none here"
             )
         }
-        if let index = methods.firstIndex(where: { ($0 as? LOST)?.activation != nil }),
+        /// The option by which a method's layers are no matrices; nil if they are.
+        func nonlinear(_ method: (any TrainingMethod)?) -> String? {
+            if (method as? LOST)?.activation != nil { return "activation" }
+            return (method as? IsoFLOPLayers)?.isLinear == false ? "variant" : nil
+        }
+        if let index = methods.firstIndex(where: { nonlinear($0) != nil }), let option = nonlinear(methods[index]),
             try JobReader.textKinds.contains(configuration.string("data.kind"))
         {
             throw configuration.failure(
-                count == 0 ? "method.activation" : "phase.\(index).method.activation",
-                "a layer with a nonlinearity inside is no matrix, and a language model is saved as matrices: give none")
+                count == 0 ? "method.\(option)" : "phase.\(index).method.\(option)",
+                "a layer with a norm or a nonlinearity inside is no matrix, and a language model is saved as matrices")
         }
         if count > 0, let method = methods.first(where: { $0 is any ContinualMethod }) {
             throw configuration.failure(
@@ -189,13 +194,24 @@ public final class TrainingJob {
         if file.containsSection("teacher") {
             throw file.failure("teacher.from", "a teacher is for language models")
         }
+        if method is FeatureSelection, file.contains("data.task") {
+            throw file.failure("data.task", "quick-selection looks at no target: leave it out")
+        }
+        if let selection = method as? FeatureSelection, kind == "csv" {
+            let (train, test, inputs) = try reader.features(seed: seed)
+            return try FeatureTask(
+                selection, train: train, test: test, names: inputs.inputNames,
+                batch: reader.batch(of: train.rows, default: 100), seed: seed, using: &generator)
+        }
         let examples = try reader.examples(kind, seed: seed, fetch: environment.fetch)
         switch examples.parts {
         case .classes(let train, let test):
             if let selection = method as? FeatureSelection {
+                var names: [String]?
+                if case .table(let encoding) = examples.inputs { names = encoding.inputNames }
                 return try FeatureTask(
-                    selection, train: train.rows, test: test.rows, batch: reader.batch(of: train.count, default: 100),
-                    seed: seed, using: &generator)
+                    selection, train: train.rows, test: test.rows, names: names,
+                    batch: reader.batch(of: train.count, default: 100), seed: seed, using: &generator)
             }
             let continual = method as? any ContinualMethod
             let network = try reader.network(
@@ -220,9 +236,6 @@ public final class TrainingJob {
         case .numbers(let train, let test, let target):
             if method is any ContinualMethod {
                 throw file.failure("data.task", "tasks are made of classes, and numbers have none")
-            }
-            if method is FeatureSelection {
-                throw file.failure("data.task", "quick-selection looks at no target: leave it out")
             }
             let network = try reader.network(
                 inputs: train.inputShape, outputs: 1, examples: nil, method: method, using: &generator)

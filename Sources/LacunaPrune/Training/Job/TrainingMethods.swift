@@ -194,7 +194,9 @@ public enum TrainingMethods {
             { options in
                 try SLTrain(
                     rank: options.integer("rank", in: 0...65_536) ?? 16, alpha: options.number("alpha"),
-                    density: options.number("density") ?? 0.03, layers: layers(options, default: .allButOutput))
+                    density: options.number("density") ?? 0.03,
+                    product: choice("product", options, default: .factored),
+                    layers: layers(options, default: .allButOutput))
             }
         ),
         (
@@ -312,14 +314,17 @@ public enum TrainingMethods {
                         "flow", reason: "'\(name)' is none of \(flows.keys.sorted().joined(separator: ", "))")
                 }
                 return try ProgressiveGradientFlow(
-                    n: n, m: m, flow: flow, layers: layers(options, default: .allButOutput))
+                    n: n, m: m, flow: flow, dense: options.number("dense") ?? 0,
+                    fineTune: options.number("fine_tune") ?? 0, layers: layers(options, default: .allButOutput),
+                    appliesChainRule: options.truth("chain_rule") ?? false)
             }
         ),
         (
             "bdwp",
             { options in
                 let (n, m) = try group(options)
-                return try BDWP(n: n, m: m, layers: layers(options, default: .allButOutput))
+                return try BDWP(
+                    n: n, m: m, decay: options.number("decay") ?? 0, layers: layers(options, default: .allButOutput))
             }
         ),
         (
@@ -328,6 +333,7 @@ public enum TrainingMethods {
                 try CAST(
                     pattern: pattern(options), lambda: options.number("decay") ?? 1e-3,
                     interval: options.integer("interval", in: 1...1_000_000_000) ?? 10,
+                    scales: options.integer("scales", in: 0...65_536) ?? 2,
                     layers: layers(options, default: .allButOutput))
             }
         ),
@@ -337,7 +343,10 @@ public enum TrainingMethods {
                 let (from, to) = (try options.number("start") ?? 0.25, try options.number("end") ?? 0.75)
                 guard from <= to else { throw LacunaError.invalidArgument("end", reason: "\(to) lies before \(from)") }
                 return try GradualPruning(
-                    sparsity: sparsity(options), window: from...to, layers: layers(options, default: .allButOutput))
+                    sparsity: sparsity(options), window: from...to,
+                    measure: choice("measure", options, default: .steps),
+                    ramp: choice("ramp", options, default: .cubic), layers: layers(options, default: .allButOutput),
+                    interval: options.integer("interval", in: 1...1_000_000_000) ?? 20)
             }
         ),
         (
@@ -358,6 +367,8 @@ public enum TrainingMethods {
                 try EnvelopeRegularization(
                     keep: options.number("keep") ?? 0.5, lambda: options.number("lambda") ?? 0.1,
                     fineTune: options.number("fine_tune") ?? 0.25,
+                    scope: choice("scope", options, default: .layer),
+                    penalty: choice("penalty", options, default: .envelope),
                     layers: layers(options, default: .allButOutput))
             }
         ),
@@ -408,12 +419,14 @@ public enum TrainingMethods {
             { options in
                 let sparsity = try sparsity(options)
                 let name = try options.text("variant") ?? "wide"
-                guard let variant = IsoFLOPTraining.Variant(rawValue: name) else {
-                    throw LacunaError.invalidArgument("variant", reason: "'\(name)' is none of wide, doped")
+                var settings = try moves(.gradient, UniformBudget(sparsity), options)
+                if name == "wide" { return try IsoFLOPTraining(SparseIFT(sparsity: sparsity), settings: settings) }
+                guard let variant = IsoFLOPLayers.Variant(rawValue: name) else {
+                    let names = (["wide"] + IsoFLOPLayers.Variant.allCases.map(\.rawValue)).joined(separator: ", ")
+                    throw LacunaError.invalidArgument("variant", reason: "'\(name)' is none of \(names)")
                 }
-                return try IsoFLOPTraining(
-                    SparseIFT(sparsity: sparsity), variant: variant,
-                    settings: moves(.gradient, UniformBudget(sparsity), options))
+                settings.layers = try layers(options, default: .allButOutput)
+                return try IsoFLOPLayers(SparseIFT(sparsity: sparsity), variant: variant, settings: settings)
             }
         ),
         (
@@ -490,7 +503,12 @@ public enum TrainingMethods {
         paper: .init(
             authors: "Harshil Jagadishbhai Darji", title: "Investigating Sparsity in Recurrent Neural Networks",
             arXiv: "2407.20601"),
-        composition: ["|w| of recurrent matrices, or a random graph", "one competition", "fixed mask"])
+        composition: ["|w| of recurrent matrices, or a random graph", "one competition", "fixed mask"],
+        implements: [
+            "RNN, GRU and LSTM cells, pruned by kind of matrix",
+            "small-world and scale-free wirings, statistics of their graphs",
+        ],
+        leavesOut: ["regressions of accuracy on statistics of graphs"])
 
     /// The method of a name.
     ///

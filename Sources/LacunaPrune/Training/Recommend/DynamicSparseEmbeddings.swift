@@ -50,7 +50,12 @@ public final class DynamicSparseEmbeddings: TrainingMethod {
             paper: .init(
                 authors: "Shuyao Wang, Yongduo Sui, Jiancan Wu, Zhi Zheng, Hui Xiong",
                 title: "Dynamic Sparse Learning: A Novel Paradigm for Efficient Recommendation", arXiv: "2402.02855"),
-            composition: ["|w| drops, |gradient| grows", "exact exchange by table", "fixed budget, annealed exchange"])
+            composition: ["|w| drops, |gradient| grows", "exact exchange by table", "fixed budget, annealed exchange"],
+            implements: [
+                "LightGCN, NeuMF and MultVAE",
+                "random and largest-weight starts, growth by gradient, chance, momentum or unvisited places",
+                "tables as compressed rows",
+            ])
     }
 
     public func begin(_ run: TrainingRun) throws { try engine.begin(run) }

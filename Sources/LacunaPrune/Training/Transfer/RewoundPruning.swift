@@ -42,7 +42,8 @@ public final class RewoundPruning: TrainingMethod {
             paper: .init(
                 authors: "Jonathan Frankle, Gintare Karolina Dziugaite, Daniel M. Roy, Michael Carbin",
                 title: "Linear Mode Connectivity and the Lottery Ticket Hypothesis", arXiv: "1912.05671"),
-            composition: ["|w|", "all layers together, a share a round", "rounds of training from early weights"])
+            composition: ["|w|", "all layers together, a share a round", "rounds of training from early weights"],
+            implements: ["rounds with rewinding to any step", "tickets of every round"])
     }
 
     public func begin(_ run: TrainingRun) throws {

@@ -44,7 +44,11 @@ public struct TransferAudit: Sendable {
             title:
                 "Reprogramming under Constraints: Revisiting Efficient and Reliable Transferability of Lottery Tickets",
             arXiv: "2308.14969"),
-        composition: ["accuracy and calibration", "any pruned network", "linear probe, trained prompt"])
+        composition: ["accuracy and calibration", "any pruned network", "linear probe, trained prompt"],
+        implements: [
+            "linear probe, trained prompt with frequent mapping of classes",
+            "accuracy and calibration error",
+        ])
 
     /// The first examples of each class, in their order.
     ///

@@ -62,7 +62,13 @@ public final class AttentionPenalty: TrainingMethod {
             paper: .init(
                 authors: "Yogi Prasetyo, Novanto Yudistira, Agus Wahyu Widodo",
                 title: "Sparse then Prune: Toward Efficient Vision Transformers", arXiv: "2307.11988"),
-            composition: ["|w| of all layers", "one competition", "log(1 + a²) of attention beside the loss"])
+            composition: ["|w| of all layers", "one competition", "log(1 + a²) of attention beside the loss"],
+            implements: [
+                "log(1 + a²) of the last block or of all",
+                "entropy as what makes attention sparse",
+                "one-shot pruning of all matrices together",
+            ],
+            leavesOut: ["pruning of norms' gains"])
     }
 
     /// - Throws: `LacunaError.invalidArgument` for a model that is no vision transformer.

@@ -51,7 +51,13 @@ public struct GPUSQViT: Sendable {
         paper: .init(
             authors: "Chong Yu, Tao Chen, Zhongxue Gan, Jiayuan Fan",
             title: "Boost Vision Transformer with GPU-Friendly Sparsity and Quantization", arXiv: "2305.10727"),
-        composition: ["|w|", "2:4", "distillation, rounding while training"])
+        composition: ["|w|", "2:4", "distillation, rounding while training"],
+        implements: [
+            "2:4 with distillation, then 8- or 4-bit with distillation",
+            "layers weighted by their distance",
+            "2:4 stores of whole numbers",
+        ],
+        leavesOut: ["weights of layers taken anew in the second stage"])
 
     private static let pattern = Pattern.nm(n: 2, m: 4)
 

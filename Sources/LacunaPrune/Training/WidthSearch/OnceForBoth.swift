@@ -62,7 +62,13 @@ public final class OnceForBoth: TrainingMethod {
             title:
                 "Once for Both: Single Stage of Importance and Sparsity Search for Vision Transformer Compression",
             arXiv: "2403.15835"),
-        composition: ["learned scores of units", "learned widths under a cost", "shrinks while it trains"])
+        composition: ["learned scores of units", "learned widths under a cost", "shrinks while it trains"],
+        implements: [
+            "scores and widths of neurons, head entries and the stream",
+            "cost and one-hot terms, shrinking while training",
+            "hidden patches, distillation",
+        ],
+        leavesOut: ["files of networks of such sizes"])
 
     private func network(_ run: TrainingRun) throws -> ElasticNetwork {
         guard let network = run.model as? ElasticNetwork else {
