@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Lacuna's server beside llama.cpp's, with the same file: time to the first token, tokens per second of one client and of several.
 
-    Scripts/serving/compare.py MODEL.gguf [--server .build/release/lacuna-server] [--peer LLAMA_SERVER | --peer none]
+    Scripts/serving/compare.py MODEL.gguf [--type q8_0] [--weights int8] [--server LACUNA_SERVER] [--peer LLAMA_SERVER | none]
 
 `make server-compare` runs it. The peer is built by peers_llama.sh where it is not named. All servers are in memory, and are asked
 turn by turn with the same prompts: tokens of WikiText-2, other ones in every round, so that nothing of them is known before.
@@ -34,6 +34,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("model", type=pathlib.Path)
+parser.add_argument("--type", choices=["f32", "bf16", "q8_0"], help="the file written again with its matrices in this type")
 parser.add_argument("--server", type=pathlib.Path, default=ROOT / ".build/release/lacuna-server")
 parser.add_argument("--peer", help="llama-server, or none")
 parser.add_argument("--weights", action="append", default=[], help="Lacuna with --weights TYPE too, such as int8; may be repeated")
@@ -50,6 +51,15 @@ if options.peer is None:
     options.peer = subprocess.run(
         [ROOT / "Scripts/peers_llama.sh", "llama-server"], stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
 context = options.prompt + options.tokens + 8
+if options.type:
+    cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache")
+    peers = pathlib.Path(os.environ.get("PEERS") or cache / "lacuna/peers")
+    written = peers / f"{options.model.stem}.{options.type}.gguf"
+    if not written.exists():
+        subprocess.run([
+            peers / "venv/bin/python", ROOT / "Scripts/peers_convert.py", options.model, written, "--type", options.type],
+            check=True)
+    options.model = written
 
 
 class Contestant:
