@@ -167,6 +167,7 @@ import Testing
                 #expect(out[t * stride + height..<(t + 1) * stride].allSatisfy { $0 == 9 })
             }
             #expect(out.last == 9)
+            withExtendedLifetime(stored) {}
         }
     }
 
@@ -192,6 +193,7 @@ import Testing
                 }
                 #expect(together == alone, "\(columns) columns, \(count) inputs, rows from \(first)")
             }
+            withExtendedLifetime((stored, vectors)) {}
         }
     }
 
