@@ -1,4 +1,4 @@
-# make demo | compress | test | test-engines | server | test-server | fuzz-server | server-memory | documentation-check | examples | c-interface | test-python |
+# make demo | compress | test | test-engines | server | test-server | fuzz-server | server-memory | server-compare | documentation-check | examples | c-interface | test-python |
 #      wheel | test-wheel | dependency | bench | fuzz | sanitize | lint | format | docs | manual | install PREFIX= | uninstall PREFIX= | release | clean
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -11,7 +11,7 @@ LACUNA := .build/release/lacuna
 SOURCES := Package.swift $(wildcard Sources Tests Examples Benchmarks/Package.swift Benchmarks/Sources Benchmarks/Tests \
     Fuzz/Package.swift Fuzz/Sources Server/Package.swift Server/Sources Server/Tests)
 
-.PHONY: demo compress test test-engines server test-server fuzz-server server-memory documentation-check examples c-interface python-environment test-python wheel test-wheel dependency bench fuzz sanitize lint format docs build \
+.PHONY: demo compress test test-engines server test-server fuzz-server server-memory server-compare documentation-check examples c-interface python-environment test-python wheel test-wheel dependency bench fuzz sanitize lint format docs build \
     manual install uninstall release clean requirements requirements-test requirements-demo requirements-pip requirements-python
 
 # Prunes SmolLM2-135M to 50 %, compares it with the dense model, and writes report.html.
@@ -79,9 +79,10 @@ python-environment: requirements-pip
 	test -x .build/python/bin/pytest || { python3 -m venv .build/python && .build/python/bin/pip install -q pytest numpy scipy 'scikit-learn>=1.6'; }
 
 # The Python package as one wheel for every Python 3 on x86-64 Linux, in Python/dist; then the same in a virtual environment that
-# has nothing but what the wheel asks for, with its tests. LACUNA_MODEL= names a language model to test with.
+# has nothing but what the wheel asks for, with its tests. LACUNA_MODEL= names a language model to test with. With
+# CONFIGURATION=debug, and SWIFT_FLAGS='$(TRAITS)', of what `make test` has compiled.
 wheel: requirements requirements-pip
-	Scripts/wheel.sh
+	CONFIGURATION=$(CONFIGURATION) Scripts/wheel.sh
 
 test-wheel: requirements-pip
 	rm -rf .build/wheel-test
@@ -119,6 +120,11 @@ fuzz-server: requirements requirements-pip
 server-memory: requirements requirements-python
 	LACUNA_SERVER=1 swift build --product lacuna-server $(TRAITS)
 	Scripts/serving/memory.py $(SERVER) --requests $(REQUESTS)
+
+# Beside llama.cpp's server, with SmolLM2 in Q8_0, on a machine that does nothing else: builds llama.cpp the first time. COMPARE=
+# has further options of the script, such as '--streams 4 --rounds 9'.
+server-compare: server requirements-demo requirements-pip
+	Scripts/serving/compare.py "$$($(LACUNA) data smollm2 | sed "s/^[^:]*: //")" --type q8_0 --weights int8 $(COMPARE)
 
 bench: requirements
 	swift run -c release --package-path Benchmarks lacuna-bench --markdown docs/Performance.md $(if $(PEERS),--peers $(PEERS))

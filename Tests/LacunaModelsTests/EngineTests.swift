@@ -85,7 +85,8 @@ struct EngineTests {
         for (i, expected) in alone.enumerated() { #expect(row(together, i) == expected) }
         let fastest = try logits(ids, third)
         #expect(relativeError(fastest, together) < 0.1)
-        if layout == .dense { #expect(fastest != together) }
+        // So few vectors meet dense bytes as each does alone.
+        if layout == .dense && values != .int8 { #expect(fastest != together) }
         // What a sequence has read with others is what it goes on from.
         #expect(try logits([ids[4]], one) == logits([ids[4]], other))
     }

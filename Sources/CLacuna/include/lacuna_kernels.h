@@ -247,7 +247,8 @@ typedef struct lk_table {
   lk_decode_dense *decode_f32, *decode_bf16, *decode_f16, *decode_i8, *decode_i4, *decode_q4_0, *decode_q4_1,
       *decode_q5_0, *decode_q5_1, *decode_q8_0, *decode_q2_k, *decode_q3_k, *decode_q4_k, *decode_q5_k, *decode_q6_k;
 
-  // Quantised products with several vectors. They read, of the inputs, q32 and what belongs to it.
+  // Quantised products with several vectors. They read, of the inputs, q32 and what belongs to it; i8 reads q64 where it is
+  // given, and then gives each input the bits that gemv_i8 gives it.
   lk_rows_dense *rows_i8, *rows_i4, *rows_q4_0, *rows_q4_1, *rows_q5_0, *rows_q5_1, *rows_q8_0, *rows_q2_k, *rows_q3_k,
       *rows_q4_k, *rows_q5_k, *rows_q6_k;
 

@@ -211,21 +211,24 @@ static float input_q32(const lk_input *x, long c) { return x->scale32[c / 32] * 
 REFERENCE_DENSE(i8, input_q64)
 REFERENCE_DENSE(i4, input_q64)
 
-#define ROWS(format)                                                                                              \
+// Bytes meet those of groups of 64 where they are given.
+static float input_bytes(const lk_input *x, long c) { return x->q64 ? input_q64(x, c) : input_q32(x, c); }
+
+#define ROWS(format, input)                                                                                       \
   void reference_rows_##format(                                                                                   \
       const lk_dense *w, const lk_input *x, long n, long r0, long r1, float *out, long stride) {                  \
     for (long t = 0; t < n; t++)                                                                                  \
       for (long r = r0; r < r1; r++) {                                                                            \
         double sum = 0;                                                                                           \
-        for (long c = 0; c < w->columns; c++) sum += (double)value_##format(w, r, c) * input_q32(x + t, c);       \
+        for (long c = 0; c < w->columns; c++) sum += (double)value_##format(w, r, c) * input(x + t, c);           \
         out[t * stride + r - r0] = (float)sum;                                                                    \
       }                                                                                                           \
   }
 
-ROWS(i8)
-ROWS(i4)
+ROWS(i8, input_bytes)
+ROWS(i4, input_q32)
 
-#define BLOCKS(format) REFERENCE_DENSE(format, input_q32) ROWS(format)
+#define BLOCKS(format) REFERENCE_DENSE(format, input_q32) ROWS(format, input_q32)
 BLOCKS(q4_0)
 BLOCKS(q4_1)
 BLOCKS(q5_0)

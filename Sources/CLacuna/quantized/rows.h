@@ -76,9 +76,10 @@ INLINE void K(add_tile)(
     if (t < n) K(add_tile)(tile, scales, minima, part, offset, minimum, x + t, 1, g, groups, sums + t);        \
   }
 
-#define ROW_PRODUCTS(format, part, offset, minimum)                                                            \
+#define ROW_PRODUCTS(format, part, offset, minimum) ROW_PRODUCTS_AS(rows_##format, format, part, offset, minimum)
+#define ROW_PRODUCTS_AS(name, format, part, offset, minimum)                                                   \
   ADD_TILES(format, part, offset, minimum)                                                                     \
-  static void K(rows_##format)(                                                                                \
+  static void K(name)(                                                                                         \
       const lk_dense *w, const lk_input *x, long n, long r0, long r1, float *out, long stride) {               \
     const long groups = (w->columns + 31) / 32;                                                                \
     for (long first = 0; first < n; first += K(batch_inputs)) {                                                \
@@ -113,10 +114,114 @@ INLINE void K(add_tile)(
   }
 BLOCKS_OF_32(ROW_PRODUCTS)
 BLOCKS_OF_256(ROW_PRODUCTS)
-ROW_PRODUCTS(i8, 32, 128, 0)
+ROW_PRODUCTS_AS(rows_many_i8, i8, 32, 128, 0)
 ROW_PRODUCTS(i4, 32, 8, 0)
 #undef ROW_PRODUCTS
+#undef ROW_PRODUCTS_AS
 #undef ADD_TILES
 #undef UNPACK
 #undef BLOCKS_OF_32
 #undef BLOCKS_OF_256
+
+// Signed bytes meet few inputs without being turned: what that takes is not paid back by so few. Integers are exact, and sums
+// of floats are those of gemv_i8, added in its order, so that each input gets the bits that it gets alone.
+
+#if LEVEL >= LK_AVX2
+
+enum { K(few_rows) = 4, K(few_inputs) = 4 };
+
+#if LEVEL >= LK_AVX512
+// The sums of the lanes of vectors [rows][inputs], row by row of an input, each added as K(sum_lanes) adds them: halves,
+// halves of these, and so on, of all vectors together.
+INLINE VF K(sum_tile)(const VF v[K(few_rows)][K(few_inputs)]) {
+  VF quarters[K(few_rows)];
+  UNROLLED for (int j = 0; j < K(few_rows); j++) {
+    const VF a = _mm512_shuffle_f32x4(v[j][0], v[j][1], 0x44) + _mm512_shuffle_f32x4(v[j][0], v[j][1], 0xEE);
+    const VF b = _mm512_shuffle_f32x4(v[j][2], v[j][3], 0x44) + _mm512_shuffle_f32x4(v[j][2], v[j][3], 0xEE);
+    quarters[j] = _mm512_shuffle_f32x4(a, b, 0x88) + _mm512_shuffle_f32x4(a, b, 0xDD);
+  }
+  const VF a = _mm512_shuffle_ps(quarters[0], quarters[1], 0x44) + _mm512_shuffle_ps(quarters[0], quarters[1], 0xEE);
+  const VF b = _mm512_shuffle_ps(quarters[2], quarters[3], 0x44) + _mm512_shuffle_ps(quarters[2], quarters[3], 0xEE);
+  return _mm512_shuffle_ps(a, b, 0x88) + _mm512_shuffle_ps(a, b, 0xDD);
+}
+#endif
+
+// The products of `height` rows with `count` inputs.
+INLINE void K(tile_i8)(
+    const lk_dense *w, const lk_input *x, const int count, long r, const int height, float *out, long stride) {
+  const long n = w->columns, whole = n / 64;
+  const int8_t *row = (const int8_t *)w->values + r * n;
+  VF sums[2][K(few_rows)][K(few_inputs)];
+  // gemv_i8 has a sum for even groups and one for odd ones; what is left of a row belongs to the even ones.
+  for (int odd = 0; odd < 2; odd++) {
+    VF sum[K(few_rows)][K(few_inputs)];
+    UNROLLED for (int j = 0; j < height; j++)
+      UNROLLED for (int t = 0; t < count; t++) sum[j][t] = (VF){0};
+    const long groups = (whole + 1 - odd) / 2, all = groups + (odd == 0 && whole * 64 < n);
+    for (long i = 0; i < all; i++) {
+      // Beyond a row's end the input has zeros.
+      const long g = i < groups ? 2 * i + odd : whole;
+#if LEVEL >= LK_AVX512_VNNI
+      // Here the input is the side without sign: 128 is added to it, and taken away as a sum of the row's bytes, which all
+      // inputs share.
+      __m512i codes[K(few_rows)], start[K(few_rows)];
+      const __m512i zero = _mm512_setzero_si512(), high = _mm512_set1_epi8(-128);
+      UNROLLED for (int j = 0; j < height; j++) {
+        K(prefetch)(row + j * n + 64 * g);
+        codes[j] = _mm512_loadu_si512(row + j * n + 64 * g);
+        start[j] = _mm512_sub_epi32(zero, _mm512_dpbusd_epi32(zero, high, codes[j]));
+      }
+      UNROLLED for (int t = 0; t < count; t++) {
+        const __m512i input = _mm512_xor_si512(_mm512_loadu_si512(x[t].q64 + 64 * g), high);
+        const float factor = x[t].scale64[g];
+        UNROLLED for (int j = 0; j < height; j++)
+          sum[j][t] += _mm512_cvtepi32_ps(_mm512_dpbusd_epi32(start[j], input, codes[j])) * factor;
+      }
+#else
+      UNROLLED for (int t = 0; t < count; t++)
+        UNROLLED for (int j = 0; j < height; j++)
+          sum[j][t] += K(group_i8)(row + j * n + 64 * g, x[t].q64 + 64 * g) * x[t].scale64[g];
+#endif
+    }
+    UNROLLED for (int j = 0; j < height; j++)
+      UNROLLED for (int t = 0; t < count; t++) sums[odd][j][t] = sum[j][t];
+  }
+  const float *scales = (const float *)w->scales + r;
+  UNROLLED for (int j = 0; j < height; j++)
+    UNROLLED for (int t = 0; t < count; t++) sums[0][j][t] += sums[1][j][t];
+#if LEVEL >= LK_AVX512
+  if (height == K(few_rows) && count == K(few_inputs)) {
+    const VF found = K(sum_tile)(sums[0]) * (VF)_mm512_broadcast_f32x4(_mm_loadu_ps(scales));
+    UNROLLED for (int t = 0; t < count; t++) memcpy(out + t * stride, (const float *)&found + 4 * t, 16);
+    return;
+  }
+#endif
+  for (int j = 0; j < height; j++)
+    for (int t = 0; t < count; t++) out[t * stride + j] = scales[j] * K(sum_lanes)(sums[0][j][t]);
+}
+
+INLINE void K(few_tiles_i8)(
+    const lk_dense *w, const lk_input *x, long n, long r, const int height, float *out, long stride) {
+  long t = 0;
+  for (; t + 4 <= n; t += 4) K(tile_i8)(w, x + t, 4, r, height, out + t * stride, stride);
+  if (n - t >= 2) K(tile_i8)(w, x + t, 2, r, height, out + t * stride, stride), t += 2;
+  if (n - t >= 1) K(tile_i8)(w, x + t, 1, r, height, out + t * stride, stride);
+}
+
+#endif
+
+static void K(rows_i8)(
+    const lk_dense *w, const lk_input *x, long n, long r0, long r1, float *out, long stride) {
+  if (n == 0 || !x->q64) {
+    K(rows_many_i8)(w, x, n, r0, r1, out, stride);
+    return;
+  }
+#if LEVEL >= LK_AVX2
+  long r = r0;
+  for (; r + K(few_rows) <= r1; r += K(few_rows)) K(few_tiles_i8)(w, x, n, r, K(few_rows), out + (r - r0), stride);
+  for (; r < r1; r++) K(few_tiles_i8)(w, x, n, r, 1, out + (r - r0), stride);
+#else
+  for (long r = r0; r < r1; r++)
+    for (long t = 0; t < n; t++) K(gemv_i8)(w, x + t, r, r + 1, out + t * stride + (r - r0));
+#endif
+}

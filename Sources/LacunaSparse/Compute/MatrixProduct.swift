@@ -14,6 +14,8 @@ enum MatrixProduct {
     /// Up to this many vectors are multiplied one at a time, a range of rows after the other: the stored bytes are read
     /// from memory once.
     static let fewVectors = 4
+    /// Up to this many vectors meet dense bytes without the matrix being turned, each with the bits that it gets alone.
+    static let mostApart = 16
 
     static func run(_ operands: [Operand], x: UnsafePointer<Float>, count n: Int) {
         guard let columns = operands.first?.matrix.columns, n > 0 else { return }
@@ -31,17 +33,20 @@ enum MatrixProduct {
             }
             return run(operands.filter { !$0.matrix.isMultipliedWhole }, x: x, count: n)
         }
-        if isApart { return oneByOne(operands, x: x, count: n, columns: columns) }
         var operands = operands
         if n > 1 {
-            let batched = operands.filter { ($0.matrix as? any BatchMatrix)?.hasBatchKernel == true }
+            func isBatched(_ operand: Operand) -> Bool {
+                guard let matrix = operand.matrix as? any BatchMatrix else { return false }
+                return isApart ? matrix.hasApartKernel : matrix.hasBatchKernel
+            }
+            let batched = operands.filter(isBatched)
             if !batched.isEmpty {
-                byBatches(batched, x: x, count: n, columns: columns)
-                operands.removeAll { ($0.matrix as? any BatchMatrix)?.hasBatchKernel == true }
+                byBatches(batched, x: x, count: n, columns: columns, isApart: isApart || n <= mostApart)
+                operands.removeAll(where: isBatched)
                 if operands.isEmpty { return }
             }
         }
-        if n <= fewVectors { return oneByOne(operands, x: x, count: n, columns: columns) }
+        if isApart || n <= fewVectors { return oneByOne(operands, x: x, count: n, columns: columns) }
         var sparse: [(any PanelMatrix, UnsafeMutablePointer<Float>, Int)] = []
         // Looked for only where it matters.
         lazy var isFinite = Kernels.best.all_finite(x, n * columns) != 0
@@ -82,9 +87,16 @@ enum MatrixProduct {
 
     // MARK: Quantised blocks and dense integers
 
-    private static func byBatches(_ operands: [Operand], x: UnsafePointer<Float>, count n: Int, columns: Int) {
+    /// - Parameter isApart: Whether matrices that can give each vector the bits that it gets alone do.
+    private static func byBatches(
+        _ operands: [Operand], x: UnsafePointer<Float>, count n: Int, columns: Int, isApart: Bool
+    ) {
+        let encodings = operands.reduce(into: InputEncoding()) { encodings, operand in
+            let takesGroupsOf64 = isApart && (operand.matrix as? any BatchMatrix)?.hasApartKernel == true
+            encodings.formUnion(takesGroupsOf64 ? .int8Groups64 : .int8Groups32)
+        }
         let inputs = Scratch.current.rows
-        inputs.encode(x, count: n, columns: columns)
+        inputs.encode(x, count: n, columns: columns, encodings: encodings)
         for (matrix, y, leadingY) in operands {
             guard let matrix = matrix as? any BatchMatrix else { continue }
             let isSmall = matrix.byteCount * n < Product.serialCost

@@ -102,6 +102,7 @@ public final class DenseMatrix: StoredMatrix, DenseFloats, BatchMatrix, @uncheck
     }
 
     var hasBatchKernel: Bool { batch != nil }
+    var hasApartKernel: Bool { format.values == .int8 }
 
     func multiply(
         _ inputs: EncodedRows, rows: Range<Int>, into output: UnsafeMutablePointer<Float>, leadingOutput: Int

@@ -32,6 +32,7 @@ public final class MaskedMatrix: StoredMatrix, DenseFloats, BatchMatrix, Sendabl
     }
 
     var hasBatchKernel: Bool { dense.hasBatchKernel }
+    var hasApartKernel: Bool { dense.hasApartKernel }
 
     func multiply(
         _ inputs: EncodedRows, rows: Range<Int>, into output: UnsafeMutablePointer<Float>, leadingOutput: Int

@@ -65,13 +65,17 @@ import Testing
                     Product.gemm(stored, q, count: n, into: p)
                 }
             }
-            // A few vectors are multiplied as single ones are, except that dense integers have products with several.
-            let isBatched = [.dense, .masked].contains(square.layout) && [.int8, .int4].contains(square.values)
+            // A few vectors are multiplied as single ones are, except that dense integers have products with several: bytes with as
+            // many as get what each gets alone.
+            let isDense = [.dense, .masked].contains(square.layout)
+            let isBatched =
+                isDense && (square.values == .int4 || square.values == .int8 && n > MatrixProduct.mostApart)
+            let isAlone = n <= 4 || isDense && square.values == .int8 && n <= MatrixProduct.mostApart
             // Of many, sparse products read floats; matrices that are decoded read what their values are multiplied with.
             let isSparse = (stored as? any PanelMatrix).map { MatrixProduct.isSparseFaster($0) } ?? false
             let encoding: InputEncoding =
                 isBatched && n > 1
-                ? .int8Groups32 : n <= 4 ? stored.inputEncoding : square.values == .bf16 && !isSparse ? .bf16 : .float
+                ? .int8Groups32 : isAlone ? stored.inputEncoding : square.values == .bf16 && !isSparse ? .bf16 : .float
             for t in n > 8 ? [0, 16, 63, n - 1] : [0, n - 1] {
                 let entries = Array(x[t * square.columns..<(t + 1) * square.columns])
                 let seen = StoreCases.roundedInput(entries, encoding)

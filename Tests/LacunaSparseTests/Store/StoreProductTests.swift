@@ -44,7 +44,7 @@ import Testing
         let columns = 321
         let all = try stores(rows: 37, columns: columns) + stores(rows: 90, columns: columns)
         let x = StoreCases.vector(20 * columns, seed: 6)
-        for n in [1, 20] {
+        for n in [1, 5, 20] {
             let outputs = all.map { Buffer<Float>(repeating: .nan, count: n * $0.rows) }
             let operands = zip(all, outputs).map { ($0, $1.pointer) }
             if n == 1 { Product.gemv(operands, x: x) } else { Product.gemm(operands, x: x, count: n) }
@@ -58,6 +58,36 @@ import Testing
                 #expect(Array(output.elements) == alone, "\(stored.format)")
             }
         }
+    }
+
+    /// Dense bytes give each of a few vectors the bits of the product with it alone, and each of any number where vectors are kept
+    /// apart; more are multiplied as blocks of 32 columns otherwise.
+    @Test(arguments: [StorageLayout.dense, .masked]) func fewVectorsMeetDenseBytesAlone(layout: StorageLayout) throws {
+        let (rows, columns) = (91, 321)
+        let square = StoreCases.Square(layout: layout, values: .int8, rows: rows, columns: columns)
+        let (weight, mask) = StoreCases.make(square)
+        let stored = try WeightStore.make(weight, mask: mask, layout: layout, values: .int8)
+        let x = StoreCases.vector(40 * columns, seed: 11)
+        let alone = (0..<40).flatMap { t in
+            var y = [Float](repeating: .nan, count: rows)
+            y.withUnsafeMutableBufferPointer {
+                Product.gemv([(stored, $0.baseAddress!)], x: Array(x[t * columns..<(t + 1) * columns]))
+            }
+            return y
+        }
+        func together(_ n: Int) -> [Float] {
+            var y = [Float](repeating: .nan, count: n * rows)
+            y.withUnsafeMutableBufferPointer { Product.gemm(stored, x, count: n, into: $0.baseAddress!) }
+            return y
+        }
+        for n in [2, 3, 4, 8, MatrixProduct.mostApart] {
+            #expect(together(n)[...] == alone[..<(n * rows)], "\(n) vectors")
+        }
+        let many = together(40)
+        let error = zip(many, alone).reduce(0) { $0 + ($1.0 - $1.1) * ($1.0 - $1.1) }
+        let size = alone.reduce(0) { $0 + $1 * $1 }
+        #expect(many != alone && error < 1e-3 * size)
+        #expect(Product.apart { together(40) } == alone)
     }
 
     @Test func rowsOfTheOutputMayBeApart() throws {

@@ -143,7 +143,13 @@ import Testing
             let stored = Stored(format, rows: rows, columns: columns, &random)
             let count = [1, 2, 3, 4, 5, 7, 8, 11, 15, 16, 70][(i + Int(level)) % 11]
             let vectors = (0..<count).map { _ in KernelInput(random.normals(columns)) }
-            let inputs = vectors.map(\.input)
+            // Bytes meet groups of 64 where they are given, and groups of 32 where they are not.
+            let form: KernelInput.Form = format == .i8 && i % 2 == 0 ? .groups64 : .groups32
+            let inputs = vectors.map { vector in
+                var input = vector.input
+                if form == .groups32 { input.q64 = nil }
+                return input
+            }
             var (matrix, expected) = (stored.matrix, [Float](repeating: 0, count: rows * columns))
             Self.decoding(reference, format)(&matrix, 0, rows, &expected)
             let (height, stride) = (rows - first - 1, rows + 3)
@@ -152,7 +158,7 @@ import Testing
             var theirs = out.map { _ in Float(9) }
             Self.rowProduct(reference, format)!(&matrix, inputs, count, first, rows - 1, &theirs, stride)
             for t in 0..<count {
-                let exact = LacunaTensorTests.product(expected, vectors[t].values(.groups32), rows: rows)
+                let exact = LacunaTensorTests.product(expected, vectors[t].values(form), rows: rows)
                 for r in 0..<height {
                     let bound = exact[first + r]
                     #expect((Double(out[t * stride + r]) - bound.value).magnitude <= bound.tolerance)
@@ -161,6 +167,33 @@ import Testing
                 #expect(out[t * stride + height..<(t + 1) * stride].allSatisfy { $0 == 9 })
             }
             #expect(out.last == 9)
+            withExtendedLifetime(stored) {}
+        }
+    }
+
+    /// Every number of inputs and of rows gives each input the bits of the product with it alone.
+    @Test(arguments: supportedLevels) func bytesOfSeveralVectorsAreThoseOfOne(level: Int32) {
+        let k = kernels(level)
+        var random = SeededGenerator(seed: 21, stream: UInt64(level))
+        for columns in awkwardLengths + [576, 1536] {
+            let rows = 11
+            let stored = Stored(.i8, rows: rows, columns: columns, &random)
+            var matrix = stored.matrix
+            let vectors = (0..<13).map { _ in KernelInput(random.normals(columns)) }
+            let inputs = vectors.map(\.input)
+            for (count, first) in [(1, 0), (2, 1), (3, 2), (4, 3), (7, 0), (13, 4)] {
+                let height = rows - first
+                var together = [Float](repeating: 0, count: count * height)
+                k.rows_i8(&matrix, inputs, count, first, rows, &together, height)
+                var alone = together
+                for t in 0..<count {
+                    var (input, product) = (inputs[t], [Float](repeating: 0, count: height))
+                    k.gemv_i8(&matrix, &input, first, rows, &product)
+                    alone.replaceSubrange(t * height..<(t + 1) * height, with: product)
+                }
+                #expect(together == alone, "\(columns) columns, \(count) inputs, rows from \(first)")
+            }
+            withExtendedLifetime((stored, vectors)) {}
         }
     }
 
