@@ -7,33 +7,40 @@ typedef float K(v16) __attribute__((vector_size(64)));
 typedef int32_t K(v16i) __attribute__((vector_size(64)));
 typedef int8_t K(v16c) __attribute__((vector_size(16), aligned(1)));
 
+// Vectors go by address: portable code would pass them in memory anyway, and the compiler warns of it.
+
 // Codes -8...7 as floats. Adding a number whose last bit counts 1, and subtracting it, rounds to the nearest integer, ties to even.
-INLINE K(v16) K(nibble_codes)(K(v16) x, float inverse) {
+INLINE void K(nibble_codes)(const K(v16) *x, float inverse, K(v16) *codes) {
   const K(v16) zero = {0};
   const K(v16) units = zero + 12582912.0f;
-  return __builtin_elementwise_max(__builtin_elementwise_min(x * inverse, zero + 7.0f), zero - 8.0f) + units - units;
+  *codes = __builtin_elementwise_max(__builtin_elementwise_min(*x * inverse, zero + 7.0f), zero - 8.0f) + units - units;
 }
 
-INLINE float K(sum16)(K(v16) v) {
+INLINE float K(sum16)(const K(v16) *v) {
   float part[16];
-  memcpy(part, &v, sizeof part);
+  memcpy(part, v, sizeof part);
   for (int width = 8; width > 0; width /= 2)
     for (int i = 0; i < width; i++) part[i] += part[i + width];
   return part[0];
 }
 
 INLINE float K(nibble_error)(const K(v16) *x, int parts, float scale) {
-  K(v16) sum = {0};
+  K(v16) sum = {0}, codes;
   for (int i = 0; i < parts; i++) {
-    K(v16) difference = x[i] - K(nibble_codes)(x[i], 1 / scale) * scale;
+    K(nibble_codes)(x + i, 1 / scale, &codes);
+    const K(v16) difference = x[i] - codes * scale;
     sum += difference * difference;
   }
-  return K(sum16)(sum);
+  return K(sum16)(&sum);
 }
 
 INLINE int K(are_multiples)(const K(v16) *x, int parts, float scale) {
   K(v16i) differs = {0};
-  for (int i = 0; i < parts; i++) differs |= x[i] != K(nibble_codes)(x[i], 1 / scale) * scale;
+  K(v16) codes;
+  for (int i = 0; i < parts; i++) {
+    K(nibble_codes)(x + i, 1 / scale, &codes);
+    differs |= x[i] != codes * scale;
+  }
   return __builtin_reduce_or(differs) == 0;
 }
 
@@ -70,13 +77,14 @@ static float K(nibble_scale)(const K(v16) *x, int parts) {
       if (best == 0) break;
       K(v16) dot = {0}, square = {0};
       for (int j = 0; j < parts; j++) {
-        const K(v16) codes = K(nibble_codes)(x[j], 1 / best);
+        K(v16) codes;
+        K(nibble_codes)(x + j, 1 / best, &codes);
         dot += x[j] * codes;
         square += codes * codes;
       }
-      const float squares = K(sum16)(square);
+      const float squares = K(sum16)(&square);
       if (squares == 0) break;
-      scale = K(sum16)(dot) / squares;
+      scale = K(sum16)(&dot) / squares;
     }
     scale = K(as_bf16)(scale);
     if (fabsf(scale) < 0x1p-126f || !isfinite(scale)) continue;
@@ -97,8 +105,11 @@ static uint16_t K(round_i4)(const float *x, long n, int8_t *codes) {
   if (codes) {
     int8_t all[64] = {0};
     if (scale != 0)
-      for (int i = 0; i < parts; i++)
-        *(K(v16c) *)(all + 16 * i) = __builtin_convertvector(K(nibble_codes)(padded[i], 1 / scale), K(v16c));
+      for (int i = 0; i < parts; i++) {
+        K(v16) rounded;
+        K(nibble_codes)(padded + i, 1 / scale, &rounded);
+        *(K(v16c) *)(all + 16 * i) = __builtin_convertvector(rounded, K(v16c));
+      }
     memcpy(codes, all, (size_t)n);
   }
   uint16_t bits;

@@ -28,9 +28,10 @@ public struct Healing: Sendable, Hashable {
     /// What products of a step read of weights, activations and gradients; the weights that are trained stay floats.
     public var precision = ProductPrecision.bf16
 
-    /// The rate is the best of 3e-4, 1e-3 and 4e-3 in runs of 12 and 40 steps on SmolLM2-135M, half of whose weights were gone.
+    /// The rate is the best of 1.5e-4, 3e-4, 1e-3 and 4e-3 in runs of 12 to 40 steps on SmolLM2-135M, half of whose weights were gone, with
+    /// floats and through int4. Of 20,480 tokens 40 steps of two windows made more than 20 of four, in the same time.
     public init(
-        window: Int = 256, batch: Int = 4, learningRate: Double = 3e-4, teacherWeight: Double = 1, clipNorm: Double = 1
+        window: Int = 256, batch: Int = 2, learningRate: Double = 3e-4, teacherWeight: Double = 1, clipNorm: Double = 1
     ) {
         (self.window, self.batch, self.learningRate) = (window, batch, learningRate)
         (self.teacherWeight, self.clipNorm) = (teacherWeight, clipNorm)
