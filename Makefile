@@ -80,9 +80,9 @@ python-environment: requirements-pip
 
 # The Python package as one wheel for every Python 3 on x86-64 Linux, in Python/dist; then the same in a virtual environment that
 # has nothing but what the wheel asks for, with its tests. LACUNA_MODEL= names a language model to test with. With
-# CONFIGURATION=debug, and SWIFT_FLAGS='$(TRAITS)', of what `make test` has compiled.
+# CONFIGURATION=debug of what `make test` has compiled.
 wheel: requirements requirements-pip
-	CONFIGURATION=$(CONFIGURATION) Scripts/wheel.sh
+	CONFIGURATION=$(CONFIGURATION) SWIFT_FLAGS='$(if $(filter debug,$(CONFIGURATION)),$(TRAITS))' Scripts/wheel.sh
 
 test-wheel: requirements-pip
 	rm -rf .build/wheel-test
