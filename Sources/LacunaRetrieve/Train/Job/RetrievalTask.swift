@@ -54,8 +54,13 @@ final class RetrievalTask: JobTask {
     var batchesPerEpoch: Int { batches(0, 1).batchesPerEpoch ?? 1 }
 
     func trainer(
-        _ plan: TrainingPlan, _ optimizer: any Optimizer, _ method: (any TrainingMethod)?
+        _ plan: TrainingPlan, _ optimizer: any Optimizer, _ method: (any TrainingMethod)?,
+        _ collective: (any Collective)?
     ) throws -> any PhaseTrainer {
+        // Regularisers count terms over all batches, one after the other.
+        if (collective?.count ?? 1) > 1 {
+            throw LacunaError.unsupported(file: nil, what: "training encoders of texts by several processes")
+        }
         let retriever = retriever
         return try Trainer(
             model: retriever, optimizer: optimizer, source: batches(plan.seed, plan.accumulation), plan: plan,
