@@ -36,7 +36,8 @@ let package = Package(
             description:
                 "LacunaSuiteSparse: direct factorisations by UMFPACK and CHOLMOD, which need libsuitesparse-dev"),
         .trait(
-            name: "MPI", description: "LacunaMPI: training by several processes, which needs libopenmpi-dev and openmpi-bin"),
+            name: "MPI",
+            description: "LacunaMPI: training by several processes, which needs libopenmpi-dev and openmpi-bin"),
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2")
