@@ -127,7 +127,7 @@ public struct BERT: Sendable {
     ) throws {
         let reader = try CheckpointReader(source, fields: fields, headSize: c.headSize)
         // Models with a head keep the encoder under a name.
-        let prefix = source.contains("bert.embeddings.word_embeddings.weight") ? "bert." : ""
+        let prefix = reader.contains("bert.embeddings.word_embeddings.weight") ? "bert." : ""
         func linear(_ name: String, _ outputs: Int, _ inputs: Int) throws -> LinearLayer {
             try reader.linear(name, outputs, inputs, as: weights)
         }
@@ -168,12 +168,12 @@ public struct BERT: Sendable {
                     gate: nil, up: try role(.up, inner, d), down: try role(.down, d, inner), activation: c.activation),
                 normPlacement: .after)
         }
-        if source.contains("cls.predictions.transform.dense.weight") {
+        if reader.contains("cls.predictions.transform.dense.weight") {
             let head = "cls.predictions."
             maskedHead = MaskedHead(
                 dense: try linear(head + "transform.dense", c.hiddenSize, c.hiddenSize),
                 norm: try norm(head + "transform.LayerNorm"),
-                decoder: source.contains(head + "decoder.weight")
+                decoder: reader.contains(head + "decoder.weight")
                     ? try reader.matrix(
                         head + "decoder.weight", rows: c.vocabularySize, columns: c.hiddenSize, as: weights) : nil,
                 bias: try reader.vector(head + "bias", count: c.vocabularySize))
