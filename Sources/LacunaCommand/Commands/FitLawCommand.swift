@@ -29,10 +29,14 @@ struct FitLaw: ParsableCommand {
     @Option(help: ArgumentHelp("The column of losses.", valueName: "name"))
     var loss = "loss"
 
-    @Option(help: ArgumentHelp("Say the loss of a model with so many weights; with --at-tokens.", valueName: "n"))
+    @Option(
+        within: .above(0),
+        help: ArgumentHelp("Say the loss of a model with so many weights; with --at-tokens.", valueName: "n"))
     var atParameters: Double?
 
-    @Option(help: ArgumentHelp("Say the loss after so many tokens; with --at-parameters.", valueName: "n"))
+    @Option(
+        within: .above(0),
+        help: ArgumentHelp("Say the loss after so many tokens; with --at-parameters.", valueName: "n"))
     var atTokens: Double?
 
     @OptionGroup var form: JSONOption
@@ -40,11 +44,6 @@ struct FitLaw: ParsableCommand {
     func validate() throws {
         guard (atParameters == nil) == (atTokens == nil) else {
             throw ValidationError("--at-parameters and --at-tokens go together")
-        }
-        for (name, value) in [("--at-parameters", atParameters), ("--at-tokens", atTokens)] {
-            guard value.map({ $0 > 0 && $0.isFinite }) ?? true else {
-                throw ValidationError("\(name) is not a positive number")
-            }
         }
     }
 

@@ -346,6 +346,7 @@ public final class Trainer<Source: BatchSource> {
             throw LacunaError.numerical(operation: "training", reason: "the loss is \(total) at step \(run.step)")
         }
         try collective.sumGradients(parameters)
+        for (_, layer) in run.model.linears { try (layer.weight as? CSRWeight)?.sumDenseGradient(collective) }
         run.optimizer.learningRate = plan.learningRate(run.step)
         for hook in hooks { try hook.gradientsReady(run) }
         let norm = plan.clipNorm.map { Parameter.clipGradients(parameters, norm: $0) }

@@ -56,6 +56,14 @@ public final class CSRWeight: StatefulModule, TrainableWeight {
         denseGradient = nil
     }
 
+    /// Adds up ``denseGradient`` over processes that have all asked for it.
+    func sumDenseGradient(_ collective: any Collective) throws {
+        if collective.count == 1 || !wantsDenseGradient { return }
+        var values = denseGradient?.scalars ?? [Float](repeating: 0, count: outputs * inputs)
+        try collective.sum(&values)
+        denseGradient = Tensor(values, shape: [outputs, inputs])
+    }
+
     /// Moves to another pattern. Entries of both keep value, gradient and optimiser state; new ones start at
     /// `fill(row, column)` with empty state; the others are gone.
     ///

@@ -28,7 +28,7 @@ struct ALISATests {
         let parts = [Array(tokens[..<40]), Array(tokens[40..<45])] + tokens[45...].map { [$0] }
         let dense = try logits(session(decoder, nil), parts)
         let whole = try logits(session(decoder, 1), parts)
-        #expect(whole == dense)
+        #expect(Skip.error(whole, dense) < 1e-6)
         let sparse = try logits(session(decoder, 0.3), parts)
         #expect(Skip.error(sparse.rows(0..<40), dense.rows(0..<40)) < 1e-6)
         #expect(Skip.error(sparse.rows(40..<80), dense.rows(40..<80)) > 1e-3)

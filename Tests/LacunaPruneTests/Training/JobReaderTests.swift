@@ -130,7 +130,8 @@ import Testing
             do {
                 _ = try TrainingJob(
                     ConfigurationFile(
-                        text: text + "\n[model]\nkind = \"mlp\"\nhidden = [4]\n[training]\nsteps = 2", file: "t.toml"),
+                        text: text + "\n[model]\nkind = \"mlp\"\nhidden = [4]\n[optimizer]\nlearning_rate = 0.1\n"
+                            + "[training]\nsteps = 2", file: "t.toml"),
                     fetch: { _ in "" })
                 return ""
             } catch { return "\(error)" }

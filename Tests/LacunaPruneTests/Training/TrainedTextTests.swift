@@ -87,6 +87,8 @@ import Testing
             [method]
             name = "static"
             sparsity = 0.5
+            [optimizer]
+            learning_rate = 0.01
             [training]
             steps = 5
             """
