@@ -22,7 +22,8 @@ import Testing
     private func run(_ count: Int, _ arguments: [String]) throws -> ChildProcess.Outcome {
         let executable = try #require(CommandLineTests.executable)
         return try ChildProcess(
-            executable: #require(ChildProcess.find("mpirun", in: ChildProcess.searchPath)), arguments: ["-n", "\(count)", executable] + arguments,
+            executable: #require(ChildProcess.find("mpirun", in: ChildProcess.searchPath)),
+            arguments: ["-n", "\(count)", executable] + arguments,
             environment: [
                 "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
                 "OMPI_MCA_rmaps_base_oversubscribe": "1", "OMPI_MCA_mpi_yield_when_idle": "1",
