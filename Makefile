@@ -28,8 +28,10 @@ compress: requirements-demo requirements-pip build
 
 # With the traits, so that direct solvers and several processes are tested too; without them nothing needs SuiteSparse or MPI.
 TRAITS := --traits SuiteSparse,MPI
+# The compiler is given the traits in the order of a set, which every run of SwiftPM has anew without this: it would compile everything again.
+BUILD := SWIFT_DETERMINISTIC_HASHING=1 swift build
 test: requirements-test
-	swift build --build-tests $(TRAITS)
+	$(BUILD) --build-tests $(TRAITS)
 	swift test --skip-build $(TRAITS)
 
 # What `lacuna index export` writes, in the engines that it is written for: Lucene, PostgreSQL with pgvector, Qdrant, and Spark around
@@ -52,7 +54,7 @@ documentation-check: requirements-python
 examples: requirements-test requirements-python
 	Scripts/snippets.py Examples/Snippets/Generated
 	swift package --package-path Examples dump-package >/dev/null
-	LACUNA_EXAMPLES=1 swift build $(TRAITS)
+	LACUNA_EXAMPLES=1 $(BUILD) $(TRAITS)
 	mkdir -p .build/examples
 	cd .build/examples; for program in sparse-algebra sparse-product "own-training ../../Data/digits/digits.csv" \
 	    "fit-a-table ../../Data/digits/digits.csv class" "rank-documents ../../Data/cranfield"; do echo "examples: $$program"; ../debug/$$program; done
@@ -61,7 +63,7 @@ examples: requirements-test requirements-python
 # warning, runs and leaves no object behind. With the debug library, which `make test` has built.
 C_FLAGS := -std=c11 -Wall -Wextra -Wpedantic -Werror -O1
 c-interface: requirements requirements-python
-	swift build --product LacunaC $(TRAITS)
+	$(BUILD) --product LacunaC $(TRAITS)
 	Scripts/check-abi.py .build/debug/libLacunaC.so
 	mkdir -p .build/examples
 	clang $(C_FLAGS) -I Sources/LacunaC/include Examples/C/lasso.c -o .build/examples/lasso -L .build/debug -lLacunaC -lm \
@@ -71,7 +73,7 @@ c-interface: requirements requirements-python
 # The Python package with the debug library, as it stands here: its tests without a wheel. LACUNA_MODEL= names a language model to
 # test with.
 test-python: requirements python-environment
-	swift build --product LacunaC $(TRAITS)
+	$(BUILD) --product LacunaC $(TRAITS)
 	LACUNA_LIBRARY=$(CURDIR)/.build/debug/libLacunaC.so PYTHONPATH=Python .build/python/bin/python -m pytest -q -p no:cacheprovider Python/tests
 
 # What these tests import, from PyPI.
@@ -82,7 +84,8 @@ python-environment: requirements-pip
 # has nothing but what the wheel asks for, with its tests. LACUNA_MODEL= names a language model to test with. With
 # CONFIGURATION=debug of what `make test` has compiled.
 wheel: requirements requirements-pip
-	CONFIGURATION=$(CONFIGURATION) SWIFT_FLAGS='$(if $(filter debug,$(CONFIGURATION)),$(TRAITS))' Scripts/wheel.sh
+	CONFIGURATION=$(CONFIGURATION) SWIFT_DETERMINISTIC_HASHING=1 SWIFT_FLAGS='$(if $(filter debug,$(CONFIGURATION)),$(TRAITS))' \
+	    Scripts/wheel.sh
 
 test-wheel: requirements-pip
 	rm -rf .build/wheel-test
@@ -104,7 +107,7 @@ server: build
 
 # Its tests, beside what `make test` has built.
 test-server: requirements
-	LACUNA_SERVER=1 swift build --build-tests $(TRAITS)
+	LACUNA_SERVER=1 $(BUILD) --build-tests $(TRAITS)
 	LACUNA_SERVER=1 swift test --skip-build $(TRAITS) --filter '^(LacunaServingTests|LacunaHTTPTests)\.'
 
 # What `make test-server` has built, with a tiny model: asked what schemathesis makes of its own description (EXAMPLES cases of a
@@ -113,12 +116,12 @@ SERVER := .build/debug/lacuna-server
 EXAMPLES ?= 150
 REQUESTS ?= 20000
 fuzz-server: requirements requirements-pip
-	LACUNA_SERVER=1 swift build --product lacuna-server $(TRAITS)
+	LACUNA_SERVER=1 $(BUILD) --product lacuna-server $(TRAITS)
 	test -x .build/schemathesis/bin/schemathesis || { python3 -m venv .build/schemathesis && .build/schemathesis/bin/pip install -q 'schemathesis>=4'; }
 	.build/schemathesis/bin/python Scripts/serving/fuzz_interface.py $(SERVER) --examples $(EXAMPLES)
 
 server-memory: requirements requirements-python
-	LACUNA_SERVER=1 swift build --product lacuna-server $(TRAITS)
+	LACUNA_SERVER=1 $(BUILD) --product lacuna-server $(TRAITS)
 	Scripts/serving/memory.py $(SERVER) --requests $(REQUESTS)
 
 # Beside llama.cpp's server, with SmolLM2 in Q8_0, on a machine that does nothing else: builds llama.cpp the first time. COMPARE=
