@@ -45,10 +45,10 @@ struct DoubleSparsityReproduction: Reproduction {
                 "numbers read to choose over those of all keys and values, one in 16", sample("1.0 cost")),
         ]
         var checks = [
-            Check("σ = 1: one channel in 4 finds 0.85 of the best keys", sample("1.0 4"), exceeds: 0.85),
+            Check("σ = 1: one channel in 16 finds 0.9 of the best keys", sample("1.0 16"), exceeds: 0.9),
             Check(
-                "σ = 1: what one in 16 finds holds nine tenths of the attention of the best",
-                sample("1.0 mass") / sample("1.0 best mass"), exceeds: 0.9),
+                "σ = 1: what one in 16 finds holds 0.98 of the attention of the best",
+                sample("1.0 mass") / sample("1.0 best mass"), exceeds: 0.98),
             Check(
                 "σ = 1: one in 16 finds three times what channels by chance find",
                 sample("1.0 16") / sample("1.0 random 16"), exceeds: 3),
